@@ -1,0 +1,315 @@
+"""The command lines `ptycho_train` and `ptycho_inference`: read settings, call the workflows, report.
+
+Nothing heavy is imported before the arguments are known to be good, so that help and complaints come at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptycho.cli_flags import (
+    FlagParser,
+    add_config_flags,
+    add_execution_flags,
+    config_from_options,
+    execution_from_options,
+)
+from ptycho.config.config import (
+    InferenceConfig,
+    PyTorchExecutionConfig,
+    TrainingConfig,
+    load_config_file,
+    validate_execution_config,
+    validate_inference_config,
+    validate_model_config,
+    validate_training_config,
+)
+from ptycho.errors import ConfigError, MissingFileError, OutputError, PtychoError
+
+if TYPE_CHECKING:
+    from ptycho.core.products import Reconstruction
+
+__all__ = ["inference_main", "train_main"]
+
+_log = logging.getLogger(__name__)
+_INFERENCE_EXECUTION = ("accelerator", "deterministic", "precision", "num_workers", "inference_batch_size")
+
+
+def train_main(argv: Sequence[str] | None = None) -> int:
+    """Train a network on a scan, write its archive and, with --do_stitching, the reconstruction.
+
+    Args:
+        argv: the arguments; those of the process when None.
+
+    Returns:
+        The exit status: 0, 2 for bad input, 130 for an interrupt.
+    """
+    parser = _parser("ptycho_train", "--train_data_file SCAN.npz --output_dir FOLDER", train_main.__doc__)
+    parser.add_argument("--do_stitching", action="store_true", help="reconstruct the object after training")
+    parser.add_argument(
+        "--resume", type=Path, metavar="CHECKPOINT", help="go on from a checkpoint, with its optimiser and epoch"
+    )
+    add_config_flags(parser, TrainingConfig)
+    add_execution_flags(parser)
+    return _run(parser, _train, argv)
+
+
+def inference_main(argv: Sequence[str] | None = None) -> int:
+    """Reconstruct a scan with a trained model and write the object as pictures, NPZ and HDF5.
+
+    Args:
+        argv: the arguments; those of the process when None.
+
+    Returns:
+        The exit status: 0, 2 for bad input, 130 for an interrupt.
+    """
+    required = "--model_path MODEL --test_data SCAN.npz --output_dir FOLDER"
+    parser = _parser("ptycho_inference", required, inference_main.__doc__)
+    parser.add_argument(
+        "--refine",
+        type=_iterations,
+        metavar="N",
+        help="iterations of refinement of object and probe after the network (default: 0)",
+    )
+    add_config_flags(parser, InferenceConfig, skip=("model", "debug"))
+    add_execution_flags(parser, _INFERENCE_EXECUTION)
+    return _run(parser, _infer, argv)
+
+
+def _parser(program: str, required: str, doc: str | None) -> FlagParser:
+    summary = (doc or "").splitlines()[0]
+    parser = FlagParser(prog=program, usage=f"{program} {required} [options]", description=summary)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings from YAML, TOML or JSON; flags win")
+    parser.add_argument(
+        "--units",
+        choices=("amplitude", "counts"),
+        help="what the diffraction patterns hold (default: what the file says, or its numbers show)",
+    )
+    volume = parser.add_mutually_exclusive_group()
+    volume.add_argument("--quiet", action="store_true", help="report warnings and errors only")
+    volume.add_argument("--debug", action="store_true", help="log every step, and show the traceback of an error")
+    return parser
+
+
+def _iterations(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number at least 0, found {text}")
+    return int(text)
+
+
+def _run(
+    parser: FlagParser,
+    command: Callable[[argparse.Namespace, dict[str, Any]], None],
+    argv: Sequence[str] | None,
+) -> int:
+    """Parse, run the command and turn what it raises into one line on stderr and the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        options = parser.parse_flags(arguments)
+        table = load_config_file(options.config) if "config" in options else {}
+        debug = debug or table.get("debug") is True
+        level = logging.DEBUG if debug else logging.WARNING if "quiet" in options else logging.INFO
+        with _console_log(level):
+            command(options, table)
+    except (PtychoError, OSError) as error:
+        return _complain(parser.prog, f"error: {error}", 2, debug)
+    except KeyboardInterrupt as stop:
+        advice = str(stop) or "start again with the same command"
+        return _complain(parser.prog, f"interrupted: {advice}", 130, debug)
+    return 0
+
+
+def _complain(program: str, message: str, status: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
+    return status
+
+
+def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
+    config = config_from_options(TrainingConfig, options, table, str(getattr(options, "config", "command line")))
+    validate_training_config(config)
+    execution = _execution(options, config)
+    train_file = _input_path(config.train_data_file, "--train_data_file", "the scan to train on")
+    test_file = None
+    if _is_set(config.test_data_file):
+        test_file = _input_path(config.test_data_file, "--test_data_file", "the scan to validate with")
+    resume = _input_path(options.resume, "--resume", "a checkpoint") if "resume" in options else None
+
+    from ptycho.raw_data import RawData
+    from ptycho.workflows.backend_selector import (
+        require_backend,
+        run_cdi_example_with_backend,
+        save_bundle_with_backend,
+    )
+    from ptycho.workflows.outputs import save_reconstruction
+
+    require_backend(config.backend)
+    with _output_folder(config.output_dir), _resumable(config.output_dir / "checkpoints" / "last.ckpt"):
+        units = getattr(options, "units", None)
+        train_data = RawData.from_file(train_file, units=units)
+        test_data = None if test_file is None else RawData.from_file(test_file, units=units)
+        if "model.N" not in options and "N" not in table.get("model", {}):
+            config.model.N = int(train_data.probeGuess.shape[-1])
+            validate_model_config(config.model)
+        _, _, results = run_cdi_example_with_backend(
+            train_data,
+            test_data,
+            config,
+            do_stitching="do_stitching" in options,
+            execution_config=execution,
+            resume=resume,
+        )
+        written = [save_bundle_with_backend(results, config, config.output_dir)]
+        reconstruction = results.get("reconstruction")
+        if reconstruction is not None:
+            written += save_reconstruction(reconstruction, config.output_dir)
+    _report_history(results["history"])
+    if reconstruction is not None:
+        _report_reconstruction(reconstruction)
+    _report_files(written)
+
+
+def _infer(options: argparse.Namespace, table: dict[str, Any]) -> None:
+    source = str(getattr(options, "config", "command line"))
+    if "model" in table:
+        raise ConfigError(f"{source}: the settings of the model come with --model_path, remove 'model'")
+    config = config_from_options(InferenceConfig, options, table, source)
+    config.debug = config.debug or "debug" in options
+    validate_inference_config(config)
+    execution = _execution(options, config)
+    test_file = _input_path(config.test_data_file, "--test_data", "the scan to reconstruct")
+    config.model_path = _input_path(config.model_path, "--model_path", "the trained model")
+
+    from ptycho.raw_data import RawData
+    from ptycho.workflows.backend_selector import reconstruct_with_backend, require_backend
+    from ptycho.workflows.outputs import save_reconstruction
+
+    require_backend(config.backend)
+    with _output_folder(config.output_dir):
+        data = RawData.from_file(test_file, units=getattr(options, "units", None))
+        reconstruction = reconstruct_with_backend(
+            data, config, refine=getattr(options, "refine", 0), execution_config=execution
+        )
+        written = save_reconstruction(reconstruction, config.output_dir)
+    _report_reconstruction(reconstruction)
+    _report_files(written)
+
+
+def _execution(options: argparse.Namespace, config: TrainingConfig | InferenceConfig) -> PyTorchExecutionConfig | None:
+    execution = execution_from_options(options, config)
+    if execution is not None:
+        if "quiet" in options and "execution.enable_progress_bar" not in options:
+            execution.enable_progress_bar = False
+        validate_execution_config(execution)
+    return execution
+
+
+def _is_set(path: Path | None) -> bool:
+    return path is not None and path != Path()
+
+
+def _input_path(path: Path | None, flag: str, meaning: str) -> Path:
+    if path is None or not _is_set(path):
+        raise ConfigError(f"{flag} is required: name {meaning}")
+    if not path.exists():
+        raise MissingFileError(f"{flag} {path}: no such file")
+    return path
+
+
+@contextmanager
+def _output_folder(folder: Path) -> Iterator[None]:
+    """Make the folder and prove that it can be written; if the run fails, empty folders made here go."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OutputError(f"--output_dir {folder}: cannot be written: {error.strerror}") from error
+        yield
+    except BaseException:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
+@contextmanager
+def _resumable(checkpoint: Path) -> Iterator[None]:
+    """Have an interrupt say how to go on, once there is a checkpoint to go on from."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if not checkpoint.is_file():
+            raise
+        raise KeyboardInterrupt(f"go on with the same command and --resume {checkpoint}") from stop
+
+
+@contextmanager
+def _console_log(level: int) -> Iterator[None]:
+    """Send the library's log and warnings to stderr, and leave logging as it was."""
+    handler: logging.Handler = logging.StreamHandler()
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler = RichHandler(console=Console(stderr=True), show_path=False)
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+    loggers = {logger: logger.level for logger in map(logging.getLogger, ("ptycho", "ptycho_torch"))}
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(level)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("always", category=DeprecationWarning, module="ptycho")
+            warnings.showwarning = _log_warning  # type: ignore[assignment]
+            yield
+    finally:
+        for logger, former in loggers.items():
+            logger.removeHandler(handler)
+            logger.setLevel(former)
+
+
+def _log_warning(message: Warning | str, *_: Any) -> None:
+    _log.warning("%s", message)
+
+
+def _report_history(history: Mapping[str, Sequence[float]]) -> None:
+    last = [f"{name} {values[-1]:.6g}" for name, values in history.items() if len(values)]
+    epochs = max((len(values) for values in history.values()), default=0)
+    _log.info("Trained %d epochs: %s", epochs, ", ".join(last) or "no metric recorded")
+
+
+def _report_reconstruction(reconstruction: Reconstruction) -> None:
+    height, width = reconstruction.object.shape
+    covered = 100 * float((reconstruction.coverage > 0).mean())
+    _log.info("Reconstructed %d x %d pixels, %.1f %% covered", height, width, covered)
+    _log.info(
+        "Method %s; overlap agreement %.4g before synchronising phases, %.4g after (%s)",
+        reconstruction.method,
+        *reconstruction.agreement,
+        "kept" if reconstruction.synchronised else "not kept",
+    )
+    if reconstruction.error_history:
+        first, last = reconstruction.error_history[0], reconstruction.error_history[-1]
+        _log.info("Relative Fourier error: %.4g before refinement, %.4g after", first, last)
+    for stage, seconds in reconstruction.timings.items():
+        _log.info("Time for %s: %.2f s", stage, seconds)
+
+
+def _report_files(written: Sequence[Path]) -> None:
+    for path in written:
+        _log.info("Wrote %s", path)

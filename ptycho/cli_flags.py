@@ -1,0 +1,201 @@
+"""Command line flags made from the configuration dataclasses, and the configuration that they make."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig, config_from_dict
+from ptycho.config.schema import Setting, nearest, settings_of
+from ptycho.errors import ConfigError
+
+__all__ = [
+    "FlagParser",
+    "add_config_flags",
+    "add_execution_flags",
+    "config_from_options",
+    "execution_from_options",
+]
+
+Config = TypeVar("Config")
+
+_CONFIG, _MODEL, _EXECUTION = "config.", "model.", "execution."
+_ALIASES = {"train_data_file": ("--train_data",), "test_data_file": ("--test_data",)}
+_SHARED_WITH_EXECUTION = ("gradient_clip_val", "gradient_clip_algorithm", "scheduler")
+
+
+class FlagParser(argparse.ArgumentParser):
+    """An argument parser whose errors are ConfigErrors of one line; abbreviations of flags are not taken."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_Help)
+
+    def parse_flags(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The flags that were given, each under its destination; flags that were not given are absent.
+
+        Raises:
+            ConfigError: an unknown flag (with the nearest valid ones), or a value that a flag may not have.
+        """
+        options, unknown = self.parse_known_args(arguments)
+        if unknown:
+            flag = next((word for word in unknown if word.startswith("-")), unknown[0]).split("=")[0]
+            raise ConfigError(f"unknown argument {flag}{nearest(flag, self._option_string_actions)}")
+        return options
+
+    def error(self, message: str) -> Any:
+        """Raise what is wrong with the arguments, for the caller to report."""
+        raise ConfigError(message)
+
+
+class _Help(argparse.HelpFormatter):
+    """Shows the opposite of a switch without the value that it does not take."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        text = super()._format_action_invocation(action)
+        if isinstance(action, _Switch):
+            text = text.partition(action.opposite)[0] + action.opposite
+        return text
+
+
+class _Switch(argparse.Action):
+    """A flag that turns something on, with an opposite that turns it off; it also takes the value as text."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, opposite: str, **options: Any) -> None:
+        super().__init__([*option_strings, opposite], dest, nargs="?", **options)
+        self.opposite = opposite
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if option_string != self.opposite:
+            setattr(namespace, self.dest, True if values is None else values)
+        elif values is None:
+            setattr(namespace, self.dest, False)
+        else:
+            parser.error(f"argument {self.opposite}: expected no value, found {values}")
+
+
+def add_config_flags(parser: argparse.ArgumentParser, cls: type, skip: Container[str] = ()) -> None:
+    """Add one flag for every field of a shared configuration and of its model, named as the field."""
+    group = parser.add_argument_group(_title(cls))
+    for name, declared in settings_of(cls).items():
+        if name in skip:
+            continue
+        if declared.nested is None:
+            _add_flag(group, declared, [f"--{name}", *_ALIASES.get(name, ())], _CONFIG + name, f"--no-{name}")
+        else:
+            inner = parser.add_argument_group(_title(declared.nested))
+            for key, member in settings_of(declared.nested).items():
+                _add_flag(inner, member, [f"--{key}"], _MODEL + key, f"--no-{key}")
+
+
+def add_execution_flags(
+    parser: argparse.ArgumentParser, names: Container[str] | None = None, prefix: str = "torch-"
+) -> None:
+    """Add flags for the fields of PyTorchExecutionConfig.
+
+    Args:
+        parser: where to add them.
+        names: the fields to add; all when None.
+        prefix: what every flag begins with, after its two dashes.
+    """
+    group = parser.add_argument_group("PyTorch execution")
+    for name, declared in settings_of(PyTorchExecutionConfig).items():
+        if names is None or name in names:
+            stem = declared.doc.flag or name.replace("_", "-")
+            off = "disable-" + stem.removeprefix("enable-") if stem.startswith("enable-") else "no-" + stem
+            _add_flag(group, declared, [f"--{prefix}{stem}"], _EXECUTION + name, f"--{prefix}{off}")
+
+
+def config_from_options(
+    cls: type[Config], options: argparse.Namespace, table: Mapping[str, Any], source: str
+) -> Config:
+    """A shared configuration from a file's table and the flags; flags win.
+
+    Args:
+        cls: the dataclass.
+        options: the flags given.
+        table: what the configuration file says.
+        source: the file, for its errors.
+
+    Raises:
+        ConfigError: the file names a field that is not there or gives a value that the field may not hold.
+    """
+    values, model = dict(table), _given(options, _MODEL)
+    flags = _given(options, _CONFIG)
+    if "n_images" in flags and "n_groups" not in flags:
+        values.pop("n_groups", None)  # a flag under its deprecated name still wins over the file
+    values.update(flags)
+    if model:
+        inside = values.get("model", {})
+        values["model"] = {**inside, **model} if isinstance(inside, Mapping) else inside
+    return config_from_dict(cls, values, source)
+
+
+def execution_from_options(options: argparse.Namespace, config: Any) -> PyTorchExecutionConfig | None:
+    """The PyTorch settings that go with a configuration, or None when another backend is to run.
+
+    What TrainingConfig also has (gradient clipping, scheduler) comes from there unless its own flag is given.
+
+    Raises:
+        ConfigError: PyTorch flags with another backend, or a value that is not allowed.
+    """
+    given = _given(options, _EXECUTION)
+    if config.backend != "pytorch":
+        if given:
+            raise ConfigError(f"the --torch- flags need --backend pytorch, found backend={config.backend}")
+        return None
+    if isinstance(config, TrainingConfig):
+        given = {name: getattr(config, name) for name in _SHARED_WITH_EXECUTION} | given
+    return config_from_dict(PyTorchExecutionConfig, given, "command line")
+
+
+def _given(options: argparse.Namespace, section: str) -> dict[str, Any]:
+    return {key.removeprefix(section): value for key, value in vars(options).items() if key.startswith(section)}
+
+
+def _title(cls: type) -> str:
+    return (cls.__doc__ or cls.__name__).splitlines()[0].rstrip(".")
+
+
+def _add_flag(group: Any, declared: Setting, flags: list[str], dest: str, opposite: str) -> None:
+    shown = "" if declared.default is None else f" (default: {_text(declared.default)})"
+    options: dict[str, Any] = {
+        "dest": dest,
+        "type": _reader(declared),
+        "help": (declared.doc.text + shown).replace("%", "%%"),
+        "metavar": _metavar(declared),
+    }
+    if bool in declared.kinds:
+        options |= {"action": _Switch, "opposite": opposite}
+    group.add_argument(*flags, **options)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _metavar(declared: Setting) -> str:
+    if bool in declared.kinds:
+        return "|".join(["true", "false", *map(str, declared.choices)])
+    if declared.choices:
+        return "{" + ",".join([*map(str, declared.choices), *["none"] * declared.optional]) + "}"
+    return {int: "N", float: "X", Path: "PATH", tuple: "N,N"}.get(declared.kinds[0], "NAME")
+
+
+def _reader(declared: Setting) -> Any:
+    def read(text: str) -> Any:
+        try:
+            return declared.from_text(text)
+        except ConfigError:
+            raise argparse.ArgumentTypeError(f"expected {declared.expected}, found {text}") from None
+
+    return read

@@ -1,0 +1,1 @@
+"""Configuration: dataclasses and their checks, fields, files, and the bridge to the legacy dictionary."""

@@ -1,0 +1,309 @@
+"""The configuration that both backends share, and its checks.
+
+The dataclasses are mutable, and making one checks nothing across fields: a caller may fill in step by step.
+`validate_*_config` judge a finished configuration at the entry points; files are left to those who open them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from ptycho.config.files import config_from_dict, load_config_file, load_yaml_config
+from ptycho.config.legacy import KEY_MAPPINGS, dataclass_to_legacy_dict, update_legacy_dict
+from ptycho.config.schema import Doc, check_settings, strings_to_paths
+from ptycho.errors import ConfigError
+
+__all__ = [
+    "KEY_MAPPINGS",
+    "InferenceConfig",
+    "ModelConfig",
+    "PyTorchExecutionConfig",
+    "TrainingConfig",
+    "config_from_dict",
+    "dataclass_to_legacy_dict",
+    "load_config_file",
+    "load_yaml_config",
+    "update_legacy_dict",
+    "validate_execution_config",
+    "validate_inference_config",
+    "validate_model_config",
+    "validate_training_config",
+]
+
+_LOSS_WEIGHTS = ("mae_weight", "nll_weight", "realspace_mae_weight", "realspace_weight")
+
+# Fields that more than one configuration has.
+OldGroups = Annotated[int | None, Doc("deprecated name of n_groups", at_least=1)]
+Subsample = Annotated[int | None, Doc("scan points to draw before grouping (none: all)", at_least=1)]
+Seed = Annotated[int | None, Doc("seed of every random draw (none: 0)", at_least=0)]
+NeighborCount = Annotated[int, Doc("K: a group is drawn from the K nearest neighbours of its seed point", at_least=1)]
+Oversampling = Annotated[bool, Doc("allow more groups than scan points")]
+PoolSize = Annotated[int | None, Doc("neighbours to draw from when oversampling (none: neighbor_count)", at_least=1)]
+OutputDir = Annotated[Path, Doc("folder for everything the run writes")]
+Backend = Annotated[Literal["tensorflow", "pytorch"], Doc("framework that runs the network")]
+ClipValue = Annotated[float | None, Doc("limit of the gradient (none: not clipped)", above=0)]
+ClipAlgorithm = Annotated[
+    Literal["norm", "value", "agc"],
+    Doc("what gradient_clip_val limits: the norm, each value, or the ratio to the weights (agc)"),
+]
+UseXla = Annotated[bool, Doc("compile the TensorFlow graph with XLA (jit_compile)")]
+
+
+@dataclass
+class ModelConfig:
+    """The network and its physics."""
+
+    N: Annotated[
+        int, Doc("side of a diffraction pattern, a patch and the probe, in pixels", choices=(64, 128, 256))
+    ] = 64
+    gridsize: Annotated[int, Doc("a group is gridsize x gridsize neighbouring scan points", at_least=1)] = 1
+    n_filters_scale: Annotated[int, Doc("multiplies the number of filters of every layer", at_least=1)] = 2
+    model_type: Annotated[
+        Literal["pinn", "supervised"],
+        Doc("pinn: learn from the diffraction data alone; supervised: from known objects"),
+    ] = "pinn"
+    architecture: Annotated[Literal["cnn"], Doc("network, by its name in the registry")] = "cnn"
+    amp_activation: Annotated[
+        Literal["sigmoid", "swish", "softplus", "relu"], Doc("activation of the amplitude head")
+    ] = "sigmoid"
+    object_big: Annotated[
+        bool,
+        Doc("put the members of a group on one canvas before diffraction (off: each member stands alone)"),
+    ] = True
+    probe_big: Annotated[bool, Doc("add the branch that fills the outer border of a patch")] = True
+    probe_mask: Annotated[bool, Doc("limit the probe to a disk of diameter N/2 with a soft edge")] = False
+    pad_object: Annotated[bool, Doc("let the main decoder fill the central N/2 x N/2 of a patch (off: all of it)")] = (
+        True
+    )
+    probe_scale: Annotated[float, Doc("scales the range of the amplitude head, relative to 4", above=0)] = 4.0
+    gaussian_smoothing_sigma: Annotated[
+        float, Doc("complex Gaussian smoothing of the exit wave, sigma in pixels (0: none)", at_least=0)
+    ] = 0.0
+
+
+@dataclass
+class TrainingConfig:
+    """A training run: data, groups, losses, optimiser, output."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train_data_file: Annotated[Path | None, Doc("scan to train on (NPZ)")] = None
+    test_data_file: Annotated[Path | None, Doc("scan to validate and to stitch with (NPZ)")] = None
+    batch_size: Annotated[int, Doc("groups per step", at_least=1)] = 16
+    nepochs: Annotated[int, Doc("passes over the groups", at_least=1)] = 50
+    mae_weight: Annotated[float, Doc("weight of the mean absolute error of the amplitudes", at_least=0)] = 0.0
+    nll_weight: Annotated[float, Doc("weight of the Poisson negative log likelihood", at_least=0)] = 1.0
+    realspace_mae_weight: Annotated[float, Doc("weight of the mean absolute error of the object", at_least=0)] = 0.0
+    realspace_weight: Annotated[float, Doc("weight of the object's real-space loss", at_least=0)] = 0.0
+    nphotons: Annotated[float, Doc("mean photons per pattern, where the data do not say", above=0)] = 1e9
+    n_groups: Annotated[
+        int | None,
+        Doc("groups to train on (none: 512, or the number of positions where that is smaller)", at_least=1),
+    ] = None
+    n_images: OldGroups = None
+    n_subsample: Subsample = None
+    subsample_seed: Seed = None
+    neighbor_count: NeighborCount = 4
+    enable_oversampling: Oversampling = False
+    neighbor_pool_size: PoolSize = None
+    positions_provided: Annotated[bool, Doc("use the scan positions of the file")] = True
+    probe_trainable: Annotated[bool, Doc("learn the probe")] = False
+    intensity_scale_trainable: Annotated[bool, Doc("learn the intensity scale")] = True
+    output_dir: OutputDir = Path("training_outputs")
+    sequential_sampling: Annotated[bool, Doc("take the first scan points in their order instead of a random draw")] = (
+        False
+    )
+    backend: Backend = "tensorflow"
+    torch_loss_mode: Annotated[Literal["poisson", "mae"], Doc("loss of the PyTorch backend")] = "poisson"
+    gradient_clip_val: ClipValue = None
+    gradient_clip_algorithm: ClipAlgorithm = "norm"
+    optimizer: Annotated[Literal["adam", "adamw", "sgd"], Doc("optimiser")] = "adam"
+    momentum: Annotated[float, Doc("momentum of sgd", at_least=0, below=1)] = 0.9
+    weight_decay: Annotated[float, Doc("weight decay", at_least=0)] = 0.0
+    adam_beta1: Annotated[float, Doc("decay of the first moment of adam and adamw", at_least=0, below=1)] = 0.9
+    adam_beta2: Annotated[float, Doc("decay of the second moment of adam and adamw", at_least=0, below=1)] = 0.999
+    scheduler: Annotated[
+        Literal["Default", "Exponential", "WarmupCosine", "ReduceLROnPlateau"],
+        Doc("schedule of the learning rate (Default: constant)"),
+    ] = "Default"
+    lr_warmup_epochs: Annotated[int, Doc("epochs of rising learning rate of WarmupCosine", at_least=0)] = 0
+    lr_min_ratio: Annotated[
+        float, Doc("last learning rate of WarmupCosine, relative to the first", at_least=0, at_most=1)
+    ] = 0.1
+    use_xla: UseXla = False
+
+    def __post_init__(self) -> None:
+        strings_to_paths(self)
+        _adopt_n_images(self)
+
+
+@dataclass
+class InferenceConfig:
+    """A reconstruction with a trained model; the model's own settings come with its archive."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    model_path: Annotated[Path | None, Doc("trained model: the folder with wts.h5.zip, or the archive itself")] = None
+    test_data_file: Annotated[Path | None, Doc("scan to reconstruct (NPZ)")] = None
+    n_groups: Annotated[int | None, Doc("groups to reconstruct from (none: all)", at_least=1)] = None
+    n_images: OldGroups = None
+    n_subsample: Subsample = None
+    subsample_seed: Seed = None
+    neighbor_count: NeighborCount = 4
+    enable_oversampling: Oversampling = False
+    neighbor_pool_size: PoolSize = None
+    debug: Annotated[bool, Doc("log every step, and show the traceback of an error")] = False
+    output_dir: OutputDir = Path("inference_outputs")
+    backend: Backend = "tensorflow"
+    use_xla: UseXla = False
+
+    def __post_init__(self) -> None:
+        strings_to_paths(self)
+        _adopt_n_images(self)
+
+
+@dataclass
+class PyTorchExecutionConfig:
+    """How PyTorch runs: hardware, precision, loaders, checkpoints, loggers. Never written to `params.cfg`.
+
+    Raises:
+        ConfigError: on construction, naming the field, its value and what is allowed.
+    """
+
+    accelerator: Annotated[
+        Literal["auto", "cpu", "gpu", "cuda", "tpu", "mps"],
+        Doc("hardware (auto: CUDA where there is one, else the CPU)"),
+    ] = "auto"
+    devices: Annotated[int, Doc("devices to train on", at_least=1)] = 1
+    strategy: Annotated[Literal["auto", "ddp", "ddp_spawn"], Doc("how several devices share the work")] = "auto"
+    deterministic: Annotated[
+        bool | Literal["warn"],
+        Doc("the same run gives the same numbers (warn: allow an operation that cannot, with a warning)"),
+    ] = True
+    precision: Annotated[Literal["32-true", "16-mixed", "bf16-mixed"], Doc("arithmetic of the network")] = "32-true"
+    gradient_clip_val: ClipValue = None
+    gradient_clip_algorithm: ClipAlgorithm = "norm"
+    accum_steps: Annotated[int, Doc("batches per optimiser step", at_least=1, flag="accumulate-grad-batches")] = 1
+    num_workers: Annotated[int, Doc("loader processes (0: load in the main process)", at_least=0)] = 0
+    pin_memory: Annotated[bool, Doc("load batches into page-locked memory")] = False
+    persistent_workers: Annotated[bool, Doc("keep the loader processes between epochs")] = False
+    prefetch_factor: Annotated[int | None, Doc("batches that each loader process holds ready", at_least=1)] = None
+    learning_rate: Annotated[float, Doc("learning rate", above=0)] = 1e-3
+    scheduler: Annotated[
+        Literal["Default", "Exponential", "MultiStage", "Adaptive", "WarmupCosine", "Cosine", "ReduceLROnPlateau"],
+        Doc("schedule of the learning rate (Default: constant)"),
+    ] = "Default"
+    enable_progress_bar: Annotated[bool, Doc("show the progress bar")] = True
+    enable_checkpointing: Annotated[bool, Doc("write checkpoints while training")] = True
+    checkpoint_save_top_k: Annotated[int, Doc("checkpoints to keep (-1: all, 0: none)", at_least=-1)] = 1
+    checkpoint_monitor_metric: Annotated[
+        str,
+        Doc("metric that ranks checkpoints (without a test scan: training loss)", flag="checkpoint-monitor"),
+    ] = "val_loss"
+    checkpoint_mode: Annotated[Literal["min", "max"], Doc("whether a smaller or a larger metric is better")] = "min"
+    early_stop_patience: Annotated[int, Doc("epochs without progress before training stops", at_least=1)] = 100
+    logger_backend: Annotated[
+        Literal["csv", "tensorboard", "mlflow"] | None, Doc("where the metrics of an epoch go", flag="logger")
+    ] = "csv"
+    recon_log_every_n_epochs: Annotated[int | None, Doc("log sample patches every so many epochs", at_least=1)] = None
+    recon_log_num_patches: Annotated[int, Doc("sample patches to log", at_least=1)] = 4
+    recon_log_fixed_indices: Annotated[
+        tuple[int, ...] | None, Doc("groups to log, instead of a draw, separated by commas", at_least=0)
+    ] = None
+    recon_log_stitch: Annotated[bool, Doc("log the stitched object too")] = False
+    recon_log_max_stitch_samples: Annotated[int | None, Doc("groups in the logged object (none: all)", at_least=1)] = (
+        None
+    )
+    inference_batch_size: Annotated[int | None, Doc("groups per step of inference (none: batch_size)", at_least=1)] = (
+        None
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+def _adopt_n_images(config: TrainingConfig | InferenceConfig) -> None:
+    """Move the deprecated n_images to n_groups; the caller of the dataclass gets the warning."""
+    if config.n_images is None:
+        return
+    if config.n_groups is None:
+        config.n_groups = config.n_images
+        message = f"n_images is deprecated: use n_groups={config.n_images}"
+    else:
+        message = f"n_images is deprecated: n_images={config.n_images} gives way to n_groups={config.n_groups}"
+    config.n_images = None
+    warnings.warn(message, DeprecationWarning, stacklevel=4)
+
+
+def validate_model_config(config: ModelConfig) -> None:
+    """Check the settings of a model, each by itself.
+
+    Raises:
+        ConfigError: naming the field, its value and what is allowed.
+    """
+    check_settings(config)
+
+
+def validate_training_config(config: TrainingConfig) -> None:
+    """Check the settings of a training run, each by itself and together; files are not looked for.
+
+    Raises:
+        ConfigError: naming the fields, their values and what to change.
+    """
+    check_settings(config)
+    _check_groups(config)
+    _check_backend(config)
+    weights = {name: getattr(config, name) for name in _LOSS_WEIGHTS}
+    if config.backend == "tensorflow" and not any(weights.values()):
+        raise ConfigError(f"{', '.join(weights)} are all 0: nothing to train on, raise at least one")
+    if config.scheduler == "WarmupCosine" and config.lr_warmup_epochs >= config.nepochs:
+        raise ConfigError(
+            f"lr_warmup_epochs={config.lr_warmup_epochs} leaves no epoch of nepochs={config.nepochs}: "
+            "lower lr_warmup_epochs or raise nepochs"
+        )
+
+
+def validate_inference_config(config: InferenceConfig) -> None:
+    """Check the settings of a reconstruction, each by itself and together; files are not looked for.
+
+    Raises:
+        ConfigError: naming the fields, their values and what to change.
+    """
+    check_settings(config)
+    _check_groups(config)
+    _check_backend(config)
+
+
+def validate_execution_config(config: PyTorchExecutionConfig) -> None:
+    """Check the PyTorch settings, each by itself and together.
+
+    Raises:
+        ConfigError: naming the fields, their values and what to change.
+    """
+    check_settings(config)
+    for name in ("persistent_workers", "prefetch_factor"):
+        if getattr(config, name) and config.num_workers == 0:
+            raise ConfigError(f"{name}={getattr(config, name)} needs num_workers above 0, found num_workers=0")
+
+
+def _check_groups(config: TrainingConfig | InferenceConfig) -> None:
+    gridsize, pool = config.model.gridsize, config.neighbor_pool_size
+    members = gridsize**2
+    if config.n_images is not None:
+        raise ConfigError(f"n_images={config.n_images} was set after construction: set n_groups")
+    if members > 1 and config.neighbor_count < members:
+        raise ConfigError(
+            f"neighbor_count={config.neighbor_count} is too few for gridsize={gridsize} "
+            f"({members} members a group): raise neighbor_count to {members} or more"
+        )
+    if config.enable_oversampling and pool is not None and pool < members:
+        raise ConfigError(
+            f"neighbor_pool_size={pool} is too small for gridsize={gridsize} "
+            f"({members} members a group): raise neighbor_pool_size to {members} or more"
+        )
+
+
+def _check_backend(config: TrainingConfig | InferenceConfig) -> None:
+    if config.use_xla and config.backend != "tensorflow":
+        raise ConfigError(f"use_xla=True works with backend=tensorflow only, found backend={config.backend}")

@@ -1,0 +1,99 @@
+"""Configuration files: YAML, TOML or JSON to a dictionary, a dictionary to a configuration dataclass."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from ptycho.config.schema import nearest, settings_of
+from ptycho.errors import ConfigError, MissingFileError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["config_from_dict", "load_config_file", "load_yaml_config"]
+
+Config = TypeVar("Config")
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    ".yaml": yaml.safe_load,
+    ".yml": yaml.safe_load,
+    ".toml": tomllib.loads,
+    ".json": json.loads,
+}
+
+
+def load_config_file(path: Path | str) -> dict[str, Any]:
+    """The settings in a YAML, TOML or JSON file, as its extension says; nothing is checked but the syntax.
+
+    Raises:
+        MissingFileError: there is no such file.
+        ConfigError: another extension, damaged syntax, or a file that is not a table of names and values.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _READERS:
+        raise ConfigError(f"{path}: expected a configuration file ending in {', '.join(_READERS)}")
+    return _load(path, _READERS[path.suffix.lower()])
+
+
+def load_yaml_config(path: Path | str) -> dict[str, Any]:
+    """The settings in a YAML file, whatever its extension; raises as `load_config_file` does."""
+    return _load(Path(path), yaml.safe_load)
+
+
+def config_from_dict(cls: type[Config], mapping: Mapping[str, Any], source: str = "configuration") -> Config:
+    """Make a configuration dataclass from names and values, a nested mapping for each configuration inside.
+
+    Text becomes a path and a whole number a float where the field is one; fields left out keep defaults.
+
+    Args:
+        cls: the dataclass.
+        mapping: values by field name.
+        source: where they come from, for the error message.
+
+    Raises:
+        ConfigError: an unknown name (with the nearest valid ones), or a value that the field may not hold.
+    """
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"{source}: expected names and values, found {mapping!r}")
+    settings = settings_of(cls)
+    values: dict[str, Any] = {}
+    for name, value in mapping.items():
+        if name not in settings:
+            raise ConfigError(f"{source}: unknown key {name!r}{_hint(cls, str(name))}")
+        nested = settings[name].nested
+        if nested is None:
+            try:
+                values[name] = settings[name].from_value(value)
+            except ConfigError as error:
+                raise ConfigError(f"{source}: {error}") from None
+        else:
+            values[name] = value if isinstance(value, nested) else config_from_dict(nested, value, f"{source}: {name}")
+    return cls(**values)
+
+
+def _hint(cls: type, name: str) -> str:
+    settings = settings_of(cls)
+    homes = [key for key, declared in settings.items() if declared.nested and name in settings_of(declared.nested)]
+    return f"; put it under {homes[0]!r}" if homes else nearest(name, settings)
+
+
+def _load(path: Path, read: Callable[[str], Any]) -> dict[str, Any]:
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such configuration file")
+    try:
+        content = read(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:  # TOML, JSON and text decoding errors are ValueErrors
+        raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    if content is None:  # an empty YAML file
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a table of names and values, found {type(content).__name__}")
+    return content

@@ -1,0 +1,379 @@
+"""The model archive `wts.h5.zip`: one layout for both backends, read without unpickling.
+
+The layout is specified in specs/archive_format.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import pickle
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any, Literal, NamedTuple, cast
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.errors import ArchiveError, ConfigError, MissingFileError
+
+__all__ = [
+    "ARCHIVE_NAME",
+    "FORMAT_VERSION",
+    "MODEL_NAMES",
+    "ModelArchive",
+    "json_snapshot",
+    "load_archive",
+    "save_archive",
+    "to_json",
+]
+
+ARCHIVE_NAME = "wts.h5.zip"
+FORMAT = "ptychopinn-model"
+FORMAT_VERSION = 1
+MODEL_NAMES = ("autoencoder", "diffraction_to_obj")
+
+Backend = Literal["pytorch", "tensorflow"]
+
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+_SCALARS = ("log_intensity_scale", "intensity_scale_nominal", "input_scale")
+_UNZIPPING = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
+_UNPICKLING = (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
+
+
+@dataclass(frozen=True)
+class ModelArchive:
+    """A trained model as data, without a framework."""
+
+    backend: Backend
+    """The backend that trained it; the other one reads it too."""
+    weights: dict[str, npt.NDArray[Any]]
+    """Arrays by canonical parameter name, such as "encoder/0/conv1/kernel"."""
+    probe: npt.NDArray[np.complex64]
+    """(M, N, N) incoherent modes in the unit of the measured amplitude."""
+    log_intensity_scale: float
+    """log s of the intensity scale s that the model uses, learned or not."""
+    intensity_scale_nominal: float
+    """sqrt(nphotons) / (N/2), the intensity scale before training."""
+    input_scale: float
+    """k: the network sees k times the amplitudes of a file."""
+    mask: npt.NDArray[np.bool_] | None = None
+    """(N, N), True where the detector pixel is valid; None when all are."""
+    params: dict[str, Any] = field(default_factory=dict)
+    """Snapshot of params.cfg."""
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The configuration dataclasses as dicts, by name."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Versions of the libraries that took part, by name."""
+
+
+class _Source(NamedTuple):
+    """An archive opened for reading: where it is, what its members are called, how to get their bytes."""
+
+    path: Path
+    names: list[str]
+    read: Callable[[str], bytes]
+
+
+def to_json(value: Any, name: str = "value") -> Any:
+    """Turn a configuration value into what JSON holds.
+
+    Paths become text with forward slashes, tuples lists, NumPy scalars and 0-d arrays Python numbers,
+    dataclasses and mappings dicts with text for keys. Raises ConfigError, naming the entry, for anything
+    else: arrays, complex numbers, objects, and numbers that are not finite.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        value = value.item()
+    if isinstance(value, PurePath):
+        return value.as_posix()
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item, f"{name}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item, f"{name}[{index}]") for index, item in enumerate(value)]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    shown = f"of shape {value.shape}" if hasattr(value, "shape") else repr(value)
+    found = f"{type(value).__name__} {shown}"
+    raise ConfigError(f"{name}: expected a finite number, text, a path, a list or a dict, found {found}")
+
+
+def json_snapshot(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of `params` that JSON can hold; the others (probe, arrays, objects) are left out."""
+    kept = {}
+    for key, value in params.items():
+        try:
+            kept[str(key)] = to_json(value, str(key))
+        except ConfigError:
+            continue
+    return kept
+
+
+def save_archive(path: Path, archive: ModelArchive) -> Path:
+    """Write `archive` and return the path of the zip; equal archives give equal bytes.
+
+    Parameters
+    ----------
+    path
+        A name that ends in `.zip`, or else a folder (made when it is not there) that gets `wts.h5.zip`.
+    archive
+        What to write. Entries of `params` that JSON cannot hold are left out; in `configs` they are an error.
+
+    Raises
+    ------
+    ArchiveError
+        Unknown backend, a probe that is not (M, N, N), a weight that is no numeric array or badly named.
+    ConfigError
+        A configuration entry that JSON cannot hold.
+    OutputError
+        The file cannot be written.
+
+    """
+    path = Path(path)
+    _require_backend("cannot save", archive.backend)
+    params = json_snapshot(archive.params)
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "backend": archive.backend,
+        "models": list(MODEL_NAMES),
+        "versions": to_json(archive.versions, "versions"),
+    }
+    members = {
+        "params.json": _json_bytes({"params": params, "configs": to_json(archive.configs, "configs")}),
+        "weights.h5": _weights_bytes(archive),
+        "manifest.dill": _dill_bytes(manifest),
+        "params.dill": _dill_bytes(params),
+    }
+    manifest["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    target = path if path.suffix == ".zip" else output_folder(path) / ARCHIVE_NAME
+    with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w") as file:
+        for name, content in {"manifest.json": _json_bytes(manifest), **members}.items():
+            info = zipfile.ZipInfo(name, date_time=_ZIP_DATE)
+            info.create_system, info.external_attr = 3, 0o644 << 16  # the same bytes on every system
+            file.writestr(info, content)
+    return target
+
+
+def load_archive(path: Path, allow_pickle: bool = False) -> ModelArchive:
+    """Read a model archive; weights come in the order of their names.
+
+    Parameters
+    ----------
+    path
+        The folder that holds `wts.h5.zip`, the zip itself, or the folder of an unpacked archive.
+    allow_pickle
+        Where there is no `manifest.json`, take manifest and parameters from the `.dill` members, which may
+        hold plain dicts, lists, numbers and text and nothing else. The weights always come from `weights.h5`.
+
+    Raises
+    ------
+    MissingFileError
+        There is no archive at `path`.
+    ArchiveError
+        Not a zip, an unsafe member name, a missing or damaged member, a newer format version, an unknown
+        backend, or nothing but dill. The line names the file, what was expected and what was found.
+
+    """
+    location = _locate(Path(path))
+    try:
+        if location.is_dir():
+            names = sorted(item.name for item in location.iterdir())
+            return _load(_Source(location, names, lambda name: (location / name).read_bytes()), allow_pickle)
+        with zipfile.ZipFile(location) as file:
+            names = file.namelist()
+            _require_safe(location, names)
+            return _load(_Source(location, names, file.read), allow_pickle)
+    except _UNZIPPING as error:
+        raise ArchiveError(f"{location}: expected an intact model archive (zip), found: {error}") from error
+
+
+def _locate(path: Path) -> Path:
+    """Return the zip or the unpacked folder that `path` means."""
+    if not path.exists():
+        raise MissingFileError(
+            f"{path}: expected a model archive ({ARCHIVE_NAME}) or its folder, found nothing"
+        )
+    if path.is_file():
+        return path
+    if (path / ARCHIVE_NAME).is_file():
+        return path / ARCHIVE_NAME
+    if any((path / name).is_file() for name in ("manifest.json", "manifest.dill")):
+        return path
+    found = ", ".join(sorted(item.name for item in path.iterdir())[:8]) or "an empty folder"
+    expected = f"{ARCHIVE_NAME} or an unpacked archive (manifest.json)"
+    raise MissingFileError(f"{path}: expected {expected}, found {found}")
+
+
+def _require_safe(path: Path, names: list[str]) -> None:
+    """Refuse names that lead out of the archive, and two members of one name."""
+    for name in names:
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        if ".." in parts or parts[:1] == ("/",) or ":" in name:
+            found = f"the member {name!r} that leads out of it"
+            raise ArchiveError(f"{path}: expected members inside the archive, found {found}; do not trust it")
+    if len(set(names)) != len(names):
+        raise ArchiveError(f"{path}: expected every member once, found {sorted(names)}")
+
+
+def _load(source: _Source, allow_pickle: bool) -> ModelArchive:
+    path, names = source.path, source.names
+    if "manifest.json" in names:
+        manifest = _parse_json(path, "manifest.json", source.read("manifest.json"))
+        _require_format(path, manifest)
+        parameters = _parse_json(path, "params.json", _verified(source, "params.json", manifest))
+        params, configs = (
+            _entry(path, "params.json", parameters, key, dict) for key in ("params", "configs")
+        )
+        weights = _verified(source, "weights.h5", manifest)
+    elif allow_pickle and "manifest.dill" in names:
+        manifest = _parse_dill(path, "manifest.dill", source.read("manifest.dill"))
+        _require_format(path, manifest)
+        params, configs = _parse_dill(path, "params.dill", _member(source, "params.dill")), {}
+        weights = _member(source, "weights.h5")
+    elif "manifest.dill" in names:
+        found = "only pickled ones (.dill), which can run code when they are read"
+        advice = "save the model again, or pass allow_pickle=True to read plain dicts from them"
+        raise ArchiveError(f"{path}: expected JSON members, found {found}; {advice}")
+    else:
+        raise ArchiveError(f"{path}: expected the member manifest.json, found {sorted(names)}")
+    return ModelArchive(
+        backend=_require_backend(str(path), manifest.get("backend")),
+        params=params,
+        configs=configs,
+        versions=_entry(path, "manifest", manifest, "versions", dict),
+        **_read_weights(path, weights),
+    )
+
+
+def _require_format(path: Path, manifest: dict[str, Any]) -> None:
+    found = _entry(path, "manifest", manifest, "format", str)
+    if found != FORMAT:
+        raise ArchiveError(f"{path}: expected the format {FORMAT!r}, found {found!r}")
+    version = _entry(path, "manifest", manifest, "format_version", int)
+    if version > FORMAT_VERSION:
+        expected = f"format version {FORMAT_VERSION} or older"
+        raise ArchiveError(f"{path}: expected {expected}, found version {version}; update this library")
+
+
+def _require_backend(context: str, backend: Any) -> Backend:
+    if backend not in ("pytorch", "tensorflow"):
+        raise ArchiveError(f"{context}: expected the backend 'pytorch' or 'tensorflow', found {backend!r}")
+    return cast(Backend, backend)
+
+
+def _entry(path: Path, member: str, content: dict[str, Any], key: str, kind: type) -> Any:
+    """Return `content[key]`, which has to be there and of type `kind`."""
+    if not isinstance(content.get(key), kind):
+        found = repr(content[key]) if key in content else f"only {sorted(content)}"
+        raise ArchiveError(f"{path}: {member}: expected {key!r} ({kind.__name__}), found {found}")
+    return content[key]
+
+
+def _member(source: _Source, name: str) -> bytes:
+    if name not in source.names:
+        raise ArchiveError(f"{source.path}: expected the member {name}, found {sorted(source.names)}")
+    return source.read(name)
+
+
+def _verified(source: _Source, name: str, manifest: dict[str, Any]) -> bytes:
+    """Return the bytes of a member, whose sha256 has to be the one in the manifest."""
+    expected = _entry(source.path, "manifest.json", manifest, "sha256", dict).get(name)
+    content = _member(source, name)
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        fact = f"expected sha256 {expected}, found {found}"
+        raise ArchiveError(f"{source.path}: the member {name} is damaged: {fact}; copy or save it again")
+    return content
+
+
+def _parse_json(path: Path, name: str, content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise ArchiveError(f"{path}: the member {name} is damaged: expected JSON, found {error}") from error
+    return cast("dict[str, Any]", _entry(path, name, {"content": value}, "content", dict))
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads built-in containers, numbers and text; what needs an import is refused, so no code can run."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        raise pickle.UnpicklingError(f"an object of {module_name}.{global_name}")
+
+
+def _parse_dill(path: Path, name: str, content: bytes) -> dict[str, Any]:
+    try:
+        value = _PlainUnpickler(io.BytesIO(content)).load()
+    except _UNPICKLING as error:
+        raise ArchiveError(f"{path}: {name}: expected a pickled plain dict, found {error}") from error
+    return cast("dict[str, Any]", _entry(path, name, {"content": value}, "content", dict))
+
+
+def _json_bytes(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _dill_bytes(value: dict[str, Any]) -> bytes:
+    """Pickle a plain dict, as dill would; rebuilt from JSON first, so that equal dicts give equal bytes."""
+    return pickle.dumps(json.loads(_json_bytes(value)), protocol=4)
+
+
+def _weights_bytes(archive: ModelArchive) -> bytes:
+    """Build weights.h5 in memory: data sets in the order of their names, without time stamps."""
+    if archive.probe.ndim != 3:
+        raise ArchiveError(f"probe: expected modes first, shape (M, N, N), found {archive.probe.shape}")
+    content = {f"weights/{name}": _numeric(name, array) for name, array in archive.weights.items()}
+    content["physics/probe"] = np.asarray(archive.probe, np.complex64)
+    for name in _SCALARS:
+        content[f"physics/{name}"] = np.asarray(getattr(archive, name), np.float64)
+    if archive.mask is not None:
+        content["physics/mask"] = np.asarray(archive.mask, np.bool_)
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.create_group("weights")
+        for name in sorted(content):
+            file.create_dataset(name, data=content[name], track_times=False)
+    return buffer.getvalue()
+
+
+def _numeric(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return `array` little-endian, after a look at whether it and its name can be stored."""
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        raise ArchiveError(f"weight {name!r}: expected a name such as 'encoder/0/conv1/kernel'")
+    array = np.asarray(array)
+    if array.dtype.kind not in "biufc":
+        raise ArchiveError(f"weight {name!r}: expected a numeric array, found type {array.dtype}")
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def _read_weights(path: Path, content: bytes) -> dict[str, Any]:
+    """Return the fields of ModelArchive that weights.h5 holds."""
+    weights: dict[str, npt.NDArray[Any]] = {}
+
+    def collect(name: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset):
+            weights[name] = np.asarray(item[()])
+
+    try:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            file["weights"].visititems(collect)
+            physics = file["physics"]
+            return {
+                "weights": dict(sorted(weights.items())),
+                "probe": physics["probe"][()],
+                "mask": physics["mask"][()] if "mask" in physics else None,
+                **{name: float(physics[name][()]) for name in _SCALARS},
+            }
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArchiveError(f"{path}: the member weights.h5 is damaged or incomplete: {error}") from error

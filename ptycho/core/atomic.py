@@ -1,0 +1,63 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ptycho.errors import OutputError
+
+__all__ = ["atomic_path", "output_folder"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well it becomes `path`, else it is removed.
+
+    The temporary file exists (empty, with the permissions of any new file), lies in the same folder, so that
+    the last step is a plain rename, and has the suffix of `path`, which some writers go by. A file that was
+    at `path` before stays as it is until that rename.
+
+    Raises
+    ------
+    OutputError
+        The folder is missing or not writable, `path` is a folder, or the disk is full.
+
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise OutputError(
+            f"cannot write {path}: expected the folder {path.parent}, found none; create it first"
+        )
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: expected a file, found a folder; choose another name")
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        fact = f"expected a writable folder, found {error.strerror}"
+        raise OutputError(f"cannot write {path}: {fact}; choose another folder") from error
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OutputError(f"cannot write {path}: {error.strerror}; free some space") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def output_folder(path: Path) -> Path:
+    """Return `path` as a folder, made with its parents when it is not there; OutputError where that fails."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {path}: {error.strerror}; choose another one") from error
+    return path

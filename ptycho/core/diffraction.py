@@ -1,0 +1,119 @@
+"""The forward model, step by step: illuminate, propagate, measure, count photons.
+
+Arrays end in the two image axes `[y, x]`; the modes of a probe are the axis before them. Everything keeps the
+precision of its input (complex128 in, float64 out), so that these functions are the oracle of both backends.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import xlogy
+
+__all__ = [
+    "as_modes",
+    "deviance",
+    "diffract",
+    "far_field",
+    "fourier_shift",
+    "illuminate",
+    "intensity",
+    "poisson_amplitude",
+    "propagate_back",
+    "smooth",
+    "smoothing_matrix",
+]
+
+Array = NDArray[np.generic]
+
+
+def as_modes(probe: Array) -> Array:
+    """Return a probe as `(M, N, N)`, mode first; a single mode `(N, N)` gains an axis of length 1."""
+    return probe[None] if probe.ndim == 2 else probe
+
+
+def far_field(exit_waves: Array) -> Array:
+    """Propagate exit waves to the detector: `F = fftshift(fft2(psi)) / N`.
+
+    The division makes the transform unitary (energy in = energy out, Parseval); the zero frequency lies at
+    `[N/2, N/2]`. `exit_waves` is complex `(..., N, N)` in the unit of the measured amplitude, and so is the result.
+    """
+    return np.fft.fftshift(np.fft.fft2(exit_waves, norm="ortho"), axes=(-2, -1))
+
+
+def propagate_back(far_fields: Array) -> Array:
+    """Inverse and adjoint of `far_field`: complex `(..., N, N)` at the detector -> exit waves of the same shape."""
+    return np.fft.ifft2(np.fft.ifftshift(far_fields, axes=(-2, -1)), norm="ortho")
+
+
+def fourier_shift(images: Array, dx: Array | float, dy: Array | float) -> Array:
+    """Move the content of `images (..., N, N)` by `(+dx, +dy)` pixels, periodic and band limited.
+
+    `dx`, `dy` are scalars or arrays that broadcast against the leading axes. A whole number of pixels equals
+    `np.roll`. The operation is unitary; its adjoint is the shift by `(-dx, -dy)`.
+    """
+    fy = np.fft.fftfreq(images.shape[-2])[:, None]
+    fx = np.fft.fftfreq(images.shape[-1])[None, :]
+    dx, dy = np.asarray(dx, float)[..., None, None], np.asarray(dy, float)[..., None, None]
+    ramp = np.exp(-2j * np.pi * (fy * dy + fx * dx)).astype(np.result_type(images, np.complex64), copy=False)
+    return np.fft.ifft2(np.fft.fft2(images) * ramp)
+
+
+def illuminate(probe: Array, patches: Array) -> Array:
+    """Exit waves `psi_m = P_m O_j` of one probe for many patches, or of one probe per patch.
+
+    `probe` is `(N, N)`, `(M, N, N)` or, a shifted probe for each patch, `(..., M, N, N)`; `patches` is `(..., N, N)`.
+    Returns complex `(..., M, N, N)`.
+    """
+    return as_modes(probe) * patches[..., None, :, :]
+
+
+def intensity(exit_waves: Array) -> Array:
+    """Expected detector intensity `I = sum_m |F_m|^2` of exit waves `(..., M, N, N)` -> real `(..., N, N)`."""
+    field = far_field(exit_waves)
+    return np.sum(field.real**2 + field.imag**2, axis=-3)
+
+
+def diffract(probe: Array, patches: Array, dx: Array | float = 0.0, dy: Array | float = 0.0) -> Array:
+    """Expected intensity of patches cut at *rounded* scan positions: the `fourier` sub-pixel rule.
+
+    A scan position is `x = round(x) + dx`. The far field does not see a common translation of probe and object, so
+    instead of shifting the object patch by `-dx` the compact, smooth probe is moved by `+dx` (likewise `dy`); that
+    is exact as long as the probe fits its window. `patches` is `(n, N, N)`, `dx`, `dy` are `(n,)` pixels.
+    Returns real `(n, N, N)`, in the square of the probe's unit.
+    """
+    modes = as_modes(probe)
+    shift_x, shift_y = np.asarray(dx, float), np.asarray(dy, float)
+    if not (np.any(shift_x) or np.any(shift_y)):
+        return intensity(illuminate(modes, patches))
+    return intensity(illuminate(fourier_shift(modes, shift_x[..., None], shift_y[..., None]), patches))
+
+
+def poisson_amplitude(amplitude: Array, rng: np.random.Generator) -> Array:
+    """Photon noise: `sqrt(Poisson(A^2))` for an amplitude whose square is an expected photon count."""
+    return np.sqrt(rng.poisson(amplitude.astype(np.float64) ** 2)).astype(amplitude.dtype)
+
+
+def deviance(counts: Array, expected: Array, mask: Array | None = None) -> Array:
+    """Poisson deviance `D = 2 [Y log(Y / L) - Y + L]` of every pixel, 0 where `mask` is False.
+
+    `counts` Y and `expected` L are photon counts of the same shape `(..., N, N)`, Y >= 0 and L > 0. Half of it is the
+    negative log-likelihood up to a constant; its gradient with respect to L is `2 (1 - Y / L)`.
+    """
+    result = 2 * (xlogy(counts, counts / expected) - counts + expected)
+    return result if mask is None else np.where(mask, result, 0.0)
+
+
+def smoothing_matrix(n: int, sigma_px: float) -> NDArray[np.float64]:
+    """Gaussian smoothing of a line of `n` pixels as an `(n, n)` matrix, zero outside, unit gain in the middle."""
+    distance = np.arange(n)[:, None] - np.arange(n)[None, :]
+    kernel = np.exp(-(np.arange(-n, n + 1) ** 2) / (2 * sigma_px**2))
+    return np.exp(-(distance**2) / (2 * sigma_px**2)) / kernel.sum()
+
+
+def smooth(exit_waves: Array, sigma_px: float) -> Array:
+    """Smooth exit waves `(..., N, N)` by a Gaussian of `sigma_px` pixels (complex; off when `sigma_px` is 0)."""
+    if not sigma_px:
+        return exit_waves
+    matrix = smoothing_matrix(exit_waves.shape[-1], sigma_px)
+    return matrix @ exit_waves @ matrix.T

@@ -1,0 +1,130 @@
+"""Scan positions, group offsets and canvas sizes: the one place that knows their signs and centres.
+
+Coordinates are float64 pixels of the object grid, ordered (x, y) wherever both share an axis; a position is
+the centre of its N x N patch, whose first pixel lies at (x - N/2, y - N/2).
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ptycho.errors import DataError
+
+__all__ = [
+    "LOCAL_OFFSET_SIGN",
+    "ObjectFrame",
+    "canvas_size",
+    "group_coordinates",
+    "member_positions",
+    "object_frame",
+    "pixel_positions",
+]
+
+LOCAL_OFFSET_SIGN = -1
+"""coords_relative = LOCAL_OFFSET_SIGN * (position - centre): a canvas moved by it centres its member."""
+
+FloatArray = NDArray[np.float64]
+
+_CANVAS_MULTIPLE = 8
+
+
+@dataclass(frozen=True)
+class ObjectFrame:
+    """Where a canvas of `height` x `width` pixels sits on the object grid of a scan.
+
+    Pixel [0, 0] of the canvas is at the object-grid coordinate (x0, y0), whole pixels.
+    """
+
+    height: int
+    width: int
+    x0: int
+    y0: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width), as NumPy indexes the canvas."""
+        return self.height, self.width
+
+    def local(self, xcoords: ArrayLike, ycoords: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Object-grid positions (n,) as positions (n,) on this canvas: (x - x0, y - y0), pixels."""
+        return np.asarray(xcoords, np.float64) - self.x0, np.asarray(ycoords, np.float64) - self.y0
+
+
+def pixel_positions(position_m: ArrayLike, center_m: float, pixel_size_m: float, size: int) -> FloatArray:
+    """Positions in metres as pixels of an object array of `size` pixels along this axis.
+
+    `x_px = (x_m - center_m) / pixel_size_m + size / 2`. Increasing metres give increasing pixels.
+
+    >>> float(pixel_positions(2e-8, 0.0, 1e-8, 101))
+    52.5
+    """
+    if not pixel_size_m > 0:
+        raise DataError(f"pixel size: expected metres above 0, found {pixel_size_m}; correct the geometry")
+    return np.asarray((np.asarray(position_m, np.float64) - center_m) / pixel_size_m + size / 2)
+
+
+def group_coordinates(
+    xcoords: ArrayLike, ycoords: ArrayLike, nn_indices: NDArray[np.integer]
+) -> tuple[FloatArray, FloatArray]:
+    """Centre of each group and the offsets of its members.
+
+    Args:
+        xcoords, ycoords: positions (n,), pixels.
+        nn_indices: (B, C) scan points of each group.
+
+    Returns:
+        coords_offsets (B, 1, 2, 1): mean (x, y) of the members.
+        coords_relative (B, 1, 2, C): -(position - centre), pixels.
+    """
+    positions = member_positions(xcoords, ycoords, nn_indices)
+    offsets = positions.mean(axis=-1, keepdims=True)
+    return offsets, LOCAL_OFFSET_SIGN * (positions - offsets)
+
+
+def member_positions(xcoords: ArrayLike, ycoords: ArrayLike, nn_indices: NDArray[np.integer]) -> FloatArray:
+    """Positions (x, y) of the members of each group, (B, 1, 2, C) float64 pixels."""
+    x, y = np.asarray(xcoords, np.float64), np.asarray(ycoords, np.float64)
+    return np.stack([x[nn_indices], y[nn_indices]], axis=1)[:, None]
+
+
+def canvas_size(N: int, coords_relative: ArrayLike) -> int:
+    """Side of the square canvas that holds every member of every group, in pixels.
+
+    The smallest multiple of 8 that is at least `N + 2 ceil(max |offset|)`; N itself when every offset is 0.
+
+    >>> canvas_size(64, [0.0]), canvas_size(64, [-3.2, 1.0]), canvas_size(64, [4.01])
+    (64, 72, 80)
+    """
+    reach = np.abs(np.asarray(coords_relative, np.float64)).max(initial=0.0)
+    if not np.isfinite(reach):
+        raise DataError("group offsets: expected finite pixels, found NaN or infinity; remove these points")
+    if reach == 0:
+        return N
+    return ceil((N + 2 * ceil(reach)) / _CANVAS_MULTIPLE) * _CANVAS_MULTIPLE
+
+
+def object_frame(xcoords: ArrayLike, ycoords: ArrayLike, N: int) -> ObjectFrame:
+    """Smallest whole-pixel frame that holds every N x N patch of a scan.
+
+    A patch between pixels reaches one pixel further than N, since bilinear interpolation reads both
+    neighbours: an axis runs from `min floor(x - N/2)` to `max ceil(x - N/2) + N` (exclusive).
+
+    >>> object_frame([32.0, 40.5], [32.0, 32.0], 64)
+    ObjectFrame(height=64, width=73, x0=0, y0=0)
+    """
+    (x0, width), (y0, height) = _extent(xcoords, N, "xcoords"), _extent(ycoords, N, "ycoords")
+    return ObjectFrame(height=height, width=width, x0=x0, y0=y0)
+
+
+def _extent(coords: ArrayLike, N: int, name: str) -> tuple[int, int]:
+    """First pixel and number of pixels along one axis."""
+    starts = np.asarray(coords, np.float64) - N / 2
+    if starts.size == 0 or not np.isfinite(starts).all():
+        raise DataError(
+            f"{name}: expected at least one position, all finite, found {starts.size} with "
+            f"{np.count_nonzero(~np.isfinite(starts))} not finite; remove these scan points"
+        )
+    first = int(np.floor(starts.min()))
+    return first, int(np.ceil(starts.max())) + N - first

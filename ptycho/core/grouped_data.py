@@ -1,0 +1,176 @@
+"""The grouped data set: a dictionary of arrays, the large ones made only when somebody looks at them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["GROUPED_KEYS", "GroupedData", "PatternSource"]
+
+Groups = NDArray[np.int32]
+Read = Callable[[Groups], NDArray[Any]]
+
+GROUPED_KEYS = (
+    "diffraction",
+    "X_full",
+    "Y",
+    "coords_offsets",
+    "coords_relative",
+    "coords_start_offsets",
+    "coords_start_relative",
+    "coords_nn",
+    "coords_start_nn",
+    "nn_indices",
+    "objectGuess",
+)
+"""Keys of every grouped data set; `sample_indices` is added when the scan was subsampled."""
+
+
+class _Pending(enum.Enum):
+    """Stands in for an array that nobody has asked for; an enum, so that it is the same after pickling."""
+
+    ARRAY = "not made yet"
+
+
+class PatternSource(Protocol):
+    """What a grouped data set needs of a scan."""
+
+    Y: NDArray[Any] | None
+
+    def input_scale(self) -> float:
+        """The scale k of this scan."""
+
+    def amplitude(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
+        """Amplitudes (b, N, N) of these scan points."""
+
+
+class GroupedData(dict[str, Any]):
+    """Grouped data set: a dictionary whose large arrays are made when they are first asked for.
+
+    `diffraction` (B, N, N, C) float32 is the amplitude as in the file, `X_full = scale * diffraction`, `Y`
+    the ground-truth patches (complex64) or None. Reading, copying and pickling behave as if they were there
+    from the start; `batch` reads the amplitudes of some groups without making the whole array.
+
+    Args:
+        values: the small arrays, with `nn_indices` (B, C).
+        scan: where amplitudes and ground truth are read from.
+        scale: the input scale k; None takes that of the scan.
+    """
+
+    def __init__(self, values: Mapping[str, Any], scan: PatternSource, scale: float | None) -> None:
+        heavy = {"diffraction": _Pending.ARRAY, "X_full": _Pending.ARRAY}
+        super().__init__({**heavy, "Y": None if scan.Y is None else _Pending.ARRAY, **values})
+        self._scan = scan
+        self._groups: Groups = values["nn_indices"]
+        self._scale = scale
+
+    @property
+    def scale(self) -> float:
+        """The input scale k between `diffraction` and `X_full`."""
+        return self._scan.input_scale() if self._scale is None else self._scale
+
+    def batch(self, indices: ArrayLike | slice) -> NDArray[np.float32]:
+        """Amplitudes (b, N, N, C) float32 of these groups, not normalised."""
+        chosen = indices if isinstance(indices, slice) else np.asarray(indices)
+        return _members_last(self._scan.amplitude, self._groups[chosen])
+
+    def _make(self, key: str) -> NDArray[Any]:
+        """The large array `key`, in blocks, so that only one copy of it is ever held."""
+        if key == "Y":
+            truth = self._scan.Y
+            assert truth is not None
+            return self._stacked(lambda groups: _members_last(lambda i: truth[i], groups), np.complex64)
+        amplitude = self._stacked(lambda groups: _members_last(self._scan.amplitude, groups), np.float32)
+        if key == "X_full":
+            amplitude *= np.float32(self.scale)
+        return amplitude
+
+    def _stacked(self, read: Read, dtype: type) -> NDArray[Any]:
+        step, count = 64, len(self._groups)
+        first = read(self._groups[:step])
+        out = np.empty((count, *first.shape[1:]), dtype)
+        out[:step] = first
+        for start in range(step, count, step):
+            out[start : start + step] = read(self._groups[start : start + step])
+        return out
+
+    def _fill(self) -> None:
+        for key in self:
+            self[key]
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        if value is _Pending.ARRAY:
+            value = self._make(key)
+            self[key] = value
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        # Not idle: dict(x) and {**x} read the raw table of any dictionary that iterates as dict does.
+        return super().__iter__()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of `key`, or the default."""
+        return self[key] if key in self else default  # noqa: SIM401 - this is get
+
+    def values(self) -> ValuesView[Any]:  # type: ignore[override]
+        """All values; makes the arrays that were pending."""
+        self._fill()
+        return super().values()
+
+    def items(self) -> ItemsView[str, Any]:  # type: ignore[override]
+        """All pairs; makes the arrays that were pending."""
+        self._fill()
+        return super().items()
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """Remove `key` and return its value, or the default."""
+        if key in self:
+            self[key]
+        return super().pop(key, *default)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove and return the last pair."""
+        self[list(self)[-1]]
+        return super().popitem()
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The value of `key`, stored as the default when it was missing."""
+        super().setdefault(key, default)
+        return self[key]
+
+    def copy(self) -> dict[str, Any]:
+        """A plain dictionary with every array in it."""
+        return dict(self.items())
+
+    def __or__(self, other: Any) -> Any:
+        return self.copy() | other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The scan travels instead of the pending arrays: it is smaller than they are by the group size.
+        raw = {key: dict.__getitem__(self, key) for key in self}
+        return _restore, (type(self), raw, self._scan, self._scale, self._groups)
+
+
+def _restore(
+    kind: type[GroupedData],
+    raw: dict[str, Any],
+    scan: PatternSource,
+    scale: float | None,
+    groups: Groups,
+) -> GroupedData:
+    """Unpickle a grouped data set, keeping its keys, their order and what was pending."""
+    data = kind({"nn_indices": groups}, scan, scale)
+    data.clear()
+    data.update(raw)
+    return data
+
+
+def _members_last(read: Read, groups: Groups) -> NDArray[Any]:
+    """Frames of these groups (b, C) as (b, N, N, C), members last."""
+    frames = read(groups.reshape(-1))
+    return np.ascontiguousarray(np.moveaxis(frames.reshape(*groups.shape, *frames.shape[1:]), 1, -1))

@@ -1,0 +1,154 @@
+"""Probes: the illumination of one scan point, complex `(N, N)`, its middle at index N/2.
+
+Every probe carries an `energy`, `sum |P|^2`, in the square of the unit of the measured amplitude. The default
+is (N/2)^2, the energy that the network works with; 1 gives a unit-energy probe.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erfc
+
+from ptycho.core.diffraction import as_modes
+from ptycho.errors import ConfigError, DataError
+
+__all__ = [
+    "disk_probe",
+    "gaussian_probe",
+    "orthogonal_modes",
+    "probe_diameter",
+    "probe_mask",
+    "zone_plate_probe",
+]
+
+
+def zone_plate_probe(
+    N: int,
+    pupil_radius: float = 14.0,
+    stop: float = 0.2,
+    softness: float = 1.0,
+    defocus: float = 2.6,
+    energy: float | None = None,
+) -> NDArray[np.complex64]:
+    """Defocused focus of a Fresnel zone plate with a central stop.
+
+    The pupil, q detector pixels from the zero frequency, is an annulus with soft edges and a quadratic phase,
+    `(1 - t(q - R))/2 (1 + t(q - stop R))/2 exp(i pi defocus (q/R)^2)` with `t(u) = tanh(u / softness)`. The
+    probe is its unitary inverse transform, real and positive at its middle; its geometric diameter is
+    `2 N defocus / R` pixels (23.8 for N = 64 and the defaults).
+
+    Args:
+        N: side in pixels.
+        pupil_radius: outer radius R of the pupil, detector pixels.
+        stop: radius of the central stop, as a fraction of R.
+        softness: width of the pupil's edges, detector pixels.
+        defocus: quadratic phase at the pupil's edge in units of pi; 0 is the focus.
+        energy: `sum |P|^2`; None is (N/2)^2.
+    """
+    q = _radius(N)
+    outer = 0.5 - 0.5 * np.tanh((q - pupil_radius) / softness)
+    inner = 0.5 + 0.5 * np.tanh((q - stop * pupil_radius) / softness)
+    pupil = outer * inner * np.exp(1j * np.pi * defocus * (q / pupil_radius) ** 2)
+    probe = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(pupil), norm="ortho"))
+    return _with_energy(probe * np.exp(-1j * np.angle(probe[N // 2, N // 2])), energy)
+
+
+def gaussian_probe(N: int, fwhm: float, energy: float | None = None) -> NDArray[np.complex64]:
+    """Gaussian of flat phase whose *intensity* falls to one half at `fwhm / 2` pixels from the middle."""
+    return _with_energy(np.exp(-2 * np.log(2) * (_radius(N) / fwhm) ** 2), energy)
+
+
+def disk_probe(
+    N: int, diameter: float | None = None, sigma: float = 1.0, energy: float | None = None
+) -> NDArray[np.complex64]:
+    """Disk of flat phase: `probe_mask` with an energy."""
+    return _with_energy(probe_mask(N, diameter, sigma), energy)
+
+
+def probe_mask(N: int, diameter: float | None = None, sigma: float = 1.0) -> NDArray[np.float32]:
+    """Disk with a soft edge around the middle: the support that `probe_mask=True` multiplies the probe with.
+
+    `m(r) = erfc((r - diameter/2) / (sqrt(2) sigma)) / 2`: a straight edge blurred by a Gaussian, 1/2 at the
+    radius.
+
+    Args:
+        N: side in pixels.
+        diameter: pixels; None is N/2.
+        sigma: standard deviation of the edge, pixels; 0 is a hard edge that holds the radius itself.
+
+    Raises:
+        ConfigError: a diameter that is not positive or a negative sigma.
+    """
+    wanted = N / 2 if diameter is None else diameter
+    if not wanted > 0 or not sigma >= 0:
+        raise ConfigError(f"probe mask: diameter must be > 0 and sigma >= 0, found {wanted}, {sigma}")
+    outside = _radius(N) - wanted / 2
+    if sigma == 0:
+        return (outside <= 0).astype(np.float32)
+    return (0.5 * erfc(outside / (np.sqrt(2) * sigma))).astype(np.float32)
+
+
+def probe_diameter(probe: NDArray[Any], fraction: float = 0.9) -> float:
+    """Diameter in pixels of the disk around the centroid that holds `fraction` of the energy of all modes.
+
+    `probe` is `(N, N)` or `(M, N, N)`. Raises ConfigError for a fraction outside (0, 1], DataError for an
+    empty probe.
+    """
+    if not 0 < fraction <= 1:
+        raise ConfigError(f"fraction: expected a number in (0, 1], found {fraction}; 0.9 is usual")
+    intensity = np.sum(np.abs(as_modes(probe)) ** 2, axis=0, dtype=np.float64)
+    total = intensity.sum()
+    if not total > 0:
+        raise DataError(f"probe: expected a positive energy, found {total}; give an illumination")
+    y, x = np.indices(intensity.shape)
+    radius = np.hypot(y - (y * intensity).sum() / total, x - (x * intensity).sum() / total).ravel()
+    order = np.argsort(radius)
+    held = np.cumsum(intensity.ravel()[order])
+    return 2 * float(radius[order][np.searchsorted(held, fraction * held[-1])])
+
+
+def orthogonal_modes(probe: NDArray[Any], powers: tuple[float, ...]) -> NDArray[np.complex64]:
+    """Split a coherent probe into incoherent modes: partial coherence at its simplest.
+
+    Mode m is the probe times a polynomial `x^a y^b` of rising order (1, x, y, x^2, x y, ...), made orthogonal
+    to the modes before it; mode 0 is the probe itself. It carries the share `powers[m] / sum(powers)` of the
+    probe's energy, so that `sum_m sum |P_m|^2` is the energy of the probe.
+
+    Args:
+        probe: complex (N, N).
+        powers: one positive number per mode.
+
+    Returns:
+        complex64 (M, N, N).
+
+    Raises:
+        DataError: a probe that is not one square mode.
+        ConfigError: powers that are missing or not positive.
+    """
+    if probe.ndim != 2 or probe.shape[0] != probe.shape[1]:
+        raise DataError(f"probe: expected one mode (N, N), found shape {probe.shape}; split a single mode")
+    if not powers or not all(power > 0 for power in powers):
+        raise ConfigError(f"powers: expected a positive number per mode, found {powers}; try (0.8, 0.2)")
+    line = (np.arange(probe.shape[0]) - probe.shape[0] // 2) / probe.shape[0]
+    orders = [(total - b, b) for total in range(len(powers)) for b in range(total + 1)][: len(powers)]
+    columns = [(probe * line[None, :] ** a * line[:, None] ** b).ravel() for a, b in orders]
+    basis, triangle = np.linalg.qr(np.stack(columns, axis=1).astype(np.complex128))
+    basis = basis * np.exp(1j * np.angle(np.diag(triangle)))  # QR leaves the sign of each mode open
+    energy = np.array(powers) / sum(powers) * np.linalg.norm(columns[0]) ** 2
+    return (basis * np.sqrt(energy)).T.reshape(-1, *probe.shape).astype(np.complex64)
+
+
+def _radius(N: int) -> NDArray[np.float64]:
+    """Distance from pixel [N/2, N/2], pixels."""
+    line = np.arange(N) - N // 2
+    return np.hypot(line[:, None], line[None, :])
+
+
+def _with_energy(probe: NDArray[Any], energy: float | None) -> NDArray[np.complex64]:
+    wanted = (probe.shape[-1] / 2) ** 2 if energy is None else energy
+    if not wanted > 0:
+        raise ConfigError(f"energy: expected a positive number, found {wanted}; leave it out for (N/2)^2")
+    return (probe * np.sqrt(wanted / np.sum(np.abs(probe) ** 2, dtype=np.float64))).astype(np.complex64)

@@ -1,0 +1,336 @@
+"""Scales and units: what the numbers of a scan mean, and the factors between file, network and photons.
+
+The network sees `X_norm = k A`, A the amplitude as in the file; `s X_norm` is in photon units; inside the
+model the probe is `a P`. k, s and a are computed here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import inf, isfinite, log, sqrt
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ptycho.errors import ConfigError, DataError
+
+__all__ = [
+    "Units",
+    "UnitsDecision",
+    "decide_units",
+    "frame_blocks",
+    "input_scale",
+    "intensity_scale",
+    "mean_energy",
+    "photons_per_frame",
+    "probe_scale",
+    "to_amplitude",
+]
+
+logger = logging.getLogger(__name__)
+
+Units = Literal["amplitude", "counts"]
+Mask = NDArray[np.bool_]
+
+_SAMPLE_FRAMES = 32
+_BLOCK_PIXELS = 1 << 21
+_MOSTLY = 0.9
+_MARGIN = log(2.0)
+_PLAUSIBLE = log(1000.0)
+
+
+def frame_blocks(count: int, pixels: int) -> Iterator[slice]:
+    """Slices over `count` frames of `pixels` pixels each, at most 16 MB of float64 or one frame."""
+    step = max(1, _BLOCK_PIXELS // max(pixels, 1))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+
+
+def mean_energy(patterns: ArrayLike, mask: Mask | None = None, units: Units = "amplitude") -> float:
+    """Mean over patterns of their energy, `mean_j sum A_j^2`, over valid pixels, in float64.
+
+    For patterns in counts this is the mean number of counts, since A^2 is the count. Read in blocks.
+
+    Args:
+        patterns: (n, N, N), amplitude or counts as `units` says.
+        mask: (N, N) or (n, N, N), True where the pixel is valid; None takes every pixel.
+        units: 'amplitude' (the default) or 'counts'.
+
+    >>> mean_energy(np.array([[[3.0, 4.0], [0.0, 0.0]]]))
+    25.0
+    """
+    data = _stack(patterns)
+    total = 0.0
+    for block in frame_blocks(len(data), data[0].size):
+        values = data[block].astype(np.float64)
+        if mask is not None:
+            values = np.where(mask[block] if mask.ndim == 3 else mask, values, 0.0)
+        total += float(np.vdot(values, values) if units == "amplitude" else values.sum())
+    return total / len(data)
+
+
+def input_scale(mean_energy: float, N: int) -> float:
+    """Input scale k = sqrt((N/2)^2 / mean energy): brings patterns to the mean energy the network works at.
+
+    Args:
+        mean_energy: `mean_j sum A_j^2` of the training set, in the unit of the file squared.
+        N: pattern side, pixels.
+
+    >>> input_scale(4.0, 64)
+    16.0
+    """
+    return _positive(N, "N") / 2 / sqrt(_positive(mean_energy, "mean energy of the patterns"))
+
+
+def intensity_scale(nphotons: float, N: int) -> float:
+    """Intensity scale s = sqrt(nphotons) / (N/2): from network units to the square root of photons.
+
+    >>> intensity_scale(1e4, 64)
+    3.125
+    """
+    return sqrt(_positive(nphotons, "nphotons")) / (_positive(N, "N") / 2)
+
+
+def probe_scale(probe: ArrayLike, N: int) -> float:
+    """Probe scale a = sqrt((N/2)^2 / sum |P|^2), over all modes: gives `a P` the energy the network works at.
+
+    Args:
+        probe: (N, N) or (M, N, N) complex.
+        N: pattern side, pixels.
+    """
+    return _positive(N, "N") / 2 / sqrt(_positive(_probe_energy(probe), "energy of the probe"))
+
+
+def to_amplitude(patterns: ArrayLike, units: Units) -> NDArray[np.float32]:
+    """Patterns as float32 amplitude: themselves, or the square root of counts.
+
+    Counts below zero, as interpolation over bad pixels leaves them, become 0.
+    """
+    data = np.asarray(patterns)
+    if units == "amplitude":
+        return data.astype(np.float32)
+    # Root in float64 where float32 could not hold the count.
+    wide = data if data.dtype.kind == "f" and data.dtype.itemsize <= 4 else data.astype(np.float64)
+    return np.sqrt(np.maximum(wide, 0)).astype(np.float32)
+
+
+def photons_per_frame(
+    mean_energy: float, units: Units, configured: float | None = None, recorded: float | None = None
+) -> float:
+    """Mean photons per pattern of a scan.
+
+    With counts the data say it: the mean count; a configured value off by more than a factor of 2 gets one
+    warning. With amplitude it is the number recorded in the scan's metadata, else the configured one.
+
+    Args:
+        mean_energy: `mean_j sum A_j^2`, for counts the mean count.
+        units: of the scan.
+        configured: nphotons of the configuration.
+        recorded: nphotons of the scan's metadata.
+
+    Raises:
+        DataError: amplitudes, and neither number is there.
+    """
+    if units == "counts":
+        measured = _positive(mean_energy, "mean count per pattern")
+        if configured is not None and not 0.5 <= configured / measured <= 2:
+            warnings.warn(
+                f"nphotons={configured:g} was configured, the patterns hold {measured:g} counts on average; "
+                "the patterns are believed",
+                UserWarning,
+                stacklevel=2,
+            )
+        return measured
+    if recorded is not None:
+        return _positive(recorded, "nphotons of the scan's metadata")
+    if configured is not None:
+        return _positive(configured, "nphotons")
+    raise DataError(
+        "nphotons: expected in the scan's metadata or the configuration, since amplitudes do not tell it, "
+        "found in neither; set nphotons"
+    )
+
+
+@dataclass(frozen=True)
+class UnitsDecision:
+    """What the patterns of a scan are, and why.
+
+    `rule` is the one that decided: 'declared', 'integers', 'whole squares', 'whole values', 'whole steps',
+    'probe' or 'undecidable'. The numbers are those of the sample looked at; NaN where no rule needed them.
+    """
+
+    units: Units
+    rule: str
+    whole_squares: float = float("nan")
+    """Fraction of the non-whole values whose square is whole to rounding."""
+    whole_values: float = float("nan")
+    """Fraction of the non-zero values that are whole."""
+    maximum: float = float("nan")
+    mean_sum: float = float("nan")
+    """mean_j sum X_j, the energy of a pattern if it holds counts."""
+    mean_sum_of_squares: float = float("nan")
+    """mean_j sum X_j^2, the energy of a pattern if it holds amplitude."""
+    probe_energy: float = float("nan")
+
+    def __str__(self) -> str:
+        return (
+            f"{self.units} (rule: {self.rule}; whole squares {self.whole_squares:.3g}, "
+            f"whole values {self.whole_values:.3g}, maximum {self.maximum:.6g}, sum {self.mean_sum:.6g}, "
+            f"sum of squares {self.mean_sum_of_squares:.6g}, probe energy {self.probe_energy:.6g})"
+        )
+
+
+def decide_units(
+    patterns: ArrayLike,
+    probe: ArrayLike,
+    declared: str | None = None,
+    undecidable: Literal["error", "amplitude"] = "error",
+    mask: Mask | None = None,
+) -> UnitsDecision:
+    """Whether patterns hold amplitude or photon counts. The first rule that decides wins:
+
+    1. `declared`: the scan says so.
+    2. Integer dtype: counts.
+    3. Non-whole values whose squares are whole to rounding: amplitude of counts.
+    4. More than 90 % of the values whole, maximum above 1: counts (a few pixels may be interpolated).
+    5. Rules 4 and 3 again in steps of the smallest value: counts times a gain, or amplitude of counts times
+       a factor (a scan normalised to its probe).
+    6. The probe: `mean_j sum X_j` (counts) or `mean_j sum X_j^2` (amplitude), whichever is nearer to
+       `sum |P|^2` in the logarithm. It does not decide when the two are within a factor of 2 of being
+       equally near, or when the nearer is more than a factor of 1000 away.
+
+    Zeros are whole in every unit and count for nothing. Rules 3 to 6 look at no more than 32 frames, evenly
+    spaced over the scan, so that a memory-mapped scan is not read as a whole; masked pixels are left out.
+    The decision is logged with its numbers.
+
+    Args:
+        patterns: (n, N, N).
+        probe: (N, N) or (M, N, N).
+        declared: 'amplitude', 'counts' or None.
+        undecidable: what to do when no rule decides: raise, or take amplitude with one warning.
+        mask: (N, N) or (n, N, N), True where valid.
+
+    Raises:
+        ConfigError: `declared` is neither.
+        DataError: no rule decides, and `undecidable` is 'error'.
+    """
+    data = _stack(patterns)
+    decision = _decide(data, probe, declared, mask)
+    if decision.rule == "undecidable":
+        fact = f"amplitude or counts? The patterns do not tell: {decision}"
+        if undecidable == "error":
+            raise DataError(f"{fact}; say --units amplitude or --units counts")
+        warnings.warn(f"{fact}; taken as amplitude, pass units= to say otherwise", UserWarning, stacklevel=2)
+    logger.info("diffraction units: %s", decision)
+    return decision
+
+
+def _decide(data: NDArray[Any], probe: ArrayLike, declared: str | None, mask: Mask | None) -> UnitsDecision:
+    if declared is not None:
+        if declared not in get_args(Units):
+            raise ConfigError(f"units={declared!r}: expected 'amplitude' or 'counts'; correct or omit it")
+        return UnitsDecision("amplitude" if declared == "amplitude" else "counts", "declared")
+    if data.dtype.kind in "iu":
+        return UnitsDecision("counts", "integers")
+    values, frames = _sample(data, mask)
+    nonzero = values[values != 0]
+    # Never finer than float32: a root taken in float32 and stored as float64 is no better for it.
+    eps = max(float(np.finfo(data.dtype).eps), float(np.finfo(np.float32).eps))
+    squares, informative = _whole_squares(nonzero, eps)
+    whole = float(np.mean(nonzero == np.rint(nonzero))) if nonzero.size else 0.0
+    maximum = float(values.max(initial=0.0))
+    sums = (float(values.sum()) / frames, float(np.vdot(values, values)) / frames)
+    numbers = (squares, whole, maximum, *sums, _probe_energy(probe))
+    if informative and squares > _MOSTLY:
+        return UnitsDecision("amplitude", "whole squares", *numbers)
+    if whole > _MOSTLY and maximum > 1:
+        return UnitsDecision("counts", "whole values", *numbers)
+    stepped = _units_by_steps(nonzero, eps)
+    if stepped is not None:
+        return UnitsDecision(stepped, "whole steps", *numbers)
+    nearer = _units_by_probe(*sums, numbers[-1])
+    if nearer is not None:
+        return UnitsDecision(nearer, "probe", *numbers)
+    return UnitsDecision("amplitude", "undecidable", *numbers)
+
+
+def _sample(data: NDArray[Any], mask: Mask | None) -> tuple[NDArray[np.float64], int]:
+    """Valid values of at most 32 frames, evenly spaced, as one vector, and the number of frames."""
+    chosen = np.unique(np.linspace(0, len(data) - 1, _SAMPLE_FRAMES).round().astype(int))
+    frames = data[chosen].astype(np.float64)
+    if mask is None:
+        return frames.reshape(-1), len(chosen)
+    valid = np.broadcast_to(mask[chosen] if mask.ndim == 3 else mask, frames.shape)
+    return frames[valid], len(chosen)
+
+
+def _whole_squares(values: NDArray[np.float64], eps: float) -> tuple[float, bool]:
+    """Fraction of the non-whole values whose square is whole, and whether that could not be chance.
+
+    A value rounded to relative accuracy eps / 2 has a square good to `eps * square`; squares so large that
+    this tells nothing (above 1 % of a step) are left out. Chance is ruled out below one in 10^6.
+    """
+    squares = values[values != np.rint(values)] ** 2
+    tolerance = 2 * eps * squares
+    squares, tolerance = squares[tolerance < 0.01], tolerance[tolerance < 0.01]
+    hits = (np.abs(squares - np.rint(squares)) <= tolerance) & (squares > 0.5)
+    if not hits.any():
+        return 0.0, False
+    return float(hits.mean()), _beyond_chance(tolerance[hits])
+
+
+def _units_by_steps(values: NDArray[np.float64], eps: float) -> Units | None:
+    """The unit in which the values are whole multiples of the smallest one; None if neither is."""
+    positive = values[values > 0]
+    if positive.size == 0:
+        return None
+    # Larger steps are not told apart at this accuracy; they go first, since they may overflow.
+    small = positive[positive < positive.min() * (0.01 / (4 * eps))]
+    ratio = small / positive.min()
+    choices: tuple[tuple[Units, NDArray[np.float64]], ...] = (("counts", ratio), ("amplitude", ratio**2))
+    for units, steps in choices:
+        steps = steps[(steps > 1.5) & (4 * eps * steps < 0.01)]
+        tolerance = 4 * eps * steps
+        hits = np.abs(steps - np.rint(steps)) <= tolerance
+        if hits.any() and hits.mean() > _MOSTLY and _beyond_chance(tolerance[hits]):
+            return units
+    return None
+
+
+def _beyond_chance(tolerance: NDArray[np.float64]) -> bool:
+    """Whether numbers this near to whole numbers would come about by chance less than once in 10^6."""
+    return float(np.log(2 * tolerance).sum()) < log(1e-6)
+
+
+def _units_by_probe(mean_sum: float, mean_sum_of_squares: float, probe_energy: float) -> Units | None:
+    """The unit whose energy is nearer to the probe's in the logarithm; None where that would be a guess."""
+    counts, amplitude = (
+        abs(log(energy / probe_energy)) if energy > 0 and probe_energy > 0 else inf
+        for energy in (mean_sum, mean_sum_of_squares)
+    )
+    if min(counts, amplitude) > _PLAUSIBLE or abs(counts - amplitude) < _MARGIN:
+        return None
+    return "counts" if counts < amplitude else "amplitude"
+
+
+def _stack(patterns: ArrayLike) -> NDArray[Any]:
+    data = np.asanyarray(patterns)
+    if data.ndim != 3 or len(data) == 0:
+        raise DataError(f"diffraction: expected (n, N, N) with n > 0, found shape {data.shape}; pass a stack")
+    return data
+
+
+def _probe_energy(probe: ArrayLike) -> float:
+    """Sum of |P|^2 over pixels and modes, float64."""
+    field = np.asarray(probe)
+    return float(np.sum(field.real.astype(np.float64) ** 2) + np.sum(field.imag.astype(np.float64) ** 2))
+
+
+def _positive(value: float, name: str) -> float:
+    if not (isfinite(value) and value > 0):
+        raise DataError(f"{name}: expected a positive finite number, found {value}; check the scan and units")
+    return float(value)

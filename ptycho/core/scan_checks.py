@@ -1,0 +1,188 @@
+"""A scan as arrays, and what makes it one: shapes that fit together, numbers that a detector can give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.scaling import frame_blocks
+from ptycho.errors import DataError
+
+__all__ = ["PATTERN_SIZES", "ScanFile", "check_shapes", "check_values"]
+
+PATTERN_SIZES = (64, 128, 256)
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ScanFile:
+    """A scan as arrays, in the layout of today's file; what the file left out is None.
+
+    n is the number of patterns, N their side, M the number of probe modes; positions are pixels.
+    """
+
+    diff3d: Array
+    """(n, N, N) amplitude or photon counts, in the type of the file."""
+    xcoords: Array
+    """(n,) float64 column of each patch centre."""
+    ycoords: Array
+    """(n,) float64 row of each patch centre."""
+    probeGuess: Array
+    """(N, N) or (M, N, N) complex."""
+    xcoords_start: Array | None = None
+    """(n,) positions at the start of each exposure, where they differ from xcoords and ycoords."""
+    ycoords_start: Array | None = None
+    scan_index: Array | None = None
+    """(n,) integers."""
+    objectGuess: Array | None = None
+    """(H, W) complex."""
+    Y: Array | None = None
+    """(n, N, N) complex ground-truth patches."""
+    mask: Array | None = None
+    """(N, N) or (n, N, N) bool, True where the pixel is valid."""
+    metadata: dict[str, Any] | None = None
+    """Plain JSON values; `nphotons` is the mean number of photons per pattern."""
+    units: str | None = None
+    """'amplitude', 'counts', or None where nobody said."""
+
+
+def check_shapes(scan: ScanFile) -> None:
+    """Raise DataError where the arrays of a scan do not fit together; looks at shapes and types only."""
+    patterns, n = scan.diff3d, scan.xcoords.size
+    if patterns.dtype.kind not in "iuf":
+        raise DataError(
+            f"diffraction: expected integers or real numbers, found dtype {patterns.dtype}; convert it"
+        )
+    if patterns.ndim != 3 or patterns.shape[1] != patterns.shape[2]:
+        raise DataError(
+            f"diffraction: expected square patterns (n, N, N) with n = {n} (the length of xcoords), "
+            f"found shape {patterns.shape}; crop or transpose them"
+        )
+    if len(patterns) == 0 or n == 0:
+        raise DataError(
+            f"expected at least one pattern, found {len(patterns)} and {n} positions; check the export"
+        )
+    N = patterns.shape[-1]
+    vectors = {
+        key: getattr(scan, key)
+        for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "scan_index")
+    }
+    wrong = {
+        key: array.shape
+        for key, array in vectors.items()
+        if array is not None and array.shape != (len(patterns),)
+    }
+    if wrong:
+        found = ", ".join(f"{key} {shape}" for key, shape in wrong.items())
+        raise DataError(
+            f"expected one entry per pattern, shape ({len(patterns)},), found {found}; drop the extra ones"
+        )
+    if (
+        scan.probeGuess.ndim not in (2, 3)
+        or scan.probeGuess.shape[-2:] != (N, N)
+        or scan.probeGuess.size == 0
+    ):
+        raise DataError(
+            f"probeGuess: expected ({N}, {N}) or (modes, {N}, {N}) to fit the patterns, "
+            f"found {scan.probeGuess.shape}; crop or pad it"
+        )
+    _expect_shape(scan.mask, "mask", [(N, N), (len(patterns), N, N)])
+    _expect_shape(scan.Y, "Y", [(len(patterns), N, N)])
+    if scan.objectGuess is not None and (scan.objectGuess.ndim != 2 or scan.objectGuess.size == 0):
+        raise DataError(
+            f"objectGuess: expected one image (H, W), found shape {scan.objectGuess.shape}; take one layer"
+        )
+
+
+def _expect_shape(array: Array | None, name: str, shapes: list[tuple[int, ...]]) -> None:
+    if array is not None and array.shape not in shapes:
+        allowed = " or ".join(str(shape) for shape in shapes)
+        raise DataError(
+            f"{name}: expected shape {allowed} to fit the patterns, found {array.shape}; correct it"
+        )
+
+
+def _check_size(scan: ScanFile) -> None:
+    N = scan.diff3d.shape[-1]
+    if N not in PATTERN_SIZES:
+        sizes = ", ".join(str(size) for size in PATTERN_SIZES)
+        raise DataError(
+            f"diffraction: expected patterns of {sizes} pixels a side, found {N}; crop, pad or bin them"
+        )
+
+
+def check_values(scan: ScanFile) -> None:
+    """Raise DataError for numbers that no measurement gives; reads everything once, in blocks."""
+    _check_size(scan)
+    for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "probeGuess", "objectGuess", "Y"):
+        array = getattr(scan, key)
+        bad = 0 if array is None else _count(array, lambda values: ~np.isfinite(values))
+        if bad:
+            raise DataError(
+                f"{key}: expected finite numbers, found {bad} NaN or infinite of {array.size}; repair them"
+            )
+    if not scan.probeGuess.any():
+        raise DataError(
+            "probeGuess: expected an illumination, found only zeros; give an estimate of the probe"
+        )
+    if scan.mask is not None and not scan.mask.any():
+        raise DataError(
+            "mask: expected valid pixels (True), found none; mask is True where valid, bad_pixels where bad"
+        )
+    _check_patterns(scan.diff3d, scan.mask)
+    if scan.objectGuess is not None:
+        _check_positions(scan)
+
+
+def _check_patterns(patterns: Array, mask: Array | None) -> None:
+    """Valid pixels are finite and not negative, and some pattern holds something."""
+    infinite, negative, dark = 0, 0, 0
+    for block in frame_blocks(len(patterns), patterns[0].size):
+        values = patterns[block]
+        if mask is not None:
+            values = np.where(mask[block] if mask.ndim == 3 else mask, values, 0)
+        if values.dtype.kind == "f":
+            infinite += int(np.count_nonzero(~np.isfinite(values)))
+        negative += int(np.count_nonzero(values < 0))
+        dark += int(np.count_nonzero(~values.any(axis=(1, 2))))
+    if infinite:
+        raise DataError(
+            f"diffraction: expected finite numbers, found {infinite} NaN or infinite in valid pixels; "
+            "repair them or mark them in bad_pixels"
+        )
+    if negative:
+        raise DataError(
+            f"diffraction: expected amplitude or counts of at least 0, found {negative} negative values; "
+            "set them to 0 or mark them in bad_pixels"
+        )
+    if dark == len(patterns):
+        raise DataError(
+            f"diffraction: expected light, found only zeros in all {dark} patterns; check the detector data"
+        )
+
+
+def _check_positions(scan: ScanFile) -> None:
+    """Every patch reaches into the object that the file claims to show."""
+    assert scan.objectGuess is not None
+    (height, width), half = scan.objectGuess.shape, scan.diff3d.shape[-1] / 2
+    outside = (np.abs(scan.xcoords - width / 2) > width / 2 + half) | (
+        np.abs(scan.ycoords - height / 2) > height / 2 + half
+    )
+    if outside.any():
+        raise DataError(
+            f"xcoords, ycoords: expected pixels of objectGuess ({height} x {width}), found {outside.sum()} "
+            f"of {outside.size} patches wholly outside of it, x {scan.xcoords.min():g} to "
+            f"{scan.xcoords.max():g}, y {scan.ycoords.min():g} to {scan.ycoords.max():g}; "
+            "correct the positions or drop objectGuess"
+        )
+
+
+def _count(array: Array, test: Callable[[Array], Array]) -> int:
+    """How many entries pass a test, in blocks along the first axis."""
+    rows = max(1, array[0].size) if array.ndim else 1
+    return sum(int(np.count_nonzero(test(array[block]))) for block in frame_blocks(len(array), rows))

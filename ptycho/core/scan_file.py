@@ -1,0 +1,242 @@
+"""The scan file: a NumPy archive with patterns, positions and probe, as specs/data_contracts.md has it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptycho.core.atomic import atomic_path
+from ptycho.core.scan_checks import Array, ScanFile, check_shapes, check_values
+from ptycho.errors import DataError, MissingFileError
+
+__all__ = ["SCAN_KEYS", "ScanFile", "read_scan", "write_scan"]
+
+SCAN_KEYS = (
+    "diff3d",
+    "diffraction",
+    "xcoords",
+    "ycoords",
+    "probeGuess",
+    "xcoords_start",
+    "ycoords_start",
+    "scan_index",
+    "objectGuess",
+    "Y",
+    "mask",
+    "bad_pixels",
+    "_metadata",
+    "nphotons",
+    "units",
+)
+"""Every key that is read; others are left alone."""
+
+
+def read_scan(path: Path | str, units: str | None = None) -> ScanFile:
+    """Read and check a scan file, in any layout that was ever written.
+
+    Args:
+        path: the NPZ file.
+        units: 'amplitude' or 'counts', instead of what the file says or leaves open.
+
+    Raises:
+        MissingFileError: no such file.
+        DataError: one line with the file, what was expected, what was found and what to do.
+    """
+    path = Path(path)
+    try:
+        with _open(path) as archive:
+            scan = _scan(_Reader(archive), units)
+        check_shapes(scan)
+        check_values(scan)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        if isinstance(error, MissingFileError):
+            raise
+        raise DataError(
+            f"{path}: expected a whole NPZ archive, found a damaged one ({error}); copy it again"
+        ) from error
+    return scan
+
+
+def write_scan(path: Path | str, scan: ScanFile) -> None:
+    """Write a scan file, whole or not at all.
+
+    Raises:
+        DataError: shapes that do not fit together, or metadata that is not plain JSON.
+        OutputError: a place that cannot be written.
+    """
+    check_shapes(scan)
+    arrays = {key: value for key, value in vars(scan).items() if value is not None and key != "metadata"}
+    if scan.metadata is not None:
+        try:
+            arrays["_metadata"] = np.array(json.dumps(scan.metadata))
+        except TypeError as error:
+            raise DataError(
+                f"metadata: expected plain JSON values, found others ({error}); convert them"
+            ) from error
+    with atomic_path(Path(path)) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def _open(path: Path) -> np.lib.npyio.NpzFile:
+    """The archive, after the mistakes that can be told from its first bytes."""
+    if not path.exists():
+        raise MissingFileError(f"{path}: expected a scan file (NPZ), found nothing there; correct the path")
+    if path.is_dir():
+        raise DataError("expected a scan file (NPZ), found a folder; name the file in it")
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    if not head:
+        raise DataError("expected an NPZ archive, found an empty file; write it again")
+    if not head.startswith(b"PK"):
+        kinds = {b"\x89HDF": "an HDF5 file", b"\x93NUM": "a single NPY array"}
+        found = kinds.get(head[:4], f"a file that begins with {head!r}")
+        raise DataError(f"expected an NPZ archive, found {found}; convert it with numpy.savez")
+    return np.load(path, allow_pickle=False)
+
+
+class _Reader:
+    """Arrays of an archive by key; a damaged or pickled one is named."""
+
+    def __init__(self, archive: Mapping[str, Any]) -> None:
+        self._archive = archive
+
+    def optional(self, key: str) -> Array | None:
+        if key not in self._archive:
+            return None
+        try:
+            array = self._archive[key]
+        except ValueError as error:
+            raise DataError(
+                f"{key}: expected a plain array, found one that is damaged or would have to be unpickled "
+                f"({error}); store numbers, and metadata as JSON text"
+            ) from error
+        if not isinstance(array, np.ndarray):
+            raise DataError(
+                f"{key}: expected an array, found other content in the archive; write it with numpy.savez"
+            )
+        return array
+
+    def required(self, *keys: str) -> Array:
+        for key in keys:
+            array = self.optional(key)
+            if array is not None:
+                return array
+        there = ", ".join(self._archive) or "nothing"
+        raise DataError(
+            f"expected an array {' or '.join(keys)}, found only {there}; add it or rename the right one"
+        )
+
+    def number(self, key: str, kinds: str, *, required: bool = False, dtype: Any = None) -> Array | None:
+        """A numeric array whose NumPy kind is one of `kinds`."""
+        array = self.required(key) if required else self.optional(key)
+        if array is None:
+            return None
+        if array.dtype.kind not in kinds:
+            raise DataError(f"{key}: expected {_kind_names(kinds)}, found dtype {array.dtype}; convert it")
+        return array if dtype is None else array.astype(dtype)
+
+    def text(self, key: str) -> str | None:
+        array = self.optional(key)
+        if array is None:
+            return None
+        if array.size != 1 or array.dtype.kind not in "US":
+            raise DataError(
+                f"{key}: expected one text, found dtype {array.dtype} of shape {array.shape}; store a string"
+            )
+        value = array.reshape(-1)[0]
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _kind_names(kinds: str) -> str:
+    names = {"b": "booleans", "i": "integers", "f": "real numbers", "c": "complex numbers"}
+    return " or ".join(name for kind, name in names.items() if kind in kinds)
+
+
+def _scan(reader: _Reader, units: str | None) -> ScanFile:
+    patterns = reader.required("diff3d", "diffraction")
+    if patterns.dtype.kind not in "iuf":
+        raise DataError(
+            f"diffraction: expected counts or amplitude, real numbers, found dtype {patterns.dtype}; "
+            "store what the detector measured"
+        )
+    positions = [reader.number(key, "iuf", required=True, dtype=np.float64) for key in ("xcoords", "ycoords")]
+    xcoords, ycoords = (array for array in positions if array is not None)
+    probe = reader.number("probeGuess", "iufc", required=True)
+    assert probe is not None
+    return ScanFile(
+        diff3d=_frames_first(patterns, xcoords.size),
+        xcoords=xcoords,
+        ycoords=ycoords,
+        probeGuess=probe,
+        xcoords_start=reader.number("xcoords_start", "iuf", dtype=np.float64),
+        ycoords_start=reader.number("ycoords_start", "iuf", dtype=np.float64),
+        scan_index=reader.number("scan_index", "iuf"),
+        objectGuess=reader.number("objectGuess", "iufc"),
+        Y=reader.number("Y", "iufc"),
+        mask=_valid_pixels(reader),
+        metadata=_metadata(reader),
+        units=_declared_units(reader, units),
+    )
+
+
+def _frames_first(patterns: Array, n: int) -> Array:
+    """Patterns as (n, N, N); the number of positions tells the legacy layouts (n, H, W, 1) and (H, W, n)."""
+    if patterns.ndim == 4 and patterns.shape[-1] == 1:
+        patterns = patterns[..., 0]
+    if patterns.ndim == 3 and len(patterns) != n and patterns.shape[-1] == n:
+        return np.ascontiguousarray(np.moveaxis(patterns, -1, 0))
+    return patterns
+
+
+def _valid_pixels(reader: _Reader) -> Array | None:
+    """`mask` (True = valid) and `bad_pixels` (True = bad) as one mask; a pixel is valid where both say so."""
+    valid = None
+    for key, good in (("mask", True), ("bad_pixels", False)):
+        array = reader.number(key, "biuf")
+        if array is None:
+            continue
+        if not np.isin(array, (0, 1)).all():
+            raise DataError(f"{key}: expected True and False, found other values; store booleans")
+        flags = array.astype(bool) == good
+        valid = flags if valid is None else valid & _broadcastable(flags, valid.shape)
+    return valid
+
+
+def _broadcastable(flags: Array, shape: tuple[int, ...]) -> Array:
+    if flags.shape[-2:] != shape[-2:] or (flags.ndim == len(shape) and flags.shape != shape):
+        raise DataError(
+            f"mask and bad_pixels: expected shapes that fit, found {shape} and {flags.shape}; correct one"
+        )
+    return flags
+
+
+def _metadata(reader: _Reader) -> dict[str, Any] | None:
+    """The `_metadata` JSON; a bare `nphotons` number in the file stands in for the entry of that name."""
+    text = reader.text("_metadata")
+    try:
+        metadata = None if text is None else json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"_metadata: expected JSON text, found {error}; store json.dumps(...)") from error
+    if metadata is not None and not isinstance(metadata, dict):
+        raise DataError(
+            f"_metadata: expected a JSON object, found {type(metadata).__name__}; store a dictionary"
+        )
+    nphotons = reader.number("nphotons", "iuf")
+    if nphotons is None or nphotons.size != 1:
+        return metadata
+    return {"nphotons": float(nphotons.reshape(-1)[0]), **(metadata or {})}
+
+
+def _declared_units(reader: _Reader, units: str | None) -> str | None:
+    declared = reader.text("units") if units is None else units
+    if declared not in (None, "amplitude", "counts"):
+        raise DataError(f"units: expected 'amplitude' or 'counts', found {declared!r}; correct it")
+    return declared

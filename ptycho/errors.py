@@ -1,0 +1,39 @@
+"""The errors that a user can cause and mend; the command lines turn each into one line and exit status 2."""
+
+__all__ = [
+    "ArchiveError",
+    "BackendError",
+    "ConfigError",
+    "DataError",
+    "MissingFileError",
+    "OutputError",
+    "PtychoError",
+]
+
+
+class PtychoError(Exception):
+    """Base of every error this library raises on purpose; its text says what was expected, found and to do."""
+
+
+class ConfigError(PtychoError, ValueError):
+    """A setting, or a combination of settings, that cannot work."""
+
+
+class DataError(PtychoError, ValueError):
+    """A scan, a probe or an array that does not obey the data contract."""
+
+
+class ArchiveError(PtychoError, ValueError):
+    """A model archive that is damaged, incomplete, newer than this library or of another kind."""
+
+
+class MissingFileError(PtychoError, FileNotFoundError):
+    """A file that was named and is not there."""
+
+
+class OutputError(PtychoError, OSError):
+    """A place that cannot be written."""
+
+
+class BackendError(PtychoError, RuntimeError):
+    """A backend that was asked for and cannot run."""

@@ -1,0 +1,290 @@
+"""A scan in memory: patterns as they were given, positions, probe, and the groups that networks train on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ptycho import params
+from ptycho.core.geometry import group_coordinates, member_positions
+from ptycho.core.grouping import GroupedData, make_groups
+from ptycho.core.scaling import (
+    Units,
+    UnitsDecision,
+    decide_units,
+    frame_blocks,
+    input_scale,
+    mean_energy,
+    photons_per_frame,
+    to_amplitude,
+)
+from ptycho.core.scan_checks import check_shapes
+from ptycho.core.scan_file import ScanFile, read_scan, write_scan
+from ptycho.errors import ConfigError, DataError
+
+__all__ = ["GroupedData", "RawData"]
+
+logger = logging.getLogger(__name__)
+
+Array = NDArray[Any]
+
+
+class RawData:
+    """A scan of n patterns of N x N pixels. Nothing is converted or copied until it is asked for.
+
+    Args:
+        xcoords, ycoords: (n,) centre of each patch, pixels of the object grid; kept as float64.
+        xcoords_start, ycoords_start: (n,) positions at the start of each exposure, the true ones where a
+            file has them; None where they are the same.
+        diff3d: (n, N, N) amplitude or photon counts, any real type or a memory map, zero frequency at
+            [N/2, N/2]; kept as given.
+        probeGuess: (N, N) or (M, N, N) complex, kept as given.
+        scan_index: (n,) integers; None is all 0.
+        objectGuess: (H, W) complex.
+        Y: (n, N, N) complex ground-truth patches.
+        mask: (N, N) or (n, N, N), True where the detector pixel is valid.
+        metadata: plain values of the file; `nphotons` is the mean number of photons per pattern.
+        units: 'amplitude' or 'counts' when the caller knows; else `decide_units` finds out on first use.
+
+    Raises:
+        DataError: arrays that do not fit together.
+    """
+
+    def __init__(
+        self,
+        xcoords: ArrayLike,
+        ycoords: ArrayLike,
+        xcoords_start: ArrayLike | None,
+        ycoords_start: ArrayLike | None,
+        diff3d: ArrayLike,
+        probeGuess: ArrayLike,
+        scan_index: ArrayLike | None = None,
+        objectGuess: ArrayLike | None = None,
+        Y: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        metadata: dict[str, Any] | None = None,
+        units: str | None = None,
+    ) -> None:
+        self.xcoords = np.asarray(xcoords, np.float64)
+        self.ycoords = np.asarray(ycoords, np.float64)
+        self.xcoords_start = self.xcoords if xcoords_start is None else np.asarray(xcoords_start, np.float64)
+        self.ycoords_start = self.ycoords if ycoords_start is None else np.asarray(ycoords_start, np.float64)
+        self.diff3d: Array = np.asanyarray(diff3d)
+        self.probeGuess: Array = np.asanyarray(probeGuess)
+        self.scan_index = (
+            np.zeros(len(self.xcoords), np.int64) if scan_index is None else np.asarray(scan_index)
+        )
+        self.objectGuess = _optional(objectGuess)
+        self.Y = _optional(Y)
+        self.mask = None if mask is None else np.asarray(mask, bool)
+        self.metadata = metadata
+        self.sample_indices: NDArray[np.int64] | None = None
+        self._declared = units
+        self._path: Path | None = None
+        self._decision: UnitsDecision | None = None
+        self._mean_energy: float | None = None
+        check_shapes(self._as_file(units))
+
+    @classmethod
+    def from_file(cls, path: Path | str, units: str | None = None) -> RawData:
+        """Read a scan file (specs/data_contracts.md).
+
+        Args:
+            path: NPZ file.
+            units: 'amplitude' or 'counts', instead of what the file says or leaves open.
+
+        Raises:
+            MissingFileError, DataError: one line that names the file.
+        """
+        raw = cls(**vars(read_scan(path, units)))
+        raw._path = Path(path)
+        return raw
+
+    @classmethod
+    def from_coords_without_pc(
+        cls,
+        xcoords: ArrayLike,
+        ycoords: ArrayLike,
+        diff3d: ArrayLike,
+        probeGuess: ArrayLike,
+        scan_index: ArrayLike | None,
+        objectGuess: ArrayLike | None = None,
+        units: str | None = None,
+    ) -> RawData:
+        """A scan whose true positions are the nominal ones; arguments as in the class."""
+        return cls(xcoords, ycoords, None, None, diff3d, probeGuess, scan_index, objectGuess, units=units)
+
+    def to_file(self, path: Path | str) -> None:
+        """Write a scan file, whole or not at all, with the units in it."""
+        write_scan(path, self._as_file(self.units))
+
+    def _as_file(self, units: str | None) -> ScanFile:
+        same = self.xcoords_start is self.xcoords and self.ycoords_start is self.ycoords
+        return ScanFile(
+            diff3d=self.diff3d,
+            xcoords=self.xcoords,
+            ycoords=self.ycoords,
+            probeGuess=self.probeGuess,
+            xcoords_start=None if same else self.xcoords_start,
+            ycoords_start=None if same else self.ycoords_start,
+            scan_index=self.scan_index,
+            objectGuess=self.objectGuess,
+            Y=self.Y,
+            mask=self.mask,
+            metadata=self.metadata,
+            units=units,
+        )
+
+    def __len__(self) -> int:
+        return len(self.xcoords)
+
+    @property
+    def N(self) -> int:
+        """Side of a pattern, pixels."""
+        return int(self.diff3d.shape[-1])
+
+    @property
+    def valid_mask(self) -> NDArray[np.bool_]:
+        """(N, N) or (n, N, N), True where the pixel is valid; all True without a mask."""
+        return np.ones((self.N, self.N), bool) if self.mask is None else self.mask
+
+    @property
+    def units_decision(self) -> UnitsDecision:
+        """What the patterns hold and the numbers that say so; found once.
+
+        Where no rule decides: amplitude with a warning for arrays, DataError for a file.
+        """
+        if self._decision is None:
+            policy: Literal["error", "amplitude"] = "amplitude" if self._path is None else "error"
+            try:
+                self._decision = decide_units(self.diff3d, self.probeGuess, self._declared, policy, self.mask)
+            except DataError as error:
+                raise DataError(f"{self._path or 'scan'}: {error}") from error
+        return self._decision
+
+    @property
+    def units(self) -> Units:
+        """'amplitude' or 'counts'."""
+        return self.units_decision.units
+
+    @property
+    def mean_energy(self) -> float:
+        """`mean_j sum A_j^2` over valid pixels, for counts the mean count; read once, in blocks."""
+        if self._mean_energy is None:
+            self._mean_energy = mean_energy(self.diff3d, self.mask, self.units)
+        return self._mean_energy
+
+    def input_scale(self) -> float:
+        """Scale k = sqrt((N/2)^2 / mean energy) of this scan, for use without a model."""
+        return input_scale(self.mean_energy, self.N)
+
+    def photons(self, configured: float | None = None) -> float:
+        """Mean photons per pattern: measured with counts, else from the metadata, else `configured`."""
+        recorded = (self.metadata or {}).get("nphotons")
+        return photons_per_frame(self.mean_energy, self.units, configured, recorded)
+
+    def amplitude(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
+        """Amplitudes (b, N, N) float32 of these patterns (None: all), 0 in invalid pixels.
+
+        Raises:
+            DataError: NaN or infinity in a valid pixel.
+        """
+        chosen = np.arange(len(self)) if indices is None else np.asarray(indices).reshape(-1)
+        out = np.empty((len(chosen), self.N, self.N), np.float32)
+        for block in frame_blocks(len(chosen), self.N**2):
+            values = to_amplitude(self.diff3d[chosen[block]], self.units)
+            if self.mask is not None:
+                values = np.where(self.mask[chosen[block]] if self.mask.ndim == 3 else self.mask, values, 0)
+            bad = values.size - np.count_nonzero(np.isfinite(values))
+            if bad:
+                raise DataError(
+                    f"diffraction: expected finite numbers, found {bad} NaN or infinite; repair or mask them"
+                )
+            out[block] = values
+        return out
+
+    def subsample(self, n: int, seed: int | None = None) -> RawData:
+        """A scan of n patterns chosen at random, in scan order; `sample_indices` says which.
+
+        Args:
+            n: number to keep; all are kept when there are fewer.
+            seed: of the choice; None is 0.
+        """
+        if n < 1:
+            raise ConfigError(f"n_subsample={n}: expected at least 1 pattern; raise it")
+        if n > len(self):
+            logger.info("subsample of %d asked for: all %d patterns are kept", n, len(self))
+        rng = np.random.default_rng(0 if seed is None else seed)
+        kept = np.sort(rng.choice(len(self), min(n, len(self)), replace=False))
+        fields = vars(self._as_file(self._declared)).copy()
+        for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "diff3d", "scan_index", "Y"):
+            fields[key] = None if fields[key] is None else fields[key][kept]
+        if self.mask is not None and self.mask.ndim == 3:
+            fields["mask"] = self.mask[kept]
+        part = RawData(**fields)
+        part.sample_indices = kept if self.sample_indices is None else self.sample_indices[kept]
+        part._path, part._decision = self._path, self.units_decision
+        return part
+
+    def generate_grouped_data(
+        self,
+        N: int,
+        K: int = 4,
+        nsamples: int = 1,
+        dataset_path: Path | str | None = None,
+        seed: int | None = None,
+        sequential_sampling: bool = False,
+        gridsize: int | None = None,
+        enable_oversampling: bool = False,
+        neighbor_pool_size: int | None = None,
+    ) -> GroupedData:
+        """Groups of C = gridsize^2 neighbouring scan points (`make_groups` has the rules).
+
+        Args:
+            N: side of the patterns; has to be that of the scan.
+            nsamples: number of groups B.
+            dataset_path: accepted for older callers and unused; there is no cache file.
+            gridsize: None takes `params.cfg['gridsize']`.
+            K, seed, sequential_sampling, enable_oversampling, neighbor_pool_size: as in `make_groups`.
+
+        Returns:
+            The dictionary of specs/data_contracts.md; `X_full` is k times the amplitude, k from
+            `params.cfg['input_scale']` when training or a loaded model set it, else of this scan.
+        """
+        if self.N != N:
+            raise DataError(f"N={N}: the scan has patterns of {self.N} x {self.N} pixels; set N to {self.N}")
+        groups = make_groups(
+            self.xcoords,
+            self.ycoords,
+            int(params.cfg["gridsize"]) if gridsize is None else gridsize,
+            K=K,
+            nsamples=nsamples,
+            seed=seed,
+            sequential_sampling=sequential_sampling,
+            enable_oversampling=enable_oversampling,
+            neighbor_pool_size=neighbor_pool_size,
+        )
+        offsets, relative = group_coordinates(self.xcoords, self.ycoords, groups)
+        start_offsets, start_relative = group_coordinates(self.xcoords_start, self.ycoords_start, groups)
+        values = {
+            "coords_offsets": offsets,
+            "coords_relative": relative,
+            "coords_start_offsets": start_offsets,
+            "coords_start_relative": start_relative,
+            "coords_nn": member_positions(self.xcoords, self.ycoords, groups),
+            "coords_start_nn": member_positions(self.xcoords_start, self.ycoords_start, groups),
+            "nn_indices": groups,
+            "objectGuess": self.objectGuess,
+        }
+        if self.sample_indices is not None:
+            values["sample_indices"] = self.sample_indices
+        scale = params.cfg.get("input_scale")
+        return GroupedData(values, self, None if scale is None else float(scale))
+
+
+def _optional(array: ArrayLike | None) -> Array | None:
+    return None if array is None else np.asanyarray(array)

@@ -1,0 +1,110 @@
+"""What a run leaves in its output folder: pictures, an NPZ and a ptychodus product."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho.core.atomic import output_folder
+from ptycho.core.products import Reconstruction, write_npz, write_ptychodus_product
+from ptycho.errors import DataError
+from ptycho.figures import save_amplitude_png, save_phase_png, save_summary_png
+
+__all__ = ["save_outputs", "save_reconstruction"]
+
+
+def save_reconstruction(
+    reconstruction: Reconstruction,
+    output_dir: Path,
+    truth: npt.NDArray[np.complexfloating] | None = None,
+    patterns: npt.NDArray[np.floating] | None = None,
+) -> list[Path]:
+    """Write a reconstruction in every form and return the paths, each file whole or not at all.
+
+    The files are `reconstructed_amplitude.png`, `reconstructed_phase.png`, `summary.png`,
+    `reconstruction.npz`, `reconstruction.h5` (ptychodus product) and, when the result was refined,
+    `network_amplitude.png` and `network_phase.png` of the object before refinement.
+
+    Parameters
+    ----------
+    reconstruction
+        What to write.
+    output_dir
+        Folder to write to, made when it is not there.
+    truth
+        True object on the scan's own pixel grid, for the summary.
+    patterns
+        Measured amplitudes (n, N, N), for the summary.
+
+    Raises
+    ------
+    OutputError
+        The folder or a file cannot be written.
+
+    """
+    r, folder = reconstruction, output_folder(output_dir)
+    paths = [
+        write_npz(r, folder / "reconstruction.npz"),
+        write_ptychodus_product(r, folder / "reconstruction.h5"),
+        save_amplitude_png(r.object, r.coverage, folder / "reconstructed_amplitude.png"),
+        save_phase_png(r.object, r.coverage, folder / "reconstructed_phase.png"),
+        save_summary_png(r, folder / "summary.png", truth=truth, patterns=patterns),
+    ]
+    if r.network_object is not None:
+        paths.append(save_amplitude_png(r.network_object, r.coverage, folder / "network_amplitude.png"))
+        paths.append(save_phase_png(r.network_object, r.coverage, folder / "network_phase.png"))
+    return paths
+
+
+def save_outputs(
+    amp: npt.ArrayLike | None,
+    phase: npt.ArrayLike | None,
+    results: Mapping[str, Any] | None,
+    output_prefix: str | Path,
+) -> list[Path]:
+    """Write what a workflow returned and return the paths; None for any of the three leaves its files out.
+
+    Parameters
+    ----------
+    amp, phase
+        Amplitude and phase (rad) of the object, (H, W) or with axes of length 1 besides.
+    results
+        Results of the workflow. Where `results["reconstruction"]` is there, everything is written from it, as
+        by `save_reconstruction`, and `amp` and `phase`, which say the same, are not needed.
+    output_prefix
+        Folder to write to, made when it is not there.
+
+    Raises
+    ------
+    DataError
+        `amp` or `phase` is no picture.
+    OutputError
+        The folder or a file cannot be written.
+
+    """
+    reconstruction = (results or {}).get("reconstruction")
+    if reconstruction is not None:
+        return save_reconstruction(reconstruction, Path(output_prefix))
+    folder, paths = output_folder(Path(output_prefix)), []
+    if amp is not None:
+        picture = _picture("amp", amp)
+        name = folder / "reconstructed_amplitude.png"
+        paths.append(save_amplitude_png(picture.astype(np.complex128), np.ones(picture.shape), name))
+    if phase is not None:
+        picture = _picture("phase", phase)
+        name = folder / "reconstructed_phase.png"
+        paths.append(save_phase_png(np.exp(1j * picture), np.ones(picture.shape), name))
+    return paths
+
+
+def _picture(name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return `values` as a real array (H, W), axes of length 1 dropped."""
+    array = np.asarray(values)
+    picture = array.reshape([length for length in array.shape if length != 1] or [1, 1])
+    if picture.ndim != 2 or np.iscomplexobj(picture):
+        raise DataError(f"{name}: expected real numbers of shape (H, W), found {array.dtype} of shape {array.shape}")
+    return picture.astype(np.float64)

@@ -1,0 +1,1 @@
+"""The PyTorch + Lightning backend: network, physics, training, stitching and refinement; never loads TensorFlow."""

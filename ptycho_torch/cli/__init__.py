@@ -1,0 +1,1 @@
+"""Command lines of the PyTorch backend and what they share."""

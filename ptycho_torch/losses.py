@@ -1,0 +1,41 @@
+"""What a prediction is judged by: Poisson deviance or absolute error, where the detector is valid.
+
+All of them are divided by a property of the data set, never of the batch, so that learning rate, clipping and floors
+mean the same at every dose.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ptycho.core.losses import INTENSITY_FLOOR
+from ptycho_torch.physics import safe_sqrt
+
+__all__ = ["mae_loss", "poisson_loss"]
+
+
+def _mean_valid(values: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return values.mean()
+    valid = mask.expand(values.shape)
+    return torch.where(valid, values, 0.0).sum() / valid.sum().clamp_min(1)
+
+
+def poisson_loss(expected: Tensor, counts: Tensor, mean_count: float, mask: Tensor | None = None) -> Tensor:
+    """Half the Poisson deviance per valid pixel, divided by the mean count: `mean(L - Y + Y log(Y / L)) / mean_count`.
+
+    `expected` L and `counts` Y are photon counts `(..., N, N)`; `mask` broadcasts to them, True where valid. Written
+    as `Y (t - log1p(t))`, `t = (L - Y) / Y`, which keeps its digits at 1e8 counts a pixel. L is raised by
+    `INTENSITY_FLOOR mean_count`, so that a pixel predicted dark has a finite gradient.
+    """
+    raised = expected + INTENSITY_FLOOR * mean_count
+    bright = counts > 0
+    relative = (raised - counts) / torch.where(bright, counts, 1.0)
+    value = torch.where(bright, counts * (relative - torch.log1p(torch.where(bright, relative, 0.0))), raised)
+    return _mean_valid(value, mask) / mean_count
+
+
+def mae_loss(expected: Tensor, counts: Tensor, mean_count: float, mask: Tensor | None = None) -> Tensor:
+    """Mean absolute error of the amplitude per valid pixel, `mean |sqrt(L) - sqrt(Y)| / sqrt(mean_count)`."""
+    return _mean_valid((safe_sqrt(expected) - counts.sqrt()).abs(), mask) / mean_count**0.5

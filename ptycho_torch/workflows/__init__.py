@@ -1,0 +1,1 @@
+"""Workflows of the PyTorch backend: train, reconstruct, save, load."""

@@ -1,0 +1,205 @@
+"""Does a network learn structure, or collapse to a flat object? One row per run, kept as it goes, so that it resumes.
+
+Trains the `cnn` network for a fixed time on nine tenths of a scan, reconstructs the whole scan in one pass, and holds
+the result against the truth and against the best flat object. A run passes when the amplitude varies by at least 0.3
+of the truth's standard deviation, unseen patterns are likelier than under the best flat object, and the amplitude
+SSIM is at least 0.30.
+
+    python scripts/benchmarks/collapse.py --output collapse.jsonl                   # the whole table
+    python scripts/benchmarks/collapse.py --output c.jsonl --seeds 1 --seconds 30 --skip-large   # one look
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ptycho import params
+from ptycho.config.config import (
+    InferenceConfig,
+    ModelConfig,
+    PyTorchExecutionConfig,
+    TrainingConfig,
+    update_legacy_dict,
+)
+from ptycho.core.diffraction import diffract
+from ptycho.core.losses import poisson_loss
+from ptycho.core.metrics import nrmse, score
+from ptycho.core.objects import make_object
+from ptycho.core.probes import zone_plate_probe
+from ptycho.core.simulation import raster_positions, simulate_scan
+from ptycho.raw_data import RawData
+from ptycho_torch.model import PtychoPINN
+from ptycho_torch.workflows.components import reconstruct_scan, train_cdi_model_torch
+
+HELD_OUT = 10
+"""Every so many-th pattern (of a random order) is not trained on."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run; `std_ratio` is over the scanned area, losses are per valid pixel and mean count."""
+
+    name: str
+    N: int
+    gridsize: int
+    seed: int
+    epochs: int
+    train_seconds: float
+    groups_per_second: float
+    std_ratio: float
+    unseen_loss: float
+    unseen_loss_flat: float
+    amp_ssim: float
+    phase_ssim: float
+    amp_psnr: float
+    nrmse: float
+    nrmse_flat: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the run kept its structure."""
+        return self.std_ratio >= 0.3 and self.unseen_loss < self.unseen_loss_flat and self.amp_ssim >= 0.30
+
+
+def split(data: RawData) -> tuple[RawData, RawData]:
+    """Patterns to train on and patterns that stay unseen, the same for every run."""
+    order = np.random.default_rng(0).permutation(len(data))
+    unseen = np.sort(order[::HELD_OUT])
+    return _subset(data, np.setdiff1d(order, unseen)), _subset(data, unseen)
+
+
+def _subset(data: RawData, chosen: np.ndarray) -> RawData:
+    return RawData.from_coords_without_pc(
+        data.xcoords[chosen], data.ycoords[chosen], data.amplitude(chosen), data.probeGuess, None, units="amplitude"
+    )
+
+
+def unseen_loss(train: dict[str, Any]) -> float:
+    """Loss of patterns that training did not see, predicted from themselves."""
+    container, model = train["test_container"], train["model"]
+    total = 0.0
+    with torch.inference_mode():
+        for start in range(0, len(container), 32):
+            part = slice(start, min(start + 32, len(container)))
+            x, positions, _ = container.batch(part)
+            expected = model(x, positions, container.canvas_size).numpy()
+            counts = (model.nominal_intensity_scale * x.numpy()) ** 2
+            total += poisson_loss(expected, counts, model.nominal_intensity_scale**2 / 4) * (part.stop - start)
+    return total / len(container)
+
+
+def flat_loss(model: PtychoPINN, unseen: RawData) -> float:
+    """Loss of the best flat object on unseen patterns: its one number, the modulus, found by a scan."""
+    probe = model.probe.file_units()
+    vacuum = diffract(probe, np.ones((1, unseen.N, unseen.N), np.complex64))
+    scale = (model.nominal_intensity_scale * model.input_scale) ** 2
+    counts = scale * unseen.amplitude().astype(np.float64) ** 2
+    best = np.sqrt(counts.mean() / (scale * vacuum.mean()))
+    mean_count = model.nominal_intensity_scale**2 / 4
+    return min(poisson_loss(scale * (best * c) ** 2 * vacuum, counts, mean_count) for c in np.linspace(0.8, 1.2, 21))
+
+
+def run(data: RawData, gridsize: int, seed: int, seconds: float, folder: Path) -> Row:
+    """Train, reconstruct, compare with the truth, which is the scan's `objectGuess`."""
+    truth = data.objectGuess
+    model = ModelConfig(N=data.N, gridsize=gridsize)
+    train_data, unseen = split(data)
+    config = TrainingConfig(
+        model=model, nepochs=10_000, n_groups=len(train_data), subsample_seed=seed, backend="pytorch",
+        neighbor_count=max(4, gridsize**2), output_dir=folder, nphotons=data.photons(),
+    )
+    execution = PyTorchExecutionConfig(
+        accelerator="cpu", enable_progress_bar=False, enable_checkpointing=False, logger_backend=None, deterministic=False
+    )
+    update_legacy_dict(params.cfg, config)
+    results = train_cdi_model_torch(train_data, unseen, config, execution_config=execution, max_seconds=seconds)
+    inference = InferenceConfig(model=model, neighbor_count=config.neighbor_count, subsample_seed=seed)
+    found = reconstruct_scan(results["model"], data, inference, execution_config=execution)
+    region = _region(data)
+    scanned = np.s_[region[0] : region[1], region[2] : region[3]]
+    quality = score(found.object, truth, region)
+    flat = np.vdot(np.ones_like(truth[scanned]), truth[scanned]) / truth[scanned].size
+    history = results["history"]
+    return Row(
+        name=f"N{data.N}-g{gridsize}-seed{seed}", N=data.N, gridsize=gridsize, seed=seed,
+        epochs=len(history["seconds"]), train_seconds=results["train_seconds"],
+        groups_per_second=len(train_data) * len(history["seconds"]) / history["seconds"][-1],
+        std_ratio=float(np.abs(found.object[scanned]).std() / np.abs(truth[scanned]).std()),
+        unseen_loss=unseen_loss(results), unseen_loss_flat=flat_loss(results["model"], unseen),
+        amp_ssim=quality.amplitude_ssim, phase_ssim=quality.phase_ssim, amp_psnr=quality.amplitude_psnr,
+        nrmse=quality.complex_nrmse, nrmse_flat=nrmse(flat * np.ones_like(truth[scanned]), truth[scanned]),
+    )
+
+
+def _region(data: RawData) -> tuple[int, int, int, int]:
+    """The scanned area (y0, y1, x0, x1): the box of the scan positions, less two pixels."""
+    (y0, y1), (x0, x1) = (
+        (int(np.ceil(coords.min())) + 2, int(np.floor(coords.max())) - 2) for coords in (data.ycoords, data.xcoords)
+    )
+    return y0, y1, x0, x1
+
+
+def simulated(N: int) -> RawData:
+    """The reference protocol: `lines`, 4 N pixels a side, 576 positions N/8 apart, 1e9 photons a frame."""
+    streams = [np.random.default_rng([0, part]) for part in range(3)]
+    truth = make_object("lines", (4 * N, 4 * N), streams[0])
+    x, y = raster_positions(truth.shape, N, N / 8, 2.0, streams[1])
+    scan = simulate_scan(truth, zone_plate_probe(N), x, y, 1e9, streams[2])
+    return RawData.from_coords_without_pc(
+        scan.xcoords, scan.ycoords, scan.diffraction, scan.probe, None, scan.object, units="amplitude"
+    )
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="rows are kept here, one JSON object a line")
+    parser.add_argument("--scan", type=Path, help="scan NPZ with its truth as objectGuess (default: simulated lines)")
+    parser.add_argument("--large-scan", type=Path, help="the same for N = 128")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=150.0, help="training time of a run at N = 64")
+    parser.add_argument("--large-seconds", type=float, default=600.0, help="training time of the run at N = 128")
+    parser.add_argument("--skip-large", action="store_true", help="leave the run at N = 128 out")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    rows = [json.loads(line) for line in args.output.read_text().splitlines()] if args.output.exists() else []
+    done = {row["name"] for row in rows}
+    jobs = [(args.scan, 64, gridsize, seed, args.seconds) for seed in range(args.seeds) for gridsize in (1, 2)]
+    if not args.skip_large:
+        jobs.append((args.large_scan, 128, 1, 0, args.large_seconds))
+    for path, N, gridsize, seed, seconds in jobs:
+        if f"N{N}-g{gridsize}-seed{seed}" in done:
+            continue
+        data = simulated(N) if path is None else RawData.from_file(path)
+        with tempfile.TemporaryDirectory() as folder:
+            row = asdict(run(data, gridsize, seed, seconds, Path(folder)))
+        rows.append(row)
+        with args.output.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
+    print_table([Row(**row) for row in rows])
+
+
+def print_table(rows: list[Row]) -> None:
+    """Print the rows as a Markdown table, with the verdict of each."""
+    print("| run | epochs | groups/s | std ratio | unseen loss (flat) | amplitude / phase SSIM | NRMSE (flat) | |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for row in rows:
+        print(
+            f"| {row.name} | {row.epochs} | {row.groups_per_second:.0f} | {row.std_ratio:.2f} "
+            f"| {row.unseen_loss:.4f} ({row.unseen_loss_flat:.4f}) | {row.amp_ssim:.2f} / {row.phase_ssim:.2f} "
+            f"| {row.nrmse:.3f} ({row.nrmse_flat:.3f}) | {'pass' if row.passed else 'FAIL'} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""Options and fixtures that every test may use."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--scan-dir", type=Path, default=None, help="folder with the real scans (see docs/benchmarks.md)")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20261120)
+
+
+@pytest.fixture
+def scan_dir(request: pytest.FixtureRequest) -> Path:
+    folder = request.config.getoption("--scan-dir")
+    if folder is None or not folder.is_dir():
+        pytest.skip("no real scans: give their folder with --scan-dir (docs/benchmarks.md says where they come from)")
+    return folder

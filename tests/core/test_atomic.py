@@ -1,0 +1,77 @@
+"""Files appear whole or not at all, and a place that cannot be written gets one clear line."""
+
+import errno
+import stat
+from pathlib import Path
+
+import pytest
+
+from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.errors import OutputError
+
+
+def test_file_appears_only_at_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "result.npz"
+    with atomic_path(target) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".npz"
+        temporary.write_bytes(b"new")
+        assert not target.exists()
+    assert target.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_failure_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    target = tmp_path / "result.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError, match="half way"), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("half way")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    with atomic_path(tmp_path / "atomic"):
+        pass
+    plain, atomic = (stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "atomic"))
+    assert atomic == plain
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    missing = pytest.raises(OutputError, match=r"a\.png: expected the folder .*gone, found none")
+    with missing, atomic_path(tmp_path / "gone" / "a.png"):
+        pytest.fail("the block must not run")
+
+
+def test_target_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(OutputError, match="expected a file, found a folder"), atomic_path(tmp_path / "a.png"):
+        pytest.fail("the block must not run")
+
+
+def test_folder_that_is_not_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    refused = pytest.raises(OutputError, match="expected a writable folder, found Permission denied; choose")
+    with refused, atomic_path(tmp_path / "a.png"):
+        pytest.fail("the block must not run")
+
+
+def test_full_disk_is_an_output_error_and_other_errors_pass(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="No space left on device; free"), atomic_path(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a"):
+        (tmp_path / "input").read_bytes()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_output_folder_is_made_with_its_parents(tmp_path: Path) -> None:
+    assert output_folder(tmp_path / "a" / "b").is_dir()
+    assert output_folder(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"cannot make the folder .*file"):
+        output_folder(tmp_path / "file" / "b")

@@ -1,0 +1,302 @@
+"""Scales obey their units; the rule that tells amplitude from counts decides in its order."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ptycho.core.scaling import (
+    decide_units,
+    frame_blocks,
+    input_scale,
+    intensity_scale,
+    mean_energy,
+    photons_per_frame,
+    probe_scale,
+    to_amplitude,
+)
+from ptycho.errors import ConfigError, DataError
+
+
+def counts(rng: np.random.Generator, mean: float = 3.0, n: int = 5, N: int = 12) -> NDArray[Any]:
+    return rng.poisson(mean, (n, N, N))
+
+
+def probe_of(energy: float, N: int = 12) -> NDArray[Any]:
+    return np.full((N, N), np.sqrt(energy) / N, complex)
+
+
+def test_mean_energy_by_hand() -> None:
+    patterns = np.array([[[1, 2], [3, 4]], [[0, 0], [5, 1]]], np.uint8)
+    assert mean_energy(patterns) == (1 + 4 + 9 + 16 + 25 + 1) / 2
+    assert mean_energy(patterns, units="counts") == (10 + 6) / 2
+    mask = np.array([[True, True], [False, True]])
+    assert mean_energy(patterns, mask) == (1 + 4 + 16 + 1) / 2
+    per_frame = np.stack([mask, ~mask])
+    assert mean_energy(patterns, per_frame) == (1 + 4 + 16 + 25) / 2
+
+
+def test_mean_energy_leaves_masked_nan_alone_and_does_not_overflow() -> None:
+    patterns = np.full((2, 2, 2), 60000, np.uint16)
+    assert mean_energy(patterns) == 4 * 60000.0**2
+    hot = np.array([[[np.nan, 2.0], [1.0, np.inf]]])
+    assert mean_energy(hot, np.isfinite(hot[0])) == 5.0
+
+
+def test_mean_energy_in_blocks_equals_the_whole(rng: np.random.Generator) -> None:
+    patterns = rng.random((70, 256, 256), np.float32)
+    assert len(list(frame_blocks(70, 256 * 256))) == 3
+    whole = np.sum(patterns.astype(float) ** 2) / 70
+    assert mean_energy(patterns) == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize("patterns", [np.ones((3, 3)), np.ones((0, 3, 3))])
+def test_mean_energy_wants_a_stack(patterns: NDArray[Any]) -> None:
+    with pytest.raises(DataError, match=r"expected \(n, N, N\)"):
+        mean_energy(patterns)
+
+
+def test_scales_by_hand() -> None:
+    assert input_scale(256.0, 64) == 2.0
+    assert intensity_scale(1e6, 64) == 1000 / 32
+    assert probe_scale(np.full((4, 4), 3 + 4j), 8) == 4 / 20
+    assert probe_scale(np.full((4, 2, 2), 1j), 8) == 1.0
+
+
+def test_k_brings_patterns_to_the_energy_of_the_network(rng: np.random.Generator) -> None:
+    amplitude = rng.random((4, 8, 8)) * 37
+    k = input_scale(mean_energy(amplitude), 8)
+    assert mean_energy(k * amplitude) == pytest.approx(16.0, rel=1e-12)
+
+
+def test_s_brings_network_units_to_photons(rng: np.random.Generator) -> None:
+    patterns = counts(rng)
+    amplitude = to_amplitude(patterns, "counts").astype(float)
+    photons = mean_energy(patterns, units="counts")
+    network = input_scale(mean_energy(amplitude), 12) * amplitude
+    np.testing.assert_allclose((intensity_scale(photons, 12) * network) ** 2, patterns, rtol=1e-6)
+
+
+def test_amplitudes_times_seven_divide_k_by_seven(rng: np.random.Generator) -> None:
+    amplitude = rng.random((4, 8, 8))
+    k = input_scale(mean_energy(amplitude), 8)
+    assert input_scale(mean_energy(7 * amplitude), 8) == pytest.approx(k / 7, rel=1e-12)
+
+
+def test_probe_times_seven_divides_a_by_seven(rng: np.random.Generator) -> None:
+    probe = rng.random((3, 8, 8)) + 1j * rng.random((3, 8, 8))
+    a = probe_scale(probe, 8)
+    assert probe_scale(7 * probe, 8) == pytest.approx(a / 7, rel=1e-12)
+    assert probe_scale(probe * np.exp(0.3j), 8) == pytest.approx(a, rel=1e-12)
+    assert np.sum(np.abs(a * probe) ** 2) == pytest.approx(16.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
+def test_scales_refuse_what_is_not_a_positive_number(value: float) -> None:
+    with pytest.raises(DataError, match="mean energy"):
+        input_scale(value, 64)
+    with pytest.raises(DataError, match="nphotons"):
+        intensity_scale(value, 64)
+
+
+def test_probe_scale_refuses_a_dark_probe() -> None:
+    with pytest.raises(DataError, match="energy of the probe"):
+        probe_scale(np.zeros((4, 4)), 4)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64, np.float32, np.float64])
+def test_counts_become_their_root(dtype: type) -> None:
+    amplitude = to_amplitude(np.array([[[0, 1], [4, 225]]], dtype), "counts")
+    assert amplitude.dtype == np.float32
+    assert amplitude.tolist() == [[[0.0, 1.0], [2.0, 15.0]]]
+
+
+def test_large_counts_keep_their_root_and_negative_ones_become_zero() -> None:
+    big = np.array([[[2**31 - 1]]], np.int32)
+    assert to_amplitude(big, "counts")[0, 0, 0] == np.float32(np.sqrt(2.0**31 - 1))
+    assert to_amplitude(np.array([[[-0.25, 4.0]]]), "counts").tolist() == [[[0.0, 2.0]]]
+
+
+def test_amplitude_stays() -> None:
+    data = np.array([[[0.5, 3.0]]])
+    amplitude = to_amplitude(data, "amplitude")
+    assert amplitude.dtype == np.float32
+    assert amplitude.tolist() == data.tolist()
+    assert not np.shares_memory(amplitude, to_amplitude(amplitude, "amplitude"))
+
+
+# ------------------------------------------------------------------ amplitude or counts?
+
+
+@pytest.mark.parametrize("declared", ["amplitude", "counts"])
+def test_declared_units_win_over_everything(declared: str, rng: np.random.Generator) -> None:
+    for data in (counts(rng), np.sqrt(counts(rng))):
+        decision = decide_units(data, probe_of(1.0), declared)
+        assert (decision.units, decision.rule) == (declared, "declared")
+
+
+def test_unknown_units_are_refused(rng: np.random.Generator) -> None:
+    with pytest.raises(ConfigError, match="'photons'"):
+        decide_units(counts(rng), probe_of(1.0), "photons")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.int32, np.int64])
+def test_integers_are_counts(dtype: type, rng: np.random.Generator) -> None:
+    decision = decide_units(counts(rng).astype(dtype), probe_of(1.0))
+    assert (decision.units, decision.rule) == ("counts", "integers")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("mean", [0.02, 3.0, 2000.0])
+def test_roots_of_counts_are_amplitude_at_any_dose(mean: float, dtype: type, rng: np.random.Generator) -> None:
+    data = np.sqrt(counts(rng, mean, n=40, N=32)).astype(dtype)
+    decision = decide_units(data, probe_of(1.0, 32))
+    assert (decision.units, decision.rule) == ("amplitude", "whole squares")
+
+
+def test_roots_in_float32_stored_as_float64_are_amplitude(rng: np.random.Generator) -> None:
+    data = np.sqrt(counts(rng, 500.0)).astype(np.float32).astype(np.float64)
+    assert decide_units(data, probe_of(1.0)).rule == "whole squares"
+
+
+def test_whole_floats_are_counts_even_where_a_few_are_interpolated(rng: np.random.Generator) -> None:
+    data = counts(rng).astype(float)
+    assert decide_units(data, probe_of(1.0)).rule == "whole values"
+    data[:, 3, 4:7] += 0.37
+    decision = decide_units(data, probe_of(1.0))
+    assert (decision.units, decision.rule) == ("counts", "whole values")
+    assert 0.9 < decision.whole_values < 1
+    assert decision.maximum == data.max()
+
+
+def test_zeros_tell_nothing(rng: np.random.Generator) -> None:
+    # 97 % zeros and a maximum above 1: still an amplitude, since what is not zero is not whole.
+    data = np.sqrt(counts(rng, 0.03, n=20, N=32)) * 1.37
+    assert np.mean(data == 0) > 0.95
+    assert decide_units(data, probe_of(1.0, 32)).units == "amplitude"
+
+
+def test_whole_values_of_at_most_one_are_not_called_counts() -> None:
+    data = np.zeros((3, 4, 4))
+    data[:, 1, 2] = 1.0
+    assert decide_units(data, probe_of(1.0, 4), undecidable="amplitude", declared="counts").units == "counts"
+    with pytest.raises(DataError, match="--units amplitude or --units counts"):
+        decide_units(data, probe_of(1.0, 4))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("factor", [0.000760314, 1.37, 7 / 3])
+@pytest.mark.parametrize("mean", [0.05, 3.0, 300.0])
+def test_scaled_scans_are_told_by_their_steps(
+    mean: float, factor: float, dtype: type, rng: np.random.Generator
+) -> None:
+    number = counts(rng, mean, n=40, N=32)
+    number[0, 0, :3] = (1, 2, 3)
+    amplitude = decide_units((np.sqrt(number) * factor).astype(dtype), probe_of(1e-30, 32))
+    assert (amplitude.units, amplitude.rule) == ("amplitude", "whole steps")
+    gained = decide_units((number * factor).astype(dtype), probe_of(1e-30, 32))
+    assert (gained.units, gained.rule) == ("counts", "whole steps")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_without_steps_go_to_the_probe(dtype: type, rng: np.random.Generator) -> None:
+    intensity = (rng.random((5, 12, 12)) * 1e4).astype(dtype)
+    energy = float(intensity.sum()) / 5
+    bright = decide_units(intensity, probe_of(0.2 * energy))
+    assert (bright.units, bright.rule) == ("counts", "probe")
+    assert bright.mean_sum == pytest.approx(energy, rel=1e-6)
+    assert bright.probe_energy == pytest.approx(0.2 * energy, rel=1e-9)
+    amplitude = decide_units(np.sqrt(intensity), probe_of(3 * energy))
+    assert (amplitude.units, amplitude.rule) == ("amplitude", "probe")
+    assert amplitude.mean_sum_of_squares == pytest.approx(energy, rel=1e-6)
+
+
+def test_modes_add_up_to_the_energy_of_the_probe(rng: np.random.Generator) -> None:
+    amplitude = rng.random((5, 12, 12)) * 100
+    modes = np.stack([probe_of(1e5), probe_of(3e5)])
+    assert decide_units(amplitude, modes).probe_energy == pytest.approx(4e5, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "energy", [1.0, 0.0, 7e8], ids=["between the two", "no probe", "a thousand times brighter than both"]
+)
+def test_undecidable_is_an_error_or_amplitude_with_one_warning(energy: float, rng: np.random.Generator) -> None:
+    data = rng.random((5, 12, 12)) * 20
+    probe = probe_of(np.sqrt(data.sum() / 5 * np.sum(data**2) / 5) if energy == 1.0 else energy)
+    with pytest.raises(DataError, match="--units amplitude or --units counts") as error:
+        decide_units(data, probe)
+    assert "\n" not in str(error.value)
+    with pytest.warns(UserWarning, match="taken as amplitude") as caught:
+        decision = decide_units(data, probe, undecidable="amplitude")
+    assert len(caught) == 1
+    assert (decision.units, decision.rule) == ("amplitude", "undecidable")
+
+
+def test_masked_pixels_are_not_looked_at(rng: np.random.Generator) -> None:
+    data = np.sqrt(counts(rng)).astype(np.float32)
+    mask = np.ones((12, 12), bool)
+    mask[:, :5] = False
+    data[:, ~mask] = rng.random((5, 60)) * 3
+    data[:, 0, 0] = np.nan
+    assert decide_units(data, probe_of(1.0), mask=mask).rule == "whole squares"
+    stack = np.broadcast_to(mask, data.shape).copy()
+    assert decide_units(data, probe_of(1.0), mask=stack).rule == "whole squares"
+    with pytest.raises(DataError, match="rule: undecidable; whole squares 0"):
+        decide_units(np.nan_to_num(data), probe_of(1e9))
+
+
+def test_no_more_than_32_frames_are_read(tmp_path: Path, rng: np.random.Generator) -> None:
+    class Watched(np.memmap):
+        read = 0
+
+        def __getitem__(self, index: Any) -> Any:
+            found = np.asarray(super().__getitem__(index))
+            Watched.read += found.size
+            return found
+
+    np.save(tmp_path / "scan.npy", np.sqrt(counts(rng, n=1000)).astype(np.float32))
+    stored = np.load(tmp_path / "scan.npy", mmap_mode="r")
+    watched = stored.view(Watched)
+    assert decide_units(watched, probe_of(1.0)).rule == "whole squares"
+    assert Watched.read == 32 * 144
+
+
+def test_the_decision_is_logged_once_with_its_numbers(
+    rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="ptycho"):
+        decide_units(np.sqrt(counts(rng)), probe_of(250.0))
+    assert len(caplog.records) == 1
+    assert "amplitude (rule: whole squares; whole squares 1" in caplog.text
+    assert "probe energy 250" in caplog.text
+
+
+# ------------------------------------------------------------------ photons
+
+
+def test_counts_say_the_photons_themselves() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert photons_per_frame(1000.0, "counts") == 1000.0
+        assert photons_per_frame(1000.0, "counts", configured=1999.0) == 1000.0
+        assert photons_per_frame(1000.0, "counts", configured=501.0, recorded=5.0) == 1000.0
+
+
+@pytest.mark.parametrize("configured", [499.0, 2001.0, 1e9])
+def test_a_configured_number_far_from_the_counts_gets_one_warning(configured: float) -> None:
+    with pytest.warns(UserWarning, match="the patterns are believed") as caught:
+        assert photons_per_frame(1000.0, "counts", configured=configured) == 1000.0
+    assert len(caught) == 1
+
+
+def test_amplitude_takes_the_metadata_then_the_configuration() -> None:
+    assert photons_per_frame(3.0, "amplitude", configured=1e9, recorded=1e4) == 1e4
+    assert photons_per_frame(3.0, "amplitude", configured=1e9) == 1e9
+    with pytest.raises(DataError, match="set nphotons"):
+        photons_per_frame(3.0, "amplitude")
+    with pytest.raises(DataError, match="metadata"):
+        photons_per_frame(3.0, "amplitude", recorded=-1.0)

@@ -1,0 +1,337 @@
+"""A scan in memory: what it keeps, how it converts, which groups it makes."""
+
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ptycho import params
+from ptycho.core.grouped_data import GROUPED_KEYS
+from ptycho.core.scan_file import ScanFile, write_scan
+from ptycho.errors import DataError
+from ptycho.raw_data import GroupedData, RawData
+
+N = 8
+
+
+@pytest.fixture(autouse=True)
+def no_input_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(params, "cfg", {key: value for key, value in params.cfg.items() if key != "input_scale"})
+
+
+def scan(rng: np.random.Generator, n: int = 12, **fields: Any) -> RawData:
+    given = {
+        "xcoords": rng.random(n) * 30,
+        "ycoords": rng.random(n) * 30,
+        "xcoords_start": None,
+        "ycoords_start": None,
+        "diff3d": rng.poisson(5, (n, N, N)).astype(np.uint16),
+        "probeGuess": np.ones((N, N), np.complex64),
+        "scan_index": np.zeros(n, int),
+    }
+    return RawData(**(given | fields))
+
+
+def test_from_coords_takes_keywords_and_keeps_arrays_as_given(rng: np.random.Generator) -> None:
+    big = rng.poisson(5, (6, 2 * N, N)).astype(np.uint32)
+    patterns, probe = big[:, ::2], np.ones((3, N, N), np.complex128)
+    raw = RawData.from_coords_without_pc(
+        xcoords=[1, 2, 3, 4, 5, 6],
+        ycoords=np.arange(6, dtype=np.float32),
+        diff3d=patterns,
+        probeGuess=probe,
+        scan_index=np.zeros(6, np.int64),
+        objectGuess=np.ones((20, 30), complex),
+    )
+    assert raw.diff3d is patterns
+    assert raw.probeGuess is probe
+    assert not raw.diff3d.flags.c_contiguous
+    assert raw.xcoords.dtype == raw.ycoords.dtype == np.float64
+    np.testing.assert_array_equal(raw.xcoords_start, raw.xcoords)
+    assert (len(raw), raw.N, raw.units) == (6, N, "counts")
+    np.testing.assert_array_equal(raw.amplitude(), np.sqrt(patterns.astype(np.float32)))
+    assert raw.generate_grouped_data(N, K=7, nsamples=6, gridsize=2)["diffraction"].shape == (6, N, N, 4)
+
+
+def test_amplitude_of_some_patterns_in_any_order(rng: np.random.Generator) -> None:
+    raw = scan(rng)
+    some = raw.amplitude([7, 0, 7])
+    assert some.dtype == np.float32
+    np.testing.assert_array_equal(some, np.sqrt(raw.diff3d[[7, 0, 7]].astype(np.float32)))
+    np.testing.assert_array_equal(scan(rng, diff3d=raw.diff3d, units="amplitude").amplitude(), raw.diff3d)
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_masked_pixels_are_zero_and_do_not_count(per_frame: bool, rng: np.random.Generator) -> None:
+    patterns, mask = np.sqrt(rng.poisson(5, (12, N, N))), np.ones((N, N), bool)
+    mask[2, 3] = mask[0, 0] = False
+    patterns[:, 2, 3], patterns[:, 0, 0] = np.nan, 1e6
+    raw = scan(rng, diff3d=patterns, mask=np.stack([mask] * 12) if per_frame else mask)
+    amplitude = raw.amplitude()
+    assert not amplitude[:, ~mask].any()
+    np.testing.assert_array_equal(amplitude[:, mask], patterns[:, mask].astype(np.float32))
+    assert raw.mean_energy == pytest.approx(np.sum(patterns[:, mask] ** 2) / 12, rel=1e-12)
+    assert raw.valid_mask.shape == ((12, N, N) if per_frame else (N, N))
+
+
+def test_a_scan_without_mask_is_valid_everywhere(rng: np.random.Generator) -> None:
+    raw = scan(rng)
+    assert raw.mask is None
+    assert raw.valid_mask.shape == (N, N)
+    assert raw.valid_mask.all()
+
+
+def test_nan_in_a_valid_pixel_is_an_error_not_a_picture(rng: np.random.Generator) -> None:
+    patterns = rng.random((12, N, N))
+    patterns[3, 1, 1] = np.nan
+    raw = scan(rng, diff3d=patterns, units="amplitude")
+    assert np.isfinite(raw.amplitude([0, 1, 2])).all()
+    with pytest.raises(DataError, match="1 NaN or infinite"):
+        raw.amplitude()
+
+
+def test_undecidable_arrays_are_amplitude_with_one_warning(rng: np.random.Generator) -> None:
+    raw = scan(rng, diff3d=rng.random((12, N, N)), probeGuess=np.full((N, N), 1e9 + 0j))
+    with pytest.warns(UserWarning, match="taken as amplitude") as caught:
+        assert raw.units == "amplitude"
+        raw.amplitude()
+        assert raw.units_decision.rule == "undecidable"
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert scan(rng, diff3d=raw.diff3d, units="counts").units == "counts"
+
+
+def test_an_undecidable_file_is_an_error_that_names_it(rng: np.random.Generator, tmp_path: Path) -> None:
+    path = tmp_path / "dull.npz"
+    patterns = rng.random((3, 64, 64)) * 0.9
+    write_scan(path, ScanFile(patterns, np.arange(3.0), np.arange(3.0), np.full((64, 64), 1e9 + 0j)))
+    raw = RawData.from_file(path)
+    with pytest.raises(DataError, match=r"dull\.npz: .*--units amplitude or --units counts"):
+        raw.amplitude()
+    assert RawData.from_file(path, units="amplitude").units == "amplitude"
+
+
+def test_scale_and_photons_of_counts(rng: np.random.Generator) -> None:
+    raw = scan(rng, metadata={"nphotons": 1.0})
+    mean = raw.diff3d.sum() / 12
+    assert raw.mean_energy == mean
+    assert raw.photons() == mean
+    assert raw.input_scale() == pytest.approx(np.sqrt((N / 2) ** 2 / mean), rel=1e-12)
+    with pytest.warns(UserWarning, match="the patterns are believed"):
+        assert raw.photons(configured=3 * mean) == mean
+
+
+def test_photons_of_amplitude_come_from_metadata_or_configuration(rng: np.random.Generator) -> None:
+    patterns = np.sqrt(rng.poisson(5, (12, N, N)))
+    assert scan(rng, diff3d=patterns, metadata={"nphotons": 700}).photons(1e9) == 700
+    assert scan(rng, diff3d=patterns).photons(1e9) == 1e9
+
+
+def test_physical_units(rng: np.random.Generator) -> None:
+    patterns = np.sqrt(rng.poisson(5, (12, N, N)))
+    raw, brighter = (scan(rng, diff3d=factor * patterns, units="amplitude") for factor in (1, 7))
+    assert brighter.input_scale() == pytest.approx(raw.input_scale() / 7, rel=1e-12)
+    assert brighter.photons(1e5) == raw.photons(1e5)
+    groups = {"nsamples": 12, "gridsize": 2, "seed": 1}
+    for data in (raw, brighter):
+        data.xcoords, data.ycoords = np.arange(12.0), np.zeros(12)
+    first, second = (data.generate_grouped_data(N, **groups)["X_full"] for data in (raw, brighter))
+    np.testing.assert_allclose(second, first, rtol=1e-6)
+    assert np.mean(np.sum(first.astype(float) ** 2, axis=(1, 2))) == pytest.approx(16, rel=0.2)
+
+
+def test_a_file_comes_back(rng: np.random.Generator, tmp_path: Path) -> None:
+    raw = RawData(
+        xcoords=[1.0, 2.0, 3.5],
+        ycoords=[4.0, 5.0, 6.0],
+        xcoords_start=[1.5, 2.5, 3.0],
+        ycoords_start=[4.5, 5.5, 6.5],
+        diff3d=np.sqrt(rng.poisson(5, (3, 64, 64))),
+        probeGuess=np.ones((2, 64, 64), complex),
+        scan_index=[1, 1, 2],
+        objectGuess=np.ones((70, 80), complex),
+        Y=np.ones((3, 64, 64), complex),
+        mask=rng.random((64, 64)) > 0.2,
+        metadata={"nphotons": 5.0},
+    )
+    raw.to_file(tmp_path / "scan.npz")
+    again = RawData.from_file(tmp_path / "scan.npz")
+    for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "diff3d", "probeGuess", "scan_index"):
+        np.testing.assert_array_equal(getattr(again, key), getattr(raw, key), err_msg=key)
+    for key in ("objectGuess", "Y", "mask"):
+        np.testing.assert_array_equal(getattr(again, key), getattr(raw, key), err_msg=key)
+    assert again.metadata == {"nphotons": 5.0}
+    assert again.units_decision.rule == "declared"
+    assert again.units == raw.units == "amplitude"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "match"),
+    [
+        ("xcoords", np.zeros(11), r"diffraction|xcoords"),
+        ("ycoords", np.zeros(13), r"ycoords \(13,\)"),
+        ("xcoords_start", np.zeros(3), "xcoords_start"),
+        ("diff3d", np.ones((12, 8, 9)), r"square patterns .* found shape \(12, 8, 9\)"),
+        ("diff3d", np.ones((12, 8, 8), complex), "complex128"),
+        ("diff3d", np.ones((12, 8, 8), bool), "bool"),
+        ("probeGuess", np.ones((7, 7)), r"probeGuess: expected \(8, 8\)"),
+        ("probeGuess", np.ones((1, 1, 8, 8)), "probeGuess"),
+        ("mask", np.ones((8, 9), bool), "mask"),
+        ("Y", np.ones((11, 8, 8)), "Y"),
+        ("objectGuess", np.ones((2, 30, 30)), "objectGuess"),
+    ],
+)
+def test_arrays_that_do_not_fit(field: str, value: NDArray[Any], match: str, rng: np.random.Generator) -> None:
+    with pytest.raises(DataError, match=match) as error:
+        scan(rng, **{field: value})
+    assert "\n" not in str(error.value)
+
+
+# ------------------------------------------------------------------ subsample
+
+
+def test_subsample_keeps_whole_scan_points(rng: np.random.Generator) -> None:
+    raw = scan(rng, mask=rng.random((12, N, N)) > 0.1, Y=rng.random((12, N, N)), scan_index=np.arange(12))
+    part = raw.subsample(5, seed=3)
+    kept = part.scan_index
+    assert part.sample_indices is not None
+    assert part.sample_indices.tolist() == kept.tolist() == sorted(set(kept.tolist()))
+    for key in ("xcoords", "ycoords", "xcoords_start", "diff3d", "Y", "mask"):
+        np.testing.assert_array_equal(getattr(part, key), getattr(raw, key)[kept], err_msg=key)
+    assert part.subsample(2).sample_indices.tolist() == part.subsample(2).scan_index.tolist()
+
+
+def test_subsample_is_repeatable_and_never_more_than_there_is(rng: np.random.Generator) -> None:
+    raw = scan(rng)
+    assert raw.subsample(5, 3).sample_indices.tolist() == raw.subsample(5, 3).sample_indices.tolist()
+    assert raw.subsample(5, 3).sample_indices.tolist() != raw.subsample(5, 4).sample_indices.tolist()
+    assert len(raw.subsample(99)) == 12
+    with pytest.raises(ValueError, match="n_subsample=0"):
+        raw.subsample(0)
+
+
+def test_a_part_has_the_units_of_the_whole(rng: np.random.Generator) -> None:
+    patterns = rng.poisson(5, (12, N, N)).astype(float)
+    raw = scan(rng, diff3d=patterns)
+    part = raw.subsample(3)
+    part.diff3d = np.sqrt(part.diff3d)
+    assert part.units == raw.units == "counts"
+
+
+# ------------------------------------------------------------------ groups
+
+
+def test_grouped_arrays_belong_together(rng: np.random.Generator) -> None:
+    truth = rng.random((12, N, N)) + 1j * rng.random((12, N, N))
+    raw = scan(rng, Y=truth, xcoords_start=rng.random(12), ycoords_start=rng.random(12))
+    grouped = raw.generate_grouped_data(N, K=5, nsamples=9, gridsize=2, seed=4)
+    assert tuple(grouped) == GROUPED_KEYS
+    assert isinstance(grouped, dict)
+    groups = grouped["nn_indices"]
+    assert groups.dtype == np.int32
+    for b, c in ((0, 0), (8, 3), (4, 1)):
+        j = groups[b, c]
+        np.testing.assert_array_equal(grouped["diffraction"][b, :, :, c], np.sqrt(raw.diff3d[j]).astype("f4"))
+        np.testing.assert_array_equal(grouped["Y"][b, :, :, c], truth[j].astype(np.complex64))
+        assert grouped["coords_nn"][b, 0, :, c].tolist() == [raw.xcoords[j], raw.ycoords[j]]
+        assert grouped["coords_start_nn"][b, 0, :, c].tolist() == [raw.xcoords_start[j], raw.ycoords_start[j]]
+    for start in ("", "start_"):
+        positions = grouped[f"coords_{start}offsets"] - grouped[f"coords_{start}relative"]
+        np.testing.assert_allclose(positions, grouped[f"coords_{start}nn"], rtol=1e-12)
+        assert grouped[f"coords_{start}offsets"].shape == (9, 1, 2, 1)
+    assert grouped["objectGuess"] is None
+    assert grouped["Y"].dtype == np.complex64
+
+
+def test_groups_of_one_by_default_one_group(rng: np.random.Generator) -> None:
+    grouped = scan(rng).generate_grouped_data(N, gridsize=1)
+    assert grouped["diffraction"].shape == (1, N, N, 1)
+    assert grouped["Y"] is None
+
+
+def test_nothing_is_converted_before_it_is_asked_for(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = scan(rng)
+    monkeypatch.setattr(RawData, "amplitude", lambda self, indices=None: pytest.fail("converted"))
+    grouped = raw.generate_grouped_data(N, nsamples=12, gridsize=2)
+    assert grouped["coords_relative"].shape == (12, 1, 2, 4)
+    assert "diffraction" in grouped
+    assert isinstance(pickle.loads(pickle.dumps(grouped)), GroupedData)  # noqa: S301 - our own bytes
+
+
+def test_input_scale_of_the_model_wins_over_that_of_the_scan(rng: np.random.Generator) -> None:
+    raw = scan(rng)
+    own = raw.generate_grouped_data(N, nsamples=12, gridsize=1)
+    assert own.scale == raw.input_scale()
+    np.testing.assert_array_equal(own["X_full"], np.float32(raw.input_scale()) * own["diffraction"])
+    params.cfg["input_scale"] = 3.0
+    model = raw.generate_grouped_data(N, nsamples=12, gridsize=1)
+    assert model.scale == 3.0
+    np.testing.assert_array_equal(model["X_full"], 3 * own["diffraction"])
+    np.testing.assert_array_equal(model["diffraction"], own["diffraction"])
+
+
+def test_gridsize_falls_back_to_the_parameters(rng: np.random.Generator) -> None:
+    params.cfg["gridsize"] = 2
+    assert scan(rng).generate_grouped_data(N, nsamples=3)["nn_indices"].shape == (3, 4)
+    assert scan(rng).generate_grouped_data(N, nsamples=3, gridsize=1)["nn_indices"].shape == (3, 1)
+
+
+def test_options_of_the_groups_are_passed_on(rng: np.random.Generator) -> None:
+    raw = scan(rng)
+    first = raw.generate_grouped_data(N, nsamples=4, gridsize=2, sequential_sampling=True, dataset_path="unused")
+    assert first["nn_indices"][:, 0].tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="enable_oversampling"):
+        raw.generate_grouped_data(N, nsamples=40, gridsize=2)
+    many = raw.generate_grouped_data(
+        N, K=3, nsamples=40, gridsize=2, enable_oversampling=True, neighbor_pool_size=9, seed=1
+    )
+    assert many["nn_indices"].shape == (40, 4)
+    again = raw.generate_grouped_data(
+        N, nsamples=40, gridsize=2, enable_oversampling=True, neighbor_pool_size=9, seed=1
+    )
+    np.testing.assert_array_equal(many["nn_indices"], again["nn_indices"])
+    with pytest.raises(DataError, match="set N to 8"):
+        raw.generate_grouped_data(16, gridsize=1)
+
+
+def test_groups_of_a_part_say_which_part(rng: np.random.Generator) -> None:
+    part = scan(rng).subsample(6, seed=1)
+    grouped = part.generate_grouped_data(N, nsamples=6, gridsize=1)
+    assert list(grouped)[-1] == "sample_indices"
+    assert grouped["sample_indices"].tolist() == part.sample_indices.tolist()
+
+
+# ------------------------------------------------------------------ real scans and the project's own words
+
+
+def test_siemens_star_holds_counts(scan_dir: Path) -> None:
+    raw = RawData.from_file(scan_dir / "siemens_star_128.npz")
+    assert (len(raw), raw.N, raw.units) == (516, 128, "counts")
+    assert raw.photons(461_000) == pytest.approx(461_213, rel=0.01)
+    with pytest.warns(UserWarning, match="the patterns are believed"):
+        assert raw.photons(1e9) == pytest.approx(461_213, rel=0.01)
+    assert raw.input_scale() == pytest.approx(64 / np.sqrt(461_213), rel=0.005)
+    grouped = raw.generate_grouped_data(128, K=7, nsamples=516, gridsize=2)
+    assert grouped.batch(slice(0, 3)).shape == (3, 128, 128, 4)
+
+
+def test_siemens_star_as_floats_holds_counts_too(scan_dir: Path) -> None:
+    raw = RawData.from_file(scan_dir / "siemens_star_128.npz")
+    floats = RawData.from_coords_without_pc(
+        raw.xcoords, raw.ycoords, raw.diff3d.astype(np.float32), raw.probeGuess, None
+    )
+    assert (floats.units, floats.units_decision.rule) == ("counts", "whole values")
+
+
+def test_tungsten_holds_amplitude_and_a_mask(scan_dir: Path) -> None:
+    raw = RawData.from_file(scan_dir / "tungsten_64.npz")
+    assert (len(raw), raw.N, raw.units) == (20, 64, "amplitude")
+    assert raw.units_decision.rule == "whole squares"
+    assert raw.mask is not None
+    assert not raw.amplitude([4])[0][~raw.mask].any()
+    assert raw.photons(4e7) == 4e7
