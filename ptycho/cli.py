@@ -290,24 +290,16 @@ def _log_warning(message: Warning | str, *_: Any) -> None:
 def _report_history(history: Mapping[str, Sequence[float]]) -> None:
     last = [f"{name} {values[-1]:.6g}" for name, values in history.items() if len(values)]
     epochs = max((len(values) for values in history.values()), default=0)
-    _log.info("Trained %d epochs: %s", epochs, ", ".join(last) or "no metric recorded")
+    _log.info("Last of %d epochs: %s", epochs, ", ".join(last) or "no metric recorded")
 
 
 def _report_reconstruction(reconstruction: Reconstruction) -> None:
     height, width = reconstruction.object.shape
     covered = 100 * float((reconstruction.coverage > 0).mean())
-    _log.info("Reconstructed %d x %d pixels, %.1f %% covered", height, width, covered)
-    _log.info(
-        "Method %s; overlap agreement %.4g before synchronising phases, %.4g after (%s)",
-        reconstruction.method,
-        *reconstruction.agreement,
-        "kept" if reconstruction.synchronised else "not kept",
-    )
+    _log.info("Reconstructed %d x %d pixels, %.1f %% covered (%s)", height, width, covered, reconstruction.method)
     if reconstruction.error_history:
         first, last = reconstruction.error_history[0], reconstruction.error_history[-1]
         _log.info("Relative Fourier error: %.4g before refinement, %.4g after", first, last)
-    for stage, seconds in reconstruction.timings.items():
-        _log.info("Time for %s: %.2f s", stage, seconds)
 
 
 def _report_files(written: Sequence[Path]) -> None:

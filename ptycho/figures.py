@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from ptycho.core.atomic import atomic_path
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.products import Reconstruction
+from ptycho.core.registration import fit_plane
 from ptycho.errors import DataError
 
 __all__ = ["save_amplitude_png", "save_phase_png", "save_summary_png"]
@@ -65,13 +66,14 @@ def save_amplitude_png(object: Complex, coverage: Real, path: Path) -> Path:
 def save_phase_png(object: Complex, coverage: Real, path: Path) -> Path:
     """Write a picture of the phase of `object` in radians and return its path.
 
-    The global phase, which no measurement fixes, is removed first: the mean of the object weighted by
-    `coverage` is turned onto the positive real axis, so that the picture does not wrap without need.
+    What no measurement fixes is removed first: the phase plane of `registration.fit_plane` (a detector or a probe
+    that is off centre tilts it), then the global phase: the mean of the object weighted by `coverage` is turned
+    onto the positive real axis, so that the picture does not wrap without need.
     Parameters and errors are those of `save_amplitude_png`.
     """
     seen = _seen(object, coverage)
-    phase, removed = _centred_phase(object, coverage, seen)
-    return _save_map(phase, seen, "phase", _phase_title(phase, seen, removed), path)
+    phase, plane = _centred_phase(object, coverage, seen)
+    return _save_map(phase, seen, "phase", _phase_title(phase, seen, plane), path)
 
 
 def save_summary_png(
@@ -132,17 +134,17 @@ def save_summary_png(
 def _seen(object: Complex, coverage: Real) -> Mask:
     """Return where there is something to show: covered and finite."""
     if object.ndim != 2 or object.shape != coverage.shape:
-        raise DataError(
-            f"object and coverage: expected one shape (H, W), found {object.shape} and {coverage.shape}"
-        )
+        raise DataError(f"object and coverage: expected one shape (H, W), found {object.shape} and {coverage.shape}")
     return (coverage > SEEN * coverage.max(initial=0.0)) & np.isfinite(object)
 
 
-def _centred_phase(object: Complex, coverage: Real, seen: Mask) -> tuple[Real, float]:
-    """Return the phase (rad) less its weighted circular mean, and that mean."""
+def _centred_phase(object: Complex, coverage: Real, seen: Mask) -> tuple[Real, tuple[float, float]]:
+    """Return the phase (rad) less its plane and weighted circular mean, and the plane (kx, ky), cycles per pixel."""
     shown = np.where(seen, object, 0)
-    removed = float(np.angle(np.sum(shown * coverage, dtype=np.complex128)))
-    return np.angle(shown * np.exp(-1j * removed)), removed
+    _, ky, kx = fit_plane(shown, np.ones_like(shown), coverage) if seen.any() else (0.0, 0.0, 0.0)
+    y, x = (np.arange(n) for n in shown.shape)
+    level = shown * np.exp(-2j * np.pi * (ky * y[:, None] + kx * x))
+    return np.angle(level * np.exp(-1j * np.angle(np.sum(level * coverage)))), (kx, ky)
 
 
 def _range(values: Iterable[Real], kind: str) -> tuple[float, float]:
@@ -165,6 +167,7 @@ def _draw_map(axes: Axes, values: Real, seen: Mask, kind: str, limits: tuple[flo
     cmap = "gray" if kind == "amplitude" else "twilight_shifted" if cyclic else "viridis"
     axes.patch.set(facecolor="#d5d9e0", hatch="////", edgecolor="#bfc5cf", linewidth=0.0)
     axes.set(xlabel="x (pixels)", ylabel="y (pixels)")
+    axes.locator_params(nbins=6)
     return axes.imshow(np.ma.masked_array(values, ~seen), cmap=cmap, vmin=limits[0], vmax=limits[1])
 
 
@@ -208,9 +211,11 @@ def _amplitude_title(amplitude: Real, seen: Mask) -> str:
     return f"Amplitude: {width} × {height} pixels, {100 * seen.mean():.0f} % covered, {median}"
 
 
-def _phase_title(phase: Real, seen: Mask, removed: float) -> str:
-    spread = f"standard deviation {np.std(phase[seen]):.3g} rad" if seen.any() else "nothing covered"
-    return f"Phase: {spread}, global phase {removed:.2f} rad removed".replace("-", "−")
+def _phase_title(phase: Real, seen: Mask, plane: tuple[float, float]) -> str:
+    if not seen.any():
+        return "Phase: nothing covered"
+    slopes = " and ".join(f"{1e3 * slope:.2f}" for slope in plane).replace("-", "−")
+    return f"Phase: standard deviation {np.std(phase[seen]):.3g} rad, slopes of {slopes} mcycles/pixel removed"
 
 
 def _summary_title(r: Reconstruction) -> str:
@@ -228,8 +233,8 @@ def _summary_title(r: Reconstruction) -> str:
     ]
     if r.error_history:
         numbers.append(f"relative Fourier error {r.error_history[0]:.4g} → {r.error_history[-1]:.4g}")
-    numbers += [f"{stage} {seconds:.2g} s" for stage, seconds in r.timings.items()]
-    return "   ·   ".join(facts) + "\n" + "   ·   ".join(numbers)
+    timings = [f"{stage} {seconds:.2f} s" for stage, seconds in r.timings.items()]
+    return "\n".join("   ·   ".join(line) for line in (facts, numbers, timings) if line)
 
 
 def _draw_overview(panels: Iterable[Axes], r: Reconstruction, patterns: Real | None) -> None:
@@ -306,9 +311,7 @@ def _draw_errors(axes: Axes, errors: tuple[float, ...]) -> None:
     axes.set_box_aspect(1)
 
 
-def _draw_objects(
-    panels: Iterable[Iterable[Axes]], objects: list[tuple[str, Complex]], coverage: Real
-) -> None:
+def _draw_objects(panels: Iterable[Iterable[Axes]], objects: list[tuple[str, Complex]], coverage: Real) -> None:
     """Draw amplitude and phase of every object, each on one scale of colours that the later ones set."""
     seen = [_seen(array, coverage) for _, array in objects]
     maps = {

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptycho import params
 from ptycho.core.geometry import group_coordinates, member_positions
-from ptycho.core.grouping import GroupedData, make_groups
+from ptycho.core.grouped_data import GroupedData
+from ptycho.core.grouping import make_groups
 from ptycho.core.scaling import (
     Units,
     UnitsDecision,
@@ -26,7 +27,7 @@ from ptycho.core.scan_checks import check_shapes
 from ptycho.core.scan_file import ScanFile, read_scan, write_scan
 from ptycho.errors import ConfigError, DataError
 
-__all__ = ["GroupedData", "RawData"]
+__all__ = ["RawData"]
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +76,7 @@ class RawData:
         self.ycoords_start = self.ycoords if ycoords_start is None else np.asarray(ycoords_start, np.float64)
         self.diff3d: Array = np.asanyarray(diff3d)
         self.probeGuess: Array = np.asanyarray(probeGuess)
-        self.scan_index = (
-            np.zeros(len(self.xcoords), np.int64) if scan_index is None else np.asarray(scan_index)
-        )
+        self.scan_index = np.zeros(len(self.xcoords), np.int64) if scan_index is None else np.asarray(scan_index)
         self.objectGuess = _optional(objectGuess)
         self.Y = _optional(Y)
         self.mask = None if mask is None else np.asarray(mask, bool)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ptycho.core.diffraction import as_modes
 from ptycho.core.geometry import canvas_size
-from ptycho.core.grouping import GroupedData
+from ptycho.core.grouped_data import GroupedData
 
 __all__ = ["PtychoDataContainerTorch"]
 
@@ -31,14 +31,12 @@ class PtychoDataContainerTorch:
     """
 
     def __init__(
-        self, grouped: Mapping[str, Any], probe: NDArray[np.generic], mask: NDArray[np.bool_] | None = None
+        self, grouped: Mapping[str, Any], probe: NDArray[Any], mask: NDArray[np.bool_] | None = None
     ) -> None:
         self.grouped = grouped
         self.probe = torch.as_tensor(np.asarray(as_modes(np.asarray(probe)), np.complex64))
         self._mask = None if mask is None else np.asarray(mask, bool)
-        self._positions = torch.as_tensor(
-            np.moveaxis(np.asarray(grouped["coords_relative"], np.float32), -1, 1).copy()
-        )
+        self._positions = torch.as_tensor(np.moveaxis(np.asarray(grouped["coords_relative"], np.float32), -1, 1).copy())
         self.canvas_size = canvas_size(self.probe.shape[-1], grouped["coords_relative"])
 
     def __len__(self) -> int:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import signal
+import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,9 +42,7 @@ class PtychoPINN_Lightning(pl.LightningModule):
     is divided by follows from the definition of k: `s_0^2 / 4`.
     """
 
-    def __init__(
-        self, model: PtychoPINN, config: TrainingConfig, execution: PyTorchExecutionConfig, size: int
-    ) -> None:
+    def __init__(self, model: PtychoPINN, config: TrainingConfig, execution: PyTorchExecutionConfig, size: int) -> None:
         super().__init__()
         self.model = model
         self.config = config
@@ -161,7 +162,9 @@ def refuse_unsupported(config: TrainingConfig, execution: PyTorchExecutionConfig
         "realspace_weight": config.realspace_weight > 0,
         "realspace_mae_weight": config.realspace_mae_weight > 0,
         "positions_provided=False": not config.positions_provided,
-        "gradient_clip_algorithm='agc'": bool(clip) and "agc" in (
+        "gradient_clip_algorithm='agc'": bool(clip)
+        and "agc"
+        in (
             config.gradient_clip_algorithm,
             execution.gradient_clip_algorithm,
         ),
@@ -194,9 +197,7 @@ def _metric_logger(backend: str | None, folder: Path) -> Logger | bool:
         ) from error
 
 
-def _callbacks(
-    report: EpochReport, execution: PyTorchExecutionConfig, folder: Path, validates: bool
-) -> list[Callback]:
+def _callbacks(report: EpochReport, execution: PyTorchExecutionConfig, folder: Path, validates: bool) -> list[Callback]:
     callbacks: list[Callback] = [report]
     metric = execution.checkpoint_monitor_metric
     if metric == "val_loss" and not validates:
@@ -215,6 +216,32 @@ def _callbacks(
         )
     callbacks.append(EarlyStopping(metric, patience=execution.early_stop_patience, mode=execution.checkpoint_mode))
     return callbacks
+
+
+def _trainer(
+    module: PtychoPINN_Lightning, report: EpochReport, accelerator: str, max_seconds: float | None, validates: bool
+) -> pl.Trainer:
+    config, execution, folder = module.config, module.execution, Path(module.config.output_dir)
+    return pl.Trainer(
+        accelerator=accelerator,
+        devices=execution.devices,
+        strategy=execution.strategy,
+        precision=execution.precision,
+        deterministic=execution.deterministic,
+        max_epochs=config.nepochs,
+        max_time=None if max_seconds is None else {"seconds": max_seconds},
+        accumulate_grad_batches=execution.accum_steps,
+        gradient_clip_val=config.gradient_clip_val or execution.gradient_clip_val,
+        gradient_clip_algorithm=config.gradient_clip_algorithm,
+        callbacks=_callbacks(report, execution, folder, validates),
+        logger=_metric_logger(execution.logger_backend, folder),
+        enable_checkpointing=execution.enable_checkpointing,
+        enable_progress_bar=execution.enable_progress_bar,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        default_root_dir=folder,
+    )
 
 
 def fit(
@@ -243,39 +270,49 @@ def fit(
         MissingFileError: `resume` is not there.
         KeyboardInterrupt: training was interrupted; `last.ckpt` holds the last whole epoch.
     """
-    config, execution, folder = module.config, module.execution, Path(module.config.output_dir)
+    config, execution = module.config, module.execution
     if resume is not None and not resume.is_file():
         raise MissingFileError(f"no checkpoint to resume from at {resume}: leave --resume out to start afresh")
     report = EpochReport(len(train))
-    trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=execution.devices,
-        strategy=execution.strategy,
-        precision=execution.precision,
-        deterministic=execution.deterministic,
-        max_epochs=config.nepochs,
-        max_time=None if max_seconds is None else {"seconds": max_seconds},
-        accumulate_grad_batches=execution.accum_steps,
-        gradient_clip_val=config.gradient_clip_val or execution.gradient_clip_val,
-        gradient_clip_algorithm=config.gradient_clip_algorithm,
-        callbacks=_callbacks(report, execution, folder, validation is not None),
-        logger=_metric_logger(execution.logger_backend, folder),
-        enable_checkpointing=execution.enable_checkpointing,
-        enable_progress_bar=execution.enable_progress_bar,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        default_root_dir=folder,
-    )
+    with _quiet_lightning():
+        trainer = _trainer(module, report, accelerator, max_seconds, validation is not None)
     train_loader = group_loader(train, config.batch_size, execution, shuffle_seed=seed)
     validation_loader = None if validation is None else group_loader(validation, config.batch_size, execution)
+    with _quiet_lightning(), _interrupts_raise():
+        trainer.fit(module, train_loader, validation_loader, ckpt_path=resume)
+    return report.history
+
+
+@contextmanager
+def _interrupts_raise() -> Iterator[None]:
+    """Lightning turns an interrupt into SystemExit and switches further interrupts off: undo both."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            trainer.fit(module, train_loader, validation_loader, ckpt_path=resume)
+        yield
     except SystemExit as stop:
-        # Lightning turns an interrupt into SystemExit and switches further interrupts off
-        signal.signal(signal.SIGINT, handler)
+        if in_main_thread:
+            signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from stop
-    return report.history
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Leave out what Lightning says about itself; our own line per epoch stays."""
+    chatty = [logging.getLogger(name) for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch")]
+    levels = [one.level for one in chatty]
+    for one in chatty:
+        one.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in (
+                ".*does not have many workers.*",
+                ".*no `val_dataloader`.*",
+                ".*isinstance\\(treespec, LeafSpec\\).*",
+                ".*Checkpoint directory .* exists and is not empty.*",
+            ):
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for one, level in zip(chatty, levels, strict=True):
+            one.setLevel(level)

@@ -1,4 +1,4 @@
-"""The pieces that networks are built of: convolution blocks, decoders and heads, from the specs of `ptycho.architecture`."""
+"""What networks are built of: convolution blocks, decoders and heads, from the specs of `ptycho.architecture`."""
 
 from __future__ import annotations
 
@@ -126,6 +126,6 @@ class CnnNetwork(nn.Module):
 
 
 def canonical_name(torch_name: str) -> str:
-    """Name of a parameter of `CnnNetwork` in archives: `amplitude.blocks.0.conv1.weight` -> `amplitude/0/conv1/kernel`."""
+    """Name of a parameter in archives: `amplitude.blocks.0.conv1.weight` -> `amplitude/0/conv1/kernel`."""
     name = torch_name.replace("_head.", ".head.").replace(".blocks.", ".").replace(".", "/")
     return name.removesuffix("weight") + "kernel" if name.endswith("/weight") else name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ class PtychoPINN(nn.Module):
     def __init__(
         self,
         config: ModelConfig,
-        probe: NDArray[np.generic],
+        probe: NDArray[Any],
         input_scale: float,
         intensity_scale: float,
         mask: NDArray[np.bool_] | None = None,
@@ -76,10 +77,9 @@ class PtychoPINN(nn.Module):
         return math.exp(float(self.log_intensity_scale.detach()))
 
     @property
-    def object_scale(self) -> float:
+    def object_scale(self) -> Tensor:
         """`O = object_scale O_net`: times the probe of the file, O predicts the amplitudes of the file."""
-        trained = self.intensity_scale / self.nominal_intensity_scale
-        return trained * self.probe.scale / self.input_scale
+        return self.log_intensity_scale.exp() * (self.probe.scale / (self.input_scale * self.nominal_intensity_scale))
 
     def object_patches(self, normalised: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the network sees in `X_norm (B, C, N, N)`: one O_net patch `(B, C, N, N)` per member."""

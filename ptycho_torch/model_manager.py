@@ -42,14 +42,15 @@ def set_canonical_weights(network: CnnNetwork, weights: dict[str, NDArray[Any]],
     expected = network.spec.parameters()
     for name in sorted(expected.keys() ^ weights.keys()):
         state = "is missing" if name in expected else "is unexpected"
-        raise ArchiveError(f"{source}: weight {name!r} {state} for N={network.spec.N}: the archive is of another network")
+        raise ArchiveError(
+            f"{source}: weight {name!r} {state} for N={network.spec.N}: the archive is of another network"
+        )
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            array = weights[canonical_name(name)]
-            if array.shape != expected[canonical_name(name)]:
-                raise ArchiveError(
-                    f"{source}: weight {canonical_name(name)!r} must be {expected[canonical_name(name)]}, found {array.shape}"
-                )
+            canonical = canonical_name(name)
+            array, shape = weights[canonical], expected[canonical]
+            if array.shape != shape:
+                raise ArchiveError(f"{source}: weight {canonical!r} must be of shape {shape}, found {array.shape}")
             parameter.copy_(torch.as_tensor(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array))
 
 
@@ -77,7 +78,11 @@ def model_from_archive(archive: ModelArchive, source: str = "archive") -> Ptycho
     except KeyError as error:
         raise ArchiveError(f"{source}: the configuration of the model is missing ({error}): save it again") from error
     model = PtychoPINN(
-        config, archive.probe, archive.input_scale, archive.intensity_scale_nominal, archive.mask,
+        config,
+        archive.probe,
+        archive.input_scale,
+        archive.intensity_scale_nominal,
+        archive.mask,
         intensity_scale_trainable=False,
     )
     set_canonical_weights(model.network, archive.weights, source)
@@ -96,7 +101,5 @@ def load_torch_bundle(path: Path, device: torch.device | str = "cpu") -> tuple[P
     archive = load_archive(Path(path))
     model = model_from_archive(archive, str(path)).to(device)
     params.cfg.update(archive.params)
-    params.cfg.update(
-        probe=archive.probe, intensity_scale=model.intensity_scale, input_scale=archive.input_scale
-    )
+    params.cfg.update(probe=archive.probe, intensity_scale=model.intensity_scale, input_scale=archive.input_scale)
     return model, archive

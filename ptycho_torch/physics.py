@@ -1,4 +1,4 @@
-"""The forward model in PyTorch: the functions of `ptycho.core.diffraction` and `ptycho.core.projection`, differentiable.
+"""The forward model in PyTorch: `ptycho.core.diffraction` and `ptycho.core.projection`, differentiable.
 
 Channel-first: images are the last two axes, the modes of a probe the axis before them.
 """
@@ -60,7 +60,7 @@ def fourier_shift(images: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
 
 
 def illuminate(probe: Tensor, patches: Tensor) -> Tensor:
-    """Exit waves `psi_m = P_m O_j`: probe `(M, N, N)` or `(..., M, N, N)`, patches `(..., N, N)` -> `(..., M, N, N)`."""
+    """Exit waves `psi_m = P_m O_j` `(..., M, N, N)`: probe `(M, N, N)` or one per patch, patches `(..., N, N)`."""
     return probe * patches.unsqueeze(-3)
 
 

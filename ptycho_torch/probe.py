@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,7 +27,7 @@ class ProbeLayer(nn.Module):
         trainable: whether the modes are a parameter.
     """
 
-    def __init__(self, probe: NDArray[np.generic], support: NDArray[np.generic] | None, trainable: bool) -> None:
+    def __init__(self, probe: NDArray[Any], support: NDArray[Any] | None, trainable: bool) -> None:
         super().__init__()
         modes = np.asarray(as_modes(probe), np.complex64)
         n = modes.shape[-1]
@@ -54,7 +56,7 @@ class ProbeLayer(nn.Module):
                 modes = torch.view_as_complex(self.modes)
             return (modes * (factor / self.scale)).cpu().numpy().astype(np.complex64)
 
-    def take_energy_of(self, probe: NDArray[np.generic]) -> None:
+    def take_energy_of(self, probe: NDArray[Any]) -> None:
         """Express results in the unit of another file's probe: the modes stay, their energy in file units changes."""
         modes = np.asarray(as_modes(probe), np.complex64)
         support = None if self.support is None else self.support.cpu().numpy()

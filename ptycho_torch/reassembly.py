@@ -39,7 +39,7 @@ def place(patches: Tensor, dx: Tensor, dy: Tensor, size: int) -> Tensor:
 
 
 def cut(canvases: Tensor, dx: Tensor, dy: Tensor, N: int) -> Tensor:
-    """Cut the patches `(..., N, N)` at `(dx, dy)` px from the middle of `canvases (..., S, S)`: the adjoint of `place`."""
+    """Cut patches `(..., N, N)` at `(dx, dy)` px from the middle of `canvases (..., S, S)`: the adjoint of `place`."""
     size = canvases.shape[-1]
     return _sandwich(placement_matrix(dy, N, size).mT, canvases, placement_matrix(dx, N, size))
 

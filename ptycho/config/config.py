@@ -41,7 +41,7 @@ Subsample = Annotated[int | None, Doc("scan points to draw before grouping (none
 Seed = Annotated[int | None, Doc("seed of every random draw (none: 0)", at_least=0)]
 NeighborCount = Annotated[int, Doc("K: a group is drawn from the K nearest neighbours of its seed point", at_least=1)]
 Oversampling = Annotated[bool, Doc("allow more groups than scan points")]
-PoolSize = Annotated[int | None, Doc("neighbours to draw from when oversampling (none: neighbor_count)", at_least=1)]
+PoolSize = Annotated[int | None, Doc("neighbours to draw from, in place of neighbor_count", at_least=1)]
 OutputDir = Annotated[Path, Doc("folder for everything the run writes")]
 Backend = Annotated[Literal["tensorflow", "pytorch"], Doc("framework that runs the network")]
 ClipValue = Annotated[float | None, Doc("limit of the gradient (none: not clipped)", above=0)]
@@ -292,15 +292,11 @@ def _check_groups(config: TrainingConfig | InferenceConfig) -> None:
     members = gridsize**2
     if config.n_images is not None:
         raise ConfigError(f"n_images={config.n_images} was set after construction: set n_groups")
-    if members > 1 and config.neighbor_count < members:
+    name = "neighbor_count" if pool is None else "neighbor_pool_size"
+    if members > 1 and getattr(config, name) < members:
         raise ConfigError(
-            f"neighbor_count={config.neighbor_count} is too few for gridsize={gridsize} "
-            f"({members} members a group): raise neighbor_count to {members} or more"
-        )
-    if config.enable_oversampling and pool is not None and pool < members:
-        raise ConfigError(
-            f"neighbor_pool_size={pool} is too small for gridsize={gridsize} "
-            f"({members} members a group): raise neighbor_pool_size to {members} or more"
+            f"{name}={getattr(config, name)} is too few for gridsize={gridsize} ({members} members a group): "
+            f"raise {name} to {members} or more"
         )
 
 

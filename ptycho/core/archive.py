@@ -42,7 +42,6 @@ MODEL_NAMES = ("autoencoder", "diffraction_to_obj")
 
 Backend = Literal["pytorch", "tensorflow"]
 
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _SCALARS = ("log_intensity_scale", "intensity_scale_nominal", "input_scale")
 _UNZIPPING = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
 _UNPICKLING = (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
@@ -159,7 +158,7 @@ def save_archive(path: Path, archive: ModelArchive) -> Path:
     target = path if path.suffix == ".zip" else output_folder(path) / ARCHIVE_NAME
     with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w") as file:
         for name, content in {"manifest.json": _json_bytes(manifest), **members}.items():
-            info = zipfile.ZipInfo(name, date_time=_ZIP_DATE)
+            info = zipfile.ZipInfo(name)  # dated 1980-01-01
             info.create_system, info.external_attr = 3, 0o644 << 16  # the same bytes on every system
             file.writestr(info, content)
     return target
@@ -201,9 +200,7 @@ def load_archive(path: Path, allow_pickle: bool = False) -> ModelArchive:
 def _locate(path: Path) -> Path:
     """Return the zip or the unpacked folder that `path` means."""
     if not path.exists():
-        raise MissingFileError(
-            f"{path}: expected a model archive ({ARCHIVE_NAME}) or its folder, found nothing"
-        )
+        raise MissingFileError(f"{path}: expected a model archive ({ARCHIVE_NAME}) or its folder, found nothing")
     if path.is_file():
         return path
     if (path / ARCHIVE_NAME).is_file():
@@ -232,9 +229,7 @@ def _load(source: _Source, allow_pickle: bool) -> ModelArchive:
         manifest = _parse_json(path, "manifest.json", source.read("manifest.json"))
         _require_format(path, manifest)
         parameters = _parse_json(path, "params.json", _verified(source, "params.json", manifest))
-        params, configs = (
-            _entry(path, "params.json", parameters, key, dict) for key in ("params", "configs")
-        )
+        params, configs = (_entry(path, "params.json", parameters, key, dict) for key in ("params", "configs"))
         weights = _verified(source, "weights.h5", manifest)
     elif allow_pickle and "manifest.dill" in names:
         manifest = _parse_dill(path, "manifest.dill", source.read("manifest.dill"))

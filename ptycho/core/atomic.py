@@ -31,9 +31,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     if not path.parent.is_dir():
-        raise OutputError(
-            f"cannot write {path}: expected the folder {path.parent}, found none; create it first"
-        )
+        raise OutputError(f"cannot write {path}: expected the folder {path.parent}, found none; create it first")
     if path.is_dir():
         raise OutputError(f"cannot write {path}: expected a file, found a folder; choose another name")
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")

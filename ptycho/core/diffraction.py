@@ -6,6 +6,8 @@ precision of its input (complex128 in, float64 out), so that these functions are
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
@@ -24,7 +26,7 @@ __all__ = [
     "smoothing_matrix",
 ]
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 
 
 def as_modes(probe: Array) -> Array:

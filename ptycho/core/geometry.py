@@ -6,6 +6,7 @@ the centre of its N x N patch, whose first pixel lies at (x - N/2, y - N/2).
 
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,7 @@ __all__ = [
     "member_positions",
     "object_frame",
     "pixel_positions",
+    "reframe",
 ]
 
 LOCAL_OFFSET_SIGN = -1
@@ -128,3 +130,14 @@ def _extent(coords: ArrayLike, N: int, name: str) -> tuple[int, int]:
         )
     first = int(np.floor(starts.min()))
     return first, int(np.ceil(starts.max())) + N - first
+
+
+def reframe(image: NDArray[Any], frame: ObjectFrame, target: ObjectFrame, fill: complex) -> NDArray[Any]:
+    """What `image`, which lies in `frame`, is in the frame `target`: cropped, and padded with `fill`."""
+    result = np.full(target.shape, fill, image.dtype)
+    top, left = frame.y0 - target.y0, frame.x0 - target.x0
+    rows = slice(max(0, top), min(target.height, top + frame.height))
+    cols = slice(max(0, left), min(target.width, left + frame.width))
+    if rows.start < rows.stop and cols.start < cols.stop:
+        result[rows, cols] = image[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
+    return result

@@ -135,7 +135,7 @@ class GroupedData(dict[str, Any]):
 
     def popitem(self) -> tuple[str, Any]:
         """Remove and return the last pair."""
-        self[list(self)[-1]]
+        self._fill()
         return super().popitem()
 
     def setdefault(self, key: str, default: Any = None) -> Any:

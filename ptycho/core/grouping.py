@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
-from ptycho.core.grouped_data import GroupedData
 from ptycho.errors import ConfigError, DataError
 
-__all__ = ["GroupedData", "make_groups"]
+__all__ = ["make_groups"]
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +91,7 @@ def _points(xcoords: ArrayLike, ycoords: ArrayLike) -> NDArray[np.float64]:
     points = np.stack([x, y], axis=1)
     bad = np.count_nonzero(~np.isfinite(points).all(axis=1))
     if bad:
-        raise DataError(
-            f"xcoords, ycoords: expected finite pixels, found {bad} of {len(x)} not finite; remove them"
-        )
+        raise DataError(f"xcoords, ycoords: expected finite pixels, found {bad} of {len(x)} not finite; remove them")
     return points
 
 

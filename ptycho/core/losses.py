@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,7 @@ __all__ = ["INTENSITY_FLOOR", "mae_loss", "poisson_loss"]
 INTENSITY_FLOOR = 1e-6
 """Added to the expected counts in the Poisson loss, relative to the data set's mean count: keeps gradients finite."""
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 
 
 def _mean_valid(values: Array, mask: Array | None) -> float:

@@ -273,7 +273,7 @@ def score(
     difference = np.angle(image * np.conj(reference))
     true_phase = np.unwrap(np.unwrap(np.angle(reference), axis=0), axis=1)
     phase = true_phase + difference
-    amplitude_range, phase_range = float(np.ptp(true_amplitude)), float(np.ptp(true_phase))
+    amplitude_range, phase_range = _range(true_amplitude, true_amplitude.max()), _range(true_phase, 1.0)
     curve = frc(image, reference)
     return Score(
         amplitude_psnr=_unless_flat(psnr, amplitude, true_amplitude, amplitude_range),
@@ -297,6 +297,12 @@ def score(
         plane=aligned.plane,
         region=aligned.region,
     )
+
+
+def _range(image: Real, unit: float) -> float:
+    """Largest minus smallest value; 0 where that is no more than the rounding of single precision."""
+    extent = float(np.ptp(image))
+    return extent if extent > 1e-5 * unit else 0.0
 
 
 def _unless_flat(metric: Callable[[Real, Real, float], float], a: Real, b: Real, data_range: float) -> float:

@@ -13,6 +13,8 @@ All of them are bilinear between pixels, and a shift by whole pixels is a roll o
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,7 +34,7 @@ __all__ = [
 GROUP_WEIGHT_FLOOR = 1e-3
 """What a member weighs on its group's canvas where the probe has no light, relative to its brightest pixel."""
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 Corners = tuple[NDArray[np.intp], NDArray[np.float64]]
 
 
@@ -122,7 +124,7 @@ def place(patches: Array, dx: Array | float, dy: Array | float, size: int) -> Ar
 
 
 def cut(canvases: Array, dx: Array | float, dy: Array | float, N: int) -> Array:
-    """Cut the patches `(..., N, N)` at `(dx, dy)` px from the middle of `canvases (..., S, S)`: the adjoint of `place`."""
+    """Cut patches `(..., N, N)` at `(dx, dy)` px from the middle of `canvases (..., S, S)`: the adjoint of `place`."""
     size = canvases.shape[-1]
     return np.swapaxes(placement_matrix(dy, N, size), -1, -2) @ canvases @ placement_matrix(dx, N, size)
 

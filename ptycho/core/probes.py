@@ -84,7 +84,7 @@ def probe_mask(N: int, diameter: float | None = None, sigma: float = 1.0) -> NDA
     """
     wanted = N / 2 if diameter is None else diameter
     if not wanted > 0 or not sigma >= 0:
-        raise ConfigError(f"probe mask: diameter must be > 0 and sigma >= 0, found {wanted}, {sigma}")
+        raise ConfigError(f"probe mask: expected diameter > 0 and sigma >= 0, found {wanted}, {sigma}; correct them")
     outside = _radius(N) - wanted / 2
     if sigma == 0:
         return (outside <= 0).astype(np.float32)

@@ -137,9 +137,7 @@ def read_npz(path: Path) -> Reconstruction:
             agreement=(before, after),
         )
     except KeyError as error:
-        raise DataError(
-            f"{path}: expected the key {error} of a reconstruction, found {sorted(stored)}"
-        ) from error
+        raise DataError(f"{path}: expected the key {error} of a reconstruction, found {sorted(stored)}") from error
     except (zipfile.BadZipFile, EOFError, AttributeError, TypeError, ValueError) as error:
         raise DataError(f"{path}: expected a reconstruction (.npz), found: {error}") from error
 

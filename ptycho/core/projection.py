@@ -8,6 +8,7 @@ object (the first step of every iterative solver, e.g. Rodenburg & Faulkner, App
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ PROBE_FLOOR = 0.05
 FIELD_FLOOR = 1e-3
 """Added to the vacuum amplitude in the division that leaves its phase, relative to its maximum."""
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """Taking out what a diffraction experiment cannot know: global phase, phase plane, shift; and the scale.
 
 An object times `exp(i (phi + 2 pi k.r))`, or moved by any d, explains the data as well when the probe moves
-along. These freedoms are removed before an object is compared with a truth. Pairs are ordered (along y, along
-x).
+along. These freedoms are removed before an object is compared with a truth. Pairs are ordered (y, x).
 """
 
 from __future__ import annotations
@@ -165,10 +164,12 @@ def find_offset(reconstruction: Image, truth: Image, region: Region | None = Non
         region: (y0, y1, x0, x1) of the truth, half open; None is all of it.
 
     Returns:
-        (row, column) of the truth, negative where the reconstruction begins before it; (0, 0) for a flat
-        image.
+        (row, column) of the truth, negative where the reconstruction begins before it; (0, 0) when it is flat.
+
+    Raises:
+        DataError: a region that is not inside the truth.
     """
-    y0, y1, x0, x1 = region if region is not None else (0, truth.shape[0], 0, truth.shape[1])
+    y0, y1, x0, x1 = _checked_region(region, truth.shape)
     sought = truth[y0:y1, x0:x1]
     padded = tuple(next_fast_len(a + b) for a, b in zip(reconstruction.shape, sought.shape, strict=True))
     score = np.zeros(padded)
@@ -218,7 +219,7 @@ def align(
             raise DataError(f"{name}: expected finite values of shape (H, W), found {found}; repair it")
     if offset is None:
         offset = find_offset(reconstruction, truth, region)
-    cut = _common_region(reconstruction.shape, truth.shape, region, offset)
+    cut = _common_region(reconstruction.shape, _checked_region(region, truth.shape), offset)
     fit = _Fit.around(reconstruction.astype(np.complex128), truth.astype(np.complex128), cut, offset)
     parameters, correlation = max((_climb(fit, start) for start in fit.starts()), key=lambda found: found[1])
     image = fit.apply(parameters)
@@ -328,16 +329,18 @@ def _climb(fit: _Fit, start: Real) -> tuple[Real, float]:
     return parameters, best
 
 
-def _common_region(
-    shape: tuple[int, ...], truth_shape: tuple[int, ...], region: Region | None, offset: tuple[int, int]
-) -> Region:
+def _checked_region(region: Region | None, shape: tuple[int, ...]) -> Region:
+    y0, y1, x0, x1 = region if region is not None else (0, shape[0], 0, shape[1])
+    if not (0 <= y0 < y1 <= shape[0] and 0 <= x0 < x1 <= shape[1]):
+        raise DataError(f"region: expected (y0, y1, x0, x1) inside {shape}, found {region}; correct it")
+    return y0, y1, x0, x1
+
+
+def _common_region(shape: tuple[int, ...], region: Region, offset: tuple[int, int]) -> Region:
     """The region, less what the reconstruction does not reach."""
-    y0, y1, x0, x1 = region if region is not None else (0, truth_shape[0], 0, truth_shape[1])
-    if not (0 <= y0 < y1 <= truth_shape[0] and 0 <= x0 < x1 <= truth_shape[1]):
-        raise DataError(f"region: expected (y0, y1, x0, x1) inside {truth_shape}, found {region}; correct it")
     (row, col), (height, width) = offset, shape
-    y0, y1 = max(y0, row + _EDGE), min(y1, row + height - _EDGE)
-    x0, x1 = max(x0, col + _EDGE), min(x1, col + width - _EDGE)
+    y0, y1 = max(region[0], row + _EDGE), min(region[1], row + height - _EDGE)
+    x0, x1 = max(region[2], col + _EDGE), min(region[3], col + width - _EDGE)
     if y1 - y0 < 2 or x1 - x0 < 2:
         found = f"shape {shape} at offset {offset}"
         raise DataError(f"align: expected an overlap with the region, found {found}; correct the offset")
@@ -381,8 +384,9 @@ def _refine_peak(
         left = np.exp(2j * np.pi * np.outer(s + grid, row_rates))
         right = np.exp(2j * np.pi * np.outer(col_rates, t + grid))
         values = np.abs(left @ samples @ right)
-        row, col = np.unravel_index(int(np.argmax(values)), values.shape)
-        s, t = s + float(grid[row]), t + float(grid[col])
+        if values.max() > values[reach, reach]:  # a flat image has no peak to move to
+            row, col = np.unravel_index(int(np.argmax(values)), values.shape)
+            s, t = s + float(grid[row]), t + float(grid[col])
     return s, t
 
 

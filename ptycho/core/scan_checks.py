@@ -55,38 +55,25 @@ def check_shapes(scan: ScanFile) -> None:
     """Raise DataError where the arrays of a scan do not fit together; looks at shapes and types only."""
     patterns, n = scan.diff3d, scan.xcoords.size
     if patterns.dtype.kind not in "iuf":
-        raise DataError(
-            f"diffraction: expected integers or real numbers, found dtype {patterns.dtype}; convert it"
-        )
+        raise DataError(f"diffraction: expected integers or real numbers, found dtype {patterns.dtype}; convert it")
     if patterns.ndim != 3 or patterns.shape[1] != patterns.shape[2]:
         raise DataError(
             f"diffraction: expected square patterns (n, N, N) with n = {n} (the length of xcoords), "
             f"found shape {patterns.shape}; crop or transpose them"
         )
     if len(patterns) == 0 or n == 0:
-        raise DataError(
-            f"expected at least one pattern, found {len(patterns)} and {n} positions; check the export"
-        )
+        raise DataError(f"expected at least one pattern, found {len(patterns)} and {n} positions; check the export")
     N = patterns.shape[-1]
     vectors = {
-        key: getattr(scan, key)
-        for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "scan_index")
+        key: getattr(scan, key) for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "scan_index")
     }
     wrong = {
-        key: array.shape
-        for key, array in vectors.items()
-        if array is not None and array.shape != (len(patterns),)
+        key: array.shape for key, array in vectors.items() if array is not None and array.shape != (len(patterns),)
     }
     if wrong:
         found = ", ".join(f"{key} {shape}" for key, shape in wrong.items())
-        raise DataError(
-            f"expected one entry per pattern, shape ({len(patterns)},), found {found}; drop the extra ones"
-        )
-    if (
-        scan.probeGuess.ndim not in (2, 3)
-        or scan.probeGuess.shape[-2:] != (N, N)
-        or scan.probeGuess.size == 0
-    ):
+        raise DataError(f"expected one entry per pattern, shape ({len(patterns)},), found {found}; drop the extra ones")
+    if scan.probeGuess.ndim not in (2, 3) or scan.probeGuess.shape[-2:] != (N, N) or scan.probeGuess.size == 0:
         raise DataError(
             f"probeGuess: expected ({N}, {N}) or (modes, {N}, {N}) to fit the patterns, "
             f"found {scan.probeGuess.shape}; crop or pad it"
@@ -94,26 +81,20 @@ def check_shapes(scan: ScanFile) -> None:
     _expect_shape(scan.mask, "mask", [(N, N), (len(patterns), N, N)])
     _expect_shape(scan.Y, "Y", [(len(patterns), N, N)])
     if scan.objectGuess is not None and (scan.objectGuess.ndim != 2 or scan.objectGuess.size == 0):
-        raise DataError(
-            f"objectGuess: expected one image (H, W), found shape {scan.objectGuess.shape}; take one layer"
-        )
+        raise DataError(f"objectGuess: expected one image (H, W), found shape {scan.objectGuess.shape}; take one layer")
 
 
 def _expect_shape(array: Array | None, name: str, shapes: list[tuple[int, ...]]) -> None:
     if array is not None and array.shape not in shapes:
         allowed = " or ".join(str(shape) for shape in shapes)
-        raise DataError(
-            f"{name}: expected shape {allowed} to fit the patterns, found {array.shape}; correct it"
-        )
+        raise DataError(f"{name}: expected shape {allowed} to fit the patterns, found {array.shape}; correct it")
 
 
 def _check_size(scan: ScanFile) -> None:
     N = scan.diff3d.shape[-1]
     if N not in PATTERN_SIZES:
         sizes = ", ".join(str(size) for size in PATTERN_SIZES)
-        raise DataError(
-            f"diffraction: expected patterns of {sizes} pixels a side, found {N}; crop, pad or bin them"
-        )
+        raise DataError(f"diffraction: expected patterns of {sizes} pixels a side, found {N}; crop, pad or bin them")
 
 
 def check_values(scan: ScanFile) -> None:
@@ -123,13 +104,9 @@ def check_values(scan: ScanFile) -> None:
         array = getattr(scan, key)
         bad = 0 if array is None else _count(array, lambda values: ~np.isfinite(values))
         if bad:
-            raise DataError(
-                f"{key}: expected finite numbers, found {bad} NaN or infinite of {array.size}; repair them"
-            )
+            raise DataError(f"{key}: expected finite numbers, found {bad} NaN or infinite of {array.size}; repair them")
     if not scan.probeGuess.any():
-        raise DataError(
-            "probeGuess: expected an illumination, found only zeros; give an estimate of the probe"
-        )
+        raise DataError("probeGuess: expected an illumination, found only zeros; give an estimate of the probe")
     if scan.mask is not None and not scan.mask.any():
         raise DataError(
             "mask: expected valid pixels (True), found none; mask is True where valid, bad_pixels where bad"

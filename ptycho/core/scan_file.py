@@ -56,12 +56,14 @@ def read_scan(path: Path | str, units: str | None = None) -> ScanFile:
         check_values(scan)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        if isinstance(error, MissingFileError):
-            raise
-        raise DataError(
-            f"{path}: expected a whole NPZ archive, found a damaged one ({error}); copy it again"
-        ) from error
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        fact = f"expected a whole NPZ archive, found a damaged one ({error})"
+        raise DataError(f"{path}: {fact}; copy it again") from error
+    except MissingFileError:
+        raise
+    except OSError as error:
+        fact = f"expected a readable file, found: {error.strerror or error}"
+        raise DataError(f"{path}: {fact}; check the path and its permissions") from error
     return scan
 
 
@@ -78,9 +80,7 @@ def write_scan(path: Path | str, scan: ScanFile) -> None:
         try:
             arrays["_metadata"] = np.array(json.dumps(scan.metadata))
         except TypeError as error:
-            raise DataError(
-                f"metadata: expected plain JSON values, found others ({error}); convert them"
-            ) from error
+            raise DataError(f"metadata: expected plain JSON values, found others ({error}); convert them") from error
     with atomic_path(Path(path)) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **arrays)
 
@@ -119,9 +119,7 @@ class _Reader:
                 f"({error}); store numbers, and metadata as JSON text"
             ) from error
         if not isinstance(array, np.ndarray):
-            raise DataError(
-                f"{key}: expected an array, found other content in the archive; write it with numpy.savez"
-            )
+            raise DataError(f"{key}: expected an array, found other content in the archive; write it with numpy.savez")
         return array
 
     def required(self, *keys: str) -> Array:
@@ -130,9 +128,7 @@ class _Reader:
             if array is not None:
                 return array
         there = ", ".join(self._archive) or "nothing"
-        raise DataError(
-            f"expected an array {' or '.join(keys)}, found only {there}; add it or rename the right one"
-        )
+        raise DataError(f"expected an array {' or '.join(keys)}, found only {there}; add it or rename the right one")
 
     def number(self, key: str, kinds: str, *, required: bool = False, dtype: Any = None) -> Array | None:
         """A numeric array whose NumPy kind is one of `kinds`."""
@@ -212,9 +208,7 @@ def _valid_pixels(reader: _Reader) -> Array | None:
 
 def _broadcastable(flags: Array, shape: tuple[int, ...]) -> Array:
     if flags.shape[-2:] != shape[-2:] or (flags.ndim == len(shape) and flags.shape != shape):
-        raise DataError(
-            f"mask and bad_pixels: expected shapes that fit, found {shape} and {flags.shape}; correct one"
-        )
+        raise DataError(f"mask and bad_pixels: expected shapes that fit, found {shape} and {flags.shape}; correct one")
     return flags
 
 
@@ -226,9 +220,7 @@ def _metadata(reader: _Reader) -> dict[str, Any] | None:
     except json.JSONDecodeError as error:
         raise DataError(f"_metadata: expected JSON text, found {error}; store json.dumps(...)") from error
     if metadata is not None and not isinstance(metadata, dict):
-        raise DataError(
-            f"_metadata: expected a JSON object, found {type(metadata).__name__}; store a dictionary"
-        )
+        raise DataError(f"_metadata: expected a JSON object, found {type(metadata).__name__}; store a dictionary")
     nphotons = reader.number("nphotons", "iuf")
     if nphotons is None or nphotons.size != 1:
         return metadata

@@ -8,7 +8,7 @@ difference of two phases; here all phases are solved for at once:
 2. `pair_products` measures `c_ij = sum w_i w_j conj(O_i) O_j` on the overlap at the rounded displacement.
 3. `solve_phases` maximises `Re sum c_ij conj(z_i) z_j` over `|z_j| = 1`: leading eigenvectors of
    `D^-1/2 C D^-1/2` in blocks and then between blocks, polished by minorise-maximise steps.
-4. `synchronise` does all three and keeps the phases only where they are better than those that came.
+4. `synchronise` does all three and keeps the phases only where pixels they were not fitted to agree better.
 
 Multiply patch j by `phases[j]`, not by its conjugate.
 
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import cg, eigsh
@@ -34,9 +35,11 @@ __all__ = [
     "WEIGHT_FLOOR",
     "Synchronisation",
     "agreement",
+    "check_patches",
     "compact_weight",
     "overlap_pairs",
     "pair_products",
+    "scan_positions",
     "solve_phases",
     "synchronise",
 ]
@@ -48,11 +51,14 @@ Int = NDArray[np.int64]
 WEIGHT_FLOOR = 1e-6
 """Relative to the largest weight of one patch: what is below counts as not illuminated."""
 
-_OVERLAP_FLOOR = 1e-3  # pairs that share less of their (squared) weight than this are not compared
-_NEAREST = (8, 4)  # neighbours of a patch among all patches, and among each thinned set
+_PAIR_FLOOR = 1e-3  # the same, where patches are compared: the faint rest adds time, not certainty
+_OVERLAP_FLOOR = 1e-3  # pairs that share less of their squared weight than this are not compared
+_NEAREST = (6, 3)  # neighbours of a patch among all patches, and among each thinned set
 _BLOCK = 400  # nodes solved at once; on larger lattices the eigenvalue gap closes and Lanczos fails silently
 _DENSE = 64  # nodes up to which a dense eigensolver is faster
 _POLISH = 30  # steps at most; a handful is usual
+_KEEP = 0.25  # part of the disagreement of unseen pixels that may remain; independent noise leaves all of it
+_ROUNDING = 1e-6  # disagreement of equal patches in single precision
 _CHUNK = 1 << 14  # pixels gathered at once; a larger working set leaves the cache and takes five times as long
 
 
@@ -61,12 +67,16 @@ class Synchronisation:
     """Phases that make overlapping patches agree, and whether they deserved to be kept.
 
     The agreement of phases z is `Re sum c_ij conj(z_i) z_j / sum |c_ij|`, 1 when every overlap agrees:
-    `agreement_before` with all z = 1, `agreement_after` with the solved phases, kept or not. Where `kept` is
-    False, `phases` (n,) is 1 throughout. `n_edges` pairs of phases were compared, in `n_components` regions
-    that no overlap connects (a lone patch is a region).
+    `agreement_before` with all z = 1, `agreement_after` with the solved phases, kept or not. `n_edges` pairs
+    of phases were compared, in `n_components` regions that no overlap connects (a lone patch is a region).
+
+    `phases` (n,) are the `solved` ones where they were kept, else 1. Overlaps alone cannot tell an error that
+    neighbouring patches share (a network's, say) from an open phase; whoever has the measured patterns can,
+    by stitching with 1 and with `solved` and taking the object that predicts the patterns better.
     """
 
     phases: NDArray[np.complex64]
+    solved: NDArray[np.complex64]
     agreement_before: float
     agreement_after: float
     kept: bool
@@ -74,11 +84,89 @@ class Synchronisation:
     n_components: int
 
 
-def compact_weight(weight: ArrayLike) -> tuple[Float, tuple[slice, slice]]:
-    """Weight scaled to a maximum of 1 and cropped to the box where it is above the floor.
+def synchronise(
+    patches: NDArray[np.complexfloating],
+    xcoords: ArrayLike,
+    ycoords: ArrayLike,
+    weight: ArrayLike,
+    labels: ArrayLike | None = None,
+) -> Synchronisation:
+    """Phases by which patches, or groups of patches, are to be multiplied before they are averaged.
+
+    They are kept only where they are more than a fit to noise: the phases solved from the black fields of a
+    checkerboard on the object must lower the disagreement `1 - agreement` of the white fields, and the white
+    ones that of the black, to less than a quarter. On the pixels they were fitted to they always lower it
+    (n - 1 phases to m pairs of pure noise by about 1 - (n - 1)/m); on the others, noise makes it rise.
+    Per connected region the weighted mean of the phases is 1, so patches that agree are left alone.
 
     Args:
-        weight: (N, N), not negative, any unit; what is below `WEIGHT_FLOOR` of its maximum becomes 0.
+        patches: (n, N, N) complex; may be memory-mapped.
+        xcoords, ycoords: (n,) patch centres, pixels.
+        weight: (N, N) stitching weight of a patch, such as |P|^2.
+        labels: (n,) patches of one label share one phase; by default each has its own.
+
+    Raises:
+        DataError: shapes that do not fit, or NaN or infinity in patches, positions or weight.
+    """
+    positions = scan_positions(xcoords, ycoords)
+    check_patches(patches, np.shape(weight)[-1])
+    if len(patches) != len(positions):
+        raise DataError(f"patches: expected {len(positions)}, one per position, found {len(patches)}; pass as many")
+    node = np.arange(len(positions)) if labels is None else np.unique(np.asarray(labels), return_inverse=True)[1]
+    if node.shape != (len(positions),):
+        raise DataError(f"labels: expected one per patch, ({len(positions)},), found {node.shape}; give each patch one")
+    pairs = overlap_pairs(xcoords, ycoords, weight)
+    pairs = pairs[node[pairs[:, 0]] != node[pairs[:, 1]]]
+    links, halves = _merge(node[pairs], pair_products(patches, xcoords, ycoords, weight, pairs))
+    members = np.bincount(node)
+    centres = np.stack([np.bincount(node, positions[:, k]) / members for k in (0, 1)], axis=1)
+    products = halves.sum(axis=0)
+    black, white, solved = (solve_phases(c, links, centres) for c in (*halves, products))
+    same = np.ones_like(solved)
+    start = 2 - agreement(halves[0], links, same) - agreement(halves[1], links, same)
+    unseen = 2 - agreement(halves[0], links, white) - agreement(halves[1], links, black)
+    kept = bool(start > _ROUNDING and unseen < _KEEP * start)
+    return Synchronisation(
+        phases=(solved if kept else same)[node].astype(np.complex64),
+        solved=solved[node].astype(np.complex64),
+        agreement_before=agreement(products, links, same),
+        agreement_after=agreement(products, links, solved),
+        kept=kept,
+        n_edges=len(links),
+        n_components=_regions(_hermitian(products, links, len(centres)))[1],
+    )
+
+
+def scan_positions(xcoords: ArrayLike, ycoords: ArrayLike) -> Float:
+    """Positions (n, 2), ordered (x, y), from two coordinate arrays (n,); DataError when they do not fit."""
+    x, y = np.asarray(xcoords, np.float64), np.asarray(ycoords, np.float64)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise DataError(f"positions: expected xcoords and ycoords (n,) of one length, found {x.shape} and {y.shape}")
+    positions = np.stack([x, y], axis=1)
+    bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+    if bad.size:
+        raise DataError(f"positions: expected finite pixels, found {positions[bad[0]]} at {bad[0]}; remove that point")
+    return positions
+
+
+def check_patches(patches: NDArray[np.complexfloating], N: int, first: int = 0) -> None:
+    """DataError unless the patches are complex, finite and (n, N, N); `first` is the index of the first one."""
+    if patches.ndim != 3 or patches.shape[1:] != (N, N) or not np.iscomplexobj(patches):
+        raise DataError(f"patches: expected complex (n, {N}, {N}) as the weight, found {patches.dtype} {patches.shape}")
+    size = max(1, _CHUNK // (N * N))
+    for start in range(0, len(patches), size):
+        finite = np.isfinite(patches[start : start + size])
+        if not finite.all():
+            bad = first + start + int(np.flatnonzero(~finite.all(axis=(1, 2)))[0])
+            raise DataError(f"patches: expected finite values, found NaN or infinity in patch {bad}; check the model")
+
+
+def compact_weight(weight: ArrayLike, floor: float = WEIGHT_FLOOR) -> tuple[Float, tuple[slice, slice]]:
+    """Weight scaled to a maximum of 1 and cropped to the box where it reaches the floor.
+
+    Args:
+        weight: (N, N), not negative, any unit.
+        floor: what is below this part of the maximum becomes 0.
 
     Returns:
         The cropped weight (h, w) float64, and the slices (rows, columns) that crop a patch alike.
@@ -95,14 +183,14 @@ def compact_weight(weight: ArrayLike) -> tuple[Float, tuple[slice, slice]]:
             f"found {full.min()} to {full.max()}; check the probe"
         )
     full = full / full.max()
-    full[full < WEIGHT_FLOOR] = 0
+    full[full < floor] = 0
     rows, columns = np.flatnonzero(full.any(axis=1)), np.flatnonzero(full.any(axis=0))
     box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
     return full[box], box
 
 
 def overlap_pairs(xcoords: ArrayLike, ycoords: ArrayLike, weight: ArrayLike) -> Int:
-    """Pairs of overlapping patches to compare: about ten times as many as patches, however dense the scan.
+    """Pairs of overlapping patches to compare: some seven times as many as patches, however dense the scan.
 
     A patch is paired with its nearest neighbours among all patches, among a quarter of them, among a
     sixteenth and so on (nested sets of one fixed random order) as far as the weight reaches. The thinned sets
@@ -116,55 +204,52 @@ def overlap_pairs(xcoords: ArrayLike, ycoords: ArrayLike, weight: ArrayLike) -> 
     Returns:
         (m, 2) indices i < j, each pair once, sorted.
     """
-    positions = _positions(xcoords, ycoords)
-    shared = _shared_weight(compact_weight(weight)[0])
-    dy, dx = np.nonzero(shared >= _OVERLAP_FLOOR)
-    height, width = shared.shape
-    reach = np.hypot(np.minimum(dy, height - dy), np.minimum(dx, width - dx)).max() + 1
+    positions = scan_positions(xcoords, ycoords)
+    shared = _shared_weight(compact_weight(weight, _PAIR_FLOOR)[0])
+    half = np.array(shared.shape) // 2
+    near = np.argwhere(shared >= _OVERLAP_FLOOR)
+    reach = np.hypot(*np.minimum(near, 2 * half - near).T).max() + 1  # displacements are rounded
     n = len(positions)
     order = np.random.default_rng(0).permutation(n)
     keys, size, count = [np.zeros(0, np.int64)], n, _NEAREST[0]
     while size > 1:
-        members = order[:size]
-        distance, near = cKDTree(positions[members]).query(positions, count + 1, distance_upper_bound=reach)
+        subset = order[:size]
+        tree = cKDTree(positions[subset])
+        distance, index = map(np.asarray, tree.query(positions, count + 1, distance_upper_bound=reach))
         i, k = np.nonzero(np.isfinite(distance))
-        j = members[near[i, k]]
-        keys.append(np.minimum(i, j)[i != j] * n + np.maximum(i, j)[i != j])
-        if np.isinf(distance[:, -1]).all():  # each patch has found all that are within reach
+        j = subset[index[i, k]]
+        keys.append((np.minimum(i, j) * n + np.maximum(i, j))[i != j])
+        if np.isinf(distance[:, -1]).all():  # each patch has met all that are within reach
             break
         size, count = size // 4, _NEAREST[1]
-    key = np.unique(np.concatenate(keys))
-    pairs = np.stack([key // max(n, 1), key % max(n, 1)], axis=1)
-    step = _displacements(positions, pairs)
-    inside = (np.abs(step) < [width // 2, height // 2]).all(axis=1)
+    pairs = np.stack(np.divmod(np.unique(np.concatenate(keys)), max(n, 1)), axis=1)
+    step = _displacements(positions, pairs)[:, ::-1]
+    inside = (np.abs(step) < half).all(axis=1)
     pairs, step = pairs[inside], step[inside]
-    return pairs[shared[step[:, 1], step[:, 0]] >= _OVERLAP_FLOOR]
-
-
-def _positions(xcoords: ArrayLike, ycoords: ArrayLike) -> Float:
-    """(n, 2) positions (x, y)."""
-    return np.stack([np.asarray(xcoords, np.float64), np.asarray(ycoords, np.float64)], axis=1)
+    return pairs[shared[step[:, 0], step[:, 1]] >= _OVERLAP_FLOOR]
 
 
 def _shared_weight(weight: Float) -> Float:
-    """Autocorrelation of the weight over its value at 0, `[dy, dx]` modulo the shape (2h, 2w)."""
+    """Autocorrelation of the weight over its value at 0, `[dy, dx]` modulo its shape (2h, 2w)."""
     shape = 2 * weight.shape[0], 2 * weight.shape[1]
     correlation = np.fft.irfft2(np.abs(np.fft.rfft2(weight, shape)) ** 2, shape)
-    return correlation / correlation[0, 0]
+    return np.asarray(correlation / correlation[0, 0])
 
 
 def _displacements(positions: Float, pairs: Int) -> Int:
-    """Whole-pixel (dx, dy) from the first to the second patch of each pair (m, 2)."""
+    """Whole-pixel (dx, dy) from the first to the second patch of each pair, (m, 2)."""
     return np.rint(positions[pairs[:, 1]] - positions[pairs[:, 0]]).astype(np.int64)
 
 
 def pair_products(
     patches: NDArray[np.complexfloating], xcoords: ArrayLike, ycoords: ArrayLike, weight: ArrayLike, pairs: Int
 ) -> Complex:
-    """Weighted products of overlapping patches, `c_ij = sum w_i w_j conj(O_i) O_j`.
+    """Weighted products of overlapping patches, `c_ij = sum w_i w_j conj(O_i) O_j`, in two halves.
 
     The sum runs over the pixels that both patches see when they are displaced by the rounded difference of
-    their positions. Pairs of equal displacement are multiplied together, a cache full at a time.
+    their positions. The halves are the black and the white fields, an eighth of a patch wide, of a
+    checkerboard on the object: the same phases with other noise. Pairs of equal displacement are multiplied
+    together, a cache full at a time.
 
     Args:
         patches: (n, N, N) complex; may be memory-mapped.
@@ -173,27 +258,44 @@ def pair_products(
         pairs: (m, 2) indices i, j.
 
     Returns:
-        (m,) in units of |O|^2, the weight scaled to a maximum of 1.
+        (2, m) in units of |O|^2, the weight scaled to a maximum of 1; the sum of both halves is c_ij.
     """
-    compact, box = compact_weight(weight)
+    compact, box = compact_weight(weight, _PAIR_FLOOR)
     cropped = patches[(slice(None), *box)]
-    step = _displacements(_positions(xcoords, ycoords), pairs)
+    positions = scan_positions(xcoords, ycoords)
+    column, row = np.rint(positions).astype(np.int64).T
+    board, period = _checkerboard(compact.shape, max(1, patches.shape[-1] // 8), patches.real.dtype)
+    step = _displacements(positions, pairs)
     swap = (step[:, 1] < 0) | ((step[:, 1] == 0) & (step[:, 0] < 0))  # a half plane of displacements will do
     first, second = np.where(swap[:, None], pairs[:, ::-1], pairs).T
-    distinct, group = np.unique(np.where(swap[:, None], -step, step), axis=0, return_inverse=True)
-    order = np.argsort(group.ravel(), kind="stable")
-    ends = np.cumsum(np.bincount(group.ravel(), minlength=len(distinct)))
-    products = np.zeros(len(pairs), np.complex128)
-    for (dx, dy), members in zip(distinct.tolist(), np.split(order, ends[:-1]), strict=True):
+    step = np.where(swap[:, None], -step, step)
+    order = np.lexsort(step.T)
+    groups = np.split(order, 1 + np.flatnonzero(np.diff(step[order], axis=0).any(axis=1)))
+    halves = np.zeros((2, len(pairs)), np.complex128)
+    for members in groups if len(pairs) else []:
+        dx, dy = step[members[0]].tolist()
         (rows_i, rows_j), (columns_i, columns_j) = _common(compact.shape[0], dy), _common(compact.shape[1], dx)
-        both = (compact[rows_i, columns_i] * compact[rows_j, columns_j]).astype(patches.dtype).ravel()
-        size = max(1, _CHUNK // max(1, both.size))
+        shared = (compact[rows_i, columns_i] * compact[rows_j, columns_j]).astype(patches.dtype)
+        if shared.size == 0:
+            continue
+        fields = sliding_window_view(board, shared.shape)
+        size = max(1, _CHUNK // shared.size)
         for start in range(0, len(members), size):
             chunk = members[start : start + size]
-            product = np.conj(cropped[first[chunk], rows_i, columns_i])
+            i = first[chunk]
+            product = np.conj(cropped[i, rows_i, columns_i])
             product *= cropped[second[chunk], rows_j, columns_j]
-            products[chunk] = product.reshape(len(chunk), -1) @ both
-    return np.where(swap, products.conj(), products)
+            black = product * fields[(row[i] + rows_i.start) % period, (column[i] + columns_i.start) % period]
+            product -= black
+            halves[0, chunk] = black.reshape(len(chunk), -1) @ shared.ravel()
+            halves[1, chunk] = product.reshape(len(chunk), -1) @ shared.ravel()
+    return np.where(swap, halves.conj(), halves)
+
+
+def _checkerboard(shape: tuple[int, ...], field: int, dtype: np.dtype) -> tuple[NDArray[np.floating], int]:
+    """Fields of 0 and 1, large enough to cut a window of `shape` at any phase of the period; and the period."""
+    rows, columns = ((np.arange(length + 2 * field) // field) % 2 for length in shape)
+    return (rows[:, None] ^ columns).astype(dtype), 2 * field
 
 
 def _common(length: int, shift: int) -> tuple[slice, slice]:
@@ -202,8 +304,26 @@ def _common(length: int, shift: int) -> tuple[slice, slice]:
     return slice(max(shift, 0), length + min(shift, 0)), slice(max(-shift, 0), length - max(shift, 0))
 
 
+def _merge(pairs: Int, halves: Complex) -> tuple[Int, Complex]:
+    """Sum of the products (2, m) of all pairs that link the same two nodes; i < j in the result."""
+    swap = pairs[:, 0] > pairs[:, 1]
+    halves = np.where(swap, halves.conj(), halves)
+    nodes = pairs.max(initial=0) + 1
+    keys, index = np.unique(
+        pairs.min(axis=1, initial=nodes) * nodes + pairs.max(axis=1, initial=0), return_inverse=True
+    )
+    links, count = np.stack(np.divmod(keys, nodes), axis=1), len(keys)
+    merged = [np.bincount(index, h.real, count) + 1j * np.bincount(index, h.imag, count) for h in halves]
+    return links, np.stack(merged)
+
+
 def agreement(products: Complex, pairs: Int, phases: Complex) -> float:
-    """`Re sum c_ij conj(z_i) z_j / sum |c_ij|`: 1 when all overlaps agree, 0 for random phases, 1 without pairs."""
+    """`Re sum c_ij conj(z_i) z_j / sum |c_ij|`: 1 when all overlaps agree, and 1 when there are none.
+
+    >>> pair, quarter_turn = np.array([[0, 1]]), np.array([1j])
+    >>> agreement(quarter_turn, pair, np.array([1, 1])), agreement(quarter_turn, pair, np.array([1, -1j]))
+    (0.0, 1.0)
+    """
     total = float(np.abs(products).sum())
     if total == 0:
         return 1.0
@@ -214,50 +334,60 @@ def solve_phases(products: Complex, pairs: Int, positions: Float) -> Complex:
     """Phases z, |z_j| = 1, that maximise `Re sum c_ij conj(z_i) z_j`.
 
     Args:
-        products: (m,) c_ij.
-        pairs: (m, 2) indices i, j of the n nodes.
-        positions: (n, 2) where the nodes lie; large graphs are cut into blocks by it.
+        products: (m,) c_ij; those that are 0 link nothing.
+        pairs: (m, 2) indices i, j of nodes.
+        positions: (n, 2) where the nodes lie; large graphs are cut into blocks of neighbours by it.
 
     Returns:
-        (n,) complex128. In each connected region the weighted mean of z, with the weights
-        `sum_j |c_ij|`, is real and positive, so nodes that agree already get 1; lone nodes get 1.
+        (n,) complex128. In each connected region the mean of z, with the weights `sum_j |c_ij|`, is real and
+        positive, so nodes that agree already get 1; so do lone nodes.
     """
-    n = len(positions)
-    matrix = sp.coo_array((products, (pairs[:, 0], pairs[:, 1])), shape=(n, n)).tocsr()
-    matrix = (matrix + matrix.conj().T).tocsr()
-    strength = np.asarray(abs(matrix).sum(axis=1)).ravel()
-    z = _polish(matrix, _by_blocks(matrix, positions))
-    count, region = connected_components(abs(matrix), directed=False)
-    mean = np.bincount(region, (strength * z).real, count) + 1j * np.bincount(region, (strength * z).imag, count)
-    turn = np.where(np.abs(mean) > 0, mean.conj() / np.maximum(np.abs(mean), np.finfo(float).tiny), 1)
-    return np.where(strength > 0, z * turn[region], 1)
+    phases = np.ones(len(positions), np.complex128)
+    matrix = _hermitian(products, pairs, len(positions))
+    linked = np.flatnonzero(np.diff(matrix.indptr))
+    if linked.size == 0:
+        return phases
+    matrix = matrix[linked][:, linked]
+    z = _polish(matrix, _by_blocks(matrix, positions[linked]))
+    region, count = _regions(matrix)
+    weighted = _degree(matrix) * z
+    mean = np.bincount(region, weighted.real, count) + 1j * np.bincount(region, weighted.imag, count)
+    phases[linked] = z * np.exp(-1j * np.angle(mean))[region]
+    return phases
+
+
+def _hermitian(products: Complex, pairs: Int, n: int) -> sp.csr_array:
+    """The matrix C of the products, c_ji = conj(c_ij)."""
+    i, j = pairs[products != 0].T
+    c = products[products != 0]
+    return sp.coo_array((np.r_[c, c.conj()], (np.r_[i, j], np.r_[j, i])), shape=(n, n)).tocsr()
 
 
 def _by_blocks(matrix: sp.csr_array, positions: Float) -> Complex:
     """Leading eigenvectors of blocks of neighbouring nodes, then of the graph whose nodes are the blocks."""
     n = matrix.shape[0]
-    part, count = _parts(matrix, _tiles(positions))
+    part, count = _regions(matrix, _tiles(positions))
     if count == n:  # not one pair within a tile
-        part, count = _parts(matrix, np.zeros(n, np.int64))
+        part, count = _regions(matrix)
     order = np.argsort(part, kind="stable")
     ends = np.cumsum(np.bincount(part))
-    sorted_matrix = matrix[order][:, order]
+    ordered = matrix[order][:, order]
     z = np.ones(n, np.complex128)
     for start, stop in zip(np.r_[0, ends[:-1]], ends, strict=True):
         if stop - start > 1:
-            z[order[start:stop]] = _leading_phases(sorted_matrix[start:stop, start:stop])
+            z[order[start:stop]] = _leading_phases(ordered[start:stop, start:stop])
     spread = sp.csr_array((z, part, np.arange(n + 1)), shape=(n, count))
     coarse = (spread.conj().T @ matrix @ spread).tocoo()
-    off = coarse.row != coarse.col
-    if not off.any():
+    between = coarse.row != coarse.col
+    if not between.any():
         return z
-    coarse = sp.csr_array((coarse.data[off], (coarse.row[off], coarse.col[off])), shape=(count, count))
+    coarse = sp.csr_array((coarse.data[between], (coarse.row[between], coarse.col[between])), shape=(count, count))
     centres = np.stack([np.bincount(part, positions[:, k]) / np.bincount(part) for k in (0, 1)], axis=1)
-    return z * _by_blocks(coarse, centres)[part]
+    return np.asarray(z * _by_blocks(coarse, centres)[part])
 
 
 def _tiles(positions: Float) -> Int:
-    """Index of the tile each node lies in: halves along the longer axis until a tile has a block's nodes."""
+    """Index of the tile each node lies in: halved along the longer axis down to the size of a block."""
     tile = np.zeros(len(positions), np.int64)
     waiting, count = [np.arange(len(positions))], 0
     while waiting:
@@ -272,47 +402,50 @@ def _tiles(positions: Float) -> Int:
     return tile
 
 
-def _parts(matrix: sp.csr_array, tile: Int) -> tuple[Int, int]:
-    """Connected parts of each tile: the index of a node's part (n,), and how many there are."""
+def _regions(matrix: sp.csr_array, tile: Int | None = None) -> tuple[Int, int]:
+    """Connected regions, within each tile where tiles are given: the region of each node (n,), and how many."""
     entries = matrix.tocoo()
-    same = tile[entries.row] == tile[entries.col]
-    links = sp.csr_array((np.ones(same.sum()), (entries.row[same], entries.col[same])), shape=matrix.shape)
-    count, part = connected_components(links, directed=False)
-    return part.astype(np.int64), int(count)
+    same = slice(None) if tile is None else tile[entries.row] == tile[entries.col]
+    row, column = entries.row[same], entries.col[same]
+    links = sp.csr_array((np.ones(len(row)), (row, column)), shape=matrix.shape)
+    count, region = connected_components(links, directed=False)
+    return region.astype(np.int64), int(count)
+
+
+def _degree(matrix: sp.csr_array) -> Float:
+    """Row sums of |C|, (n,)."""
+    return np.asarray(abs(matrix).sum(axis=1), np.float64).ravel()
 
 
 def _leading_phases(matrix: sp.csr_array) -> Complex:
     """Phases of the leading eigenvector of D^-1/2 C D^-1/2, D the row sums of |C|."""
     n = matrix.shape[0]
-    scale = sp.diags_array(1 / np.sqrt(abs(matrix).sum(axis=1)))
+    scale = sp.diags_array(1 / np.sqrt(_degree(matrix)))
     normalised = scale @ matrix @ scale
     if n <= _DENSE:
         vector = np.linalg.eigh(normalised.toarray())[1][:, -1]
     else:
         start = np.random.default_rng(0).standard_normal((2, n))
-        vector = eigsh(normalised, k=1, which="LA", v0=start[0] + 1j * start[1], tol=1e-4)[1][:, 0]
-    return np.exp(1j * np.angle(vector))
+        vector = eigsh(normalised, k=1, which="LA", v0=start[0] + 1j * start[1], tol=1e-6)[1][:, 0]
+    return np.asarray(np.exp(1j * np.angle(vector)))
 
 
 def _polish(matrix: sp.csr_array, z: Complex) -> Complex:
     """Climb to the maximum of `Re z^H C z` over |z_j| = 1.
 
-    With `cos(t + d) >= cos t - d sin t - d^2 / 2` the objective has the lower bound
-    `d^T Im(conj(z) C z) - d^T L d / 2`, L the graph Laplacian of |C|; each step maximises it, so none descends.
+    By `cos(t + d) >= cos t - d sin t - d^2 / 2` the gain of turning each z_j by d_j is at least
+    `2 d^T Im(conj(z) C z) - d^T L d`, L the graph Laplacian of |C|; each step maximises that, so none descends.
     """
-    laplacian, inverse_degree = _laplacian(matrix)
-    total = abs(matrix).sum()
+    degree = _degree(matrix)
+    laplacian = (sp.diags_array(degree) - abs(matrix)).tocsr()
+    jacobi = sp.diags_array(1 / degree)
+    region, count = _regions(matrix)
+    share = degree / np.bincount(region, degree, count)[region]
     for _ in range(_POLISH):
-        slope = (z.conj() * (matrix @ z)).imag
-        step, _ = cg(laplacian, slope, rtol=1e-2, maxiter=1000, M=inverse_degree)
-        z = z * np.exp(1j * step)
-        if slope @ step < 1e-8 * total:
+        slope = np.asarray((z.conj() * (matrix @ z)).imag, np.float64)
+        slope -= share * np.bincount(region, slope, count)[region]  # 0 but for rounding, which L cannot invert
+        turn, _ = cg(laplacian, slope, rtol=1e-2, maxiter=1000, M=jacobi)
+        z = z * np.exp(1j * turn)
+        if slope @ turn < 1e-9 * degree.sum():
             break
     return z
-
-
-def _laplacian(matrix: sp.csr_array) -> tuple[sp.csr_array, sp.dia_array]:
-    """Graph Laplacian of |C| and the inverse of its diagonal, which preconditions it."""
-    links = abs(matrix)
-    degree = links.sum(axis=1)
-    return (sp.diags_array(degree) - links).tocsr(), sp.diags_array(1 / degree)

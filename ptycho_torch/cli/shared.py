@@ -34,5 +34,7 @@ def resolve_accelerator(name: str) -> str:
     }
     if not available.get(name, False):
         there = ", ".join(key for key, present in available.items() if present)
-        raise BackendError(f"accelerator {name!r} is not available on this machine (found {there}): use --torch-accelerator auto")
+        raise BackendError(
+            f"accelerator {name!r} is not available on this machine (found {there}): use --torch-accelerator auto"
+        )
     return name

@@ -22,11 +22,11 @@ from ptycho.config.config import (
     validate_training_config,
 )
 from ptycho.core.diffraction import as_modes
-from ptycho.core.geometry import ObjectFrame, object_frame
-from ptycho.core.grouping import GroupedData
+from ptycho.core.geometry import ObjectFrame, object_frame, reframe
+from ptycho.core.grouped_data import GroupedData
 from ptycho.core.products import Reconstruction
 from ptycho.core.scaling import intensity_scale
-from ptycho.core.stitching import probe_weight, reframe, stitch
+from ptycho.core.stitching import probe_weight, stitch
 from ptycho.core.synchronise import Synchronisation, synchronise
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
@@ -83,6 +83,12 @@ def _container(data: RawData, config: TrainingConfig, groups: int) -> PtychoData
     return PtychoDataContainerTorch(grouped, data.probeGuess, data.mask)
 
 
+def _photons(data: RawData, config: TrainingConfig) -> float:
+    """Photons per pattern; with counts a dose left at its default is no claim that could be wrong."""
+    claimed = data.units == "amplitude" or config.nphotons != TrainingConfig().nphotons
+    return data.photons(config.nphotons if claimed else None)
+
+
 def train_cdi_model_torch(
     train_data: RawData,
     test_data: RawData | None,
@@ -113,7 +119,7 @@ def train_cdi_model_torch(
     accelerator = resolve_accelerator(execution.accelerator)
     data = _prepare(train_data, config)
     scale = data.input_scale()
-    dose_scale = intensity_scale(data.photons(config.nphotons), config.model.N)
+    dose_scale = intensity_scale(_photons(data, config), config.model.N)
     params.cfg.update(input_scale=scale, intensity_scale=dose_scale, probe=as_modes(np.asarray(data.probeGuess)))
     train = _container(data, config, config.n_groups or min(DEFAULT_GROUPS, len(data)))
     test = None
@@ -124,15 +130,20 @@ def train_cdi_model_torch(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = PtychoPINN(
-            config.model, np.asarray(data.probeGuess), scale, dose_scale,
+            config.model,
+            np.asarray(data.probeGuess),
+            scale,
+            dose_scale,
             data.mask if data.mask is not None and data.mask.ndim == 2 else None,
-            config.probe_trainable, config.intensity_scale_trainable,
+            config.probe_trainable,
+            config.intensity_scale_trainable,
         )
         size = max(container.canvas_size for container in (train, test) if container is not None)
         module = PtychoPINN_Lightning(model, config, execution, size)
         count = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        logger.info("training on %s: %d groups of %d, %d parameters", accelerator, len(train),
-                    config.model.gridsize**2, count)
+        logger.info(
+            "training on %s: %d groups of %d, %d parameters", accelerator, len(train), config.model.gridsize**2, count
+        )
         begun = time.perf_counter()
         history = fit(module, train, test, accelerator=accelerator, resume=resume, max_seconds=max_seconds, seed=seed)
     params.cfg["intensity_scale"] = model.intensity_scale
@@ -167,12 +178,15 @@ def predict_scan(
 
 
 def _stitched(
-    patches: NDArray[np.complex64], container: PtychoDataContainerTorch, probe: NDArray[np.complex64], frame: ObjectFrame
+    patches: NDArray[np.complex64],
+    container: PtychoDataContainerTorch,
+    probe: NDArray[np.complex64],
+    frame: ObjectFrame,
 ) -> tuple[NDArray[np.complex64], NDArray[np.float32], Synchronisation]:
     """Synchronise the phases (one per group) and average the patches in a frame."""
     groups, members, n, _ = patches.shape
     positions = container.coords_nominal.numpy()[:, 0].transpose(0, 2, 1).reshape(-1, 2)
-    x, y = frame.local(positions[:, 0], positions[:, 1])
+    x, y = positions[:, 0], positions[:, 1]
     flat, weight = patches.reshape(-1, n, n), probe_weight(probe)
     found = synchronise(flat, x, y, weight, labels=np.repeat(np.arange(groups), members))
     phases = np.repeat(found.phases, members) if found.kept else None
@@ -206,16 +220,24 @@ def reconstruct_scan(
     begun = time.perf_counter()
     patches = predict_scan(model, container, execution.inference_batch_size or 64, device)
     timings["inference"] = time.perf_counter() - begun
-    logger.info("inference: %d patches in %.1f s (%.0f patches/s)", patches.shape[0] * patches.shape[1],
-                timings["inference"], patches.shape[0] * patches.shape[1] / timings["inference"])
+    logger.info(
+        "inference: %d patches in %.1f s (%.0f patches/s)",
+        patches.shape[0] * patches.shape[1],
+        timings["inference"],
+        patches.shape[0] * patches.shape[1] / timings["inference"],
+    )
     begun = time.perf_counter()
     work = object_frame(data.xcoords, data.ycoords, data.N)
     probe = model.probe.file_units()
     stitched, coverage, found = _stitched(patches, container, probe, work)
     timings["stitching"] = time.perf_counter() - begun
-    logger.info("stitching: %.1f s, agreement of overlaps %.3f, %.3f with synchronised phases (%s)",
-                timings["stitching"], found.agreement_before, found.agreement_after,
-                "kept" if found.kept else "not kept")
+    logger.info(
+        "stitching: %.1f s, agreement of overlaps %.3f, %.3f with synchronised phases (%s)",
+        timings["stitching"],
+        found.agreement_before,
+        found.agreement_after,
+        "kept" if found.kept else "not kept",
+    )
     refined: NDArray[np.complex64] | None = None
     history: tuple[float, ...] = ()
     if refine_iterations:
@@ -271,16 +293,22 @@ def _compare_with_training(model: PtychoPINN, data: RawData) -> None:
     if not 1 / ENERGY_WARNING < energy < ENERGY_WARNING:
         logger.warning(
             "the patterns hold %.2g times the energy of those the network was trained on: expect a poor object; "
-            "train on this scan, or refine", energy
+            "train on this scan, or refine",
+            energy,
         )
     ours, theirs = model.probe.file_units(masked=False), as_modes(np.asarray(data.probeGuess))
     if ours.shape != theirs.shape:
-        logger.warning("the network was trained with %d probe modes, the scan has %d: the network's are used",
-                       len(ours), len(theirs))
+        logger.warning(
+            "the network was trained with %d probe modes, the scan has %d: the network's are used",
+            len(ours),
+            len(theirs),
+        )
         return
     overlap = abs(np.vdot(ours, theirs)) / (np.linalg.norm(ours) * np.linalg.norm(theirs))
     if overlap < PROBE_WARNING:
-        logger.warning("the scan's probe overlaps with that of the training by %.2f only: expect a poor object", overlap)
+        logger.warning(
+            "the scan's probe overlaps with that of the training by %.2f only: expect a poor object", overlap
+        )
 
 
 def load_inference_bundle_torch(
@@ -299,9 +327,7 @@ def reconstruct_torch(
     validate_inference_config(config)
     model, _ = load_inference_bundle_torch(Path(config.model_path or "."), execution_config)
     logger.info("Loaded intensity_scale from bundle: %f", model.intensity_scale)
-    return reconstruct_scan(
-        model, data, config, refine_iterations=refine_iterations, execution_config=execution_config
-    )
+    return reconstruct_scan(model, data, config, refine_iterations=refine_iterations, execution_config=execution_config)
 
 
 def run_cdi_example_torch(
@@ -319,9 +345,7 @@ def run_cdi_example_torch(
         Amplitude and phase (H, W) of the object, or None twice, and the results of the training, with
         `reconstruction`, `obj_tensor_full`, `global_offsets`, `recon_amp` and `recon_phase` after stitching.
     """
-    results = train_cdi_model_torch(
-        train_data, test_data, config, execution_config=execution_config, resume=resume
-    )
+    results = train_cdi_model_torch(train_data, test_data, config, execution_config=execution_config, resume=resume)
     if not do_stitching:
         return None, None, results
     inference = InferenceConfig(

@@ -33,9 +33,7 @@ from ptycho.config.config import (
 from ptycho.core.diffraction import diffract
 from ptycho.core.losses import poisson_loss
 from ptycho.core.metrics import nrmse, score
-from ptycho.core.objects import make_object
-from ptycho.core.probes import zone_plate_probe
-from ptycho.core.simulation import raster_positions, simulate_scan
+from ptycho.core.simulation import make_scan
 from ptycho.raw_data import RawData
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.workflows.components import reconstruct_scan, train_cdi_model_torch
@@ -114,11 +112,21 @@ def run(data: RawData, gridsize: int, seed: int, seconds: float, folder: Path) -
     model = ModelConfig(N=data.N, gridsize=gridsize)
     train_data, unseen = split(data)
     config = TrainingConfig(
-        model=model, nepochs=10_000, n_groups=len(train_data), subsample_seed=seed, backend="pytorch",
-        neighbor_count=max(4, gridsize**2), output_dir=folder, nphotons=data.photons(),
+        model=model,
+        nepochs=10_000,
+        n_groups=len(train_data),
+        subsample_seed=seed,
+        backend="pytorch",
+        neighbor_count=max(4, gridsize**2),
+        output_dir=folder,
+        nphotons=data.photons(),
     )
     execution = PyTorchExecutionConfig(
-        accelerator="cpu", enable_progress_bar=False, enable_checkpointing=False, logger_backend=None, deterministic=False
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        logger_backend=None,
+        deterministic=False,
     )
     update_legacy_dict(params.cfg, config)
     results = train_cdi_model_torch(train_data, unseen, config, execution_config=execution, max_seconds=seconds)
@@ -130,13 +138,21 @@ def run(data: RawData, gridsize: int, seed: int, seconds: float, folder: Path) -
     flat = np.vdot(np.ones_like(truth[scanned]), truth[scanned]) / truth[scanned].size
     history = results["history"]
     return Row(
-        name=f"N{data.N}-g{gridsize}-seed{seed}", N=data.N, gridsize=gridsize, seed=seed,
-        epochs=len(history["seconds"]), train_seconds=results["train_seconds"],
+        name=f"N{data.N}-g{gridsize}-seed{seed}",
+        N=data.N,
+        gridsize=gridsize,
+        seed=seed,
+        epochs=len(history["seconds"]),
+        train_seconds=results["train_seconds"],
         groups_per_second=len(train_data) * len(history["seconds"]) / history["seconds"][-1],
         std_ratio=float(np.abs(found.object[scanned]).std() / np.abs(truth[scanned]).std()),
-        unseen_loss=unseen_loss(results), unseen_loss_flat=flat_loss(results["model"], unseen),
-        amp_ssim=quality.amplitude_ssim, phase_ssim=quality.phase_ssim, amp_psnr=quality.amplitude_psnr,
-        nrmse=quality.complex_nrmse, nrmse_flat=nrmse(flat * np.ones_like(truth[scanned]), truth[scanned]),
+        unseen_loss=unseen_loss(results),
+        unseen_loss_flat=flat_loss(results["model"], unseen),
+        amp_ssim=quality.amplitude_ssim,
+        phase_ssim=quality.phase_ssim,
+        amp_psnr=quality.amplitude_psnr,
+        nrmse=quality.complex_nrmse,
+        nrmse_flat=nrmse(flat * np.ones_like(truth[scanned]), truth[scanned]),
     )
 
 
@@ -150,10 +166,7 @@ def _region(data: RawData) -> tuple[int, int, int, int]:
 
 def simulated(N: int) -> RawData:
     """The reference protocol: `lines`, 4 N pixels a side, 576 positions N/8 apart, 1e9 photons a frame."""
-    streams = [np.random.default_rng([0, part]) for part in range(3)]
-    truth = make_object("lines", (4 * N, 4 * N), streams[0])
-    x, y = raster_positions(truth.shape, N, N / 8, 2.0, streams[1])
-    scan = simulate_scan(truth, zone_plate_probe(N), x, y, 1e9, streams[2])
+    scan = make_scan("lines", size=4 * N, N=N, step=N / 8, jitter=2.0, photons=1e9, seed=0)
     return RawData.from_coords_without_pc(
         scan.xcoords, scan.ycoords, scan.diffraction, scan.probe, None, scan.object, units="amplitude"
     )

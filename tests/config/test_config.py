@@ -276,7 +276,8 @@ def test_groups_need_enough_neighbours(check, cls):
     with pytest.raises(ConfigError, match=r"neighbor_count=8 .* gridsize=3 .* raise neighbor_count to 9"):
         check(cls(model=model, neighbor_count=8))
     with pytest.raises(ConfigError, match=r"neighbor_pool_size=8 .* raise neighbor_pool_size to 9"):
-        check(cls(model=model, neighbor_count=9, enable_oversampling=True, neighbor_pool_size=8))
+        check(cls(model=model, neighbor_count=9, neighbor_pool_size=8))
+    check(cls(model=model, neighbor_count=4, neighbor_pool_size=9))
     check(cls(model=ModelConfig(gridsize=1), neighbor_count=1))
 
 

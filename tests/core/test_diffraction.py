@@ -55,7 +55,9 @@ def test_modes_add_incoherently(rng: np.random.Generator) -> None:
     probe, patches = complex_normal(rng, 3, 8, 8), complex_normal(rng, 2, 8, 8)
     expected = sum(np.abs(d.far_field(mode * patches)) ** 2 for mode in probe)
     np.testing.assert_allclose(d.intensity(d.illuminate(probe, patches)), expected, rtol=1e-13)
-    np.testing.assert_allclose(d.intensity(d.illuminate(probe[0], patches)), np.abs(d.far_field(probe[0] * patches)) ** 2)
+    np.testing.assert_allclose(
+        d.intensity(d.illuminate(probe[0], patches)), np.abs(d.far_field(probe[0] * patches)) ** 2
+    )
 
 
 def test_diffract_moves_the_probe_with_the_remainder() -> None:

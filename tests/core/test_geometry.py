@@ -1,8 +1,11 @@
 """Positions, offsets and frames, against numbers that can be worked out by hand."""
 
+import doctest
+
 import numpy as np
 import pytest
 
+from ptycho.core import geometry
 from ptycho.core.geometry import (
     LOCAL_OFFSET_SIGN,
     ObjectFrame,
@@ -103,3 +106,9 @@ def test_object_frame_is_the_smallest_that_holds_every_bilinear_patch(rng: np.ra
 def test_object_frame_refuses_no_or_infinite_positions(xcoords: list[float]) -> None:
     with pytest.raises(DataError, match="xcoords"):
         object_frame(xcoords, [1.0] * len(xcoords), 8)
+
+
+def test_examples_in_the_docstrings() -> None:
+    result = doctest.testmod(geometry)
+    assert result.attempted >= 3
+    assert result.failed == 0

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ptycho.core.grouped_data import GROUPED_KEYS
-from ptycho.core.grouping import GroupedData, make_groups
+from ptycho.core.grouped_data import GROUPED_KEYS, GroupedData
+from ptycho.core.grouping import make_groups
 from ptycho.errors import ConfigError, DataError
 
 
@@ -123,9 +123,7 @@ def test_more_groups_than_points(rng: np.random.Generator) -> None:
         ({"gridsize": 1, "nsamples": 0}, "nsamples=0"),
     ],
 )
-def test_errors_name_the_number_to_raise(
-    options: dict[str, Any], name: str, rng: np.random.Generator
-) -> None:
+def test_errors_name_the_number_to_raise(options: dict[str, Any], name: str, rng: np.random.Generator) -> None:
     x, y = rng.random((2, 20))
     with pytest.raises(ConfigError, match=name):
         make_groups(x, y, **options)
@@ -271,6 +269,9 @@ def test_written_values_stay() -> None:
         data["missing"]
     with pytest.raises(KeyError):
         data.pop("missing")
+    data.clear()
+    with pytest.raises(KeyError):
+        data.popitem()
 
 
 def test_unpickled_data_still_stream() -> None:

@@ -89,7 +89,9 @@ def test_place_puts_what_cut_takes_and_extract_agrees(rng: np.random.Generator) 
 
 
 @pytest.mark.parametrize("size", [12, 13])
-def test_a_group_of_constants_is_the_constant_and_vacuum_where_none_reaches(size: int, rng: np.random.Generator) -> None:
+def test_a_group_of_constants_is_the_constant_and_vacuum_where_none_reaches(
+    size: int, rng: np.random.Generator
+) -> None:
     dx, dy = rng.uniform(-2, 2, (2, 4)), rng.uniform(-2, 2, (2, 4))
     canvas = p.assemble_group(np.full((2, 4, 5, 5), 0.3 + 2j), dx, dy, rng.uniform(0.1, 1, (5, 5)), size)
     middle = size // 2

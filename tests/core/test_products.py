@@ -51,9 +51,7 @@ def plain(refined: Reconstruction) -> Reconstruction:
 
 
 @pytest.mark.parametrize("kind", ["refined", "plain"])
-def test_npz_gives_back_every_field_exactly(
-    tmp_path: Path, kind: str, request: pytest.FixtureRequest
-) -> None:
+def test_npz_gives_back_every_field_exactly(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
     written: Reconstruction = request.getfixturevalue(kind)
     read = read_npz(write_npz(written, tmp_path / "reconstruction.npz"))
     for field in fields(Reconstruction):
@@ -183,9 +181,7 @@ def test_product_positions_put_patches_where_they_are(
             np.testing.assert_array_equal(theirs - centre_of_patch, ours - N / 2)
 
 
-def test_product_metres_are_the_scans_own_pixels_times_the_pixel_size(
-    tmp_path: Path, refined: Reconstruction
-) -> None:
+def test_product_metres_are_the_scans_own_pixels_times_the_pixel_size(tmp_path: Path, refined: Reconstruction) -> None:
     with h5py.File(write_ptychodus_product(refined, tmp_path / "a.h5", pixel_size_m=0.5)) as file:
         assert file["probe_position_x_m"][()].tolist() == [-0.5, 1.125, 2.5]
         assert file["probe_position_y_m"][()].tolist() == [6.5, 7.25, 8.0]

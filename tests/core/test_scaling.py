@@ -1,5 +1,6 @@
 """Scales obey their units; the rule that tells amplitude from counts decides in its order."""
 
+import doctest
 import logging
 import warnings
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ptycho.core import scaling
 from ptycho.core.scaling import (
     decide_units,
     frame_blocks,
@@ -300,3 +302,9 @@ def test_amplitude_takes_the_metadata_then_the_configuration() -> None:
         photons_per_frame(3.0, "amplitude")
     with pytest.raises(DataError, match="metadata"):
         photons_per_frame(3.0, "amplitude", recorded=-1.0)
+
+
+def test_examples_in_the_docstrings() -> None:
+    result = doctest.testmod(scaling)
+    assert result.attempted >= 3
+    assert result.failed == 0

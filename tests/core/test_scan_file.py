@@ -1,6 +1,7 @@
 """The scan file comes back as it was written, whichever way it was spelt."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ptycho.core.grouped_data import GROUPED_KEYS
 from ptycho.core.scan_file import SCAN_KEYS, ScanFile, read_scan, write_scan
 from ptycho.errors import DataError, OutputError
 
@@ -34,9 +36,7 @@ def save(tmp_path: Path) -> Callable[[Arrays], Path]:
     return write
 
 
-def test_everything_comes_back_as_it_was_written(
-    arrays: Arrays, tmp_path: Path, rng: np.random.Generator
-) -> None:
+def test_everything_comes_back_as_it_was_written(arrays: Arrays, tmp_path: Path, rng: np.random.Generator) -> None:
     scan = ScanFile(
         **arrays,
         xcoords_start=arrays["xcoords"] + 0.5,
@@ -70,9 +70,7 @@ def test_what_the_file_leaves_out_is_none(arrays: Arrays, save: Callable[[Arrays
     assert scan.diff3d.dtype == np.uint16
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    arrays: Arrays, save: Callable[[Arrays], Path]
-) -> None:
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(arrays: Arrays, save: Callable[[Arrays], Path]) -> None:
     path = save(arrays)
     before = path.read_bytes()
     with pytest.raises(DataError, match="metadata: expected plain JSON"):
@@ -123,22 +121,14 @@ def test_mask_and_bad_pixels_are_combined(arrays: Arrays, save: Callable[[Arrays
     assert both == [[0, 1, 2], [1, 1, 2], [2, 1, 2], [2, 5, 6]]
 
 
-@pytest.mark.parametrize(
-    "text", [np.array, lambda value: np.array(value.encode()), lambda value: np.array([value])]
-)
-def test_metadata_and_units(
-    text: Callable[[str], Any], arrays: Arrays, save: Callable[[Arrays], Path]
-) -> None:
-    scan = read_scan(
-        save(arrays | {"_metadata": text(json.dumps({"nphotons": 5})), "units": text("amplitude")})
-    )
+@pytest.mark.parametrize("text", [np.array, lambda value: np.array(value.encode()), lambda value: np.array([value])])
+def test_metadata_and_units(text: Callable[[str], Any], arrays: Arrays, save: Callable[[Arrays], Path]) -> None:
+    scan = read_scan(save(arrays | {"_metadata": text(json.dumps({"nphotons": 5})), "units": text("amplitude")}))
     assert scan.metadata == {"nphotons": 5}
     assert scan.units == "amplitude"
 
 
-def test_the_caller_knows_the_units_better_than_the_file(
-    arrays: Arrays, save: Callable[[Arrays], Path]
-) -> None:
+def test_the_caller_knows_the_units_better_than_the_file(arrays: Arrays, save: Callable[[Arrays], Path]) -> None:
     assert read_scan(save(arrays | {"units": np.array("amplitude")}), units="counts").units == "counts"
 
 
@@ -148,12 +138,8 @@ def test_a_bare_nphotons_stands_in_for_metadata(arrays: Arrays, save: Callable[[
     assert read_scan(save(arrays | told)).metadata == {"nphotons": 5, "a": 1}
 
 
-def test_other_arrays_are_left_alone_even_pickled_ones(
-    arrays: Arrays, save: Callable[[Arrays], Path]
-) -> None:
-    scan = read_scan(
-        save(arrays | {"reference_object": np.ones(3), "notes": np.array({"a": 1}, dtype=object)})
-    )
+def test_other_arrays_are_left_alone_even_pickled_ones(arrays: Arrays, save: Callable[[Arrays], Path]) -> None:
+    scan = read_scan(save(arrays | {"reference_object": np.ones(3), "notes": np.array({"a": 1}, dtype=object)}))
     assert len(scan.diff3d) == 3
 
 
@@ -175,3 +161,26 @@ def test_real_scans_are_read(scan_dir: Path) -> None:
     assert tungsten.mask is not None
     assert tungsten.mask.shape == (64, 64)
     assert np.count_nonzero(~tungsten.mask) == 27
+
+
+def keys_of_table(heading: str) -> list[str]:
+    """First column of the first table below a heading of the specification."""
+    text = (Path(__file__).parents[2] / "specs" / "data_contracts.md").read_text(encoding="utf-8")
+    section = text.split(heading, maxsplit=1)[1].split("\n## ")[0]
+    return re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)
+
+
+def test_the_specification_lists_the_keys_that_are_read_and_made() -> None:
+    assert sorted(keys_of_table("## 1. Scan file")) == sorted(SCAN_KEYS)
+    assert keys_of_table("## 2. Grouped data set") == [*GROUPED_KEYS, "sample_indices"]
+
+
+def test_every_key_of_the_specification_is_asked_for(
+    arrays: Arrays, save: Callable[[Arrays], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: set[str] = set()
+    contains = np.lib.npyio.NpzFile.__contains__
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__contains__", lambda self, key: asked.add(key) or contains(self, key))
+    patterns = arrays.pop("diff3d")
+    read_scan(save(arrays | {"diffraction": patterns}))
+    assert asked == set(SCAN_KEYS)

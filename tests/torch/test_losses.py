@@ -24,7 +24,9 @@ def expected(rng: np.random.Generator) -> np.ndarray:
 @pytest.mark.parametrize("masked", [False, True])
 def test_values_agree_with_the_oracle(function, judge, masked, counts, expected, rng) -> None:
     mask = rng.random((5, 5)) > 0.4 if masked else None
-    found = function(torch.as_tensor(expected), torch.as_tensor(counts), 3.0, None if mask is None else torch.as_tensor(mask))
+    found = function(
+        torch.as_tensor(expected), torch.as_tensor(counts), 3.0, None if mask is None else torch.as_tensor(mask)
+    )
     assert float(found) == pytest.approx(judge(expected, counts, 3.0, mask), rel=1e-12)
 
 

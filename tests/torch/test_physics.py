@@ -51,14 +51,20 @@ def test_projection(dtype: torch.dtype, masked: bool, rng: np.random.Generator) 
     mask = rng.random((8, 8)) > 0.3 if masked else None
     expected = projection.project_from_vacuum(amplitude, probe, mask)
     constants = physics.projection_constants(tensor(probe, dtype))
-    found = physics.project_from_vacuum(tensor(amplitude, dtype), constants, None if mask is None else torch.as_tensor(mask))
+    found = physics.project_from_vacuum(
+        tensor(amplitude, dtype), constants, None if mask is None else torch.as_tensor(mask)
+    )
     assert_same(found, expected, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_canvases(dtype: torch.dtype, rng: np.random.Generator) -> None:
     dx, dy = rng.uniform(-2, 2, (2, 3)), rng.uniform(-2, 2, (2, 3))
-    members, canvas, weight = complex_normal(rng, 2, 3, 5, 5), complex_normal(rng, 2, 3, 10, 10), rng.uniform(0.1, 1, (5, 5))
+    members, canvas, weight = (
+        complex_normal(rng, 2, 3, 5, 5),
+        complex_normal(rng, 2, 3, 10, 10),
+        rng.uniform(0.1, 1, (5, 5)),
+    )
     shifts = tensor(dx, dtype), tensor(dy, dtype)
     assert_same(reassembly.translate(tensor(members, dtype), *shifts), patches.translate(members, dx, dy), dtype)
     assert_same(reassembly.place(tensor(members, dtype), *shifts, 10), patches.place(members, dx, dy, 10), dtype)

@@ -1,5 +1,7 @@
 """Refinement on small simulated scans: it converges, keeps units, honours masks and never ends worse than it began."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -77,7 +79,7 @@ def test_it_never_ends_worse_than_it_began(scan) -> None:
     for first in (scan["truth"], start(scan), 30 * start(scan)):
         history = run(scan, 12, start=first).error_history
         assert history[-1] <= history[0]
-        assert all(later <= earlier for earlier, later in zip(history, history[1:], strict=False))
+        assert all(later <= earlier for earlier, later in itertools.pairwise(history))
 
 
 @pytest.mark.parametrize("per_frame", [False, True])

@@ -1,0 +1,52 @@
+# Two commands set everything up on a bare machine: `make demo` and `make test`.
+#   make demo       simulate, train, reconstruct, refine; pictures and numbers go to demo_output/
+#   make test       the fast tests          make test-all   all tests
+#   make lint       ruff and mypy           make format     rewrite the layout of the code
+#   make lock       renew requirements.lock from pyproject.toml
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+SCANS   = $(wildcard ../shared/data)
+PYTEST  = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(if $(SCANS),--scan-dir $(SCANS))
+
+.PHONY: install demo test test-all lint format lock clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+demo: install
+	$(BIN)/python scripts/demo.py --output demo_output
+
+test: install
+	$(PYTEST) -m "not slow"
+
+test-all: install
+	$(PYTEST)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# torch is named first and alone: the newest build that a bare `torch` takes brings gigabytes of CUDA
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --upgrade pip
+	build/lock/bin/python -m pip install torch==2.13.0 tensorflow==2.21.0
+	build/lock/bin/python -m pip install ".[dev]"
+	echo "# Pinned environment of make, for Python 3.11 and newer; renewed by make lock" > requirements.lock
+	build/lock/bin/python -m pip freeze --all --exclude pip --exclude ptychopinn | sed 's/+cpu$$//' >> requirements.lock
+
+clean:
+	rm -rf build dist demo_output *.egg-info .pytest_cache .mypy_cache .ruff_cache

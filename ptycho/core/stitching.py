@@ -1,0 +1,206 @@
+"""From patches to one object: weighted by the probe, placed between pixels, divided once.
+
+`O(r) = sum_j w_j(r) z_j O_j(r) / sum_j w_j(r)`, both sums bilinear between pixels and held in double precision.
+A pixel whose summed weight stays below `WEIGHT_FLOOR` (one millionth of the largest weight of one patch) counts
+as uncovered: coverage 0 and, exactly, object 1. The cost is O(n N^2), the memory that of the canvas and of a
+cache full of patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import ConvexHull
+
+from ptycho.core.geometry import ObjectFrame
+from ptycho.core.synchronise import WEIGHT_FLOOR, check_patches, compact_weight, scan_positions, synchronise
+from ptycho.errors import DataError
+
+__all__ = ["central_weight", "probe_weight", "reassemble_position", "stitch"]
+
+ComplexArray = NDArray[np.complexfloating]
+Float = NDArray[np.float64]
+
+_CHUNK = 1 << 15  # pixels at once; a larger working set leaves the cache
+
+
+def probe_weight(probe: ComplexArray) -> Float:
+    """Stitching weight (N, N) of a probe (N, N) or (M, N, N): `sum_m |P_m|^2`, the light a pixel received."""
+    modes = np.asarray(probe).astype(np.complex128)
+    return np.asarray((np.abs(modes.reshape(-1, *modes.shape[-2:])) ** 2).sum(axis=0))
+
+
+def central_weight(N: int, M: int) -> Float:
+    """Weight (N, N) that is 1 on the central M x M pixels and 0 elsewhere; M beyond N counts as N.
+
+    >>> central_weight(4, 2).astype(int).tolist()
+    [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
+    """
+    if M < 1:
+        raise DataError(f"M: expected at least 1 central pixel of each patch, found {M}; 20 is usual")
+    inside = np.abs(np.arange(N) - N // 2 + 0.5 * (M % 2 == 0)) <= M / 2
+    return np.outer(inside, inside).astype(np.float64)
+
+
+def stitch(
+    patches: ComplexArray | Iterable[ComplexArray],
+    xcoords: ArrayLike,
+    ycoords: ArrayLike,
+    weight: ArrayLike,
+    frame: ObjectFrame,
+    phases: ComplexArray | None = None,
+) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+    """Weighted mean of overlapping patches at their sub-pixel positions.
+
+    Args:
+        patches: (n, N, N) complex, or an iterable of batches (b, N, N) that are n together.
+        xcoords, ycoords: (n,) patch centres on the object grid, pixels.
+        weight: (N, N) of each patch, any unit; `probe_weight(probe)` is the natural one.
+        frame: which part of the object grid to fill; what reaches beyond is cut off.
+        phases: (n,) factors for the patches, as `synchronise` gives them; 1 by default.
+
+    Returns:
+        object: (H, W) complex64, 1+0j where no patch reaches.
+        coverage: (H, W) float32, the summed weight in units of the largest weight of one patch; 0 there.
+
+    Raises:
+        DataError: shapes or numbers that do not fit, or NaN or infinity in patches, positions or weight.
+    """
+    positions = scan_positions(xcoords, ycoords)
+    factors = np.ones(len(positions), np.complex64) if phases is None else np.asarray(phases)
+    if factors.shape != (len(positions),):
+        raise DataError(f"phases: expected one per patch ({len(positions)}), found {factors.shape}; synchronise again")
+    N = np.shape(weight)[-1]
+    compact, (rows, columns) = compact_weight(weight)
+    corner = positions - N / 2 + [columns.start - frame.x0, rows.start - frame.y0]
+    first = np.floor(corner).astype(np.int64)
+    fraction = corner - first
+    window = np.array(compact.shape) + 1
+    # A margin as wide as a window takes what reaches beyond the frame.
+    shape = np.array([frame.height, frame.width]) + 2 * window
+    reaches = ((first[:, ::-1] > -window) & (first[:, ::-1] < [frame.height, frame.width])).all(axis=1)
+    start = (first[:, 1] + window[0]) * shape[1] + first[:, 0] + window[1]
+    offsets = np.add.outer(np.arange(window[0]) * shape[1], np.arange(window[1]))
+    numerator, coverage = np.zeros(shape.prod(), np.complex128), np.zeros(shape.prod())
+    for known, batch in _batches(patches, N, len(positions)):
+        members = np.flatnonzero(reaches[known : known + len(batch)])
+        size = max(1, _CHUNK // compact.size)
+        for chunk in (members[k : k + size] for k in range(0, len(members), size)):
+            j = known + chunk
+            real = batch.real.dtype
+            dx, dy = (fraction[j, axis, None, None].astype(real) for axis in (0, 1))
+            weights = np.broadcast_to(compact.astype(real), (len(j), *compact.shape))
+            values = batch[chunk, rows, columns] * weights
+            values *= factors[j, None, None]
+            index = (start[j, None, None] + offsets).ravel()
+            np.add.at(numerator, index, _splat(values, dx, dy).astype(np.complex128, copy=False).ravel())
+            np.add.at(coverage, index, _splat(weights, dx, dy).astype(np.float64, copy=False).ravel())
+    inner = slice(window[0], window[0] + frame.height), slice(window[1], window[1] + frame.width)
+    numerator, coverage = numerator.reshape(shape)[inner], coverage.reshape(shape)[inner]
+    covered = coverage >= WEIGHT_FLOOR
+    result = np.ones(coverage.shape, np.complex64)
+    result[covered] = numerator[covered] / coverage[covered]
+    return result, np.where(covered, coverage, 0).astype(np.float32)
+
+
+def _batches(patches: ComplexArray | Iterable[ComplexArray], N: int, n: int) -> Iterator[tuple[int, ComplexArray]]:
+    """Batches of patches, checked, each with the index of its first patch; DataError unless they are n together."""
+    count = 0
+    for batch in [patches] if isinstance(patches, np.ndarray) else patches:
+        check_patches(batch, N, count)
+        if count + len(batch) <= n:
+            yield count, batch
+        count += len(batch)
+    if count != n:
+        raise DataError(f"patches: expected {n}, one per position, found {count}; pass as many positions")
+
+
+def _splat(values: NDArray[Any], dx: NDArray[np.floating], dy: NDArray[np.floating]) -> NDArray[Any]:
+    """Windows (k, h+1, w+1) that hold `values` (k, h, w) moved by 0 <= dx, dy < 1, bilinear."""
+    k, height, width = values.shape
+    tall = np.zeros((k, height + 1, width), values.dtype)
+    np.multiply(values, 1 - dy, out=tall[:, :-1])
+    tall[:, 1:] += values * dy
+    windows = np.zeros((k, height + 1, width + 1), values.dtype)
+    np.multiply(tall, 1 - dx, out=windows[:, :, :-1])
+    windows[:, :, 1:] += tall * dx
+    return windows
+
+
+def reassemble_position(
+    obj: NDArray[np.generic],
+    global_offsets: ArrayLike,
+    M: int = 20,
+    probe: ComplexArray | None = None,
+    shape: tuple[int, int] | None = None,
+) -> NDArray[np.complex64]:
+    """One object from patches at their offsets, phases synchronised, by the central pixels of each patch.
+
+    The weight is |P|^2 where the probe has the size of the patches, else uniform, restricted to the central
+    M x M pixels. Where that leaves holes inside the scan (the convex hull of all central squares), those
+    pixels are filled with the weight of the whole patch.
+
+    Args:
+        obj: (B, N, N, 1) or (B, N, N) patches.
+        global_offsets: (B, 1, 2, 1) patch centres (x, y), pixels.
+        M: pixels along the side of the central square; N and more uses the whole patch.
+        probe: (N, N) or (modes, N, N).
+        shape: (H, W) of the object the offsets belong to, whose pixel frame the result then has; by default
+            the smallest canvas that holds all patches and has the mean position in its middle, [H/2, W/2].
+
+    Returns:
+        (H, W) complex64, 1+0j where no patch reaches.
+
+    Raises:
+        DataError: shapes that do not fit, or NaN or infinity in patches or offsets.
+    """
+    patches, offsets = np.asarray(obj), np.asarray(global_offsets, np.float64)
+    patches = patches[..., 0] if patches.ndim == 4 and patches.shape[-1] == 1 else patches
+    if patches.ndim != 3 or patches.shape[1] != patches.shape[2] or offsets.shape != (len(patches), 1, 2, 1):
+        raise DataError(
+            "reassembly: expected patches (B, N, N, 1) or (B, N, N) and offsets (B, 1, 2, 1), "
+            f"found {np.shape(obj)} and {offsets.shape}; pass the offsets of these patches"
+        )
+    patches = patches.astype(np.complex64, copy=False)
+    x, y = scan_positions(offsets[:, 0, 0, 0], offsets[:, 0, 1, 0]).T
+    N = patches.shape[-1]
+    fits = probe is not None and np.shape(probe)[-2:] == (N, N)
+    weight = probe_weight(probe) if probe is not None and fits else np.ones((N, N))
+    frame = ObjectFrame(*shape, x0=0, y0=0) if shape is not None else _centred_frame(x, y, N)
+    phases = synchronise(patches, x, y, weight).phases
+    centre = weight * central_weight(N, M)
+    if not centre.any():
+        centre = weight
+    result, coverage = stitch(patches, x, y, centre, frame, phases)
+    holes = (coverage == 0) & _inside_hull(x, y, min(M, N), frame)
+    if holes.any():
+        result[holes] = stitch(patches, x, y, weight, frame, phases)[0][holes]
+    return result
+
+
+def _centred_frame(x: Float, y: Float, N: int) -> ObjectFrame:
+    """Smallest frame that holds every patch, between pixels too, and has the mean position in its middle."""
+    middles, halves = [], []
+    for coords in (x, y):
+        middle = int(np.rint(coords.mean()))
+        ends = middle - np.floor(coords.min() - N / 2), np.ceil(coords.max() - N / 2) + N - middle
+        middles.append(middle)
+        halves.append(int(max(ends)))
+    return ObjectFrame(2 * halves[1], 2 * halves[0], x0=middles[0] - halves[0], y0=middles[1] - halves[1])
+
+
+def _inside_hull(x: Float, y: Float, M: int, frame: ObjectFrame) -> NDArray[np.bool_]:
+    """Pixels (H, W) of the frame in the convex hull of the central M x M pixels of all patches."""
+    low, high = -M / 2, M / 2 - (M % 2 == 0)
+    square = np.array([[low, low], [low, high], [high, low], [high, high]])
+    corners = (np.stack([x - frame.x0, y - frame.y0], axis=1)[:, None] + square).reshape(-1, 2)
+    a, b, c = ConvexHull(corners).equations.T[:, :, None]  # inside: a x + b y + c <= 0 for every edge
+    a = np.where(a == 0, 1e-30, a)  # an edge along x keeps all of a row or nothing
+    crossing = (1e-9 - b * np.arange(frame.height) - c) / a
+    upper = np.where(a > 0, crossing, np.inf).min(axis=0)
+    lower = np.where(a < 0, crossing, -np.inf).max(axis=0)
+    column = np.arange(frame.width)
+    return np.asarray((column >= lower[:, None]) & (column <= upper[:, None]))

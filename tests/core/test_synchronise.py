@@ -1,0 +1,354 @@
+"""Phase synchronisation: planted phases come back, noise is not fitted, and the cost is linear."""
+
+import numpy as np
+import pytest
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ptycho.core.geometry import ObjectFrame
+from ptycho.core.patches import extract
+from ptycho.core.stitching import stitch
+from ptycho.core.synchronise import (
+    agreement,
+    compact_weight,
+    overlap_pairs,
+    pair_products,
+    solve_phases,
+    synchronise,
+)
+from ptycho.errors import DataError
+
+N = 16
+GAUSSIAN = np.exp(-((np.arange(N) - N / 2) ** 2) / (2 * 3.0**2))
+WEIGHT = np.outer(GAUSSIAN, GAUSSIAN)
+SHAPE = (64, 72)
+
+
+def lattice(columns, rows, step=4.0):
+    x, y = np.meshgrid(step * np.arange(columns), step * np.arange(rows))
+    return x.ravel(), y.ravel()
+
+
+def unit(rng, n):
+    return np.exp(2j * np.pi * rng.random(n))
+
+
+def coherence(z, truth):
+    """1 when z equals truth up to a common phase, about 0 when it has nothing to do with it."""
+    return abs(np.vdot(truth, z)) / len(z)
+
+
+@pytest.fixture
+def truth(rng):
+    return np.exp(1j * rng.uniform(-1, 1, SHAPE)) * rng.uniform(0.5, 1.5, SHAPE)
+
+
+@pytest.fixture
+def positions():
+    x, y = lattice(11, 9, 5.0)
+    return x + 10, y + 10
+
+
+def cut(truth, positions):
+    return extract(truth, *positions, N).astype(np.complex64)
+
+
+class TestPlantedPhases:
+    def test_patches_times_phases_stitch_to_the_object(self, truth, positions, rng):
+        planted = unit(rng, 99)
+        patches = cut(truth, positions) * planted[:, None, None].astype(np.complex64)
+        found = synchronise(patches, *positions, WEIGHT)
+        assert found.kept and found.n_components == 1 and found.agreement_before < 0.3
+        assert found.agreement_after == pytest.approx(1, abs=1e-6)
+        assert coherence(found.phases, planted.conj()) == pytest.approx(1, abs=1e-6)
+        assert coherence(found.phases, planted) < 0.5
+        result, coverage = stitch(patches, *positions, WEIGHT, ObjectFrame(*SHAPE, 0, 0), found.phases)
+        turn = found.phases[0] * planted[0]
+        covered = coverage > 0
+        assert covered.mean() > 0.7
+        np.testing.assert_allclose(result[covered], (turn * truth)[covered], atol=1e-5)
+
+    def test_a_group_of_patches_shares_one_phase(self, truth, positions, rng):
+        labels = rng.permutation(np.arange(99) % 30) * 7 - 3
+        planted = dict(zip(np.unique(labels), unit(rng, 30), strict=True))
+        factors = np.array([planted[k] for k in labels])
+        found = synchronise(cut(truth, positions) * factors[:, None, None], *positions, WEIGHT, labels)
+        assert found.kept and coherence(found.phases, factors.conj()) == pytest.approx(1, abs=1e-6)
+        assert all(len(set(found.phases[labels == k])) == 1 for k in set(labels))
+
+    def test_rounded_positions_are_near_enough(self, rng):
+        y, x = np.indices(SHAPE)
+        truth = np.exp(1j * np.sin(x / 7) + 1j * np.cos(y / 5 + x / 11))
+        places = rng.uniform(10, 56, (2, 120))
+        planted = unit(rng, 120)
+        found = synchronise(cut(truth, places) * planted[:, None, None], *places, WEIGHT)
+        assert found.kept and coherence(found.phases, planted.conj()) > 0.999
+
+    def test_regions_apart_are_solved_apart(self, truth, rng):
+        x, y = lattice(4, 4)
+        places = np.r_[x, x + 200, 500] + 10, np.r_[y, y + 9, 500] + 10
+        patches = cut(truth, (np.r_[x, x, 20] + 10, np.r_[y, y, 20] + 10))
+        planted = unit(rng, 33)
+        found = synchronise(patches * planted[:, None, None], *places, WEIGHT)
+        assert found.kept and found.n_components == 3
+        for region in (slice(0, 16), slice(16, 32)):
+            assert coherence(found.phases[region], planted[region].conj()) == pytest.approx(1, abs=1e-6)
+            assert abs(np.angle(found.phases[region].mean())) < 0.3  # the weights of its mean differ somewhat
+        assert found.phases[32] == 1
+
+    def test_two_patches(self, truth):
+        places = np.array([20.0, 24]), np.array([20.0, 21])
+        patches = cut(truth, places) * np.array([1, 1j])[:, None, None]
+        found = synchronise(patches, *places, WEIGHT)
+        assert found.kept and found.n_edges == 1
+        np.testing.assert_allclose(found.phases, np.exp([0.25j * np.pi, -0.25j * np.pi]), atol=1e-6)
+
+
+class TestKeep:
+    """Phases are kept where pixels they were not fitted to agree better, and only there."""
+
+    def noisy(self, truth, positions, rng, noise):
+        patches = cut(truth, positions)
+        return patches + noise * (rng.standard_normal(patches.shape) + 1j * rng.standard_normal(patches.shape))
+
+    def test_patches_that_agree_are_left_alone(self, truth, positions):
+        found = synchronise(cut(truth, positions), *positions, WEIGHT)
+        assert not found.kept and (found.phases == 1).all()
+        assert found.agreement_before == pytest.approx(1, abs=1e-6)
+        np.testing.assert_allclose(found.solved, 1, atol=1e-3)
+
+    @pytest.mark.parametrize("noise", [0.01, 0.1, 0.5, 2.0])
+    def test_noise_alone_is_not_fitted(self, truth, positions, rng, noise):
+        found = synchronise(self.noisy(truth, positions, rng, noise), *positions, WEIGHT)
+        assert found.agreement_after > found.agreement_before  # as it always is: n - 1 more unknowns
+        assert not found.kept and (found.phases == 1).all()
+
+    @pytest.mark.parametrize(("noise", "spread"), [(0.01, 0.05), (0.1, 0.3), (0.5, 1.0), (0.5, 6.0)])
+    def test_phases_beyond_the_noise_are_kept(self, truth, positions, rng, noise, spread):
+        planted = np.exp(1j * spread * rng.standard_normal(99))
+        patches = self.noisy(truth, positions, rng, noise) * planted[:, None, None]
+        found = synchronise(patches, *positions, WEIGHT)
+        assert found.kept and found.agreement_after > found.agreement_before
+        before, after = coherence(np.ones(99), planted.conj()), coherence(found.phases, planted.conj())
+        assert 1 - after < 0.5 * (1 - before)
+
+    def test_a_common_factor_is_left_alone(self, truth, positions):
+        found = synchronise(cut(truth, positions) * np.complex64(-3j), *positions, WEIGHT)
+        assert not found.kept and (found.phases == 1).all()
+
+    def test_phases_below_the_rounding_of_single_precision_are_left_alone(self, truth, positions, rng):
+        planted = np.exp(5e-4j * rng.standard_normal(99))
+        found = synchronise(extract(truth, *positions, N) * planted[:, None, None], *positions, WEIGHT)
+        assert not found.kept and found.agreement_after > found.agreement_before
+
+    @pytest.mark.parametrize("unit_of", [1e-9, 1e9])
+    def test_the_unit_of_object_and_weight_does_not_matter(self, truth, positions, rng, unit_of):
+        patches = cut(truth, positions) * unit(rng, 99)[:, None, None].astype(np.complex64)
+        one = synchronise(patches, *positions, WEIGHT)
+        other = synchronise(patches * np.float32(unit_of), *positions, WEIGHT / unit_of)
+        assert one.kept and other.kept
+        np.testing.assert_allclose(one.phases, other.phases, atol=1e-5)
+
+
+class TestNothingToCompare:
+    @pytest.mark.parametrize("n", [0, 1])
+    def test_too_few_patches(self, n):
+        found = synchronise(np.ones((n, N, N), np.complex64), np.ones(n), np.ones(n), WEIGHT)
+        assert found.phases.shape == (n,) and (found.phases == 1).all()
+        assert not found.kept and found.agreement_before == found.agreement_after == 1
+        assert (found.n_edges, found.n_components) == (0, n)
+
+    def test_no_overlaps(self, rng):
+        x, y = lattice(5, 5, step=2 * N)
+        patches = unit(rng, 25)[:, None, None] * np.ones((25, N, N))
+        found = synchronise(patches, x, y, WEIGHT)
+        assert not found.kept and (found.phases == 1).all() and found.n_components == 25
+
+    def test_patches_of_zeros_keep_their_phase(self, truth, positions, rng):
+        planted = unit(rng, 99)
+        patches = cut(truth, positions) * planted[:, None, None]
+        patches[[3, 50]] = 0
+        found = synchronise(patches, *positions, WEIGHT)
+        others = np.delete(np.arange(99), [3, 50])
+        assert found.kept and (found.phases[[3, 50]] == 1).all() and found.n_components == 3
+        assert coherence(found.phases[others], planted[others].conj()) == pytest.approx(1, abs=1e-6)
+        assert (synchronise(np.zeros_like(patches), *positions, WEIGHT).phases == 1).all()
+
+    def test_all_patches_in_one_group(self, truth, positions):
+        found = synchronise(cut(truth, positions), *positions, WEIGHT, np.zeros(99))
+        assert not found.kept and (found.n_edges, found.n_components) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda p, x, y: (np.where(np.arange(99)[:, None, None] == 41, np.nan, p), x, y),
+            "NaN or infinity in patch 41",
+        ),
+        (lambda p, x, y: (p, np.where(np.arange(99) == 5, np.inf, x), y), "expected finite pixels, found .* at 5"),
+        (lambda p, x, y: (p[1:], x, y), "expected 99, one per position, found 98"),
+        (lambda p, x, y: (p[..., 1:], x, y), r"expected complex \(n, 16, 16\)"),
+        (lambda p, x, y: (p, x, y, WEIGHT, np.zeros(4)), r"labels: expected one per patch, \(99,\), found \(4,\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(truth, positions, change, message):
+    arguments = change(cut(truth, positions), *positions)
+    with pytest.raises(DataError, match=message):
+        synchronise(*arguments, *([WEIGHT] if len(arguments) == 3 else []))
+
+
+def test_a_memory_mapped_file_will_do(truth, positions, tmp_path):
+    patches = cut(truth, positions) * np.exp(1j * np.arange(99))[:, None, None].astype(np.complex64)
+    np.save(tmp_path / "patches.npy", patches)
+    mapped = np.load(tmp_path / "patches.npy", mmap_mode="r", allow_pickle=False)
+    one, other = synchronise(patches, *positions, WEIGHT), synchronise(mapped, *positions, WEIGHT)
+    np.testing.assert_array_equal(one.phases, other.phases)  # and the same phases each time
+
+
+class TestPairProducts:
+    def test_agrees_with_a_loop_over_pixels(self, rng):
+        weight = np.zeros((N, N))
+        weight[2:13, 5:14] = rng.uniform(0.2, 2, (11, 9))
+        x, y = rng.uniform(-20, 20, (2, 12))
+        patches = rng.standard_normal((12, N, N)) + 1j * rng.standard_normal((12, N, N))
+        pairs = np.array([(i, j) for i in range(12) for j in range(12)])
+        w = weight / weight.max()
+        expected = np.zeros((2, 144), complex)
+        fields = np.zeros((2, 144), int)
+        for k, (i, j) in enumerate(pairs):
+            dx, dy = round(x[j] - x[i]), round(y[j] - y[i])
+            for r in range(max(0, dy), min(N, N + dy)):
+                for c in range(max(0, dx), min(N, N + dx)):
+                    term = w[r, c] * w[r - dy, c - dx] * patches[i, r, c].conj() * patches[j, r - dy, c - dx]
+                    expected[0, k] += term
+                    fields[0, k] += term != 0
+        halves = pair_products(patches, x, y, weight, pairs)
+        assert 20 < (expected[0] != 0).sum() < 140
+        np.testing.assert_allclose(halves.sum(axis=0), expected[0], rtol=1e-10, atol=1e-12)
+        np.testing.assert_array_equal(
+            pair_products(patches.astype(np.complex64), x, y, weight, pairs) != 0, halves != 0
+        )
+
+    def test_halves_are_the_fields_of_a_checkerboard_on_the_object(self):
+        """A pixel of the object lies in the same half whichever pair sees it."""
+        x, y = np.array([8.0, 9, 11, 6]), np.array([8.0, 6, 10, 11])
+        pairs = np.array([(0, 1), (0, 2), (3, 0), (2, 1), (1, 3)])
+        for row in range(7, 11):
+            for column in range(7, 11):
+                point = np.zeros((20, 20))
+                point[row, column] = 1
+                seen = pair_products(extract(point.astype(complex), x, y, N), x, y, np.ones((N, N)), pairs)
+                assert (np.count_nonzero(seen, axis=0) == 1).all()
+                assert (seen[0] != 0).all() or (seen[1] != 0).all()
+                assert ((seen[0] != 0) == ((row // 2 + column // 2) % 2)).all()
+
+
+class TestOverlapPairs:
+    def components(self, pairs, n):
+        return connected_components(coo_array((np.ones(len(pairs)), pairs.T), shape=(n, n)), directed=False)[0]
+
+    def test_a_sparse_lattice_pairs_its_neighbours(self):
+        x, y = lattice(5, 4, step=10.0)
+        pairs = overlap_pairs(x, y, WEIGHT)  # neighbours share 6 % of their weight, diagonals 0.4 %
+        distance = np.hypot(*(a[pairs[:, 0]] - a[pairs[:, 1]] for a in (x, y)))
+        assert (distance < 14.2).all() and (distance == 10).sum() == 5 * 3 + 4 * 4
+        assert len(set(map(tuple, pairs))) == len(pairs) and (pairs[:, 0] < pairs[:, 1]).all()
+
+    def test_pairs_beyond_reach_are_left_out(self):
+        pairs = overlap_pairs(*lattice(6, 6, step=12.0), WEIGHT[:, ::-1])
+        assert len(pairs) == 2 * 6 * 5  # straight neighbours share 2 %, diagonals less than a thousandth
+        assert len(overlap_pairs(*lattice(6, 6, step=15.0), WEIGHT)) == 0
+
+    def test_patches_side_by_side_are_no_pair(self):
+        for x, y, overlaps in ((15, 0, True), (16, 0, False), (17, 0, False), (0, 17, False), (12, 12, True)):
+            assert len(overlap_pairs([0, x], [0, y], np.ones((N, N)))) == overlaps
+
+    @pytest.mark.parametrize("spread", [3.0, 30.0, 150.0])
+    def test_their_number_is_linear_however_dense_the_scan(self, rng, spread):
+        x, y = rng.uniform(0, spread, (2, 3000))
+        assert len(overlap_pairs(x, y, WEIGHT)) < 25 * 3000
+
+    def test_lines_of_a_continuous_scan_are_linked(self):
+        x, y = (a.ravel() for a in np.meshgrid(0.25 * np.arange(200), 6.0 * np.arange(10)))
+        assert self.components(overlap_pairs(x, y, WEIGHT), 2000) == 1
+
+    def test_repeated_positions_are_linked_to_the_others(self):
+        x, y = (np.repeat(a, 25) for a in lattice(6, 6))
+        assert self.components(overlap_pairs(x, y, WEIGHT), 900) == 1
+
+
+class TestSolvePhases:
+    def graph(self, rng, columns, rows, noise, reach=2):
+        """Planted phases on a lattice, compared with all neighbours within `reach` steps."""
+        x, y = lattice(columns, rows, 1.0)
+        index = np.arange(columns * rows).reshape(rows, columns)
+        steps = [(dx, dy) for dx in range(reach + 1) for dy in range(reach + 1) if 0 < dx * dx + dy * dy <= reach**2]
+        pairs = [np.stack([index[: rows - dy, : columns - dx], index[dy:, dx:]], -1).reshape(-1, 2) for dx, dy in steps]
+        pairs += [
+            np.stack([index[: rows - dy, dx:], index[dy:, : columns - dx]], -1).reshape(-1, 2)
+            for dx, dy in steps
+            if dx and dy
+        ]
+        pairs = np.concatenate(pairs)
+        planted = unit(rng, len(x))
+        error = rng.standard_normal((2, len(pairs)))
+        products = planted[pairs[:, 0]] * planted[pairs[:, 1]].conj() + noise * (error[0] + 1j * error[1])
+        return products, pairs, np.stack([x, y], axis=1), planted
+
+    @pytest.mark.parametrize("noise", [0.0, 0.3])
+    @pytest.mark.parametrize("size", [(1, 2), (5, 7), (13, 9), (23, 21), (90, 70)])
+    def test_planted_phases_on_a_lattice(self, rng, size, noise):
+        products, pairs, places, planted = self.graph(rng, *size, noise)
+        z = solve_phases(products, pairs, places)
+        np.testing.assert_allclose(np.abs(z), 1, rtol=1e-12)
+        assert coherence(z, planted) > (0.98 if noise else 1 - 1e-9)
+        assert agreement(products, pairs, z) >= agreement(products, pairs, planted) - 1e-9
+        slope = (products * z[pairs[:, 0]].conj() * z[pairs[:, 1]]).imag  # at the maximum no phase wants to turn
+        turning = np.bincount(pairs[:, 0], slope, len(z)) - np.bincount(pairs[:, 1], slope, len(z))
+        assert np.abs(turning).max() < 1e-3
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("noise", "reach"), [(0.0, 1), (0.1, 1), (0.3, 2)])
+    def test_a_hundred_thousand_phases(self, rng, noise, reach):
+        products, pairs, places, planted = self.graph(rng, 316, 316, noise, reach)
+        assert coherence(solve_phases(products, pairs, places), planted) > 0.98
+
+    def test_a_long_line(self, rng):
+        planted = unit(rng, 3000)
+        pairs = np.stack([np.arange(2999), np.arange(1, 3000)], axis=1)
+        products = planted[pairs[:, 0]] * planted[pairs[:, 1]].conj()
+        places = np.stack([np.arange(3000.0), np.zeros(3000)], axis=1)
+        assert coherence(solve_phases(products, pairs, places), planted) == pytest.approx(1, abs=1e-5)
+
+    def test_links_that_leave_every_block(self, rng):
+        """Positions that say nothing about who is linked to whom: slower, not wrong."""
+        products, pairs, places, planted = self.graph(rng, 30, 20, 0.0)
+        z = solve_phases(products, pairs, rng.permutation(places))
+        assert coherence(z, planted) == pytest.approx(1, abs=1e-6)
+        chain = np.stack([np.arange(500), np.arange(500, 1000)], axis=1)  # each link from one half to the other
+        planted = unit(rng, 1000)
+        places = np.stack([np.arange(1000.0) // 500, np.zeros(1000)], axis=1)
+        z = solve_phases(planted[chain[:, 0]] * planted[chain[:, 1]].conj(), chain, places)
+        np.testing.assert_allclose(z[:500] * z[500:].conj(), planted[:500] * planted[500:].conj(), atol=1e-9)
+
+    def test_the_weighted_mean_is_positive_in_each_region(self, rng):
+        products, pairs, places, _ = self.graph(rng, 6, 5, 0.2)
+        products = np.r_[products, products * 3j]
+        pairs, places = np.r_[pairs, pairs + 30], np.r_[places, places + 50]
+        z = solve_phases(products, pairs, places)
+        degree = np.bincount(pairs.ravel(), np.repeat(np.abs(products), 2))
+        for region in (slice(0, 30), slice(30, 60)):
+            mean = (degree[region] * z[region]).sum()
+            assert mean.real > 0 and abs(mean.imag) < 1e-9 * mean.real
+
+
+def test_compact_weight_crops_to_what_is_lit():
+    weight = np.zeros((6, 6))
+    weight[1:3, 2:6] = 5
+    weight[1, 2] = 5e-7
+    weight[5, 0] = 4e-6
+    compact, (rows, columns) = compact_weight(weight)
+    assert (rows, columns) == (slice(1, 3), slice(2, 6))
+    np.testing.assert_array_equal(compact, [[0, 1, 1, 1], [1, 1, 1, 1]])
+    assert compact_weight(weight, 1e-8)[1] == (slice(1, 6), slice(0, 6))
