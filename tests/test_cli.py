@@ -188,9 +188,6 @@ def workflows(monkeypatch):
         coverage=np.ones((5, 7), np.float32),
         method="network+refined",
         error_history=(0.5, 0.125),
-        timings={"network": 1.5},
-        synchronised=True,
-        agreement=(0.25, 0.75),
     )
 
     def step(name, result):
@@ -292,7 +289,7 @@ class TestTrain:
         assert captured.out == ""
         for text in (
             "train_loss 1.25",
-            "5 x 7 pixels",
+            "5 x 7 pixels, 100.0 % covered (network+refined)",
             "0.5 before",
             "0.125 after",
             "wts.h5.zip",
@@ -316,7 +313,7 @@ class TestTrain:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
         assert train_main(train_flags) == 0
         text = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().err)
-        assert re.search(r"\[\d\d/\d\d/\d\d .*INFO +Trained 2 epochs", text)
+        assert re.search(r"\[\d\d/\d\d/\d\d .*INFO +Last of 2 epochs", text)
 
     def test_deprecated_name_is_one_warning_in_the_log(self, workflows, train_flags, capsys):
         assert train_main([*train_flags, "--n_images", "9", "--n_groups", "5"]) == 0
