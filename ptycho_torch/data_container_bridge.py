@@ -30,9 +30,7 @@ class PtychoDataContainerTorch:
     (B,1,2,C) pixels, `nn_indices` (B,C), `probe`. `batch` gives what a step of training needs without making `X`.
     """
 
-    def __init__(
-        self, grouped: Mapping[str, Any], probe: NDArray[Any], mask: NDArray[np.bool_] | None = None
-    ) -> None:
+    def __init__(self, grouped: Mapping[str, Any], probe: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
         self.grouped = grouped
         self.probe = torch.as_tensor(np.asarray(as_modes(np.asarray(probe)), np.complex64))
         self._mask = None if mask is None else np.asarray(mask, bool)

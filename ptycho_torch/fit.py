@@ -79,7 +79,7 @@ class PtychoPINN_Lightning(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule of the configuration."""
         optimiser = _optimiser(self.config, self.execution, [p for p in self.parameters() if p.requires_grad])
-        name = self.config.scheduler if self.config.scheduler != "Default" else self.execution.scheduler
+        name = _setting("scheduler", self.execution, self.config)
         if name == "Default":
             return optimiser
         return {"optimizer": optimiser, "lr_scheduler": self._schedule(name, optimiser)}
@@ -98,6 +98,12 @@ class PtychoPINN_Lightning(pl.LightningModule):
             curve = warmup_cosine(steps, steps * warmup / self.config.nepochs, self.config.lr_min_ratio)
             return {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimiser, curve), "interval": "step"}
         raise ConfigError(f"scheduler {name!r} is not supported yet: use Default, Exponential or WarmupCosine")
+
+
+def _setting(name: str, execution: PyTorchExecutionConfig, config: TrainingConfig) -> Any:
+    """A setting that both configurations have: the execution's, unless it is at its default."""
+    value = getattr(execution, name)
+    return getattr(config, name) if value == getattr(PyTorchExecutionConfig, name) else value
 
 
 def warmup_cosine(steps: int, warmup: float, floor: float) -> Any:
@@ -156,18 +162,12 @@ class EpochReport(Callback):
 
 def refuse_unsupported(config: TrainingConfig, execution: PyTorchExecutionConfig) -> None:
     """Raise ConfigError for settings whose effect this backend does not have yet, instead of ignoring them."""
-    clip = config.gradient_clip_val or execution.gradient_clip_val
     refused = {
         "model_type='supervised'": config.model.model_type == "supervised",
         "realspace_weight": config.realspace_weight > 0,
         "realspace_mae_weight": config.realspace_mae_weight > 0,
         "positions_provided=False": not config.positions_provided,
-        "gradient_clip_algorithm='agc'": bool(clip)
-        and "agc"
-        in (
-            config.gradient_clip_algorithm,
-            execution.gradient_clip_algorithm,
-        ),
+        "gradient_clip_algorithm='agc'": _setting("gradient_clip_algorithm", execution, config) == "agc",
         "recon_log_every_n_epochs": execution.recon_log_every_n_epochs is not None,
         f"scheduler={execution.scheduler!r}": execution.scheduler in ("MultiStage", "Adaptive"),
         f"accelerator={execution.accelerator!r}": execution.accelerator == "tpu",
@@ -231,8 +231,8 @@ def _trainer(
         max_epochs=config.nepochs,
         max_time=None if max_seconds is None else {"seconds": max_seconds},
         accumulate_grad_batches=execution.accum_steps,
-        gradient_clip_val=config.gradient_clip_val or execution.gradient_clip_val,
-        gradient_clip_algorithm=config.gradient_clip_algorithm,
+        gradient_clip_val=_setting("gradient_clip_val", execution, config),
+        gradient_clip_algorithm=_setting("gradient_clip_algorithm", execution, config),
         callbacks=_callbacks(report, execution, folder, validates),
         logger=_metric_logger(execution.logger_backend, folder),
         enable_checkpointing=execution.enable_checkpointing,

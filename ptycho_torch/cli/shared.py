@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import torch
 
+from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.errors import BackendError
 
-__all__ = ["resolve_accelerator"]
+__all__ = ["resolve_accelerator", "resolve_execution"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,3 +40,9 @@ def resolve_accelerator(name: str) -> str:
             f"accelerator {name!r} is not available on this machine (found {there}): use --torch-accelerator auto"
         )
     return name
+
+
+def resolve_execution(execution: PyTorchExecutionConfig | None) -> PyTorchExecutionConfig:
+    """The execution settings (None: their defaults) with the accelerator resolved; a second call changes nothing."""
+    settings = execution or PyTorchExecutionConfig()
+    return replace(settings, accelerator=resolve_accelerator(settings.accelerator))

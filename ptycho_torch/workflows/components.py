@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,18 @@ from ptycho.config.config import (
     validate_inference_config,
     validate_training_config,
 )
-from ptycho.core.diffraction import as_modes
+from ptycho.core.diffraction import as_modes, diffract
 from ptycho.core.geometry import ObjectFrame, object_frame, reframe
 from ptycho.core.grouped_data import GroupedData
+from ptycho.core.metrics import relative_fourier_error
+from ptycho.core.patches import extract_rounded
 from ptycho.core.products import Reconstruction
 from ptycho.core.scaling import intensity_scale
 from ptycho.core.stitching import probe_weight, stitch
-from ptycho.core.synchronise import Synchronisation, synchronise
-from ptycho.errors import DataError
+from ptycho.core.synchronise import synchronise
+from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
-from ptycho_torch.cli.shared import resolve_accelerator
+from ptycho_torch.cli.shared import resolve_execution
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.fit import PtychoPINN_Lightning, fit, refuse_unsupported
 from ptycho_torch.model import PtychoPINN
@@ -53,6 +55,8 @@ Execution = PyTorchExecutionConfig
 DEFAULT_GROUPS = 512
 ENERGY_WARNING = 2.0
 PROBE_WARNING = 0.9
+JUDGES = 256
+"""Patterns, spread over the scan, that decide whether synchronised phases are kept."""
 
 
 def _group(data: RawData, config: TrainingConfig | InferenceConfig, groups: int, sequential: bool) -> GroupedData:
@@ -113,10 +117,9 @@ def train_cdi_model_torch(
         BackendError: the accelerator is not there.
         KeyboardInterrupt: interrupted; `output_dir/checkpoints/last.ckpt` can be resumed.
     """
-    execution = execution_config or Execution()
+    execution = resolve_execution(execution_config)
     validate_training_config(config)
     refuse_unsupported(config, execution)
-    accelerator = resolve_accelerator(execution.accelerator)
     data = _prepare(train_data, config)
     scale = data.input_scale()
     dose_scale = intensity_scale(_photons(data, config), config.model.N)
@@ -142,10 +145,16 @@ def train_cdi_model_torch(
         module = PtychoPINN_Lightning(model, config, execution, size)
         count = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         logger.info(
-            "training on %s: %d groups of %d, %d parameters", accelerator, len(train), config.model.gridsize**2, count
+            "training on %s: %d groups of %d, %d parameters",
+            execution.accelerator,
+            len(train),
+            config.model.gridsize**2,
+            count,
         )
         begun = time.perf_counter()
-        history = fit(module, train, test, accelerator=accelerator, resume=resume, max_seconds=max_seconds, seed=seed)
+        history = fit(
+            module, train, test, accelerator=execution.accelerator, resume=resume, max_seconds=max_seconds, seed=seed
+        )
     params.cfg["intensity_scale"] = model.intensity_scale
     return {
         "backend": "pytorch",
@@ -177,21 +186,56 @@ def predict_scan(
     return patches
 
 
-def _stitched(
+@dataclass(frozen=True)
+class _Stitched:
+    """An object from patches, and what was decided about their phases."""
+
+    object: NDArray[np.complex64]
+    coverage: NDArray[np.float32]
+    synchronised: bool
+    agreement: tuple[float, float]
+
+
+def _stitch(
     patches: NDArray[np.complex64],
     container: PtychoDataContainerTorch,
+    data: RawData,
     probe: NDArray[np.complex64],
     frame: ObjectFrame,
-) -> tuple[NDArray[np.complex64], NDArray[np.float32], Synchronisation]:
-    """Synchronise the phases (one per group) and average the patches in a frame."""
+) -> _Stitched:
+    """Average the patches in a frame, with the phases of the groups synchronised where the data like that better.
+
+    Overlaps alone cannot tell: patches may agree with each other better than the true ones do. So the object is made
+    both ways, and the one that predicts a sample of the measured patterns with the smaller error stays.
+    """
     groups, members, n, _ = patches.shape
-    positions = container.coords_nominal.numpy()[:, 0].transpose(0, 2, 1).reshape(-1, 2)
-    x, y = positions[:, 0], positions[:, 1]
+    x, y = (c.reshape(-1) for c in np.moveaxis(container.coords_nominal.numpy()[:, 0], 1, 0))
     flat, weight = patches.reshape(-1, n, n), probe_weight(probe)
     found = synchronise(flat, x, y, weight, labels=np.repeat(np.arange(groups), members))
-    phases = np.repeat(found.phases, members) if found.kept else None
-    stitched, coverage = stitch(flat, x, y, weight, frame, phases=phases)
-    return stitched, coverage, found
+    plain, coverage = stitch(flat, x, y, weight, frame)
+    chosen, synchronised = plain, False
+    if found.n_edges:
+        solved, _ = stitch(flat, x, y, weight, frame, phases=found.solved)
+        sample = np.linspace(0, len(data) - 1, min(len(data), JUDGES)).astype(int)
+        errors = [_sampled_error(image, data, probe, frame, sample) for image in (plain, solved)]
+        logger.info("relative Fourier error of the stitched object: %.4f, with synchronised phases %.4f", *errors)
+        if errors[1] < errors[0]:
+            chosen, synchronised = solved, True
+    return _Stitched(chosen, coverage, synchronised, (found.agreement_before, found.agreement_after))
+
+
+def _sampled_error(
+    image: NDArray[np.complex64],
+    data: RawData,
+    probe: NDArray[np.complex64],
+    frame: ObjectFrame,
+    sample: NDArray[np.intp],
+) -> float:
+    """Relative Fourier error of an object on some patterns of the scan."""
+    x, y = frame.local(data.xcoords[sample], data.ycoords[sample])
+    patches, dx, dy = extract_rounded(image, x, y, data.N)
+    mask = data.mask[sample] if data.mask is not None and data.mask.ndim == 3 else data.mask
+    return relative_fourier_error(np.sqrt(diffract(probe, patches, dx, dy)), data.amplitude(sample), mask)
 
 
 def reconstruct_scan(
@@ -207,8 +251,8 @@ def reconstruct_scan(
     The object is in the units of `data`: times its probe it predicts its amplitudes. It lies on the grid of the scan's
     `objectGuess` where there is one, else on the smallest canvas that holds every patch.
     """
-    execution = execution_config or Execution()
-    device = resolve_accelerator(execution.accelerator)
+    execution = resolve_execution(execution_config)
+    device = execution.accelerator
     settings = replace(config, model=model.config)
     data = _prepare(data, settings)
     _compare_with_training(model, data)
@@ -229,14 +273,14 @@ def reconstruct_scan(
     begun = time.perf_counter()
     work = object_frame(data.xcoords, data.ycoords, data.N)
     probe = model.probe.file_units()
-    stitched, coverage, found = _stitched(patches, container, probe, work)
+    found = _stitch(patches, container, data, probe, work)
+    stitched, coverage = found.object, found.coverage
     timings["stitching"] = time.perf_counter() - begun
     logger.info(
-        "stitching: %.1f s, agreement of overlaps %.3f, %.3f with synchronised phases (%s)",
+        "stitching: %.1f s, agreement of overlaps %.3f, with synchronised phases %.3f: %s",
         timings["stitching"],
-        found.agreement_before,
-        found.agreement_after,
-        "kept" if found.kept else "not kept",
+        *found.agreement,
+        "synchronised" if found.synchronised else "left as predicted",
     )
     refined: NDArray[np.complex64] | None = None
     history: tuple[float, ...] = ()
@@ -264,8 +308,8 @@ def reconstruct_scan(
         network_object=None if refined is None else stitched,
         error_history=history,
         timings=timings,
-        synchronised=found.kept,
-        agreement=(found.agreement_before, found.agreement_after),
+        synchronised=found.synchronised,
+        agreement=found.agreement,
     )
 
 
@@ -315,8 +359,7 @@ def load_inference_bundle_torch(
     path: Path, execution_config: Execution | None = None
 ) -> tuple[PtychoPINN, dict[str, Any]]:
     """Load a model onto the device that was asked for; return it and its training configuration as a dict."""
-    execution = execution_config or Execution()
-    model, archive = load_torch_bundle(Path(path), resolve_accelerator(execution.accelerator))
+    model, archive = load_torch_bundle(Path(path), resolve_execution(execution_config).accelerator)
     return model, archive.configs["training"]
 
 
@@ -325,7 +368,10 @@ def reconstruct_torch(
 ) -> Reconstruction:
     """Load the model of `config.model_path` and reconstruct a scan with it."""
     validate_inference_config(config)
-    model, _ = load_inference_bundle_torch(Path(config.model_path or "."), execution_config)
+    if config.model_path is None or config.model_path == Path():
+        raise ConfigError("model_path is missing: name the folder or the zip of the trained model (wts.h5.zip)")
+    execution_config = resolve_execution(execution_config)
+    model, _ = load_inference_bundle_torch(Path(config.model_path), execution_config)
     logger.info("Loaded intensity_scale from bundle: %f", model.intensity_scale)
     return reconstruct_scan(model, data, config, refine_iterations=refine_iterations, execution_config=execution_config)
 
@@ -345,6 +391,7 @@ def run_cdi_example_torch(
         Amplitude and phase (H, W) of the object, or None twice, and the results of the training, with
         `reconstruction`, `obj_tensor_full`, `global_offsets`, `recon_amp` and `recon_phase` after stitching.
     """
+    execution_config = resolve_execution(execution_config)
     results = train_cdi_model_torch(train_data, test_data, config, execution_config=execution_config, resume=resume)
     if not do_stitching:
         return None, None, results
