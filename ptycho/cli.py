@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["inference_main", "train_main"]
 
 _log = logging.getLogger(__name__)
+_SHOWN_PATTERNS = 64
+"""Patterns, spread over the scan, that the summary picture averages."""
 _INFERENCE_EXECUTION = ("accelerator", "deterministic", "precision", "num_workers", "inference_batch_size")
 
 
@@ -201,7 +203,8 @@ def _infer(options: argparse.Namespace, table: dict[str, Any]) -> None:
         reconstruction = reconstruct_with_backend(
             data, config, refine=getattr(options, "refine", 0), execution_config=execution
         )
-        written = save_reconstruction(reconstruction, config.output_dir)
+        shown = data.amplitude(range(0, len(data), 1 + len(data) // _SHOWN_PATTERNS))
+        written = save_reconstruction(reconstruction, config.output_dir, patterns=shown)
     _report_reconstruction(reconstruction)
     _report_files(written)
 

@@ -41,22 +41,14 @@ Mask = npt.NDArray[np.bool_]
 def save_amplitude_png(object: Complex, coverage: Real, path: Path) -> Path:
     """Write a grey-scale picture of |object| and return its path.
 
-    Parameters
-    ----------
-    object
-        (H, W) complex transmission.
-    coverage
-        (H, W) sum of stitching weights; pixels below 1/1000 of its maximum are hatched out.
-    path
-        PNG file to write, atomically.
+    Args:
+        object: (H, W) complex transmission.
+        coverage: (H, W) sum of stitching weights; pixels below 1/1000 of its maximum are hatched out.
+        path: PNG file to write, atomically.
 
-    Raises
-    ------
-    DataError
-        `object` and `coverage` are not two arrays of one shape (H, W).
-    OutputError
-        The file cannot be written.
-
+    Raises:
+        DataError: `object` and `coverage` are not two arrays of one shape (H, W).
+        OutputError: the file cannot be written.
     """
     seen = _seen(object, coverage)
     amplitude = np.abs(object)
@@ -69,7 +61,7 @@ def save_phase_png(object: Complex, coverage: Real, path: Path) -> Path:
     What no measurement fixes is removed first: the phase plane of `registration.fit_plane` (a detector or a probe
     that is off centre tilts it), then the global phase: the mean of the object weighted by `coverage` is turned
     onto the positive real axis, so that the picture does not wrap without need.
-    Parameters and errors are those of `save_amplitude_png`.
+    Arguments and errors are those of `save_amplitude_png`.
     """
     seen = _seen(object, coverage)
     phase, plane = _centred_phase(object, coverage, seen)
@@ -88,24 +80,16 @@ def save_summary_png(
     and amplitude and phase of the object: network, refined and true, as far as there are such, on one scale
     of colours.
 
-    Parameters
-    ----------
-    reconstruction
-        What to show.
-    path
-        PNG file to write, atomically.
-    truth
-        True object, complex (H', W') on the scan's own pixel grid (as `objectGuess` in a scan file), or None.
-    patterns
-        Measured amplitudes (n, N, N), or None.
+    Args:
+        reconstruction: what to show.
+        path: PNG file to write, atomically.
+        truth: true object, complex (H', W') on the scan's own pixel grid (as `objectGuess` in a scan file),
+            or None.
+        patterns: measured amplitudes (n, N, N), or None.
 
-    Raises
-    ------
-    DataError
-        `truth` or `patterns` has another number of axes.
-    OutputError
-        The file cannot be written.
-
+    Raises:
+        DataError: `truth` or `patterns` has another number of axes.
+        OutputError: the file cannot be written.
     """
     r = reconstruction
     objects: list[tuple[str, Complex]] = []

@@ -209,6 +209,8 @@ class RawData:
     def subsample(self, n: int, seed: int | None = None) -> RawData:
         """A scan of n patterns chosen at random, in scan order; `sample_indices` says which.
 
+        It keeps the units decided from the whole scan; on its own it might say something else.
+
         Args:
             n: number to keep; all are kept when there are fewer.
             seed: of the choice; None is 0.

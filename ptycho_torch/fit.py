@@ -274,11 +274,10 @@ def fit(
     if resume is not None and not resume.is_file():
         raise MissingFileError(f"no checkpoint to resume from at {resume}: leave --resume out to start afresh")
     report = EpochReport(len(train))
-    with _quiet_lightning():
-        trainer = _trainer(module, report, accelerator, max_seconds, validation is not None)
     train_loader = group_loader(train, config.batch_size, execution, shuffle_seed=seed)
     validation_loader = None if validation is None else group_loader(validation, config.batch_size, execution)
-    with _quiet_lightning(), _interrupts_raise():
+    with _quiet_lightning(), _interrupts_raise(), _own_determinism():
+        trainer = _trainer(module, report, accelerator, max_seconds, validation is not None)
         trainer.fit(module, train_loader, validation_loader, ckpt_path=resume)
     return report.history
 
@@ -294,6 +293,19 @@ def _interrupts_raise() -> Iterator[None]:
         if in_main_thread:
             signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from stop
+
+
+@contextmanager
+def _own_determinism() -> Iterator[None]:
+    """Lightning switches determinism on for the whole process: put it back as it was."""
+    enabled, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
 @contextmanager

@@ -34,6 +34,8 @@ PROBE_WAITS = 3
 """Iterations before the probe moves, so that a poor start is not taken for a poor probe."""
 ILLUMINATION_FLOOR = 0.02
 """Added to a preconditioner, relative to its maximum."""
+FIELD_FLOOR = 1e-4
+"""Added to |F|, relative to the root mean square amplitude: below it the phase of F is rounding, not information."""
 BATCH_PIXELS = 1 << 21
 """Exit-wave pixels in flight: bounds the memory beside data, object and probe."""
 
@@ -95,6 +97,7 @@ class _Scan:
         if mask is not None:
             self.mask = torch.fft.ifftshift(torch.as_tensor(mask, device=device), dim=(-2, -1))
         self.energy = float(self._valid(self.amplitude, slice(None)).double().square().sum())
+        self.floor = FIELD_FLOOR * math.sqrt(self.energy / self.amplitude.numel())
 
     def _valid(self, values: Tensor, part: slice) -> Tensor:
         if self.mask is None:
@@ -121,8 +124,7 @@ class _Scan:
         modulus = safe_sqrt(squared_modulus(field).sum(dim=1))
         excess = self._valid(modulus - self.amplitude[part], part)
         error = excess.double().square().sum()
-        tiny = torch.finfo(modulus.dtype).tiny
-        return torch.fft.ifft2(field * (excess / modulus.clamp_min(tiny))[:, None], norm="ortho"), error
+        return torch.fft.ifft2(field * (excess / (modulus + self.floor))[:, None], norm="ortho"), error
 
 
 @dataclass

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho.core.metrics import score
 from ptycho.core.products import read_npz
+from ptycho.core.score import score
 from ptycho.figures import save_summary_png
 
 ROOT = Path(__file__).resolve().parent

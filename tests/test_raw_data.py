@@ -1,5 +1,6 @@
 """A scan in memory: what it keeps, how it converts, which groups it makes."""
 
+import logging
 import pickle
 import warnings
 from pathlib import Path
@@ -219,6 +220,22 @@ def test_a_part_has_the_units_of_the_whole(rng: np.random.Generator) -> None:
     part = raw.subsample(3)
     part.diff3d = np.sqrt(part.diff3d)
     assert part.units == raw.units == "counts"
+
+
+def test_a_part_does_not_decide_its_units_again(rng: np.random.Generator, caplog: pytest.LogCaptureFixture) -> None:
+    """One frame of twelve is interpolated: the whole holds counts, that frame alone would pass for amplitude."""
+    patterns = rng.poisson(5, (12, N, N)).astype(float)
+    patterns[3] = 0
+    patterns[3, 3:5, 3:5] = 4.1
+    seed = next(s for s in range(1000) if np.random.default_rng(s).choice(12, 1, replace=False) == 3)
+    with caplog.at_level(logging.INFO, logger="ptycho"):
+        raw = scan(rng, diff3d=patterns)
+        part = raw.subsample(1, seed).subsample(1)
+        assert part.sample_indices.tolist() == [3]
+        assert part.units == raw.units == "counts"
+        assert part.units_decision is raw.units_decision
+    assert [record.message for record in caplog.records] == [f"diffraction units: {raw.units_decision}"]
+    assert scan(rng, n=1, diff3d=part.diff3d).units == "amplitude"
 
 
 # ------------------------------------------------------------------ groups

@@ -85,8 +85,11 @@ def to_json(value: Any, name: str = "value") -> Any:
     """Turn a configuration value into what JSON holds.
 
     Paths become text with forward slashes, tuples lists, NumPy scalars and 0-d arrays Python numbers,
-    dataclasses and mappings dicts with text for keys. Raises ConfigError, naming the entry, for anything
-    else: arrays, complex numbers, objects, and numbers that are not finite.
+    dataclasses and mappings dicts with text for keys.
+
+    Raises:
+        ConfigError: anything else: arrays, complex numbers, objects, and numbers that are not finite. The
+            line names the entry.
     """
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
@@ -121,22 +124,16 @@ def json_snapshot(params: Mapping[str, Any]) -> dict[str, Any]:
 def save_archive(path: Path, archive: ModelArchive) -> Path:
     """Write `archive` and return the path of the zip; equal archives give equal bytes.
 
-    Parameters
-    ----------
-    path
-        A name that ends in `.zip`, or else a folder (made when it is not there) that gets `wts.h5.zip`.
-    archive
-        What to write. Entries of `params` that JSON cannot hold are left out; in `configs` they are an error.
+    Args:
+        path: a name that ends in `.zip`, or else a folder (made when it is not there) that gets `wts.h5.zip`.
+        archive: what to write. Entries of `params` that JSON cannot hold are left out; in `configs` they are
+            an error.
 
-    Raises
-    ------
-    ArchiveError
-        Unknown backend, a probe that is not (M, N, N), a weight that is no numeric array or badly named.
-    ConfigError
-        A configuration entry that JSON cannot hold.
-    OutputError
-        The file cannot be written.
-
+    Raises:
+        ArchiveError: unknown backend, a probe that is not (M, N, N), a weight that is no numeric array or
+            badly named.
+        ConfigError: a configuration entry that JSON cannot hold.
+        OutputError: the file cannot be written.
     """
     path = Path(path)
     _require_backend("cannot save", archive.backend)
@@ -167,22 +164,17 @@ def save_archive(path: Path, archive: ModelArchive) -> Path:
 def load_archive(path: Path, allow_pickle: bool = False) -> ModelArchive:
     """Read a model archive; weights come in the order of their names.
 
-    Parameters
-    ----------
-    path
-        The folder that holds `wts.h5.zip`, the zip itself, or the folder of an unpacked archive.
-    allow_pickle
-        Where there is no `manifest.json`, take manifest and parameters from the `.dill` members, which may
-        hold plain dicts, lists, numbers and text and nothing else. The weights always come from `weights.h5`.
+    Args:
+        path: the folder that holds `wts.h5.zip`, the zip itself, or the folder of an unpacked archive.
+        allow_pickle: where there is no `manifest.json`, take manifest and parameters from the `.dill`
+            members, which may hold plain dicts, lists, numbers and text and nothing else. The weights always
+            come from `weights.h5`.
 
-    Raises
-    ------
-    MissingFileError
-        There is no archive at `path`.
-    ArchiveError
-        Not a zip, an unsafe member name, a missing or damaged member, a newer format version, an unknown
-        backend, or nothing but dill. The line names the file, what was expected and what was found.
-
+    Raises:
+        MissingFileError: there is no archive at `path`.
+        ArchiveError: not a zip, an unsafe member name, a missing or damaged member, a newer format version,
+            an unknown backend, or nothing but dill. The line names the file, what was expected and what was
+            found.
     """
     location = _locate(Path(path))
     try:

@@ -23,11 +23,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     the last step is a plain rename, and has the suffix of `path`, which some writers go by. A file that was
     at `path` before stays as it is until that rename.
 
-    Raises
-    ------
-    OutputError
-        The folder is missing or not writable, `path` is a folder, or the disk is full.
-
+    Raises:
+        OutputError: the folder is missing or not writable, `path` is a folder, or the disk is full.
     """
     path = Path(path)
     if not path.parent.is_dir():

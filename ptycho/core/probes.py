@@ -94,8 +94,13 @@ def probe_mask(N: int, diameter: float | None = None, sigma: float = 1.0) -> NDA
 def probe_diameter(probe: NDArray[Any], fraction: float = 0.9) -> float:
     """Diameter in pixels of the disk around the centroid that holds `fraction` of the energy of all modes.
 
-    `probe` is `(N, N)` or `(M, N, N)`. Raises ConfigError for a fraction outside (0, 1], DataError for an
-    empty probe.
+    Args:
+        probe: (N, N) or (M, N, N).
+        fraction: of the energy, in (0, 1].
+
+    Raises:
+        ConfigError: a fraction outside (0, 1].
+        DataError: an empty probe.
     """
     if not 0 < fraction <= 1:
         raise ConfigError(f"fraction: expected a number in (0, 1], found {fraction}; 0.9 is usual")

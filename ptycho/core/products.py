@@ -28,7 +28,8 @@ class Reconstruction:
     begins at row y - N/2 and column x - N/2. Adding `frame.x0` and `frame.y0` gives the scan's own pixel
     coordinates.
 
-    Raises DataError where the shapes of the parts do not belong together.
+    Raises:
+        DataError: the shapes of the parts do not belong together.
     """
 
     object: npt.NDArray[np.complex64]
@@ -76,7 +77,10 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
     Keys: `object`, `coverage`, `probe`, `xcoords`, `ycoords`, `frame` (int64: height, width, x0, y0),
     `backend`, `method`, `subpixel` (text), `error_history` (float64), `timings` (JSON text, seconds by
     stage), `synchronised` (bool), `agreement` (float64: before, after) and, when refined, `network_object`.
-    Nothing is pickled. Raises OutputError where the file cannot be written.
+    Nothing is pickled.
+
+    Raises:
+        OutputError: the file cannot be written.
     """
     r = reconstruction
     arrays: dict[str, npt.ArrayLike] = {
@@ -104,13 +108,9 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
 def read_npz(path: Path) -> Reconstruction:
     """Read what `write_npz` wrote.
 
-    Raises
-    ------
-    MissingFileError
-        `path` is not there.
-    DataError
-        `path` is no NPZ, is damaged, or lacks a key; the line names it.
-
+    Raises:
+        MissingFileError: `path` is not there.
+        DataError: `path` is no NPZ, is damaged, or lacks a key; the line names it.
     """
     path = Path(path)
     if not path.is_file():
@@ -159,25 +159,18 @@ def write_ptychodus_product(
     as here. Up to 1.5 it counts W/2 and reads x itself. Positions are numbered 0 .. n-1 in the order of the
     scan.
 
-    Parameters
-    ----------
-    reconstruction
-        What to write. `coverage` goes along as a data set of its own, which ptychodus passes over.
-    path
-        File to write, atomically.
-    pixel_size_m, photon_energy_ev, detector_distance_m
-        Size of an object pixel (m), photon energy (eV), object to detector (m). The format requires all
-        three: one that is unknown (None) is written as 1.0 and `comments` says so.
-    name
-        Name of the product.
+    Args:
+        reconstruction: what to write. `coverage` goes along as a data set of its own, which ptychodus passes
+            over.
+        path: file to write, atomically.
+        pixel_size_m, photon_energy_ev, detector_distance_m: size of an object pixel (m), photon energy (eV),
+            object to detector (m). The format requires all three: one that is unknown (None) is written as
+            1.0 and `comments` says so.
+        name: name of the product.
 
-    Raises
-    ------
-    DataError
-        A given size, energy or distance is not a positive number.
-    OutputError
-        The file cannot be written.
-
+    Raises:
+        DataError: a given size, energy or distance is not a positive number.
+        OutputError: the file cannot be written.
     """
     r = reconstruction
     given = {

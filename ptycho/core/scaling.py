@@ -160,28 +160,33 @@ class UnitsDecision:
     """What the patterns of a scan are, and why.
 
     `rule` is the one that decided: 'declared', 'integers', 'whole squares', 'whole values', 'whole steps',
-    'probe' or 'undecidable'. The numbers are those of the sample looked at; NaN where no rule needed them.
+    'probe' or 'undecidable'. The numbers are those of the sample looked at; None where no rule needed them.
     """
 
     units: Units
     rule: str
-    whole_squares: float = float("nan")
+    whole_squares: float | None = None
     """Fraction of the non-whole values whose square is whole to rounding."""
-    whole_values: float = float("nan")
+    whole_values: float | None = None
     """Fraction of the non-zero values that are whole."""
-    maximum: float = float("nan")
-    mean_sum: float = float("nan")
+    maximum: float | None = None
+    mean_sum: float | None = None
     """mean_j sum X_j, the energy of a pattern if it holds counts."""
-    mean_sum_of_squares: float = float("nan")
+    mean_sum_of_squares: float | None = None
     """mean_j sum X_j^2, the energy of a pattern if it holds amplitude."""
-    probe_energy: float = float("nan")
+    probe_energy: float | None = None
 
     def __str__(self) -> str:
-        return (
-            f"{self.units} (rule: {self.rule}; whole squares {self.whole_squares:.3g}, "
-            f"whole values {self.whole_values:.3g}, maximum {self.maximum:.6g}, sum {self.mean_sum:.6g}, "
-            f"sum of squares {self.mean_sum_of_squares:.6g}, probe energy {self.probe_energy:.6g})"
+        numbers = (
+            ("whole squares", self.whole_squares, 3),
+            ("whole values", self.whole_values, 3),
+            ("maximum", self.maximum, 6),
+            ("sum", self.mean_sum, 6),
+            ("sum of squares", self.mean_sum_of_squares, 6),
+            ("probe energy", self.probe_energy, 6),
         )
+        seen = ", ".join(f"{name} {number:.{digits}g}" for name, number, digits in numbers if number is not None)
+        return f"{self.units} (rule: {self.rule}{'; ' if seen else ''}{seen})"
 
 
 def decide_units(

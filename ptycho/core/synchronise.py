@@ -6,15 +6,13 @@ difference of two phases; here all phases are solved for at once:
 
 1. `overlap_pairs` chooses which pairs to compare: a bounded number per patch, so the cost is linear in n.
 2. `pair_products` measures `c_ij = sum w_i w_j conj(O_i) O_j` on the overlap at the rounded displacement.
-3. `solve_phases` maximises `Re sum c_ij conj(z_i) z_j` over `|z_j| = 1`: leading eigenvectors of
-   `D^-1/2 C D^-1/2` in blocks and then between blocks, polished by minorise-maximise steps.
+3. `phase_graph.solve_phases` finds the phases z that maximise `Re sum c_ij conj(z_i) z_j`.
 4. `synchronise` does all three and keeps the phases only where pixels they were not fitted to agree better.
 
 Multiply patch j by `phases[j]`, not by its conjugate.
 
-Sources: A. Singer, "Angular synchronization by eigenvectors and semidefinite programming", Appl. Comput.
-Harmon. Anal. 30, 20 (2011); S. Marchesini et al., "Alternating projection, ptychographic imaging and phase
-synchronization", Appl. Comput. Harmon. Anal. 41, 815 (2016).
+Source: S. Marchesini et al., "Alternating projection, ptychographic imaging and phase synchronization", Appl.
+Comput. Harmon. Anal. 41, 815 (2016).
 """
 
 from __future__ import annotations
@@ -22,25 +20,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import cg, eigsh
 from scipy.spatial import cKDTree
 
+from ptycho.core.phase_graph import agreement, count_regions, solve_phases
 from ptycho.errors import DataError
 
 __all__ = [
     "WEIGHT_FLOOR",
     "Synchronisation",
-    "agreement",
     "check_patches",
     "compact_weight",
     "overlap_pairs",
     "pair_products",
     "scan_positions",
-    "solve_phases",
     "synchronise",
 ]
 
@@ -54,9 +48,6 @@ WEIGHT_FLOOR = 1e-6
 _PAIR_FLOOR = 1e-3  # the same, where patches are compared: the faint rest adds time, not certainty
 _OVERLAP_FLOOR = 1e-3  # pairs that share less of their squared weight than this are not compared
 _NEAREST = (6, 3)  # neighbours of a patch among all patches, and among each thinned set
-_BLOCK = 400  # nodes solved at once; on larger lattices the eigenvalue gap closes and Lanczos fails silently
-_DENSE = 64  # nodes up to which a dense eigensolver is faster
-_POLISH = 30  # steps at most; a handful is usual
 _KEEP = 0.25  # part of the disagreement of unseen pixels that may remain; independent noise leaves all of it
 _ROUNDING = 1e-6  # disagreement of equal patches in single precision
 _CHUNK = 1 << 14  # pixels gathered at once; a larger working set leaves the cache and takes five times as long
@@ -133,7 +124,7 @@ def synchronise(
         agreement_after=agreement(products, links, solved),
         kept=kept,
         n_edges=len(links),
-        n_components=_regions(_hermitian(products, links, len(centres)))[1],
+        n_components=count_regions(products, links, len(centres)),
     )
 
 
@@ -315,137 +306,3 @@ def _merge(pairs: Int, halves: Complex) -> tuple[Int, Complex]:
     links, count = np.stack(np.divmod(keys, nodes), axis=1), len(keys)
     merged = [np.bincount(index, h.real, count) + 1j * np.bincount(index, h.imag, count) for h in halves]
     return links, np.stack(merged)
-
-
-def agreement(products: Complex, pairs: Int, phases: Complex) -> float:
-    """`Re sum c_ij conj(z_i) z_j / sum |c_ij|`: 1 when all overlaps agree, and 1 when there are none.
-
-    >>> pair, quarter_turn = np.array([[0, 1]]), np.array([1j])
-    >>> agreement(quarter_turn, pair, np.array([1, 1])), agreement(quarter_turn, pair, np.array([1, -1j]))
-    (0.0, 1.0)
-    """
-    total = float(np.abs(products).sum())
-    if total == 0:
-        return 1.0
-    return float((products * phases[pairs[:, 0]].conj() * phases[pairs[:, 1]]).real.sum()) / total
-
-
-def solve_phases(products: Complex, pairs: Int, positions: Float) -> Complex:
-    """Phases z, |z_j| = 1, that maximise `Re sum c_ij conj(z_i) z_j`.
-
-    Args:
-        products: (m,) c_ij; those that are 0 link nothing.
-        pairs: (m, 2) indices i, j of nodes.
-        positions: (n, 2) where the nodes lie; large graphs are cut into blocks of neighbours by it.
-
-    Returns:
-        (n,) complex128. In each connected region the mean of z, with the weights `sum_j |c_ij|`, is real and
-        positive, so nodes that agree already get 1; so do lone nodes.
-    """
-    phases = np.ones(len(positions), np.complex128)
-    matrix = _hermitian(products, pairs, len(positions))
-    linked = np.flatnonzero(np.diff(matrix.indptr))
-    if linked.size == 0:
-        return phases
-    matrix = matrix[linked][:, linked]
-    z = _polish(matrix, _by_blocks(matrix, positions[linked]))
-    region, count = _regions(matrix)
-    weighted = _degree(matrix) * z
-    mean = np.bincount(region, weighted.real, count) + 1j * np.bincount(region, weighted.imag, count)
-    phases[linked] = z * np.exp(-1j * np.angle(mean))[region]
-    return phases
-
-
-def _hermitian(products: Complex, pairs: Int, n: int) -> sp.csr_array:
-    """The matrix C of the products, c_ji = conj(c_ij)."""
-    i, j = pairs[products != 0].T
-    c = products[products != 0]
-    return sp.coo_array((np.r_[c, c.conj()], (np.r_[i, j], np.r_[j, i])), shape=(n, n)).tocsr()
-
-
-def _by_blocks(matrix: sp.csr_array, positions: Float) -> Complex:
-    """Leading eigenvectors of blocks of neighbouring nodes, then of the graph whose nodes are the blocks."""
-    n = matrix.shape[0]
-    part, count = _regions(matrix, _tiles(positions))
-    if count == n:  # not one pair within a tile
-        part, count = _regions(matrix)
-    order = np.argsort(part, kind="stable")
-    ends = np.cumsum(np.bincount(part))
-    ordered = matrix[order][:, order]
-    z = np.ones(n, np.complex128)
-    for start, stop in zip(np.r_[0, ends[:-1]], ends, strict=True):
-        if stop - start > 1:
-            z[order[start:stop]] = _leading_phases(ordered[start:stop, start:stop])
-    spread = sp.csr_array((z, part, np.arange(n + 1)), shape=(n, count))
-    coarse = (spread.conj().T @ matrix @ spread).tocoo()
-    between = coarse.row != coarse.col
-    if not between.any():
-        return z
-    coarse = sp.csr_array((coarse.data[between], (coarse.row[between], coarse.col[between])), shape=(count, count))
-    centres = np.stack([np.bincount(part, positions[:, k]) / np.bincount(part) for k in (0, 1)], axis=1)
-    return np.asarray(z * _by_blocks(coarse, centres)[part])
-
-
-def _tiles(positions: Float) -> Int:
-    """Index of the tile each node lies in: halved along the longer axis down to the size of a block."""
-    tile = np.zeros(len(positions), np.int64)
-    waiting, count = [np.arange(len(positions))], 0
-    while waiting:
-        members = waiting.pop()
-        if len(members) <= _BLOCK:
-            tile[members] = count
-            count += 1
-            continue
-        axis = int(np.argmax(np.ptp(positions[members], axis=0)))
-        members = members[np.argsort(positions[members, axis], kind="stable")]
-        waiting += [members[: len(members) // 2], members[len(members) // 2 :]]
-    return tile
-
-
-def _regions(matrix: sp.csr_array, tile: Int | None = None) -> tuple[Int, int]:
-    """Connected regions, within each tile where tiles are given: the region of each node (n,), and how many."""
-    entries = matrix.tocoo()
-    same = slice(None) if tile is None else tile[entries.row] == tile[entries.col]
-    row, column = entries.row[same], entries.col[same]
-    links = sp.csr_array((np.ones(len(row)), (row, column)), shape=matrix.shape)
-    count, region = connected_components(links, directed=False)
-    return region.astype(np.int64), int(count)
-
-
-def _degree(matrix: sp.csr_array) -> Float:
-    """Row sums of |C|, (n,)."""
-    return np.asarray(abs(matrix).sum(axis=1), np.float64).ravel()
-
-
-def _leading_phases(matrix: sp.csr_array) -> Complex:
-    """Phases of the leading eigenvector of D^-1/2 C D^-1/2, D the row sums of |C|."""
-    n = matrix.shape[0]
-    scale = sp.diags_array(1 / np.sqrt(_degree(matrix)))
-    normalised = scale @ matrix @ scale
-    if n <= _DENSE:
-        vector = np.linalg.eigh(normalised.toarray())[1][:, -1]
-    else:
-        start = np.random.default_rng(0).standard_normal((2, n))
-        vector = eigsh(normalised, k=1, which="LA", v0=start[0] + 1j * start[1], tol=1e-6)[1][:, 0]
-    return np.asarray(np.exp(1j * np.angle(vector)))
-
-
-def _polish(matrix: sp.csr_array, z: Complex) -> Complex:
-    """Climb to the maximum of `Re z^H C z` over |z_j| = 1.
-
-    By `cos(t + d) >= cos t - d sin t - d^2 / 2` the gain of turning each z_j by d_j is at least
-    `2 d^T Im(conj(z) C z) - d^T L d`, L the graph Laplacian of |C|; each step maximises that, so none descends.
-    """
-    degree = _degree(matrix)
-    laplacian = (sp.diags_array(degree) - abs(matrix)).tocsr()
-    jacobi = sp.diags_array(1 / degree)
-    region, count = _regions(matrix)
-    share = degree / np.bincount(region, degree, count)[region]
-    for _ in range(_POLISH):
-        slope = np.asarray((z.conj() * (matrix @ z)).imag, np.float64)
-        slope -= share * np.bincount(region, slope, count)[region]  # 0 but for rounding, which L cannot invert
-        turn, _ = cg(laplacian, slope, rtol=1e-2, maxiter=1000, M=jacobi)
-        z = z * np.exp(1j * turn)
-        if slope @ turn < 1e-9 * degree.sum():
-            break
-    return z

@@ -29,22 +29,14 @@ def save_reconstruction(
     `reconstruction.npz`, `reconstruction.h5` (ptychodus product) and, when the result was refined,
     `network_amplitude.png` and `network_phase.png` of the object before refinement.
 
-    Parameters
-    ----------
-    reconstruction
-        What to write.
-    output_dir
-        Folder to write to, made when it is not there.
-    truth
-        True object on the scan's own pixel grid, for the summary.
-    patterns
-        Measured amplitudes (n, N, N), for the summary.
+    Args:
+        reconstruction: what to write.
+        output_dir: folder to write to, made when it is not there.
+        truth: true object on the scan's own pixel grid, for the summary.
+        patterns: measured amplitudes (n, N, N), for the summary.
 
-    Raises
-    ------
-    OutputError
-        The folder or a file cannot be written.
-
+    Raises:
+        OutputError: the folder or a file cannot be written.
     """
     r, folder = reconstruction, output_folder(output_dir)
     paths = [
@@ -68,23 +60,15 @@ def save_outputs(
 ) -> list[Path]:
     """Write what a workflow returned and return the paths; None for any of the three leaves its files out.
 
-    Parameters
-    ----------
-    amp, phase
-        Amplitude and phase (rad) of the object, (H, W) or with axes of length 1 besides.
-    results
-        Results of the workflow. Where `results["reconstruction"]` is there, everything is written from it, as
-        by `save_reconstruction`, and `amp` and `phase`, which say the same, are not needed.
-    output_prefix
-        Folder to write to, made when it is not there.
+    Args:
+        amp, phase: amplitude and phase (rad) of the object, (H, W) or with axes of length 1 besides.
+        results: results of the workflow. Where `results["reconstruction"]` is there, everything is written
+            from it, as by `save_reconstruction`, and `amp` and `phase`, which say the same, are not needed.
+        output_prefix: folder to write to, made when it is not there.
 
-    Raises
-    ------
-    DataError
-        `amp` or `phase` is no picture.
-    OutputError
-        The folder or a file cannot be written.
-
+    Raises:
+        DataError: `amp` or `phase` is no picture.
+        OutputError: the folder or a file cannot be written.
     """
     reconstruction = (results or {}).get("reconstruction")
     if reconstruction is not None:

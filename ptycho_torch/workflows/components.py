@@ -76,7 +76,10 @@ def _group(data: RawData, config: TrainingConfig | InferenceConfig, groups: int,
 def _prepare(data: RawData, config: TrainingConfig | InferenceConfig) -> RawData:
     """Check the pattern size and take the subsample that the configuration asks for."""
     if data.N != config.model.N:
-        raise DataError(f"the model expects patterns of N={config.model.N} pixels, found {data.N}: use --N {data.N}")
+        raise DataError(
+            f"the model expects patterns of N={config.model.N} pixels, found {data.N}: crop or bin them, or train with "
+            f"N={data.N}"
+        )
     if config.n_subsample is None:
         return data
     return data.subsample(config.n_subsample, config.subsample_seed)
@@ -285,8 +288,11 @@ def reconstruct_scan(
     refined: NDArray[np.complex64] | None = None
     history: tuple[float, ...] = ()
     if refine_iterations:
-        refinement = _refined(data, stitched, probe, work, refine_iterations, device)
+        vacuum = np.abs(stitched).mean(where=coverage > 0)
+        start = np.where(coverage > 0, stitched, vacuum)
+        refinement = _refined(data, start, probe, work, refine_iterations, device)
         refined, probe, history = refinement.object, refinement.probe, refinement.error_history
+        refined = np.where(coverage > 0, refined, np.complex64(1))
         timings["refinement"] = refinement.seconds
     frame = work
     if data.objectGuess is not None:

@@ -32,7 +32,8 @@ from ptycho.config.config import (
 )
 from ptycho.core.diffraction import diffract
 from ptycho.core.losses import poisson_loss
-from ptycho.core.metrics import nrmse, score
+from ptycho.core.metrics import nrmse
+from ptycho.core.score import score
 from ptycho.core.simulation import make_scan
 from ptycho.raw_data import RawData
 from ptycho_torch.model import PtychoPINN

@@ -15,8 +15,9 @@ from collections.abc import Callable
 import numpy as np
 
 from ptycho.core.geometry import object_frame
+from ptycho.core.phase_graph import agreement, solve_phases
 from ptycho.core.stitching import stitch
-from ptycho.core.synchronise import agreement, overlap_pairs, solve_phases, synchronise
+from ptycho.core.synchronise import overlap_pairs, synchronise
 
 
 def scan(n: int, step: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -277,6 +277,17 @@ def test_the_decision_is_logged_once_with_its_numbers(
     assert "probe energy 250" in caplog.text
 
 
+def test_a_decision_shows_the_numbers_that_were_looked_at_and_no_others() -> None:
+    patterns, probe = np.full((1, 4, 4), 2.5), probe_of(100.0)
+    numbers = "whole squares 0, whole values 0, maximum 2.5, sum 40, sum of squares 100, probe energy 100"
+    assert str(decide_units(patterns, probe)) == f"amplitude (rule: probe; {numbers})"
+    assert str(decide_units(patterns, probe, "counts")) == "counts (rule: declared)"
+    assert str(decide_units(patterns.astype(np.uint8), probe)) == "counts (rule: integers)"
+    patterns[0, 1, 2] = np.nan  # one that was looked at is shown, whatever it is
+    with pytest.raises(DataError, match="maximum nan, sum nan, sum of squares nan, probe energy 100"):
+        decide_units(patterns, probe)
+
+
 # ------------------------------------------------------------------ photons
 
 

@@ -8,14 +8,7 @@ from scipy.sparse.csgraph import connected_components
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.patches import extract
 from ptycho.core.stitching import stitch
-from ptycho.core.synchronise import (
-    agreement,
-    compact_weight,
-    overlap_pairs,
-    pair_products,
-    solve_phases,
-    synchronise,
-)
+from ptycho.core.synchronise import compact_weight, overlap_pairs, pair_products, synchronise
 from ptycho.errors import DataError
 
 N = 16
@@ -276,71 +269,6 @@ class TestOverlapPairs:
     def test_repeated_positions_are_linked_to_the_others(self):
         x, y = (np.repeat(a, 25) for a in lattice(6, 6))
         assert self.components(overlap_pairs(x, y, WEIGHT), 900) == 1
-
-
-class TestSolvePhases:
-    def graph(self, rng, columns, rows, noise, reach=2):
-        """Planted phases on a lattice, compared with all neighbours within `reach` steps."""
-        x, y = lattice(columns, rows, 1.0)
-        index = np.arange(columns * rows).reshape(rows, columns)
-        steps = [(dx, dy) for dx in range(reach + 1) for dy in range(reach + 1) if 0 < dx * dx + dy * dy <= reach**2]
-        pairs = [np.stack([index[: rows - dy, : columns - dx], index[dy:, dx:]], -1).reshape(-1, 2) for dx, dy in steps]
-        pairs += [
-            np.stack([index[: rows - dy, dx:], index[dy:, : columns - dx]], -1).reshape(-1, 2)
-            for dx, dy in steps
-            if dx and dy
-        ]
-        pairs = np.concatenate(pairs)
-        planted = unit(rng, len(x))
-        error = rng.standard_normal((2, len(pairs)))
-        products = planted[pairs[:, 0]] * planted[pairs[:, 1]].conj() + noise * (error[0] + 1j * error[1])
-        return products, pairs, np.stack([x, y], axis=1), planted
-
-    @pytest.mark.parametrize("noise", [0.0, 0.3])
-    @pytest.mark.parametrize("size", [(1, 2), (5, 7), (13, 9), (23, 21), (90, 70)])
-    def test_planted_phases_on_a_lattice(self, rng, size, noise):
-        products, pairs, places, planted = self.graph(rng, *size, noise)
-        z = solve_phases(products, pairs, places)
-        np.testing.assert_allclose(np.abs(z), 1, rtol=1e-12)
-        assert coherence(z, planted) > (0.98 if noise else 1 - 1e-9)
-        assert agreement(products, pairs, z) >= agreement(products, pairs, planted) - 1e-9
-        slope = (products * z[pairs[:, 0]].conj() * z[pairs[:, 1]]).imag  # at the maximum no phase wants to turn
-        turning = np.bincount(pairs[:, 0], slope, len(z)) - np.bincount(pairs[:, 1], slope, len(z))
-        assert np.abs(turning).max() < 1e-3
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize(("noise", "reach"), [(0.0, 1), (0.1, 1), (0.3, 2)])
-    def test_a_hundred_thousand_phases(self, rng, noise, reach):
-        products, pairs, places, planted = self.graph(rng, 316, 316, noise, reach)
-        assert coherence(solve_phases(products, pairs, places), planted) > 0.98
-
-    def test_a_long_line(self, rng):
-        planted = unit(rng, 3000)
-        pairs = np.stack([np.arange(2999), np.arange(1, 3000)], axis=1)
-        products = planted[pairs[:, 0]] * planted[pairs[:, 1]].conj()
-        places = np.stack([np.arange(3000.0), np.zeros(3000)], axis=1)
-        assert coherence(solve_phases(products, pairs, places), planted) == pytest.approx(1, abs=1e-5)
-
-    def test_links_that_leave_every_block(self, rng):
-        """Positions that say nothing about who is linked to whom: slower, not wrong."""
-        products, pairs, places, planted = self.graph(rng, 30, 20, 0.0)
-        z = solve_phases(products, pairs, rng.permutation(places))
-        assert coherence(z, planted) == pytest.approx(1, abs=1e-6)
-        chain = np.stack([np.arange(500), np.arange(500, 1000)], axis=1)  # each link from one half to the other
-        planted = unit(rng, 1000)
-        places = np.stack([np.arange(1000.0) // 500, np.zeros(1000)], axis=1)
-        z = solve_phases(planted[chain[:, 0]] * planted[chain[:, 1]].conj(), chain, places)
-        np.testing.assert_allclose(z[:500] * z[500:].conj(), planted[:500] * planted[500:].conj(), atol=1e-9)
-
-    def test_the_weighted_mean_is_positive_in_each_region(self, rng):
-        products, pairs, places, _ = self.graph(rng, 6, 5, 0.2)
-        products = np.r_[products, products * 3j]
-        pairs, places = np.r_[pairs, pairs + 30], np.r_[places, places + 50]
-        z = solve_phases(products, pairs, places)
-        degree = np.bincount(pairs.ravel(), np.repeat(np.abs(products), 2))
-        for region in (slice(0, 30), slice(30, 60)):
-            mean = (degree[region] * z[region]).sum()
-            assert mean.real > 0 and abs(mean.imag) < 1e-9 * mean.real
 
 
 def test_compact_weight_crops_to_what_is_lit():

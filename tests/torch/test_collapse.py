@@ -1,0 +1,36 @@
+"""The network must not collapse to a flat object: one seed of the benchmark, shortened."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmarks" / "collapse.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("collapse_benchmark", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gridsize", [1, 2])
+def test_thirty_seconds_of_training_give_structure(gridsize: int, benchmark: ModuleType, tmp_path: Path) -> None:
+    row = benchmark.run(benchmark.simulated(64), gridsize, seed=0, seconds=30.0, folder=tmp_path)
+    assert row.std_ratio >= 0.3
+    assert row.unseen_loss < 0.5 * row.unseen_loss_flat
+    assert row.amp_ssim >= 0.30
+
+
+def test_a_flat_object_does_not_pass(benchmark: ModuleType) -> None:
+    data = benchmark.simulated(64)
+    truth = data.objectGuess
+    y0, y1, x0, x1 = benchmark._region(data)
+    quality = benchmark.score(truth * 0 + 1, truth, (y0, y1, x0, x1))
+    assert quality.amplitude_ssim < 0.30
