@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho import params
-from ptycho.core.geometry import group_coordinates, member_positions
+from ptycho.core.geometry import FramedOffsets, group_coordinates, member_positions
 from ptycho.core.grouped_data import GroupedData
 from ptycho.core.grouping import make_groups
 from ptycho.core.scaling import (
@@ -271,8 +271,9 @@ class RawData:
         )
         offsets, relative = group_coordinates(self.xcoords, self.ycoords, groups)
         start_offsets, start_relative = group_coordinates(self.xcoords_start, self.ycoords_start, groups)
+        shape = None if self.objectGuess is None else self.objectGuess.shape[-2:]
         values = {
-            "coords_offsets": offsets,
+            "coords_offsets": FramedOffsets(offsets, shape),
             "coords_relative": relative,
             "coords_start_offsets": start_offsets,
             "coords_start_relative": start_relative,

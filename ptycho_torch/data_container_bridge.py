@@ -67,9 +67,9 @@ class PtychoDataContainerTorch:
         return torch.as_tensor(np.asarray(self.grouped["coords_relative"], np.float32))
 
     @property
-    def global_offsets(self) -> Tensor:
-        """`coords_offsets` (B, 1, 2, 1) float64: the group's centre on the object grid."""
-        return torch.as_tensor(self.grouped["coords_offsets"])
+    def global_offsets(self) -> NDArray[np.float64]:
+        """`coords_offsets` (B, 1, 2, 1): the group's centre; an array that knows its object (`FramedOffsets`)."""
+        return self.grouped["coords_offsets"]
 
     @property
     def coords_nominal(self) -> Tensor:

@@ -4,6 +4,8 @@ Coordinates are float64 pixels of the object grid, ordered (x, y) wherever both 
 the centre of its N x N patch, whose first pixel lies at (x - N/2, y - N/2).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -15,6 +17,7 @@ from ptycho.errors import DataError
 
 __all__ = [
     "LOCAL_OFFSET_SIGN",
+    "FramedOffsets",
     "ObjectFrame",
     "canvas_size",
     "group_coordinates",
@@ -52,6 +55,28 @@ class ObjectFrame:
     def local(self, xcoords: ArrayLike, ycoords: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Object-grid positions (n,) as positions (n,) on this canvas: (x - x0, y - y0), pixels."""
         return np.asarray(xcoords, np.float64) - self.x0, np.asarray(ycoords, np.float64) - self.y0
+
+
+class FramedOffsets(np.ndarray):
+    """Group centres (B, 1, 2, 1) that know the object they were measured on.
+
+    `object_shape` is the (H, W) of the scan's `objectGuess`, or None. Slices and copies keep it, so that a caller who
+    hands offsets back for reassembly gets an object with just that shape and pixel frame.
+    """
+
+    object_shape: tuple[int, int] | None
+
+    def __new__(cls, offsets: ArrayLike, object_shape: tuple[int, int] | None) -> FramedOffsets:
+        """View `offsets` as offsets of an object of this shape."""
+        framed = np.asarray(offsets, np.float64).view(cls)
+        framed.object_shape = object_shape
+        return framed
+
+    def __array_finalize__(self, source: Any) -> None:
+        self.object_shape = getattr(source, "object_shape", None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FramedOffsets, (np.asarray(self), self.object_shape)
 
 
 def pixel_positions(position_m: ArrayLike, center_m: float, pixel_size_m: float, size: int) -> FloatArray:

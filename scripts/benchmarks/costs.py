@@ -1,0 +1,88 @@
+"""What the PyTorch chain costs: training groups/s, inference patches/s, and the whole inference command.
+
+Medians of some runs, on a simulated scan of 576 patterns, each command in a process of its own, so that its peak memory
+is its own.
+
+    python scripts/benchmarks/costs.py --output costs.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parents[1]
+PATTERNS = {
+    "training groups/s": r"train_loss [\d.e-]+, (\d+) groups/s",
+    "inference patches/s": r"\((\d+) patches/s\)",
+    "stitching s": r"stitching: ([\d.]+) s",
+}
+
+
+def run(arguments: list[str]) -> tuple[str, float, float]:
+    """Run a script; return what it logged, its seconds and its peak memory in MB."""
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    log = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(log)
+    return log, time.perf_counter() - begun, usage.ru_maxrss / 1024
+
+
+def found(log: str, name: str) -> float:
+    """The median of a figure in a log; of the epochs of a training without the first, which warms up."""
+    values = [float(value) for value in re.findall(PATTERNS[name], log)]
+    return statistics.median(values[1:] or values)
+
+
+def measure(folder: Path, gridsize: int, epochs: int) -> dict[str, float]:
+    """Train and reconstruct once."""
+    common = ["--backend", "pytorch", "--torch-accelerator", "cpu"]
+    scan, model = folder / "scan.npz", folder / f"model{gridsize}"
+    log, train_seconds, train_memory = run(
+        [str(SCRIPTS / "training/train.py"), *common, "--train_data_file", str(scan), "--output_dir", str(model)]
+        + ["--gridsize", str(gridsize), "--n_groups", "576", "--nepochs", str(epochs), "--torch-logger", "none"]
+    )
+    row = {"training groups/s": found(log, "training groups/s"), "training MB": train_memory}
+    log, seconds, memory = run(
+        [str(SCRIPTS / "inference/inference.py"), *common, "--model_path", str(model), "--test_data", str(scan)]
+        + ["--output_dir", str(folder / "result"), "--neighbor_count", "4"]
+    )
+    row |= {name: found(log, name) for name in ("inference patches/s", "stitching s")}
+    return row | {"inference command s": seconds, "inference command MB": memory, "training command s": train_seconds}
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=4)
+    args = parser.parse_args()
+    table = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        simulate = SCRIPTS / "simulation/simulate.py"
+        subprocess.run([sys.executable, str(simulate), "--output", str(folder / "scan.npz")], check=True)
+        for gridsize in (1, 2):
+            rows = [measure(folder, gridsize, args.epochs) for _ in range(args.runs)]
+            table[f"gridsize {gridsize}"] = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+    args.output.write_text(json.dumps(table, indent=1))
+    print("| | gridsize 1 | gridsize 2 |\n| --- | --- | --- |")
+    for key in table["gridsize 1"]:
+        print(f"| {key} | {table['gridsize 1'][key]:.1f} | {table['gridsize 2'][key]:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
