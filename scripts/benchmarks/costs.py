@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -27,12 +28,12 @@ PATTERNS = {
 }
 
 
-def run(arguments: list[str]) -> tuple[str, float, float]:
+def run(command: str) -> tuple[str, float, float]:
     """Run a script; return what it logged, its seconds and its peak memory in MB."""
+    script, *arguments = shlex.split(command)
+    line = [sys.executable, str(SCRIPTS / script), *arguments]
     begun = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     log = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     if status:
@@ -48,16 +49,15 @@ def found(log: str, name: str) -> float:
 
 def measure(folder: Path, gridsize: int, epochs: int) -> dict[str, float]:
     """Train and reconstruct once."""
-    common = ["--backend", "pytorch", "--torch-accelerator", "cpu"]
+    common = "--backend pytorch --torch-accelerator cpu"
     scan, model = folder / "scan.npz", folder / f"model{gridsize}"
+    size = f"--gridsize {gridsize} --n_groups 576 --nepochs {epochs} --torch-logger none"
     log, train_seconds, train_memory = run(
-        [str(SCRIPTS / "training/train.py"), *common, "--train_data_file", str(scan), "--output_dir", str(model)]
-        + ["--gridsize", str(gridsize), "--n_groups", "576", "--nepochs", str(epochs), "--torch-logger", "none"]
+        f"training/train.py {common} {size} --train_data_file {scan} --output_dir {model}"
     )
     row = {"training groups/s": found(log, "training groups/s"), "training MB": train_memory}
     log, seconds, memory = run(
-        [str(SCRIPTS / "inference/inference.py"), *common, "--model_path", str(model), "--test_data", str(scan)]
-        + ["--output_dir", str(folder / "result"), "--neighbor_count", "4"]
+        f"inference/inference.py {common} --model_path {model} --test_data {scan} --output_dir {folder / 'result'}"
     )
     row |= {name: found(log, name) for name in ("inference patches/s", "stitching s")}
     return row | {"inference command s": seconds, "inference command MB": memory, "training command s": train_seconds}
@@ -73,8 +73,7 @@ def main() -> None:
     table = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        simulate = SCRIPTS / "simulation/simulate.py"
-        subprocess.run([sys.executable, str(simulate), "--output", str(folder / "scan.npz")], check=True)
+        run(f"simulation/simulate.py --output {folder / 'scan.npz'}")
         for gridsize in (1, 2):
             rows = [measure(folder, gridsize, args.epochs) for _ in range(args.runs)]
             table[f"gridsize {gridsize}"] = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
