@@ -104,6 +104,8 @@ class CnnNetwork(nn.Module):
         phase = self.phase_head(self.phase(inner[-1], inner[:-1]))
         if self.spec.central:
             amplitude, phase = self._with_border(amplitude, phase, levels[1])
+        # under mixed precision the heads come in half precision, which complex numbers do not have
+        amplitude, phase = amplitude.to(pictures.dtype), phase.to(pictures.dtype)
         span = self.spec.amp_range
         return torch.polar(
             span * amplitude_activation(amplitude, self.spec.amp_activation), math.pi * torch.tanh(phase)

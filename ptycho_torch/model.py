@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -90,9 +91,17 @@ class PtychoPINN(nn.Module):
                 f"amplitudes must be (B, {expected[0]}, {expected[1]}, {expected[2]}) with B >= 1 (C = gridsize^2), "
                 f"found {tuple(normalised.shape)}"
             )
-        constants = projection_constants(self.probe().detach())
-        pictures = project_from_vacuum(normalised, constants, self.mask if mask is None else mask)
+        with self._full_precision():
+            constants = projection_constants(self.probe().detach())
+            pictures = project_from_vacuum(normalised, constants, self.mask if mask is None else mask)
         return self.network(torch.cat([pictures.real, pictures.imag], dim=1))
+
+    def _full_precision(self) -> AbstractContextManager[None]:
+        """Mixed precision is for the convolutions: shifts and far fields would lose three digits."""
+        device = self.log_intensity_scale.device.type
+        if not torch.amp.is_autocast_available(device):
+            return nullcontext()
+        return torch.autocast(device, enabled=False)
 
     def canvas_and_members(
         self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None
@@ -111,10 +120,10 @@ class PtychoPINN(nn.Module):
         if patches.shape[1] == 1:
             return patches[:, 0], patches
         dx, dy = -positions[:, :, 0, 0], -positions[:, :, 0, 1]
-        canvas = assemble_group(patches, dx, dy, self.group_weight(), size)
-        if not self.config.object_big:
-            return canvas, patches
-        return canvas, cut(canvas[:, None], dx, dy, self.config.N)
+        with self._full_precision():
+            canvas = assemble_group(patches, dx, dy, self.group_weight(), size)
+            members = cut(canvas[:, None], dx, dy, self.config.N) if self.config.object_big else patches
+        return canvas, members
 
     def group_weight(self) -> Tensor:
         """Weight `(N, N)` of a member on the canvas: the probe's intensity, 1 at its maximum, on a small floor."""
@@ -123,8 +132,9 @@ class PtychoPINN(nn.Module):
 
     def expected_counts(self, members: Tensor) -> Tensor:
         """Photons that O_net patches `(B, C, N, N)` would give, `s^2 sum_m |F(P_n O_net)|^2`."""
-        waves = smooth(illuminate(self.probe(), members), self.config.gaussian_smoothing_sigma)
-        return torch.exp(2 * self.log_intensity_scale) * intensity(waves)
+        with self._full_precision():
+            waves = smooth(illuminate(self.probe(), members), self.config.gaussian_smoothing_sigma)
+            return torch.exp(2 * self.log_intensity_scale) * intensity(waves)
 
     def forward(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
         """Expected counts `(B, C, N, N)` for `X_norm (B, C, N, N)`: what training compares with the data."""

@@ -175,6 +175,16 @@ def test_schedules_and_optimisers_run(name, optimizer, scan, training, execution
     assert np.isfinite(losses).all()
 
 
+def test_mixed_precision_trains(scan, training, execution) -> None:
+    config = with_model(training, gridsize=2)
+    losses = [
+        train(scan, config, replace(execution, precision=name))["history"]["train_loss"][-1]
+        for name in ("32-true", "bf16-mixed")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    assert losses[1] != losses[0]
+
+
 def test_warmup_cosine_by_hand() -> None:
     factor = warmup_cosine(steps=10, warmup=2, floor=0.1)
     assert [factor(0), factor(1), factor(2)] == pytest.approx([1 / 3, 2 / 3, 1])

@@ -236,3 +236,18 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_torch_bundle(tmp_path, model(), TrainingConfig(model=replace(SMALL, pad_object=False, probe_big=False)))
     with pytest.raises(ArchiveError, match="weight 'border/head/bias' is unexpected"):
         load_torch_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("gridsize", [1, 2])
+def test_mixed_precision_is_for_the_convolutions_alone(gridsize: int) -> None:
+    config = replace(SMALL, gridsize=gridsize)
+    made, (x, positions) = model(config), batch(config)
+    with torch.no_grad():
+        members = made.canvas_and_members(x, positions, 80)[1]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = made.canvas_and_members(x, positions, 80)[1]
+            counts = made.expected_counts(members)
+        torch.testing.assert_close(counts, made.expected_counts(members), rtol=0, atol=0)
+    assert mixed.dtype == torch.complex64
+    error = float((mixed - members).abs().square().sum() / members.abs().square().sum()) ** 0.5
+    assert 1e-5 < error < 0.02
