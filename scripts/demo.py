@@ -21,8 +21,8 @@ from ptycho.figures import save_summary_png
 
 ROOT = Path(__file__).resolve().parent
 SCAN_OPTIONS = "--kind lines --size 256 --N 64 --step 8 --jitter 2 --photons 1e9 --seed 0"
-TRAIN_OPTIONS = "--backend pytorch --N 64 --gridsize 1 --n_groups 576 --torch-accelerator cpu"
 INFER_OPTIONS = "--backend pytorch --torch-accelerator cpu"
+TRAIN_OPTIONS = f"{INFER_OPTIONS} --gridsize 2 --n_groups 576 --scheduler WarmupCosine --lr_warmup_epochs 1"
 
 
 def run(command: str) -> float:

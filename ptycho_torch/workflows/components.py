@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,14 @@ from ptycho.config.config import (
     validate_inference_config,
     validate_training_config,
 )
-from ptycho.core.diffraction import as_modes, diffract
+from ptycho.core.diffraction import as_modes
 from ptycho.core.geometry import ObjectFrame, object_frame, reframe
 from ptycho.core.grouped_data import GroupedData
-from ptycho.core.metrics import relative_fourier_error
-from ptycho.core.patches import extract_rounded
 from ptycho.core.products import Reconstruction
 from ptycho.core.scaling import intensity_scale
-from ptycho.core.stitching import probe_weight, stitch
-from ptycho.core.synchronise import synchronise
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
+from ptycho.workflows.assembly import stitch_scan
 from ptycho_torch.cli.shared import resolve_execution
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.fit import PtychoPINN_Lightning, fit, refuse_unsupported
@@ -55,8 +52,6 @@ Execution = PyTorchExecutionConfig
 DEFAULT_GROUPS = 512
 ENERGY_WARNING = 2.0
 PROBE_WARNING = 0.9
-JUDGES = 256
-"""Patterns, spread over the scan, that decide whether synchronised phases are kept."""
 
 
 def _group(data: RawData, config: TrainingConfig | InferenceConfig, groups: int, sequential: bool) -> GroupedData:
@@ -189,58 +184,6 @@ def predict_scan(
     return patches
 
 
-@dataclass(frozen=True)
-class _Stitched:
-    """An object from patches, and what was decided about their phases."""
-
-    object: NDArray[np.complex64]
-    coverage: NDArray[np.float32]
-    synchronised: bool
-    agreement: tuple[float, float]
-
-
-def _stitch(
-    patches: NDArray[np.complex64],
-    container: PtychoDataContainerTorch,
-    data: RawData,
-    probe: NDArray[np.complex64],
-    frame: ObjectFrame,
-) -> _Stitched:
-    """Average the patches in a frame, with the phases of the groups synchronised where the data like that better.
-
-    Overlaps alone cannot tell: patches may agree with each other better than the true ones do. So the object is made
-    both ways, and the one that predicts a sample of the measured patterns with the smaller error stays.
-    """
-    groups, members, n, _ = patches.shape
-    x, y = (c.reshape(-1) for c in np.moveaxis(container.coords_nominal.numpy()[:, 0], 1, 0))
-    flat, weight = patches.reshape(-1, n, n), probe_weight(probe)
-    found = synchronise(flat, x, y, weight, labels=np.repeat(np.arange(groups), members))
-    plain, coverage = stitch(flat, x, y, weight, frame)
-    chosen, synchronised = plain, False
-    if found.n_edges:
-        solved, _ = stitch(flat, x, y, weight, frame, phases=found.solved)
-        sample = np.linspace(0, len(data) - 1, min(len(data), JUDGES)).astype(int)
-        errors = [_sampled_error(image, data, probe, frame, sample) for image in (plain, solved)]
-        logger.info("relative Fourier error of the stitched object: %.4f, with synchronised phases %.4f", *errors)
-        if errors[1] < errors[0]:
-            chosen, synchronised = solved, True
-    return _Stitched(chosen, coverage, synchronised, (found.agreement_before, found.agreement_after))
-
-
-def _sampled_error(
-    image: NDArray[np.complex64],
-    data: RawData,
-    probe: NDArray[np.complex64],
-    frame: ObjectFrame,
-    sample: NDArray[np.intp],
-) -> float:
-    """Relative Fourier error of an object on some patterns of the scan."""
-    x, y = frame.local(data.xcoords[sample], data.ycoords[sample])
-    patches, dx, dy = extract_rounded(image, x, y, data.N)
-    mask = data.mask[sample] if data.mask is not None and data.mask.ndim == 3 else data.mask
-    return relative_fourier_error(np.sqrt(diffract(probe, patches, dx, dy)), data.amplitude(sample), mask)
-
-
 def reconstruct_scan(
     model: PtychoPINN,
     data: RawData,
@@ -276,7 +219,7 @@ def reconstruct_scan(
     begun = time.perf_counter()
     work = object_frame(data.xcoords, data.ycoords, data.N)
     probe = model.probe.file_units()
-    found = _stitch(patches, container, data, probe, work)
+    found = stitch_scan(patches, container.coords_nominal.numpy(), data, probe, work)
     stitched, coverage = found.object, found.coverage
     timings["stitching"] = time.perf_counter() - begun
     logger.info(
