@@ -178,6 +178,19 @@ class Calls(list):
         return next(arguments for name, arguments in self if name == wanted)
 
 
+class StandInScan:
+    """What the command line needs of a scan."""
+
+    probeGuess = np.zeros((2, 128, 128), np.complex64)
+
+    def __len__(self):
+        return 200
+
+    def amplitude(self, indices):
+        assert len(indices) <= 64
+        return np.zeros((len(indices), 128, 128), np.float32)
+
+
 @pytest.fixture
 def workflows(monkeypatch):
     """Workflows that record their calls instead of working; `workflows.fail[name] = error` makes one fail."""
@@ -214,9 +227,9 @@ def workflows(monkeypatch):
         reconstruct_with_backend=step("reconstruct", lambda *args, **kwargs: reconstruction),
     )
     outputs = types.SimpleNamespace(
-        save_reconstruction=step("save", lambda made, folder: [write(folder, "reconstruction.npz")])
+        save_reconstruction=step("save", lambda made, folder, patterns=None: [write(folder, "reconstruction.npz")])
     )
-    data = types.SimpleNamespace(probeGuess=np.zeros((2, 128, 128), np.complex64))
+    data = StandInScan()
     scans = types.SimpleNamespace(RawData=types.SimpleNamespace(from_file=step("load", lambda path, units=None: data)))
     monkeypatch.setitem(sys.modules, "ptycho.workflows.backend_selector", selector)
     monkeypatch.setitem(sys.modules, "ptycho.workflows.outputs", outputs)
@@ -480,7 +493,7 @@ def test_workflows_take_the_calls_that_the_command_lines_make():
         ),
         (backend_selector.save_bundle_with_backend, ["results", "config", "folder"], []),
         (backend_selector.reconstruct_with_backend, ["data", "config"], ["refine", "execution_config"]),
-        (outputs.save_reconstruction, ["reconstruction", "folder"], []),
+        (outputs.save_reconstruction, ["reconstruction", "folder"], ["patterns"]),
     ]:
         inspect.signature(call).bind(*args, **dict.fromkeys(options))
 
