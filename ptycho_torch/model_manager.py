@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import ptycho
-from ptycho import params
-from ptycho.config.config import ModelConfig, TrainingConfig
-from ptycho.config.files import config_from_dict
-from ptycho.core.archive import ModelArchive, json_snapshot, load_archive, save_archive, to_json
-from ptycho.errors import ArchiveError
+from ptycho.bundle import archived_config, checked_weights, make_archive, restore_params
+from ptycho.config.config import TrainingConfig
+from ptycho.core.archive import ModelArchive, load_archive, save_archive
 from ptycho_torch.layers import CnnNetwork, canonical_name
 from ptycho_torch.model import PtychoPINN
 
@@ -39,46 +34,25 @@ def set_canonical_weights(network: CnnNetwork, weights: dict[str, NDArray[Any]],
     Raises:
         ArchiveError: naming `source` and the first array that is missing, unexpected or of another shape.
     """
-    expected = network.spec.parameters()
-    for name in sorted(expected.keys() ^ weights.keys()):
-        state = "is missing" if name in expected else "is unexpected"
-        raise ArchiveError(
-            f"{source}: weight {name!r} {state} for N={network.spec.N}: the archive is of another network"
-        )
+    checked = checked_weights(network.spec, weights, source)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            canonical = canonical_name(name)
-            array, shape = weights[canonical], expected[canonical]
-            if array.shape != shape:
-                raise ArchiveError(f"{source}: weight {canonical!r} must be of shape {shape}, found {array.shape}")
+            array = checked[canonical_name(name)]
             parameter.copy_(torch.as_tensor(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array))
 
 
 def save_torch_bundle(path: Path, model: PtychoPINN, config: TrainingConfig) -> Path:
     """Write a trained model as `wts.h5.zip` into the folder `path` (or as `path`, when it ends in `.zip`)."""
-    archive = ModelArchive(
-        backend="pytorch",
-        weights=canonical_weights(model.network),
-        probe=model.probe.file_units(masked=False),
-        log_intensity_scale=math.log(model.intensity_scale),
-        intensity_scale_nominal=model.nominal_intensity_scale,
-        input_scale=model.input_scale,
-        mask=model.mask.cpu().numpy(),
-        params=json_snapshot(params.cfg),
-        configs={"training": to_json(asdict(config))},
-        versions={"ptychopinn": ptycho.__version__, "torch": torch.__version__, "lightning": lightning.__version__},
-    )
+    versions = {"torch": torch.__version__, "lightning": lightning.__version__}
+    mask = model.mask.cpu().numpy()
+    archive = make_archive("pytorch", model, canonical_weights(model.network), mask, config, versions)
     return save_archive(Path(path), archive)
 
 
 def model_from_archive(archive: ModelArchive, source: str = "archive") -> PtychoPINN:
     """Build the model that an archive describes, on the CPU and in evaluation mode."""
-    try:
-        config = config_from_dict(ModelConfig, archive.configs["training"]["model"])
-    except KeyError as error:
-        raise ArchiveError(f"{source}: the configuration of the model is missing ({error}): save it again") from error
     model = PtychoPINN(
-        config,
+        archived_config(archive, source),
         archive.probe,
         archive.input_scale,
         archive.intensity_scale_nominal,
@@ -100,6 +74,5 @@ def load_torch_bundle(path: Path, device: torch.device | str = "cpu") -> tuple[P
     """
     archive = load_archive(Path(path))
     model = model_from_archive(archive, str(path)).to(device)
-    params.cfg.update(archive.params)
-    params.cfg.update(probe=archive.probe, intensity_scale=model.intensity_scale, input_scale=archive.input_scale)
+    restore_params(archive, model.intensity_scale)
     return model, archive

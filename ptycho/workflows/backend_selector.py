@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,25 +27,47 @@ __all__ = [
 Execution = PyTorchExecutionConfig
 
 
+class _Requirement(NamedTuple):
+    """What a backend needs, and what to say where it is missing."""
+
+    title: str
+    packages: tuple[str, ...]
+    install: str
+    other: str
+
+
+_REQUIREMENTS = {
+    "tensorflow": _Requirement("TensorFlow", ("tensorflow", "keras"), "'tensorflow>=2.16'", "pytorch"),
+    "pytorch": _Requirement("PyTorch", ("torch", "lightning"), "'torch>=2.2' lightning", "tensorflow"),
+}
+
+
 def require_backend(name: str) -> None:
     """Make sure that a backend can run here.
 
     Raises:
         ConfigError: `name` is neither `tensorflow` nor `pytorch`.
-        BackendError: the backend is not available; the line names the other one.
+        BackendError: a package that the backend needs is not installed; the line names the other backend.
     """
-    if name not in ("tensorflow", "pytorch"):
+    if name not in _REQUIREMENTS:
         raise ConfigError(f"backend must be 'tensorflow' or 'pytorch', found {name!r}")
-    if name == "tensorflow":
-        raise BackendError("the tensorflow backend is not part of this version yet: use --backend pytorch")
-    try:
-        import lightning  # noqa: F401
-        import torch  # noqa: F401
-    except ModuleNotFoundError as error:
+    needed = _REQUIREMENTS[name]
+    missing = [package for package in needed.packages if importlib.util.find_spec(package) is None]
+    if missing:
         raise BackendError(
-            f"PyTorch backend selected, but {error.name} is not installed: pip install 'torch>=2.2' lightning, "
-            "or use --backend tensorflow"
-        ) from error
+            f"{needed.title} backend selected, but {missing[0]} is not installed: pip install {needed.install}, "
+            f"or use --backend {needed.other}"
+        )
+
+
+def _enter(config: TrainingConfig | InferenceConfig, execution: Execution | None) -> bool:
+    """Check that the backend is there and the settings are for it, synchronise `params.cfg`; whether it is PyTorch."""
+    require_backend(config.backend)
+    pytorch = config.backend == "pytorch"
+    if execution is not None and not pytorch:
+        raise ConfigError(f"execution_config is for the pytorch backend, found backend={config.backend}: leave it out")
+    update_legacy_dict(params.cfg, config)
+    return pytorch
 
 
 def train_cdi_model_with_backend(
@@ -56,11 +79,13 @@ def train_cdi_model_with_backend(
     resume: Path | None = None,
 ) -> dict[str, Any]:
     """Synchronise `params.cfg`, then train with the backend of the configuration; `results["backend"]` names it."""
-    require_backend(config.backend)
-    update_legacy_dict(params.cfg, config)
-    from ptycho_torch.workflows.components import train_cdi_model_torch
+    if _enter(config, execution_config):
+        from ptycho_torch.workflows.components import train_cdi_model_torch
 
-    return train_cdi_model_torch(train_data, test_data, config, execution_config=execution_config, resume=resume)
+        return train_cdi_model_torch(train_data, test_data, config, execution_config=execution_config, resume=resume)
+    from ptycho.workflows.components import train_cdi_model
+
+    return train_cdi_model(train_data, test_data, config, resume=resume)
 
 
 def run_cdi_example_with_backend(
@@ -73,43 +98,58 @@ def run_cdi_example_with_backend(
     resume: Path | None = None,
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, dict[str, Any]]:
     """Synchronise `params.cfg`, then train and, with `do_stitching`, reconstruct: (amplitude, phase, results)."""
-    require_backend(config.backend)
-    update_legacy_dict(params.cfg, config)
-    from ptycho_torch.workflows.components import run_cdi_example_torch
+    if _enter(config, execution_config):
+        from ptycho_torch.workflows.components import run_cdi_example_torch
 
-    return run_cdi_example_torch(
-        train_data,
-        test_data,
-        config,
-        do_stitching=do_stitching,
-        execution_config=execution_config,
-        resume=resume,
-    )
+        return run_cdi_example_torch(
+            train_data,
+            test_data,
+            config,
+            do_stitching=do_stitching,
+            execution_config=execution_config,
+            resume=resume,
+        )
+    from ptycho.workflows.components import run_cdi_example
+
+    return run_cdi_example(train_data, test_data, config, do_stitching, resume=resume)
 
 
 def save_bundle_with_backend(results: dict[str, Any], config: TrainingConfig, output_dir: Path) -> Path:
     """Write the trained model of `results` to `output_dir/wts.h5.zip` and return that path."""
     require_backend(results["backend"])
-    from ptycho_torch.model_manager import save_torch_bundle
+    if results["backend"] == "pytorch":
+        from ptycho_torch.model_manager import save_torch_bundle
 
-    return save_torch_bundle(Path(output_dir), results["model"], config)
+        return save_torch_bundle(Path(output_dir), results["model"], config)
+    from ptycho.model_manager import save_tf_bundle
+
+    return save_tf_bundle(Path(output_dir), results["model"], config)
 
 
 def load_inference_bundle_with_backend(
     model_path: Path, config: InferenceConfig, *, execution_config: Execution | None = None
 ) -> tuple[Any, dict[str, Any]]:
-    """Load a model for the backend of the configuration: (model, training configuration as a dict)."""
-    require_backend(config.backend)
-    from ptycho_torch.workflows.components import load_inference_bundle_torch
+    """Load a model for the backend of the configuration: (model, training configuration as a dict).
 
-    return load_inference_bundle_torch(Path(model_path), execution_config)
+    `params.cfg` is synchronised first; what the archive holds wins.
+    """
+    if _enter(config, execution_config):
+        from ptycho_torch.workflows.components import load_inference_bundle_torch
+
+        return load_inference_bundle_torch(Path(model_path), execution_config)
+    from ptycho.workflows.components import load_inference_bundle
+
+    return load_inference_bundle(Path(model_path))
 
 
 def reconstruct_with_backend(
     data: RawData, config: InferenceConfig, *, refine: int = 0, execution_config: Execution | None = None
 ) -> Reconstruction:
     """Reconstruct a scan with the model of `config.model_path`, refined by `refine` iterations."""
-    require_backend(config.backend)
-    from ptycho_torch.workflows.components import reconstruct_torch
+    if _enter(config, execution_config):
+        from ptycho_torch.workflows.components import reconstruct_torch
 
-    return reconstruct_torch(data, config, refine_iterations=refine, execution_config=execution_config)
+        return reconstruct_torch(data, config, refine_iterations=refine, execution_config=execution_config)
+    from ptycho.workflows.components import reconstruct_tf
+
+    return reconstruct_tf(data, config, refine_iterations=refine)

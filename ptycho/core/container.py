@@ -1,0 +1,128 @@
+"""A grouped data set with the names that training and callers use; a backend adds its kind of tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.diffraction import as_modes
+from ptycho.core.geometry import canvas_size
+from ptycho.core.grouped_data import GroupedData
+
+__all__ = ["GroupContainer", "Indices"]
+
+Indices = Sequence[int] | NDArray[np.integer] | slice
+
+
+class GroupContainer:
+    """Groups of a scan, channel-last as in the grouped dict; tensors are made on access.
+
+    Args:
+        grouped: what `RawData.generate_grouped_data` returned, or a dict with the same keys.
+        probe: complex `(N, N)` or `(M, N, N)`.
+        mask: bool `(N, N)` or `(n, N, N)`, True where valid; None: everywhere.
+        norm_Y_I: the intensity scale s, `s X` is in photon units; None where nobody knows it yet.
+
+    `X` (B,N,N,C) float32 normalised amplitude, `Y` complex64 or None with `Y_I` = |Y| and `Y_phi` = arg Y,
+    `local_offsets` (B,1,2,C) = coords_relative, `global_offsets` (B,1,2,1), `coords_nominal` and `coords_true`
+    (B,1,2,C) pixels, `nn_indices` (B,C), `probe`. `batch` gives what a step of training needs without making `X`.
+    """
+
+    def __init__(
+        self,
+        grouped: Mapping[str, Any],
+        probe: NDArray[Any],
+        mask: NDArray[np.bool_] | None = None,
+        norm_Y_I: float | None = None,
+    ) -> None:
+        self.grouped = grouped
+        self.norm_Y_I = norm_Y_I
+        self._modes = np.asarray(as_modes(np.asarray(probe)), np.complex64)
+        self._mask = None if mask is None else np.asarray(mask, bool)
+        self._positions = np.asarray(grouped["coords_relative"], np.float32)
+        self.canvas_size = canvas_size(self._modes.shape[-1], grouped["coords_relative"])
+
+    def __len__(self) -> int:
+        return len(self.grouped["nn_indices"])
+
+    def tensor(self, array: NDArray[Any]) -> Any:
+        """An array as this backend's tensor."""
+        raise NotImplementedError
+
+    @property
+    def probe(self) -> Any:
+        """Modes (M, N, N) complex64 in the unit of the file's amplitudes."""
+        return self.tensor(self._modes)
+
+    @property
+    def X(self) -> Any:
+        """Normalised amplitude (B, N, N, C)."""
+        return self.tensor(self.grouped["X_full"])
+
+    @property
+    def Y(self) -> Any:
+        """Ground-truth patches (B, N, N, C) complex64, or None."""
+        truth = self.grouped["Y"]
+        return None if truth is None else self.tensor(truth)
+
+    @property
+    def Y_I(self) -> Any:
+        """Amplitude of the ground truth, or None."""
+        truth = self.grouped["Y"]
+        return None if truth is None else self.tensor(np.abs(truth))
+
+    @property
+    def Y_phi(self) -> Any:
+        """Phase of the ground truth, radians, or None."""
+        truth = self.grouped["Y"]
+        return None if truth is None else self.tensor(np.angle(truth))
+
+    @property
+    def local_offsets(self) -> Any:
+        """`coords_relative` (B, 1, 2, C) float32: minus the member's position seen from the group's centre."""
+        return self.tensor(self._positions)
+
+    @property
+    def global_offsets(self) -> NDArray[np.float64]:
+        """`coords_offsets` (B, 1, 2, 1): the group's centre; an array that knows its object (`FramedOffsets`)."""
+        return self.grouped["coords_offsets"]
+
+    @property
+    def coords_nominal(self) -> Any:
+        """Positions of the members (B, 1, 2, C), as the scan was meant to be."""
+        return self.tensor(self.grouped["coords_nn"])
+
+    @property
+    def coords_true(self) -> Any:
+        """Positions of the members (B, 1, 2, C), as they were at the start of each exposure."""
+        return self.tensor(self.grouped["coords_start_nn"])
+
+    @property
+    def coords(self) -> Any:
+        """The positions in use: `coords_nominal`."""
+        return self.coords_nominal
+
+    @property
+    def nn_indices(self) -> NDArray[np.int32]:
+        """Scan points of each group (B, C)."""
+        return self.grouped["nn_indices"]
+
+    def arrays(self, indices: Indices) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        """Groups of one step: `X_norm (b,N,N,C)`, positions `(b,1,2,C)`, mask `(b or 1,N,N,C or 1)`."""
+        if isinstance(self.grouped, GroupedData):
+            normalised = self.grouped.batch(indices)
+            normalised *= np.float32(self.grouped.scale)
+        else:
+            normalised = np.asarray(self.grouped["X_full"][indices], np.float32)
+        return normalised, self._positions[indices], self._mask_of(indices)
+
+    def _mask_of(self, indices: Indices) -> NDArray[np.bool_]:
+        n = self._modes.shape[-1]
+        if self._mask is None:
+            return np.ones((1, n, n, 1), bool)
+        if self._mask.ndim == 2:
+            return self._mask[None, :, :, None]
+        return np.moveaxis(self._mask[self.nn_indices[indices]], 1, -1)

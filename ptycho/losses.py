@@ -1,0 +1,48 @@
+"""What a prediction is judged by: Poisson deviance or absolute error, where the detector is valid.
+
+All of them are divided by a property of the data set, never of the batch, so that learning rate, clipping and floors
+mean the same at every dose.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from ptycho.core.losses import INTENSITY_FLOOR
+from ptycho.physics import safe_sqrt
+
+__all__ = ["mae_loss", "poisson_loss"]
+
+
+def _valid_counts(counts: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """Counts with 0 for whatever an invalid pixel holds: NaN and 2^32 - 1 would spoil gradients that are not used."""
+    return counts if mask is None else tf.where(mask, counts, tf.zeros_like(counts))
+
+
+def _mean_valid(values: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    if mask is None:
+        return tf.reduce_mean(values)
+    valid = tf.broadcast_to(mask, tf.shape(values))
+    count = tf.reduce_sum(tf.cast(valid, values.dtype))
+    return tf.reduce_sum(tf.where(valid, values, tf.zeros_like(values))) / tf.maximum(count, 1.0)
+
+
+def poisson_loss(expected: tf.Tensor, counts: tf.Tensor, mean_count: float, mask: tf.Tensor | None = None) -> tf.Tensor:
+    """Half the Poisson deviance per valid pixel, divided by the mean count: `mean(L - Y + Y log(Y / L)) / mean_count`.
+
+    `expected` L and `counts` Y are photon counts of one shape; `mask` broadcasts to them, True where valid. Written
+    as `Y (t - log1p(t))`, `t = (L - Y) / Y`, which keeps its digits at 1e8 counts a pixel. L is raised by
+    `INTENSITY_FLOOR mean_count`, so that a pixel predicted dark has a finite gradient.
+    """
+    counts = _valid_counts(counts, mask)
+    raised = expected + INTENSITY_FLOOR * mean_count
+    bright = counts > 0
+    relative = (raised - counts) / tf.where(bright, counts, tf.ones_like(counts))
+    logarithm = tf.math.log1p(tf.where(bright, relative, tf.zeros_like(relative)))
+    return _mean_valid(tf.where(bright, counts * (relative - logarithm), raised), mask) / mean_count
+
+
+def mae_loss(expected: tf.Tensor, counts: tf.Tensor, mean_count: float, mask: tf.Tensor | None = None) -> tf.Tensor:
+    """Mean absolute error of the amplitude per valid pixel, `mean |sqrt(L) - sqrt(Y)| / sqrt(mean_count)`."""
+    difference = safe_sqrt(expected) - tf.sqrt(_valid_counts(counts, mask))
+    return _mean_valid(tf.abs(difference), mask) / mean_count**0.5

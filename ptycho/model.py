@@ -1,0 +1,183 @@
+"""Network and physics together: amplitudes in, object patches and expected counts out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ptycho.architecture import cnn_spec
+from ptycho.config.config import ModelConfig
+from ptycho.core.patches import GROUP_WEIGHT_FLOOR
+from ptycho.core.probes import probe_mask
+from ptycho.errors import BackendError, DataError
+from ptycho.layers import CnnNetwork, DirectLayer
+from ptycho.physics import (
+    illuminate,
+    intensity,
+    project_from_vacuum,
+    projection_constants,
+    smooth,
+    squared_modulus,
+    to_complex,
+)
+from ptycho.probe import ProbeLayer
+from ptycho.reassembly import assemble_group, cut
+
+__all__ = ["PtychoPINN"]
+
+
+class PtychoPINN(DirectLayer):
+    """A network that sees amplitudes, and the physics that judges what it says.
+
+    Args:
+        config: the model's settings.
+        probe: complex `(N, N)` or `(M, N, N)`, in the unit of the file's amplitudes.
+        input_scale: k; the network sees `X_norm = k A`.
+        intensity_scale: s; `s X_norm` is in photon units. The start value where it is trained.
+        mask: bool `(N, N)`, True where the detector is valid; None: everywhere.
+        probe_trainable, intensity_scale_trainable: what is learned beside the network.
+        dtype: of the weights and of everything computed, `float32` or `float64`.
+        seed: of the first weights; None takes one from Keras.
+
+    Tensors are channel-last: amplitudes `(B, N, N, C)`, positions `(B, 1, 2, C)` = `coords_relative`, minus the
+    member's position seen from the group's centre, `(x, y)` pixels, both of the type `dtype`. A `mask` of a call is
+    bool, `(N, N)` or whatever broadcasts to the amplitudes. The network's object `O_net` becomes the object in the
+    file's units by `object_scale`. Runs eagerly and in `tf.function`, with XLA and without; give it `autograph=False`:
+    nothing here needs a conversion, and errors keep their type and their one line.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        probe: NDArray[Any],
+        input_scale: float,
+        intensity_scale: float,
+        mask: NDArray[np.bool_] | None = None,
+        probe_trainable: bool = False,
+        intensity_scale_trainable: bool = True,
+        dtype: str = "float32",
+        seed: int | None = None,
+    ) -> None:
+        if keras.backend.backend() != "tensorflow":
+            raise BackendError(
+                f"the TensorFlow backend needs Keras on TensorFlow, found Keras on {keras.backend.backend()}: unset "
+                "KERAS_BACKEND or set it to tensorflow"
+            )
+        super().__init__(name="ptycho_pinn", dtype=dtype)
+        self.config = config
+        self.input_scale = float(input_scale)
+        self.nominal_intensity_scale = float(intensity_scale)
+        self.network = CnnNetwork(cnn_spec(config), dtype, seed)
+        support = probe_mask(config.N) if config.probe_mask else None
+        if probe.shape[-2:] != (config.N, config.N):
+            raise DataError(f"the probe must be {config.N} x {config.N} pixels as N says, found shape {probe.shape}")
+        self.probe = ProbeLayer(probe, support, probe_trainable, dtype)
+        self.log_intensity_scale = self.add_weight(
+            shape=(), initializer="zeros", trainable=intensity_scale_trainable, name="log_intensity_scale"
+        )
+        self.log_intensity_scale.assign(math.log(intensity_scale))
+        self.mask = np.ones((config.N, config.N), bool) if mask is None else np.array(mask, bool)
+        self.built = True
+
+    @property
+    def intensity_scale(self) -> float:
+        """The s in use: what is saved, and what callers multiply `X_norm` with."""
+        return math.exp(float(self.log_intensity_scale.numpy()))
+
+    @property
+    def object_scale(self) -> tf.Tensor:
+        """`O = object_scale O_net`: times the probe of the file, O predicts the amplitudes of the file."""
+        return tf.exp(self.log_intensity_scale.value) * (
+            self.probe.scale / (self.input_scale * self.nominal_intensity_scale)
+        )
+
+    def object_patches(self, normalised: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """What the network sees in `X_norm (B, N, N, C)`: one O_net patch `(B, N, N, C)` per member."""
+        normalised = self._amplitudes(normalised)
+        constants = projection_constants(tf.stop_gradient(self.probe()))
+        valid = tf.convert_to_tensor(self.mask if mask is None else mask)
+        if valid.shape.rank == 4:
+            valid = _channel_first(valid)
+        pictures = _channel_last(project_from_vacuum(_channel_first(normalised), constants, valid))
+        return self.network(tf.concat([tf.math.real(pictures), tf.math.imag(pictures)], axis=-1))
+
+    def _amplitudes(self, normalised: tf.Tensor) -> tf.Tensor:
+        """The amplitudes as a tensor of the model's type, when their shape fits."""
+        spec = self.network.spec
+        expected = (spec.N, spec.N, spec.members)
+        normalised = tf.cast(normalised, self.dtype)
+        found = tuple(normalised.shape)
+        if len(found) != 4 or found[1:] != expected or found[0] == 0:
+            raise DataError(
+                f"amplitudes must be (B, {expected[0]}, {expected[1]}, {expected[2]}) with B >= 1 (C = gridsize^2), "
+                f"found {found}"
+            )
+        return normalised
+
+    def canvas_and_members(
+        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The group's canvas `(B, size, size)` and the C patches `(B, N, N, C)` that the probe meets (O_net units).
+
+        With `object_big` the members are averaged on the canvas, weighted by the probe, and cut out again; otherwise
+        each stands alone and the canvas is the mean of the members moved to the centre.
+        """
+        normalised, positions = self._amplitudes(normalised), tf.cast(positions, self.dtype)
+        expected = (normalised.shape[0], 1, 2, normalised.shape[-1])
+        if not positions.shape.is_compatible_with(expected):
+            raise DataError(
+                f"positions must be {expected} for amplitudes {tuple(normalised.shape)}, found {tuple(positions.shape)}"
+            )
+        patches = self.object_patches(normalised, mask)
+        if patches.shape[-1] == 1:
+            return patches[..., 0], patches
+        dx, dy = -positions[:, 0, 0, :], -positions[:, 0, 1, :]
+        canvas = assemble_group(_channel_first(patches), dx, dy, self.group_weight(), size)
+        if self.config.object_big:
+            patches = _channel_last(cut(canvas[:, None], dx, dy, self.config.N))
+        return canvas, patches
+
+    def group_weight(self) -> tf.Tensor:
+        """Weight `(N, N)` of a member on the canvas: the probe's intensity, 1 at its maximum, on a small floor."""
+        power = tf.reduce_sum(squared_modulus(tf.stop_gradient(self.probe())), axis=0)
+        return power / tf.reduce_max(power) + GROUP_WEIGHT_FLOOR
+
+    def expected_counts(self, members: tf.Tensor) -> tf.Tensor:
+        """Photons that O_net patches `(B, N, N, C)` would give, `s^2 sum_m |F(P_n O_net)|^2`."""
+        waves = smooth(illuminate(self.probe(), _channel_first(members)), self.config.gaussian_smoothing_sigma)
+        return tf.exp(2 * self.log_intensity_scale.value) * _channel_last(intensity(waves))
+
+    def call(self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Expected counts `(B, N, N, C)` for `X_norm (B, N, N, C)`: what training compares with the data."""
+        return self.expected_counts(self.canvas_and_members(normalised, positions, size, mask)[1])
+
+    def predict_members(
+        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Object patches of every member at its own position, complex `(B, N, N, C)`, in the file's units."""
+        return self._in_file_units(self.canvas_and_members(normalised, positions, size, mask)[1])
+
+    def predict_group(
+        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """The central N x N of every group's canvas, complex `(B, N, N, 1)`, in the file's units."""
+        canvas = self.canvas_and_members(normalised, positions, size, mask)[0]
+        margin = (canvas.shape[-1] - self.config.N) // 2
+        inner = canvas[:, margin : margin + self.config.N, margin : margin + self.config.N, None]
+        return self._in_file_units(inner)
+
+    def _in_file_units(self, patches: tf.Tensor) -> tf.Tensor:
+        return to_complex(self.object_scale) * patches
+
+
+def _channel_first(images: tf.Tensor) -> tf.Tensor:
+    return tf.transpose(images, (0, 3, 1, 2))
+
+
+def _channel_last(images: tf.Tensor) -> tf.Tensor:
+    return tf.transpose(images, (0, 2, 3, 1))

@@ -1,0 +1,100 @@
+"""Models to and from `wts.h5.zip`, with the canonical names that both backends share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ptycho.bundle import archived_config, checked_weights, make_archive, restore_params
+from ptycho.config.config import TrainingConfig
+from ptycho.core.archive import ModelArchive, load_archive, save_archive
+from ptycho.errors import ConfigError
+from ptycho.layers import CnnNetwork
+from ptycho.model import PtychoPINN
+
+__all__ = [
+    "canonical_weights",
+    "load_tf_bundle",
+    "model_from_archive",
+    "remember",
+    "save",
+    "save_tf_bundle",
+    "set_canonical_weights",
+]
+
+
+def canonical_weights(network: CnnNetwork) -> dict[str, NDArray[np.floating[Any]]]:
+    """Trained arrays by canonical name; kernels as `(row, column, in, out)`."""
+    return {name: np.array(variable.numpy()) for name, variable in network.named_parameters().items()}
+
+
+def set_canonical_weights(network: CnnNetwork, weights: dict[str, NDArray[Any]], source: str) -> None:
+    """Put arrays with canonical names into a network; names and shapes must be just those of its spec.
+
+    Raises:
+        ArchiveError: naming `source` and the first array that is missing, unexpected or of another shape.
+    """
+    checked = checked_weights(network.spec, weights, source)
+    for name, variable in network.named_parameters().items():
+        variable.assign(checked[name])
+
+
+def save_tf_bundle(path: Path, model: PtychoPINN, config: TrainingConfig) -> Path:
+    """Write a trained model as `wts.h5.zip` into the folder `path` (or as `path`, when it ends in `.zip`)."""
+    versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
+    archive = make_archive("tensorflow", model, canonical_weights(model.network), model.mask, config, versions)
+    return save_archive(Path(path), archive)
+
+
+def model_from_archive(archive: ModelArchive, source: str = "archive") -> PtychoPINN:
+    """Build the model that an archive describes."""
+    model = PtychoPINN(
+        archived_config(archive, source),
+        archive.probe,
+        archive.input_scale,
+        archive.intensity_scale_nominal,
+        archive.mask,
+        intensity_scale_trainable=False,
+    )
+    set_canonical_weights(model.network, archive.weights, source)
+    model.log_intensity_scale.assign(archive.log_intensity_scale)
+    return model
+
+
+def load_tf_bundle(path: Path) -> tuple[PtychoPINN, ModelArchive]:
+    """Load `wts.h5.zip` (its folder, the zip, or an unpacked archive), of either backend; restore `params.cfg`.
+
+    `params.cfg` receives the archive's snapshot and the computed keys `probe`, `intensity_scale`, `input_scale`.
+
+    Raises:
+        MissingFileError, ArchiveError: from reading the archive or from weights that do not fit the network.
+    """
+    archive = load_archive(Path(path))
+    model = model_from_archive(archive, str(path))
+    restore_params(archive, model.intensity_scale)
+    return model, archive
+
+
+_trained: list[tuple[PtychoPINN, TrainingConfig]] = []
+"""The model that this process trained last, and its configuration; empty before any training."""
+
+
+def remember(model: PtychoPINN, config: TrainingConfig) -> None:
+    """Note the model that was trained last: what `save` writes."""
+    _trained[:] = [(model, config)]
+
+
+def save(path: Path | str) -> Path:
+    """Write the model that this process trained last to `path/wts.h5.zip`; for callers that keep no model themselves.
+
+    Raises:
+        ConfigError: nothing was trained in this process.
+    """
+    if not _trained:
+        raise ConfigError("no model was trained in this process: train one first, or use save_tf_bundle with a model")
+    return save_tf_bundle(Path(path), *_trained[0])

@@ -1,0 +1,212 @@
+"""The TensorFlow chain from a scan to an object: train, predict, stitch, and the names that callers use."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ptycho import params
+from ptycho.config.config import (
+    InferenceConfig,
+    TrainingConfig,
+    validate_inference_config,
+    validate_training_config,
+)
+from ptycho.core.products import Reconstruction
+from ptycho.errors import ConfigError
+from ptycho.fit import TrainingModule, fit, refuse_unsupported
+from ptycho.loader import PtychoDataContainer
+from ptycho.model import PtychoPINN
+from ptycho.model_manager import load_tf_bundle, remember, save_tf_bundle
+from ptycho.predictor import DiffractionToObject, compiled
+from ptycho.raw_data import RawData
+from ptycho.workflows import stages
+from ptycho.workflows.outputs import save_outputs
+
+__all__ = [
+    "load_data",
+    "load_inference_bundle",
+    "predict_scan",
+    "reassemble_cdi_image",
+    "reconstruct_scan",
+    "reconstruct_tf",
+    "run_cdi_example",
+    "save_outputs",
+    "save_tf_bundle",
+    "train_cdi_model",
+]
+
+logger = logging.getLogger(__name__)
+
+
+def load_data(
+    file_path: Path | str,
+    n_images: int | None = None,
+    n_subsample: int | None = None,
+    subsample_seed: int | None = None,
+    units: str | None = None,
+) -> RawData:
+    """Read a scan file, all of it or `n_subsample` patterns drawn at random; `n_images` is its deprecated name."""
+    if n_images is not None:
+        message = f"n_images is deprecated: use n_subsample={n_images if n_subsample is None else n_subsample}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+    wanted = n_images if n_subsample is None else n_subsample
+    data = RawData.from_file(file_path, units=units)
+    return data if wanted is None else data.subsample(wanted, subsample_seed)
+
+
+def train_cdi_model(
+    train_data: RawData,
+    test_data: RawData | None,
+    config: TrainingConfig,
+    *,
+    resume: Path | None = None,
+    max_seconds: float | None = None,
+) -> dict[str, Any]:
+    """Train a network on a scan, without labels.
+
+    The input scale k is measured on `train_data`; with counts, so is the dose. The starting weights and the order of
+    the batches follow `config.subsample_seed` (None: 0). `params.cfg` receives `probe`, `input_scale` and
+    `intensity_scale`, and `ptycho.model_manager.save` writes this model until another one is trained.
+
+    Returns:
+        `backend`, `model` (PtychoPINN), `history` (losses per epoch), `train_container`, `test_container`,
+        `train_seconds`, `config`.
+
+    Raises:
+        ConfigError, DataError: settings or data that cannot work.
+        KeyboardInterrupt: interrupted; `output_dir/checkpoints/last.ckpt` can be resumed.
+    """
+    validate_training_config(config)
+    refuse_unsupported(config)
+    found = stages.prepare_training(train_data, test_data, config, PtychoDataContainer)
+    model = PtychoPINN(
+        config.model,
+        found.probe,
+        found.input_scale,
+        found.intensity_scale,
+        found.mask,
+        config.probe_trainable,
+        config.intensity_scale_trainable,
+        seed=found.seed,
+    )
+    module = TrainingModule(model, config, found.canvas_size)
+    logger.info(
+        "training on %s: %d groups of %d, %d parameters",
+        "gpu" if tf.config.list_physical_devices("GPU") else "cpu",
+        len(found.train),
+        config.model.gridsize**2,
+        sum(int(np.prod(variable.shape)) for variable in module.variables),
+    )
+    begun = time.perf_counter()
+    history = fit(module, found.train, found.test, resume=resume, max_seconds=max_seconds, seed=found.seed)
+    params.cfg["intensity_scale"] = model.intensity_scale
+    remember(model, config)
+    return {
+        "backend": "tensorflow",
+        "model": model,
+        "history": history,
+        "train_container": found.train,
+        "test_container": found.test,
+        "train_seconds": time.perf_counter() - begun,
+        "config": config,
+    }
+
+
+def predict_scan(
+    model: PtychoPINN, container: PtychoDataContainer, batch_size: int = 64, use_xla: bool = False
+) -> NDArray[np.complex64]:
+    """Object patches of every member of every group, `(B, C, N, N)` in the file's units, batch by batch."""
+    n = model.config.N
+    patches = np.empty((len(container), model.config.gridsize**2, n, n), np.complex64)
+    predict = compiled(model.predict_members, container.canvas_size, use_xla)
+    for start in range(0, len(container), batch_size):
+        part = slice(start, start + batch_size)
+        patches[part] = np.moveaxis(predict(*container.batch(part)).numpy(), -1, 1)
+    return patches
+
+
+def reconstruct_scan(
+    model: PtychoPINN, data: RawData, config: InferenceConfig, *, refine_iterations: int = 0
+) -> Reconstruction:
+    """Reconstruct a scan: one pass of the network and stitching.
+
+    The object is in the units of `data`: times its probe it predicts its amplitudes. It lies on the grid of the scan's
+    `objectGuess` where there is one, else on the smallest canvas that holds every patch.
+
+    Raises:
+        ConfigError: a refinement was asked for; the PyTorch backend has it.
+    """
+    _refuse_refinement(refine_iterations)
+    return stages.reconstruct(
+        model,
+        data,
+        config,
+        backend="tensorflow",
+        container=PtychoDataContainer,
+        predict=partial(predict_scan, model, use_xla=config.use_xla),
+    )
+
+
+def _refuse_refinement(iterations: int) -> None:
+    if iterations:
+        raise ConfigError(
+            f"refine={iterations}: the tensorflow backend does not refine yet, use --backend pytorch for refinement "
+            "(it reads the same models)"
+        )
+
+
+def load_inference_bundle(model_dir: Path | str) -> tuple[DiffractionToObject, dict[str, Any]]:
+    """Load a model of either backend from its folder, its zip or an unpacked archive, and restore `params.cfg`.
+
+    Returns:
+        The model, whose `predict([s X, local_offsets])` gives complex64 patches (B, N, N, 1), and the configuration
+        of its training as a dict.
+    """
+    model, archive = load_tf_bundle(Path(model_dir))
+    return DiffractionToObject(model), archive.configs["training"]
+
+
+def reconstruct_tf(data: RawData, config: InferenceConfig, *, refine_iterations: int = 0) -> Reconstruction:
+    """Load the model of `config.model_path` and reconstruct a scan with it."""
+    validate_inference_config(config)
+    _refuse_refinement(refine_iterations)
+    model, _ = load_tf_bundle(stages.model_path(config))
+    logger.info("Loaded intensity_scale from bundle: %f", model.intensity_scale)
+    return reconstruct_scan(model, data, config)
+
+
+def reassemble_cdi_image(
+    test_data: RawData, config: TrainingConfig, results: dict[str, Any]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[str, Any]]:
+    """Reconstruct a scan with the model of `results`: (amplitude, phase, results with the reconstruction in it)."""
+    found = reconstruct_scan(results["model"], test_data, stages.inference_settings(config))
+    return stages.add_reconstruction(results, found)
+
+
+def run_cdi_example(
+    train_data: RawData,
+    test_data: RawData | None,
+    config: TrainingConfig,
+    do_stitching: bool = False,
+    *,
+    resume: Path | None = None,
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, dict[str, Any]]:
+    """Train and, with `do_stitching`, reconstruct the test scan (the training scan without one).
+
+    Returns:
+        Amplitude and phase (H, W) of the object, or None twice, and the results of the training, with
+        `reconstruction`, `obj_tensor_full`, `global_offsets`, `recon_amp` and `recon_phase` after stitching.
+    """
+    results = train_cdi_model(train_data, test_data, config, resume=resume)
+    if not do_stitching:
+        return None, None, results
+    return reassemble_cdi_image(train_data if test_data is None else test_data, config, results)

@@ -1,0 +1,334 @@
+"""The order of the stages, the same for both backends; a backend brings its model, its fit and its prediction."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho import params
+from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.core.container import GroupContainer
+from ptycho.core.diffraction import as_modes
+from ptycho.core.geometry import ObjectFrame, object_frame, reframe
+from ptycho.core.grouped_data import GroupedData
+from ptycho.core.products import Reconstruction
+from ptycho.core.scaling import intensity_scale
+from ptycho.errors import ConfigError, DataError
+from ptycho.raw_data import RawData
+from ptycho.workflows.assembly import stitch_scan
+
+__all__ = [
+    "Backend",
+    "Refine",
+    "Refined",
+    "ScanModel",
+    "TrainingSet",
+    "add_reconstruction",
+    "group_scan",
+    "inference_settings",
+    "model_path",
+    "prepare_training",
+    "reconstruct",
+]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_GROUPS = 512
+ENERGY_WARNING = 2.0
+PROBE_WARNING = 0.9
+
+Backend = Literal["pytorch", "tensorflow"]
+Container = TypeVar("Container", bound=GroupContainer)
+
+
+class ScanProbe(Protocol):
+    """The probe of a model."""
+
+    def file_units(self, masked: bool = True) -> NDArray[np.complex64]:
+        """Modes (M, N, N) in the unit of the file's amplitudes."""
+
+    def take_energy_of(self, probe: NDArray[Any]) -> None:
+        """Express results in the unit of another file's probe."""
+
+
+class ScanModel(Protocol):
+    """What the stages need of a model of either backend."""
+
+    config: ModelConfig
+    input_scale: float
+
+    @property
+    def probe(self) -> ScanProbe:
+        """The probe in use."""
+
+
+class Refined(Protocol):
+    """What a refinement gives back."""
+
+    @property
+    def object(self) -> NDArray[np.complex64]:
+        """The refined object."""
+
+    @property
+    def probe(self) -> NDArray[np.complex64]:
+        """The refined probe."""
+
+    @property
+    def error_history(self) -> tuple[float, ...]:
+        """Relative Fourier error per iteration, the first before any."""
+
+    @property
+    def seconds(self) -> float:
+        """Time it took."""
+
+
+Refine = Callable[..., Refined]
+"""`refine(amplitudes, probe, x, y, start, iterations, mask=, report=)`."""
+
+
+@dataclass(frozen=True)
+class TrainingSet(Generic[Container]):
+    """Everything that training needs of the scans, and nothing of a framework."""
+
+    probe: NDArray[Any]
+    mask: NDArray[np.bool_] | None
+    """(N, N); None where every pixel is valid or each pattern has a mask of its own."""
+    input_scale: float
+    intensity_scale: float
+    train: Container
+    test: Container | None
+    seed: int
+
+    @property
+    def canvas_size(self) -> int:
+        """Side of the canvas that holds every group, pixels."""
+        return max(container.canvas_size for container in (self.train, self.test) if container is not None)
+
+
+def prepare_training(
+    train_data: RawData, test_data: RawData | None, config: TrainingConfig, container: type[Container]
+) -> TrainingSet[Container]:
+    """Measure k and the dose, group the scans, and write `input_scale`, `intensity_scale`, `probe` to `params.cfg`.
+
+    Raises:
+        ConfigError, DataError: settings or data that cannot work.
+    """
+    data = _prepare(train_data, config)
+    probe, scale = np.asarray(data.probeGuess), data.input_scale()
+    dose_scale = intensity_scale(_photons(data, config), config.model.N)
+    params.cfg.update(input_scale=scale, intensity_scale=dose_scale, probe=as_modes(probe))
+
+    def contained(part: RawData, groups: int) -> Container:
+        grouped = group_scan(part, config, groups, config.sequential_sampling)
+        return container(grouped, part.probeGuess, part.mask, dose_scale)
+
+    train = contained(data, config.n_groups or min(DEFAULT_GROUPS, len(data)))
+    test = None
+    if test_data is not None:
+        unseen = _prepare(test_data, replace(config, n_subsample=None))
+        test = contained(unseen, min(config.n_groups or DEFAULT_GROUPS, len(unseen)))
+    return TrainingSet(
+        probe=probe,
+        mask=data.mask if data.mask is not None and data.mask.ndim == 2 else None,
+        input_scale=scale,
+        intensity_scale=dose_scale,
+        train=train,
+        test=test,
+        seed=config.subsample_seed or 0,
+    )
+
+
+def group_scan(data: RawData, config: TrainingConfig | InferenceConfig, groups: int, sequential: bool) -> GroupedData:
+    """Groups of a scan by the fields that training and inference share."""
+    return data.generate_grouped_data(
+        config.model.N,
+        K=config.neighbor_count,
+        nsamples=groups,
+        seed=config.subsample_seed,
+        sequential_sampling=sequential,
+        gridsize=config.model.gridsize,
+        enable_oversampling=config.enable_oversampling,
+        neighbor_pool_size=config.neighbor_pool_size,
+    )
+
+
+def _prepare(data: RawData, config: TrainingConfig | InferenceConfig) -> RawData:
+    """Check the pattern size and take the subsample that the configuration asks for."""
+    if data.N != config.model.N:
+        raise DataError(
+            f"the model expects patterns of N={config.model.N} pixels, found {data.N}: crop or bin them, or train with "
+            f"N={data.N}"
+        )
+    if config.n_subsample is None:
+        return data
+    return data.subsample(config.n_subsample, config.subsample_seed)
+
+
+def _photons(data: RawData, config: TrainingConfig) -> float:
+    """Photons per pattern; with counts a dose left at its default is no claim that could be wrong."""
+    claimed = data.units == "amplitude" or config.nphotons != TrainingConfig().nphotons
+    return data.photons(config.nphotons if claimed else None)
+
+
+def model_path(config: InferenceConfig) -> Path:
+    """The model that a configuration names; ConfigError where it names none."""
+    if config.model_path is None or config.model_path == Path():
+        raise ConfigError("model_path is missing: name the folder or the zip of the trained model (wts.h5.zip)")
+    return Path(config.model_path)
+
+
+def inference_settings(config: TrainingConfig) -> InferenceConfig:
+    """How to reconstruct right after training: the model and the neighbours of the training, every scan point."""
+    return InferenceConfig(
+        model=ModelConfig(**vars(config.model)),
+        neighbor_count=config.neighbor_count,
+        subsample_seed=config.subsample_seed,
+        backend=config.backend,
+        use_xla=config.use_xla,
+    )
+
+
+def add_reconstruction(
+    results: dict[str, Any], found: Reconstruction
+) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[str, Any]]:
+    """Put a reconstruction into the results of the training: (amplitude, phase, results)."""
+    amplitude, phase = np.abs(found.object), np.angle(found.object)
+    results.update(
+        reconstruction=found,
+        obj_tensor_full=found.object,
+        global_offsets=results["train_container"].global_offsets,
+        recon_amp=amplitude,
+        recon_phase=phase,
+    )
+    return amplitude, phase, results
+
+
+def reconstruct(
+    model: ScanModel,
+    data: RawData,
+    config: InferenceConfig,
+    *,
+    backend: Backend,
+    container: type[Container],
+    predict: Callable[[Container], NDArray[np.complex64]],
+    refine: Refine | None = None,
+    refine_iterations: int = 0,
+) -> Reconstruction:
+    """Reconstruct a scan: one pass of the network, stitching and, when asked for, refinement.
+
+    Args:
+        model: a trained model; its probe takes the energy of the scan's.
+        data: the scan.
+        config: groups and neighbours; the model's own settings come with `model`.
+        backend: named in the result.
+        container: the backend's kind of container.
+        predict: object patches of every member of every group, `(B, C, N, N)` in the file's units.
+        refine: the backend's refinement; needed where `refine_iterations` is not 0.
+        refine_iterations: 0 is no refinement.
+    """
+    settings = replace(config, model=model.config)
+    data = _prepare(data, settings)
+    _compare_with_training(model, data)
+    model.probe.take_energy_of(np.asarray(data.probeGuess))
+    params.cfg["input_scale"] = model.input_scale
+    grouped = group_scan(data, settings, settings.n_groups or len(data), sequential=True)
+    timings: dict[str, float] = {}
+    begun = time.perf_counter()
+    patches = predict(container(grouped, data.probeGuess, data.mask, params.cfg.get("intensity_scale")))
+    timings["inference"] = time.perf_counter() - begun
+    count = patches.shape[0] * patches.shape[1]
+    rate = count / timings["inference"]
+    logger.info("inference: %d patches in %.1f s (%.0f patches/s)", count, timings["inference"], rate)
+    begun = time.perf_counter()
+    work = object_frame(data.xcoords, data.ycoords, data.N)
+    probe = model.probe.file_units()
+    found = stitch_scan(patches, grouped["coords_nn"], data, probe, work)
+    stitched, coverage = found.object, found.coverage
+    timings["stitching"] = time.perf_counter() - begun
+    logger.info(
+        "stitching: %.1f s, agreement of overlaps %.3f, with synchronised phases %.3f: %s",
+        timings["stitching"],
+        *found.agreement,
+        "synchronised" if found.synchronised else "left as predicted",
+    )
+    refined: NDArray[np.complex64] | None = None
+    history: tuple[float, ...] = ()
+    if refine is not None and refine_iterations:
+        vacuum = np.abs(stitched).mean(where=coverage > 0)
+        start = np.where(coverage > 0, stitched, vacuum)
+        refinement = _refined(refine, data, start, probe, work, refine_iterations)
+        probe, history = refinement.probe, refinement.error_history
+        refined = np.where(coverage > 0, refinement.object, np.complex64(1))
+        timings["refinement"] = refinement.seconds
+    frame = work
+    if data.objectGuess is not None:
+        height, width = data.objectGuess.shape[-2:]
+        frame = ObjectFrame(height, width, 0, 0)
+        stitched, coverage = reframe(stitched, work, frame, 1), reframe(coverage, work, frame, 0)
+        refined = None if refined is None else reframe(refined, work, frame, 1)
+    x, y = frame.local(data.xcoords, data.ycoords)
+    return Reconstruction(
+        object=stitched if refined is None else refined,
+        coverage=coverage,
+        probe=probe,
+        xcoords=x,
+        ycoords=y,
+        frame=frame,
+        backend=backend,
+        method="network" if refined is None else "network+refined",
+        subpixel="bilinear" if refined is None else "fourier",
+        network_object=None if refined is None else stitched,
+        error_history=history,
+        timings=timings,
+        synchronised=found.synchronised,
+        agreement=found.agreement,
+    )
+
+
+def _refined(
+    refine: Refine,
+    data: RawData,
+    start: NDArray[np.complex64],
+    probe: NDArray[np.complex64],
+    frame: ObjectFrame,
+    iterations: int,
+) -> Refined:
+    """Refine on the whole scan, with a line of progress every tenth of the way."""
+
+    def report(iteration: int, error: float) -> None:
+        if iteration % max(1, iterations // 10) == 0 or iteration == iterations:
+            logger.info("refinement %d/%d: relative Fourier error %.5f", iteration, iterations, error)
+
+    x, y = frame.local(data.xcoords, data.ycoords)
+    return refine(data.amplitude(), probe, x, y, start, iterations, mask=data.mask, report=report)
+
+
+def _compare_with_training(model: ScanModel, data: RawData) -> None:
+    """Warn where the scan is far from what the network was trained on."""
+    energy = data.mean_energy * model.input_scale**2 / (data.N / 2) ** 2
+    if not 1 / ENERGY_WARNING < energy < ENERGY_WARNING:
+        logger.warning(
+            "the patterns hold %.2g times the energy of those the network was trained on: expect a poor object; "
+            "train on this scan, or refine",
+            energy,
+        )
+    ours, theirs = model.probe.file_units(masked=False), as_modes(np.asarray(data.probeGuess))
+    if ours.shape != theirs.shape:
+        logger.warning(
+            "the network was trained with %d probe modes, the scan has %d: the network's are used",
+            len(ours),
+            len(theirs),
+        )
+        return
+    overlap = abs(np.vdot(ours, theirs)) / (np.linalg.norm(ours) * np.linalg.norm(theirs))
+    if overlap < PROBE_WARNING:
+        logger.warning(
+            "the scan's probe overlaps with that of the training by %.2f only: expect a poor object", overlap
+        )

@@ -1,0 +1,82 @@
+"""Twins by name: every TensorFlow file has the functions of its PyTorch twin, with the same parameters."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+FILES = ["physics", "reassembly", "losses", "probe", "layers", "model", "model_manager"]
+RENAMED = {"forward": "call", "load_torch_bundle": "load_tf_bundle", "save_torch_bundle": "save_tf_bundle"}
+ONLY_PYTORCH = {
+    "canonical_name": "parameters of a module have names of their own; a Keras layer says `named_parameters`",
+}
+ONLY_TENSORFLOW = {
+    "DirectLayer": "PyTorch modules are called as they are",
+    "to_complex": "PyTorch multiplies real and complex tensors by itself",
+    "remember": "what `save` writes, for callers of long standing",
+    "save": "for callers of long standing, which know TensorFlow only",
+    "set_probe_guess": "for callers of long standing, which know TensorFlow only",
+}
+PLACEMENT = {"dtype", "seed", "device"}
+"""What PyTorch says after construction (`.double()`, `.to`) or of the process (`torch.manual_seed`), and devices."""
+
+
+def twin(name: str) -> tuple[Any, Any]:
+    return importlib.import_module(f"ptycho_torch.{name}"), importlib.import_module(f"ptycho.{name}")
+
+
+def parameters(function: Any) -> list[tuple[str, Any]]:
+    """Names and defaults, without the receiver and without where and in which precision things are made."""
+    found = inspect.signature(function).parameters.values()
+    return [(p.name, p.default) for p in found if p.name not in PLACEMENT | {"self"}]
+
+
+def public_methods(kind: type) -> dict[str, Any]:
+    return {name: value for name, value in vars(kind).items() if callable(value) and not name.startswith("_")}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_twins_have_the_same_names(name: str) -> None:
+    theirs, ours = twin(name)
+    expected = {RENAMED.get(found, found) for found in theirs.__all__ if found not in ONLY_PYTORCH}
+    assert set(ours.__all__) - ONLY_TENSORFLOW.keys() == expected
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_twins_take_the_same_parameters(name: str) -> None:
+    theirs, ours = twin(name)
+    compared = 0
+    for found in theirs.__all__:
+        if found in ONLY_PYTORCH:
+            continue
+        one, other = getattr(theirs, found), getattr(ours, RENAMED.get(found, found))
+        assert parameters(other) == parameters(one), found
+        compared += 1
+        if not inspect.isclass(one) or hasattr(one, "_fields"):
+            continue
+        for method, function in public_methods(one).items():
+            same = getattr(other, RENAMED.get(method, method))
+            assert parameters(same) == parameters(function), f"{found}.{method}"
+        properties = {key for key, value in vars(one).items() if isinstance(value, property)}
+        assert properties <= {key for key, value in vars(other).items() if isinstance(value, property)}
+    assert compared
+
+
+@pytest.mark.parametrize(
+    ("blocked", "modules"),
+    [
+        (("torch", "lightning"), [f"ptycho.{name}" for name in FILES]),
+        (("tensorflow", "keras"), [f"ptycho_torch.{name}" for name in FILES]),
+        (("torch", "lightning", "tensorflow", "keras"), ["ptycho.bundle"]),
+    ],
+    ids=["tensorflow without pytorch", "pytorch without tensorflow", "bundle without either"],
+)
+def test_a_backend_works_where_the_other_is_not_installed(blocked: tuple[str, ...], modules: list[str]) -> None:
+    code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import {', '.join(modules)}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,33 @@
+"""A small real chain for the TensorFlow tests: the fixture scan, and settings that train in a second."""
+
+from pathlib import Path
+
+import pytest
+
+from ptycho import params
+from ptycho.config.config import ModelConfig, TrainingConfig
+from ptycho.raw_data import RawData
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "pytorch_integration" / "minimal_dataset_v1.npz"
+
+
+@pytest.fixture(autouse=True)
+def _own_params(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a legacy dictionary of its own."""
+    monkeypatch.setattr(params, "cfg", dict(params.cfg))
+
+
+@pytest.fixture
+def fixture_file() -> Path:
+    return FIXTURE
+
+
+@pytest.fixture
+def scan() -> RawData:
+    return RawData.from_file(FIXTURE)
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> TrainingConfig:
+    model = ModelConfig(N=64, gridsize=1, n_filters_scale=1)
+    return TrainingConfig(model=model, nepochs=2, n_groups=32, backend="tensorflow", output_dir=tmp_path / "out")
