@@ -22,7 +22,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	touch $@
 
 demo: install
-	$(BIN)/python scripts/demo.py --output demo_output
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python scripts/demo.py --output demo_output
 
 test: install
 	$(PYTEST) -m "not slow"
