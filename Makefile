@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 SCANS   = $(wildcard ../shared/data)
-PYTEST  = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(if $(SCANS),--scan-dir $(SCANS))
+PYTEST  = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(if $(SCANS),--scan-dir=$(SCANS))
 
 .PHONY: install demo test test-all lint format lock clean
 
