@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 SCANS   = $(wildcard ../shared/data)
-PYTEST  = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(if $(SCANS),--scan-dir $(SCANS))
+PYTEST  = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(if $(SCANS),--scan-dir=$(SCANS))
 
 .PHONY: install demo test test-all lint format lock clean
 
@@ -22,7 +22,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	touch $@
 
 demo: install
-	$(BIN)/python scripts/demo.py --output demo_output
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python scripts/demo.py --output demo_output
 
 test: install
 	$(PYTEST) -m "not slow"

@@ -173,7 +173,8 @@ def fit(
         done = _load_checkpoint(resume, module, schedule.plateau, patience)
     last = output_folder(Path(config.output_dir) / "checkpoints") / "last.ckpt"
     step, judge = (
-        tf.function(function, jit_compile=config.use_xla) for function in (module.training_step, module.validation_step)
+        tf.function(function, autograph=False, jit_compile=config.use_xla)
+        for function in (module.training_step, module.validation_step)
     )
     deadline = math.inf if max_seconds is None else begun + max_seconds
     history: dict[str, list[float]] = {}

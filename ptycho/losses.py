@@ -31,14 +31,18 @@ def poisson_loss(expected: tf.Tensor, counts: tf.Tensor, mean_count: float, mask
     """Half the Poisson deviance per valid pixel, divided by the mean count: `mean(L - Y + Y log(Y / L)) / mean_count`.
 
     `expected` L and `counts` Y are photon counts of one shape; `mask` broadcasts to them, True where valid. Written
-    as `Y (t - log1p(t))`, `t = (L - Y) / Y`, which keeps its digits at 1e8 counts a pixel. L is raised by
+    as `Y (t - log(1 + t))`, `t = (L - Y) / Y`, which keeps its digits at 1e8 counts a pixel. L is raised by
     `INTENSITY_FLOOR mean_count`, so that a pixel predicted dark has a finite gradient.
     """
     counts = _valid_counts(counts, mask)
     raised = expected + INTENSITY_FLOOR * mean_count
     bright = counts > 0
-    relative = (raised - counts) / tf.where(bright, counts, tf.ones_like(counts))
-    logarithm = tf.math.log1p(tf.where(bright, relative, tf.zeros_like(relative)))
+    divisor = tf.where(bright, counts, tf.ones_like(counts))
+    relative = (raised - counts) / divisor
+    # log1p for what is nearly right; of a pixel predicted nearly black, 1 + t has no digits left
+    close = relative > -0.5
+    nearly = tf.math.log1p(tf.where(close, relative, tf.zeros_like(relative)))
+    logarithm = tf.where(close, nearly, tf.math.log(raised / divisor))
     return _mean_valid(tf.where(bright, counts * (relative - logarithm), raised), mask) / mean_count
 
 

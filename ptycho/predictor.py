@@ -27,7 +27,7 @@ def compiled(function: Predict, size: int, use_xla: bool = False) -> Predict:
         normalised, positions, *mask = batch
         return function(normalised, positions, size, *mask)
 
-    return tf.function(predict, jit_compile=use_xla)
+    return tf.function(predict, autograph=False, jit_compile=use_xla)
 
 
 class DiffractionToObject:

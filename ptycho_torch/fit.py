@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import threading
 import time
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.archive import to_json
+from ptycho.core.schedules import warmup_cosine
 from ptycho.errors import ConfigError, MissingFileError
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.dataset import group_loader
@@ -104,18 +104,6 @@ def _setting(name: str, execution: PyTorchExecutionConfig, config: TrainingConfi
     """A setting that both configurations have: the execution's, unless it is at its default."""
     value = getattr(execution, name)
     return getattr(config, name) if value == getattr(PyTorchExecutionConfig, name) else value
-
-
-def warmup_cosine(steps: int, warmup: float, floor: float) -> Any:
-    """Factor of the learning rate at step i: linear from 0 over `warmup` steps, then a half cosine down to `floor`."""
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        progress = min(1.0, (step - warmup) / max(1.0, steps - warmup))
-        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
-
-    return factor
 
 
 def monitored(trainer: pl.Trainer) -> str:

@@ -114,8 +114,8 @@ class CnnNetwork(nn.Module):
     def _with_border(self, amplitude: Tensor, phase: Tensor, second_level: Tensor) -> tuple[Tensor, Tensor]:
         """Put the central half into the whole patch; the border comes from its own branch, or is vacuum."""
         if self.border_head is None:
-            vacuum = torch.tensor(self.spec.amplitude_head.bias[0]).to(amplitude)
-            border_amplitude, border_phase = vacuum, torch.zeros_like(vacuum)
+            border_amplitude = amplitude.new_tensor(self.spec.amplitude_head.bias[0])
+            border_phase = phase.new_tensor(0.0)
         else:
             border = F.interpolate(self.border_head(second_level), scale_factor=2.0, mode="nearest")
             border_amplitude, border_phase = border.chunk(2, dim=1)

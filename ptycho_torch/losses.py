@@ -15,6 +15,11 @@ from ptycho_torch.physics import safe_sqrt
 __all__ = ["mae_loss", "poisson_loss"]
 
 
+def _known(counts: Tensor, mask: Tensor | None) -> Tensor:
+    """Counts with 0 at invalid pixels, whatever they hold: not a number times 0 is not 0, in gradients too."""
+    return counts if mask is None else torch.where(mask, counts, 0.0)
+
+
 def _mean_valid(values: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return values.mean()
@@ -26,16 +31,20 @@ def poisson_loss(expected: Tensor, counts: Tensor, mean_count: float, mask: Tens
     """Half the Poisson deviance per valid pixel, divided by the mean count: `mean(L - Y + Y log(Y / L)) / mean_count`.
 
     `expected` L and `counts` Y are photon counts `(..., N, N)`; `mask` broadcasts to them, True where valid. Written
-    as `Y (t - log1p(t))`, `t = (L - Y) / Y`, which keeps its digits at 1e8 counts a pixel. L is raised by
+    as `Y (t - log(1 + t))`, `t = (L - Y) / Y`, which keeps its digits at 1e8 counts a pixel. L is raised by
     `INTENSITY_FLOOR mean_count`, so that a pixel predicted dark has a finite gradient.
     """
+    counts = _known(counts, mask)
     raised = expected + INTENSITY_FLOOR * mean_count
     bright = counts > 0
-    relative = (raised - counts) / torch.where(bright, counts, 1.0)
-    value = torch.where(bright, counts * (relative - torch.log1p(torch.where(bright, relative, 0.0))), raised)
-    return _mean_valid(value, mask) / mean_count
+    divisor = torch.where(bright, counts, 1.0)
+    relative = (raised - counts) / divisor
+    # log1p for what is nearly right; of a pixel predicted nearly black, 1 + t has no digits left
+    close = relative > -0.5
+    logarithm = torch.where(close, torch.log1p(torch.where(close, relative, 0.0)), torch.log(raised / divisor))
+    return _mean_valid(torch.where(bright, counts * (relative - logarithm), raised), mask) / mean_count
 
 
 def mae_loss(expected: Tensor, counts: Tensor, mean_count: float, mask: Tensor | None = None) -> Tensor:
     """Mean absolute error of the amplitude per valid pixel, `mean |sqrt(L) - sqrt(Y)| / sqrt(mean_count)`."""
-    return _mean_valid((safe_sqrt(expected) - counts.sqrt()).abs(), mask) / mean_count**0.5
+    return _mean_valid((safe_sqrt(expected) - _known(counts, mask).sqrt()).abs(), mask) / mean_count**0.5

@@ -19,5 +19,5 @@ def rng() -> np.random.Generator:
 def scan_dir(request: pytest.FixtureRequest) -> Path:
     folder = request.config.getoption("--scan-dir")
     if folder is None or not folder.is_dir():
-        pytest.skip("no real scans: give their folder with --scan-dir (docs/benchmarks.md says where they come from)")
+        pytest.skip("no real scans: give their folder with --scan-dir=FOLDER (docs/benchmarks.md names them)")
     return folder

@@ -304,7 +304,7 @@ def _refined(
 
     def report(iteration: int, error: float) -> None:
         if iteration % max(1, iterations // 10) == 0 or iteration == iterations:
-            logger.info("refinement %d/%d: relative Fourier error %.5f", iteration, iterations, error)
+            logger.info("refinement %d/%d: relative Fourier error %.3g", iteration, iterations, error)
 
     x, y = frame.local(data.xcoords, data.ycoords)
     return refine(data.amplitude(), probe, x, y, start, iterations, mask=data.mask, report=report)

@@ -168,8 +168,16 @@ def _region(data: RawData) -> tuple[int, int, int, int]:
 def simulated(N: int) -> RawData:
     """The reference protocol: `lines`, 4 N pixels a side, 576 positions N/8 apart, 1e9 photons a frame."""
     scan = make_scan("lines", size=4 * N, N=N, step=N / 8, jitter=2.0, photons=1e9, seed=0)
-    return RawData.from_coords_without_pc(
-        scan.xcoords, scan.ycoords, scan.diffraction, scan.probe, None, scan.object, units="amplitude"
+    return RawData(
+        scan.xcoords,
+        scan.ycoords,
+        None,
+        None,
+        scan.diffraction,
+        scan.probe,
+        objectGuess=scan.object,
+        metadata={"nphotons": scan.photons},
+        units=scan.units,
     )
 
 

@@ -4,6 +4,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,10 @@ import torch
 
 from ptycho import params
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
+from ptycho.core.schedules import warmup_cosine
 from ptycho.errors import BackendError, ConfigError, MissingFileError
 from ptycho.raw_data import RawData
 from ptycho_torch.cli.shared import resolve_accelerator, resolve_execution
-from ptycho_torch.fit import warmup_cosine
 from ptycho_torch.workflows.components import train_cdi_model_torch
 
 
@@ -136,8 +137,16 @@ def test_a_missing_checkpoint_is_an_error(scan, training, execution, tmp_path) -
         train(scan, training, execution, resume=tmp_path / "last.ckpt")
 
 
+@pytest.fixture
+def _interrupts() -> Iterator[None]:
+    """Python's own handler, also where the tests run in the background, which switches interrupts off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interrupts")
 def test_an_interrupt_is_an_interrupt(scan, training, execution) -> None:
-    handler = signal.getsignal(signal.SIGINT)
     main = threading.main_thread()
 
     def interrupt() -> None:
@@ -148,7 +157,7 @@ def test_an_interrupt_is_an_interrupt(scan, training, execution) -> None:
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         train(scan, replace(training, nepochs=500), execution)
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize(

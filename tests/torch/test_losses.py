@@ -44,11 +44,25 @@ def test_gradients_agree_with_finite_differences_of_the_oracle(function, judge, 
 def test_masked_pixels_have_no_gradient_whatever_they_hold(counts, expected) -> None:
     mask = torch.ones(5, 5, dtype=torch.bool)
     mask[2, 2] = False
-    expected[..., 2, 2], counts[..., 2, 2] = 0, 1e9
-    variable = torch.as_tensor(expected).requires_grad_()
-    losses.poisson_loss(variable, torch.as_tensor(counts), 3.0, mask).backward()
+    for function, held in ((function, held) for function, _ in PAIRS for held in (1e9, 2.0**32, np.nan)):
+        expected[..., 2, 2], counts[..., 2, 2] = 0, held
+        variable = torch.as_tensor(expected, dtype=torch.float32).requires_grad_()
+        value = function(variable, torch.as_tensor(counts, dtype=torch.float32), 3.0, mask)
+        value.backward()
+        assert torch.isfinite(value)
+        assert torch.isfinite(variable.grad).all()
+        assert torch.count_nonzero(variable.grad[..., 2, 2]) == 0
+
+
+@pytest.mark.parametrize("ratio", [1e-3, 1e-8, 1e-12])
+def test_a_bright_pixel_predicted_black_has_a_finite_loss(ratio: float) -> None:
+    counts = torch.full((2, 2), 1e9)
+    variable = (counts * ratio).requires_grad_()
+    value = losses.poisson_loss(variable, counts, 1e6)
+    value.backward()
+    exact = oracle.poisson_loss(counts.double().numpy() * ratio, counts.double().numpy(), 1e6)
+    assert float(value.detach()) == pytest.approx(exact, rel=1e-5)
     assert torch.isfinite(variable.grad).all()
-    assert torch.count_nonzero(variable.grad[..., 2, 2]) == 0
 
 
 def test_single_precision_keeps_its_digits_at_1e8_counts() -> None:
