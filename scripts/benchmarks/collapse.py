@@ -15,12 +15,13 @@ import argparse
 import json
 import logging
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ptycho import params
 from ptycho.config.config import (
@@ -33,11 +34,10 @@ from ptycho.config.config import (
 from ptycho.core.diffraction import diffract
 from ptycho.core.losses import poisson_loss
 from ptycho.core.metrics import nrmse
+from ptycho.core.products import Reconstruction
 from ptycho.core.score import score
 from ptycho.core.simulation import make_scan
 from ptycho.raw_data import RawData
-from ptycho_torch.model import PtychoPINN
-from ptycho_torch.workflows.components import reconstruct_scan, train_cdi_model_torch
 
 HELD_OUT = 10
 """Every so many-th pattern (of a random order) is not trained on."""
@@ -82,21 +82,51 @@ def _subset(data: RawData, chosen: np.ndarray) -> RawData:
     )
 
 
-def unseen_loss(train: dict[str, Any]) -> float:
+@dataclass(frozen=True)
+class Chain:
+    """What a backend is asked for."""
+
+    train: Callable[..., dict[str, Any]]
+    predict: Callable[..., np.ndarray]
+    reconstruct: Callable[..., Reconstruction]
+
+
+def chain_of(backend: str) -> Chain:
+    """The workflow functions of a backend."""
+    if backend == "tensorflow":
+        from ptycho.workflows import components
+
+        return Chain(components.train_cdi_model, components.predict_scan, components.reconstruct_scan)
+    from ptycho_torch.workflows import components as torch_components
+
+    execution = PyTorchExecutionConfig(
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        logger_backend=None,
+        deterministic=False,
+    )
+    return Chain(
+        partial(torch_components.train_cdi_model_torch, execution_config=execution),
+        torch_components.predict_scan,
+        partial(torch_components.reconstruct_scan, execution_config=execution),
+    )
+
+
+def unseen_loss(results: dict[str, Any], predict: Callable[..., np.ndarray], unseen: RawData) -> float:
     """Loss of patterns that training did not see, predicted from themselves."""
-    container, model = train["test_container"], train["model"]
+    container, model = results["test_container"], results["model"]
+    patches, probe = predict(model, container), model.probe.file_units()
+    scale = (model.nominal_intensity_scale * model.input_scale) ** 2
+    mean_count = model.nominal_intensity_scale**2 / 4
     total = 0.0
-    with torch.inference_mode():
-        for start in range(0, len(container), 32):
-            part = slice(start, min(start + 32, len(container)))
-            x, positions, _ = container.batch(part)
-            expected = model(x, positions, container.canvas_size).numpy()
-            counts = (model.nominal_intensity_scale * x.numpy()) ** 2
-            total += poisson_loss(expected, counts, model.nominal_intensity_scale**2 / 4) * (part.stop - start)
-    return total / len(container)
+    for group, members in zip(container.nn_indices, patches, strict=True):
+        counts = scale * unseen.amplitude(group).astype(np.float64) ** 2
+        total += poisson_loss(scale * diffract(probe, members), counts, mean_count)
+    return total / len(patches)
 
 
-def flat_loss(model: PtychoPINN, unseen: RawData) -> float:
+def flat_loss(model: Any, unseen: RawData) -> float:
     """Loss of the best flat object on unseen patterns: its one number, the modulus, found by a scan."""
     probe = model.probe.file_units()
     vacuum = diffract(probe, np.ones((1, unseen.N, unseen.N), np.complex64))
@@ -107,7 +137,7 @@ def flat_loss(model: PtychoPINN, unseen: RawData) -> float:
     return min(poisson_loss(scale * (best * c) ** 2 * vacuum, counts, mean_count) for c in np.linspace(0.8, 1.2, 21))
 
 
-def run(data: RawData, gridsize: int, seed: int, seconds: float, folder: Path) -> Row:
+def run(data: RawData, gridsize: int, seed: int, seconds: float, folder: Path, backend: str = "pytorch") -> Row:
     """Train, reconstruct, compare with the truth, which is the scan's `objectGuess`."""
     truth = data.objectGuess
     model = ModelConfig(N=data.N, gridsize=gridsize)
@@ -117,29 +147,23 @@ def run(data: RawData, gridsize: int, seed: int, seconds: float, folder: Path) -
         nepochs=10_000,
         n_groups=len(train_data),
         subsample_seed=seed,
-        backend="pytorch",
+        backend=backend,
         neighbor_count=max(4, gridsize**2),
         output_dir=folder,
         nphotons=data.photons(),
     )
-    execution = PyTorchExecutionConfig(
-        accelerator="cpu",
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        logger_backend=None,
-        deterministic=False,
-    )
+    chain = chain_of(backend)
     update_legacy_dict(params.cfg, config)
-    results = train_cdi_model_torch(train_data, unseen, config, execution_config=execution, max_seconds=seconds)
+    results = chain.train(train_data, unseen, config, max_seconds=seconds)
     inference = InferenceConfig(model=model, neighbor_count=config.neighbor_count, subsample_seed=seed)
-    found = reconstruct_scan(results["model"], data, inference, execution_config=execution)
+    found = chain.reconstruct(results["model"], data, inference)
     region = _region(data)
     scanned = np.s_[region[0] : region[1], region[2] : region[3]]
     quality = score(found.object, truth, region)
     flat = np.vdot(np.ones_like(truth[scanned]), truth[scanned]) / truth[scanned].size
     history = results["history"]
     return Row(
-        name=f"N{data.N}-g{gridsize}-seed{seed}",
+        name=name_of(backend, data.N, gridsize, seed),
         N=data.N,
         gridsize=gridsize,
         seed=seed,
@@ -147,7 +171,7 @@ def run(data: RawData, gridsize: int, seed: int, seconds: float, folder: Path) -
         train_seconds=results["train_seconds"],
         groups_per_second=len(train_data) * len(history["seconds"]) / history["seconds"][-1],
         std_ratio=float(np.abs(found.object[scanned]).std() / np.abs(truth[scanned]).std()),
-        unseen_loss=unseen_loss(results),
+        unseen_loss=unseen_loss(results, chain.predict, unseen),
         unseen_loss_flat=flat_loss(results["model"], unseen),
         amp_ssim=quality.amplitude_ssim,
         phase_ssim=quality.phase_ssim,
@@ -155,6 +179,11 @@ def run(data: RawData, gridsize: int, seed: int, seconds: float, folder: Path) -
         nrmse=quality.complex_nrmse,
         nrmse_flat=nrmse(flat * np.ones_like(truth[scanned]), truth[scanned]),
     )
+
+
+def name_of(backend: str, N: int, gridsize: int, seed: int) -> str:
+    """What a run is called in the table."""
+    return f"{backend}-N{N}-g{gridsize}-seed{seed}"
 
 
 def _region(data: RawData) -> tuple[int, int, int, int]:
@@ -187,6 +216,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="rows are kept here, one JSON object a line")
     parser.add_argument("--scan", type=Path, help="scan NPZ with its truth as objectGuess (default: simulated lines)")
     parser.add_argument("--large-scan", type=Path, help="the same for N = 128")
+    parser.add_argument("--backend", choices=("pytorch", "tensorflow"), default="pytorch")
+    parser.add_argument("--gridsizes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=150.0, help="training time of a run at N = 64")
     parser.add_argument("--large-seconds", type=float, default=600.0, help="training time of the run at N = 128")
@@ -195,15 +226,15 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     rows = [json.loads(line) for line in args.output.read_text().splitlines()] if args.output.exists() else []
     done = {row["name"] for row in rows}
-    jobs = [(args.scan, 64, gridsize, seed, args.seconds) for seed in range(args.seeds) for gridsize in (1, 2)]
+    jobs = [(args.scan, 64, gridsize, seed, args.seconds) for seed in range(args.seeds) for gridsize in args.gridsizes]
     if not args.skip_large:
         jobs.append((args.large_scan, 128, 1, 0, args.large_seconds))
     for path, N, gridsize, seed, seconds in jobs:
-        if f"N{N}-g{gridsize}-seed{seed}" in done:
+        if name_of(args.backend, N, gridsize, seed) in done:
             continue
         data = simulated(N) if path is None else RawData.from_file(path)
         with tempfile.TemporaryDirectory() as folder:
-            row = asdict(run(data, gridsize, seed, seconds, Path(folder)))
+            row = asdict(run(data, gridsize, seed, seconds, Path(folder), args.backend))
         rows.append(row)
         with args.output.open("a") as file:
             file.write(json.dumps(row) + "\n")
