@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import tempfile
 import traceback
@@ -156,6 +157,7 @@ def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
     )
     from ptycho.workflows.outputs import save_reconstruction
 
+    _quiet_tensorflow(config.backend, options)
     require_backend(config.backend)
     with _output_folder(config.output_dir), _resumable(config.output_dir / "checkpoints" / "last.ckpt"):
         units = getattr(options, "units", None)
@@ -197,6 +199,7 @@ def _infer(options: argparse.Namespace, table: dict[str, Any]) -> None:
     from ptycho.workflows.backend_selector import reconstruct_with_backend, require_backend
     from ptycho.workflows.outputs import save_reconstruction
 
+    _quiet_tensorflow(config.backend, options)
     require_backend(config.backend)
     with _output_folder(config.output_dir):
         data = RawData.from_file(test_file, units=getattr(options, "units", None))
@@ -207,6 +210,12 @@ def _infer(options: argparse.Namespace, table: dict[str, Any]) -> None:
         written = save_reconstruction(reconstruction, config.output_dir, patterns=shown)
     _report_reconstruction(reconstruction)
     _report_files(written)
+
+
+def _quiet_tensorflow(backend: str, options: argparse.Namespace) -> None:
+    """Keep what TensorFlow says about its own start from the terminal, unless --debug or the user's own setting."""
+    if backend == "tensorflow" and "debug" not in options:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _execution(options: argparse.Namespace, config: TrainingConfig | InferenceConfig) -> PyTorchExecutionConfig | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +13,7 @@ from ptycho.core.geometry import canvas_size
 from ptycho.errors import DataError
 from ptycho.model import PtychoPINN
 
-__all__ = ["DiffractionToObject", "compiled"]
+__all__ = ["Autoencoder", "DiffractionToObject", "compiled"]
 
 Predict = Callable[..., tf.Tensor]
 
@@ -53,6 +54,12 @@ class DiffractionToObject:
         Raises:
             DataError: shapes that do not fit together, or no groups at all; the line names both shapes.
         """
+        return np.concatenate([part[0] for part in self._parts([self.model.predict_group], inputs, batch_size)])
+
+    def _parts(
+        self, functions: Sequence[Callable[..., tf.Tensor]], inputs: Sequence[ArrayLike], batch_size: int
+    ) -> Iterator[list[NDArray[Any]]]:
+        """What functions of (X_norm, positions, size) give, batch by batch."""
         amplitudes, positions = (np.asarray(array, np.float32) for array in inputs)
         n, members = self.model.config.N, self.model.config.gridsize**2
         count = len(amplitudes) if amplitudes.ndim else 0
@@ -64,9 +71,25 @@ class DiffractionToObject:
         if batch_size < 1:
             raise DataError(f"batch_size must be at least 1, found {batch_size}")
         normalised = amplitudes / np.float32(self.model.intensity_scale)
-        predict = compiled(self.model.predict_group, canvas_size(n, positions), self.use_xla)
-        parts = [predict(normalised[part], positions[part]).numpy() for part in _slices(count, batch_size)]
-        return np.concatenate(parts)
+        compiled_ones = [compiled(function, canvas_size(n, positions), self.use_xla) for function in functions]
+        for part in _slices(count, batch_size):
+            yield [function(normalised[part], positions[part]).numpy() for function in compiled_ones]
+
+
+class Autoencoder(DiffractionToObject):
+    """`autoencoder`: the object and what it would give on the detector."""
+
+    def predict(  # type: ignore[override]
+        self, inputs: Sequence[ArrayLike], batch_size: int = 32
+    ) -> tuple[NDArray[np.complex64], NDArray[np.float32], NDArray[np.float32]]:
+        """Object `(B, N, N, 1)` as `DiffractionToObject`, predicted amplitude and intensity `(B, N, N, C)`.
+
+        Amplitude and intensity are in photon units, as the amplitudes that go in: intensity = expected counts.
+        Arguments and errors as in `DiffractionToObject.predict`.
+        """
+        parts = zip(*self._parts([self.model.predict_group, self.model], inputs, batch_size), strict=True)
+        found, intensity = (np.concatenate(list(part)) for part in parts)
+        return found, np.sqrt(intensity), intensity
 
 
 def _slices(count: int, batch_size: int) -> Iterator[slice]:

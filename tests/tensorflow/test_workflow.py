@@ -15,7 +15,7 @@ from ptycho.core.products import Reconstruction
 from ptycho.errors import ConfigError, DataError
 from ptycho.loader import PtychoDataContainer
 from ptycho.model import PtychoPINN
-from ptycho.predictor import DiffractionToObject
+from ptycho.predictor import Autoencoder, DiffractionToObject
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend_selector import run_cdi_example_with_backend
 from ptycho.workflows.components import (
@@ -230,3 +230,18 @@ def test_the_selector_synchronises_the_legacy_dictionary(scan, training) -> None
     assert amplitude is None
     assert params.cfg["nepochs"] == 1
     assert results["backend"] == "tensorflow"
+
+
+@pytest.mark.parametrize("gridsize", [1, 2])
+def test_the_autoencoder_adds_what_the_detector_would_see(gridsize: int, scan, training) -> None:
+    model = untrained(scan, with_gridsize(training, gridsize))
+    data = scan.generate_grouped_data(64, K=6, nsamples=7, gridsize=gridsize)
+    container = PtychoDataContainer(data, scan.probeGuess)
+    inputs = [container.X * model.intensity_scale, container.local_offsets]
+    found, amplitude, intensity = Autoencoder(model).predict(inputs, batch_size=3)
+    np.testing.assert_allclose(found, DiffractionToObject(model).predict(inputs), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(amplitude**2, intensity, rtol=1e-5)
+    members = np.moveaxis(predict_scan(model, container), 1, -1)
+    in_file_units = diffract(model.probe.file_units(), np.moveaxis(members, -1, 1))
+    expected = (model.intensity_scale * model.input_scale) ** 2 * np.moveaxis(in_file_units, 1, -1)
+    assert np.linalg.norm(intensity - expected) < 1e-4 * np.linalg.norm(expected)
