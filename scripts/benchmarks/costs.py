@@ -1,9 +1,9 @@
-"""What the PyTorch chain costs: training groups/s, inference patches/s, and the whole inference command.
+"""What the chain of a backend costs: training groups/s, inference patches/s, and the whole inference command.
 
 Medians of some runs, on a simulated scan of 576 patterns, each command in a process of its own, so that its peak memory
 is its own.
 
-    python scripts/benchmarks/costs.py --output costs.json
+    python scripts/benchmarks/costs.py --output costs.json [--backend tensorflow [--use_xla]]
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ def found(log: str, name: str) -> float:
     return statistics.median(values[1:] or values)
 
 
-def measure(folder: Path, gridsize: int, epochs: int) -> dict[str, float]:
+def measure(folder: Path, gridsize: int, epochs: int, backend: str, use_xla: bool) -> dict[str, float]:
     """Train and reconstruct once."""
-    common = "--backend pytorch --torch-accelerator cpu"
+    common = "--backend pytorch --torch-accelerator cpu" if backend == "pytorch" else "--backend tensorflow"
+    common += " --use_xla" if use_xla else ""
     scan, model = folder / "scan.npz", folder / f"model{gridsize}"
-    size = f"--gridsize {gridsize} --n_groups 576 --nepochs {epochs} --torch-logger none"
+    size = f"--gridsize {gridsize} --n_groups 576 --nepochs {epochs}"
     log, train_seconds, train_memory = run(
         f"training/train.py {common} {size} --train_data_file {scan} --output_dir {model}"
     )
@@ -67,6 +68,8 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--backend", choices=("pytorch", "tensorflow"), default="pytorch")
+    parser.add_argument("--use_xla", action="store_true")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4)
     args = parser.parse_args()
@@ -75,7 +78,7 @@ def main() -> None:
         folder = Path(name)
         run(f"simulation/simulate.py --output {folder / 'scan.npz'}")
         for gridsize in (1, 2):
-            rows = [measure(folder, gridsize, args.epochs) for _ in range(args.runs)]
+            rows = [measure(folder, gridsize, args.epochs, args.backend, args.use_xla) for _ in range(args.runs)]
             table[f"gridsize {gridsize}"] = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
     args.output.write_text(json.dumps(table, indent=1))
     print("| | gridsize 1 | gridsize 2 |\n| --- | --- | --- |")

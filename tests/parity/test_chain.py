@@ -1,0 +1,115 @@
+"""The chain around the network, side by side: containers, the legacy dictionary, stitched objects."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho import params
+from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
+from ptycho.core.stitching import probe_weight
+from ptycho.loader import PtychoDataContainer
+from ptycho.model_manager import load_tf_bundle
+from ptycho.predictor import DiffractionToObject
+from ptycho.raw_data import RawData
+from ptycho.tf_helper import reassemble_position
+from ptycho.workflows.backend_selector import train_cdi_model_with_backend
+from ptycho.workflows.components import reconstruct_scan
+from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
+from ptycho_torch.model import PtychoPINN
+from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
+from ptycho_torch.workflows import components as torch_components
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "pytorch_integration" / "minimal_dataset_v1.npz"
+EXECUTION = PyTorchExecutionConfig(accelerator="cpu", enable_progress_bar=False, logger_backend=None)
+
+
+@pytest.fixture
+def scan() -> RawData:
+    return RawData.from_file(FIXTURE)
+
+
+@pytest.fixture
+def archive(scan: RawData, tmp_path: Path) -> Callable[[int], Path]:
+    """`archive(gridsize)`: a model whose patches differ, saved by PyTorch."""
+
+    def make(gridsize: int) -> Path:
+        config = ModelConfig(N=64, gridsize=gridsize, n_filters_scale=1)
+        with torch.random.fork_rng():
+            torch.manual_seed(2)
+            model = PtychoPINN(config, scan.probeGuess, scan.input_scale(), 10.0)
+            for head in (model.network.amplitude_head, model.network.phase_head):
+                torch.nn.init.normal_(head.weight, std=0.5)
+        return save_torch_bundle(tmp_path, model, TrainingConfig(model=config))
+
+    return make
+
+
+def relative(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+@pytest.mark.parametrize("gridsize", [1, 2, 3])
+def test_containers_hold_the_same(gridsize: int, scan: RawData) -> None:
+    grouped = scan.generate_grouped_data(64, K=10, nsamples=9, gridsize=gridsize)
+    ours, theirs = (kind(grouped, scan.probeGuess) for kind in (PtychoDataContainer, PtychoDataContainerTorch))
+    names = ("X", "coords", "coords_nominal", "coords_true", "nn_indices", "global_offsets", "local_offsets", "probe")
+    for name in names:
+        found, expected = np.asarray(getattr(ours, name)), np.asarray(getattr(theirs, name))
+        assert found.dtype == expected.dtype, name
+        np.testing.assert_array_equal(found, expected, err_msg=name)
+    for name in ("Y", "Y_I", "Y_phi"):
+        assert getattr(ours, name) is None
+        assert getattr(theirs, name) is None
+    assert ours.canvas_size == theirs.canvas_size
+    first, second = ours.batch(slice(2, 7)), theirs.batch(slice(2, 7))
+    np.testing.assert_array_equal(np.moveaxis(np.asarray(first[0]), -1, 1), np.asarray(second[0]))
+
+
+@pytest.mark.parametrize("gridsize", [1, 2])
+def test_one_archive_gives_one_stitched_object(gridsize: int, scan: RawData, archive: Callable[[int], Path]) -> None:
+    path, config = archive(gridsize), InferenceConfig()
+    ours = reconstruct_scan(load_tf_bundle(path)[0], scan, config)
+    theirs = torch_components.reconstruct_scan(load_torch_bundle(path)[0], scan, config, execution_config=EXECUTION)
+    assert relative(ours.object, theirs.object) < 1e-5
+    np.testing.assert_allclose(ours.coverage, theirs.coverage, rtol=1e-5, atol=1e-5)
+    assert ours.synchronised == theirs.synchronised
+
+
+def test_reassemble_position_is_the_weighted_assembly(scan: RawData, archive: Callable[[int], Path]) -> None:
+    """At gridsize 1 and the whole patch, what a client stitches is what the workflow stitches."""
+    path = archive(1)
+    model, _ = load_tf_bundle(path)
+    grouped = scan.generate_grouped_data(64, nsamples=len(scan), gridsize=1, sequential_sampling=True)
+    container = PtychoDataContainer(grouped, scan.probeGuess)
+    found = DiffractionToObject(model).predict([container.X * model.intensity_scale, container.local_offsets])
+    object_of_client = reassemble_position(found, container.global_offsets, M=64)
+    theirs = torch_components.reconstruct_scan(
+        load_torch_bundle(path)[0], scan, InferenceConfig(), execution_config=EXECUTION
+    )
+    lit = theirs.coverage > 1e-3
+    turned = object_of_client[lit] * np.exp(1j * np.angle(np.vdot(object_of_client[lit], theirs.object[lit])))
+    assert probe_weight(params.cfg["probe"]).shape == (64, 64)
+    assert object_of_client.shape == theirs.object.shape
+    assert not theirs.synchronised
+    assert relative(turned, theirs.object[lit]) < 1e-5
+
+
+def test_params_cfg_is_the_same_after_training(scan: RawData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrainingConfig(
+        model=ModelConfig(N=64, n_filters_scale=1), nepochs=1, n_groups=8, batch_size=4, output_dir=tmp_path
+    )
+    found = []
+    for backend in ("tensorflow", "pytorch"):
+        monkeypatch.setattr(params, "cfg", {"offset": 4, "max_position_jitter": 10})
+        train_cdi_model_with_backend(scan, None, replace(config, backend=backend))
+        found.append(dict(params.cfg))
+    tensorflow, pytorch = found
+    assert tensorflow.keys() == pytorch.keys()
+    for key in tensorflow.keys() - {"backend", "probe", "intensity_scale"}:
+        assert tensorflow[key] == pytorch[key], key
+    np.testing.assert_array_equal(tensorflow["probe"], pytorch["probe"])
+    assert tensorflow["intensity_scale"] == pytest.approx(pytorch["intensity_scale"], rel=1e-2)
