@@ -29,7 +29,7 @@ from ptycho_torch import reassembly as torch_reassembly
 TOLERANCE = {
     "function": {"float32": 2e-6, "float64": 1e-13},
     "gradient": {"float32": 2e-6, "float64": 1e-13},
-    "network gradient": {"float32": 3e-5, "float64": 1e-11},
+    "network gradient": {"float32": 1e-4, "float64": 1e-11},
     "network": {"float32": 1e-5, "float64": 1e-10},
     "XLA": {"float32": 1e-5, "float64": 1e-10},
     "archive": {"float32": 1e-5},
@@ -37,7 +37,8 @@ TOLERANCE = {
 }
 """Largest relative error `||a - b|| / ||b||`, by kind of comparison and precision.
 
-Gradients of a network lose a digit or two of the counts': what a phase changes in a pixel nearly cancels in their sum.
+Gradients of a network lose a digit or two of the counts': what a phase changes in a pixel nearly cancels in their sum, so
+that in single precision they move by some 1e-5 with the number of threads; double precision is what tells a wrong one.
 """
 
 seen: dict[tuple[str, str, str], float] = {}
