@@ -37,8 +37,8 @@ TOLERANCE = {
 }
 """Largest relative error `||a - b|| / ||b||`, by kind of comparison and precision.
 
-Gradients of a network lose a digit or two of the counts': what a phase changes in a pixel nearly cancels in their sum, so
-that in single precision they move by some 1e-5 with the number of threads; double precision is what tells a wrong one.
+Gradients of a network lose a digit or two of the counts': what a phase changes in a pixel nearly cancels in their
+sum, so that in single precision they move by some 1e-5 with the number of threads; double precision tells a wrong one.
 """
 
 seen: dict[tuple[str, str, str], float] = {}
