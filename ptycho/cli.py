@@ -243,6 +243,7 @@ def _input_path(path: Path | None, flag: str, meaning: str) -> Path:
 def _output_folder(folder: Path) -> Iterator[None]:
     """Make the folder and prove that it can be written; if the run fails, empty folders made here go."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
+    finished = False
     try:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -251,11 +252,11 @@ def _output_folder(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise OutputError(f"--output_dir {folder}: cannot be written: {error.strerror}") from error
         yield
-    except BaseException:
-        for path in made:
+        finished = True
+    finally:
+        for path in () if finished else made:
             with suppress(OSError):
                 path.rmdir()
-        raise
 
 
 @contextmanager
