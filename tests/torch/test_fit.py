@@ -4,7 +4,6 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,15 +136,7 @@ def test_a_missing_checkpoint_is_an_error(scan, training, execution, tmp_path) -
         train(scan, training, execution, resume=tmp_path / "last.ckpt")
 
 
-@pytest.fixture
-def _interrupts() -> Iterator[None]:
-    """Python's own handler, also where the tests run in the background, which switches interrupts off."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_interrupts")
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_is_an_interrupt(scan, training, execution) -> None:
     main = threading.main_thread()
 
