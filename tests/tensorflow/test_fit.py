@@ -235,7 +235,8 @@ def test_rates_by_hand(training) -> None:
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_the_steps_are_those_of_pytorch(optimizer, rng) -> None:
     """Six steps with weight decay and a rate that changes, in float64."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     start, gradients = rng.normal(size=(3, 5)), rng.normal(size=(6, 3, 5)) * 10.0 ** np.arange(-9, 3, 2)[:, None, None]
     config = TrainingConfig(optimizer=optimizer, weight_decay=0.03, adam_beta1=0.8, adam_beta2=0.95, momentum=0.7)
     variable = tf.Variable(start)
@@ -303,10 +304,11 @@ def test_the_model_that_was_trained_last_is_saved(scan, training, tmp_path, monk
 @pytest.mark.parametrize("gridsize", [1, 2])
 def test_both_backends_learn_alike_from_the_same_weights(gridsize, scan, training) -> None:
     """The same groups, batches, clipping, schedule and steps: the losses differ by rounding that Adam amplifies."""
-    torch = pytest.importorskip("torch")
-    torch_fit = pytest.importorskip("ptycho_torch.fit")
+    import torch
+
     from ptycho.config.config import PyTorchExecutionConfig
     from ptycho.loader import PtychoDataContainer
+    from ptycho_torch import fit as torch_fit
     from ptycho_torch import model_manager as torch_manager
     from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
     from ptycho_torch.model import PtychoPINN as TorchPINN

@@ -56,7 +56,8 @@ def test_container_masks_follow_the_members(scan: RawData, rng: np.random.Genera
 
 
 def test_both_backends_hold_the_same(scan: RawData, rng: np.random.Generator) -> None:
-    torch_bridge = pytest.importorskip("ptycho_torch.data_container_bridge")
+    from ptycho_torch import data_container_bridge as torch_bridge
+
     scan = with_truth(scan, rng)
     data = grouped(scan, 2)
     ours, theirs = (
@@ -72,8 +73,9 @@ def test_both_backends_hold_the_same(scan: RawData, rng: np.random.Generator) ->
 
 @pytest.mark.parametrize(("count", "seed"), [(1, 0), (13, 7), (32, 2**40 + 3)])
 def test_the_order_of_the_batches_is_that_of_pytorch(count: int, seed: int) -> None:
-    data = pytest.importorskip("torch.utils.data")
-    torch = pytest.importorskip("torch")
+    import torch
+    from torch.utils import data
+
     sampler = data.RandomSampler(range(count), generator=torch.Generator().manual_seed(seed))
     for batch_size, order in zip((5, 4, 32), epoch_orders(count, seed), strict=False):
         theirs = [index for batch in data.BatchSampler(sampler, batch_size, drop_last=False) for index in batch]

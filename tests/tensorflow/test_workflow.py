@@ -156,8 +156,8 @@ def test_an_archive_predicts_like_the_model_in_memory(scan, training, tmp_path) 
 
 
 def test_an_archive_of_pytorch_predicts_the_same_here(scan, training, tmp_path) -> None:
-    components = pytest.importorskip("ptycho_torch.workflows.components")
     from ptycho.config.config import PyTorchExecutionConfig
+    from ptycho_torch.workflows import components
 
     execution = PyTorchExecutionConfig(accelerator="cpu", enable_progress_bar=False, logger_backend=None)
     config = with_gridsize(replace(training, backend="pytorch"), 2)
