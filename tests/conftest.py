@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ptycho.raw_data import RawData
+
+FIXTURE = Path(__file__).parent / "fixtures" / "pytorch_integration" / "minimal_dataset_v1.npz"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--scan-dir", type=Path, default=None, help="folder with the real scans (see docs/benchmarks.md)")
@@ -31,3 +35,13 @@ def interrupts() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def fixture_file() -> Path:
+    return FIXTURE
+
+
+@pytest.fixture
+def scan() -> RawData:
+    return RawData.from_file(FIXTURE)

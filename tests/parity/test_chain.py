@@ -23,13 +23,7 @@ from ptycho_torch.model import PtychoPINN
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 from ptycho_torch.workflows import components as torch_components
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "pytorch_integration" / "minimal_dataset_v1.npz"
 EXECUTION = PyTorchExecutionConfig(accelerator="cpu", enable_progress_bar=False, logger_backend=None)
-
-
-@pytest.fixture
-def scan() -> RawData:
-    return RawData.from_file(FIXTURE)
 
 
 @pytest.fixture

@@ -6,25 +6,12 @@ import pytest
 
 from ptycho import params
 from ptycho.config.config import ModelConfig, TrainingConfig
-from ptycho.raw_data import RawData
-
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "pytorch_integration" / "minimal_dataset_v1.npz"
 
 
 @pytest.fixture(autouse=True)
 def _own_params(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has a legacy dictionary of its own."""
     monkeypatch.setattr(params, "cfg", dict(params.cfg))
-
-
-@pytest.fixture
-def fixture_file() -> Path:
-    return FIXTURE
-
-
-@pytest.fixture
-def scan() -> RawData:
-    return RawData.from_file(FIXTURE)
 
 
 @pytest.fixture
