@@ -1,11 +1,13 @@
 """Probes: the illumination of one scan point, complex `(N, N)`, its middle at index N/2.
 
 Every probe carries an `energy`, `sum |P|^2`, in the square of the unit of the measured amplitude. The default
-is (N/2)^2, the energy that the network works with; 1 gives a unit-energy probe.
+is (N/2)^2, the energy that the network works with; 1 gives a unit-energy probe. A new kind is one function
+and one line in `PROBES`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,16 +15,34 @@ from numpy.typing import NDArray
 from scipy.special import erfc
 
 from ptycho.core.diffraction import as_modes
+from ptycho.core.kinds import chosen
+from ptycho.core.optics import aberration_phase
 from ptycho.errors import ConfigError, DataError
 
 __all__ = [
+    "PROBES",
     "disk_probe",
     "gaussian_probe",
+    "make_probe",
     "orthogonal_modes",
     "probe_diameter",
     "probe_mask",
     "zone_plate_probe",
 ]
+
+
+def make_probe(kind: str, N: int, **settings: Any) -> NDArray[np.complex64]:
+    """Make a probe by the name of its kind.
+
+    Args:
+        kind: 'zone_plate', 'gaussian' or 'disk'.
+        N: side in pixels.
+        settings: settings of the kind, as its function names them, for example `fwhm=12` of 'gaussian'.
+
+    Raises:
+        ConfigError: an unknown kind or setting, or one that the kind refuses.
+    """
+    return chosen(PROBES, "probe", kind, settings, leading=1)(N, **settings)
 
 
 def zone_plate_probe(
@@ -32,6 +52,7 @@ def zone_plate_probe(
     softness: float = 1.0,
     defocus: float = 2.6,
     energy: float | None = None,
+    aberrations: Mapping[int, float] | None = None,
 ) -> NDArray[np.complex64]:
     """Defocused focus of a Fresnel zone plate with a central stop.
 
@@ -47,18 +68,34 @@ def zone_plate_probe(
         softness: width of the pupil's edges, detector pixels.
         defocus: quadratic phase at the pupil's edge in units of pi; 0 is the focus.
         energy: `sum |P|^2`; None is (N/2)^2.
+        aberrations: Noll's index -> coefficient in radians, a further phase of the pupil
+            (`ptycho.core.optics.aberration_phase`).
     """
     q = _radius(N)
     outer = 0.5 - 0.5 * np.tanh((q - pupil_radius) / softness)
     inner = 0.5 + 0.5 * np.tanh((q - stop * pupil_radius) / softness)
     pupil = outer * inner * np.exp(1j * np.pi * defocus * (q / pupil_radius) ** 2)
+    if aberrations:
+        pupil = pupil * np.exp(1j * aberration_phase(N, pupil_radius, aberrations))
     probe = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(pupil), norm="ortho"))
     return _with_energy(probe * np.exp(-1j * np.angle(probe[N // 2, N // 2])), energy)
 
 
-def gaussian_probe(N: int, fwhm: float, energy: float | None = None) -> NDArray[np.complex64]:
-    """Gaussian of flat phase whose *intensity* falls to one half at `fwhm / 2` pixels from the middle."""
-    return _with_energy(np.exp(-2 * np.log(2) * (_radius(N) / fwhm) ** 2), energy)
+def gaussian_probe(N: int, fwhm: float | None = None, energy: float | None = None) -> NDArray[np.complex64]:
+    """Gaussian of flat phase whose *intensity* falls to one half at `fwhm / 2` pixels from the middle.
+
+    Args:
+        N: side in pixels.
+        fwhm: pixels; None is N/4.
+        energy: `sum |P|^2`; None is (N/2)^2.
+
+    Raises:
+        ConfigError: a width that is not positive.
+    """
+    width = N / 4 if fwhm is None else fwhm
+    if not width > 0:
+        raise ConfigError(f"gaussian probe: expected fwhm > 0, found {width}; leave it out for N/4")
+    return _with_energy(np.exp(-2 * np.log(2) * (_radius(N) / width) ** 2), energy)
 
 
 def disk_probe(
@@ -144,6 +181,14 @@ def orthogonal_modes(probe: NDArray[Any], powers: tuple[float, ...]) -> NDArray[
     basis = basis * np.exp(1j * np.angle(np.diag(triangle)))  # QR leaves the sign of each mode open
     energy = np.array(powers) / sum(powers) * np.linalg.norm(columns[0]) ** 2
     return (basis * np.sqrt(energy)).T.reshape(-1, *probe.shape).astype(np.complex64)
+
+
+PROBES: dict[str, Callable[..., NDArray[np.complex64]]] = {
+    "zone_plate": zone_plate_probe,
+    "gaussian": gaussian_probe,
+    "disk": disk_probe,
+}
+"""Every kind of probe by its name."""
 
 
 def _radius(N: int) -> NDArray[np.float64]:

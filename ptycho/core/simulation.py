@@ -1,141 +1,123 @@
-"""Simulated scans with a known truth: positions, expected counts, photon noise."""
+"""Simulated scans with a known truth: from settings and a seed to a plan, and to the recorded scan.
+
+Objects, probes, paths, detector and exposure have modules of their own (`objects`, `probes`, `scan_paths`,
+`detector`, `exposure`); here they come together. Whatever is random is drawn from generators made of the seed,
+one for each part, so that another dose or step leaves the object as it is. Both backends use this module: the
+same seed gives the same numbers in both.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.diffraction import as_modes, diffract, poisson_amplitude
+from ptycho.core.detector import detector_mask
+from ptycho.core.exposure import ScanPlan, SimulatedScan, expose
 from ptycho.core.objects import make_object
-from ptycho.core.patches import extract_rounded
-from ptycho.core.probes import zone_plate_probe
+from ptycho.core.probes import make_probe, orthogonal_modes
 from ptycho.core.scaling import Units
-from ptycho.errors import ConfigError, DataError
+from ptycho.core.scan_paths import displaced, scan_positions, step_for_count, step_for_overlap
+from ptycho.errors import ConfigError
 
-__all__ = ["SimulatedScan", "make_scan", "raster_positions", "simulate_scan"]
+__all__ = ["ScanSettings", "SimulatedScan", "make_scan", "plan_scan", "simulate_scan"]
 
 Complex = NDArray[np.complexfloating[Any, Any]]
 Positions = NDArray[np.float64]
 
-_CHUNK_PIXELS = 1 << 19
-"""Pixels of probe modes that are worked on at once: some tens of MB."""
-
 
 @dataclass(frozen=True)
-class SimulatedScan:
-    """A scan as a detector would record it, and the truth behind it.
+class ScanSettings:
+    """What a simulated scan is like. Of `step`, `overlap` and `count` at most one is given."""
 
-    The probe is in the unit of the measured amplitude, the square root of a photon: the expected counts of
-    frame j are `|far_field(P O_j)|^2`, whichever unit the frames are stored in.
-    """
+    kind: str = "lines"
+    """Kind of object (`ptycho.core.objects.OBJECTS`)."""
+    object_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of that kind."""
+    shape: tuple[int, int] | None = None
+    """(H, W) of the object, pixels; None is 4 N x 4 N."""
+    amplitude: tuple[float, float] = (0.4, 1.0)
+    """Lowest and highest amplitude of the object."""
+    phase: tuple[float, float] = (-1.0, 1.0)
+    """Lowest and highest phase of the object, radians."""
+    N: int = 64
+    """Side of a pattern, pixels."""
+    probe: str = "zone_plate"
+    """Kind of probe (`ptycho.core.probes.PROBES`)."""
+    probe_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of that kind."""
+    modes: tuple[float, ...] = (1.0,)
+    """Power of each incoherent mode of the probe, up to a common factor; one mode is full coherence."""
+    path: str = "raster"
+    """Scan path (`ptycho.core.scan_paths.SCAN_PATHS`)."""
+    step: float | None = None
+    """Distance of neighbours, pixels; None is N/8, unless `overlap` or `count` says it."""
+    overlap: float | None = None
+    """Linear overlap of neighbours, as a fraction of the diameter that holds 90 % of the probe's energy."""
+    count: int | None = None
+    """Number of positions, exact for the path 'random', near for the others."""
+    jitter: float = 2.0
+    """Largest known displacement along each axis, pixels."""
+    position_error: float = 0.0
+    """Standard deviation of the unknown displacement along each axis, pixels: positions in the scan are off by it."""
+    photons: float = 1e9
+    """Mean number of photons per frame on the whole detector."""
+    noise: bool = True
+    """Whether photons are counted; else frames are what is expected."""
+    units: Units = "amplitude"
+    """What frames hold: 'amplitude' or 'counts'."""
+    gap_width: int = 0
+    """Width of the gaps between four detector modules, pixels; 0 is none."""
+    gap_offset: int = 0
+    """Distance of the gaps from the zero frequency, pixels."""
+    bad_pixels: float = 0.0
+    """Fraction of the detector's pixels that are bad."""
+    beam_stop: float = 0.0
+    """Diameter of the beam stop on the detector, pixels; 0 is none."""
+    seed: int = 0
+    """Of everything that is random; a whole number, 0 or more."""
 
-    diffraction: NDArray[Any]
-    """(n, N, N) photon counts as uint32, or their square root (amplitude) as float32; 0 where masked."""
-    units: Units
-    xcoords: Positions
-    """(n,) column of each patch centre, pixels of `object`."""
-    ycoords: Positions
-    """(n,) row of each patch centre, pixels of `object`."""
-    probe: NDArray[np.complex64]
-    """(N, N) or (M, N, N), scaled to the dose."""
-    object: NDArray[np.complex64]
-    """(H, W), the truth."""
-    photons: float
-    """Expected number of photons per frame on the whole detector, averaged over the scan."""
-    mask: NDArray[np.bool_] | None
-    """(N, N), True where the detector pixel is valid; None when all are."""
 
-
-def raster_positions(
-    shape: tuple[int, int], N: int, step: float, jitter: float, rng: np.random.Generator
-) -> tuple[Positions, Positions]:
-    """Jittered raster over every position whose `N x N` patch fits into an object of `shape` (H, W).
-
-    The raster is centred in the object and goes row by row. Each point then moves by up to `jitter` each way,
-    evenly distributed, but never closer to an edge of the object than N/2 + 1 pixels.
+def plan_scan(
+    settings: ScanSettings, object: Complex | None = None, probe: Complex | None = None
+) -> tuple[ScanPlan, np.random.Generator]:
+    """Draw everything of a scan but its photons.
 
     Args:
-        shape: (H, W) of the object, pixels.
-        N: side of a patch, pixels.
-        step: distance of neighbours, pixels.
-        jitter: largest displacement along each axis, pixels.
-        rng: source of the jitter.
+        settings: what the scan is like.
+        object: (H, W), instead of the one that the settings describe.
+        probe: (N, N) or (M, N, N), instead of the one that the settings describe; a single mode is split as
+            `settings.modes` says.
 
     Returns:
-        xcoords, ycoords: float64 (n,), pixels.
+        plan: what `ptycho.core.exposure.expose` records.
+        rng: the generator to record it with.
 
     Raises:
-        ConfigError: a step that is not positive, a negative jitter, or an object below N + 2 pixels a side.
+        ConfigError: a setting, or a combination of settings, that cannot be.
     """
-    if not 0 < step < math.inf or not 0 <= jitter < math.inf:
-        raise ConfigError(f"raster: expected step > 0 and jitter >= 0, found {step} and {jitter}; correct them")
-    if min(shape) < N + 2:
-        raise ConfigError(f"raster: expected an object of at least {N + 2} pixels a side, found {shape}; enlarge it")
-    margin = N // 2 + 1
-    spans = [size - 2 * margin for size in shape]
-    rows, cols = (margin + span % step / 2 + step * np.arange(span // step + 1) for span in spans)
-    y, x = (grid.ravel() for grid in np.meshgrid(rows, cols, indexing="ij"))
-    xcoords = np.clip(x + rng.uniform(-jitter, jitter, x.size), margin, margin + spans[1])
-    ycoords = np.clip(y + rng.uniform(-jitter, jitter, y.size), margin, margin + spans[0])
-    return xcoords, ycoords
-
-
-def simulate_scan(
-    object: Complex,
-    probe: Complex,
-    xcoords: Positions,
-    ycoords: Positions,
-    photons: float,
-    rng: np.random.Generator,
-    units: Units = "amplitude",
-    mask: NDArray[np.bool_] | None = None,
-) -> SimulatedScan:
-    """Record a scan: `n_j ~ Poisson(|far_field(P O_j)|^2)`, summed over the modes of the probe.
-
-    Between pixels the `fourier` rule holds: the patch is cut at the rounded position and the probe moved by
-    the remainder, which is exact for a probe that fits its window. The probe is first scaled so that the
-    expected counts per frame, averaged over the scan, are `photons`. Both units draw the same counts from the
-    same `rng`. Works in chunks of frames, so that beyond the result it needs some tens of MB.
-
-    Args:
-        object: (H, W), dimensionless; opaque outside.
-        probe: (N, N) or (M, N, N), of any energy.
-        xcoords: (n,) column of each patch centre, pixels of the object.
-        ycoords: (n,) row of each patch centre, pixels of the object.
-        photons: mean number of photons per frame.
-        rng: source of the photon noise.
-        units: 'amplitude' stores sqrt(n) as float32, 'counts' stores n as uint32.
-        mask: (N, N), True where the detector pixel is valid; the others record 0.
-
-    Raises:
-        ConfigError: unknown units, or a dose that is not positive or overflows a 32-bit counter.
-        DataError: shapes that do not belong together, or a scan that meets no light.
-    """
-    if units not in ("counts", "amplitude"):
-        raise ConfigError(f"units: expected 'counts' or 'amplitude', found {units!r}; choose one of these")
-    if not 0 < photons < math.inf:
-        raise ConfigError(f"photons: expected a positive number per frame, found {photons}; for example 1e5")
-    _check_shapes(object, probe, xcoords, ycoords, mask)
-    energy = sum(float(expected.sum()) for _, expected in _expected(object, probe, xcoords, ycoords))
-    if not energy > 0:
-        raise DataError("scan: expected light behind the object, found none; check positions and probe")
-    scaled = (probe * np.sqrt(photons * len(xcoords) / energy)).astype(np.complex64)
-    dtype = np.uint32 if units == "counts" else np.float32
-    frames = np.zeros((len(xcoords), *probe.shape[-2:]), dtype)
-    for chunk, expected in _expected(object, scaled, xcoords, ycoords):
-        if expected.max() >= 2**31:
-            raise ConfigError(f"photons: expected below 2^31 in any pixel, found {photons:g} a frame; ask for less")
-        amplitude = poisson_amplitude(np.sqrt(expected), rng)
-        frames[chunk] = np.rint(amplitude**2) if units == "counts" else amplitude
-    if mask is not None:
-        frames *= mask
-    truth = object.astype(np.complex64)
-    return SimulatedScan(frames, units, xcoords, ycoords, scaled, truth, float(photons), mask)
+    s = settings
+    if s.seed < 0:
+        raise ConfigError(f"seed: expected a whole number, 0 or more, found {s.seed}; choose another")
+    for_object, for_positions, for_noise, for_errors, for_detector = (
+        np.random.default_rng(stream) for stream in np.random.SeedSequence(s.seed).spawn(5)
+    )
+    if probe is None:
+        probe = make_probe(s.probe, s.N, **s.probe_settings)
+    if len(s.modes) != 1:
+        probe = orthogonal_modes(probe, s.modes)
+    N = probe.shape[-1]
+    if object is None:
+        object = make_object(s.kind, s.shape or (4 * N, 4 * N), for_object, s.amplitude, s.phase, **s.object_settings)
+    shape = (object.shape[0], object.shape[-1])
+    xcoords, ycoords = scan_positions(s.path, shape, N, _step(s, shape, probe), s.jitter, for_positions)
+    x_true, y_true = displaced(xcoords, ycoords, s.position_error, for_errors) if s.position_error else (None, None)
+    mask = detector_mask(N, for_detector, s.gap_width, s.gap_offset, s.bad_pixels, s.beam_stop)
+    plan = ScanPlan(object, probe, xcoords, ycoords, s.photons, s.units, mask, x_true, y_true, s.noise)
+    return plan, for_noise
 
 
 def make_scan(
@@ -150,43 +132,36 @@ def make_scan(
 ) -> SimulatedScan:
     """Make a whole scan from a seed: an object, a zone plate's probe, a jittered raster, photon noise.
 
-    Object, positions and noise have random streams of their own, so that a change of dose or step leaves the
-    object as it is. Arguments as in `make_object` (an object of `size` x `size` pixels), `raster_positions`
-    and `simulate_scan`.
+    Arguments as in `ScanSettings`; the object has `size` x `size` pixels.
     """
-    if seed < 0:
-        raise ConfigError(f"seed: expected a whole number, 0 or more, found {seed}; choose another")
-    for_object, for_positions, for_noise = (
-        np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(3)
+    settings = ScanSettings(
+        kind=kind, shape=(size, size), N=N, step=step, jitter=jitter, photons=photons, seed=seed, units=units
     )
-    truth = make_object(kind, (size, size), for_object)
-    xcoords, ycoords = raster_positions((size, size), N, step, jitter, for_positions)
-    return simulate_scan(truth, zone_plate_probe(N), xcoords, ycoords, photons, for_noise, units)
+    return expose(*plan_scan(settings))
 
 
-def _expected(
-    object: Complex, probe: Complex, xcoords: Positions, ycoords: Positions
-) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Expected counts (frames, N, N) in float64, chunk by chunk, with the slice of the frames."""
-    modes = as_modes(probe).astype(np.complex128)
-    frames = max(1, _CHUNK_PIXELS // modes.size)
-    for start in range(0, len(xcoords), frames):
-        chunk = slice(start, start + frames)
-        patches, dx, dy = extract_rounded(object, xcoords[chunk], ycoords[chunk], probe.shape[-1])
-        yield chunk, diffract(modes, patches, dx, dy)
+def simulate_scan(
+    object: Complex,
+    probe: Complex,
+    xcoords: Positions,
+    ycoords: Positions,
+    photons: float,
+    rng: np.random.Generator,
+    units: Units = "amplitude",
+    mask: NDArray[np.bool_] | None = None,
+) -> SimulatedScan:
+    """Record a scan at given positions: `expose` of a `ScanPlan` with these arguments."""
+    return expose(ScanPlan(object, probe, xcoords, ycoords, photons, units, mask), rng)
 
 
-def _check_shapes(
-    object: Complex, probe: Complex, xcoords: Positions, ycoords: Positions, mask: NDArray[np.bool_] | None
-) -> None:
-    if object.ndim != 2:
-        raise DataError(f"object: expected shape (H, W), found {object.shape}; pass one complex image")
-    if probe.ndim not in (2, 3) or probe.shape[-1] != probe.shape[-2]:
-        raise DataError(f"probe: expected (N, N) or (M, N, N), found {probe.shape}; the modes come first")
-    if xcoords.ndim != 1 or xcoords.shape != ycoords.shape or xcoords.size == 0:
-        raise DataError(
-            f"xcoords, ycoords: expected one shape (n,), n >= 1, found {xcoords.shape}, {ycoords.shape}; "
-            "pass the pixel position of every frame"
-        )
-    if mask is not None and (mask.dtype != bool or mask.shape != probe.shape[-2:]):
-        raise DataError(f"mask: expected bool {probe.shape[-2:]}, found {mask.dtype} {mask.shape}; True is valid")
+def _step(settings: ScanSettings, shape: tuple[int, int], probe: Complex) -> float:
+    given = {name: getattr(settings, name) for name in ("step", "overlap", "count")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if len(given) > 1:
+        found = ", ".join(f"{name}={value}" for name, value in given.items())
+        raise ConfigError(f"expected one of step, overlap and count, found {found}; leave the others out")
+    if settings.overlap is not None:
+        return step_for_overlap(probe, settings.overlap)
+    if settings.count is not None:
+        return step_for_count(shape, probe.shape[-1], settings.count)
+    return probe.shape[-1] / 8 if settings.step is None else settings.step

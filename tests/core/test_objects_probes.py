@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
 from ptycho.core.diffraction import far_field
-from ptycho.core.objects import OBJECT_KINDS, make_object
+from ptycho.core.objects import OBJECTS, make_object
 from ptycho.core.probes import (
+    PROBES,
     disk_probe,
     gaussian_probe,
+    make_probe,
     orthogonal_modes,
     probe_diameter,
     probe_mask,
@@ -16,7 +19,7 @@ from ptycho.core.probes import (
 from ptycho.errors import ConfigError, DataError
 
 
-@pytest.mark.parametrize("kind", OBJECT_KINDS)
+@pytest.mark.parametrize("kind", OBJECTS)
 def test_every_kind_spans_its_ranges_exactly(kind: str) -> None:
     drawn = make_object(kind, (61, 90), np.random.default_rng(5), amplitude=(0.2, 1.5), phase=(-0.5, 2.0))
     assert drawn.shape == (61, 90)
@@ -27,7 +30,7 @@ def test_every_kind_spans_its_ranges_exactly(kind: str) -> None:
     assert np.angle(drawn).max() == pytest.approx(2.0, abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["lines", "smooth"])
+@pytest.mark.parametrize("kind", [kind for kind in OBJECTS if kind != "siemens_star"])
 def test_the_seed_decides_a_random_object(kind: str) -> None:
     first, again, other = (make_object(kind, (40, 33), np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
@@ -65,6 +68,23 @@ def test_the_star_has_36_spokes_of_one_material() -> None:
     np.testing.assert_allclose(np.abs(star), 1 - 0.5 * np.angle(star), atol=1e-6)
 
 
+def test_the_star_looks_the_same_after_a_turn_by_one_spoke() -> None:
+    star = np.angle(make_object("siemens_star", (128, 128), np.random.default_rng(0), phase=(0.0, 1.0), spokes=12))
+    y, x = np.indices((128, 128)) - 64.0
+    radius, angle = np.hypot(y, x), np.arctan2(y, x)
+    body = (radius > 12) & (radius < 50)
+
+    def change(degrees: float) -> float:
+        """Mean difference of the star and itself, turned."""
+        turned = angle + np.deg2rad(degrees)
+        rows, cols = 64 + radius * np.sin(turned), 64 + radius * np.cos(turned)
+        return float(np.mean(np.abs(map_coordinates(star, [rows, cols], order=1) - star)[body]))
+
+    assert change(30) < 0.05
+    assert change(90) < 0.03
+    assert change(15) > 0.5  # half a period: bars where the gaps were
+
+
 def test_a_pure_phase_object_can_be_asked_for(rng: np.random.Generator) -> None:
     star = make_object("siemens_star", (32, 32), rng, amplitude=(1.0, 1.0))
     np.testing.assert_allclose(np.abs(star), 1.0, atol=1e-6)
@@ -73,7 +93,7 @@ def test_a_pure_phase_object_can_be_asked_for(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kind": "circles"}, "lines, smooth, siemens_star, found 'circles'"),
+        ({"kind": "circles"}, "lines, smooth, siemens_star, .*, found 'circles'"),
         ({"shape": (15, 40)}, r"at least 16 pixels a side, found \(15, 40\)"),
         ({"amplitude": (-0.1, 1.0)}, r"amplitude: .* found \(-0.1, 1.0\)"),
         ({"phase": (1.0, -1.0)}, r"phase: .* found \(1.0, -1.0\)"),
@@ -149,6 +169,35 @@ def test_modes_are_orthogonal_and_share_the_energy() -> None:
     np.testing.assert_allclose(gram, np.diag(np.array([7.0, 2.0, 1.0, 0.5]) / 10.5) * 1024, atol=1e-3)
     np.testing.assert_allclose(modes[0], probe * np.sqrt(7 / 10.5), atol=1e-5)
     np.testing.assert_allclose(orthogonal_modes(-probe, (7.0, 3.5))[0], -modes[0], atol=1e-5)
+
+
+def test_modes_are_ordered_by_their_fine_structure_whatever_their_power() -> None:
+    """Mode m has a polynomial of higher order, so that its light reaches further out than that of mode 0."""
+    modes = np.abs(orthogonal_modes(gaussian_probe(64, 12.0), (0.2, 0.3, 0.5)).astype(np.complex128)) ** 2
+    y, x = np.indices((64, 64)) - 32.0
+    spread_x, spread_y = (np.sum(modes * line**2, axis=(1, 2)) / modes.sum(axis=(1, 2)) for line in (x, y))
+    # Hermite functions: <x^2> is 1 and 3 times that of the Gaussian
+    np.testing.assert_allclose(spread_x / spread_x[0], [1, 3, 1], atol=0.01)
+    np.testing.assert_allclose(spread_y / spread_y[0], [1, 1, 3], atol=0.01)
+
+
+@pytest.mark.parametrize("kind", PROBES)
+def test_a_probe_is_made_by_its_name(kind: str) -> None:
+    np.testing.assert_array_equal(make_probe(kind, 64), PROBES[kind](64))
+    assert np.sum(np.abs(make_probe(kind, 64, energy=3.0)) ** 2) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "words"),
+    [
+        ("square", {}, "probe: expected one of zone_plate, gaussian, disk, found 'square'"),
+        ("disk", {"fwhm": 3.0}, "disk: expected settings among diameter, sigma, energy, found fwhm"),
+        ("zone_plate", {"defocus": "far"}, "zone_plate: expected defocus as in defocus=2.6, found 'far'"),
+    ],
+)
+def test_an_unknown_probe_or_setting_is_named(kind: str, settings: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        make_probe(kind, 64, **settings)
 
 
 def test_modes_need_a_single_probe_and_positive_powers() -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho.core import simulation
+from ptycho.core import exposure
 from ptycho.core.diffraction import far_field, intensity
 from ptycho.core.objects import make_object
 from ptycho.core.probes import gaussian_probe, orthogonal_modes, zone_plate_probe
 from ptycho.core.scan_file import read_scan
-from ptycho.core.simulation import SimulatedScan, make_scan, raster_positions, simulate_scan
+from ptycho.core.scan_paths import raster_positions
+from ptycho.core.simulation import SimulatedScan, make_scan, simulate_scan
 from ptycho.errors import ConfigError, DataError
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +88,7 @@ def test_both_units_record_the_same_photons() -> None:
 
 def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = make_scan("smooth", 80, 64, 6.0, 1.0, 1e4, 3)
-    monkeypatch.setattr(simulation, "_CHUNK_PIXELS", 2 * 64 * 64)
+    monkeypatch.setattr(exposure, "_CHUNK_PIXELS", 2 * 64 * 64)
     assert len(whole.xcoords) == 9
     np.testing.assert_array_equal(make_scan("smooth", 80, 64, 6.0, 1.0, 1e4, 3).diffraction, whole.diffraction)
 
@@ -185,8 +186,8 @@ def run_simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_writes_a_scan_file_that_reads_back(tmp_path: Path) -> None:
     output = tmp_path / "scan.npz"
     settings = ("--kind", "smooth", "--size", "80", "--step", "6", "--photons", "1e4", "--seed", "3", "--jitter", "1")
-    done = run_simulate(*settings, "--units", "counts", "--output", str(output))
-    assert (done.returncode, done.stderr) == (0, "")
+    done = run_simulate(*settings, "--units", "counts", "--output", str(output), "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     scan, expected = read_scan(output), make_scan("smooth", 80, 64, 6.0, 1.0, 1e4, 3, "counts")
     np.testing.assert_array_equal(scan.diff3d, expected.diffraction)
     np.testing.assert_array_equal(scan.objectGuess, expected.object)

@@ -1,0 +1,116 @@
+"""What every command line of the project shares: parsing in one line of complaint, logging, exit status."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ptycho.config.schema import nearest
+from ptycho.errors import ConfigError, PtychoError
+
+__all__ = ["USER_ERRORS", "DefaultsHelp", "LineParser", "add_volume_flags", "complain", "console_log", "log_level"]
+
+_log = logging.getLogger(__name__)
+
+USER_ERRORS = (PtychoError, OSError, KeyboardInterrupt)
+"""What a user can cause: `complain` reports it; anything else is a defect and shows its traceback."""
+
+
+class LineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are ConfigErrors of one line; abbreviations of flags are not taken."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+    def parse_flags(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The flags, each under its destination.
+
+        Raises:
+            ConfigError: an unknown flag (with the nearest valid ones), or a value that a flag may not have.
+        """
+        options, unknown = self.parse_known_args(arguments)
+        if unknown:
+            flag = next((word for word in unknown if word.startswith("-")), unknown[0]).split("=")[0]
+            raise ConfigError(f"unknown argument {flag}{nearest(flag, self._option_string_actions)}")
+        return options
+
+    def error(self, message: str) -> Any:
+        """Raise what is wrong with the arguments, for the caller to report."""
+        raise ConfigError(message)
+
+
+class DefaultsHelp(argparse.HelpFormatter):
+    """Help that ends with the default, where there is one to tell."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text, default = action.help or "", action.default
+        untold = default is None or default is False or default in (argparse.SUPPRESS, [], ())
+        if untold or "default" in text:
+            return text
+        shown = default if isinstance(default, (tuple, list)) else (default,)
+        numbers = (f"{value:g}" if isinstance(value, float) else str(value) for value in shown)
+        return f"{text} (default: {','.join(numbers).replace('%', '%%')})"
+
+
+def add_volume_flags(parser: argparse.ArgumentParser) -> None:
+    """Add --quiet and --debug, of which one may be given."""
+    volume = parser.add_mutually_exclusive_group()
+    volume.add_argument("--quiet", action="store_true", help="report warnings and errors only")
+    volume.add_argument("--debug", action="store_true", help="log every step, and show the traceback of an error")
+
+
+def log_level(*, debug: bool, quiet: bool) -> int:
+    """The level that the two volume flags ask for."""
+    return logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
+
+
+def complain(program: str, error: BaseException, debug: bool) -> int:
+    """Report one of USER_ERRORS in one line on stderr, after its traceback with `debug`.
+
+    Returns:
+        The exit status: 130 for an interrupt, else 2.
+    """
+    if debug:
+        traceback.print_exc()
+    if isinstance(error, KeyboardInterrupt):
+        message, status = f"interrupted: {str(error) or 'start again with the same command'}", 130
+    else:
+        message, status = f"error: {error}", 2
+    sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
+    return status
+
+
+@contextmanager
+def console_log(level: int) -> Iterator[None]:
+    """Send the library's log and warnings to stderr, and leave logging as it was."""
+    handler: logging.Handler = logging.StreamHandler()
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler = RichHandler(console=Console(stderr=True), show_path=False)
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+    loggers = {logger: logger.level for logger in map(logging.getLogger, ("ptycho", "ptycho_torch"))}
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(level)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("always", category=DeprecationWarning, module="ptycho")
+            warnings.showwarning = _log_warning  # type: ignore[assignment]
+            yield
+    finally:
+        for logger, former in loggers.items():
+            logger.removeHandler(handler)
+            logger.setLevel(former)
+
+
+def _log_warning(message: Warning | str, *_: Any) -> None:
+    _log.warning("%s", message)

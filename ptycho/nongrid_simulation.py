@@ -1,0 +1,114 @@
+"""Names of old for a simulated scan in memory, at given or random positions; thin over `ptycho.core`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.config.config import TrainingConfig
+from ptycho.core.exposure import ScanPlan, expose
+from ptycho.core.scaling import Units
+from ptycho.core.truth_files import read_object, read_probe
+from ptycho.errors import ConfigError
+from ptycho.raw_data import RawData
+
+__all__ = ["from_simulation", "generate_simulated_data", "load_probe_object", "simulate_from_npz"]
+
+Complex = NDArray[np.complexfloating[Any, Any]]
+
+_PATTERNS = 512
+"""Patterns where nobody says how many."""
+
+
+def load_probe_object(path: Path | str) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+    """Object (H, W) and probe (N, N) or (M, N, N) of a file, for example of a scan file with `objectGuess`.
+
+    Raises:
+        MissingFileError, DataError: as `ptycho.core.truth_files`.
+    """
+    return read_object(path), read_probe(path)
+
+
+def from_simulation(
+    xcoords: NDArray[np.float64],
+    ycoords: NDArray[np.float64],
+    probeGuess: Complex,
+    objectGuess: Complex,
+    nphotons: float,
+    rng: np.random.Generator,
+    units: Units = "amplitude",
+    mask: NDArray[np.bool_] | None = None,
+) -> RawData:
+    """Record a scan of a given object with a given probe.
+
+    Args:
+        xcoords, ycoords: (n,) centre of each patch, pixels of the object.
+        probeGuess: (N, N) or (M, N, N), of any energy; it is scaled to the dose.
+        objectGuess: (H, W) transmission.
+        nphotons: mean number of photons per pattern.
+        rng: source of the photon noise.
+        units: 'amplitude' stores the root of the counts, 'counts' the counts.
+        mask: (N, N), True where the detector pixel is valid.
+
+    Raises:
+        ConfigError, DataError: as `ptycho.core.exposure.expose`.
+    """
+    scan = expose(ScanPlan(objectGuess, probeGuess, xcoords, ycoords, nphotons, units, mask), rng)
+    return RawData(
+        xcoords=scan.xcoords,
+        ycoords=scan.ycoords,
+        xcoords_start=None,
+        ycoords_start=None,
+        diff3d=scan.diffraction,
+        probeGuess=scan.probe,
+        objectGuess=scan.object,
+        mask=scan.mask,
+        metadata={"nphotons": scan.recorded},
+        units=scan.units,
+    )
+
+
+def generate_simulated_data(
+    config: TrainingConfig,
+    objectGuess: Complex,
+    probeGuess: Complex,
+    buffer: float | None = None,
+    random_seed: int | None = None,
+) -> RawData:
+    """Record an object at evenly distributed random positions.
+
+    Args:
+        config: `n_groups` is the number of patterns (512 when None), `nphotons` the mean photons of each.
+        objectGuess: (H, W) transmission.
+        probeGuess: (N, N) or (M, N, N).
+        buffer: least distance of a position from the object's edges, pixels; None is N/2, whole patches.
+        random_seed: of positions and photons; None draws other ones each time.
+
+    Returns:
+        The scan, amplitude in the square root of photons, the probe scaled to the dose.
+
+    Raises:
+        ConfigError: a buffer that leaves no room.
+        DataError: as `ptycho.core.exposure.expose`.
+    """
+    margin = probeGuess.shape[-1] / 2 if buffer is None else float(buffer)
+    height, width = objectGuess.shape
+    if not 0 <= margin <= min(height, width) / 2:
+        raise ConfigError(
+            f"buffer: expected 0 to half of the object's shorter side, {min(height, width) / 2:g} pixels, "
+            f"found {margin:g}; make it smaller or the object larger"
+        )
+    rng = np.random.default_rng(random_seed)
+    n = config.n_groups or _PATTERNS
+    xcoords, ycoords = rng.uniform(margin, width - margin, n), rng.uniform(margin, height - margin, n)
+    return from_simulation(xcoords, ycoords, probeGuess, objectGuess, config.nphotons, rng)
+
+
+def simulate_from_npz(
+    path: Path | str, config: TrainingConfig, buffer: float | None = None, random_seed: int | None = None
+) -> RawData:
+    """Record the object of a file with the probe of the same file; arguments as in `generate_simulated_data`."""
+    return generate_simulated_data(config, *load_probe_object(path), buffer=buffer, random_seed=random_seed)

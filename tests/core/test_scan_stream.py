@@ -1,0 +1,115 @@
+"""Streams: what is read is what is in the file, in any layout, and memory stays bounded."""
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptycho.core.scan_checks import ScanFile
+from ptycho.core.scan_file import read_scan
+from ptycho.core.scan_stream import Frames, ScanStream, open_stream, stand_in, stream_units, write_stream
+from ptycho.errors import ConfigError, DataError, MissingFileError
+
+
+def scan(n: int = 5, N: int = 64) -> ScanFile:
+    rng = np.random.default_rng(1)
+    return ScanFile(
+        diff3d=rng.poisson(9, (n, N, N)).astype(np.uint16),
+        xcoords=np.arange(n) + 40.5,
+        ycoords=40.0 - np.arange(n),
+        probeGuess=np.ones((N, N), np.complex64),
+        scan_index=np.arange(n),
+        Y=(rng.standard_normal((n, N, N)) + 1j).astype(np.complex64),
+        mask=rng.random((N, N)) > 0.1,
+        metadata={"nphotons": 9 * N * N, "who": "me"},
+        units="counts",
+    )
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_what_is_written_is_read_again(tmp_path: Path, compress: bool) -> None:
+    path = write_stream(tmp_path / "a.npz", ScanStream.of(scan()), compress)
+    first = read_scan(path)
+    with open_stream(path) as stream:
+        second = stream.scan()
+        assert stream.frames.shape == (5, 64, 64)
+        np.testing.assert_array_equal(stream.frames.read(np.array([4, 0])), scan().diff3d[[4, 0]])
+    for key, value in vars(scan()).items():
+        for found in (first, second):
+            np.testing.assert_equal(getattr(found, key), value, err_msg=key)
+
+
+def test_both_files_of_numpy_are_read(tmp_path: Path) -> None:
+    for name, save in (("a", np.savez), ("b", np.savez_compressed)):
+        arrays = {k: v for k, v in vars(scan()).items() if v is not None and k not in ("metadata", "diff3d")}
+        save(tmp_path / f"{name}.npz", diffraction=scan().diff3d, **arrays)
+        with open_stream(tmp_path / f"{name}.npz") as stream:
+            np.testing.assert_array_equal(stream.scan().diff3d, scan().diff3d)
+            np.testing.assert_array_equal(stream.scan().Y, scan().Y)
+
+
+@pytest.mark.parametrize("layout", ["hwn", "nhw1", "fortran"])
+def test_older_layouts_are_turned_without_a_copy(tmp_path: Path, layout: str) -> None:
+    data = scan().diff3d
+    stored = {"hwn": np.moveaxis(data, 0, -1), "nhw1": data[..., None], "fortran": np.asfortranarray(data)}[layout]
+    parts = {key: getattr(scan(), key) for key in ("xcoords", "ycoords", "probeGuess")}
+    np.savez(tmp_path / "old.npz", diff3d=stored, **parts)
+    with open_stream(tmp_path / "old.npz") as stream:
+        assert stream.frames.shape == data.shape
+        np.testing.assert_array_equal(stream.frames.read(np.arange(5)), data)
+
+
+def test_values_are_not_checked_but_shapes_are(tmp_path: Path) -> None:
+    parts = {key: getattr(scan(), key) for key in ("xcoords", "ycoords")}
+    broken = scan().diff3d.astype(np.float32)
+    broken[0, 0, 0] = np.nan
+    np.savez(tmp_path / "nan.npz", diff3d=broken, probeGuess=scan().probeGuess, **parts)
+    with open_stream(tmp_path / "nan.npz") as stream:
+        assert np.isnan(stream.frames.read(np.array([0]))[0, 0, 0])
+    np.savez(tmp_path / "bad.npz", diff3d=broken, probeGuess=np.ones((3, 3)), **parts)
+    with pytest.raises(DataError, match=r"bad.npz: probeGuess: expected \(64, 64\)"), open_stream(tmp_path / "bad.npz"):
+        pass
+    with pytest.raises(MissingFileError, match="none.npz"), open_stream(tmp_path / "none.npz"):
+        pass
+    np.savez(tmp_path / "pickle.npz", diff3d=np.array([{}]), probeGuess=scan().probeGuess, **parts)
+    with pytest.raises(DataError, match="pickled"), open_stream(tmp_path / "pickle.npz"):
+        pass
+
+
+def test_frames_are_made_lazily_and_in_order() -> None:
+    asked: list[int] = []
+
+    def read(indices: np.ndarray) -> np.ndarray:
+        asked.extend(indices.tolist())
+        return indices[:, None, None] * np.ones((1, 2, 2), np.int64)
+
+    frames = Frames((6, 2, 2), np.dtype(np.int64), read).take(np.array([5, 1, 3])).map(lambda v: v + 0.5, 2, np.float32)
+    assert asked == []
+    made = np.concatenate([block for _, block in frames.blocks()])
+    assert asked == [5, 1, 3]
+    assert made.dtype == np.float32
+    np.testing.assert_array_equal(made[:, 0, 0], [5.5, 1.5, 3.5])
+    assert stand_in((10**6, 64, 64), np.float32).strides == (0, 0, 0)
+
+
+def test_units_are_decided_on_a_sample() -> None:
+    assert stream_units(ScanStream.of(scan())) == "counts"
+    undeclared = ScanStream.of(ScanFile(**{**vars(scan()), "units": None, "diff3d": np.sqrt(scan().diff3d, dtype=np.float32)}))
+    assert stream_units(undeclared) == "amplitude"
+    wrong = ScanStream.of(ScanFile(**{**vars(scan()), "units": "volts"}))
+    with pytest.raises(ConfigError, match="volts"):
+        stream_units(wrong)
+
+
+def test_memory_stays_bounded(tmp_path: Path) -> None:
+    n = 12_000  # 98 MB
+    frames = Frames((n, 64, 64), np.dtype(np.uint16), lambda i: np.ones((len(i), 64, 64), np.uint16))
+    fields = ScanFile(stand_in((n, 64, 64), np.uint16), np.arange(n) * 1.0, np.zeros(n), np.ones((64, 64), np.complex64))
+    tracemalloc.start()
+    path = write_stream(tmp_path / "large.npz", ScanStream.joined(frames, None, fields))
+    with open_stream(path) as stream:
+        write_stream(tmp_path / "again.npz", ScanStream.joined(stream.frames, None, stream.fields))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6
