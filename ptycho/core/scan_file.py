@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,21 @@ from ptycho.core.atomic import atomic_path
 from ptycho.core.scan_checks import Array, ScanFile, check_shapes, check_values
 from ptycho.errors import DataError, MissingFileError
 
-__all__ = ["SCAN_KEYS", "ScanFile", "read_scan", "write_scan"]
+__all__ = [
+    "PATTERN_KEYS",
+    "SCAN_KEYS",
+    "ScanFile",
+    "parse_scan",
+    "read_scan",
+    "scan_archive",
+    "write_scan",
+]
+
+PATTERN_KEYS = ("diff3d", "diffraction")
+"""Spellings of the patterns; the first that is there counts."""
 
 SCAN_KEYS = (
-    "diff3d",
-    "diffraction",
+    *PATTERN_KEYS,
     "xcoords",
     "ycoords",
     "probeGuess",
@@ -48,12 +59,20 @@ def read_scan(path: Path | str, units: str | None = None) -> ScanFile:
         MissingFileError: no such file.
         DataError: one line with the file, what was expected, what was found and what to do.
     """
+    with scan_archive(path) as archive:
+        scan = parse_scan(archive, units)
+        check_shapes(scan)
+        check_values(scan)
+    return scan
+
+
+@contextmanager
+def scan_archive(path: Path | str) -> Iterator[np.lib.npyio.NpzFile]:
+    """The archive of a scan file; what goes wrong inside is reported as `read_scan` does, with the path in front."""
     path = Path(path)
     try:
         with _open(path) as archive:
-            scan = _scan(_Reader(archive), units)
-        check_shapes(scan)
-        check_values(scan)
+            yield archive
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
@@ -64,7 +83,11 @@ def read_scan(path: Path | str, units: str | None = None) -> ScanFile:
     except OSError as error:
         fact = f"expected a readable file, found: {error.strerror or error}"
         raise DataError(f"{path}: {fact}; check the path and its permissions") from error
-    return scan
+
+
+def parse_scan(arrays: Mapping[str, Any], units: str | None = None) -> ScanFile:
+    """The scan that arrays by key hold, in any layout that was ever written; neither shapes nor values are checked."""
+    return _scan(_Reader(arrays), units)
 
 
 def write_scan(path: Path | str, scan: ScanFile) -> None:
@@ -139,6 +162,12 @@ class _Reader:
             raise DataError(f"{key}: expected {_kind_names(kinds)}, found dtype {array.dtype}; convert it")
         return array if dtype is None else array.astype(dtype)
 
+    def position(self, key: str) -> Array | None:
+        """A position, by its name or, in older files that have nothing else, by that of its start."""
+        start = f"{key}_start"
+        old = key not in self._archive and start in self._archive
+        return self.number(start if old else key, "iuf", required=True, dtype=np.float64)
+
     def text(self, key: str) -> str | None:
         array = self.optional(key)
         if array is None:
@@ -157,16 +186,15 @@ def _kind_names(kinds: str) -> str:
 
 
 def _scan(reader: _Reader, units: str | None) -> ScanFile:
-    patterns = reader.required("diff3d", "diffraction")
+    patterns = reader.required(*PATTERN_KEYS)
     if patterns.dtype.kind not in "iuf":
         raise DataError(
             f"diffraction: expected counts or amplitude, real numbers, found dtype {patterns.dtype}; "
             "store what the detector measured"
         )
-    positions = [reader.number(key, "iuf", required=True, dtype=np.float64) for key in ("xcoords", "ycoords")]
-    xcoords, ycoords = (array for array in positions if array is not None)
+    xcoords, ycoords = (reader.position(key) for key in ("xcoords", "ycoords"))
     probe = reader.number("probeGuess", "iufc", required=True)
-    assert probe is not None
+    assert xcoords is not None and ycoords is not None and probe is not None
     return ScanFile(
         diff3d=_frames_first(patterns, xcoords.size),
         xcoords=xcoords,

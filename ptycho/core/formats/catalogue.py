@@ -1,0 +1,40 @@
+"""The formats by name; loads nothing, so that a command line can list them at once."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+__all__ = ["FORMATS", "FormatEntry"]
+
+
+class FormatEntry(NamedTuple):
+    """What is known of a format without loading its module."""
+
+    name: str
+    """As `--to` takes it."""
+    title: str
+    """As errors name it."""
+    module: str
+    """Below `ptycho.core.formats`."""
+    container: Literal["npz", "hdf5", "tiff"]
+    suffixes: tuple[str, ...]
+    """Of files that are written; reading goes by content."""
+    reads: bool = True
+    writes: bool = True
+
+
+FORMATS = (
+    FormatEntry("scan", "scan NPZ", "scan_npz", "npz", (".npz",)),
+    FormatEntry("reconstruction", "reconstruction NPZ", "reconstruction_npz", "npz", (), writes=False),
+    FormatEntry("ptychodus-product-npz", "ptychodus product NPZ", "ptychodus_product_npz", "npz", (".npz",)),
+    FormatEntry("ptychodus-product", "ptychodus product", "ptychodus_product", "hdf5", (".h5", ".hdf5")),
+    FormatEntry("ptychodus-training", "ptychodus training data", "ptychodus_training", "hdf5", (".h5", ".hdf5")),
+    FormatEntry("ptychodus-diffraction", "ptychodus diffraction", "ptychodus_diffraction", "hdf5", (".h5", ".hdf5")),
+    FormatEntry("ptyd", "ptypy data", "ptyd", "hdf5", (".ptyd",)),
+    FormatEntry("nexus", "NeXus NXcxi_ptycho", "nexus", "hdf5", (".nxs",)),
+    FormatEntry("cxi", "CXI", "cxi", "hdf5", (".cxi",)),
+    FormatEntry("nxdata", "NeXus NXdata", "nxdata", "hdf5", (), writes=False),
+    FormatEntry("tiff", "TIFF", "tiff", "tiff", (".tif", ".tiff"), reads=False),
+)
+"""In the order in which a file is looked at. Of several with one suffix, that which is meant has to be named, but for
+`.npz`, which is a scan."""

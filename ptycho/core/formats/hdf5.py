@@ -1,0 +1,173 @@
+"""What the HDF5 formats share: files written whole or not at all, patterns by block, numbers with their units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.atomic import atomic_path
+from ptycho.core.scan_stream import Frames
+from ptycho.core.units import JOULES_PER_EV
+from ptycho.errors import DataError
+
+__all__ = ["array", "copy_patterns", "h5_frames", "new_file", "quantity", "square_pixel", "text", "units_factor"]
+
+_CHUNK_PIXELS = 1 << 18
+_LENGTHS = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "pm": 1e-12, "angstrom": 1e-10, "a": 1e-10, "cm": 1e-2}
+_ENERGIES = {"j": 1 / JOULES_PER_EV, "ev": 1.0, "kev": 1e3, "mev": 1e6}
+_SPELLINGS = {"metre": "m", "meter": "m", "metres": "m", "meters": "m", "micron": "um", "microns": "um", "joule": "j"}
+_SQUARE = 1e-6
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[h5py.File]:
+    """A file to write, which becomes `path` when the block ends well; the same content gives the same bytes."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        yield file
+
+
+def copy_patterns(group: h5py.Group, name: str, patterns: Frames, compression: str = "gzip") -> h5py.Dataset:
+    """Write patterns block by block and return their data set."""
+    n, height, width = patterns.shape
+    frames = max(1, min(n, _CHUNK_PIXELS // max(1, height * width)))
+    options: dict[str, Any] = {"compression_opts": 1} if compression == "gzip" else {}
+    made = group.create_dataset(
+        name,
+        patterns.shape,
+        patterns.dtype,
+        chunks=(frames, height, width),
+        compression=compression,
+        shuffle=True,
+        track_times=False,
+        **options,
+    )
+    for part, block in patterns.blocks():
+        made[part] = block
+    return made
+
+
+def h5_frames(path: Path, names: list[str]) -> Frames:
+    """Frames of one data set or of several in a row, read when they are asked for.
+
+    Leading axes, as of a raster, are flattened. The file is opened anew for every block, so that nothing stays open.
+
+    Raises:
+        DataError: no data sets, of fewer than three axes, or frames of several sizes.
+    """
+    with h5py.File(path) as file:
+        sets = [_data_set(file, name) for name in names]
+        found = ", ".join(f"{name} {stored.shape}" for name, stored in zip(names, sets, strict=True))
+        if len({stored.shape[-2:] for stored in sets}) != 1 or any(stored.ndim < 3 for stored in sets):
+            raise DataError(f"expected patterns (n, N, N), all of one size, found {found}; correct the file")
+        leading = [stored.shape[:-2] for stored in sets]
+        frame, dtype = sets[0].shape[-2:], np.result_type(*(stored.dtype for stored in sets))
+    ends = np.cumsum([int(np.prod(shape)) for shape in leading])
+
+    def read(indices: NDArray[np.intp]) -> NDArray[Any]:
+        made = np.empty((len(indices), *frame), dtype)
+        owners = np.searchsorted(ends, indices, side="right")
+        with h5py.File(path) as file:
+            for owner in np.unique(owners):
+                mine = owners == owner
+                local = indices[mine] - (ends[owner - 1] if owner else 0)
+                made[mine] = _frames(file, names[owner], leading[owner], local)
+        return made
+
+    return Frames((int(ends[-1]), *frame), dtype, read)
+
+
+def _frames(file: h5py.File, name: str, leading: tuple[int, ...], indices: NDArray[np.intp]) -> NDArray[Any]:
+    """Frames of one data set by their flat index, runs along the innermost leading axis in one go."""
+    stored, inner, parts = file[name], leading[-1], []
+    for run in np.split(indices, np.flatnonzero((np.diff(indices) != 1) | (indices[1:] % inner == 0)) + 1):
+        *outer, first = np.unravel_index(run[0], leading)
+        try:
+            parts.append(stored[(*outer, slice(first, first + len(run)))])
+        except OSError as error:
+            raise DataError(
+                f"{file.filename}: expected readable patterns in {name}, found {error}; where a compression filter is "
+                "missing, unpack the file with h5repack -f NONE"
+            ) from error
+    return np.concatenate(parts)
+
+
+def _data_set(file: h5py.File, name: str) -> h5py.Dataset:
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
+        raise DataError(f"{name}: expected a data set, found {'a group' if found is not None else 'none'}")
+    return found
+
+
+def array(file: h5py.Group, name: str) -> NDArray[Any] | None:
+    """The data set at `name` as an array, None where there is none."""
+    found = file.get(name)
+    return np.asarray(found[()]) if isinstance(found, h5py.Dataset) else None
+
+
+def text(file: h5py.Group, name: str) -> str | None:
+    """The data set at `name` as text, None where there is none or it holds something else."""
+    found = array(file, name)
+    if found is None or found.size != 1:
+        return None
+    value = found.reshape(-1)[0]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else None
+
+
+def quantity(file: h5py.Group, name: str, kind: str) -> float | None:
+    """The first number at `name` in metres (kind 'length') or electronvolts ('energy'), None where there is none.
+
+    The `units` attribute counts; without one it is metres or joules, the units of CXI. An "energy in joules" above
+    a million electronvolts is not one: the attribute was forgotten.
+
+    Raises:
+        DataError: units that are not known, or such an energy.
+    """
+    found = array(file, name)
+    if found is None or found.size == 0 or found.dtype.kind not in "iuf":
+        return None
+    value = float(found.reshape(-1)[0]) * units_factor(file[name], kind)
+    if not np.isfinite(value):
+        return None
+    if kind == "energy" and value > 1e7:
+        raise DataError(
+            f"{name}: expected a photon energy in joules or with a units attribute, found {found.reshape(-1)[0]:g} "
+            "without one; give --energy-keV"
+        )
+    return value
+
+
+def units_factor(found: h5py.Dataset, kind: str) -> float:
+    """Factor from the units of a data set to metres (kind 'length') or electronvolts ('energy')."""
+    raw = next((found.attrs[key] for key in ("units", "Units", "unit") if key in found.attrs), None)
+    if raw is None:
+        return _LENGTHS["m"] if kind == "length" else _ENERGIES["j"]
+    raw = np.asarray(raw).reshape(-1)[0]
+    told = (raw.decode() if isinstance(raw, bytes) else str(raw)).strip()
+    unit = told.lower().replace("µ", "u").replace("μ", "u")
+    known = _LENGTHS if kind == "length" else _ENERGIES
+    unit = _SPELLINGS.get(unit, unit)
+    if unit not in known:
+        raise DataError(
+            f"{found.name}: expected a unit of {kind}, one of {', '.join(known)}, found {told!r}; correct it"
+        )
+    return known[unit]
+
+
+def square_pixel(width: float | None, height: float | None, what: str) -> float | None:
+    """The side of a square pixel, None where neither side is known.
+
+    Raises:
+        DataError: the sides differ.
+    """
+    sides = [abs(side) for side in (width, height) if side is not None]
+    if not sides:
+        return None
+    if max(sides) - min(sides) > _SQUARE * max(sides):
+        raise DataError(f"{what}: expected square pixels, found {sides[0]:g} x {sides[1]:g} m; bin or resample them")
+    return sides[0]

@@ -1,0 +1,253 @@
+"""A scan as every format knows it: patterns, positions, probe, object and the geometry of the experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.geometry import object_frame, pixel_positions
+from ptycho.core.scaling import Units, decide_units, to_amplitude
+from ptycho.core.scan_stream import Frames
+from ptycho.core.units import object_pixel_size_m
+from ptycho.errors import DataError
+
+__all__ = [
+    "FLAGS",
+    "ScanRecord",
+    "completed",
+    "in_counts",
+    "in_metres",
+    "in_pixels",
+    "mirrored",
+    "required",
+    "resolved_units",
+]
+
+Array = NDArray[Any]
+
+FLAGS = {
+    "energy_eV": ("the photon energy", "--energy-keV"),
+    "distance_m": ("the distance from sample to detector", "--distance-m"),
+    "detector_pixel_m": ("the size of a detector pixel", "--detector-pixel-um"),
+    "object_pixel_m": ("the size of an object pixel", "--object-pixel-nm"),
+    "units": ("the units of the patterns", "--units"),
+}
+"""Fields that the command line can give: what they are, and the flag."""
+
+_PARTS = {
+    "patterns": "diffraction patterns",
+    "xcoords": "scan positions",
+    "probe": "a probe",
+    "object": "an object",
+}
+_TOLERANCE = 0.01
+_SAMPLE_FRAMES = 32
+
+
+@dataclass(frozen=True)
+class ScanRecord:
+    """What one or several files say of a scan; what they leave out is None.
+
+    n is the number of scan points, N the side of a pattern. Images are indexed [y, x], x and y grow with columns and
+    rows. Position x, y is the centre of its patch, as everywhere here: its first pixel is x - N/2.
+
+    Raises:
+        DataError: parts that do not fit together.
+    """
+
+    patterns: Frames | None = None
+    """(n, N, N), zero frequency at [N/2, N/2]."""
+    units: Units | None = None
+    """Of the patterns; None where nobody said."""
+    xcoords: NDArray[np.float64] | None = None
+    ycoords: NDArray[np.float64] | None = None
+    position_unit: Literal["px", "m"] = "px"
+    """Pixels of `object`, or metres; also of `xcoords_start` and `ycoords_start`."""
+    indexes: NDArray[np.int64] | None = None
+    """(n,) what patterns and positions of different files are paired by; None is 0 .. n-1."""
+    probe: Array | None = None
+    """(M, N, N) complex, centred at index N/2."""
+    object: Array | None = None
+    """(H, W) complex."""
+    origin_px: tuple[float, float] | None = None
+    """(x, y) of the first corner of `object` in metres over pixel size: x_m = (x_px + origin) pixel; None is 0."""
+    mask: NDArray[np.bool_] | None = None
+    """(N, N) or (n, N, N), True where the detector pixel is valid."""
+    energy_eV: float | None = None
+    distance_m: float | None = None
+    detector_pixel_m: float | None = None
+    object_pixel_m: float | None = None
+    xcoords_start: NDArray[np.float64] | None = None
+    ycoords_start: NDArray[np.float64] | None = None
+    scan_index: Array | None = None
+    true_patches: Frames | None = None
+    """(n, N, N) complex; `Y` of a scan NPZ."""
+    losses: tuple[float, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Plain JSON values, among them `name`, `comments` and `nphotons`."""
+
+    def __post_init__(self) -> None:
+        n, N = self.count, self.side
+        if self.patterns is not None and self.patterns.shape[1] != self.patterns.shape[2]:
+            raise DataError(f"patterns: expected square ones (n, N, N), found {self.patterns.shape}; crop or pad them")
+        for name in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "scan_index", "indexes"):
+            array = getattr(self, name)
+            if array is not None and array.shape != (n,):
+                raise DataError(f"{name}: expected one number per pattern or position, ({n},), found {array.shape}")
+        if self.patterns is not None and len(self.patterns) != n:
+            raise DataError(f"expected as many patterns as positions, found {len(self.patterns)} and {n}; drop some")
+        if self.true_patches is not None and self.true_patches.shape != (n, N, N):
+            raise DataError(f"Y: expected shape ({n}, {N}, {N}), found {self.true_patches.shape}")
+        if self.probe is not None and (self.probe.ndim != 3 or self.probe.shape[1:] != (N, N)):
+            raise DataError(f"probe: expected shape (modes, {N}, {N}), found {self.probe.shape}; crop or pad it")
+        if self.object is not None and self.object.ndim != 2:
+            raise DataError(f"object: expected one image (H, W), found shape {self.object.shape}")
+        if self.mask is not None and N is not None and self.mask.shape not in ((N, N), (n, N, N)):
+            raise DataError(f"mask: expected shape ({N}, {N}) or ({n}, {N}, {N}), found {self.mask.shape}; correct it")
+
+    @property
+    def count(self) -> int | None:
+        """Number of scan points n, None where there are neither positions nor patterns."""
+        if self.xcoords is not None:
+            return int(self.xcoords.size)
+        return None if self.patterns is None else len(self.patterns)
+
+    @property
+    def side(self) -> int | None:
+        """Side N of a pattern or of the probe, None where there is neither."""
+        if self.patterns is not None:
+            return self.patterns.shape[-1]
+        return None if self.probe is None else int(self.probe.shape[-1])
+
+
+def required(record: ScanRecord, title: str, *names: str) -> ScanRecord:
+    """Return `record`, completed, or raise a DataError that names what the format `title` needs and lacks."""
+    record = completed(record)
+    for name in names:
+        if getattr(record, name) is not None:
+            continue
+        if name in FLAGS:
+            what, flag = FLAGS[name]
+            raise DataError(f"a {title} file needs {what}, expected {name}, found none in the input; give {flag}")
+        raise DataError(
+            f"a {title} file needs {_PARTS[name]}, found none in the input; name a further input file that has it"
+        )
+    return record
+
+
+def completed(record: ScanRecord) -> ScanRecord:
+    """Fill in the fourth of energy, distance, detector pixel and object pixel where three are known (far field).
+
+    Raises:
+        DataError: all four are known and disagree by more than 1 %.
+    """
+    energy, distance, N = record.energy_eV, record.distance_m, record.side
+    if energy is None or distance is None or N is None:
+        return record
+    detector, pixel = record.detector_pixel_m, record.object_pixel_m
+    if detector is None and pixel is None:
+        return record
+    if detector is None:
+        assert pixel is not None
+        return replace(record, detector_pixel_m=object_pixel_size_m(energy, distance, pixel, N))
+    expected = object_pixel_size_m(energy, distance, detector, N)
+    if pixel is None:
+        return replace(record, object_pixel_m=expected)
+    if abs(pixel / expected - 1) > _TOLERANCE:
+        raise DataError(
+            f"object pixel: expected {expected:.6g} m from {energy:g} eV, {distance:g} m and {detector:g} m detector "
+            f"pixels with N = {N}, found {pixel:.6g} m; say which is right with --object-pixel-nm or "
+            "--detector-pixel-um"
+        )
+    return record
+
+
+def in_metres(record: ScanRecord, title: str) -> ScanRecord:
+    """Positions in metres: `x_m = (x_px + origin) pixel`."""
+    record = required(record, title, "xcoords", "object_pixel_m")
+    pixel, (x0, y0) = record.object_pixel_m, record.origin_px or (0.0, 0.0)
+    assert pixel is not None
+    if record.position_unit == "m":
+        return record
+    return _moved(record, "m", lambda x: (x + x0) * pixel, lambda y: (y + y0) * pixel)
+
+
+def in_pixels(record: ScanRecord, title: str) -> ScanRecord:
+    """Positions in pixels of the object, by `ptycho.core.geometry.pixel_positions`.
+
+    Without an object its frame is the smallest that holds every patch; `origin_px` then says where that is.
+    """
+    if record.position_unit == "px":
+        return required(record, title, "xcoords")
+    record = required(record, title, "xcoords", "object_pixel_m")
+    pixel, x, y = record.object_pixel_m, record.xcoords, record.ycoords
+    assert pixel is not None and x is not None and y is not None
+    if record.object is None:
+        if record.side is None:
+            raise DataError("positions in metres: expected patterns or a probe beside them, found none; add a file")
+        frame = object_frame(x / pixel, y / pixel, record.side)
+        origin, (height, width) = (float(frame.x0), float(frame.y0)), frame.shape
+    else:
+        origin, (height, width) = record.origin_px or (0.0, 0.0), record.object.shape
+
+    def columns(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return pixel_positions(values, (origin[0] + width / 2) * pixel, pixel, width)
+
+    def rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return pixel_positions(values, (origin[1] + height / 2) * pixel, pixel, height)
+
+    return replace(_moved(record, "px", columns, rows), origin_px=origin)
+
+
+def mirrored(record: ScanRecord, axes: str) -> ScanRecord:
+    """Positions in metres with the sign of these axes ('x', 'y', 'xy') turned.
+
+    Raises:
+        DataError: the positions belong to an object already.
+    """
+    if record.position_unit != "m" or record.object is not None:
+        raise DataError("--flip: expected positions in metres without an object, found pixels of one; drop the flag")
+    sign_x, sign_y = (-1.0 if axis in axes else 1.0 for axis in "xy")
+    return _moved(record, "m", lambda x: sign_x * x, lambda y: sign_y * y)
+
+
+def _moved(record: ScanRecord, unit: Literal["px", "m"], columns: Any, rows: Any) -> ScanRecord:
+    changes: dict[str, Any] = {"position_unit": unit}
+    for name, function in (
+        ("xcoords", columns),
+        ("ycoords", rows),
+        ("xcoords_start", columns),
+        ("ycoords_start", rows),
+    ):
+        values = getattr(record, name)
+        changes[name] = None if values is None else function(values)
+    return replace(record, **changes)
+
+
+def resolved_units(record: ScanRecord) -> Units:
+    """What the patterns hold: as declared, else by the rules of `ptycho.core.scaling.decide_units`.
+
+    Raises:
+        DataError: no rule decides; it names --units.
+    """
+    if record.units is not None:
+        return record.units
+    assert record.patterns is not None
+    if record.patterns.dtype.kind in "iu":
+        return "counts"
+    probe = np.zeros((1, 1)) if record.probe is None else record.probe
+    mask = record.mask if record.mask is not None and record.mask.ndim == 2 else None
+    some = np.unique(np.linspace(0, len(record.patterns) - 1, _SAMPLE_FRAMES).round().astype(np.intp))
+    return decide_units(record.patterns.read(some), probe, None, "error", mask).units
+
+
+def in_counts(record: ScanRecord) -> Frames:
+    """The patterns as counts: themselves, or the squares of amplitudes (float32)."""
+    assert record.patterns is not None
+    if resolved_units(record) == "counts":
+        return record.patterns
+    side = record.patterns.shape[-1]
+    return record.patterns.map(lambda block: to_amplitude(block, "amplitude") ** 2, side, np.float32)

@@ -1,0 +1,168 @@
+"""Which format a file has, by its content, and reading and writing in any of them."""
+
+from __future__ import annotations
+
+import importlib
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from ptycho.core.formats.catalogue import FORMATS, FormatEntry
+from ptycho.errors import ConfigError, DataError, MissingFileError
+
+if TYPE_CHECKING:
+    from ptycho.core.formats.record import ScanRecord
+
+__all__ = ["Format", "read", "recognise", "target", "write"]
+
+_MAGIC = {b"\x89HDF": "hdf5", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"II*\0": "tiff", b"MM\0*": "tiff"}
+_SHOWN = 12
+
+
+class Format(Protocol):
+    """What a module of a format has; one that is only written has no `recognise` and `read`."""
+
+    def recognise(self, file: Any) -> bool:
+        """Whether an open h5py.File or NpzFile is of this format."""
+
+    def read(self, path: Path) -> ScanRecord:
+        """Read a file of this format."""
+
+    def write(self, path: Path, record: ScanRecord) -> None:
+        """Write a file of this format, whole or not at all."""
+
+
+def recognise(path: Path) -> FormatEntry:
+    """The format of a file by its content; its name does not count.
+
+    Raises:
+        MissingFileError: nothing there.
+        DataError: one line with the formats that are read, and what was found.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MissingFileError(f"{path}: expected a file to read, found nothing there; correct the path")
+    if path.is_dir():
+        raise DataError(f"{path}: expected a file to read, found a folder; name the file in it")
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    container = _MAGIC.get(head)
+    if container == "npz":
+        return _recognise_npz(path)
+    if container == "hdf5":
+        return _recognise_hdf5(path)
+    found = "an image, which is written but not read" if container == "tiff" else f"a file that begins with {head!r}"
+    raise DataError(_unknown(path, found if head else "an empty file"))
+
+
+def read(path: Path) -> ScanRecord:
+    """Read a file in whichever format it has.
+
+    Raises:
+        MissingFileError, DataError: one line that names the file.
+    """
+    path = Path(path)
+    entry = recognise(path)
+    try:
+        return _module(entry).read(path)
+    except DataError as error:
+        text = str(error)
+        raise DataError(text if text.startswith(str(path)) else f"{path}: {text}") from error
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, MissingFileError):
+            raise
+        fact = f"expected a whole {entry.title} file, found: {error}"
+        raise DataError(f"{path}: {fact}; write it again") from error
+
+
+def target(path: Path, name: str | None = None) -> FormatEntry:
+    """The format to write: by name, else by the suffix of the file.
+
+    Raises:
+        ConfigError: a suffix that none or several formats have, or a format that is only read.
+    """
+    writable = [entry for entry in FORMATS if entry.writes]
+    if name is not None:
+        found = next((entry for entry in writable if entry.name == name), None)
+        if found is None:
+            raise ConfigError(f"--to: expected one of {', '.join(e.name for e in writable)}, found {name!r}")
+        return found
+    suffix = Path(path).suffix.lower()
+    fitting = [entry for entry in writable if suffix in entry.suffixes]
+    if not fitting:
+        known = ", ".join(sorted({known for entry in writable for known in entry.suffixes}))
+        raise ConfigError(
+            f"{path}: expected a suffix of a known format ({known}), found {suffix!r}; or say --to FORMAT"
+        )
+    if len(fitting) > 1 and fitting[0].name != "scan":
+        names = ", ".join(entry.name for entry in fitting)
+        raise ConfigError(f"{path}: expected --to with {suffix}, which several formats have; one of {names}")
+    return fitting[0]
+
+
+def write(path: Path, record: ScanRecord, name: str | None = None) -> FormatEntry:
+    """Write a record in the format that `target` finds, and return that.
+
+    Raises:
+        ConfigError: no such format.
+        DataError: the record lacks what the format needs; the line names the field and what gives it.
+        OutputError: a place that cannot be written.
+    """
+    entry = target(path, name)
+    _module(entry).write(Path(path), record)
+    return entry
+
+
+def _recognise_npz(path: Path) -> FormatEntry:
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            entry, names = _first(file, "npz"), list(file)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: expected a whole NPZ archive, found: {error}; copy it again") from error
+    if entry is None:
+        raise DataError(_unknown(path, f"an NPZ archive with {_listed(names)}"))
+    return entry
+
+
+def _recognise_hdf5(path: Path) -> FormatEntry:
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            entry, names = _first(file, "hdf5"), _names(file)
+    except OSError as error:
+        raise DataError(f"{path}: expected a whole HDF5 file, found: {error}; copy it again") from error
+    if entry is None:
+        raise DataError(_unknown(path, f"an HDF5 file with {_listed(names)}"))
+    return entry
+
+
+def _first(file: Any, container: str) -> FormatEntry | None:
+    fitting = (entry for entry in FORMATS if entry.container == container and entry.reads)
+    return next((entry for entry in fitting if _module(entry).recognise(file)), None)
+
+
+def _names(file: Any) -> list[str]:
+    """The first names of a tree, groups with what is directly in them."""
+    names: list[str] = []
+    for name in file:
+        inner = file.get(name)
+        names += [f"{name}/{part}" for part in inner] if hasattr(inner, "keys") and len(inner) else [name]
+    return names
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (", ".join(names[:_SHOWN]) + more) or "nothing in it"
+
+
+def _unknown(path: Path, found: str) -> str:
+    known = ", ".join(entry.title for entry in FORMATS if entry.reads)
+    return f"{path}: expected one of {known}, found {found}; convert it with its own program first"
+
+
+def _module(entry: FormatEntry) -> Format:
+    return cast(Format, importlib.import_module(f"ptycho.core.formats.{entry.module}"))

@@ -1,0 +1,113 @@
+"""The scan NPZ of specs/data_contracts.md, in every spelling it ever had; the geometry travels in `_metadata`."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptycho.core.formats.record import ScanRecord, in_pixels, required, resolved_units
+from ptycho.core.scan_checks import PATTERN_SIZES, ScanFile
+from ptycho.core.scan_file import PATTERN_KEYS
+from ptycho.core.scan_stream import ScanStream, open_stream, stand_in, write_stream
+from ptycho.errors import DataError
+
+__all__ = ["METADATA_KEYS", "read", "recognise", "write"]
+
+logger = logging.getLogger(__name__)
+
+TITLE = "scan NPZ"
+
+METADATA_KEYS = {
+    "photon_energy_eV": "energy_eV",
+    "detector_distance_m": "distance_m",
+    "detector_pixel_size_m": "detector_pixel_m",
+    "object_pixel_size_m": "object_pixel_m",
+}
+"""Entries of `_metadata`, and numbers of their own in older files, and the fields they are."""
+
+_METRES_BELOW = 1e-3
+"""Positions that all lie within this are metres: a scan of a thousandth of a pixel is none."""
+
+
+def recognise(file: Any) -> bool:
+    """Whether an open archive is a scan: it has patterns and a probe."""
+    return any(key in file for key in PATTERN_KEYS) and "probeGuess" in file
+
+
+def read(path: Path) -> ScanRecord:
+    """Read a scan; patterns (and `Y`) stay in the file until they are copied."""
+    with np.load(path, allow_pickle=False) as archive:
+        stored = {name: archive[name] for name in METADATA_KEYS if name in archive}
+    with open_stream(path) as stream:
+        # A memory map outlives the block that opened it.
+        scan, patterns, patches = stream.fields, stream.frames, stream.patches
+    metadata = dict(scan.metadata or {})
+    known: dict[str, Any] = {
+        field: _number(metadata.pop(name, stored.get(name)), name) for name, field in METADATA_KEYS.items()
+    }
+    origin, indexes = metadata.pop("origin_px", None), metadata.pop("indexes", None)
+    reach = max(np.abs(values).max(initial=0.0) for values in (scan.xcoords, scan.ycoords))
+    return ScanRecord(
+        patterns=patterns,
+        units=scan.units,  # type: ignore[arg-type]
+        xcoords=scan.xcoords,
+        ycoords=scan.ycoords,
+        position_unit="m" if 0 < reach < _METRES_BELOW else "px",
+        indexes=None if indexes is None else np.asarray(indexes, np.int64),
+        probe=scan.probeGuess[None] if scan.probeGuess.ndim == 2 else scan.probeGuess,
+        object=scan.objectGuess,
+        origin_px=None if origin is None else (float(origin[0]), float(origin[1])),
+        mask=scan.mask,
+        xcoords_start=scan.xcoords_start,
+        ycoords_start=scan.ycoords_start,
+        scan_index=scan.scan_index,
+        true_patches=patches,
+        metadata=metadata,
+        **known,
+    )
+
+
+def write(path: Path, record: ScanRecord) -> None:
+    """Write a scan with positions in pixels, the units of the patterns and, in `_metadata`, the geometry.
+
+    Raises:
+        DataError: patterns, positions or probe are missing, or units that nothing tells.
+    """
+    record = in_pixels(required(record, TITLE, "patterns", "xcoords", "probe"), TITLE)
+    assert record.patterns is not None and record.probe is not None
+    assert record.xcoords is not None and record.ycoords is not None
+    if record.side not in PATTERN_SIZES:
+        sizes = ", ".join(str(size) for size in PATTERN_SIZES)
+        logger.warning("patterns of %s pixels a side: training takes %s; crop, pad or bin them", record.side, sizes)
+    metadata = dict(record.metadata)
+    metadata |= {name: getattr(record, key) for name, key in METADATA_KEYS.items() if getattr(record, key) is not None}
+    if record.origin_px is not None:
+        metadata["origin_px"] = list(record.origin_px)
+    if record.indexes is not None and not np.array_equal(record.indexes, np.arange(record.count or 0)):
+        metadata["indexes"] = record.indexes.tolist()
+    fields = ScanFile(
+        diff3d=stand_in(record.patterns.shape, record.patterns.dtype),
+        xcoords=record.xcoords,
+        ycoords=record.ycoords,
+        probeGuess=record.probe[0] if len(record.probe) == 1 else record.probe,
+        xcoords_start=record.xcoords_start,
+        ycoords_start=record.ycoords_start,
+        scan_index=record.scan_index,
+        objectGuess=record.object,
+        mask=record.mask,
+        metadata=metadata or None,
+        units=resolved_units(record),
+    )
+    write_stream(path, ScanStream.joined(record.patterns, record.true_patches, fields))
+
+
+def _number(value: Any, name: str) -> float | None:
+    if value is None:
+        return None
+    found = np.asarray(value)
+    if found.size != 1 or found.dtype.kind not in "iuf":
+        raise DataError(f"{name}: expected one number, found {value!r}; correct it")
+    return float(found.reshape(-1)[0])

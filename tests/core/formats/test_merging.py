@@ -1,0 +1,88 @@
+"""Patterns of one file meet positions of another by index."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptycho.core.formats.merging import merged
+from ptycho.core.formats.record import ScanRecord, mirrored
+from ptycho.core.formats.registry import read
+from ptycho.core.scan_stream import Frames
+from ptycho.errors import DataError
+
+
+def patterns_only(*indexes: int) -> ScanRecord:
+    """Each pattern is full of its index."""
+    frames = np.array(indexes)[:, None, None] * np.ones((4, 4), np.int64)
+    return ScanRecord(patterns=Frames.of(frames), units="counts", indexes=np.array(indexes))
+
+
+def positions_only(*indexes: int) -> ScanRecord:
+    """Each position is ten times its index."""
+    return ScanRecord(xcoords=np.array(indexes) * 10.0, ycoords=np.array(indexes) * -10.0, indexes=np.array(indexes))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_points_without_a_partner_are_dropped_and_patterns_keep_their_order(swapped: bool) -> None:
+    parts = [patterns_only(5, 1, 3, 7), positions_only(1, 2, 3, 5)]
+    both = merged(*reversed(parts)) if swapped else merged(*parts)
+    assert both.patterns is not None
+    assert both.patterns.read(np.arange(3))[:, 0, 0].tolist() == [5, 1, 3]
+    assert both.xcoords is not None
+    assert both.xcoords.tolist() == [50, 10, 30]
+    assert both.indexes is not None
+    assert both.indexes.tolist() == [5, 1, 3]
+
+
+def test_files_of_ptychodus_meet(golden: Path) -> None:
+    both = merged(read(golden / "diffraction.h5"), read(golden / "product.h5"))
+    assert both.patterns is not None
+    assert both.patterns.read(np.arange(3))[:, 0, 0].tolist() == [0, 100, 300]
+    np.testing.assert_allclose(both.xcoords, [4.0, 10.5, 11.0], atol=1e-12)  # type: ignore[arg-type]
+    assert both.position_unit == "px"
+    assert both.mask is not None
+    assert both.object is not None
+
+
+def test_the_second_file_counts_where_both_speak(golden: Path) -> None:
+    both = merged(read(golden / "scan.cxi"), read(golden / "product.h5"))
+    assert both.position_unit == "px"
+    np.testing.assert_allclose(both.xcoords, [4.0, 10.5, 4.25, 11.0], atol=1e-12)  # type: ignore[arg-type]
+    other = merged(read(golden / "product.h5"), read(golden / "scan.cxi"))
+    assert other.position_unit == "m"
+    assert other.metadata == {"name": "star", "comments": "by hand"}
+
+
+def test_a_mask_of_every_pattern_goes_with_them() -> None:
+    mask = np.ones((3, 4, 4), bool)
+    mask[2, 1, 1] = False
+    both = merged(replace(patterns_only(0, 1, 2), mask=mask), positions_only(0, 2))
+    assert both.mask is not None
+    assert np.argwhere(~both.mask).tolist() == [[1, 1, 1]]
+
+
+def test_indexes_that_say_nothing_are_refused() -> None:
+    with pytest.raises(DataError, match="every one once, found 0 4 times"):
+        merged(patterns_only(0, 1, 2, 3), positions_only(0, 0, 0, 0))
+    with pytest.raises(DataError, match="common indexes, found none"):
+        merged(patterns_only(0, 1), positions_only(8, 9))
+
+
+def test_signs_of_metres_can_be_turned(golden: Path) -> None:
+    record = read(golden / "scan.ptyd")
+    turned = mirrored(record, "x")
+    np.testing.assert_array_equal(turned.xcoords, -record.xcoords)  # type: ignore[operator,arg-type]
+    np.testing.assert_array_equal(turned.ycoords, record.ycoords)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="--flip"):
+        mirrored(read(golden / "product.h5"), "y")
+
+
+def test_parts_have_to_fit() -> None:
+    with pytest.raises(DataError, match="as many patterns as positions, found 2 and 1"):
+        replace(patterns_only(0, 1), indexes=None, xcoords=np.zeros(1), ycoords=np.zeros(1))
+    with pytest.raises(DataError, match=r"probe: expected shape \(modes, 4, 4\), found \(1, 5, 5\)"):
+        replace(patterns_only(0), probe=np.ones((1, 5, 5)))
+    with pytest.raises(DataError, match="expected square ones"):
+        ScanRecord(patterns=Frames.of(np.ones((2, 4, 5))))
