@@ -11,10 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.registration import Region, checked_region, find_offset, fit_plane, register_subpixel
+from ptycho.core.registration import (
+    Region,
+    checked_region,
+    find_offset,
+    fit_plane,
+    register_subpixel,
+    remove_plane,
+)
 from ptycho.errors import DataError
 
-__all__ = ["Alignment", "align"]
+__all__ = ["Alignment", "align", "rough_correlation"]
 
 Image = NDArray[Any]
 Complex = NDArray[np.complex128]
@@ -95,6 +102,21 @@ def align(
     factor = complex(np.vdot(image, fit.truth) / np.vdot(image, image).real)
     dy, dx, ky, kx = (float(value) for value in parameters)
     return Alignment(factor * image, fit.truth, cut, offset, (dy, dx), (ky, kx), factor, correlation)
+
+
+def rough_correlation(reconstruction: Image, truth: Image, region: Region | None = None) -> float:
+    """Likeness |<T, R>| / (|T| |R|) after a search for the place in whole pixels and a phase plane: quick, for ranking.
+
+    Arguments and errors are those of `align`; no sub-pixel shift is fitted.
+    """
+    offset = find_offset(reconstruction, truth, region)
+    y0, y1, x0, x1 = _common_region(reconstruction.shape, checked_region(region, truth.shape), offset)
+    row, col = offset
+    image = reconstruction[y0 - row : y1 - row, x0 - col : x1 - col].astype(np.complex128)
+    seen = truth[y0:y1, x0:x1].astype(np.complex128)
+    level = remove_plane(image, seen)
+    norms = np.linalg.norm(seen) * np.linalg.norm(image)
+    return float(np.abs(np.vdot(seen, level)) / norms) if norms > 0 else 0.0
 
 
 @dataclass(frozen=True)

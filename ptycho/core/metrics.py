@@ -1,4 +1,4 @@
-"""How good an image is: errors, similarity and Fourier ring correlation.
+"""How good an image is: errors and similarity. The correlation by spatial frequency is in `ring_correlation`.
 
 Images are `(H, W)`, the reference comes second. Nothing is aligned, scaled or unwrapped here (`score.score`
 does that, and says what it removes). A signal-to-noise ratio or a similarity always states its data range.
@@ -7,7 +7,6 @@ does that, and says what it removes). A signal-to-noise ratio or a similarity al
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,8 +16,8 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 from ptycho.errors import DataError
 
 __all__ = [
-    "FrcCurve",
-    "frc",
+    "MS_SSIM_SMALLEST",
+    "check_same_shape",
     "mae",
     "ms_ssim",
     "mse",
@@ -26,6 +25,7 @@ __all__ = [
     "psnr",
     "relative_fourier_error",
     "ssim",
+    "wide",
 ]
 
 Image = NDArray[Any]
@@ -35,29 +35,31 @@ _K1, _K2 = 0.01, 0.03
 _UNIFORM_WINDOW = 7
 _GAUSSIAN_SIGMA, _GAUSSIAN_RADIUS = 1.5, 5
 _MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+MS_SSIM_SMALLEST = (2 * _GAUSSIAN_RADIUS + 1) * 2 ** (len(_MS_SSIM_WEIGHTS) - 1)
+"""Least side of an image for `ms_ssim`, pixels: on the smallest scale the window still fits."""
 
 
 def mae(a: Image, b: Image) -> float:
     """Mean of `|a - b|`; complex images give the mean modulus of the difference."""
-    _check_same_shape(a, b)
-    return float(np.mean(np.abs(_wide(a) - _wide(b))))
+    check_same_shape(a, b)
+    return float(np.mean(np.abs(wide(a) - wide(b))))
 
 
 def mse(a: Image, b: Image) -> float:
     """Mean of `|a - b|^2`."""
-    _check_same_shape(a, b)
-    return float(np.mean(np.abs(_wide(a) - _wide(b)) ** 2))
+    check_same_shape(a, b)
+    return float(np.mean(np.abs(wide(a) - wide(b)) ** 2))
 
 
 def nrmse(a: Image, b: Image) -> float:
     """Relative error `||a - b|| / ||b||` of real or complex images; b must not be zero everywhere."""
-    _check_same_shape(a, b)
-    norm = np.linalg.norm(_wide(b))
+    check_same_shape(a, b)
+    norm = np.linalg.norm(wide(b))
     if not norm > 0:
         raise DataError(
             "nrmse: expected a reference that is not zero everywhere, found zeros; is it the second argument?"
         )
-    return float(np.linalg.norm(_wide(a) - _wide(b)) / norm)
+    return float(np.linalg.norm(wide(a) - wide(b)) / norm)
 
 
 def psnr(a: Image, b: Image, data_range: float) -> float:
@@ -102,10 +104,10 @@ def ms_ssim(a: Image, b: Image, data_range: float) -> float:
 
     Source: Z. Wang, E. P. Simoncelli and A. C. Bovik, Asilomar Conf. Signals Syst. Comput. 2, 1398 (2003).
     """
-    _check_same_shape(a, b)
-    smallest = (2 * _GAUSSIAN_RADIUS + 1) * 2 ** (len(_MS_SSIM_WEIGHTS) - 1)
-    if min(a.shape) < smallest:
-        raise DataError(f"ms_ssim: expected at least {smallest} pixels each way, found {a.shape}; use ssim for less")
+    check_same_shape(a, b)
+    if min(a.shape) < MS_SSIM_SMALLEST:
+        found = f"expected at least {MS_SSIM_SMALLEST} pixels each way, found {a.shape}"
+        raise DataError(f"ms_ssim: {found}; use ssim for less")
     result = 1.0
     for scale, weight in enumerate(_MS_SSIM_WEIGHTS):
         if scale:
@@ -116,86 +118,25 @@ def ms_ssim(a: Image, b: Image, data_range: float) -> float:
     return result
 
 
-@dataclass(frozen=True)
-class FrcCurve:
-    """Fourier ring correlation: how well two images agree, by spatial frequency."""
-
-    frequency: Real
-    """(rings,) cycles per pixel, from 0 to 0.5 (Nyquist)."""
-    correlation: Real
-    """(rings,) in [-1, 1]; 0 where a ring holds no energy."""
-    n: NDArray[np.intp]
-    """(rings,) number of Fourier pixels in the ring."""
-
-    def one_bit(self) -> Real:
-        """One-bit information threshold of each ring, `(0.5 + 2.4142/sqrt(n)) / (1.5 + 1.4142/sqrt(n))`.
-
-        Source: M. van Heel and M. Schatz, J. Struct. Biol. 151, 250 (2005).
-        """
-        root = np.sqrt(self.n)
-        return (0.5 + (1 + math.sqrt(2)) / root) / (1.5 + math.sqrt(2) / root)
-
-    def cutoff(self, threshold: float | Real = 0.5, above: float = 0.0) -> float:
-        """Spatial frequency, in cycles per pixel, at which the correlation first falls below a threshold.
-
-        Linear between rings; the last ring's frequency when it never falls. The zero frequency and the rings
-        below `above` (cycles per pixel) are passed over. `threshold` is a number or one per ring
-        (`one_bit()`).
-        """
-        excess = self.correlation - threshold
-        first = max(1, int(np.searchsorted(self.frequency, above - 1e-12)))
-        below = np.flatnonzero(excess[first:] < 0)
-        if below.size == 0:
-            return float(self.frequency[-1])
-        ring = first + int(below[0])
-        if ring == first:
-            return float(self.frequency[ring])
-        return float(np.interp(0.0, [excess[ring], excess[ring - 1]], [self.frequency[ring], self.frequency[ring - 1]]))
-
-
-def frc(a: Image, b: Image) -> FrcCurve:
-    """Fourier ring correlation, `Re sum F_a conj(F_b) / sqrt(sum |F_a|^2 sum |F_b|^2)` ring by ring.
-
-    Real or complex images of one shape, rings one Fourier pixel wide. The mean is removed and a Hann window
-    taken first, against the edges. Two independent reconstructions give their common resolution, a
-    reconstruction and its truth that of the reconstruction (there the one-bit threshold, made for two noisy
-    halves, is on the safe side).
-    """
-    _check_same_shape(a, b)
-    window = np.hanning(a.shape[0])[:, None] * np.hanning(a.shape[1])[None, :]
-    spectrum_a, spectrum_b = (np.fft.fft2((_wide(image) - np.mean(image)) * window) for image in (a, b))
-    side = min(a.shape)
-    radius = np.hypot(np.fft.fftfreq(a.shape[0])[:, None], np.fft.fftfreq(a.shape[1])[None, :])
-    ring, rings = np.rint(radius * side).astype(np.intp).ravel(), side // 2 + 1
-
-    def summed(values: Image) -> Real:
-        return np.bincount(ring, values.ravel())[:rings].astype(np.float64)
-
-    energy = summed(np.abs(spectrum_a) ** 2) * summed(np.abs(spectrum_b) ** 2)
-    common = summed((spectrum_a * np.conj(spectrum_b)).real)
-    correlation = np.divide(common, np.sqrt(energy), out=np.zeros(rings), where=energy > 0)
-    return FrcCurve(np.arange(rings) / side, correlation, np.bincount(ring)[:rings])
-
-
 def relative_fourier_error(predicted: Image, measured: Image, mask: Image | None = None) -> float:
     """Misfit of diffraction amplitudes, `sum (|F| - A)^2 / sum A^2`.
 
     `predicted` |F| and `measured` A are amplitudes of one shape `(..., N, N)` and one unit. `mask` is bool,
     True where valid, and broadcasts against them.
     """
-    _check_same_shape(predicted, measured)
+    check_same_shape(predicted, measured)
     valid = np.ones(1, bool) if mask is None else mask
-    energy = np.sum(_wide(measured) ** 2, where=valid)
+    energy = np.sum(wide(measured) ** 2, where=valid)
     if not energy > 0:
         raise DataError(
             "relative_fourier_error: expected measured light, found none where the mask is True; check both"
         )
-    return float(np.sum((_wide(predicted) - _wide(measured)) ** 2, where=valid) / energy)
+    return float(np.sum((wide(predicted) - wide(measured)) ** 2, where=valid) / energy)
 
 
 def _ssim_maps(a: Image, b: Image, data_range: float, window: Literal["uniform", "gaussian"]) -> tuple[Real, Real]:
     """Luminance and contrast-structure terms where the window lies inside the image."""
-    _check_same_shape(a, b)
+    check_same_shape(a, b)
     _check_range(data_range)
     if window == "uniform":
         radius, correction = _UNIFORM_WINDOW // 2, _UNIFORM_WINDOW**2 / (_UNIFORM_WINDOW**2 - 1)
@@ -212,7 +153,7 @@ def _ssim_maps(a: Image, b: Image, data_range: float, window: Literal["uniform",
             blurred = gaussian_filter(image, _GAUSSIAN_SIGMA, radius=_GAUSSIAN_RADIUS)
         return blurred[radius:-radius, radius:-radius]
 
-    first, second = _wide(a), _wide(b)
+    first, second = wide(a), wide(b)
     mean_a, mean_b = mean(first), mean(second)
     spread = correction * (mean(first**2) - mean_a**2 + mean(second**2) - mean_b**2)
     covariance = correction * (mean(first * second) - mean_a * mean_b)
@@ -224,15 +165,16 @@ def _ssim_maps(a: Image, b: Image, data_range: float, window: Literal["uniform",
 def _halve(image: Image) -> Real:
     """Means of 2 x 2 pixels; an odd last row or column is dropped."""
     height, width = (n // 2 for n in image.shape)
-    return _wide(image)[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean(axis=(1, 3))
+    return wide(image)[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean(axis=(1, 3))
 
 
-def _wide(image: Image) -> NDArray[Any]:
+def wide(image: Image) -> NDArray[Any]:
     """The image in double precision, real or complex."""
     return image.astype(np.complex128 if np.iscomplexobj(image) else np.float64, copy=False)
 
 
-def _check_same_shape(a: Image, b: Image) -> None:
+def check_same_shape(a: Image, b: Image) -> None:
+    """Raise DataError unless two images have one shape."""
     if a.shape != b.shape:
         raise DataError(f"images: expected one shape, found {a.shape} and {b.shape}; cut them to the same region")
 

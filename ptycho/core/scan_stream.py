@@ -136,7 +136,7 @@ def open_stream(path: Path | str, units: str | None = None) -> Iterator[ScanStre
             n = next((np.size(archive[key]) for key in ("xcoords", "xcoords_start") if key in archive), 0)
             stacks = {key: _frames_first(_map_member(Path(path), archive, key, kept), n) for key in found}
             held = {key: stand_in(stack.shape, stack.dtype) for key, stack in stacks.items()}
-            fields = parse_scan(ChainMap(held, archive), units)
+            fields = parse_scan(ChainMap(held, archive), units)  # type: ignore[arg-type]  # it is only read
             check_shapes(fields)
         assert patterns is not None  # or parse_scan had raised
         yield ScanStream(Frames.of(stacks[patterns]), Frames.of(stacks["Y"]) if "Y" in stacks else None, fields)
@@ -191,7 +191,7 @@ def _map_member(path: Path, archive: np.lib.npyio.NpzFile, key: str, kept: ExitS
         _, name_length, extra_length = _LOCAL_HEADER.unpack(stream.read(_LOCAL_HEADER.size))
         stream.seek(name_length + extra_length, 1)
     else:
-        stream = kept.enter_context(tempfile.TemporaryFile())
+        stream = kept.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
         with archive.zip.open(info) as member:
             shutil.copyfileobj(member, stream, 1 << 22)
         stream.seek(0)
@@ -202,7 +202,7 @@ def _map_member(path: Path, archive: np.lib.npyio.NpzFile, key: str, kept: ExitS
         if dtype.hasobject:
             raise ValueError("it holds Python objects")
         order = "F" if fortran else "C"
-        return np.memmap(stream, dtype, "r", stream.tell(), shape, order)  # type: ignore[call-overload, no-any-return]
+        return np.memmap(stream, dtype, "r", stream.tell(), shape, order)  # type: ignore[call-overload]
     except ValueError as error:
         raise DataError(f"{key}: expected a plain array, found one that is damaged or pickled ({error})") from error
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.alignment import align
-from ptycho.core.metrics import frc, mae, nrmse, psnr, ssim
+from ptycho.core.alignment import Alignment, align
+from ptycho.core.metrics import MS_SSIM_SMALLEST, mae, ms_ssim, nrmse, psnr, ssim
 from ptycho.core.registration import Region
+from ptycho.core.ring_correlation import frc
 
-__all__ = ["Score", "score"]
+__all__ = ["Score", "score", "score_aligned"]
 
 Real = NDArray[np.float64]
 
@@ -26,12 +27,15 @@ class Score:
     amplitude_psnr: float
     """dB after one real scale factor, data range `amplitude_range`; nan where the truth is constant."""
     amplitude_ssim: float
+    amplitude_ms_ssim: float
+    """Multi-scale SSIM; nan where the truth is constant or the region below 176 pixels a side."""
     amplitude_mae: float
     amplitude_range: float
     """Largest minus smallest true amplitude in the region."""
     phase_psnr: float
     """dB of the phase differences, so that wraps do not count, data range `phase_range`; nan likewise."""
     phase_ssim: float
+    phase_ms_ssim: float
     phase_mae: float
     """Radians."""
     phase_range: float
@@ -49,7 +53,9 @@ class Score:
     frc50_amplitude: float
     frc50_phase: float
     frc_one_bit_complex: float
-    """Frequency at which it falls below the one-bit threshold."""
+    """Frequency at which it falls below the one-bit threshold: for a truth without noise."""
+    frc_half_bit_complex: float
+    """Frequency at which it falls below the half-bit threshold: for two reconstructions of half the data each."""
     correlation: float
     shift: tuple[float, float]
     """(dy, dx) in pixels that was removed, whole pixels included."""
@@ -86,7 +92,11 @@ def score(
     Raises:
         DataError: images that `align` cannot compare.
     """
-    aligned = align(reconstruction, truth, region, offset)
+    return score_aligned(align(reconstruction, truth, region, offset))
+
+
+def score_aligned(aligned: Alignment) -> Score:
+    """The figures of a reconstruction that lies on its truth already; as `score`."""
     image, reference = aligned.image, aligned.truth
     factor = abs(aligned.factor)
     amplitude, true_amplitude = np.abs(image) / factor, np.abs(reference)
@@ -100,10 +110,12 @@ def score(
     return Score(
         amplitude_psnr=_unless_flat(psnr, amplitude, true_amplitude, amplitude_range),
         amplitude_ssim=_unless_flat(ssim, amplitude, true_amplitude, amplitude_range),
+        amplitude_ms_ssim=_unless_flat(_ms_ssim, amplitude, true_amplitude, amplitude_range),
         amplitude_mae=mae(amplitude, true_amplitude),
         amplitude_range=amplitude_range,
         phase_psnr=_unless_flat(psnr, phase, true_phase, phase_range),
         phase_ssim=_unless_flat(ssim, phase, true_phase, phase_range),
+        phase_ms_ssim=_unless_flat(_ms_ssim, phase, true_phase, phase_range),
         phase_mae=float(np.mean(np.abs(difference))),
         phase_range=phase_range,
         complex_nrmse=nrmse(image, reference),
@@ -114,6 +126,7 @@ def score(
         frc50_amplitude=frc(amplitude, true_amplitude).cutoff(),
         frc50_phase=frc(phase, true_phase).cutoff(),
         frc_one_bit_complex=curve.cutoff(curve.one_bit()),
+        frc_half_bit_complex=curve.cutoff(curve.half_bit()),
         correlation=aligned.correlation,
         shift=(aligned.offset[0] + aligned.shift[0], aligned.offset[1] + aligned.shift[1]),
         plane=aligned.plane,
@@ -130,3 +143,8 @@ def _range(image: Real, unit: float) -> float:
 def _unless_flat(metric: Callable[[Real, Real, float], float], a: Real, b: Real, data_range: float) -> float:
     """A metric that needs a data range, or nan where the reference is constant and has none."""
     return metric(a, b, data_range) if data_range > 0 else math.nan
+
+
+def _ms_ssim(a: Real, b: Real, data_range: float) -> float:
+    """Multi-scale SSIM, nan for images too small for its five scales."""
+    return ms_ssim(a, b, data_range) if min(a.shape) >= MS_SSIM_SMALLEST else math.nan

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from ptycho.core.alignment import align
+from ptycho.core.alignment import align, rough_correlation
 from ptycho.core.objects import make_object
 from ptycho.core.registration import shift_subpixel
 from ptycho.errors import DataError
@@ -77,3 +77,11 @@ def test_the_joint_fit_does_not_wander_off_after_chance_likenesses() -> None:
 def test_what_cannot_be_aligned_is_refused(change: dict, words: str, truth: np.ndarray) -> None:
     with pytest.raises(DataError, match=words):
         align(**{"reconstruction": truth, "truth": truth, **change})
+
+
+def test_a_rough_correlation_ranks_without_a_fit(rng: np.random.Generator) -> None:
+    truth = make_object("lines", (90, 80), rng).astype(np.complex128)
+    crop = truth[10:70, 5:77] * plane((60, 72), 0.4, 0.01, 0.0)
+    assert rough_correlation(crop, truth) == pytest.approx(1.0, abs=1e-5)
+    assert rough_correlation(crop[::-1], truth) < 0.995
+    assert rough_correlation(np.zeros_like(crop), truth) == 0

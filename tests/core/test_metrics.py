@@ -7,8 +7,6 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from ptycho.core.metrics import (
-    FrcCurve,
-    frc,
     mae,
     ms_ssim,
     mse,
@@ -18,6 +16,7 @@ from ptycho.core.metrics import (
     ssim,
 )
 from ptycho.core.objects import make_object
+from ptycho.core.ring_correlation import FrcCurve, frc
 from ptycho.errors import DataError
 
 
@@ -155,3 +154,30 @@ def test_the_relative_fourier_error_of_a_hand_made_pair() -> None:
     assert relative_fourier_error(predicted, measured, np.array([[True, False]])) == pytest.approx(1 / 4)
     with pytest.raises(DataError, match="found none where the mask is True"):
         relative_fourier_error(predicted, measured, np.zeros((1, 2), bool))
+
+
+def test_information_thresholds_are_those_of_the_paper() -> None:
+    """The constants as printed: (0.2071 + 1.9102/sqrt n) / (1.2071 + 0.9102/sqrt n), and 0.5, 2.4142, 1.5, 1.4142."""
+    n = np.array([1, 9, 100, 10**8])
+    curve = FrcCurve(np.arange(4) / 6, np.zeros(4), n)
+    root = np.sqrt(n)
+    np.testing.assert_allclose(curve.half_bit(), (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root), atol=5e-5)
+    np.testing.assert_allclose(curve.one_bit(), (0.5 + 2.4142 / root) / (1.5 + 1.4142 / root), atol=5e-5)
+    assert curve.half_bit()[-1] == pytest.approx(0.17157, abs=1e-3)  # many pixels: the correlation at that SNR
+
+
+def test_half_data_of_half_a_bit_lie_on_the_half_bit_threshold(rng: np.random.Generator) -> None:
+    """Two halves of signal-to-noise ratio 0.2071: their correlation scatters about the threshold's first term."""
+    side = 256
+    signal, one, two = (rng.standard_normal((side, side)) + 1j * rng.standard_normal((side, side)) for _ in range(3))
+    curve = frc(signal * math.sqrt(0.2071) + one, signal * math.sqrt(0.2071) + two)
+    assert np.average(curve.correlation[5:], weights=curve.n[5:]) == pytest.approx(0.2071 / 1.2071, abs=0.015)
+    assert curve.cutoff(curve.half_bit()) < 0.1 < frc(signal * 2 + one, signal * 2 + two).cutoff(curve.half_bit())
+
+
+def test_psnr_is_that_of_scikit_image() -> None:
+    from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio
+
+    a, b = textured((40, 31))
+    assert psnr(a, b, 0.6) == pytest.approx(peak_signal_noise_ratio(b, a, data_range=0.6), abs=1e-9)
+    assert nrmse(a, b) == pytest.approx(normalized_root_mse(b, a, normalization="euclidean"), abs=1e-12)

@@ -70,7 +70,7 @@ def test_values_are_not_checked_but_shapes_are(tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", diff3d=broken, probeGuess=np.ones((3, 3)), **parts)
     with pytest.raises(DataError, match=r"bad.npz: probeGuess: expected \(64, 64\)"), open_stream(tmp_path / "bad.npz"):
         pass
-    with pytest.raises(MissingFileError, match="none.npz"), open_stream(tmp_path / "none.npz"):
+    with pytest.raises(MissingFileError, match="found nothing there"), open_stream(tmp_path / "none.npz"):
         pass
     np.savez(tmp_path / "pickle.npz", diff3d=np.array([{}]), probeGuess=scan().probeGuess, **parts)
     with pytest.raises(DataError, match="pickled"), open_stream(tmp_path / "pickle.npz"):
@@ -95,7 +95,9 @@ def test_frames_are_made_lazily_and_in_order() -> None:
 
 def test_units_are_decided_on_a_sample() -> None:
     assert stream_units(ScanStream.of(scan())) == "counts"
-    undeclared = ScanStream.of(ScanFile(**{**vars(scan()), "units": None, "diff3d": np.sqrt(scan().diff3d, dtype=np.float32)}))
+    undeclared = ScanStream.of(
+        ScanFile(**{**vars(scan()), "units": None, "diff3d": np.sqrt(scan().diff3d, dtype=np.float32)})
+    )
     assert stream_units(undeclared) == "amplitude"
     wrong = ScanStream.of(ScanFile(**{**vars(scan()), "units": "volts"}))
     with pytest.raises(ConfigError, match="volts"):
@@ -105,7 +107,9 @@ def test_units_are_decided_on_a_sample() -> None:
 def test_memory_stays_bounded(tmp_path: Path) -> None:
     n = 12_000  # 98 MB
     frames = Frames((n, 64, 64), np.dtype(np.uint16), lambda i: np.ones((len(i), 64, 64), np.uint16))
-    fields = ScanFile(stand_in((n, 64, 64), np.uint16), np.arange(n) * 1.0, np.zeros(n), np.ones((64, 64), np.complex64))
+    fields = ScanFile(
+        stand_in((n, 64, 64), np.uint16), np.arange(n) * 1.0, np.zeros(n), np.ones((64, 64), np.complex64)
+    )
     tracemalloc.start()
     path = write_stream(tmp_path / "large.npz", ScanStream.joined(frames, None, fields))
     with open_stream(path) as stream:

@@ -1,0 +1,74 @@
+"""What the subcommands read: objects with their place, scans as streams, from any format that is known."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ptycho.errors import DataError
+
+if TYPE_CHECKING:
+    from ptycho.core.comparison import PlacedObject
+    from ptycho.core.scan_stream import ScanStream
+
+__all__ = ["opened_scan", "placed_object"]
+
+
+@contextmanager
+def opened_scan(path: Path, units: str | None = None) -> Iterator[ScanStream]:
+    """A scan file whose patterns stay where they are; formats other than NPZ are read through the registry."""
+    from ptycho.core.formats import registry
+    from ptycho.core.formats.record import in_pixels, required
+    from ptycho.core.scan_checks import ScanFile
+    from ptycho.core.scan_stream import ScanStream, open_stream, stand_in
+
+    if not path.exists() or zipfile.is_zipfile(path) or path.suffix == ".npz":
+        with open_stream(path, units) as stream:
+            yield stream
+        return
+    record = in_pixels(required(registry.read(path), "scan", "patterns", "xcoords", "probe"), "scan")
+    assert record.patterns is not None and record.probe is not None
+    assert record.xcoords is not None and record.ycoords is not None
+    fields = ScanFile(
+        diff3d=stand_in(record.patterns.shape, record.patterns.dtype),
+        xcoords=record.xcoords,
+        ycoords=record.ycoords,
+        probeGuess=record.probe,
+        scan_index=record.scan_index,
+        objectGuess=record.object,
+        mask=record.mask,
+        metadata=record.metadata or None,
+        units=units or record.units,
+    )
+    yield ScanStream.joined(record.patterns, record.true_patches, fields)
+
+
+def placed_object(path: Path) -> PlacedObject:
+    """The object of a reconstruction, a product or a scan, with its place on the scan's pixel grid.
+
+    Raises:
+        MissingFileError, DataError: no file, no format that is known, or no object in it.
+    """
+    from ptycho.core.comparison import PlacedObject
+    from ptycho.core.formats import registry
+    from ptycho.core.formats.record import in_pixels
+
+    record = registry.read(path)
+    if record.object is None:
+        raise DataError(f"{path}: expected an object to compare, found none; name a reconstruction or a product")
+    if record.xcoords is not None and record.position_unit == "m":
+        record = in_pixels(record, "scan")
+    x0, y0 = record.origin_px or (0.0, 0.0)
+    return PlacedObject(
+        name=path.name,
+        object=np.asarray(record.object),
+        origin=(y0, x0),
+        xcoords=record.xcoords,
+        ycoords=record.ycoords,
+        probe=record.probe,
+    )

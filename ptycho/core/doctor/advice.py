@@ -1,0 +1,100 @@
+"""What to do with a healthy scan: settings, memory, time."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from ptycho.core.doctor.evidence import Evidence
+from ptycho.core.doctor.findings import Finding
+from ptycho.core.doctor.orientation import OrientationTest
+from ptycho.core.doctor.positions import neighbour_distance
+from ptycho.core.probes import probe_diameter
+from ptycho.core.scan_checks import PATTERN_SIZES, ScanFile
+
+__all__ = ["forecast", "suggest_settings"]
+
+_ENERGY_KEPT = 0.999
+_REFINE_ITERATIONS = 50
+_WORK_PER_PIXEL = 4e5
+"""Training time of the default network per detector pixel, in operations of a matrix product of the same duration."""
+_WORK_PER_MEMBER = 0.1
+"""What each further pattern of a group adds to that."""
+
+
+def suggest_settings(evidence: Evidence, scan: ScanFile, photons: float | None) -> Finding:
+    """N, gridsize and the settings that go with them."""
+    N, n = scan.diff3d.shape[-1], len(scan.diff3d)
+    diameter, step = probe_diameter(scan.probeGuess), neighbour_distance(scan.xcoords, scan.ycoords)
+    gridsize = 2 if n >= 64 and step < 0.6 * diameter else 1
+    needed = _needed_side(evidence)
+    size = next((s for s in PATTERN_SIZES if s >= needed), PATTERN_SIZES[-1])
+    suggested = min(size, max((s for s in PATTERN_SIZES if s <= N), default=PATTERN_SIZES[0]))
+    settings: dict[str, Any] = {"N": suggested, "gridsize": gridsize, "neighbor_count": 4 if gridsize == 1 else 6}
+    settings["n_groups"] = min(n, 4096)
+    settings["batch_size"] = 16 if n >= 64 else max(1, n // 4)
+    if photons is not None:
+        settings["nphotons"] = float(f"{photons:.3g}")
+    flags = " ".join(f"--{key} {value:g}" for key, value in settings.items())
+    why = f"neighbours are {step:.3g} pixels apart under a probe of {diameter:.3g}"
+    crop = (
+        f" {100 * _ENERGY_KEPT:.1f} % of the light lies in the central {needed} pixels: cropping to {suggested} "
+        "(ptycho dataset crop) is faster and gives up that much resolution."
+        if suggested < N
+        else ""
+    )
+    sentence = f"Settings to begin with: {flags} ({why}).{crop}"
+    return Finding("settings", "note" if suggested < N else "ok", sentence, settings | {"needed_side": needed})
+
+
+def forecast(scan: ScanFile, test: OrientationTest | None, gridsize: int) -> Finding:
+    """Memory and time, from the size of the scan and the speed of this machine."""
+    n, N = len(scan.diff3d), scan.diff3d.shape[-1]
+    modes = scan.probeGuess.shape[0] if scan.probeGuess.ndim == 3 else 1
+    members = gridsize**2
+    file_mb = n * N * N * scan.diff3d.dtype.itemsize / 2**20
+    stitching_mb = n * members * N * N * 8 / 2**20
+    epoch_s = n * N * N * _WORK_PER_PIXEL * (1 + _WORK_PER_MEMBER * (members - 1)) / _matrix_speed()
+    numbers: dict[str, Any] = {"patterns_mb": file_mb, "predicted_patches_mb": stitching_mb, "epoch_s": epoch_s}
+    sentence = (
+        f"The patterns take {_size(file_mb)}, all predicted patches at gridsize {gridsize} {_size(stitching_mb)}; an "
+        f"epoch of training over all of them some {_time(epoch_s)} on one core of this machine"
+    )
+    if test is not None:
+        refine_s = test.seconds_per_pattern * n * _REFINE_ITERATIONS * max(1.0, modes / 3)
+        numbers["refinement_s"] = refine_s
+        sentence += f", {_REFINE_ITERATIONS} iterations of refinement {_time(refine_s)}"
+    return Finding("forecast", "ok", f"{sentence}. Within a factor of two or three; a GPU is far faster.", numbers)
+
+
+def _needed_side(evidence: Evidence) -> int:
+    """Side of the central square of the detector that holds 99.9 % of the light."""
+    mean = np.where(evidence.valid, evidence.mean, 0)
+    N = len(mean)
+    line = np.abs(np.arange(N) - N // 2)
+    ring = np.maximum(line[:, None], line[None, :]).ravel()
+    held = np.cumsum(np.bincount(ring, mean.ravel()))
+    return min(N, 2 * (int(np.searchsorted(held, _ENERGY_KEPT * held[-1])) + 1))
+
+
+def _matrix_speed() -> float:
+    """Operations per second of single-precision matrix products here and now; takes some milliseconds."""
+    matrix = np.ones((384, 384), np.float32)
+    times = []
+    for _ in range(8):
+        start = perf_counter()
+        matrix @ matrix
+        times.append(perf_counter() - start)
+    return 2 * 384**3 / min(times)
+
+
+def _size(mb: float) -> str:
+    return f"{mb / 1024:.1f} GB" if mb >= 1024 else f"{mb:.0f} MB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

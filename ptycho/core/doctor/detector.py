@@ -1,0 +1,172 @@
+"""Is the detector as it should be? Hot and dead pixels, mask, centre, edges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ptycho.core.doctor.evidence import Evidence
+from ptycho.core.doctor.findings import Finding, Severity
+from ptycho.core.pattern_centre import find_centre
+from ptycho.core.scan_checks import ScanFile
+
+__all__ = [
+    "check_centre",
+    "check_dead_pixels",
+    "check_edges",
+    "check_hot_pixels",
+    "check_mask",
+    "dead_pixels",
+    "hot_pixels",
+]
+
+Array = NDArray[Any]
+
+_HOT_RATIO = 4.0
+"""How far above its third-brightest neighbour a pixel can be in a pattern that is sampled finely enough."""
+_HOT_SIGMAS = 8.0
+_NEIGHBOURS = np.ones((5, 5), bool)
+_NEIGHBOURS[2, 2] = False
+_BEAM_RADIUS = 2.5
+"""Pixels around the zero frequency where a single bright one is the direct beam."""
+_UNLIKELY = 1e-9
+"""Probability of an accident that is taken for none."""
+_LIKE = 0.7
+"""Correlation of the mean pattern with the far field of the probe from which on the latter tells the centre."""
+_CENTRE_NOTE, _CENTRE_WARNING = 1.0, 2.5
+"""Pixels off the centre; a tilt of the object's phase moves the mean pattern by about one."""
+
+
+def check_mask(evidence: Evidence) -> Finding:
+    """Does the mask mark the right pixels?"""
+    masked = 1 - float(evidence.valid.mean())
+    numbers = {"masked_share": masked, "light_on_masked": evidence.masked_light}
+    if evidence.masked_light > 0.5 and evidence.masked_light > masked:
+        sentence = (
+            f"{100 * evidence.masked_light:.0f} % of all light falls on pixels marked as not valid "
+            f"({100 * masked:.0f} % of the detector): the mask is inverted. `mask` is True where a pixel is valid, "
+            "`bad_pixels` where it is bad."
+        )
+        return Finding("mask", "fault", sentence, numbers)
+    if masked == 0:
+        return Finding("mask", "ok", "All detector pixels are marked as valid.", numbers)
+    return Finding("mask", "ok", f"{100 * masked:.2g} % of the detector is masked.", numbers)
+
+
+def hot_pixels(evidence: Evidence) -> Array:
+    """Valid pixels (N, N) that are far brighter than all around them, or stuck at one value."""
+    mean = np.where(evidence.valid, evidence.mean, 0)
+    around = ndimage.rank_filter(mean, -3, footprint=_NEIGHBOURS, mode="wrap")
+    hot = mean > _HOT_RATIO * around
+    if evidence.counts_per_intensity is not None:
+        counts, expected = (x * evidence.counts_per_intensity * len(evidence.energies) for x in (mean, around))
+        hot &= counts > expected + _HOT_SIGMAS * np.sqrt(expected + 1) + 30
+    else:
+        hot &= mean > 0.01 * mean.mean()
+    constant = (evidence.lowest == evidence.highest) & (evidence.highest > 0)
+    stuck = constant & (len(evidence.energies) >= 8) & (constant.mean() < 0.5)
+    return np.asarray((hot | stuck) & evidence.valid)
+
+
+def check_hot_pixels(evidence: Evidence) -> Finding:
+    """Are there pixels that shine by themselves?
+
+    One at the zero frequency is the direct beam, which optics let through to some degree.
+    """
+    N = len(evidence.mean)
+    places = [(int(y), int(x)) for y, x in np.argwhere(hot_pixels(evidence))]
+    beam = [(y, x) for y, x in places if np.hypot(y - N // 2, x - N // 2) <= _BEAM_RADIUS]
+    numbers = {"count": len(places), "pixels_y_x": places[:20], "direct_beam_y_x": beam}
+    if not places:
+        return Finding("hot pixels", "ok", "No pixel is far brighter than all its neighbours.", numbers)
+    y, x = max(
+        (place for place in places if place not in beam or len(beam) == len(places)),
+        key=lambda place: evidence.mean[place],
+    )
+    level = f"mean intensity {evidence.mean[y, x]:.3g}, median of the detector {np.median(evidence.mean):.3g}"
+    if len(beam) == len(places):
+        sentence = (
+            f"The direct beam shows in single pixels at the zero frequency, the brightest at [{y}, {x}] ({level}): "
+            "harmless, unless it does not come from the probe; then mask it: ptycho dataset mask --hot."
+        )
+        return Finding("hot pixels", "note", sentence, numbers)
+    many = len(places) - len(beam)
+    sentence = (
+        f"{many} hot pixel{'s' * (many > 1)}, far above all neighbours in the mean pattern or stuck at one value, the "
+        f"brightest at [{y}, {x}] ({level}); mask them: ptycho dataset mask --hot."
+    )
+    return Finding("hot pixels", "fault", sentence, numbers)
+
+
+def dead_pixels(evidence: Evidence) -> Array:
+    """Valid pixels (N, N) that are 0 in every pattern although their surroundings are lit too often for chance."""
+    silent, regions = ndimage.label((evidence.lit == 0) & evidence.valid, structure=np.ones((3, 3)))
+    # a pixel lit in this share of the frames stays dark in all of them by accident once in 10^9
+    needed = 1 - _UNLIKELY ** (1 / len(evidence.energies))
+    dead = np.zeros(silent.shape, bool)
+    for label in range(1, regions + 1):
+        region = silent == label
+        rim = ndimage.binary_dilation(region, np.ones((3, 3), bool)) & ~region & evidence.valid
+        if rim.any() and np.median(evidence.lit[rim]) > max(needed, 1e-12):
+            dead |= region
+    return dead
+
+
+def check_dead_pixels(evidence: Evidence) -> Finding:
+    """Are there valid pixels that never see light although all around them do?"""
+    dead = dead_pixels(evidence)
+    count = int(dead.sum())
+    numbers = {"count": count, "pixels_y_x": [(int(y), int(x)) for y, x in np.argwhere(dead)[:20]]}
+    if count:
+        sentence = (
+            f"{count} valid pixel{'s are' if count > 1 else ' is'} 0 in every pattern although the pixels around are "
+            f"lit, the first at {list(numbers['pixels_y_x'][0])}: dead pixels, a gap or a beam stop. Mask them: "  # type: ignore[index]
+            "ptycho dataset mask --dead."
+        )
+        return Finding("dead pixels", "fault", sentence, numbers)
+    return Finding("dead pixels", "ok", "No dark pixel lies among lit ones.", numbers)
+
+
+def check_centre(evidence: Evidence, scan: ScanFile) -> Finding:
+    """Is the zero frequency at [N/2, N/2]?"""
+    N = evidence.mean.shape[0]
+    mean = np.where(evidence.valid & ~hot_pixels(evidence), evidence.mean, 0)
+    centre = find_centre(mean, scan.probeGuess)
+    fits = centre.likeness > _LIKE
+    dy, dx = centre.by_probe if fits else centre.by_mass
+    off = float(np.hypot(dy, dx))
+    numbers = {"dy": dy, "dx": dx, "likeness": centre.likeness, "mass_dy_dx": list(centre.by_mass)}
+    if min(abs(dy), abs(dx)) > 0.4 * N:
+        sentence = (
+            f"The zero frequency is at the corner of the patterns, ({dy:.1f}, {dx:.1f}) pixels (y, x) from [N/2, N/2]: "
+            "they were not centred (fftshift). Mend it with ptycho dataset recentre."
+        )
+        return Finding("centre", "fault", sentence, numbers)
+    where = f"The mean pattern lies ({dy:+.1f}, {dx:+.1f}) pixels (y, x) from where "
+    where += "the probe's far field, centred at [N/2, N/2], would put it" if fits else "[N/2, N/2] is, by its mass"
+    if off > (_CENTRE_WARNING if fits else N / 8):
+        severity: Severity = "fault" if off > N / 8 else "warning"
+        return Finding("centre", severity, f"{where}; mend it with ptycho dataset recentre.", numbers)
+    if off > _CENTRE_NOTE:
+        return Finding("centre", "note", f"{where}: the object will carry a phase ramp, which is harmless.", numbers)
+    return Finding("centre", "ok", f"The zero frequency is at [N/2, N/2] within {max(off, 0.1):.1f} pixels.", numbers)
+
+
+def check_edges(evidence: Evidence, shift: tuple[int, int]) -> Finding:
+    """Do the patterns, moved by (dy, dx) to their centre, fade out before the detector ends?"""
+    mean, valid = (np.roll(image, shift, (0, 1)) for image in (evidence.mean, evidence.valid))
+    rim = np.zeros(valid.shape, bool)
+    rim[[0, -1]] = rim[:, [0, -1]] = True
+    inside = float(mean[valid].mean()) if valid.any() else 0.0
+    level = float(mean[rim & valid].mean()) / inside if (rim & valid).any() and inside > 0 else 0.0
+    numbers = {"edge_over_mean": level}
+    text = f"At the edge of the detector the mean intensity is {100 * level:.2g} % of that of a mean pixel"
+    if level > 0.5:
+        sentence = (
+            f"{text}: light is lost beyond it, or there is a background. Use more of the detector, or subtract it."
+        )
+        return Finding("detector edge", "warning", sentence, numbers)
+    return Finding("detector edge", "note" if level > 0.1 else "ok", f"{text}.", numbers)

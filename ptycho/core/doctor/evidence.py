@@ -1,0 +1,155 @@
+"""One pass over the patterns of a scan: everything that the checks of values and detector ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.scaling import Units, UnitsDecision, decide_units
+from ptycho.core.scan_stream import Frames, ScanStream
+from ptycho.errors import DataError
+
+__all__ = ["Evidence", "gather"]
+
+Array = NDArray[Any]
+
+_SAMPLE = 32
+_TOP = 0.6
+"""Values above this fraction of the largest are counted one by one."""
+_TOP_KEPT = 1 << 16
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Sums over a scan, taken in one pass with a block of patterns in memory."""
+
+    units: Units
+    """What the numbers are taken for."""
+    declared: str | None
+    """What the file or the user says they are."""
+    measured: UnitsDecision | None
+    """What the numbers themselves say; None where they do not tell."""
+    counts_per_intensity: float | None
+    """Photons in one unit of intensity, where the steps of the values show them."""
+    mean: NDArray[np.float64]
+    """(N, N) mean intensity of each pixel, valid or not, over the frames in which it is finite."""
+    lit: NDArray[np.float64]
+    """(N, N) share of the frames in which the pixel is above 0."""
+    lowest: Array
+    """(N, N) smallest value of each pixel."""
+    highest: Array
+    """(N, N) largest value of each pixel."""
+    energies: NDArray[np.float64]
+    """(n,) intensity of each pattern over valid pixels."""
+    not_finite: int
+    """NaN and infinities in valid pixels."""
+    negative: int
+    top: tuple[tuple[float, int], ...]
+    """(value, how often) of the largest values in valid pixels, largest first."""
+    masked_light: float
+    """Share of all intensity that fell on pixels marked as not valid."""
+    valid: NDArray[np.bool_]
+    """(N, N), True where the pixel is valid in some pattern."""
+
+
+def gather(stream: ScanStream) -> Evidence:
+    """Read every pattern once."""
+    fields, frames = stream.fields, stream.frames
+    declared = fields.units
+    measured, quantum = _look_at_units(stream)
+    units: Units = "counts" if (declared or (measured.units if measured else "amplitude")) == "counts" else "amplitude"
+    n, N, _ = frames.shape
+    total, count, lit = (np.zeros((N, N)) for _ in range(3))
+    lowest, highest = np.full((N, N), np.inf), np.full((N, N), -np.inf)
+    energies, tally = np.zeros(n), _Top()
+    not_finite = negative = 0
+    masked = 0.0
+    for block, values in frames.blocks():
+        wide = values.astype(np.float64)
+        finite = np.isfinite(wide)
+        valid = np.broadcast_to(_valid(fields.mask, block), wide.shape)
+        not_finite += int(np.count_nonzero(valid & ~finite))
+        negative += int(np.count_nonzero(valid & (wide < 0)))
+        wide = np.where(finite, wide, 0)
+        tally.add(wide[valid & finite])
+        intensity = wide**2 if units == "amplitude" else np.maximum(wide, 0)
+        energies[block] = np.sum(intensity, axis=(1, 2), where=valid)
+        masked += float(np.sum(intensity, where=~valid))
+        total += intensity.sum(axis=0)
+        count += finite.sum(axis=0)
+        lit += (wide > 0).sum(axis=0)
+        lowest, highest = np.minimum(lowest, wide.min(axis=0)), np.maximum(highest, wide.max(axis=0))
+    light = masked + float(energies.sum())
+    valid_once = np.ones((N, N), bool)
+    if fields.mask is not None:
+        valid_once = np.asarray(fields.mask.reshape(-1, N, N).any(axis=0))
+    return Evidence(
+        units=units,
+        declared=declared,
+        measured=measured,
+        counts_per_intensity=1.0 if units == "counts" and quantum is None else quantum,
+        mean=total / np.maximum(count, 1),
+        lit=lit / n,
+        lowest=lowest,
+        highest=highest,
+        energies=energies,
+        not_finite=not_finite,
+        negative=negative,
+        top=tally.result(),
+        masked_light=masked / light if light > 0 else 0.0,
+        valid=valid_once,
+    )
+
+
+def _look_at_units(stream: ScanStream) -> tuple[UnitsDecision | None, float | None]:
+    """What the numbers say they are, and the photons in one unit of intensity where their steps show it."""
+    frames: Frames = stream.frames
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _SAMPLE)).round().astype(int))
+    sample = frames.read(chosen)
+    finite = np.isfinite(sample)
+    valid = finite if stream.fields.mask is None else finite & _at(stream.fields.mask, chosen)
+    try:
+        decision = decide_units(np.where(finite, sample, 0), stream.fields.probeGuess, None, "error", valid)
+    except DataError:
+        return None, None
+    if decision.rule in ("integers", "whole values", "whole squares"):
+        return decision, 1.0
+    if decision.rule == "whole steps":
+        smallest = float(np.min(sample[valid & (sample > 0)]))
+        return decision, 1 / (smallest**2 if decision.units == "amplitude" else smallest)
+    return decision, None
+
+
+class _Top:
+    """The largest values and how often each occurs, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._values, self._counts = np.zeros(0), np.zeros(0, np.int64)
+
+    def add(self, values: Array) -> None:
+        if values.size == 0:
+            return
+        largest = max(float(values.max()), float(self._values.max(initial=0.0)))
+        seen, often = np.unique(values[values >= _TOP * largest], return_counts=True)
+        merged = np.concatenate([self._values, seen])
+        unique, place = np.unique(merged, return_inverse=True)
+        counts = np.bincount(place.reshape(-1), np.concatenate([self._counts, often])).astype(np.int64)
+        keep = np.flatnonzero(unique >= _TOP * largest)[-_TOP_KEPT:]
+        self._values, self._counts = unique[keep], counts[keep]
+
+    def result(self) -> tuple[tuple[float, int], ...]:
+        pairs = zip(self._values[::-1].tolist(), self._counts[::-1].tolist(), strict=True)
+        return tuple(pairs)
+
+
+def _valid(mask: Array | None, block: slice) -> Array:
+    if mask is None:
+        return np.ones(1, bool)
+    return mask[block] if mask.ndim == 3 else mask
+
+
+def _at(mask: Array, indices: Array) -> Array:
+    return mask[indices] if mask.ndim == 3 else mask

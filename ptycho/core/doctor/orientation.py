@@ -1,0 +1,207 @@
+"""Are the axes right, and is the probe? Short reconstructions of a few dozen patterns tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.diffraction import as_modes
+from ptycho.core.doctor.evidence import Evidence
+from ptycho.core.doctor.findings import Finding, Severity
+from ptycho.core.doctor.trial import Sample, Trial, neighbourhood, reconstruct
+from ptycho.core.orientation import ORIENTATIONS, Orientation
+from ptycho.core.scaling import to_amplitude
+from ptycho.core.scan_stream import ScanStream
+
+__all__ = ["OrientationTest", "check_orientation", "check_probe", "run_trials", "take_sample"]
+
+Array = NDArray[Any]
+
+_PIXELS = 60 * 64 * 64 * 2
+"""Detector pixels in a sample of patterns, which has 30 to 60 of them: bounds the time."""
+_MODES = 3
+_RANKING, _JUDGING = 12, 30
+"""Iterations of each orientation, and of the best one afterwards."""
+_CLEAR = 1.15
+"""Ratio of errors from which an orientation is better than another."""
+_FLAT = 0.98
+"""Likeness of probe and conjugate above which a half turn cannot be told."""
+_UNEXPLAINED, _MISFIT = 0.06, 0.15
+"""Share of what the object does to the patterns that may stay unexplained: a note, a warning."""
+_LARGE = 0.02
+"""Relative Fourier error beyond that of noise that no probe that fits leaves."""
+_NOISY = 0.2
+"""Error of photon noise from which on nothing can be said."""
+
+
+@dataclass(frozen=True)
+class OrientationTest:
+    """Short reconstructions of the same patterns in all eight orientations, and longer ones of the best."""
+
+    ranking: tuple[tuple[Orientation, float], ...]
+    """(orientation, relative Fourier error), best first."""
+    given_probe: Trial
+    """The best orientation with the probe as it is."""
+    free_probe: Trial
+    """The same while the probe moves."""
+    patterns: int
+    seconds_per_pattern: float
+    """Of one iteration on one pattern, object and probe, one thread."""
+    flatness: float
+    """Likeness of the probe to its conjugate up to a phase plane, 1 for a flat phase."""
+
+    def error(self, orientation: Orientation) -> float:
+        """The relative Fourier error of one orientation."""
+        return dict(self.ranking)[orientation]
+
+
+def take_sample(stream: ScanStream, evidence: Evidence, shift: tuple[int, int], bad: Array) -> Sample:
+    """Neighbouring patterns from the middle of the scan, centred, without bad pixels.
+
+    Args:
+        stream: the scan.
+        evidence: of the scan, for its units.
+        shift: (dy, dx) in pixels that brings the zero frequency to [N/2, N/2].
+        bad: (N, N), True for pixels that are not to be used.
+    """
+    fields = stream.fields
+    count = int(np.clip(_PIXELS / stream.frames.shape[-1] ** 2, 30, 60))
+    chosen = neighbourhood(fields.xcoords, fields.ycoords, count)
+    values = stream.frames.read(chosen)
+    valid = np.isfinite(values) & ~bad
+    if fields.mask is not None:
+        valid &= fields.mask[chosen] if fields.mask.ndim == 3 else fields.mask
+    amplitude = to_amplitude(np.where(valid, np.maximum(values, 0), 0), evidence.units)
+    half = values.shape[-1] // 2
+    to_corner = (shift[0] - half, shift[1] - half)
+    modes = as_modes(fields.probeGuess)
+    strongest = np.argsort(-np.sum(np.abs(modes) ** 2, axis=(1, 2)), kind="stable")[:_MODES]
+    return Sample(
+        amplitude=np.roll(amplitude, to_corner, (-2, -1)),
+        valid=np.roll(valid, to_corner, (-2, -1)),
+        xcoords=fields.xcoords[chosen],
+        ycoords=fields.ycoords[chosen],
+        probe=modes[strongest].astype(np.complex64),
+        counts_per_intensity=evidence.counts_per_intensity,
+    )
+
+
+def run_trials(sample: Sample) -> OrientationTest:
+    """Reconstruct a sample in all eight orientations, and in the best one again, longer."""
+    start = perf_counter()
+    errors = [(orientation, reconstruct(_turned(sample, orientation), _RANKING).error) for orientation in ORIENTATIONS]
+    seconds = (perf_counter() - start) / (len(ORIENTATIONS) * _RANKING * len(sample.amplitude))
+    ranking = tuple(sorted(errors, key=lambda entry: entry[1]))
+    best = _turned(sample, ranking[0][0])
+    return OrientationTest(
+        ranking=ranking,
+        given_probe=reconstruct(best, _JUDGING, probe_from=None),
+        free_probe=reconstruct(best, _JUDGING),
+        patterns=len(sample.amplitude),
+        seconds_per_pattern=seconds,
+        flatness=_flatness(sample.probe),
+    )
+
+
+def check_orientation(test: OrientationTest) -> Finding:
+    """Are the axes of the detector those of the positions?"""
+    as_is = ORIENTATIONS[0]
+    (best, lowest), (_, next_error) = test.ranking[:2]
+    given = test.error(as_is)
+    twins = test.flatness > _FLAT
+    numbers: dict[str, Any] = {
+        "errors": {orientation.name: error for orientation, error in test.ranking},
+        "margin": next_error / max(lowest, 1e-30),
+        "best": best.name,
+        "patterns": test.patterns,
+        "half_turn_degenerate": twins,
+    }
+    if best != as_is and given > _CLEAR * lowest:
+        command = " ".join(f"--{word}" for word in best.name.split("+"))
+        tie = "; the half turn of it is as likely, since the probe has a flat phase" if twins else ""
+        sentence = (
+            f"The axes of the patterns do not go with the positions: in {test.patterns} neighbouring patterns the "
+            f"error is {given:.3g} as they are and {lowest:.3g} with {best.name}{tie}. Turn them: ptycho dataset turn "
+            f"{command}, or exchange or negate the positions accordingly."
+        )
+        return Finding("orientation", "fault", sentence, numbers)
+    others = [(o, error) for o, error in test.ranking if o != as_is and not (twins and o == as_is.half_turn)]
+    rival, rival_error = others[0]
+    if rival_error < _CLEAR * given:
+        sentence = (
+            f"The eight orientations of the detector cannot be told apart by {test.patterns} neighbouring patterns "
+            f"(error {given:.3g} as they are, {rival_error:.3g} with {rival.name}): too few photons, too little "
+            "overlap, or too symmetric a probe."
+        )
+        return Finding("orientation", "note", sentence, numbers)
+    sentence = (
+        f"The axes are right: error {given:.3g} as they are, {rival_error:.3g} in the next best orientation "
+        f"({rival.name}), {rival_error / max(given, 1e-30):.1f} times as much."
+    )
+    if twins:
+        sentence += " A half turn gives the conjugate object and cannot be told, since the probe has a flat phase."
+    return Finding("orientation", "ok", sentence, numbers)
+
+
+def check_probe(test: OrientationTest) -> Finding:
+    """Does the probe explain the patterns, or does it have to be refined?"""
+    fixed, free = test.given_probe, test.free_probe
+    floor = fixed.floor
+    flat = fixed.errors[0]
+    signal = max(flat - floor, 1e-30)
+    unexplained = max(fixed.error - floor, 0.0) / signal
+    change = 1 - _likeness(fixed.probe, free.probe) ** 2
+    numbers = {
+        "error": fixed.error,
+        "error_probe_free": free.error,
+        "error_of_noise": floor,
+        "error_flat_object": flat,
+        "unexplained": unexplained,
+        "probe_change": change,
+    }
+    if floor > _NOISY:
+        sentence = f"Too few photons to judge the probe: noise alone leaves an error of {floor:.2g}."
+        return Finding("probe", "note", sentence, numbers)
+    excess = fixed.error - floor
+    if excess < 0.3 * floor:
+        sentence = f"The probe fits: error {fixed.error:.3g} where photon noise alone makes about {floor:.3g}."
+        return Finding("probe", "ok", sentence, numbers)
+    text = (
+        f"With the probe given, an error of {fixed.error:.3g} remains, {100 * unexplained:.0f} % of the {flat:.3g} "
+        f"of a flat object; with the probe free {free.error:.3g} (it changes by {100 * change:.0f} % of its energy)"
+    )
+    if unexplained > _MISFIT or excess > _LARGE:
+        todo = (
+            "refine the probe along with the object"
+            if free.error < 0.6 * fixed.error
+            else "the probe is of another kind, or positions or distances are wrong"
+        )
+        return Finding("probe", "warning", f"{text}: it does not fit; {todo}.", numbers)
+    severity: Severity = "note" if unexplained > _UNEXPLAINED else "ok"
+    return Finding("probe", severity, f"{text}.", numbers)
+
+
+def _turned(sample: Sample, orientation: Orientation) -> Sample:
+    return replace(
+        sample,
+        amplitude=np.ascontiguousarray(orientation.patterns(sample.amplitude)),
+        valid=np.ascontiguousarray(orientation.patterns(sample.valid)),
+    )
+
+
+def _flatness(probe: Array) -> float:
+    """`max_k |sum P^2 exp(i k r)| / sum |P|^2`: 1 when the conjugate is the probe times a phase plane."""
+    strongest = probe[0].astype(np.complex128)
+    squared = np.abs(np.fft.fft2(strongest**2)).max()
+    return float(squared / np.sum(np.abs(strongest) ** 2))
+
+
+def _likeness(first: Array, second: Array) -> float:
+    """Largest correlation of two probes, mode by mode, over shifts."""
+    product = np.fft.fft2(first.astype(np.complex128)) * np.conj(np.fft.fft2(second.astype(np.complex128)))
+    peak = np.abs(np.fft.ifft2(product.sum(axis=0))).max()
+    return float(peak / (np.linalg.norm(first) * np.linalg.norm(second)))

@@ -1,0 +1,113 @@
+"""Is the scan dense and the window wide enough? Overlap, sampling, the energy of the probe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.diffraction import as_modes
+from ptycho.core.doctor.evidence import Evidence
+from ptycho.core.doctor.findings import Finding
+from ptycho.core.doctor.positions import neighbour_distance
+from ptycho.core.patches import assemble
+from ptycho.core.probes import probe_diameter
+from ptycho.core.scan_checks import ScanFile
+
+__all__ = ["check_energy", "check_overlap", "check_window", "covered_pixels"]
+
+Array = NDArray[Any]
+
+_LOW_OVERLAP, _NO_OVERLAP = 0.4, 0.1
+_ALIASED = 0.35
+"""Height of the autocorrelation at the edge of the window, relative to its peak, where patterns are undersampled."""
+_CROWDED = 0.1
+"""Share of the probe's energy in the outer eighth of the window; an even illumination has 0.44."""
+
+
+def covered_pixels(scan: ScanFile) -> float:
+    """Object pixels that the 90 % disks of the probe cover together."""
+    radius = max(probe_diameter(scan.probeGuess) / 2, 0.5)
+    x, y = scan.xcoords - scan.xcoords.min(), scan.ycoords - scan.ycoords.min()
+    scale = max(1.0, max(np.ptp(x), np.ptp(y)) / 2000)  # a map of at most some million pixels
+    n = 2 * int(np.ceil(radius / scale)) + 2
+    line = (np.arange(n) - n / 2) * scale
+    disk = (np.hypot(line[:, None], line[None, :]) <= radius).astype(np.float32)
+    shape = (int(np.ptp(y) / scale) + n + 2, int(np.ptp(x) / scale) + n + 2)
+    covered = np.zeros(shape, np.float32)
+    for start in range(0, len(x), 1024):
+        part = slice(start, start + 1024)
+        disks = np.broadcast_to(disk, (len(x[part]), n, n))
+        covered += assemble(disks, np.rint(x[part] / scale) + n / 2, np.rint(y[part] / scale) + n / 2, shape)
+    return float(np.count_nonzero(covered > 0) * scale**2)
+
+
+def check_overlap(scan: ScanFile, covered: float) -> Finding:
+    """Do neighbouring illuminations share enough of the object?"""
+    diameter, n = probe_diameter(scan.probeGuess), len(scan.xcoords)
+    density = n * np.pi * (diameter / 2) ** 2 / covered
+    step = neighbour_distance(scan.xcoords, scan.ycoords)
+    # a square raster as dense as this scan, so that dense lines far apart do not pass for overlap
+    equal_step = float(np.sqrt(covered / n)) if n > 1 else float("nan")
+    overlap = 1 - max(step, min(equal_step, diameter)) / diameter if n > 1 else 0.0
+    numbers = {"overlap": overlap, "nearest_neighbour": step, "probe_diameter": diameter, "looks_per_pixel": density}
+    text = (
+        f"Neighbours are {step:.3g} pixels apart, the disk with 90 % of the probe's energy is {diameter:.3g} wide: "
+        f"linear overlap {100 * max(overlap, 0):.0f} %, each covered pixel is seen {density:.1f} times"
+    )
+    if overlap < _NO_OVERLAP:
+        return Finding(
+            "overlap", "fault", f"{text}. Patches cannot be tied to each other; scan with smaller steps.", numbers
+        )
+    if overlap < _LOW_OVERLAP:
+        return Finding("overlap", "warning", f"{text}. 60 % and more is usual; scan with smaller steps.", numbers)
+    return Finding("overlap", "ok", f"{text}.", numbers)
+
+
+def check_window(evidence: Evidence, scan: ScanFile) -> Finding:
+    """Is the illuminated area smaller than the window that the detector's pixels allow?"""
+    mean = np.where(evidence.valid, evidence.mean, 0)
+    correlation = np.abs(np.fft.fftshift(np.fft.ifft2(mean)))
+    N = len(mean)
+    peak = float(correlation[N // 2, N // 2])
+    aliased = float(max(correlation[0, N // 2], correlation[N // 2, 0])) / peak if peak > 0 else 0.0
+    power = np.asarray(np.sum(np.abs(as_modes(scan.probeGuess)) ** 2, axis=0, dtype=np.float64))
+    m = N // 16
+    rim = 1 - float(power[m : N - m, m : N - m].sum() / power.sum())
+    numbers = {"autocorrelation_at_edge": aliased, "probe_energy_in_rim": rim}
+    if aliased > _ALIASED:
+        sentence = (
+            f"At the edge of the window the autocorrelation of the exit waves is still {100 * aliased:.0f} % "
+            "of its peak: the illuminated area is too large for these detector pixels (undersampling). Use finer "
+            "pixels, a larger distance or a smaller probe."
+        )
+        return Finding("sampling", "warning", sentence, numbers)
+    if rim > _CROWDED:
+        sentence = (
+            f"{100 * rim:.0f} % of the probe's energy lies in the outermost sixteenth of the window on each side: "
+            "the probe is cut off or does not fit. Use a larger window (finer detector pixels)."
+        )
+        return Finding("sampling", "warning", sentence, numbers)
+    sentence = (
+        f"At the edge of the window the autocorrelation of the exit waves has fallen to {100 * aliased:.1f} % of its "
+        f"peak, and {100 * rim:.1f} % of the probe's energy is near the edge: the window is wide enough."
+    )
+    return Finding("sampling", "ok", sentence, numbers)
+
+
+def check_energy(evidence: Evidence, scan: ScanFile) -> Finding:
+    """Is the probe in the unit of the patterns?"""
+    probe = float(np.sum(np.abs(as_modes(scan.probeGuess)) ** 2, dtype=np.float64))
+    data = float(evidence.energies.mean())
+    ratio = data / probe
+    numbers = {"pattern_energy": data, "probe_energy": probe, "object_amplitude": float(np.sqrt(ratio))}
+    text = (
+        f"A pattern holds {data:.3g} units of energy on average, the probe {probe:.3g}: "
+        f"the object will have an amplitude near {np.sqrt(ratio):.3g}"
+    )
+    if not 1e-2 <= ratio <= 4:
+        return Finding(
+            "probe energy", "note", f"{text}; multiply the probe by that number to bring it near 1.", numbers
+        )
+    return Finding("probe energy", "ok", f"{text}.", numbers)

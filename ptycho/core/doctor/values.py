@@ -1,0 +1,150 @@
+"""Are these the numbers that a detector gives? NaN, negative values, amplitude or counts, saturation, dose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.doctor.evidence import Evidence
+from ptycho.core.doctor.findings import Finding, Severity
+from ptycho.core.scan_checks import PATTERN_SIZES, ScanFile
+
+__all__ = ["check_dose", "check_numbers", "check_saturation", "check_size", "check_units"]
+
+Array = NDArray[Any]
+
+_CERTAIN = ("integers", "whole squares", "whole values", "whole steps")
+"""Rules of `decide_units` that chance does not satisfy."""
+_CLIPPED = 8
+"""Fewest pixels at the largest value that can be called saturated."""
+_PILED = 3.0
+"""How many times more pixels than a step of the counter should hold make a ceiling."""
+_FEW_PHOTONS = 1000
+"""Photons per pattern below which little can be reconstructed."""
+_DARK, _BRIGHT = 0.02, 20.0
+"""Energy of a pattern relative to the median, beyond which it is no pattern of this scan."""
+
+
+def check_size(scan: ScanFile) -> Finding:
+    """Is the side of a pattern one that the networks take?"""
+    N, n = scan.diff3d.shape[-1], len(scan.diff3d)
+    numbers = {"patterns": n, "N": N}
+    if N not in PATTERN_SIZES:
+        smaller = [size for size in PATTERN_SIZES if size < N]
+        todo = f"crop them: ptycho dataset crop --size {max(smaller)}" if smaller else "pad them to 64"
+        sentence = f"The patterns are {N} x {N} pixels; 64, 128 and 256 can be reconstructed, so {todo}."
+        return Finding("pattern size", "fault", sentence, numbers)
+    return Finding("pattern size", "ok", f"{n} patterns of {N} x {N} pixels.", numbers)
+
+
+def check_numbers(evidence: Evidence) -> Finding:
+    """Are all values in valid pixels finite and not negative?"""
+    numbers = {"not_finite": evidence.not_finite, "negative": evidence.negative}
+    if evidence.not_finite or evidence.negative:
+        sentence = (
+            f"{evidence.not_finite} values in valid pixels are NaN or infinite and {evidence.negative} are negative; "
+            "mark these pixels in bad_pixels (ptycho dataset mask) or repair them."
+        )
+        return Finding("numbers", "fault", sentence, numbers)
+    return Finding("numbers", "ok", "Every value in a valid pixel is finite and not negative.", numbers)
+
+
+def check_units(evidence: Evidence) -> Finding:
+    """Amplitude or counts, and does the file agree with its numbers?"""
+    measured, declared = evidence.measured, evidence.declared
+    numbers = {
+        "declared": declared,
+        "measured": None if measured is None else measured.units,
+        "rule": None if measured is None else measured.rule,
+    }
+    if measured is None:
+        if declared is not None:
+            return Finding("units", "ok", f"The file says {declared}; the numbers alone do not tell.", numbers)
+        sentence = (
+            "Neither the file nor its numbers tell whether these are amplitudes or photon counts: no value or square "
+            "is whole, and the energy of the probe fits neither. Say --units amplitude or --units counts."
+        )
+        return Finding("units", "fault", sentence, numbers)
+    if declared is not None and declared != measured.units:
+        severity: Severity = "fault" if measured.rule in _CERTAIN else "warning"
+        sentence = (
+            f"The file says {declared}, but its numbers say {measured}; if the numbers are right, "
+            f"correct `units` in the file or say --units {measured.units}."
+        )
+        return Finding("units", severity, sentence, numbers)
+    return Finding("units", "ok", f"The patterns hold {measured}.", numbers)
+
+
+def check_saturation(evidence: Evidence, hot: Array) -> Finding:
+    """Do many pixels share the largest value, as they do where a counter ends?
+
+    Below a true maximum values thin out, so that a single step of the counter holds no more pixels at the top than
+    further down. The number of pixels per step is taken from the fifth of intensity below the largest value. A largest
+    value that only hot pixels (N, N) reach is theirs.
+    """
+    (value, often), *below = evidence.top or ((0.0, 0),)
+    counts = evidence.units == "counts"
+    share = 0.8 if counts else np.sqrt(0.8)
+    near = sum(count for v, count in below if v >= share * value)
+    steps = (value if counts else value**2) * (evidence.counts_per_intensity or np.inf)
+    expected = max(near / max(0.2 * steps, 1.0), below[0][1] if below else 0)
+    numbers = {"largest": value, "pixels_at_largest": often, "pixels_near_it": near, "pixels_per_step": expected}
+    # one or two photons are no ceiling: of the value below, 0, there may be fewer
+    reached = (evidence.highest == value) & evidence.valid & ~hot
+    if reached.any() and often >= _CLIPPED and often > _PILED * expected and steps > 2.5:
+        sentence = (
+            f"{often} pixels hold exactly {value:g}, the largest value, where {expected:.2g} would be expected: the "
+            "detector is saturated. Mask these pixels (ptycho dataset mask --above) or expose for less."
+        )
+        return Finding("saturation", "fault", sentence, numbers)
+    times = "once" if often == 1 else f"{often} times"
+    sentence = f"No ceiling: the largest value, {value:g}, occurs {times}; {near} pixels are in the fifth below it."
+    return Finding("saturation", "ok", sentence, numbers)
+
+
+def check_dose(evidence: Evidence, scan: ScanFile, covered_pixels: float) -> Finding:
+    """How many photons are there, and are all patterns exposed alike?"""
+    energy = float(np.median(evidence.energies))
+    recorded = (scan.metadata or {}).get("nphotons")
+    mean = float(evidence.energies.mean())
+    if evidence.counts_per_intensity is not None:
+        photons, source = mean * evidence.counts_per_intensity, "measured"
+    elif recorded is not None:
+        photons, source = float(recorded), "as the file says"
+    else:
+        photons, source = None, "unknown"
+    odd = np.flatnonzero((evidence.energies < _DARK * energy) | (evidence.energies > _BRIGHT * energy))
+    dark = int(np.count_nonzero(evidence.energies < _DARK * energy))
+    per_pixel = None if photons is None else photons * len(evidence.energies) / covered_pixels
+    numbers = {
+        "photons_per_pattern": photons,
+        "photons_per_object_pixel": per_pixel,
+        "dark_patterns": dark,
+        "bright_patterns": len(odd) - dark,
+        "odd_patterns": odd[:50].tolist(),
+        "recorded": recorded,
+    }
+    if len(odd) or energy <= 0:
+        sentence = (
+            f"{dark} of {len(evidence.energies)} patterns hold less than 2 % and {len(odd) - dark} more than 20 times "
+            "the median intensity: a shutter, a beam loss or wrong frames. Leave them out: ptycho dataset subsample "
+            f"--drop {','.join(map(str, odd[:10]))}{',...' if len(odd) > 10 else ''}."
+        )
+        return Finding("dose", "warning", sentence, numbers)
+    if photons is None or per_pixel is None:
+        sentence = (
+            "The dose is unknown: the numbers have no photon steps and the file records no nphotons; set nphotons."
+        )
+        return Finding("dose", "note", sentence, numbers)
+    text = f"{photons:.3g} photons per pattern ({source}), {per_pixel:.3g} per covered object pixel"
+    if source == "measured" and recorded is not None and not 0.5 <= float(recorded) / photons <= 2:
+        sentence = (
+            f"{text}, but the file records nphotons = {float(recorded):.3g}; the patterns are believed, correct it."
+        )
+        return Finding("dose", "warning", sentence, numbers)
+    if photons < _FEW_PHOTONS:
+        sentence = f"Only {text}: expect a grainy object; expose longer, or scan more densely."
+        return Finding("dose", "warning", sentence, numbers)
+    return Finding("dose", "ok", f"{text[:1].upper()}{text[1:]}.", numbers)

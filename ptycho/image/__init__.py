@@ -1,0 +1,1 @@
+"""Images of the object: names of old for `ptycho.core`."""
