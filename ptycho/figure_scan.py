@@ -19,9 +19,8 @@ from ptycho.core.pattern_centre import mean_intensity
 from ptycho.core.probes import probe_diameter
 from ptycho.core.registration import fit_plane
 from ptycho.core.scaling import Units
-from ptycho.drawing import bar_ends, colour_range, draw_bar, draw_map, save_figure
+from ptycho.drawing import bar_ends, colour_range, draw_bar, draw_map, draw_probe, save_figure
 from ptycho.errors import DataError
-from ptycho.figures import _draw_probe
 
 __all__ = ["save_scan_png"]
 
@@ -59,7 +58,7 @@ def save_scan_png(record: ScanRecord, name: str, path: Path, units: Units | None
         facts.append(f"{n} patterns of {N} × {N}, {record.patterns.dtype}, {held}")
     if record.probe is not None:
         probe = record.probe
-        panels += [lambda axes: _draw_probe(axes, probe), lambda axes: _draw_far_field(axes, probe)]
+        panels += [lambda axes: draw_probe(axes, probe), lambda axes: _draw_far_field(axes, probe)]
         facts.append(f"probe {probe_diameter(probe):.3g} pixels wide (90 %), energy {np.sum(np.abs(probe) ** 2):.3g}")
     if record.xcoords is not None and record.xcoords.size:
         panels.append(lambda axes: _draw_path(axes, record))

@@ -9,27 +9,31 @@ import matplotlib.style
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LogNorm, hsv_to_rgb
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from ptycho.core.atomic import atomic_path
+from ptycho import drawing
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.products import Reconstruction
 from ptycho.core.registration import fit_plane
+from ptycho.drawing import (
+    SEEN,
+    bar_ends,
+    colour_range,
+    draw_bar,
+    draw_map,
+    draw_probe,
+    figure_size,
+    save_figure,
+    seen_pixels,
+)
 from ptycho.errors import DataError
 
 __all__ = ["save_amplitude_png", "save_phase_png", "save_summary_png"]
 
-DPI = 150
 SHEET = 13.0
 """Width of the summary sheet, inches."""
-SEEN = 1e-3
-"""A pixel counts as seen where its coverage is above this fraction of the largest coverage."""
-ROBUST = (1.0, 99.0)
-"""Percentiles of the seen pixels that the colours span."""
 
 UNITS = {"amplitude": "amplitude", "phase": "phase (rad)"}
 
@@ -50,7 +54,7 @@ def save_amplitude_png(object: Complex, coverage: Real, path: Path) -> Path:
         DataError: `object` and `coverage` are not two arrays of one shape (H, W).
         OutputError: the file cannot be written.
     """
-    seen = _seen(object, coverage)
+    seen = seen_pixels(object, coverage)
     amplitude = np.abs(object)
     return _save_map(amplitude, seen, "amplitude", _amplitude_title(amplitude, seen), path)
 
@@ -63,7 +67,7 @@ def save_phase_png(object: Complex, coverage: Real, path: Path) -> Path:
     onto the positive real axis, so that the picture does not wrap without need.
     Arguments and errors are those of `save_amplitude_png`.
     """
-    seen = _seen(object, coverage)
+    seen = seen_pixels(object, coverage)
     phase, plane = _centred_phase(object, coverage, seen)
     return _save_map(phase, seen, "phase", _phase_title(phase, seen, plane), path)
 
@@ -112,14 +116,7 @@ def save_summary_png(
         figure.suptitle(_summary_title(r), fontsize=11)
         _draw_overview(above, r, patterns)
         _draw_objects(below.reshape(2, -1), objects, r.coverage)
-        return _save(figure, path)
-
-
-def _seen(object: Complex, coverage: Real) -> Mask:
-    """Return where there is something to show: covered and finite."""
-    if object.ndim != 2 or object.shape != coverage.shape:
-        raise DataError(f"object and coverage: expected one shape (H, W), found {object.shape} and {coverage.shape}")
-    return (coverage > SEEN * coverage.max(initial=0.0)) & np.isfinite(object)
+        return save_figure(figure, path)
 
 
 def _centred_phase(object: Complex, coverage: Real, seen: Mask) -> tuple[Real, tuple[float, float]]:
@@ -131,62 +128,18 @@ def _centred_phase(object: Complex, coverage: Real, seen: Mask) -> tuple[Real, t
     return np.angle(level * np.exp(-1j * np.angle(np.sum(level * coverage)))), (kx, ky)
 
 
-def _range(values: Iterable[Real], kind: str) -> tuple[float, float]:
-    """Return the robust span of all values, never empty; phases that nearly fill the circle get all of it."""
-    pooled = np.concatenate([np.ravel(value) for value in values])
-    if pooled.size == 0:
-        return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(pooled, ROBUST))
-    if kind == "phase" and high - low > 0.9 * 2 * np.pi:
-        return -np.pi, np.pi
-    scale = 1.0 if kind == "phase" else abs(high) or 1.0
-    if high - low < 1e-5 * scale:  # flat: show it as such, not its rounding errors
-        return low - 0.05 * scale, high + 0.05 * scale
-    return low, high
-
-
-def _draw_map(axes: Axes, values: Real, seen: Mask, kind: str, limits: tuple[float, float]) -> AxesImage:
-    """Draw a map of the object plane; pixels not seen show the hatched background."""
-    cyclic = limits == (-np.pi, np.pi)
-    cmap = "gray" if kind == "amplitude" else "twilight_shifted" if cyclic else "viridis"
-    axes.patch.set(facecolor="#d5d9e0", hatch="////", edgecolor="#bfc5cf", linewidth=0.0)
-    axes.set(xlabel="x (pixels)", ylabel="y (pixels)")
-    axes.locator_params(nbins=6)
-    return axes.imshow(np.ma.masked_array(values, ~seen), cmap=cmap, vmin=limits[0], vmax=limits[1])
-
-
-def _draw_bar(axes: Axes, image: AxesImage, label: str, extend: str = "neither") -> None:
-    """Put a colour bar beside `axes`, exactly as high as they are."""
-    height, width = image.get_size()
-    thickness = 0.045 * max(1.0, height / width)
-    bar = axes.inset_axes((1.0 + 0.6 * thickness, 0.0, thickness, 1.0))
-    bar.figure.colorbar(image, cax=bar, label=label, extend=extend)
-
-
-def _extend(values: Real, limits: tuple[float, float]) -> str:
-    """Return which ends of the colour bar need an arrow because values lie beyond them."""
-    below, above = bool(np.any(values < limits[0])), bool(np.any(values > limits[1]))
-    return ("both" if above else "min") if below else ("max" if above else "neither")
-
-
 def _save_map(values: Real, seen: Mask, kind: str, title: str, path: Path) -> Path:
     """Draw one map with its colour bar, at least one screen pixel per object pixel, and save it."""
     height, width = values.shape
-    limits = _range([values[seen]], kind)
-    side = max(5.0, max(height, width) / DPI)
+    limits = colour_range([values[seen]], kind)
+    side = max(5.0, max(height, width) / drawing.DPI)
     with matplotlib.style.context("default"):
-        figure = Figure(figsize=_figure_size(height, width, side), layout="constrained")
+        figure = Figure(figsize=figure_size(height, width, side), layout="constrained")
         axes = figure.add_subplot()
-        image = _draw_map(axes, values, seen, kind, limits)
+        image = draw_map(axes, values, seen, kind, limits)
         axes.set_title(title, fontsize=10)
-        _draw_bar(axes, image, UNITS[kind], _extend(values[seen], limits))
-        return _save(figure, path)
-
-
-def _figure_size(height: int, width: int, side: float) -> tuple[float, float]:
-    """Inches for a map whose longer side is `side`, with room for title, axes and colour bar."""
-    longer = max(height, width)
-    return max(side * width / longer, 3.6) + 1.6, max(side * height / longer, 2.2) + 0.9
+        draw_bar(axes, image, UNITS[kind], bar_ends(values[seen], limits))
+        return save_figure(figure, path)
 
 
 def _amplitude_title(amplitude: Real, seen: Mask) -> str:
@@ -227,19 +180,19 @@ def _draw_overview(panels: Iterable[Axes], r: Reconstruction, patterns: Real | N
     _draw_scan(next(axes), r)
     if patterns is not None:
         _draw_pattern(next(axes), patterns)
-    _draw_probe(next(axes), r.probe)
+    draw_probe(next(axes), r.probe)
     if r.error_history:
         _draw_errors(next(axes), r.error_history)
 
 
 def _draw_scan(axes: Axes, r: Reconstruction) -> None:
     covered = r.coverage > SEEN * r.coverage.max(initial=0.0)
-    image = _draw_map(axes, r.coverage, covered, "amplitude", (0.0, float(r.coverage.max()) or 1.0))
+    image = draw_map(axes, r.coverage, covered, "amplitude", (0.0, float(r.coverage.max()) or 1.0))
     few = r.xcoords.size <= 5000
     axes.plot(r.xcoords, r.ycoords, "-" if few else "", color="#e0803c", linewidth=0.4, alpha=0.6)
     axes.plot(r.xcoords, r.ycoords, "." if few else ",", color="#e0803c", markersize=2.0)
     axes.set_title("Scan positions over the coverage", fontsize=10)
-    _draw_bar(axes, image, "sum of weights")
+    draw_bar(axes, image, "sum of weights")
 
 
 def _draw_pattern(axes: Axes, patterns: Real) -> None:
@@ -256,32 +209,7 @@ def _draw_pattern(axes: Axes, patterns: Real) -> None:
     image = axes.imshow(np.maximum(mean, floor), norm=LogNorm(floor, top), cmap="magma", extent=extent)
     axes.set(xlabel="detector x (pixels)", ylabel="detector y (pixels)")
     axes.set_title("Mean pattern", fontsize=10)
-    _draw_bar(axes, image, "intensity")
-
-
-def _draw_probe(axes: Axes, probe: Complex) -> None:
-    """Draw the strongest mode: brightness is amplitude, hue is phase, with a wheel as the key."""
-    power = np.square(np.abs(probe), dtype=np.float64).sum(axis=(1, 2))
-    strongest = int(np.argmax(power))
-    mode, size = probe[strongest], probe.shape[-1]
-    extent = (-size / 2 - 0.5, size / 2 - 0.5, size / 2 - 0.5, -size / 2 - 0.5)
-    axes.imshow(_hue(mode / (np.abs(mode).max() or 1.0)), extent=extent)
-    axes.set(xlabel="x (pixels)", ylabel="y (pixels)")
-    share = 100 * power[strongest] / (power.sum() or 1.0)
-    axes.set_title("Probe" if len(probe) == 1 else f"Probe, strongest mode ({share:.0f} %)", fontsize=10)
-    wheel = axes.inset_axes((0.72, 0.02, 0.2, 0.2))
-    x, y = np.meshgrid(np.linspace(-1.05, 1.05, 96), np.linspace(1.05, -1.05, 96))
-    disc = x + 1j * y
-    wheel.imshow(np.dstack([_hue(np.where(np.abs(disc) <= 1, disc, 0)), np.abs(disc) <= 1]))
-    wheel.axis("off")
-    for position, text, side in ((1.05, "0", "left"), (-0.05, "π", "right")):
-        wheel.text(position, 0.5, text, transform=wheel.transAxes, color="white", ha=side, va="center")
-
-
-def _hue(values: Complex) -> Real:
-    """Return (..., 3) colours: hue the phase, brightness the amplitude (0 to 1)."""
-    hue = np.angle(values) / (2 * np.pi) % 1.0
-    return hsv_to_rgb(np.stack([hue, np.full_like(hue, 0.75), np.minimum(np.abs(values), 1.0)], axis=-1))
+    draw_bar(axes, image, "intensity")
 
 
 def _draw_errors(axes: Axes, errors: tuple[float, ...]) -> None:
@@ -297,18 +225,18 @@ def _draw_errors(axes: Axes, errors: tuple[float, ...]) -> None:
 
 def _draw_objects(panels: Iterable[Iterable[Axes]], objects: list[tuple[str, Complex]], coverage: Real) -> None:
     """Draw amplitude and phase of every object, each on one scale of colours that the later ones set."""
-    seen = [_seen(array, coverage) for _, array in objects]
+    seen = [seen_pixels(array, coverage) for _, array in objects]
     maps = {
         "amplitude": [np.abs(array) for _, array in objects],
         "phase": [_centred_phase(array, coverage, m)[0] for (_, array), m in zip(objects, seen, strict=True)],
     }
     for row, (kind, values) in zip(panels, maps.items(), strict=True):
         shown = [value[m] for value, m in zip(values, seen, strict=True)]
-        limits = _range(shown[1:] or shown, kind)
+        limits = colour_range(shown[1:] or shown, kind)
         for panel, (name, _), value, mask in zip(row, objects, values, seen, strict=True):
-            image = _draw_map(panel, value, mask, kind, limits)
+            image = draw_map(panel, value, mask, kind, limits)
             panel.set_title(f"{kind.capitalize()}, {name}", fontsize=10)
-        _draw_bar(panel, image, UNITS[kind], _extend(np.concatenate(shown), limits))
+        draw_bar(panel, image, UNITS[kind], bar_ends(np.concatenate(shown), limits))
 
 
 def _in_frame(truth: Complex, frame: ObjectFrame) -> Complex:
@@ -321,11 +249,3 @@ def _in_frame(truth: Complex, frame: ObjectFrame) -> Complex:
     row, column = top - frame.y0, left - frame.x0
     cut[row : row + part.shape[0], column : column + part.shape[1]] = part
     return cut
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    with atomic_path(path) as temporary:
-        FigureCanvasAgg(figure).print_figure(
-            temporary, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None}
-        )
-    return Path(path)

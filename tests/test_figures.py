@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ptycho import figures
+from ptycho import drawing, figures, trust_figure
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.products import Reconstruction, read_npz
+from ptycho.core.trust import Trust
 from ptycho.errors import DataError, OutputError
 from ptycho.figures import save_amplitude_png, save_phase_png, save_summary_png
+from ptycho.trust_figure import save_trust_png
 from ptycho.workflows.outputs import save_outputs, save_reconstruction
 
 HEIGHT, WIDTH, N = 20, 30, 8
@@ -27,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 @pytest.fixture(autouse=True)
 def _coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "DPI", 40)  # a fifteenth of the pixels: the tests stay quick
+    monkeypatch.setattr(drawing, "DPI", 40)  # a fifteenth of the pixels: the tests stay quick
 
 
 @pytest.fixture
@@ -39,7 +41,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
         kept.append(figure)
         return path
 
-    monkeypatch.setattr(figures, "_save", keep)
+    for module in (figures, trust_figure):
+        monkeypatch.setattr(module, "save_figure", keep)
     return kept
 
 
@@ -252,6 +255,52 @@ def test_pyplot_is_never_imported(tmp_path: Path) -> None:
         "assert not {'matplotlib.pyplot', 'torch', 'tensorflow'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code, str(tmp_path)], check=True)
+
+
+@pytest.fixture
+def trusted(result: Reconstruction) -> Reconstruction:
+    """The 12 patterns at 5 times the deviance of noise, the third far worse."""
+    each = np.full(12, 1000.0)
+    ratio = np.full(12, 5.0) + 0.1 * np.arange(12) + 300 * (np.arange(12) == 2)
+    trust = Trust(ratio * each, each, np.sqrt(2 * each), ratio * 250, each / 4, 100 * each, 1e4 * each, "stated")
+    spread = np.where(result.coverage > 0, 0.04, np.nan).astype(np.float32)
+    return replace(result, trust=trust, spread=spread)
+
+
+def test_the_trust_sheet_shows_verdict_maps_and_patterns(drawn: list[Figure], trusted: Reconstruction) -> None:
+    save_trust_png(trusted, Path("t.png"))
+    assert drawn[0].get_suptitle().replace("\n", " ") == trusted.trust.verdict[0].upper() + trusted.trust.verdict[1:]
+    ratio, spread = (
+        panels(drawn[0])[title]
+        for title in (
+            "Deviance / that of noise (1: explained, red: not)",
+            "Spread of the network's overlapping patches",
+        )
+    )
+    shown = ratio.images[0].get_array().compressed()
+    assert shown.min() > 4.9 and shown.max() < 310
+    low, high = ratio.images[0].get_clim()
+    assert low * high == pytest.approx(1)  # 1 has the middle colour
+    assert [text.get_text() for text in ratio.texts] == ["2"]
+    ring = ratio.lines[-1]
+    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (trusted.xcoords[2], trusted.ycoords[2])
+    median = np.median(np.abs(trusted.network_object[trusted.coverage > 0]))
+    np.testing.assert_allclose(spread.images[0].get_array().compressed(), 4 / median, rtol=1e-5)
+    below = next(axes for axes in drawn[0].axes if axes.get_xlabel().startswith("pattern"))
+    np.testing.assert_allclose(below.lines[0].get_ydata(), trusted.trust.ratio)
+    assert below.get_ylim()[0] < 1 < below.get_ylim()[1]
+
+
+def test_the_trust_sheet_without_a_spread(tmp_path: Path, trusted: Reconstruction) -> None:
+    path = save_trust_png(replace(trusted, spread=None), tmp_path / "t.png")
+    again = save_trust_png(replace(trusted, spread=None), tmp_path / "u.png")
+    assert pixels(path).std() > 5 and path.read_bytes() == again.read_bytes()
+    with pytest.raises(DataError, match="expected a reconstruction whose trust was measured"):
+        save_trust_png(replace(trusted, trust=None), tmp_path / "v.png")
+
+
+def test_the_trust_sheet_goes_with_the_trust(tmp_path: Path, trusted: Reconstruction) -> None:
+    assert tmp_path / "trust.png" in save_reconstruction(trusted, tmp_path)
 
 
 def test_save_reconstruction_writes_every_file(tmp_path: Path, result: Reconstruction) -> None:

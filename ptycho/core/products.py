@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from ptycho.core.atomic import atomic_path
+from ptycho.core.formats import ptychodus_product
+from ptycho.core.formats.record import ScanRecord
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.trust import Trust
 from ptycho.errors import DataError, MissingFileError
 
-__all__ = ["Reconstruction", "read_npz", "write_npz", "write_ptychodus_product"]
+__all__ = ["NPZ_KEYS", "PRODUCT_KEYS", "Reconstruction", "read_npz", "write_npz", "write_ptychodus_product"]
+
+NPZ_KEYS = (
+    *("object", "coverage", "probe", "xcoords", "ycoords", "frame", "backend", "method", "subpixel"),
+    *("network_object", "error_history", "timings", "synchronised", "agreement", "spread"),
+    *(f"trust_{field.name}" for field in fields(Trust)),
+    *("trust_ratio", "trust_verdict"),
+)
+"""Keys of `reconstruction.npz`."""
+PRODUCT_KEYS = (
+    *("probe_position_indexes", "probe_position_x_m", "probe_position_y_m", "probe", "object"),
+    *("object_layer_spacing_m", "loss_epochs", "loss_values", "coverage", "spread", "trust_ratio"),
+)
+"""Data sets of `reconstruction.h5`."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +72,15 @@ class Reconstruction:
     """Whether the synchronised phases were kept."""
     agreement: tuple[float, float]
     """Agreement of overlapping patches before and after synchronisation."""
+    spread: npt.NDArray[np.float32] | None = None
+    """(H, W) standard deviation of the network's overlapping patches, in the unit of `object`; NaN where fewer than
+    two overlap; None where it was not measured."""
+    trust: Trust | None = None
+    """How well `object` and `probe` explain every pattern; None where it was not measured."""
 
     def __post_init__(self) -> None:
         shape = (self.frame.height, self.frame.width)
-        for name in ("object", "coverage", "network_object"):
+        for name in ("object", "coverage", "network_object", "spread"):
             array = getattr(self, name)
             if array is not None and array.shape != shape:
                 raise DataError(f"{name}: expected shape {shape} as in the frame, found {array.shape}")
@@ -69,14 +89,16 @@ class Reconstruction:
         if self.xcoords.ndim != 1 or self.xcoords.shape != self.ycoords.shape:
             found = f"{self.xcoords.shape} and {self.ycoords.shape}"
             raise DataError(f"xcoords and ycoords: expected one shape (n,), found {found}")
+        if self.trust is not None and self.trust.deviance.shape != self.xcoords.shape:
+            found = f"{len(self.trust.deviance)} for {self.xcoords.size} positions"
+            raise DataError(f"trust: expected one number per position, found {found}; measure it on this scan")
 
 
 def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
     """Write `reconstruction` as plain arrays and return the path; `read_npz` gives it back exactly.
 
-    Keys: `object`, `coverage`, `probe`, `xcoords`, `ycoords`, `frame` (int64: height, width, x0, y0),
-    `backend`, `method`, `subpixel` (text), `error_history` (float64), `timings` (JSON text, seconds by
-    stage), `synchronised` (bool), `agreement` (float64: before, after) and, when refined, `network_object`.
+    The keys are those of `NPZ_KEYS` (specs/data_contracts.md says what they hold): the fields, `frame` as height,
+    width, x0, y0, `timings` as JSON text, and `trust` as one array per field. Those that are None are left out.
     Nothing is pickled.
 
     Raises:
@@ -98,8 +120,12 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
         "synchronised": r.synchronised,
         "agreement": np.array(r.agreement, np.float64),
     }
-    if r.network_object is not None:
-        arrays["network_object"] = r.network_object
+    for key, array in (("network_object", r.network_object), ("spread", r.spread)):
+        if array is not None:
+            arrays[key] = array
+    if r.trust is not None:
+        arrays |= {f"trust_{key}": value for key, value in vars(r.trust).items()}
+        arrays |= {"trust_ratio": r.trust.ratio, "trust_verdict": r.trust.verdict}
     with atomic_path(path) as temporary:
         np.savez(temporary, allow_pickle=False, **arrays)
     return Path(path)
@@ -135,11 +161,21 @@ def read_npz(path: Path) -> Reconstruction:
             timings=json.loads(str(stored["timings"])),
             synchronised=bool(stored["synchronised"]),
             agreement=(before, after),
+            spread=stored.get("spread"),
+            trust=_stored_trust(stored),
         )
     except KeyError as error:
         raise DataError(f"{path}: expected the key {error} of a reconstruction, found {sorted(stored)}") from error
     except (zipfile.BadZipFile, EOFError, AttributeError, TypeError, ValueError) as error:
         raise DataError(f"{path}: expected a reconstruction (.npz), found: {error}") from error
+
+
+def _stored_trust(stored: dict[str, npt.NDArray[Any]]) -> Trust | None:
+    """The trust in the arrays of a file; what can be computed from the others is not read."""
+    if "trust_dose" not in stored:
+        return None
+    parts = {field.name: stored[f"trust_{field.name}"] for field in fields(Trust)}
+    return Trust(**{**parts, "dose": str(parts["dose"])})  # type: ignore[arg-type]  # one of three words, as written
 
 
 def write_ptychodus_product(
@@ -160,8 +196,8 @@ def write_ptychodus_product(
     scan.
 
     Args:
-        reconstruction: what to write. `coverage` goes along as a data set of its own, which ptychodus passes
-            over.
+        reconstruction: what to write. `coverage`, and where there are such `spread` and `trust_ratio`, go along as
+            data sets of their own, which ptychodus passes over, and the verdict on the trust in `comments`.
         path: file to write, atomically.
         pixel_size_m, photon_energy_ev, detector_distance_m: size of an object pixel (m), photon energy (eV),
             object to detector (m). The format requires all three: one that is unknown (None) is written as
@@ -182,55 +218,34 @@ def write_ptychodus_product(
         if value is not None and not (np.isfinite(value) and value > 0):
             raise DataError(f"{what}: expected a positive number or None, found {value}")
     pixel, energy, distance = (1.0 if value is None else float(value) for value in given.values())
-    geometry = {"pixel_width_m": pixel, "pixel_height_m": pixel}
-    center = {
-        "center_x_m": (r.frame.x0 + r.frame.width / 2) * pixel,
-        "center_y_m": (r.frame.y0 + r.frame.height / 2) * pixel,
-    }
-    layout: dict[str, tuple[npt.NDArray[Any], dict[str, float]]] = {
-        "probe_position_indexes": (np.arange(r.xcoords.size), {}),
-        "probe_position_x_m": ((r.xcoords + r.frame.x0) * pixel, {}),
-        "probe_position_y_m": ((r.ycoords + r.frame.y0) * pixel, {}),
-        "probe": (r.probe[None], geometry),
-        "object": (r.object[None], geometry | center),
-        "object_layer_spacing_m": (np.empty(0), {}),
-        "loss_epochs": (np.arange(len(r.error_history)), {}),
-        "loss_values": (np.array(r.error_history, np.float64), {}),
-        "coverage": (r.coverage, {}),
-    }
-    unknown = [what for what, value in given.items() if value is None]
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(_product_attributes(r, name, energy, distance, unknown))
-        for key, (array, attributes) in layout.items():
-            file.create_dataset(key, data=array, track_times=False).attrs.update(attributes)
+    record = ScanRecord(
+        xcoords=r.xcoords,
+        ycoords=r.ycoords,
+        position_unit="px",
+        probe=r.probe,
+        object=r.object,
+        origin_px=(r.frame.x0, r.frame.y0),
+        energy_eV=energy,
+        distance_m=distance,
+        object_pixel_m=pixel,
+        losses=r.error_history,
+        metadata={"name": name, "comments": _comments(r, [what for what, value in given.items() if value is None])},
+    )
+    attributes, arrays = ptychodus_product.product_content(record, ptychodus_product.TITLE)
+    arrays["coverage"] = r.coverage
+    if r.spread is not None:
+        arrays["spread"] = r.spread
+    if r.trust is not None:
+        arrays["trust_ratio"] = r.trust.ratio
+    ptychodus_product.write_content(Path(path), attributes, arrays)
     return Path(path)
 
 
-def _product_attributes(
-    r: Reconstruction, name: str, energy: float, distance: float, unknown: list[str]
-) -> dict[str, str | float | bool]:
-    """Root attributes in the spellings of 1.2-1.6 and of 1.7; 1.2 requires all that later ones default."""
+def _comments(r: Reconstruction, unknown: list[str]) -> str:
+    """What the product says about itself in words."""
     comments = f"{r.method} by the {r.backend} backend, sub-pixel shifts {r.subpixel}."
     if unknown:
         comments += f" Unknown and set to 1: {', '.join(unknown)}."
-    energies = {"photon_energy_eV": energy, "probe_energy_eV": energy}
-    zeros = dict.fromkeys(
-        (
-            "exposure_time_s",
-            "mass_attenuation_m2_per_kg",
-            "mass_attenuation_m2_kg",
-            "tomography_angle_deg",
-            "focus_object_distance_m",
-            "tilt_angle_deg",
-        ),
-        0.0,
-    )
-    return {
-        "name": name,
-        "comments": comments,
-        "detector_object_distance_m": distance,
-        "probe_photon_count": float(np.sum(np.abs(r.probe.astype(np.complex128)) ** 2)),
-        "far_field": True,
-        **energies,
-        **zeros,
-    }
+    if r.trust is not None:
+        comments += f" Trust: {r.trust.verdict}."
+    return comments

@@ -1,14 +1,19 @@
 """From patches to one object: weighted by the probe, placed between pixels, divided once.
 
-`O(r) = sum_j w_j(r) z_j O_j(r) / sum_j w_j(r)`, both sums bilinear between pixels and held in double precision.
+`O(r) = sum_j w_j(r) O_j(r) / sum_j w_j(r)`, both sums bilinear between pixels and held in double precision.
 A pixel whose summed weight stays below `WEIGHT_FLOOR` (one millionth of the largest weight of one patch) counts
 as uncovered: coverage 0 and, exactly, object 1. The cost is O(n N^2), the memory that of the canvas and of a
-cache full of patches.
+cache full of patches, which may come batch by batch.
+
+The spread of the patches about their mean, `sum_j w_j |O_j - O|^2 / sum_j w_j`, comes in the same pass from the second
+moment. It is divided by `1 - 1 / n_eff`, `n_eff = (sum w_j)^2 / sum w_j^2` being the number of patches that count, so
+that its root is the standard deviation of one patch however few there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,15 +21,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import ConvexHull
 
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.synchronise import WEIGHT_FLOOR, check_patches, compact_weight, scan_positions, synchronise
+from ptycho.core.overlaps import WEIGHT_FLOOR, Turns, check_patches, compact_weight, scan_positions
+from ptycho.core.synchronise import synchronise
 from ptycho.errors import DataError
 
-__all__ = ["central_weight", "probe_weight", "reassemble_position", "stitch"]
+__all__ = ["Stitched", "central_weight", "probe_weight", "reassemble_position", "stitch", "stitch_variants"]
 
 ComplexArray = NDArray[np.complexfloating]
 Float = NDArray[np.float64]
 
 _CHUNK = 1 << 15  # pixels at once; a larger working set leaves the cache
+_FEW = 1.5  # patches that count, below which there is no spread
 
 
 def probe_weight(probe: ComplexArray) -> Float:
@@ -45,6 +52,19 @@ def central_weight(N: int, M: int) -> Float:
     return np.outer(inside, inside).astype(np.float64)
 
 
+@dataclass(frozen=True)
+class Stitched:
+    """A weighted mean of patches."""
+
+    object: NDArray[np.complex64]
+    """(H, W), 1+0j where no patch reaches."""
+    coverage: NDArray[np.float32]
+    """(H, W) summed weight in units of the largest weight of one patch; 0 where no patch reaches."""
+    spread: NDArray[np.float32]
+    """(H, W) standard deviation of one patch about the mean, in the unit of the object; NaN where fewer than 1.5
+    patches count (one patch alone says nothing about its error). Below 5e-4 of |O| it is rounding."""
+
+
 def stitch(
     patches: ComplexArray | Iterable[ComplexArray],
     xcoords: ArrayLike,
@@ -63,28 +83,104 @@ def stitch(
         phases: (n,) factors for the patches, as `synchronise` gives them; 1 by default.
 
     Returns:
-        object: (H, W) complex64, 1+0j where no patch reaches.
-        coverage: (H, W) float32, the summed weight in units of the largest weight of one patch; 0 there.
+        `object` and `coverage` as in `Stitched`.
 
     Raises:
         DataError: shapes or numbers that do not fit, or NaN or infinity in patches, positions or weight.
     """
+    turns = None if phases is None else Turns(np.asarray(phases))
+    sums = _summed(patches, xcoords, ycoords, weight, frame, [turns], spread=False)
+    return sums.mean(0), sums.coverage
+
+
+def stitch_variants(
+    patches: ComplexArray | Iterable[ComplexArray],
+    xcoords: ArrayLike,
+    ycoords: ArrayLike,
+    weight: ArrayLike,
+    frame: ObjectFrame,
+    variants: Sequence[Turns | None],
+) -> list[Stitched]:
+    """The mean and the spread for several choices of phases and ramps, in one pass over the patches.
+
+    Args:
+        patches, xcoords, ycoords, weight, frame: as in `stitch`.
+        variants: what to multiply the patches with; None leaves them as they are.
+
+    Raises:
+        DataError: as `stitch`.
+    """
+    sums = _summed(patches, xcoords, ycoords, weight, frame, variants, spread=True)
+    return [Stitched(sums.mean(k), sums.coverage, sums.spread(k)) for k in range(len(variants))]
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Weighted sums of K variants in the frame."""
+
+    weights: Float
+    """(H, W)"""
+    squared_weights: Float
+    """(H, W), the sum of the square of the weight of each patch."""
+    first: NDArray[np.complex128]
+    """(K, H, W) of the patches."""
+    second: Float
+    """(K, H, W) of their squared modulus; (1, H, W) where all variants have that in common."""
+
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        return self.weights >= WEIGHT_FLOOR
+
+    @property
+    def coverage(self) -> NDArray[np.float32]:
+        return np.where(self.covered, self.weights, 0).astype(np.float32)
+
+    def mean(self, k: int) -> NDArray[np.complex64]:
+        result = np.ones(self.weights.shape, np.complex64)
+        result[self.covered] = self.first[k][self.covered] / self.weights[self.covered]
+        return result
+
+    def spread(self, k: int) -> NDArray[np.float32]:
+        result = np.full(self.weights.shape, np.nan, np.float32)
+        several = self.covered & (self.weights**2 >= _FEW * self.squared_weights)
+        total = self.weights[several]
+        variance = (
+            self.second[min(k, len(self.second) - 1)][several] / total - np.abs(self.first[k][several] / total) ** 2
+        )
+        result[several] = np.sqrt(np.maximum(variance, 0) / (1 - self.squared_weights[several] / total**2))
+        return result
+
+
+def _summed(
+    patches: ComplexArray | Iterable[ComplexArray],
+    xcoords: ArrayLike,
+    ycoords: ArrayLike,
+    weight: ArrayLike,
+    frame: ObjectFrame,
+    variants: Sequence[Turns | None],
+    spread: bool,
+) -> _Sums:
+    """All sums in one pass; those for the spread stay 0 where it is not asked for."""
     positions = scan_positions(xcoords, ycoords)
-    factors = np.ones(len(positions), np.complex64) if phases is None else np.asarray(phases)
-    if factors.shape != (len(positions),):
-        raise DataError(f"phases: expected one per patch ({len(positions)}), found {factors.shape}; synchronise again")
+    for turns in variants:
+        if turns is not None and turns.phases.shape != (len(positions),):
+            found = turns.phases.shape
+            raise DataError(f"phases: expected one per patch ({len(positions)}), found {found}; synchronise again")
     N = np.shape(weight)[-1]
     compact, (rows, columns) = compact_weight(weight)
     corner = positions - N / 2 + [columns.start - frame.x0, rows.start - frame.y0]
-    first = np.floor(corner).astype(np.int64)
-    fraction = corner - first
+    corner_pixel = np.floor(corner).astype(np.int64)
+    fraction = corner - corner_pixel
     window = np.array(compact.shape) + 1
     # A margin as wide as a window takes what reaches beyond the frame.
     shape = np.array([frame.height, frame.width]) + 2 * window
-    reaches = ((first[:, ::-1] > -window) & (first[:, ::-1] < [frame.height, frame.width])).all(axis=1)
-    start = (first[:, 1] + window[0]) * shape[1] + first[:, 0] + window[1]
+    reaches = ((corner_pixel[:, ::-1] > -window) & (corner_pixel[:, ::-1] < [frame.height, frame.width])).all(axis=1)
+    start = (corner_pixel[:, 1] + window[0]) * shape[1] + corner_pixel[:, 0] + window[1]
     offsets = np.add.outer(np.arange(window[0]) * shape[1], np.arange(window[1]))
-    numerator, coverage = np.zeros(shape.prod(), np.complex128), np.zeros(shape.prod())
+    weights, squared = np.zeros((2, shape.prod()))
+    first = np.zeros((len(variants), shape.prod()), np.complex128)
+    ramps = any(turns is not None and turns.ramps is not None for turns in variants)  # phases alone leave |O_j|
+    second = np.zeros((len(variants) if ramps else 1, shape.prod() if spread else 0))
     for known, batch in _batches(patches, N, len(positions)):
         members = np.flatnonzero(reaches[known : known + len(batch)])
         size = max(1, _CHUNK // compact.size)
@@ -92,18 +188,35 @@ def stitch(
             j = known + chunk
             real = batch.real.dtype
             dx, dy = (fraction[j, axis, None, None].astype(real) for axis in (0, 1))
-            weights = np.broadcast_to(compact.astype(real), (len(j), *compact.shape))
-            values = batch[chunk, rows, columns] * weights
-            values *= factors[j, None, None]
             index = (start[j, None, None] + offsets).ravel()
-            np.add.at(numerator, index, _splat(values, dx, dy).astype(np.complex128, copy=False).ravel())
-            np.add.at(coverage, index, _splat(weights, dx, dy).astype(np.float64, copy=False).ravel())
-    inner = slice(window[0], window[0] + frame.height), slice(window[1], window[1] + frame.width)
-    numerator, coverage = numerator.reshape(shape)[inner], coverage.reshape(shape)[inner]
-    covered = coverage >= WEIGHT_FLOOR
-    result = np.ones(coverage.shape, np.complex64)
-    result[covered] = numerator[covered] / coverage[covered]
-    return result, np.where(covered, coverage, 0).astype(np.float32)
+            placed = _splat(np.broadcast_to(compact.astype(real), (len(j), *compact.shape)), dx, dy)
+            _add(weights, index, placed)
+            if spread:
+                _add(squared, index, placed * placed)
+            values = batch[chunk, rows, columns] * compact.astype(real)
+            still = _splat(values, dx, dy)
+            floor = np.maximum(placed, np.finfo(real).tiny)
+            for k, turns in enumerate(variants):
+                if turns is None:
+                    moved = still
+                elif turns.ramps is None:
+                    moved = still * turns.factors(j, rows, columns, N, values.dtype)
+                else:
+                    moved = _splat(values * turns.factors(j, rows, columns, N, values.dtype), dx, dy)
+                _add(first[k], index, moved)
+                if spread and k < len(second):
+                    _add(second[k], index, (moved.real**2 + moved.imag**2) / floor)
+
+    def inner(values: NDArray[Any]) -> NDArray[Any]:
+        whole = values.reshape(*values.shape[:-1], *shape)
+        return whole[..., window[0] : window[0] + frame.height, window[1] : window[1] + frame.width]
+
+    return _Sums(inner(weights), inner(squared), inner(first), inner(second) if spread else second)
+
+
+def _add(canvas: NDArray[Any], index: NDArray[np.int64], values: NDArray[Any]) -> None:
+    """Add the values to the flat canvas at the indices, in the canvas's precision."""
+    np.add.at(canvas, index, values.astype(canvas.dtype, copy=False).ravel())
 
 
 def _batches(patches: ComplexArray | Iterable[ComplexArray], N: int, n: int) -> Iterator[tuple[int, ComplexArray]]:
@@ -170,14 +283,15 @@ def reassemble_position(
     fits = probe is not None and np.shape(probe)[-2:] == (N, N)
     weight = probe_weight(probe) if probe is not None and fits else np.ones((N, N))
     frame = ObjectFrame(*shape, x0=0, y0=0) if shape is not None else _centred_frame(x, y, N)
-    phases = synchronise(patches, x, y, weight).phases
+    turns = synchronise(patches, x, y, weight).turns
     centre = weight * central_weight(N, M)
     if not centre.any():
         centre = weight
-    result, coverage = stitch(patches, x, y, centre, frame, phases)
+    sums = _summed(patches, x, y, centre, frame, [turns], spread=False)
+    result, coverage = sums.mean(0), sums.coverage
     holes = (coverage == 0) & _inside_hull(x, y, min(M, N), frame)
     if holes.any():
-        result[holes] = stitch(patches, x, y, weight, frame, phases)[0][holes]
+        result[holes] = _summed(patches, x, y, weight, frame, [turns], spread=False).mean(0)[holes]
     return result
 
 

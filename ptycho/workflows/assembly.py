@@ -1,4 +1,15 @@
-"""From patches to one object: phases synchronised where that explains the data better, then a weighted mean."""
+"""From patches to one object: turned where that explains the data better, then a weighted mean.
+
+The rule, in one place. Phases and ramps that the overlaps ask for (`ptycho.core.synchronise`) are kept where both
+
+1. overlapping pixels that they were not fitted to agree better, which noise would not do, and
+2. the object made with them predicts a sample of the measured patterns with the smaller error. Overlaps alone cannot
+   tell: patches may agree with each other better than the true ones do.
+
+A phase plane through the object is the same ramp in every patch, which no overlap shows, but it shifts every predicted
+pattern. The shift is read from the centres of mass of predicted and measured patterns, and the plane is taken out where
+that, too, makes the error smaller.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +24,7 @@ from ptycho.core.diffraction import diffract
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.metrics import relative_fourier_error
 from ptycho.core.patches import extract_rounded
-from ptycho.core.stitching import probe_weight, stitch
+from ptycho.core.stitching import probe_weight, stitch_variants
 from ptycho.core.synchronise import synchronise
 from ptycho.raw_data import RawData
 
@@ -21,8 +32,9 @@ __all__ = ["StitchedObject", "stitch_scan"]
 
 logger = logging.getLogger(__name__)
 
-JUDGES = 256
-"""Patterns, spread over the scan, that decide whether synchronised phases are kept."""
+JUDGES = 64
+"""Patterns, spread over the scan, that decide."""
+_PLANE = 1e-3  # cycles per patch: a smaller shift of the patterns is not looked into
 
 
 @dataclass(frozen=True)
@@ -31,8 +43,12 @@ class StitchedObject:
 
     object: NDArray[np.complex64]
     coverage: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    """(H, W) standard deviation of one patch about the mean, as in `stitching.Stitched`."""
     synchronised: bool
     agreement: tuple[float, float]
+    plane: tuple[float, float]
+    """Phase plane that was taken out, (x, y), radians per pixel; 0 where there was none."""
 
 
 def stitch_scan(
@@ -42,13 +58,11 @@ def stitch_scan(
     probe: NDArray[np.complex64],
     frame: ObjectFrame,
 ) -> StitchedObject:
-    """Average the patches in a frame, with the phases of the groups synchronised where the data like that better.
-
-    Overlaps alone cannot tell: patches may agree with each other better than the true ones do. So the object is made
-    both ways, and the one that predicts a sample of the measured patterns with the smaller error stays.
+    """Average the patches in a frame, turned as the module's rule says.
 
     Args:
-        patches: (B, C, N, N) object patches of the members of each group, which share one phase.
+        patches: (B, C, N, N) object patches of the members of each group, which share one phase; may be
+            memory-mapped (`patch_store.patch_array`).
         positions: (B, 1, 2, C) their centres (x, y), pixels of the object grid.
         data: the scan, for its patterns.
         probe: (M, N, N) modes in the unit of the scan's amplitudes; `sum |P|^2` weighs the patches.
@@ -58,27 +72,72 @@ def stitch_scan(
     x, y = (coords.reshape(-1) for coords in np.moveaxis(positions[:, 0], 1, 0))
     flat, weight = patches.reshape(-1, n, n), probe_weight(probe)
     found = synchronise(flat, x, y, weight, labels=np.repeat(np.arange(groups), members))
-    plain, coverage = stitch(flat, x, y, weight, frame)
-    chosen, synchronised = plain, False
-    if found.n_edges:
-        solved, _ = stitch(flat, x, y, weight, frame, phases=found.solved)
-        sample = np.linspace(0, len(data) - 1, min(len(data), JUDGES)).astype(int)
-        errors = [_sampled_error(image, data, probe, frame, sample) for image in (plain, solved)]
-        logger.info("relative Fourier error of the stitched object: %.4f, with synchronised phases %.4f", *errors)
-        if errors[1] < errors[0]:
-            chosen, synchronised = solved, True
-    return StitchedObject(chosen, coverage, synchronised, (found.agreement_before, found.agreement_after))
+    variants = [None, found.solved] if found.beyond_noise else [None]
+    made = stitch_variants(flat, x, y, weight, frame, variants)
+    judges = _Judges(data, probe, frame)
+    levelled = [judges.level(each.object, each.coverage) for each in made]
+    errors = [each.error for each in levelled]
+    chosen = int(np.argmin(errors))
+    logger.info("relative Fourier error of the stitched object %.4g%s", errors[0], _turned(errors[1:]))
+    if any(levelled[chosen].plane):
+        logger.info("a phase plane of (%.3g, %.3g) rad/pixel was taken out", *levelled[chosen].plane)
+    return StitchedObject(
+        object=levelled[chosen].object,
+        coverage=made[chosen].coverage,
+        spread=made[chosen].spread,
+        synchronised=chosen == 1,
+        agreement=(found.agreement_before, found.agreement_after),
+        plane=levelled[chosen].plane,
+    )
 
 
-def _sampled_error(
-    image: NDArray[np.complex64],
-    data: RawData,
-    probe: NDArray[np.complex64],
-    frame: ObjectFrame,
-    sample: NDArray[np.intp],
-) -> float:
-    """Relative Fourier error of an object on some patterns of the scan."""
-    x, y = frame.local(data.xcoords[sample], data.ycoords[sample])
-    patches, dx, dy = extract_rounded(image, x, y, data.N)
-    mask = data.mask[sample] if data.mask is not None and data.mask.ndim == 3 else data.mask
-    return relative_fourier_error(np.sqrt(diffract(probe, patches, dx, dy)), data.amplitude(sample), mask)
+def _turned(errors: list[float]) -> str:
+    return f", with synchronised phases {errors[0]:.4g}" if errors else ""
+
+
+@dataclass(frozen=True)
+class _Levelled:
+    """An object, the plane that was taken out of it, and its relative Fourier error on the judges."""
+
+    object: NDArray[np.complex64]
+    plane: tuple[float, float]
+    error: float
+
+
+class _Judges:
+    """Some patterns of the scan, and how well an object predicts them."""
+
+    def __init__(self, data: RawData, probe: NDArray[np.complex64], frame: ObjectFrame) -> None:
+        sample = np.unique(np.linspace(0, len(data) - 1, min(len(data), JUDGES)).astype(int))
+        self.probe = probe
+        self.x, self.y = frame.local(data.xcoords[sample], data.ycoords[sample])
+        self.measured = data.amplitude(sample)
+        mask = data.mask[sample] if data.mask is not None and data.mask.ndim == 3 else data.mask
+        self.mask = np.ones(self.measured.shape[1:], bool) if mask is None else mask
+
+    def predicted(self, image: NDArray[np.complex64]) -> NDArray[np.floating[Any]]:
+        """Amplitudes of the sampled patterns."""
+        patches, dx, dy = extract_rounded(image, self.x, self.y, self.measured.shape[-1])
+        return np.asarray(np.sqrt(diffract(self.probe, patches, dx, dy)))
+
+    def level(self, image: NDArray[np.complex64], coverage: NDArray[np.float32]) -> _Levelled:
+        """The object without the plane that shifts its patterns; unchanged where that predicts them no better."""
+        predicted, n = self.predicted(image), self.measured.shape[-1]
+        still = _Levelled(image, (0.0, 0.0), relative_fourier_error(predicted, self.measured, self.mask))
+        q = np.arange(n) - n // 2
+        shift = _centre(predicted, self.mask, q) - _centre(self.measured, self.mask, q)
+        if not np.hypot(*shift) > _PLANE:
+            return still
+        kx, ky = 2 * np.pi / n * shift
+        row, column = (np.arange(length) - length // 2 for length in image.shape)
+        turned = image * np.exp(-1j * (ky * row[:, None] + kx * column)).astype(np.complex64)
+        turned = np.where(coverage > 0, turned, image)
+        error = relative_fourier_error(self.predicted(turned), self.measured, self.mask)
+        return _Levelled(turned, (float(kx), float(ky)), error) if error < still.error else still
+
+
+def _centre(amplitudes: NDArray[np.floating[Any]], mask: NDArray[np.bool_], q: NDArray[np.int_]) -> NDArray[np.float64]:
+    """Mean centre of mass (x, y) of the intensity in the valid pixels, detector pixels from the zero frequency."""
+    light = np.where(mask, amplitudes, 0).astype(np.float64) ** 2
+    total = light.sum()
+    return np.array([(light.sum(axis=(0, 1)) * q).sum(), (light.sum(axis=(0, 2)) * q).sum()]) / total

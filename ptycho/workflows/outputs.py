@@ -13,6 +13,7 @@ from ptycho.core.atomic import output_folder
 from ptycho.core.products import Reconstruction, write_npz, write_ptychodus_product
 from ptycho.errors import DataError
 from ptycho.figures import save_amplitude_png, save_phase_png, save_summary_png
+from ptycho.trust_figure import save_trust_png
 
 __all__ = ["save_outputs", "save_reconstruction"]
 
@@ -26,8 +27,8 @@ def save_reconstruction(
     """Write a reconstruction in every form and return the paths, each file whole or not at all.
 
     The files are `reconstructed_amplitude.png`, `reconstructed_phase.png`, `summary.png`,
-    `reconstruction.npz`, `reconstruction.h5` (ptychodus product) and, when the result was refined,
-    `network_amplitude.png` and `network_phase.png` of the object before refinement.
+    `reconstruction.npz`, `reconstruction.h5` (ptychodus product), `trust.png` where the trust was measured and, when
+    the result was refined, `network_amplitude.png` and `network_phase.png` of the object before refinement.
 
     Args:
         reconstruction: what to write.
@@ -46,6 +47,8 @@ def save_reconstruction(
         save_phase_png(r.object, r.coverage, folder / "reconstructed_phase.png"),
         save_summary_png(r, folder / "summary.png", truth=truth, patterns=patterns),
     ]
+    if r.trust is not None:
+        paths.append(save_trust_png(r, folder / "trust.png"))
     if r.network_object is not None:
         paths.append(save_amplitude_png(r.network_object, r.coverage, folder / "network_amplitude.png"))
         paths.append(save_phase_png(r.network_object, r.coverage, folder / "network_phase.png"))

@@ -1,5 +1,6 @@
 """A reconstruction survives its files, and the ptychodus product says the same in metres."""
 
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,15 @@ import numpy as np
 import pytest
 
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.products import Reconstruction, read_npz, write_npz, write_ptychodus_product
+from ptycho.core.products import (
+    NPZ_KEYS,
+    PRODUCT_KEYS,
+    Reconstruction,
+    read_npz,
+    write_npz,
+    write_ptychodus_product,
+)
+from ptycho.core.trust import Trust
 from ptycho.errors import DataError, MissingFileError, OutputError
 
 HEIGHT, WIDTH, N = 7, 10, 4
@@ -35,6 +44,8 @@ def refined(rng: np.random.Generator) -> Reconstruction:
         timings={"inference": 1.5, "stitching": 0.25},
         synchronised=True,
         agreement=(0.9, 0.99),
+        spread=np.where(rng.random((HEIGHT, WIDTH)) < 0.2, np.nan, 0.5).astype(np.float32),
+        trust=Trust(*rng.uniform(1, 2, (7, 3)), dose="stated"),
     )
 
 
@@ -47,6 +58,8 @@ def plain(refined: Reconstruction) -> Reconstruction:
         network_object=None,
         error_history=(),
         synchronised=False,
+        spread=None,
+        trust=None,
     )
 
 
@@ -60,6 +73,9 @@ def test_npz_gives_back_every_field_exactly(tmp_path: Path, kind: str, request: 
         if isinstance(expected, np.ndarray):
             assert found.dtype == expected.dtype, field.name
             np.testing.assert_array_equal(found, expected)
+        elif field.name == "trust" and expected is not None:
+            for name, value in vars(expected).items():
+                np.testing.assert_array_equal(getattr(found, name), value)
         else:
             assert found == expected, field.name
 
@@ -67,21 +83,25 @@ def test_npz_gives_back_every_field_exactly(tmp_path: Path, kind: str, request: 
 def test_npz_holds_plain_arrays_under_these_names(tmp_path: Path, refined: Reconstruction) -> None:
     write_npz(refined, tmp_path / "reconstruction.npz")
     with np.load(tmp_path / "reconstruction.npz", allow_pickle=False) as file:
-        assert sorted(file.files) == [
-            *(
-                "agreement",
-                "backend",
-                "coverage",
-                "error_history",
-                "frame",
-                "method",
-                "network_object",
-                "object",
-            ),
-            *("probe", "subpixel", "synchronised", "timings", "xcoords", "ycoords"),
-        ]
+        assert sorted(file.files) == sorted(NPZ_KEYS)
         assert file["frame"].tolist() == [HEIGHT, WIDTH, -3, 11]
         assert file["xcoords"].dtype == np.float64
+        np.testing.assert_array_equal(file["trust_ratio"], refined.trust.ratio)
+        assert str(file["trust_verdict"]) == refined.trust.verdict
+
+
+def test_what_was_not_measured_has_no_key(tmp_path: Path, plain: Reconstruction) -> None:
+    with np.load(write_npz(plain, tmp_path / "a.npz"), allow_pickle=False) as file:
+        missing = set(NPZ_KEYS) - set(file.files)
+    assert missing == {key for key in NPZ_KEYS if key.startswith("trust_")} | {"spread", "network_object"}
+
+
+@pytest.mark.parametrize(("section", "keys"), [("### NPZ", NPZ_KEYS), ("### Product", PRODUCT_KEYS)])
+def test_the_contract_names_every_key(section: str, keys: tuple[str, ...]) -> None:
+    contract = (Path(__file__).parents[2] / "specs" / "data_contracts.md").read_text(encoding="utf-8")
+    table = contract.split(section)[1].split("\n#")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert [name for row in rows for name in re.findall(r"`([^`]+)`", row)] == list(keys)
 
 
 def test_npz_bytes_repeat(tmp_path: Path, plain: Reconstruction) -> None:
@@ -122,6 +142,8 @@ def test_reading_what_is_no_reconstruction(tmp_path: Path, plain: Reconstruction
             {"xcoords": np.zeros(2)},
             r"xcoords and ycoords: expected one shape \(n,\), found \(2,\) and \(3,\)",
         ),
+        ({"spread": np.ones((2, 2), np.float32)}, "spread: expected shape"),
+        ({"trust": Trust(*np.ones((7, 4)), dose="stated")}, "one number per position, found 4 for 3 positions"),
     ],
 )
 def test_parts_have_to_belong_together(refined: Reconstruction, change: dict[str, Any], message: str) -> None:
@@ -141,7 +163,8 @@ def test_product_has_everything_that_ptychodus_requires(tmp_path: Path, refined:
     with h5py.File(path) as file:
         assert dict(file.attrs.items()) == {
             "name": "star",
-            "comments": "network+refined by the pytorch backend, sub-pixel shifts fourier.",
+            "comments": "network+refined by the pytorch backend, sub-pixel shifts fourier. "
+            f"Trust: {refined.trust.verdict}.",
             "detector_object_distance_m": 1.5,
             "photon_energy_eV": 8000.0,
             "probe_energy_eV": 8000.0,
@@ -161,6 +184,9 @@ def test_product_has_everything_that_ptychodus_requires(tmp_path: Path, refined:
         np.testing.assert_array_equal(file["object"][0], refined.object)
         np.testing.assert_array_equal(file["probe"][0], refined.probe)
         np.testing.assert_array_equal(file["coverage"][()], refined.coverage)
+        np.testing.assert_array_equal(file["spread"][()], refined.spread)
+        np.testing.assert_array_equal(file["trust_ratio"][()], refined.trust.ratio)
+        assert sorted(file) == sorted(PRODUCT_KEYS)
         for name in ("probe", "object"):
             assert (file[name].attrs["pixel_width_m"], file[name].attrs["pixel_height_m"]) == (2e-8, 2e-8)
         assert file["object_layer_spacing_m"].shape == (0,)

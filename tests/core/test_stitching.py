@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from ptycho.core.geometry import ObjectFrame, object_frame
+from ptycho.core.overlaps import Turns
 from ptycho.core.patches import assemble, extract
-from ptycho.core.stitching import central_weight, probe_weight, reassemble_position, stitch
+from ptycho.core.stitching import central_weight, probe_weight, reassemble_position, stitch, stitch_variants
 from ptycho.errors import DataError
 
 FRAME = ObjectFrame(height=23, width=31, x0=-4, y0=3)
@@ -146,6 +147,72 @@ def test_memory_is_that_of_the_canvas_and_a_batch(rng):
     assert peak < 8e6
 
 
+class TestSpread:
+    """The standard deviation of one patch about the mean of all."""
+
+    def test_agrees_with_a_loop_over_patches(self, scan):
+        """Each patch alone, placed by bilinear interpolation, against the mean."""
+        patches, xcoords, ycoords, weight = scan
+        xcoords, ycoords = xcoords / 3, ycoords / 3
+        found = stitch_variants(patches.astype(complex), xcoords, ycoords, weight, FRAME, [None])[0]
+        values, weights = np.zeros((40, *FRAME.shape), complex), np.zeros((40, *FRAME.shape))
+        for j in range(40):
+            alone = slow_stitch(patches[j : j + 1], xcoords[j : j + 1], ycoords[j : j + 1], weight, FRAME)
+            values[j], weights[j] = np.where(alone[1] > 0, alone[0], 0), alone[1]
+        total, squared = weights.sum(axis=0), (weights**2).sum(axis=0)
+        several = (total > 0) & (total**2 > 1.5 * squared)
+        mean = (weights * values).sum(axis=0)[several] / total[several]
+        variance = (weights[:, several] * np.abs(values[:, several] - mean) ** 2).sum(axis=0) / total[several]
+        corrected = variance / (1 - squared[several] / total[several] ** 2)
+        assert 0.1 < several.mean() < 0.9
+        np.testing.assert_array_equal(np.isfinite(found.spread), several)
+        np.testing.assert_allclose(found.spread[several], np.sqrt(corrected), rtol=1e-4)
+
+    @pytest.mark.parametrize("copies", [2, 5, 200])
+    def test_it_is_the_noise_of_one_patch_however_few_there_are(self, rng, copies):
+        noise = 0.1 * complex_noise(rng, copies, 64, 64) / np.sqrt(2)
+        places = np.full(copies, 32.0)
+        found = stitch_variants(1j + noise, places, places, np.ones((64, 64)), ObjectFrame(64, 64, 0, 0), [None])[0]
+        assert np.sqrt(np.mean(found.spread**2)) == pytest.approx(0.1, rel=0.03)
+        assert np.std(found.object - 1j) == pytest.approx(0.1 / np.sqrt(copies), rel=0.05)
+
+    def test_one_patch_alone_says_nothing(self):
+        weight = np.outer(np.ones(4), [1, 1, 1, 0.1])
+        patches = np.array([1, 3], np.complex64)[:, None, None] * np.ones((2, 4, 4), np.complex64)
+        found = stitch_variants(patches, [2, 4], [2, 2], weight, ObjectFrame(4, 7, 0, 0), [None])[0]
+        assert np.isnan(found.spread[:, [0, 1, 4, 5, 6]]).all()
+        np.testing.assert_allclose(found.object[:, 2], 2, rtol=1e-6)
+        np.testing.assert_allclose(found.spread[:, 2], np.sqrt(2), rtol=1e-5)  # of 1 and 3
+        assert np.isnan(found.spread[:, 3]).all()  # 1.2 patches count where the second has ten times the weight
+
+    def test_patches_that_agree_have_none(self, scan):
+        found = stitch_variants(np.full((40, 6, 6), 2 - 1j, np.complex64), *scan[1:], FRAME, [None])[0]
+        assert np.nanmax(found.spread) < 1e-3 and np.isfinite(found.spread).any()
+
+
+def test_variants_in_one_pass_are_what_each_gives_alone(scan, rng):
+    phases = np.exp(2j * np.pi * rng.random(40)).astype(np.complex64)
+    turns = [None, Turns(phases), Turns(phases, rng.uniform(-0.3, 0.3, (40, 2)))]
+    together = stitch_variants(*scan, FRAME, turns)
+    for turn, found in zip(turns, together, strict=True):
+        alone = stitch_variants(*scan, FRAME, [turn])[0]
+        np.testing.assert_array_equal(found.object, alone.object)
+        np.testing.assert_array_equal(found.spread, alone.spread)
+    np.testing.assert_array_equal(together[0].object, stitch(*scan, FRAME)[0])
+    np.testing.assert_array_equal(together[1].object, stitch(*scan, FRAME, phases)[0])
+    np.testing.assert_allclose(together[0].spread, stitch_variants(*scan, FRAME, [None])[0].spread)
+
+
+def test_ramps_turn_about_the_centre_of_a_patch(rng):
+    patches, ramps = complex_noise(rng, 3, 8, 8), rng.uniform(-1, 1, (3, 2))
+    v, u = np.indices((8, 8)) - 4
+    by_hand = patches * np.exp(1j * (ramps[:, 0, None, None] * u + ramps[:, 1, None, None] * v))
+    places = np.array([4.0, 20, 36]), np.full(3, 4.0)
+    frame = ObjectFrame(8, 48, 0, 0)
+    found = stitch_variants(patches, *places, np.ones((8, 8)), frame, [Turns(np.ones(3), ramps)])[0]
+    np.testing.assert_allclose(found.object, stitch(by_hand, *places, np.ones((8, 8)), frame)[0], atol=1e-5)
+
+
 def test_weight_of_a_probe_adds_its_modes():
     probe = np.array([[[3j, 1], [0, 0]], [[4, 0], [0, 2]]], np.complex64)
     np.testing.assert_array_equal(probe_weight(probe), [[25, 1], [0, 4]])
@@ -234,6 +301,21 @@ class TestReassemblePosition:
         turn = np.vdot(result[inside], truth[inside])
         assert abs(turn) == pytest.approx(np.linalg.norm(truth[inside]) ** 2, rel=1e-5)
         np.testing.assert_allclose(result[inside] * turn / abs(turn), truth[inside], atol=1e-5)
+
+    def test_ramps_are_taken_out(self, rng):
+        truth = np.exp(1j * rng.uniform(-1, 1, (64, 70)))
+        x, y = (a.ravel() for a in np.meshgrid(np.arange(14.0, 57, 3), np.arange(14.0, 51, 3)))
+        offsets = np.stack([x, y], axis=1)[:, None, :, None]
+        v, u = np.indices((16, 16)) - 8
+        kx, ky = rng.uniform(-0.15, 0.15, (2, len(x), 1, 1))
+        patches = extract(truth, x, y, 16) * np.exp(1j * (kx * u + ky * v))
+        result = reassemble_position(patches, offsets, M=16, shape=(64, 70))[10:54, 10:60]
+        truth = truth[10:54, 10:60]
+        row, column = np.indices(truth.shape)
+        plane = np.exp(-1j * (column * kx.mean() + row * ky.mean()))  # what all share stays, for overlaps cannot tell
+        turned = result * plane
+        match = abs(np.vdot(truth, turned)) / np.linalg.norm(truth) / np.linalg.norm(turned)
+        assert match > 0.999
 
     @pytest.mark.parametrize("M", [2, 4])
     def test_holes_inside_the_scan_are_filled_and_only_those(self, truth, offsets, M):

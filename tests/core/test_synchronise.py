@@ -6,9 +6,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.overlaps import compact_weight, overlap_pairs, pair_products, pair_slopes
 from ptycho.core.patches import extract
+from ptycho.core.ramps import solve_ramps
 from ptycho.core.stitching import stitch
-from ptycho.core.synchronise import compact_weight, overlap_pairs, pair_products, synchronise
+from ptycho.core.synchronise import synchronise
 from ptycho.errors import DataError
 
 N = 16
@@ -86,7 +88,7 @@ class TestPlantedPhases:
         assert found.kept and found.n_components == 3
         for region in (slice(0, 16), slice(16, 32)):
             assert coherence(found.phases[region], planted[region].conj()) == pytest.approx(1, abs=1e-6)
-            assert abs(np.angle(found.phases[region].mean())) < 0.3  # the weights of its mean differ somewhat
+            assert abs(np.angle(found.phases[region].mean())) < 0.4  # the weights of its mean differ somewhat
         assert found.phases[32] == 1
 
     def test_two_patches(self, truth):
@@ -95,6 +97,90 @@ class TestPlantedPhases:
         found = synchronise(patches, *places, WEIGHT)
         assert found.kept and found.n_edges == 1
         np.testing.assert_allclose(found.phases, np.exp([0.25j * np.pi, -0.25j * np.pi]), atol=1e-6)
+
+
+class TestRamps:
+    """A linear phase in each patch: what differs between patches is found, what they share is not theirs to tell."""
+
+    def ramped(self, truth, positions, ramps, noise=0.0, rng=None):
+        v, u = np.indices((N, N)) - N // 2
+        patches = cut(truth, positions) * np.exp(1j * (ramps[:, 0, None, None] * u + ramps[:, 1, None, None] * v))
+        if noise:
+            patches = patches + noise * (rng.standard_normal(patches.shape) + 1j * rng.standard_normal(patches.shape))
+        return patches.astype(np.complex64)
+
+    @pytest.mark.parametrize(("noise", "error"), [(0.0, 5e-5), (0.1, 0.01)])
+    def test_planted_ones_come_back(self, truth, positions, rng, noise, error):
+        ramps = 0.1 * rng.standard_normal((99, 2))
+        planted = unit(rng, 99)
+        patches = self.ramped(truth, positions, ramps, noise, rng) * planted[:, None, None]
+        found = synchronise(patches, *positions, WEIGHT)
+        assert found.kept and found.beyond_noise
+        left = found.turns.ramps + ramps
+        assert np.std(left, axis=0).max() < error
+        assert found.agreement_after > 0.99 * found.unseen[1]
+        if not noise:
+            assert found.agreement_after == pytest.approx(1, abs=1e-4)
+
+    def test_one_that_all_share_is_a_plane_through_the_object(self, truth, positions, rng):
+        common = np.tile([0.11, -0.07], (99, 1))
+        found = synchronise(self.ramped(truth, positions, common), *positions, WEIGHT)
+        assert found.kept and found.turns.ramps is None
+        assert found.agreement_after == pytest.approx(1, abs=1e-5)
+        x, y = positions
+        assert coherence(found.phases, np.exp(1j * (0.11 * x - 0.07 * y))) == pytest.approx(1, abs=1e-5)
+
+    def test_a_group_of_patches_shares_one(self, truth, positions, rng):
+        labels = np.arange(99) // 3  # three neighbours along x
+        ramps = 0.1 * rng.standard_normal((33, 2))
+        centre = np.stack([np.bincount(labels, p) / 3 for p in positions], axis=1)
+        about = (ramps[labels] * (np.stack(positions, axis=1) - centre[labels])).sum(axis=1)
+        patches = self.ramped(truth, positions, ramps[labels]) * np.exp(1j * about)[:, None, None]
+        found = synchronise(patches, *positions, WEIGHT, labels)
+        assert found.kept and found.agreement_after == pytest.approx(1, abs=1e-4)
+        assert np.std(found.turns.ramps[::3] + ramps, axis=0).max() < 1e-4
+
+    @pytest.mark.parametrize("noise", [0.1, 1.0, 3.0])
+    def test_noise_has_none(self, truth, positions, rng, noise):
+        assert (
+            synchronise(self.ramped(truth, positions, np.zeros((99, 2)), noise, rng), *positions, WEIGHT).turns is None
+        )
+
+    def test_small_ones_are_left_alone(self, truth, positions, rng):
+        ramps = 0.003 * rng.standard_normal((99, 2))
+        assert synchronise(self.ramped(truth, positions, ramps), *positions, WEIGHT).solved.ramps is None
+
+    def test_regions_apart_keep_their_mean(self, rng):
+        links = np.array([(0, 1), (1, 2), (2, 0), (3, 4)])
+        ramps = rng.standard_normal((6, 2))
+        found = solve_ramps(ramps[links[:, 1]] - ramps[links[:, 0]], rng.uniform(0.5, 2, (4, 2)), links, 6)
+        np.testing.assert_allclose(found[:3], ramps[:3] - ramps[:3].mean(axis=0), atol=1e-9)
+        np.testing.assert_allclose(found[3:5], ramps[3:5] - ramps[3:5].mean(axis=0), atol=1e-9)
+        assert (found[5] == 0).all()
+
+    def test_slopes_of_pairs_either_way_round(self, truth, positions, rng):
+        ramps = 0.05 * rng.standard_normal((99, 2))
+        patches = self.ramped(truth, positions, ramps)
+        pairs = np.array([(0, 1), (1, 0), (30, 20), (50, 61), (61, 50), (0, 98)])
+        slopes, counts = pair_slopes(patches, *positions, WEIGHT, pairs)
+        np.testing.assert_allclose(
+            slopes[:, :5], np.tile((ramps[pairs[:, 1]] - ramps[pairs[:, 0]])[:5], (2, 1, 1)), atol=0.02
+        )
+        assert (counts[:, :5] > 0).all() and (counts[:, 5] == 0).all()
+
+
+def test_a_weak_bridge_between_two_regions(rng):
+    """Two dense scans that share one faint overlap still find their common phase; without it each keeps its own."""
+    x, y = lattice(5, 5)
+    bridge = 16 + N - 4.0  # the nearest patches of the two share a strip
+    places = np.r_[x, x + bridge] + 10, np.r_[y, y] + 10
+    truth = np.exp(1j * rng.uniform(-1, 1, (40, 80)))
+    planted = unit(rng, 50)
+    patches = cut(truth, places) * planted[:, None, None]
+    found = synchronise(patches, *places, np.ones((N, N)))
+    assert found.n_components == 1 and coherence(found.phases, planted.conj()) == pytest.approx(1, abs=1e-5)
+    apart = synchronise(patches, places[0] + 10 * (np.arange(50) >= 25), places[1], np.ones((N, N)))
+    assert apart.kept and apart.n_components == 2
 
 
 class TestKeep:
@@ -108,7 +194,7 @@ class TestKeep:
         found = synchronise(cut(truth, positions), *positions, WEIGHT)
         assert not found.kept and (found.phases == 1).all()
         assert found.agreement_before == pytest.approx(1, abs=1e-6)
-        np.testing.assert_allclose(found.solved, 1, atol=1e-3)
+        np.testing.assert_allclose(found.solved.phases, 1, atol=1e-3)
 
     @pytest.mark.parametrize("noise", [0.01, 0.1, 0.5, 2.0])
     def test_noise_alone_is_not_fitted(self, truth, positions, rng, noise):
