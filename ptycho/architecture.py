@@ -13,18 +13,42 @@ by 2x2 averages on the way down, nearest-neighbour doubling on the way up, and s
 With `pad_object` the decoders compute only the central N/2 x N/2 pixels of a patch, where a probe has its light;
 `probe_big` adds a border branch, which fills the rest from the second encoder level at half resolution; without it the
 border is vacuum (1). `pad_object=False`: the decoders fill the whole patch.
+
+`unrolled` is a short iteration with learned corrections, on the canvas of a group of any number of members. The canvas
+starts flat, `O = 1`. Where a group has several members, whose overlaps hold the slow phase, `DESCENT` steps of plain
+descent with a large momentum come first, through which nothing is learned; one pattern alone would only fit itself.
+Then each of `STAGES` stages takes the exact gradient of the amplitude likelihood (`ptycho.core.group_gradient`) and
+lets a small U-Net add what a gradient cannot know:
+
+    V <- momentum V + step gradient + correction(O, gradient, V, illumination),    O <- O + V
+
+The U-Net works at half resolution (four pixels become four channels) on the part of the canvas where the probe has
+its light. The physics is in the gradient, so the weights know nothing of N, of the probe's shape or of the members.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ptycho.config.config import ModelConfig
 from ptycho.errors import ConfigError
 
-__all__ = ["Block", "CnnSpec", "Head", "amplitude_head", "cnn_spec"]
+__all__ = [
+    "ARCHITECTURES",
+    "Block",
+    "CnnSpec",
+    "Correction",
+    "Head",
+    "NetworkSpec",
+    "UnrolledSpec",
+    "amplitude_head",
+    "cnn_spec",
+    "network_spec",
+    "unrolled_spec",
+]
 
 LADDERS: dict[int, tuple[int, ...]] = {
     64: (1, 2, 4, 4),
@@ -37,6 +61,21 @@ FILTERS_PER_SCALE = 8
 KERNEL = 3
 SWISH_MINIMUM = 0.2784645427610738
 """`-min(x sigmoid(x))`: added to swish, so that an amplitude is never negative."""
+
+STAGES = 4
+"""Gradient steps, each with its correction, of the `unrolled` network."""
+CANVAS_CHANNELS = 7
+"""What a correction sees: real and imaginary part of object, gradient and momentum, and the illumination."""
+DESCENT = 32
+"""Plain steps before the first stage, in groups of more than one member."""
+DESCENT_STEP, DESCENT_MOMENTUM = 0.7, 0.9
+"""Of the plain steps, in units of the preconditioned gradient."""
+FIRST_MOMENTUM = 0.7
+"""Momentum of every stage before training; the step is that of the preconditioned gradient, 1."""
+JUDGED = 7
+"""Patterns that judge a group of `unrolled`, those it sees and the held-out ones together: at least 3 are held out."""
+UNSHUFFLE = 2
+"""A correction sees blocks of so many by so many pixels as channels of one."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +109,23 @@ class Head:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """How a network trains best; what the settings say explicitly comes first."""
+
+    learning_rate: float
+    one_cycle: bool
+    """Whether the rate rises and falls over the training (`ptycho.core.schedules.one_cycle`) or is constant."""
+    held_out: int
+    """Neighbours that judge a group without being shown to the network."""
+    clip: float | None
+    """Limit of the gradient's norm; the loss is in units of the mean count."""
+
+
+@dataclass(frozen=True)
 class CnnSpec:
     """Everything a backend needs to build the `cnn` network; `members` is C."""
+
+    recipe: ClassVar[Recipe] = Recipe(learning_rate=1e-3, one_cycle=False, held_out=0, clip=None)
 
     N: int
     members: int
@@ -92,6 +146,42 @@ class CnnSpec:
         if self.border_head is not None:
             parts.append(self.border_head)
         return {name: shape for part in parts for name, shape in part.parameters()}
+
+
+@dataclass(frozen=True)
+class Correction:
+    """The U-Net of one stage: down three levels, up again, and a head that starts at 0."""
+
+    down: tuple[Block, ...]
+    up: tuple[Block, ...]
+    head: Head
+
+    def parameters(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield canonical names and shapes."""
+        for part in (*self.down, *self.up, self.head):
+            yield from part.parameters()
+
+
+@dataclass(frozen=True)
+class UnrolledSpec:
+    """Everything a backend needs to build the `unrolled` network; `members` is C, the patterns that it sees."""
+
+    N: int
+    members: int
+    corrections: tuple[Correction, ...]
+    descent: int
+    """Plain steps before the first stage."""
+    first_momentum: float
+    recipe: Recipe
+
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Canonical name -> shape of every trained array; `step` and `momentum` have one number per stage."""
+        stages = len(self.corrections)
+        names = {"step": (stages,), "momentum": (stages,)}
+        return names | {name: shape for part in self.corrections for name, shape in part.parameters()}
+
+
+NetworkSpec = CnnSpec | UnrolledSpec
 
 
 def amplitude_head(activation: str, probe_scale: float) -> tuple[float, float]:
@@ -133,15 +223,20 @@ def _solve_swish(value: float) -> float:
     return (low + high) / 2
 
 
+def _members(config: ModelConfig) -> int:
+    """C = gridsize^2, of a configuration whose N is possible."""
+    if config.N not in LADDERS:
+        raise ConfigError(f"N must be one of {sorted(LADDERS)}, found {config.N}: crop or bin the patterns")
+    return config.gridsize**2
+
+
 def cnn_spec(config: ModelConfig) -> CnnSpec:
     """Describe the `cnn` network of a configuration.
 
     Raises:
         ConfigError: N is not one of 64, 128, 256, or the amplitude head cannot reach 1.
     """
-    if config.N not in LADDERS:
-        raise ConfigError(f"N must be one of {sorted(LADDERS)}, found {config.N}: crop or bin the patterns")
-    members = config.gridsize**2
+    members = _members(config)
     widths = [step * FILTERS_PER_SCALE * config.n_filters_scale for step in LADDERS[config.N]]
     inputs = [2 * members, *widths[:-1]]
     span, bias = amplitude_head(config.amp_activation, config.probe_scale)
@@ -166,3 +261,46 @@ def cnn_spec(config: ModelConfig) -> CnnSpec:
         amp_activation=config.amp_activation,
         amp_range=span,
     )
+
+
+def unrolled_spec(config: ModelConfig) -> UnrolledSpec:
+    """Describe the `unrolled` network of a configuration; ConfigError where N is not one of 64, 128, 256."""
+    width = FILTERS_PER_SCALE * config.n_filters_scale
+    inputs, outputs = CANVAS_CHANNELS * UNSHUFFLE**2, 2 * UNSHUFFLE**2
+
+    def correction(stage: int) -> Correction:
+        name = f"stages/{stage}"
+        return Correction(
+            down=(
+                Block(f"{name}/down/0", inputs, width),
+                Block(f"{name}/down/1", width, 2 * width),
+                Block(f"{name}/down/2", 2 * width, 2 * width),
+            ),
+            up=(Block(f"{name}/up/1", 4 * width, 2 * width), Block(f"{name}/up/0", 3 * width, width)),
+            head=Head(f"{name}/head", width, outputs, (0.0,) * outputs),
+        )
+
+    members = _members(config)
+    return UnrolledSpec(
+        N=config.N,
+        members=members,
+        corrections=tuple(correction(stage) for stage in range(STAGES)),
+        descent=DESCENT if members > 1 and config.object_big else 0,
+        first_momentum=FIRST_MOMENTUM,
+        recipe=Recipe(learning_rate=4e-3, one_cycle=True, held_out=max(3, JUDGED - members), clip=0.02),
+    )
+
+
+ARCHITECTURES: dict[str, Callable[[ModelConfig], NetworkSpec]] = {"cnn": cnn_spec, "unrolled": unrolled_spec}
+"""The registry: what `ModelConfig.architecture` names."""
+
+
+def network_spec(config: ModelConfig) -> NetworkSpec:
+    """Describe the network that a configuration names.
+
+    Raises:
+        ConfigError: the name is not in the registry, or the settings cannot be built.
+    """
+    if config.architecture not in ARCHITECTURES:
+        raise ConfigError(f"architecture must be one of {sorted(ARCHITECTURES)}, found {config.architecture!r}")
+    return ARCHITECTURES[config.architecture](config)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import ptycho
 from ptycho import params
-from ptycho.architecture import CnnSpec
+from ptycho.architecture import NetworkSpec
 from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.config.files import config_from_dict
 from ptycho.core.archive import Backend, ModelArchive, json_snapshot, to_json
@@ -62,7 +62,7 @@ def archived_config(archive: ModelArchive, source: str) -> ModelConfig:
         raise ArchiveError(f"{source}: the configuration of the model is missing ({error}): save it again") from error
 
 
-def checked_weights(spec: CnnSpec, weights: dict[str, NDArray[Any]], source: str) -> dict[str, NDArray[Any]]:
+def checked_weights(spec: NetworkSpec, weights: dict[str, NDArray[Any]], source: str) -> dict[str, NDArray[Any]]:
     """Give back `weights` when their names and shapes are just those of a spec.
 
     Raises:

@@ -18,7 +18,9 @@ __all__ = [
     "DirectLayer",
     "amplitude_activation",
     "central_half",
+    "doubled",
     "linear_head",
+    "named_convolution",
 ]
 
 
@@ -45,7 +47,7 @@ def central_half(images: tf.Tensor) -> tf.Tensor:
     return images[:, margin : images.shape[-3] - margin, margin : images.shape[-2] - margin]
 
 
-def _doubled(images: tf.Tensor) -> tf.Tensor:
+def doubled(images: tf.Tensor) -> tf.Tensor:
     """Nearest-neighbour doubling of both image axes."""
     return tf.repeat(tf.repeat(images, 2, axis=1), 2, axis=2)
 
@@ -77,7 +79,10 @@ class ConvBlock(DirectLayer):
 
     def named_parameters(self) -> dict[str, keras.Variable]:
         """Trained variables by canonical name."""
-        return {**_named(f"{self.spec.name}/conv1", self.conv1), **_named(f"{self.spec.name}/conv2", self.conv2)}
+        return {
+            **named_convolution(f"{self.spec.name}/conv1", self.conv1),
+            **named_convolution(f"{self.spec.name}/conv2", self.conv2),
+        }
 
 
 def linear_head(spec: Head, dtype: str = "float32") -> keras.layers.Conv2D:
@@ -99,7 +104,7 @@ class Decoder(DirectLayer):
         """`deepest (B, m, m, w)` and the encoder's levels, finest first -> features of the finest level."""
         x = deepest
         for block, skip in zip(self.blocks, reversed(skips), strict=True):
-            x = block(tf.concat([_doubled(x), skip], axis=-1))
+            x = block(tf.concat([doubled(x), skip], axis=-1))
         return x
 
 
@@ -144,7 +149,7 @@ class CnnNetwork(DirectLayer):
             border_amplitude = tf.constant(self.spec.amplitude_head.bias[0], amplitude.dtype)
             border_phase = tf.zeros_like(border_amplitude)
         else:
-            border_amplitude, border_phase = tf.split(_doubled(self.border_head(second_level)), 2, axis=-1)
+            border_amplitude, border_phase = tf.split(doubled(self.border_head(second_level)), 2, axis=-1)
         margin = [self.spec.N // 4] * 2
         padding = [[0, 0], margin, margin, [0, 0]]
         inside = tf.pad(tf.ones((1, self.spec.N // 2, self.spec.N // 2, 1), tf.bool), padding)
@@ -164,9 +169,10 @@ class CnnNetwork(DirectLayer):
             (self.border_head, self.spec.border_head),
         ):
             if head is not None and spec is not None:
-                found |= _named(spec.name, head)
+                found |= named_convolution(spec.name, head)
         return {name: found[name] for name in self.spec.parameters()}
 
 
-def _named(name: str, conv: keras.layers.Conv2D) -> dict[str, keras.Variable]:
+def named_convolution(name: str, conv: keras.layers.Conv2D) -> dict[str, keras.Variable]:
+    """Kernel and bias by canonical name."""
     return {f"{name}/kernel": conv.kernel, f"{name}/bias": conv.bias}

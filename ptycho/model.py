@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ptycho.architecture import cnn_spec
+from ptycho.architecture import UnrolledSpec, network_spec
 from ptycho.config.config import ModelConfig
+from ptycho.core.group_gradient import light_extent, worked_margin
 from ptycho.core.patches import GROUP_WEIGHT_FLOOR
 from ptycho.core.probes import probe_mask
 from ptycho.errors import BackendError, DataError
@@ -26,9 +27,12 @@ from ptycho.physics import (
     to_complex,
 )
 from ptycho.probe import ProbeLayer
-from ptycho.reassembly import assemble_group, cut
+from ptycho.reassembly import assemble_group, cut, cut_whole
+from ptycho.unrolled import UnrolledNetwork, shifted_probes, split_positions
 
 __all__ = ["PtychoPINN"]
+
+Subpixel = Literal["bilinear", "fourier"]
 
 
 class PtychoPINN(DirectLayer):
@@ -72,7 +76,10 @@ class PtychoPINN(DirectLayer):
         self.config = config
         self.input_scale = float(input_scale)
         self.nominal_intensity_scale = float(intensity_scale)
-        self.network = CnnNetwork(cnn_spec(config), dtype, seed)
+        spec = network_spec(config)
+        kind = UnrolledNetwork if isinstance(spec, UnrolledSpec) else CnnNetwork
+        self.network = kind(spec, dtype, seed)
+        self.subpixel: Subpixel = "fourier" if isinstance(spec, UnrolledSpec) else "bilinear"
         support = probe_mask(config.N) if config.probe_mask else None
         if probe.shape[-2:] != (config.N, config.N):
             raise DataError(f"the probe must be {config.N} x {config.N} pixels as N says, found shape {probe.shape}")
@@ -81,8 +88,13 @@ class PtychoPINN(DirectLayer):
             shape=(), initializer="zeros", trainable=intensity_scale_trainable, name="log_intensity_scale"
         )
         self.log_intensity_scale.assign(math.log(intensity_scale))
+        self.measure_light()
         self.mask = np.ones((config.N, config.N), bool) if mask is None else np.array(mask, bool)
         self.built = True
+
+    def measure_light(self) -> None:
+        """Note how far the probe's light reaches, and so the corrections; again after the probe was trained."""
+        self.light = light_extent(self.probe.file_units())
 
     @property
     def intensity_scale(self) -> float:
@@ -97,69 +109,127 @@ class PtychoPINN(DirectLayer):
         )
 
     def object_patches(self, normalised: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
-        """What the network sees in `X_norm (B, N, N, C)`: one O_net patch `(B, N, N, C)` per member."""
-        normalised = self._amplitudes(normalised)
+        """What the `cnn` network sees in `X_norm (B, N, N, C)`: one O_net patch `(B, N, N, C)` per member."""
+        normalised = tf.cast(normalised, self.dtype)
         constants = projection_constants(tf.stop_gradient(self.probe()))
-        valid = tf.convert_to_tensor(self.mask if mask is None else mask)
-        if valid.shape.rank == 4:
-            valid = _channel_first(valid)
-        pictures = _channel_last(project_from_vacuum(_channel_first(normalised), constants, valid))
+        pictures = _channel_last(project_from_vacuum(_channel_first(normalised), constants, self._valid(mask)))
         return self.network(tf.concat([tf.math.real(pictures), tf.math.imag(pictures)], axis=-1))
 
-    def _amplitudes(self, normalised: tf.Tensor) -> tf.Tensor:
-        """The amplitudes as a tensor of the model's type, when their shape fits."""
-        spec = self.network.spec
-        expected = (spec.N, spec.N, spec.members)
-        normalised = tf.cast(normalised, self.dtype)
-        found = tuple(normalised.shape)
-        if len(found) != 4 or found[1:] != expected or found[0] == 0:
-            raise DataError(
-                f"amplitudes must be (B, {expected[0]}, {expected[1]}, {expected[2]}) with B >= 1 (C = gridsize^2), "
-                f"found {found}"
-            )
-        return normalised
+    def _valid(self, mask: tf.Tensor | None) -> tf.Tensor:
+        """The mask of a call, or the model's own, with the image axes last."""
+        valid = tf.convert_to_tensor(self.mask if mask is None else mask)
+        return _channel_first(valid) if valid.shape.rank == 4 else valid
 
     def canvas_and_members(
         self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The group's canvas `(B, size, size)` and the C patches `(B, N, N, C)` that the probe meets (O_net units).
+        """The group's canvas `(B, size, size)` and the patches `(B, N, N, C)` that the probe meets (O_net units).
 
-        With `object_big` the members are averaged on the canvas, weighted by the probe, and cut out again; otherwise
-        each stands alone and the canvas is the mean of the members moved to the centre.
+        With `object_big` the canvas is one object for all members, from which they are cut; otherwise each stands
+        alone and the canvas is the mean of the members moved to the centre. `unrolled` sees the first gridsize^2
+        members; further ones are cut from its canvas all the same, held out to judge it.
+
+        Raises:
+            DataError: shapes that do not fit; the line names both.
         """
-        normalised, positions = self._amplitudes(normalised), tf.cast(positions, self.dtype)
-        expected = (normalised.shape[0], 1, 2, normalised.shape[-1])
-        if not positions.shape.is_compatible_with(expected):
-            raise DataError(
-                f"positions must be {expected} for amplitudes {tuple(normalised.shape)}, found {tuple(positions.shape)}"
-            )
-        patches = self.object_patches(normalised, mask)
-        if patches.shape[-1] == 1:
-            return patches[..., 0], patches
+        normalised, positions = tf.cast(normalised, self.dtype), tf.cast(positions, self.dtype)
+        self._check_shapes(normalised, positions)
         dx, dy = -positions[:, 0, 0, :], -positions[:, 0, 1, :]
+        if isinstance(self.network, CnnNetwork):
+            patches = self.object_patches(normalised, mask)
+            if patches.shape[-1] == 1:
+                return patches[..., 0], patches
+        elif self.config.object_big:
+            canvas = self._unrolled_canvas(normalised, positions, size, mask)
+            return canvas, _channel_last(cut_whole(canvas, tf.round(dx), tf.round(dy), self.config.N))
+        else:
+            patches = self._unrolled_alone(normalised, mask)
         canvas = assemble_group(_channel_first(patches), dx, dy, self.group_weight(), size)
         if self.config.object_big:
             patches = _channel_last(cut(canvas[:, None], dx, dy, self.config.N))
         return canvas, patches
+
+    def _unrolled_canvas(
+        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
+    ) -> tf.Tensor:
+        """The canvas that the `unrolled` network makes of the members it sees."""
+        seen = slice(self.network.spec.members)
+        whole, remainder = split_positions(_members_first(positions[..., seen]))
+        valid = self._valid(mask)
+        valid = valid[:, seen] if valid.shape.rank == 4 else valid
+        factor = self.nominal_intensity_scale / tf.exp(self.log_intensity_scale.value)
+        return self.network(
+            _channel_first(normalised[..., seen]) * factor,
+            shifted_probes(self.probe(), remainder),
+            whole,
+            size,
+            worked_margin(size, self.config.N, self.light),
+            valid,
+            self.config.gaussian_smoothing_sigma,
+        )
+
+    def _unrolled_alone(self, normalised: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+        """Every member as a group of its own, `(B, N, N, C)`."""
+        n, members = normalised.shape[1], normalised.shape[-1]
+        first = _channel_first(normalised)
+        valid = tf.broadcast_to(self._valid(mask), tf.shape(first))
+        each, known = (tf.reshape(images, (-1, n, n, 1)) for images in (first, valid))
+        nowhere = tf.zeros((tf.shape(each)[0], 1, 2, 1), self.dtype)
+        return _channel_last(tf.reshape(self._unrolled_canvas(each, nowhere, n, known), (-1, members, n, n)))
+
+    def _check_shapes(self, normalised: tf.Tensor, positions: tf.Tensor) -> None:
+        spec, found = self.network.spec, tuple(normalised.shape)
+        more = isinstance(self.network, UnrolledNetwork) and self.config.object_big
+        fits = len(found) == 4 and found[1:3] == (spec.N, spec.N) and found[0] != 0
+        if not fits or found[3] < spec.members or (found[3] > spec.members and not more):
+            raise DataError(
+                f"amplitudes must be (B, {spec.N}, {spec.N}, {spec.members}) with B >= 1 (C = gridsize^2), "
+                f"found {found}"
+            )
+        expected = (found[0], 1, 2, found[3])
+        if not positions.shape.is_compatible_with(expected):
+            raise DataError(f"positions must be {expected} for amplitudes {found}, found {tuple(positions.shape)}")
 
     def group_weight(self) -> tf.Tensor:
         """Weight `(N, N)` of a member on the canvas: the probe's intensity, 1 at its maximum, on a small floor."""
         power = tf.reduce_sum(squared_modulus(tf.stop_gradient(self.probe())), axis=0)
         return power / tf.reduce_max(power) + GROUP_WEIGHT_FLOOR
 
-    def expected_counts(self, members: tf.Tensor) -> tf.Tensor:
-        """Photons that O_net patches `(B, N, N, C)` would give, `s^2 sum_m |F(P_n O_net)|^2`."""
-        waves = smooth(illuminate(self.probe(), _channel_first(members)), self.config.gaussian_smoothing_sigma)
+    def expected_counts(self, members: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+        """Photons that O_net patches `(B, N, N, C)` would give, `s^2 sum_m |F(P_n O_net)|^2`.
+
+        `unrolled` has its members at whole pixels and moves the probe by the rest of `positions` (`fourier` rule).
+        """
+        probe = self.probe()
+        if self.subpixel == "fourier" and self.config.object_big:
+            positions = tf.cast(positions, self.dtype)
+            probe = shifted_probes(probe, split_positions(_members_first(positions))[1])
+        waves = smooth(illuminate(probe, _channel_first(members)), self.config.gaussian_smoothing_sigma)
         return tf.exp(2 * self.log_intensity_scale.value) * _channel_last(intensity(waves))
 
     def call(self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Expected counts `(B, N, N, C)` for `X_norm (B, N, N, C)`: what training compares with the data."""
-        return self.expected_counts(self.canvas_and_members(normalised, positions, size, mask)[1])
+        members = self.canvas_and_members(normalised, positions, size, mask)[1]
+        return self.expected_counts(members, positions)
 
     def predict_members(
         self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Object patches of every member at its own position, complex `(B, N, N, C)`, in the file's units."""
+        canvas, members = self.canvas_and_members(normalised, positions, size, mask)
+        if self.subpixel == "fourier" and self.config.object_big:
+            dx, dy = (-tf.cast(positions, self.dtype)[:, 0, axis, :] for axis in (0, 1))
+            members = _channel_last(cut(canvas[:, None], dx, dy, self.config.N))
+        return self._in_file_units(members)
+
+    def predict_on_grid(
+        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Object patches of every member as the probe meets them, complex `(B, N, N, C)`, in the file's units.
+
+        By the `fourier` rule they lie at whole pixels of the canvas, `round(-positions)` from its middle, and nothing
+        is interpolated; by the `bilinear` rule this is `predict_members`.
+        """
         return self._in_file_units(self.canvas_and_members(normalised, positions, size, mask)[1])
 
     def predict_group(
@@ -181,3 +251,8 @@ def _channel_first(images: tf.Tensor) -> tf.Tensor:
 
 def _channel_last(images: tf.Tensor) -> tf.Tensor:
     return tf.transpose(images, (0, 2, 3, 1))
+
+
+def _members_first(positions: tf.Tensor) -> tf.Tensor:
+    """Positions `(B, 1, 2, C)` as `(B, C, 2)`."""
+    return tf.transpose(positions[:, 0], (0, 2, 1))

@@ -16,6 +16,7 @@ from ptycho.core.archive import ModelArchive, load_archive, save_archive
 from ptycho.errors import ConfigError
 from ptycho.layers import CnnNetwork
 from ptycho.model import PtychoPINN
+from ptycho.unrolled import UnrolledNetwork
 
 __all__ = [
     "canonical_weights",
@@ -28,12 +29,12 @@ __all__ = [
 ]
 
 
-def canonical_weights(network: CnnNetwork) -> dict[str, NDArray[np.floating[Any]]]:
+def canonical_weights(network: CnnNetwork | UnrolledNetwork) -> dict[str, NDArray[np.floating[Any]]]:
     """Trained arrays by canonical name; kernels as `(row, column, in, out)`."""
     return {name: np.array(variable.numpy()) for name, variable in network.named_parameters().items()}
 
 
-def set_canonical_weights(network: CnnNetwork, weights: dict[str, NDArray[Any]], source: str) -> None:
+def set_canonical_weights(network: CnnNetwork | UnrolledNetwork, weights: dict[str, NDArray[Any]], source: str) -> None:
     """Put arrays with canonical names into a network; names and shapes must be just those of its spec.
 
     Raises:

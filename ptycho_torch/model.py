@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ptycho.architecture import cnn_spec
+from ptycho.architecture import UnrolledSpec, network_spec
 from ptycho.config.config import ModelConfig
+from ptycho.core.group_gradient import light_extent, worked_margin
 from ptycho.core.patches import GROUP_WEIGHT_FLOOR
 from ptycho.core.probes import probe_mask
 from ptycho.errors import DataError
@@ -25,10 +25,14 @@ from ptycho_torch.physics import (
     smooth,
     squared_modulus,
 )
+from ptycho_torch.precision import no_autocast
 from ptycho_torch.probe import ProbeLayer
-from ptycho_torch.reassembly import assemble_group, cut
+from ptycho_torch.reassembly import assemble_group, cut, cut_whole
+from ptycho_torch.unrolled import UnrolledNetwork, shifted_probes, split_positions
 
 __all__ = ["PtychoPINN"]
+
+Subpixel = Literal["bilinear", "fourier"]
 
 
 class PtychoPINN(nn.Module):
@@ -61,7 +65,10 @@ class PtychoPINN(nn.Module):
         self.config = config
         self.input_scale = float(input_scale)
         self.nominal_intensity_scale = float(intensity_scale)
-        self.network = CnnNetwork(cnn_spec(config)).to(memory_format=torch.channels_last)
+        spec = network_spec(config)
+        network = UnrolledNetwork(spec) if isinstance(spec, UnrolledSpec) else CnnNetwork(spec)
+        self.network = network.to(memory_format=torch.channels_last)
+        self.subpixel: Subpixel = "fourier" if isinstance(spec, UnrolledSpec) else "bilinear"
         support = probe_mask(config.N) if config.probe_mask else None
         if probe.shape[-2:] != (config.N, config.N):
             raise DataError(f"the probe must be {config.N} x {config.N} pixels as N says, found shape {probe.shape}")
@@ -69,8 +76,13 @@ class PtychoPINN(nn.Module):
         self.log_intensity_scale = nn.Parameter(
             torch.tensor(math.log(intensity_scale)), requires_grad=intensity_scale_trainable
         )
+        self.measure_light()
         valid = np.ones((config.N, config.N), bool) if mask is None else np.asarray(mask, bool)
         self.register_buffer("mask", torch.as_tensor(valid.copy()))
+
+    def measure_light(self) -> None:
+        """Note how far the probe's light reaches, and so the corrections; again after the probe was trained."""
+        self.light = light_extent(self.probe.file_units())
 
     @property
     def intensity_scale(self) -> float:
@@ -83,65 +95,112 @@ class PtychoPINN(nn.Module):
         return self.log_intensity_scale.exp() * (self.probe.scale / (self.input_scale * self.nominal_intensity_scale))
 
     def object_patches(self, normalised: Tensor, mask: Tensor | None = None) -> Tensor:
-        """What the network sees in `X_norm (B, C, N, N)`: one O_net patch `(B, C, N, N)` per member."""
-        spec = self.network.spec
-        expected = (spec.members, spec.N, spec.N)
-        if normalised.ndim != 4 or tuple(normalised.shape[1:]) != expected or not len(normalised):
-            raise DataError(
-                f"amplitudes must be (B, {expected[0]}, {expected[1]}, {expected[2]}) with B >= 1 (C = gridsize^2), "
-                f"found {tuple(normalised.shape)}"
-            )
-        with self._full_precision():
+        """What the `cnn` network sees in `X_norm (B, C, N, N)`: one O_net patch `(B, C, N, N)` per member."""
+        with no_autocast(normalised):
             constants = projection_constants(self.probe().detach())
             pictures = project_from_vacuum(normalised, constants, self.mask if mask is None else mask)
         return self.network(torch.cat([pictures.real, pictures.imag], dim=1))
 
-    def _full_precision(self) -> AbstractContextManager[None]:
-        """Mixed precision is for the convolutions: shifts and far fields would lose three digits."""
-        device = self.log_intensity_scale.device.type
-        if not torch.amp.is_autocast_available(device):
-            return nullcontext()
-        return torch.autocast(device, enabled=False)
-
     def canvas_and_members(
         self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The group's canvas `(B, size, size)` and the C patches `(B, C, N, N)` that the probe meets (O_net units).
+        """The group's canvas `(B, size, size)` and the patches `(B, C, N, N)` that the probe meets (O_net units).
 
-        With `object_big` the members are averaged on the canvas, weighted by the probe, and cut out again; otherwise
-        each stands alone and the canvas is the mean of the members moved to the centre.
+        With `object_big` the canvas is one object for all members, from which they are cut; otherwise each stands
+        alone and the canvas is the mean of the members moved to the centre. `unrolled` sees the first gridsize^2
+        members; further ones are cut from its canvas all the same, held out to judge it.
+
+        Raises:
+            DataError: shapes that do not fit; the line names both.
         """
-        patches = self.object_patches(normalised, mask)
-        if positions.shape != (*patches.shape[:2], 1, 2):
-            raise DataError(
-                f"positions must be {(*patches.shape[:2], 1, 2)} for amplitudes {tuple(normalised.shape)}, found "
-                f"{tuple(positions.shape)}"
-            )
-        if patches.shape[1] == 1:
-            return patches[:, 0], patches
+        self._check_shapes(normalised, positions)
         dx, dy = -positions[:, :, 0, 0], -positions[:, :, 0, 1]
-        with self._full_precision():
+        if isinstance(self.network, CnnNetwork):
+            patches = self.object_patches(normalised, mask)
+            if patches.shape[1] == 1:
+                return patches[:, 0], patches
+        elif self.config.object_big:
+            canvas = self._unrolled_canvas(normalised, positions, size, mask)
+            with no_autocast(canvas):
+                return canvas, cut_whole(canvas, torch.round(dx), torch.round(dy), self.config.N)
+        else:
+            patches = self._unrolled_alone(normalised, mask)
+        with no_autocast(patches):
             canvas = assemble_group(patches, dx, dy, self.group_weight(), size)
             members = cut(canvas[:, None], dx, dy, self.config.N) if self.config.object_big else patches
         return canvas, members
+
+    def _unrolled_canvas(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None) -> Tensor:
+        """The canvas that the `unrolled` network makes of the members it sees."""
+        seen = slice(self.network.spec.members)
+        with no_autocast(normalised):
+            whole, remainder = split_positions(positions[:, seen, 0])
+            probes = shifted_probes(self.probe(), remainder)
+        valid = self.mask if mask is None else mask
+        valid = valid[:, seen] if valid.ndim == 4 else valid
+        amplitudes = normalised[:, seen] * (self.nominal_intensity_scale / self.log_intensity_scale.exp())
+        margin = worked_margin(size, self.config.N, self.light)
+        return self.network(amplitudes, probes, whole, size, margin, valid, self.config.gaussian_smoothing_sigma)
+
+    def _unrolled_alone(self, normalised: Tensor, mask: Tensor | None) -> Tensor:
+        """Every member as a group of its own, `(B, C, N, N)`."""
+        valid = (self.mask if mask is None else mask).expand(normalised.shape)
+        batch, members, n = normalised.shape[:3]
+        each = normalised.reshape(batch * members, 1, n, n)
+        nowhere = each.new_zeros((batch * members, 1, 1, 2))
+        return self._unrolled_canvas(each, nowhere, n, valid.reshape(each.shape)).reshape(normalised.shape)
+
+    def _check_shapes(self, normalised: Tensor, positions: Tensor) -> None:
+        spec = self.network.spec
+        found = tuple(normalised.shape)
+        more = isinstance(self.network, UnrolledNetwork) and self.config.object_big
+        fits = normalised.ndim == 4 and found[2:] == (spec.N, spec.N) and found[0] > 0
+        if not fits or found[1] < spec.members or (found[1] > spec.members and not more):
+            raise DataError(
+                f"amplitudes must be (B, {spec.members}, {spec.N}, {spec.N}) with B >= 1 (C = gridsize^2), "
+                f"found {found}"
+            )
+        if positions.shape != (*found[:2], 1, 2):
+            raise DataError(
+                f"positions must be {(*found[:2], 1, 2)} for amplitudes {found}, found {tuple(positions.shape)}"
+            )
 
     def group_weight(self) -> Tensor:
         """Weight `(N, N)` of a member on the canvas: the probe's intensity, 1 at its maximum, on a small floor."""
         power = squared_modulus(self.probe().detach()).sum(dim=0)
         return power / power.max() + GROUP_WEIGHT_FLOOR
 
-    def expected_counts(self, members: Tensor) -> Tensor:
-        """Photons that O_net patches `(B, C, N, N)` would give, `s^2 sum_m |F(P_n O_net)|^2`."""
-        with self._full_precision():
-            waves = smooth(illuminate(self.probe(), members), self.config.gaussian_smoothing_sigma)
+    def expected_counts(self, members: Tensor, positions: Tensor) -> Tensor:
+        """Photons that O_net patches `(B, C, N, N)` would give, `s^2 sum_m |F(P_n O_net)|^2`.
+
+        `unrolled` has its members at whole pixels and moves the probe by the rest of `positions` (`fourier` rule).
+        """
+        with no_autocast(members):
+            probe = self.probe()
+            if self.subpixel == "fourier" and self.config.object_big:
+                probe = shifted_probes(probe, split_positions(positions[:, :, 0])[1])
+            waves = smooth(illuminate(probe, members), self.config.gaussian_smoothing_sigma)
             return torch.exp(2 * self.log_intensity_scale) * intensity(waves)
 
     def forward(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
         """Expected counts `(B, C, N, N)` for `X_norm (B, C, N, N)`: what training compares with the data."""
-        return self.expected_counts(self.canvas_and_members(normalised, positions, size, mask)[1])
+        members = self.canvas_and_members(normalised, positions, size, mask)[1]
+        return self.expected_counts(members, positions)
 
     def predict_members(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
         """Object patches of every member at its own position, complex `(B, C, N, N)`, in the file's units."""
+        canvas, members = self.canvas_and_members(normalised, positions, size, mask)
+        if self.subpixel == "fourier" and self.config.object_big:
+            with no_autocast(canvas):
+                members = cut(canvas[:, None], -positions[:, :, 0, 0], -positions[:, :, 0, 1], self.config.N)
+        return self.object_scale * members
+
+    def predict_on_grid(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
+        """Object patches of every member as the probe meets them, complex `(B, C, N, N)`, in the file's units.
+
+        By the `fourier` rule they lie at whole pixels of the canvas, `round(-positions)` from its middle, and nothing
+        is interpolated; by the `bilinear` rule this is `predict_members`.
+        """
         return self.object_scale * self.canvas_and_members(normalised, positions, size, mask)[1]
 
     def predict_group(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None) -> Tensor:

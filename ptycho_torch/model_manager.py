@@ -15,11 +15,12 @@ from ptycho.config.config import TrainingConfig
 from ptycho.core.archive import ModelArchive, load_archive, save_archive
 from ptycho_torch.layers import CnnNetwork, canonical_name
 from ptycho_torch.model import PtychoPINN
+from ptycho_torch.unrolled import UnrolledNetwork
 
 __all__ = ["canonical_weights", "load_torch_bundle", "model_from_archive", "save_torch_bundle", "set_canonical_weights"]
 
 
-def canonical_weights(network: CnnNetwork) -> dict[str, NDArray[np.floating[Any]]]:
+def canonical_weights(network: CnnNetwork | UnrolledNetwork) -> dict[str, NDArray[np.floating[Any]]]:
     """Trained arrays by canonical name; kernels as `(row, column, in, out)`."""
     weights = {}
     for name, parameter in network.named_parameters():
@@ -28,7 +29,7 @@ def canonical_weights(network: CnnNetwork) -> dict[str, NDArray[np.floating[Any]
     return weights
 
 
-def set_canonical_weights(network: CnnNetwork, weights: dict[str, NDArray[Any]], source: str) -> None:
+def set_canonical_weights(network: CnnNetwork | UnrolledNetwork, weights: dict[str, NDArray[Any]], source: str) -> None:
     """Put arrays with canonical names into a network; names and shapes must be just those of its spec.
 
     Raises:

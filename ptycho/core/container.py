@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.diffraction import as_modes
-from ptycho.core.geometry import canvas_size
+from ptycho.core.geometry import LOCAL_OFFSET_SIGN, canvas_size
 from ptycho.core.grouped_data import GroupedData
+from ptycho.core.neighbourhood import Neighbourhoods
+from ptycho.errors import DataError
 
 __all__ = ["GroupContainer", "Indices"]
 
@@ -25,6 +27,9 @@ class GroupContainer:
         probe: complex `(N, N)` or `(M, N, N)`.
         mask: bool `(N, N)` or `(n, N, N)`, True where valid; None: everywhere.
         norm_Y_I: the intensity scale s, `s X` is in photon units; None where nobody knows it yet.
+        neighbourhoods: one per group: a batch then holds these points, drawn afresh, in the place of the members.
+        on_grid: see the members of a batch from the pixel nearest to the group's centre instead of from the centre,
+            so that canvases lie on the pixels of the object.
 
     `X` (B,N,N,C) float32 normalised amplitude, `Y` complex64 or None with `Y_I` = |Y| and `Y_phi` = arg Y,
     `local_offsets` (B,1,2,C) = coords_relative, `global_offsets` (B,1,2,1), `coords_nominal` and `coords_true`
@@ -37,13 +42,25 @@ class GroupContainer:
         probe: NDArray[Any],
         mask: NDArray[np.bool_] | None = None,
         norm_Y_I: float | None = None,
+        *,
+        neighbourhoods: Neighbourhoods | None = None,
+        on_grid: bool = False,
     ) -> None:
         self.grouped = grouped
         self.norm_Y_I = norm_Y_I
         self._modes = np.asarray(as_modes(np.asarray(probe)), np.complex64)
         self._mask = None if mask is None else np.asarray(mask, bool)
-        self._positions = np.asarray(grouped["coords_relative"], np.float32)
-        self.canvas_size = canvas_size(self._modes.shape[-1], grouped["coords_relative"])
+        relative = np.asarray(grouped["coords_relative"])
+        self._centres = np.asarray(grouped["coords_offsets"])
+        reach = relative
+        if on_grid:
+            middle = np.rint(self._centres)
+            relative = relative + LOCAL_OFFSET_SIGN * (self._centres - middle)
+            reach, self._centres = np.rint(relative), middle
+        self._positions = relative.astype(np.float32)
+        self.neighbourhoods = neighbourhoods
+        n = self._modes.shape[-1]
+        self.canvas_size = canvas_size(n, reach) if neighbourhoods is None else neighbourhoods.canvas_size(n)
 
     def __len__(self) -> int:
         return len(self.grouped["nn_indices"])
@@ -83,7 +100,12 @@ class GroupContainer:
     @property
     def local_offsets(self) -> Any:
         """`coords_relative` (B, 1, 2, C) float32: minus the member's position seen from the group's centre."""
-        return self.tensor(self._positions)
+        return self.tensor(np.asarray(self.grouped["coords_relative"], np.float32))
+
+    @property
+    def pixel_positions(self) -> NDArray[np.float64]:
+        """The members of `batch` (B, 1, 2, C) at the nearest whole pixels of the canvas, on the object's grid."""
+        return self._centres + np.rint(LOCAL_OFFSET_SIGN * self._positions)
 
     @property
     def global_offsets(self) -> NDArray[np.float64]:
@@ -110,19 +132,47 @@ class GroupContainer:
         """Scan points of each group (B, C)."""
         return self.grouped["nn_indices"]
 
-    def arrays(self, indices: Indices) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-        """Groups of one step: `X_norm (b,N,N,C)`, positions `(b,1,2,C)`, mask `(b or 1,N,N,C or 1)`."""
+    def arrays(self, indices: Indices, truth: bool = False) -> tuple[NDArray[Any], ...]:
+        """Groups of one step: `X_norm (b,N,N,C)`, positions `(b,1,2,C)`, mask `(b or 1,N,N,C or 1)`.
+
+        With `truth` a fourth array, `Y (b,N,N,C)` complex64.
+
+        Raises:
+            DataError: `truth` was asked for and the scan has none.
+        """
+        if self.neighbourhoods is None:
+            points, positions = self.nn_indices[indices], self._positions[indices]
+        else:
+            points, positions = self.neighbourhoods.draw(indices)
         if isinstance(self.grouped, GroupedData):
-            normalised = self.grouped.batch(indices)
+            normalised = self.grouped.amplitudes(points)
             normalised *= np.float32(self.grouped.scale)
         else:
             normalised = np.asarray(self.grouped["X_full"][indices], np.float32)
-        return normalised, self._positions[indices], self._mask_of(indices)
+        known = (self._truth_of(indices, points),) if truth else ()
+        return normalised, positions, self._mask_of(points), *known
 
-    def _mask_of(self, indices: Indices) -> NDArray[np.bool_]:
+    def check_truth(self) -> None:
+        """Raise DataError unless the scan has ground-truth patches."""
+        self._truth_of(slice(0, 0), self.nn_indices[:0])
+
+    def _truth_of(self, indices: Indices, points: NDArray[np.int32]) -> NDArray[np.complex64]:
+        if isinstance(self.grouped, GroupedData):
+            found = self.grouped.truth(points)
+        else:
+            whole = self.grouped["Y"]
+            found = None if whole is None else np.asarray(whole[indices], np.complex64)
+        if found is None:
+            raise DataError(
+                "realspace_mae_weight needs ground-truth patches, found a scan without: add Y (n, N, N) to its file, "
+                "or leave realspace_mae_weight at 0"
+            )
+        return found
+
+    def _mask_of(self, points: NDArray[np.int32]) -> NDArray[np.bool_]:
         n = self._modes.shape[-1]
         if self._mask is None:
             return np.ones((1, n, n, 1), bool)
         if self._mask.ndim == 2:
             return self._mask[None, :, :, None]
-        return np.moveaxis(self._mask[self.nn_indices[indices]], 1, -1)
+        return np.moveaxis(self._mask[points], 1, -1)

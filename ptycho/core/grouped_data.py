@@ -53,7 +53,7 @@ class GroupedData(dict[str, Any]):
 
     `diffraction` (B, N, N, C) float32 is the amplitude as in the file, `X_full = scale * diffraction`, `Y`
     the ground-truth patches (complex64) or None. Reading, copying and pickling behave as if they were there
-    from the start; `batch` reads the amplitudes of some groups without making the whole array.
+    from the start; `amplitudes` reads those of some scan points without making the whole array.
 
     Args:
         values: the small arrays, with `nn_indices` (B, C).
@@ -73,17 +73,23 @@ class GroupedData(dict[str, Any]):
         """The input scale k between `diffraction` and `X_full`."""
         return self._scan.input_scale() if self._scale is None else self._scale
 
-    def batch(self, indices: ArrayLike | slice) -> NDArray[np.float32]:
-        """Amplitudes (b, N, N, C) float32 of these groups, not normalised."""
-        chosen = indices if isinstance(indices, slice) else np.asarray(indices)
-        return _members_last(self._scan.amplitude, self._groups[chosen])
+    def amplitudes(self, points: Groups) -> NDArray[np.float32]:
+        """Amplitudes (b, N, N, C) float32 of these scan points (b, C), not normalised."""
+        return _members_last(self._scan.amplitude, points)
+
+    def truth(self, points: Groups) -> NDArray[np.complex64] | None:
+        """Ground-truth patches (b, N, N, C) complex64 of these scan points (b, C); None where the scan has none."""
+        return None if self._scan.Y is None else self._truth_of(points)
+
+    def _truth_of(self, points: Groups) -> NDArray[np.complex64]:
+        truth = self._scan.Y
+        assert truth is not None
+        return _members_last(lambda i: truth[i], points).astype(np.complex64, copy=False)
 
     def _make(self, key: str) -> NDArray[Any]:
         """The large array `key`, in blocks, so that only one copy of it is ever held."""
         if key == "Y":
-            truth = self._scan.Y
-            assert truth is not None
-            return self._stacked(lambda groups: _members_last(lambda i: truth[i], groups), np.complex64)
+            return self._stacked(self._truth_of, np.complex64)
         amplitude = self._stacked(lambda groups: _members_last(self._scan.amplitude, groups), np.float32)
         if key == "X_full":
             amplitude *= np.float32(self.scale)

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from ptycho.errors import ConfigError, DataError
 
-__all__ = ["make_groups"]
+__all__ = ["make_groups", "nearest_points"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,25 @@ def make_groups(
     ranks.sort(axis=1)
     drawn = neighbours[where.reshape(-1, 1), ranks]
     return np.concatenate([seeds[:, None], drawn], axis=1)
+
+
+def nearest_points(xcoords: ArrayLike, ycoords: ArrayLike, seeds: NDArray[np.integer], size: int) -> Groups:
+    """Each seed point (B,) and its `size - 1` nearest others, (B, size) int32, by distance, then index.
+
+    Raises:
+        ConfigError: there are fewer than `size` scan points.
+        DataError: positions that are not two finite vectors of one length.
+    """
+    points = _points(xcoords, ycoords)
+    if size > len(points):
+        raise ConfigError(
+            f"{len(points)} scan points: expected at least {size}, a seed and its neighbours, seen and held out; take "
+            "more scan points, or lower gridsize or held_out_neighbors"
+        )
+    first = np.asarray(seeds, np.int32)
+    if size == 1:
+        return first[:, None]
+    return np.concatenate([first[:, None], _nearest(points, first, size - 1)], axis=1)
 
 
 def _points(xcoords: ArrayLike, ycoords: ArrayLike) -> NDArray[np.float64]:

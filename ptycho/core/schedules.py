@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Plateau", "warmup_cosine"]
+__all__ = ["Plateau", "one_cycle", "warmup_cosine"]
+
+WARMUP = 0.2
+"""Part of a training in which the rate of `one_cycle` rises."""
 
 
 def warmup_cosine(steps: int, warmup: float, floor: float) -> Callable[[int], float]:
@@ -17,6 +21,29 @@ def warmup_cosine(steps: int, warmup: float, floor: float) -> Callable[[int], fl
             return (step + 1) / (warmup + 1)
         progress = min(1.0, (step - warmup) / max(1.0, steps - warmup))
         return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return factor
+
+
+def one_cycle(
+    steps: int, max_seconds: float | None = None, clock: Callable[[], float] = time.perf_counter
+) -> Callable[[int], float]:
+    """Factor of the learning rate at step i: linear from 0 over the first fifth, then a half cosine down to 0.
+
+    A training that is stopped after `max_seconds` gets its whole cycle all the same: how far it has come is the larger
+    of the parts of its steps and of its time, counted from the first call. After Smith & Topin, Proc. SPIE 11006,
+    1100612 (2019).
+    """
+    begun: list[float] = []
+
+    def factor(step: int) -> float:
+        if not begun:
+            begun.append(clock())
+        elapsed = 0.0 if max_seconds is None else (clock() - begun[0]) / max_seconds
+        progress = min(1.0, max((step + 1) / (steps + 1), elapsed))
+        if progress < WARMUP:
+            return progress / WARMUP
+        return 0.5 * (1 + math.cos(math.pi * (progress - WARMUP) / (1 - WARMUP)))
 
     return factor
 

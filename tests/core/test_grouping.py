@@ -207,10 +207,11 @@ def test_arrays_are_made_on_first_access_only() -> None:
 
 def test_batch_reads_amplitudes_of_some_groups_and_keeps_nothing() -> None:
     data = grouped()
-    batch = data.batch([2, 0])
+    groups = data["nn_indices"]
+    batch = data.amplitudes(groups[[2, 0]])
     assert batch.dtype == np.float32
     np.testing.assert_array_equal(batch, data["diffraction"][[2, 0]])
-    np.testing.assert_array_equal(data.batch(slice(1, 3)), data["diffraction"][1:3])
+    np.testing.assert_array_equal(data.amplitudes(groups[1:3]), data["diffraction"][1:3])
     assert data.scale == 2.0
     assert grouped(scale=None).scale == 0.5
     np.testing.assert_array_equal(grouped(scale=None)["X_full"], 0.5 * data["diffraction"])
@@ -277,5 +278,6 @@ def test_written_values_stay() -> None:
 def test_unpickled_data_still_stream() -> None:
     again = pickle.loads(pickle.dumps(grouped()))  # noqa: S301 - our own bytes
     assert isinstance(again, GroupedData)
-    np.testing.assert_array_equal(again.batch([1]), grouped().batch([1]))
+    points = again["nn_indices"][[1]]
+    np.testing.assert_array_equal(again.amplitudes(points), grouped().amplitudes(points))
     assert set(again) <= set(GROUPED_KEYS)

@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
-FILES = ["physics", "reassembly", "losses", "probe", "layers", "model", "model_manager"]
+FILES = ["physics", "precision", "reassembly", "losses", "probe", "layers", "unrolled", "model", "model_manager"]
 RENAMED = {"forward": "call", "load_torch_bundle": "load_tf_bundle", "save_torch_bundle": "save_tf_bundle"}
 ONLY_PYTORCH = {
     "canonical_name": "parameters of a module have names of their own; a Keras layer says `named_parameters`",
+    "no_autocast": "TensorFlow computes in one precision",
 }
 ONLY_TENSORFLOW = {
     "DirectLayer": "PyTorch modules are called as they are",
+    "doubled": "PyTorch has `interpolate`",
+    "named_convolution": "`canonical_name` says it for PyTorch",
     "to_complex": "PyTorch multiplies real and complex tensors by itself",
     "remember": "what `save` writes, for callers of long standing",
     "save": "for callers of long standing, which know TensorFlow only",
@@ -67,16 +70,10 @@ def test_twins_take_the_same_parameters(name: str) -> None:
     assert compared
 
 
-@pytest.mark.parametrize(
-    ("blocked", "modules"),
-    [
-        (("torch", "lightning"), [f"ptycho.{name}" for name in FILES]),
-        (("tensorflow", "keras"), [f"ptycho_torch.{name}" for name in FILES]),
-        (("torch", "lightning", "tensorflow", "keras"), ["ptycho.bundle"]),
-    ],
-    ids=["tensorflow without pytorch", "pytorch without tensorflow", "bundle without either"],
-)
-def test_a_backend_works_where_the_other_is_not_installed(blocked: tuple[str, ...], modules: list[str]) -> None:
-    code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import {', '.join(modules)}"
+def test_what_both_share_of_an_archive_works_without_either() -> None:
+    """What each backend does without the other is in tests/test_import_isolation.py."""
+    code = """import sys
+sys.modules.update(dict.fromkeys(("torch", "lightning", "tensorflow", "keras")))
+import ptycho.bundle"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,207 @@
+"""Conjugate descent with a restart: the order of the steps of a refinement, and when it stops.
+
+It knows no physics. A problem brings errors, gradients, a preconditioner and curvatures; points are opaque.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+
+__all__ = ["Descent", "Limits", "Problem", "descend"]
+
+Point = TypeVar("Point")
+Direction = TypeVar("Direction")
+
+REJECTIONS = 3
+"""Steps in a row that may fail, each a quarter of the one before, until the precision is taken for exhausted."""
+SWEEP_GAIN = 0.25
+"""Sweeps over mini-batches go on while each leaves less than this of the error: after that full steps are faster."""
+
+
+class Problem(Protocol[Point, Direction]):
+    """What `descend` needs to know; gradients are those of `error`, up to one factor for all of them."""
+
+    @property
+    def batches(self) -> int:
+        """Number of mini-batches; 1 where every step sees all data."""
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether some data stay unseen."""
+
+    def gradient(self, point: Point, batch: int | None = None) -> tuple[float, Direction]:
+        """Error and gradient of the data seen (of one batch)."""
+
+    def precondition(self, point: Point, gradient: Direction, iteration: int) -> Direction:
+        """A positive definite map of the gradient."""
+
+    def curvature(self, point: Point, direction: Direction, batch: int | None = None) -> float:
+        """`d`'s second derivative along a direction, in the unit of `dot(gradient, direction)`."""
+
+    def dot(self, a: Direction, b: Direction) -> float:
+        """Real inner product."""
+
+    def combine(self, a: Direction, factor: float, b: Direction) -> Direction:
+        """`-a + factor b`."""
+
+    def step(self, point: Point, direction: Direction, length: float) -> Point:
+        """`point + length direction`."""
+
+    def adjust(self, point: Point, iteration: int) -> Point:
+        """Move what has a step of its own (positions); the point itself where nothing has."""
+
+    def error(self, point: Point) -> float:
+        """Error of the data seen."""
+
+    def unseen_error(self, point: Point) -> float:
+        """Error of the data held out."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop: after `iterations`, or when `patience` of them gain less than `tolerance` of the error."""
+
+    iterations: int
+    patience: int
+    tolerance: float
+
+
+@dataclass
+class Descent(Generic[Point]):
+    """The best point and the way there; entry 0 of a history is the start, entry k comes after iteration k."""
+
+    point: Point
+    errors: list[float] = field(default_factory=list)
+    unseen: list[float] = field(default_factory=list)
+    kept: int = 0
+    restarts: int = 0
+    stopped: str = ""
+
+
+def descend(
+    problem: Problem[Point, Direction],
+    start: Point,
+    limits: Limits,
+    rng: np.random.Generator,
+    report: Callable[[int, float], None] | None = None,
+) -> Descent[Point]:
+    """Minimise an error from `start`.
+
+    Preconditioned conjugate gradients (Polak-Ribiere, never negative, which restarts by itself where directions lose
+    their conjugacy), the length of a step from the Gauss-Newton curvature along it. A step that raises the error is
+    taken back and tried again along the gradient, a quarter as long. With mini-batches the first iterations are
+    sweeps, a step of steepest descent to the minimum of each batch in random order, while they gain much; where
+    batches begin to disagree a sweep only circles around the minimum, and full steps take over.
+
+    The result is the best point seen, start included: by the unseen error where data are held out, else by the error.
+
+    Source of the restart rule: Polak & Ribiere (1969) with the positive part of Powell (1984).
+    """
+    found = Descent(start)
+    point, sweeping = start, problem.batches > 1
+    error, gradient = problem.gradient(point)
+    search = _Search(problem)
+    failures = 0
+    for iteration in range(limits.iterations + 1):
+        _note(found, problem, point, error, limits)
+        if report is not None:
+            report(iteration, error)
+        found.stopped = _reason(found, iteration, limits)
+        if found.stopped:
+            break
+        if sweeping:
+            swept = _sweep(problem, point, iteration, rng)
+            swept_error = problem.error(swept)
+            sweeping = swept_error < SWEEP_GAIN * error
+            if swept_error < error:
+                point = swept
+            else:
+                found.restarts += 1
+            error, gradient = problem.gradient(point)
+            continue
+        direction = search.direction(point, gradient, iteration)
+        length = search.length(point, gradient, direction) * 0.25**failures
+        trial = problem.adjust(problem.step(point, direction, length), iteration)
+        trial_error, trial_gradient = problem.gradient(trial)
+        if trial_error < error:
+            point, error, gradient, failures = trial, trial_error, trial_gradient, 0
+            continue
+        failures, found.restarts = failures + 1, found.restarts + 1
+        if failures > REJECTIONS or not np.isfinite(length):
+            found.stopped = f"no step lowers the error any more, after {iteration} iterations"
+            break
+        search.restart()
+        error, gradient = problem.gradient(point)
+    return found
+
+
+class _Search(Generic[Point, Direction]):
+    """Conjugate directions and their lengths."""
+
+    def __init__(self, problem: Problem[Point, Direction]) -> None:
+        self.problem = problem
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the last direction."""
+        self._last: tuple[Direction, Direction, float] | None = None
+
+    def direction(self, point: Point, gradient: Direction, iteration: int) -> Direction:
+        """The next direction; it always leads down."""
+        dot, combine = self.problem.dot, self.problem.combine
+        mapped = self.problem.precondition(point, gradient, iteration)
+        slope, factor, last = dot(gradient, mapped), 0.0, mapped
+        if self._last is not None:
+            last, last_gradient, last_slope = self._last
+            factor = max(0.0, (slope - dot(mapped, last_gradient)) / last_slope) if last_slope else 0.0
+        direction = combine(mapped, factor, last)
+        if factor and dot(gradient, direction) >= 0:
+            direction = combine(mapped, 0.0, last)
+        self._last = direction, gradient, slope
+        return direction
+
+    def length(self, point: Point, gradient: Direction, direction: Direction, batch: int | None = None) -> float:
+        """How far the minimum along a direction is, by the curvature there."""
+        curvature = self.problem.curvature(point, direction, batch)
+        return -self.problem.dot(gradient, direction) / curvature if curvature > 0 else 0.0
+
+
+def _sweep(problem: Problem[Point, Direction], point: Point, iteration: int, rng: np.random.Generator) -> Point:
+    """One step for each mini-batch, in random order."""
+    search = _Search(problem)
+    for batch in rng.permutation(problem.batches).tolist():
+        search.restart()
+        _, gradient = problem.gradient(point, batch)
+        direction = search.direction(point, gradient, iteration)
+        point = problem.step(point, direction, search.length(point, gradient, direction, batch))
+    return problem.adjust(point, iteration)
+
+
+def _note(
+    found: Descent[Point], problem: Problem[Point, Direction], point: Point, error: float, limits: Limits
+) -> None:
+    """Write down where the search is, and keep the point if it is the best."""
+    found.errors.append(error)
+    if problem.holds_out:
+        found.unseen.append(problem.unseen_error(point))
+    judged = found.unseen or found.errors
+    if judged[-1] <= judged[found.kept]:
+        found.point, found.kept = point, len(judged) - 1
+
+
+def _reason(found: Descent[Point], iteration: int, limits: Limits) -> str:
+    """Why to stop now; empty to go on."""
+    judged, kind = (found.unseen, "unseen patterns") if found.unseen else (found.errors, "patterns")
+    if judged[-1] == 0:
+        return f"nothing is left to explain, after {iteration} iterations"
+    if iteration >= limits.iterations:
+        return f"the {limits.iterations} iterations are done"
+    if iteration >= limits.patience:
+        before = min(judged[: -limits.patience])
+        if min(judged[-limits.patience :]) > (1 - limits.tolerance) * before:
+            return f"the error of the {kind} fell by less than {limits.tolerance:g} in {limits.patience} iterations"
+    return ""
