@@ -65,7 +65,10 @@ class ModelConfig:
         Literal["pinn", "supervised"],
         Doc("pinn: learn from the diffraction data alone; supervised: from known objects"),
     ] = "pinn"
-    architecture: Annotated[Literal["cnn"], Doc("network, by its name in the registry")] = "cnn"
+    architecture: Annotated[
+        Literal["cnn", "unrolled"],
+        Doc("network: cnn (one look at the sample plane) or unrolled (gradient steps with learned corrections)"),
+    ] = "cnn"
     amp_activation: Annotated[
         Literal["sigmoid", "swish", "softplus", "relu"], Doc("activation of the amplitude head")
     ] = "sigmoid"
@@ -95,8 +98,10 @@ class TrainingConfig:
     nepochs: Annotated[int, Doc("passes over the groups", at_least=1)] = 50
     mae_weight: Annotated[float, Doc("weight of the mean absolute error of the amplitudes", at_least=0)] = 0.0
     nll_weight: Annotated[float, Doc("weight of the Poisson negative log likelihood", at_least=0)] = 1.0
-    realspace_mae_weight: Annotated[float, Doc("weight of the mean absolute error of the object", at_least=0)] = 0.0
-    realspace_weight: Annotated[float, Doc("weight of the object's real-space loss", at_least=0)] = 0.0
+    realspace_mae_weight: Annotated[
+        float, Doc("weight of the mean absolute error of the patches against Y of the scan", at_least=0)
+    ] = 0.0
+    realspace_weight: Annotated[float, Doc("weight of the total variation of the patches", at_least=0)] = 0.0
     nphotons: Annotated[float, Doc("mean photons per pattern, where the data do not say", above=0)] = 1e9
     n_groups: Annotated[
         int | None,
@@ -108,6 +113,13 @@ class TrainingConfig:
     neighbor_count: NeighborCount = 4
     enable_oversampling: Oversampling = False
     neighbor_pool_size: PoolSize = None
+    held_out_neighbors: Annotated[
+        int | None,
+        Doc(
+            "neighbours that a group is judged by without being shown them, drawn afresh (none: the network's own)",
+            at_least=0,
+        ),
+    ] = None
     positions_provided: Annotated[bool, Doc("use the scan positions of the file")] = True
     probe_trainable: Annotated[bool, Doc("learn the probe")] = False
     intensity_scale_trainable: Annotated[bool, Doc("learn the intensity scale")] = True
@@ -116,7 +128,10 @@ class TrainingConfig:
         False
     )
     backend: Backend = "tensorflow"
-    torch_loss_mode: Annotated[Literal["poisson", "mae"], Doc("loss of the PyTorch backend")] = "poisson"
+    torch_loss_mode: Annotated[
+        Literal["poisson", "mae"],
+        Doc("poisson: the losses by their weights; mae: the mean absolute error alone, by its weight or else 1"),
+    ] = "poisson"
     gradient_clip_val: ClipValue = None
     gradient_clip_algorithm: ClipAlgorithm = "norm"
     optimizer: Annotated[Literal["adam", "adamw", "sgd"], Doc("optimiser")] = "adam"
@@ -126,7 +141,7 @@ class TrainingConfig:
     adam_beta2: Annotated[float, Doc("decay of the second moment of adam and adamw", at_least=0, below=1)] = 0.999
     scheduler: Annotated[
         Literal["Default", "Exponential", "WarmupCosine", "ReduceLROnPlateau"],
-        Doc("schedule of the learning rate (Default: constant)"),
+        Doc("schedule of the learning rate (Default: constant for cnn, one cycle for unrolled)"),
     ] = "Default"
     lr_warmup_epochs: Annotated[int, Doc("epochs of rising learning rate of WarmupCosine", at_least=0)] = 0
     lr_min_ratio: Annotated[
@@ -192,7 +207,7 @@ class PyTorchExecutionConfig:
     learning_rate: Annotated[float, Doc("learning rate", above=0)] = 1e-3
     scheduler: Annotated[
         Literal["Default", "Exponential", "MultiStage", "Adaptive", "WarmupCosine", "Cosine", "ReduceLROnPlateau"],
-        Doc("schedule of the learning rate (Default: constant)"),
+        Doc("schedule of the learning rate (Default: constant for cnn, one cycle for unrolled)"),
     ] = "Default"
     enable_progress_bar: Annotated[bool, Doc("show the progress bar")] = True
     enable_checkpointing: Annotated[bool, Doc("write checkpoints while training")] = True
@@ -255,7 +270,7 @@ def validate_training_config(config: TrainingConfig) -> None:
     _check_groups(config)
     _check_backend(config)
     weights = {name: getattr(config, name) for name in _LOSS_WEIGHTS}
-    if config.backend == "tensorflow" and not any(weights.values()):
+    if config.torch_loss_mode == "poisson" and not any(weights.values()):
         raise ConfigError(f"{', '.join(weights)} are all 0: nothing to train on, raise at least one")
     if config.scheduler == "WarmupCosine" and config.lr_warmup_epochs >= config.nepochs:
         raise ConfigError(

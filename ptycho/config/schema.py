@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import operator
 import os
@@ -33,8 +34,9 @@ _KINDS = {
     float: "a finite number",
     str: "text",
     Path: "a path",
-    tuple: "a list of whole numbers",
+    object: "an array",
 }
+_LISTS = {int: "a list of whole numbers", float: "a list of numbers", Path: "a list of paths"}
 _BOOLS = {
     "true": True,
     "yes": True,
@@ -76,6 +78,8 @@ class Setting:
     """Whether None is allowed."""
     default: Any
     doc: Doc
+    member: type = int
+    """What a list holds, where the field may hold one."""
 
     @property
     def nested(self) -> type | None:
@@ -86,7 +90,8 @@ class Setting:
     def expected(self) -> str:
         """What the field may hold, in words."""
         limits = " and ".join(f"{word} {limit}" for word, limit, _ in self._limits())
-        kinds = [f"{_KINDS.get(kind, kind.__name__)} {limits}".strip() for kind in self.kinds]
+        words = {**_KINDS, tuple: _LISTS.get(self.member, "a list")}
+        kinds = [f"{words.get(kind, kind.__name__)} {limits}".strip() for kind in self.kinds]
         choices = [f"one of {', '.join(map(str, self.choices))}"] if self.choices else []
         return " or ".join(kinds + choices + ["none"] * self.optional)
 
@@ -97,7 +102,7 @@ class Setting:
         elif isinstance(value, (str, Integral)) and not isinstance(value, bool) and value in self.choices:
             allowed = True
         else:
-            allowed = any(_is_kind(value, kind) and self._within_limits(value) for kind in self.kinds)
+            allowed = any(_is_kind(value, kind, self.member) and self._within_limits(value) for kind in self.kinds)
         if not allowed:
             raise ConfigError(f"{self.name}={value!r}: expected {self.expected}")
 
@@ -127,7 +132,7 @@ class Setting:
         elif int in self.kinds:
             value = _number(text, int)
         elif tuple in self.kinds:
-            value = [_number(item, int) for item in text.split(",")]
+            value = [_number(item, self.member) for item in text.split(",")]
         return self.from_value(value)
 
     def _limits(self) -> list[tuple[str, float, Callable[[Any, Any], bool]]]:
@@ -139,7 +144,7 @@ class Setting:
         return all(within(member, limit) for member in members for _, limit, within in self._limits())
 
 
-def _is_kind(value: Any, kind: type) -> bool:
+def _is_kind(value: Any, kind: type, member: type = int) -> bool:
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     if kind is int:
@@ -149,7 +154,7 @@ def _is_kind(value: Any, kind: type) -> bool:
     if kind is Path:
         return isinstance(value, (str, os.PathLike))
     if kind is tuple:
-        return isinstance(value, (list, tuple)) and all(_is_kind(item, int) for item in value)
+        return isinstance(value, (list, tuple)) and all(_is_kind(item, member) for item in value)
     return isinstance(value, kind)
 
 
@@ -161,7 +166,13 @@ def _number(value: str | int, kind: Callable[[str | int], Any]) -> Any:
 
 
 def settings_of(cls: type) -> Mapping[str, Setting]:
-    """The fields of a configuration dataclass by name, in the order of their declaration."""
+    """The fields of a configuration dataclass by name, in the order of their declaration; made once a class."""
+    key: Any = cls  # mypy does not see that a class is hashable
+    return _settings_of(key)
+
+
+@functools.cache
+def _settings_of(cls: type) -> Mapping[str, Setting]:
     hints = get_type_hints(cls, include_extras=True)
     return {declared.name: _describe(declared, hints[declared.name]) for declared in dataclasses.fields(cls)}
 
@@ -173,6 +184,7 @@ def _describe(declared: dataclasses.Field[Any], hint: Any) -> Setting:
     members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     literals = [value for member in members if get_origin(member) is Literal for value in get_args(member)]
     kinds = [get_origin(member) or member for member in members if get_origin(member) is not Literal]
+    lists = [get_args(member)[0] for member in members if get_origin(member) is tuple]
     made = declared.default_factory
     return Setting(
         name=declared.name,
@@ -181,6 +193,7 @@ def _describe(declared: dataclasses.Field[Any], hint: Any) -> Setting:
         optional=type(None) in kinds,
         default=declared.default if made is dataclasses.MISSING else made(),
         doc=doc,
+        member=lists[0] if lists else int,
     )
 
 

@@ -1,7 +1,7 @@
 """Simulated data sets under the names of the PyTorch package."""
 
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from ptycho.core.probes import gaussian_probe, zone_plate_probe
 from ptycho.core.simulation import simulate_scan
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
+from ptycho_torch.config_params import DatagenConfig
 from ptycho_torch.datagen import (
     from_simulation,
     simulate_multiple_experiments,
@@ -21,17 +22,9 @@ from ptycho_torch.datagen import (
 from ptycho_torch.datagen.probes import load_probes
 
 
-def datagen(**changes: object) -> SimpleNamespace:
-    """The fields of a DatagenConfig, small."""
-    fields = {
-        "objects_per_probe": 2,
-        "diff_per_object": 7,
-        "object_class": "dead_leaves",
-        "image_size": (80, 90),
-        "probe_paths": None,
-        "beamstop_diameter": 4,
-    }
-    return SimpleNamespace(**{**fields, **changes})
+def datagen(**changes: Any) -> DatagenConfig:
+    """A small one."""
+    return DatagenConfig(**{"objects_per_probe": 2, "diff_per_object": 7, "image_size": (80, 90), **changes})
 
 
 def test_objects_are_those_of_the_core() -> None:

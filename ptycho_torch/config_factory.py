@@ -1,0 +1,285 @@
+"""Everything a run needs to know, from two paths and what the caller states, in one step.
+
+A setting comes from the first of these that states it:
+
+1. `overrides`: what the caller gives, under the name of a shared or of a PyTorch field;
+2. the execution config: all of it, but for what TrainingConfig also has (clipping, schedule) only where it is changed;
+3. the scan file: N, from the header of its probe;
+4. the command line: the defaults that its help shows;
+5. the PyTorch dataclasses;
+6. the shared dataclasses.
+
+A payload says under `sources` which of the first four decided, and `params.cfg` is written once, before any data are
+read. Nothing here loads a framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.lib import format as npy
+
+from ptycho import params
+from ptycho.config import config as shared
+from ptycho.core.scan_file import scan_archive
+from ptycho.errors import ConfigError, DataError, MissingFileError
+from ptycho_torch.cli.shared import validate_paths
+from ptycho_torch.config_bridge import (
+    SHARED_WITH_EXECUTION,
+    labels_of,
+    stated_settings,
+    to_execution_config,
+    to_inference_config,
+    to_model_config,
+    to_training_config,
+)
+from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
+from ptycho_torch.config_routes import MEMBERS, ROUTES
+
+__all__ = [
+    "InferencePayload",
+    "TrainingPayload",
+    "create_inference_payload",
+    "create_training_payload",
+    "infer_probe_size",
+    "populate_legacy_params",
+]
+
+Overrides = Mapping[str, Any] | None
+Execution = shared.PyTorchExecutionConfig
+
+
+@dataclass(frozen=True)
+class TrainingPayload:
+    """A training run, in both spellings."""
+
+    tf_training_config: shared.TrainingConfig
+    pt_data_config: DataConfig
+    pt_model_config: ModelConfig
+    pt_training_config: TrainingConfig
+    pt_inference_config: InferenceConfig
+    execution_config: Execution
+    overrides_applied: dict[str, Any] = field(default_factory=dict)
+    """What overrides, execution config, scan file and command line stated, by shared name where there is one."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """Where each of those comes from."""
+
+
+@dataclass(frozen=True)
+class InferencePayload:
+    """A reconstruction, in both spellings; the model's own settings come with its archive."""
+
+    tf_inference_config: shared.InferenceConfig
+    pt_data_config: DataConfig
+    pt_model_config: ModelConfig
+    pt_inference_config: InferenceConfig
+    execution_config: Execution
+    overrides_applied: dict[str, Any] = field(default_factory=dict)
+    """What overrides, execution config, scan file and command line stated, by shared name where there is one."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """Where each of those comes from."""
+
+
+def create_training_payload(
+    train_data_file: Path | str,
+    output_dir: Path | str,
+    overrides: Overrides = None,
+    execution_config: Execution | None = None,
+    *,
+    command_line: Overrides = None,
+) -> TrainingPayload:
+    """Settle the settings of a training run and write `params.cfg`.
+
+    Args:
+        train_data_file: scan to train on (NPZ).
+        output_dir: folder for everything the run writes; it is not made here.
+        overrides: has to bring `n_groups` and `nphotons`.
+        execution_config: how PyTorch runs.
+        command_line: the defaults of a command line.
+
+    Raises:
+        ConfigError: settings that are not allowed, missing, contradictory or not supported.
+        MissingFileError, DataError: the scan is not there, or has no probe of a side.
+        OutputError: `output_dir` cannot be written.
+    """
+    given = {"train_data_file": train_data_file, "output_dir": output_dir, **(overrides or {})}
+    validate_paths(given["train_data_file"], given.get("test_data_file"), given["output_dir"])
+    own = (DataConfig, ModelConfig, TrainingConfig)
+    settled = _settle(given, execution_config, command_line, given["train_data_file"], own, shared.TrainingConfig)
+    data, model, training = settled.configs
+    execution = settled.of(Execution)
+    tf_model = to_model_config(data, model, settled.of(shared.ModelConfig))
+    tf_training = to_training_config(tf_model, data, model, training, settled.of(shared.TrainingConfig))
+    shared.validate_training_config(tf_training)
+    execution |= {name: getattr(tf_training, name) for name in SHARED_WITH_EXECUTION}
+    payload = TrainingPayload(
+        tf_training,
+        data,
+        model,
+        training,
+        InferenceConfig(),
+        _execution(execution_config or to_execution_config(training), execution),
+        settled.values,
+        settled.sources,
+    )
+    populate_legacy_params(tf_training, labels_of(training))
+    return payload
+
+
+def create_inference_payload(
+    model_path: Path | str,
+    test_data_file: Path | str,
+    output_dir: Path | str,
+    overrides: Overrides = None,
+    execution_config: Execution | None = None,
+    *,
+    command_line: Overrides = None,
+) -> InferencePayload:
+    """Settle the settings of a reconstruction and write `params.cfg`.
+
+    Args:
+        model_path: the folder with wts.h5.zip, or the archive itself; only its presence is checked here.
+        test_data_file: scan to reconstruct (NPZ).
+        output_dir: folder for everything the run writes; it is not made here.
+        overrides: has to bring `n_groups` (None: all).
+        execution_config: how PyTorch runs.
+        command_line: the defaults of a command line.
+
+    Raises:
+        ConfigError: settings that are not allowed, missing, contradictory or not supported.
+        MissingFileError, DataError: the model or the scan is not there, or the scan has no probe of a side.
+        OutputError: `output_dir` cannot be written.
+    """
+    named = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
+    given = {**named, **(overrides or {})}
+    if not Path(given["model_path"]).exists():
+        raise MissingFileError(
+            f"{given['model_path']}: expected a trained model, found nothing there; correct the path"
+        )
+    validate_paths(None, given["test_data_file"], given["output_dir"])
+    own = (DataConfig, ModelConfig, InferenceConfig)
+    settled = _settle(given, execution_config, command_line, given["test_data_file"], own, shared.InferenceConfig)
+    data, model, inference = settled.configs
+    tf_model = to_model_config(data, model, settled.of(shared.ModelConfig))
+    tf_inference = to_inference_config(tf_model, data, inference, settled.of(shared.InferenceConfig))
+    shared.validate_inference_config(tf_inference)
+    payload = InferencePayload(
+        tf_inference,
+        data,
+        model,
+        inference,
+        _execution(execution_config or to_execution_config(inference=inference), settled.of(Execution)),
+        settled.values,
+        settled.sources,
+    )
+    populate_legacy_params(tf_inference)
+    return payload
+
+
+def infer_probe_size(data_file: Path | str) -> int:
+    """N, the side of the probe in a scan file, from the header of that array; no array is read.
+
+    Raises:
+        MissingFileError: there is no such file.
+        DataError: the file is no NPZ archive, or has no square probe.
+    """
+    with scan_archive(data_file) as archive:
+        if "probeGuess" not in archive or archive.zip is None:
+            raise DataError("probeGuess: expected the probe, found none; add it, or name another file")
+        names = archive.zip.namelist()
+        with archive.zip.open("probeGuess" if "probeGuess" in names else "probeGuess.npy") as member:
+            try:
+                version = npy.read_magic(member)
+                read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+                shape: tuple[int, ...] = read(member)[0]
+            except ValueError as error:
+                raise DataError(f"probeGuess: expected a plain array, found a damaged one ({error})") from error
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise DataError(f"{data_file}: probeGuess: expected (N, N) or (M, N, N), found {shape}; cut it to a square")
+    return int(shape[-1])
+
+
+def populate_legacy_params(
+    config: shared.TrainingConfig | shared.InferenceConfig, labels: Mapping[str, str] | None = None
+) -> None:
+    """Write a shared configuration, and the user's labels, into `params.cfg`; values that are None leave theirs."""
+    shared.update_legacy_dict(params.cfg, config)
+    params.cfg.update(labels or {})
+
+
+class _Settled(NamedTuple):
+    """What the callers state together."""
+
+    values: dict[str, Any]
+    sources: dict[str, str]
+    configs: list[Any]
+    """The PyTorch dataclasses, saying the same."""
+
+    def of(self, target: type) -> dict[str, Any]:
+        """The values that a shared dataclass has fields for."""
+        return {f.name: self.values[f.name] for f in fields(target) if f.name in self.values}
+
+
+def _settle(
+    overrides: Mapping[str, Any],
+    execution: Execution | None,
+    command_line: Overrides,
+    data_file: Path | str,
+    own: tuple[type, ...],
+    target: type,
+) -> _Settled:
+    """Put the four levels on top of each other, and the PyTorch dataclasses under them."""
+    targets = (target, shared.ModelConfig, Execution)
+    stated = stated_settings(overrides, own, targets)
+    N = infer_probe_size(data_file)
+    if stated.settings.get("N", N) != N:
+        raise ConfigError(
+            f"N={stated.settings['N']} in overrides, but {data_file} has a probe of {N} pixels: leave N out"
+        )
+    levels = {
+        "overrides": stated.settings,
+        "execution config": _changed_execution(execution, target),
+        "scan file": {"N": N},
+        "command line": stated_settings(command_line, own, targets).settings,
+    }
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, settings in levels.items():
+        for name, value in settings.items():
+            if name not in values:
+                values[name], sources[name] = value, source
+    configs = [_mirrored(cls, stated.own.get(cls, {}), values) for cls in own]
+    for alone in stated.own.values():
+        values |= alone
+        sources |= dict.fromkeys(alone, "overrides")
+    return _Settled(values, sources, configs)
+
+
+def _changed_execution(execution: Execution | None, target: type) -> dict[str, Any]:
+    """What an execution config states: every field, or of those that the target has too the changed ones."""
+    if execution is None:
+        return {}
+    both = {f.name for f in fields(target)}
+    default = Execution()
+    return {
+        f.name: getattr(execution, f.name)
+        for f in fields(execution)
+        if f.name not in both or getattr(execution, f.name) != getattr(default, f.name)
+    }
+
+
+def _mirrored(cls: type, own: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
+    """A PyTorch dataclass that says what `values` say, so far as it has the fields, and what is its own."""
+    said = {name: route.write(values[route.to]) for name, route in ROUTES[cls].items() if route.to in values}
+    if "gridsize" in values:
+        said |= {name: values["gridsize"] ** 2 for name in MEMBERS.get(cls, ()) if name != "decoder_last_amp_channels"}
+    return cls(**{**said, **own})
+
+
+def _execution(base: Execution, values: Mapping[str, Any]) -> Execution:
+    made = replace(base, **values)
+    shared.validate_execution_config(made)
+    return made

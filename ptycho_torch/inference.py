@@ -1,0 +1,78 @@
+"""Reconstruct with PyTorch: `python -m ptycho_torch.inference --model_path MODEL --test_data SCAN.npz`.
+
+The same as `ptycho_inference --backend pytorch`, with the flags of PyTorch under their own names; `--help` lists them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ptycho.cli_flags import add_refinement_flags, refinement_from_options
+from ptycho.config.config import InferenceConfig
+from ptycho.core.atomic import output_folder
+from ptycho.errors import ConfigError
+from ptycho_torch.cli.native import Request, native_parser, run_native
+from ptycho_torch.config_factory import create_inference_payload
+
+__all__ = ["main"]
+
+_log = logging.getLogger("ptycho_torch.inference")
+_EXECUTION = ("accelerator", "deterministic", "precision", "num_workers", "inference_batch_size")
+_SHOWN_PATTERNS = 64
+"""Patterns, spread over the scan, that the summary picture averages."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Reconstruct a scan with a trained model and write the object as pictures, NPZ and HDF5.
+
+    Args:
+        argv: the arguments; those of the process when None.
+
+    Returns:
+        The exit status: 0, 2 for bad input, 130 for an interrupt.
+    """
+    required = "--model_path MODEL --test_data SCAN.npz --output_dir FOLDER"
+    parser = native_parser(
+        "python -m ptycho_torch.inference", required, InferenceConfig, skip=("model", "debug"), execution=_EXECUTION
+    )
+    parser.add_argument("--refine", type=int, metavar="N", help="at most N iterations of refinement (default: 0)")
+    add_refinement_flags(parser)
+    return run_native(parser, InferenceConfig, _infer, argv)
+
+
+def _infer(request: Request) -> None:
+    options = request.options
+    iterations = getattr(options, "refine", 0)
+    if iterations < 0:
+        raise ConfigError(f"--refine {iterations}: expected a whole number at least 0")
+    refinement = refinement_from_options(options, iterations)
+    model, scan = request.path("model_path", "--model_path"), request.path("test_data_file", "--test_data")
+    folder = Path(request.overrides.get("output_dir", InferenceConfig.output_dir))
+    payload = create_inference_payload(
+        model, scan, folder, request.overrides, request.execution, command_line=request.command_line
+    )
+
+    from ptycho.raw_data import RawData
+    from ptycho.workflows.outputs import save_reconstruction
+    from ptycho_torch.workflows.components import reconstruct_torch
+
+    data = RawData.from_file(scan, units=getattr(options, "units", None))
+    found = reconstruct_torch(
+        data,
+        payload.tf_inference_config,
+        refine_iterations=iterations,
+        refinement=refinement,
+        execution_config=payload.execution_config,
+    )
+    shown = data.amplitude(range(0, len(data), 1 + len(data) // _SHOWN_PATTERNS))
+    for path in save_reconstruction(found, output_folder(folder), patterns=shown):
+        _log.info("Wrote %s", path)
+    if found.trust is not None:
+        _log.log(logging.WARNING if found.trust.grade == "fails" else logging.INFO, "Trust: %s", found.trust.verdict)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""Train a network with PyTorch: `python -m ptycho_torch.train --train_data_file SCAN.npz --output_dir FOLDER`.
+
+The same as `ptycho_train --backend pytorch`, with the flags of PyTorch under their own names; `--help` lists them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ptycho.config.config import TrainingConfig
+from ptycho.core.atomic import output_folder
+from ptycho_torch.cli.native import Request, native_parser, run_native
+from ptycho_torch.config_factory import create_training_payload
+
+__all__ = ["main"]
+
+_log = logging.getLogger("ptycho_torch.train")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train a network on a scan, write its archive and, with --do_stitching, the reconstruction.
+
+    Args:
+        argv: the arguments; those of the process when None.
+
+    Returns:
+        The exit status: 0, 2 for bad input, 130 for an interrupt.
+    """
+    required = "--train_data_file SCAN.npz --output_dir FOLDER"
+    parser = native_parser("python -m ptycho_torch.train", required, TrainingConfig)
+    parser.add_argument("--max_epochs", dest="config.nepochs", type=int, metavar="N", help="the same as --nepochs")
+    parser.add_argument("--disable_mlflow", action="store_true", help="deprecated name of --logger none")
+    parser.add_argument("--do_stitching", action="store_true", help="reconstruct the object after training")
+    parser.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="go on from a checkpoint")
+    return run_native(parser, TrainingConfig, _train, argv)
+
+
+def _train(request: Request) -> None:
+    scan = request.path("train_data_file", "--train_data_file")
+    folder = Path(request.overrides.get("output_dir", TrainingConfig.output_dir))
+    payload = create_training_payload(
+        scan, folder, request.overrides, request.execution, command_line=request.command_line
+    )
+
+    from ptycho.raw_data import RawData
+    from ptycho.workflows.outputs import save_reconstruction
+    from ptycho_torch.workflows.components import run_cdi_example_torch, save_torch_bundle
+
+    config, options = payload.tf_training_config, request.options
+    units, test_file = getattr(options, "units", None), config.test_data_file
+    train_data = RawData.from_file(scan, units=units)
+    unset = test_file is None or test_file == Path()
+    _, _, results = run_cdi_example_torch(
+        train_data,
+        None if unset or test_file is None else RawData.from_file(test_file, units=units),
+        config,
+        do_stitching="do_stitching" in options,
+        execution_config=payload.execution_config,
+        resume=getattr(options, "resume", None),
+    )
+    folder = output_folder(config.output_dir)
+    written = [save_torch_bundle(folder, results["model"], config)]
+    if "reconstruction" in results:
+        written += save_reconstruction(results["reconstruction"], folder)
+    for path in written:
+        _log.info("Wrote %s", path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

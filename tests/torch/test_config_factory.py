@@ -1,0 +1,218 @@
+"""The factories: what states a setting first counts, paths and headers are checked, `params.cfg` is written once."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.lib import format as npy
+
+from ptycho import params
+from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
+from ptycho.errors import ConfigError, DataError, MissingFileError, OutputError
+from ptycho.raw_data import RawData
+from ptycho_torch import config_factory
+from ptycho_torch.config_factory import (
+    create_inference_payload,
+    create_training_payload,
+    infer_probe_size,
+    populate_legacy_params,
+)
+from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig
+
+STATED = {"n_groups": 8, "nphotons": 1e9}
+
+pytestmark = pytest.mark.filterwarnings("ignore:test_data_file is missing:UserWarning")
+
+
+@pytest.fixture
+def scan_file(tmp_path: Path) -> Path:
+    """An archive of headers: a probe of 128 pixels in two modes, of which no array can be read."""
+    path = tmp_path / "scan.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, shape in {"probeGuess": (2, 128, 128), "diff3d": (10**6, 128, 128)}.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                npy.write_array_header_1_0(member, {"descr": "<c8", "fortran_order": False, "shape": shape})
+    return path
+
+
+@pytest.fixture
+def model_path(tmp_path: Path) -> Path:
+    path = tmp_path / "wts.h5.zip"
+    path.write_bytes(b"")
+    return path
+
+
+def train(scan_file: Path, overrides: dict[str, Any] | None = None, **options: Any) -> Any:
+    return create_training_payload(scan_file, scan_file.parent / "out", {**STATED, **(overrides or {})}, **options)
+
+
+class TestProbeSize:
+    def test_headers_are_enough(self, scan_file: Path, fixture_file: Path) -> None:
+        assert (infer_probe_size(scan_file), infer_probe_size(str(fixture_file))) == (128, 64)
+
+    @pytest.mark.parametrize(
+        ("arrays", "message"),
+        [
+            ({"diff3d": np.ones(3)}, r"scan\.npz: probeGuess: expected the probe, found none; add it"),
+            ({"probeGuess": np.ones((64, 60))}, r"scan\.npz: probeGuess: expected \(N, N\) .* found \(64, 60\)"),
+            ({"probeGuess": np.ones(64)}, r"found \(64,\)"),
+        ],
+    )
+    def test_a_probe_that_is_none(self, arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
+        np.savez(tmp_path / "scan.npz", **arrays)
+        with pytest.raises(DataError, match=message):
+            infer_probe_size(tmp_path / "scan.npz")
+
+    def test_files_that_are_none(self, tmp_path: Path) -> None:
+        with pytest.raises(MissingFileError, match=r"no\.npz"):
+            infer_probe_size(tmp_path / "no.npz")
+        damaged = tmp_path / "damaged.npz"
+        with zipfile.ZipFile(damaged, "w") as archive:
+            archive.writestr("probeGuess.npy", b"no header at all")
+        with pytest.raises(DataError, match=r"damaged\.npz: probeGuess: expected a plain array, found a damaged one"):
+            infer_probe_size(damaged)
+
+
+class TestPrecedence:
+    """overrides > execution config > scan file > command line > PyTorch dataclass > shared dataclass."""
+
+    def test_dataclasses_alone(self, scan_file: Path) -> None:
+        found = train(scan_file)
+        assert found.tf_training_config.neighbor_count == DataConfig.K == 6 != TrainingConfig.neighbor_count
+        assert found.tf_training_config.mae_weight == TrainingConfig.mae_weight
+        assert (found.execution_config.num_workers, PyTorchExecutionConfig.num_workers) == (4, 0)
+        assert found.tf_training_config.model.N == found.pt_data_config.N == 128
+        names = {"train_data_file", "output_dir", "n_groups", "nphotons"}
+        assert found.sources == {**dict.fromkeys(names, "overrides"), "N": "scan file"}
+        assert found.overrides_applied["N"] == 128
+
+    def test_command_line_wins_over_the_dataclasses(self, scan_file: Path) -> None:
+        defaults = {"neighbor_count": 5, "N": 64, "learning_rate": 0.1, "n_groups": 99}
+        found = train(scan_file, command_line=defaults)
+        assert (found.tf_training_config.neighbor_count, found.pt_data_config.K) == (5, 5)
+        assert (found.tf_training_config.n_groups, found.tf_training_config.model.N) == (8, 128)
+        assert found.execution_config.learning_rate == found.pt_training_config.learning_rate == 0.1
+        assert found.sources["neighbor_count"] == "command line"
+        assert found.sources["N"] == "scan file"
+
+    def test_execution_config_wins_over_the_command_line(self, scan_file: Path) -> None:
+        execution = PyTorchExecutionConfig(accelerator="cpu", gradient_clip_val=0.5)
+        defaults = {"learning_rate": 0.1, "gradient_clip_val": 3.0, "scheduler": "Exponential"}
+        found = train(scan_file, execution_config=execution, command_line=defaults)
+        assert (found.execution_config.learning_rate, found.execution_config.num_workers) == (1e-3, 0)
+        assert found.tf_training_config.gradient_clip_val == found.execution_config.gradient_clip_val == 0.5
+        # what TrainingConfig has too counts only where it is changed
+        assert found.tf_training_config.scheduler == found.execution_config.scheduler == "Exponential"
+        assert (found.sources["learning_rate"], found.sources["scheduler"]) == ("execution config", "command line")
+        assert found.pt_training_config.device == "cpu"
+
+    @pytest.mark.parametrize(
+        ("overrides", "execution"),
+        [
+            ({"learning_rate": 0.2, "gradient_clip_val": 0.1, "num_workers": 0}, True),
+            ({"learning_rate": 0.2, "gradient_clip_val": 0.1, "num_workers": 0}, False),
+        ],
+    )
+    def test_overrides_win_over_everything(self, overrides: dict[str, Any], execution: bool, scan_file: Path) -> None:
+        given = PyTorchExecutionConfig(learning_rate=0.5, gradient_clip_val=0.7, num_workers=3) if execution else None
+        found = train(scan_file, overrides, execution_config=given, command_line={"learning_rate": 0.4})
+        assert (found.execution_config.learning_rate, found.execution_config.num_workers) == (0.2, 0)
+        assert found.execution_config.gradient_clip_val == found.tf_training_config.gradient_clip_val == 0.1
+        assert {found.sources[name] for name in overrides} == {"overrides"}
+        if given is not None:
+            assert given.learning_rate == 0.5  # the caller's own object stays
+
+    def test_both_spellings_say_the_same(self, scan_file: Path) -> None:
+        overrides = {"gridsize": 3, "neighbor_count": 9, "model_type": "supervised", "amp_activation": "silu"}
+        found = train(scan_file, {**overrides, "epochs": 3, "loss_function": "MAE", "mae_weight": 2, "notes": "first"})
+        data, model, training = found.pt_data_config, found.pt_model_config, found.pt_training_config
+        assert (data.grid_size, data.C, model.C_model, model.C_forward, data.K) == ((3, 3), 9, 9, 9, 9)
+        assert (model.mode, model.amp_activation, model.loss_function) == ("Supervised", "swish", "MAE")
+        assert (training.epochs, training.torch_loss_mode, training.n_groups) == (3, "mae", 8)
+        assert training.train_data_file == found.tf_training_config.train_data_file
+        config = found.tf_training_config
+        assert (config.nepochs, config.mae_weight, config.torch_loss_mode) == (3, 2.0, "mae")
+        assert (training.notes, found.overrides_applied["notes"], found.sources["notes"]) == (
+            "first",
+            "first",
+            "overrides",
+        )
+
+    def test_refusals_reach_the_caller(self, scan_file: Path) -> None:
+        for overrides, message in (
+            ({"batch_norm": True}, r"^batch_norm=True is not supported yet"),
+            ({"nepoch": 3}, r"unknown key 'nepoch'; did you mean .*nepochs"),
+            ({"N": 64}, r"^N=64 in overrides, but .*scan\.npz has a probe of 128 pixels"),
+            ({"C": 2}, r"^C=2 does not fit grid_size \(2, 2\)"),
+            ({"neighbor_count": 3}, r"neighbor_count=3 is too few for gridsize=2"),
+            ({"persistent_workers": True, "num_workers": 0}, r"persistent_workers=True needs num_workers above 0"),
+        ):
+            with pytest.raises(ConfigError, match=message):
+                train(scan_file, overrides)
+        with pytest.raises(ConfigError, match="nphotons default divergence"):
+            create_training_payload(scan_file, scan_file.parent, {"n_groups": 8})
+
+    def test_inference(self, scan_file: Path, model_path: Path) -> None:
+        overrides = {"n_groups": None, "batch_size": 7, "gridsize": 1}
+        execution = PyTorchExecutionConfig(inference_batch_size=3, accelerator="cpu")
+        found = create_inference_payload(model_path, scan_file, scan_file.parent / "out", overrides, execution)
+        assert found.execution_config == PyTorchExecutionConfig(inference_batch_size=7, accelerator="cpu")
+        assert found.pt_inference_config == InferenceConfig(batch_size=7)
+        config = found.tf_inference_config
+        assert (config.model_path, config.test_data_file) == (model_path, scan_file)
+        assert (config.n_groups, config.backend, config.model.N, config.model.gridsize) == (None, "pytorch", 128, 1)
+        assert (found.pt_data_config.C, found.pt_model_config) == (1, ModelConfig(C_model=1, C_forward=1))
+        with pytest.raises(ConfigError, match="n_groups is missing"):
+            create_inference_payload(model_path, scan_file, scan_file.parent)
+
+
+class TestPaths:
+    def test_training(self, scan_file: Path, tmp_path: Path) -> None:
+        with pytest.raises(MissingFileError, match=r"no\.npz: expected the scan to train on"):
+            create_training_payload(tmp_path / "no.npz", tmp_path, STATED)
+        with pytest.raises(MissingFileError, match=r"no\.npz: expected the test scan"):
+            train(scan_file, {"test_data_file": tmp_path / "no.npz"})
+        with pytest.raises(OutputError, match=r"scan\.npz/out: expected a folder to write to"):
+            create_training_payload(scan_file, scan_file / "out", STATED)
+
+    def test_inference(self, scan_file: Path, model_path: Path, tmp_path: Path) -> None:
+        with pytest.raises(MissingFileError, match=r"nowhere: expected a trained model"):
+            create_inference_payload(tmp_path / "nowhere", scan_file, tmp_path)
+        with pytest.raises(MissingFileError, match=r"no\.npz: expected the test scan"):
+            create_inference_payload(model_path, tmp_path / "no.npz", tmp_path)
+
+    def test_nothing_is_made(self, scan_file: Path, tmp_path: Path) -> None:
+        before = sorted(tmp_path.rglob("*"))
+        train(scan_file)
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+class TestLegacyParameters:
+    def test_written_once_and_before_any_data(self, scan_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def no_data(*_: Any, **__: Any) -> None:
+            raise AssertionError("data were read")
+
+        written: list[dict[str, Any]] = []
+        update = config_factory.shared.update_legacy_dict
+        monkeypatch.setattr(RawData, "from_file", no_data)
+        monkeypatch.setattr(
+            config_factory.shared, "update_legacy_dict", lambda cfg, config: (update(cfg, config), written.append(cfg))
+        )
+        train(scan_file, {"experiment_name": "e", "gridsize": 1})
+        assert [cfg is params.cfg for cfg in written] == [True]
+        assert (params.get("N"), params.get("gridsize"), params.get("n_groups")) == (128, 1, 8)
+        assert (params.get("experiment_name"), params.get("notes", None)) == ("e", None)
+        assert "learning_rate" not in params.cfg
+
+    def test_nothing_is_written_when_something_is_wrong(self, scan_file: Path) -> None:
+        before = dict(params.cfg)
+        with pytest.raises(ConfigError):
+            train(scan_file, {"num_workers": -1})
+        assert params.cfg == before
+
+    def test_populate(self) -> None:
+        params.cfg["n_groups"] = 5
+        populate_legacy_params(TrainingConfig(nepochs=3), {"notes": "a"})
+        assert (params.get("nepochs"), params.get("n_groups"), params.get("notes")) == (3, 5, "a")
