@@ -1,0 +1,144 @@
+"""Run pty-chi's LSQML on a scan file, in an environment of its own (PyPI `ptychi`), and save the objects on the way.
+
+Needs nothing of this project. The object starts flat, the probe is that of the file. Only the time spent in epochs is
+counted: imports, reading, building the task and saving are not.
+
+    python peer_ptychi.py scan.npz found.npz --limit-s 60 --marks 30,80,120,180
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import logging
+import re
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BORDER_PX = 20
+"""Added to the smallest object that holds every patch, as pty-chi suggests."""
+CHUNK = 10
+"""Epochs between two looks at the clock."""
+
+
+def read_scan(path: Path, scale: float) -> dict[str, Any]:
+    """Counts, probe in the root of a count, positions and mask of a scan file.
+
+    Args:
+        path: the scan file.
+        scale: photons per unit of squared amplitude (of the patterns as they are, where they are counts).
+    """
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+    patterns = arrays["diff3d" if "diff3d" in arrays else "diffraction"].astype(np.float64)
+    counts = patterns * scale if str(arrays["units"]) == "counts" else patterns**2 * scale
+    probe = arrays["probeGuess"].astype(np.complex64) * np.float32(np.sqrt(scale))
+    mask = arrays.get("mask")
+    if mask is not None:
+        counts = np.where(mask, counts, 0)
+    return {
+        "counts": counts,
+        "probe": probe.reshape(1, -1, *probe.shape[-2:]),
+        "mask": mask,
+        "positions": np.stack([arrays["ycoords"], arrays["xcoords"]], axis=1),
+    }
+
+
+def make_task(scan: dict[str, Any], args: argparse.Namespace) -> tuple[Any, np.ndarray]:
+    """The reconstruction task, and the (row, column) of the scan's pixel grid that its object begins at."""
+    import torch
+    from ptychi import api
+    from ptychi.api.task import PtychographyTask
+
+    options = api.LSQMLOptions()
+    options.object_options.pixel_size_m = 1e-8
+    options.object_options.optimizable = True
+    options.object_options.optimizer = options.probe_options.optimizer = api.Optimizers.SGD
+    options.object_options.step_size = options.probe_options.step_size = 1.0
+    options.probe_options.optimizable = args.refine_probe
+    options.probe_position_options.optimizable = False
+    reconstructor = options.reconstructor_options
+    reconstructor.noise_model = api.NoiseModels.GAUSSIAN
+    reconstructor.batch_size = args.batch
+    reconstructor.num_epochs = 10**6
+    reconstructor.default_device = api.Devices.CPU
+    reconstructor.random_seed = args.seed
+    positions, n = scan["positions"], scan["probe"].shape[-1]
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    # whole pixels and an even size: the position 0 is then the first pixel of the array's second half
+    middle = np.rint((low + high) / 2)
+    size = 2 * np.ceil((high - low + n + BORDER_PX) / 2).astype(int)
+    task = PtychographyTask(
+        options,
+        diffraction_data=scan["counts"],
+        object_data=torch.ones([1, *size.tolist()], dtype=torch.complex64),
+        probe_data=torch.as_tensor(scan["probe"]),
+        probe_position_y_px=positions[:, 0] - middle[0],
+        probe_position_x_px=positions[:, 1] - middle[1],
+        valid_pixel_mask=None if scan["mask"] is None else torch.as_tensor(scan["mask"]),
+    )
+    return task, (middle - size // 2).astype(int)
+
+
+def run(task: Any, marks: list[int], limit_s: float) -> dict[str, Any]:
+    """Run to every mark that the time allows, and once more where the time is over between two of them."""
+    found: dict[str, list[Any]] = {"epochs": [], "seconds": [], "objects": [], "probes": []}
+    epoch, seconds = 0, 0.0
+    for mark in marks:
+        while epoch < mark and seconds < limit_s:
+            count = min(mark - epoch, CHUNK)
+            begun = time.perf_counter()
+            with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+                task.run(count)
+            seconds += time.perf_counter() - begun
+            epoch += count
+        found["epochs"].append(epoch)
+        found["seconds"].append(seconds)
+        found["objects"].append(task.get_data_to_cpu("object", as_numpy=True)[0].astype(np.complex64))
+        found["probes"].append(task.get_data_to_cpu("probe", as_numpy=True)[0].astype(np.complex64))
+        if seconds >= limit_s:
+            break
+    return {key: np.asarray(values) for key, values in found.items()}
+
+
+def memory_mb(name: str) -> float:
+    """Memory of this process by its name in Linux's list (VmRSS: now, VmHWM: the most so far); nan elsewhere."""
+    status = Path("/proc/self/status")
+    found = re.search(rf"{name}:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return int(found[1]) / 1024 if found else float("nan")
+
+
+def main() -> None:
+    """Read, run, save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scan", type=Path)
+    parser.add_argument("output", type=Path, help="NPZ: epochs, seconds, objects, probes (file units), origin (y, x)")
+    parser.add_argument("--scale", type=float, default=1.0, help="photons per unit of intensity in the file")
+    parser.add_argument("--marks", default="30,80,120,180", help="epochs to save")
+    parser.add_argument("--limit-s", type=float, default=60.0)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--refine-probe", action="store_true")
+    args = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    logging.disable(logging.WARNING)
+    scan = read_scan(args.scan, args.scale)
+    before = memory_mb("VmRSS")
+    task, origin = make_task(scan, args)
+    found = run(task, [int(mark) for mark in args.marks.split(",")], args.limit_s)
+    # its transform is not unitary: far fields are N times ours
+    found["probes"] *= np.float32(scan["probe"].shape[-1] / np.sqrt(args.scale))
+    np.savez(args.output, **found, origin=origin, peak_mb=memory_mb("VmHWM") - before, version=version("ptychi"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""What the quality benchmark measures: networks, refinement and a peer, each on the same scan, and their figures.
+
+The functions from `train` to `refined` are the only ones that call a backend, and `_run_peer` the only one that knows
+the peer's script. Results come as snapshots along the way, so that quality over seconds can be drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from quality_cases import SPARSE, Case, case_scan, training_scan
+from quality_scores import Snapshot, error_of, figures_of_merit, peak_memory, target_frame
+
+from ptycho.core.atomic import atomic_path
+from ptycho.core.diffraction import as_modes
+from ptycho.core.geometry import ObjectFrame, reframe
+from ptycho.raw_data import RawData
+from ptycho.workflows.judgement import photon_scale
+
+__all__ = [
+    "METHODS",
+    "NETWORKS",
+    "Limits",
+    "Places",
+    "file_name",
+    "measure",
+    "methods_of",
+    "settings_of",
+    "start_of",
+    "use_threads",
+]
+
+Complex = NDArray[np.complex64]
+
+NETWORKS: dict[str, tuple[Literal["cnn", "unrolled"], int]] = {
+    "cnn": ("cnn", 2),
+    "unrolled": ("unrolled", 2),
+    "unrolled-1": ("unrolled", 1),
+}
+"""Architecture and gridsize."""
+METHODS = ("flat", *NETWORKS, "refine", "refine-pass", "refine-pass-holdout", "pty-chi")
+"""'flat' is the zero of the scale; 'refine' starts flat, 'refine-pass' from one pass of the network (`start_of`)."""
+PEER_MARKS = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 180, 300, 500, 800, 1200, 2000)
+"""Epochs at which the peer is looked at."""
+PEER_BATCH = 64
+HOLDOUT = 0.1
+"""Part of the patterns that decides when 'refine-pass-holdout' stops."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long everything may take; kept with the results, which are worth nothing without."""
+
+    train_seconds: float
+    peer_seconds: float
+    marks: tuple[int, ...]
+    """Iterations after which a refinement is looked at. Each is a run of its own: looking costs it nothing."""
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are."""
+
+    output: Path
+    real: Path | None
+    peer_python: Path | None
+    peer_path: str | None
+
+    def result(self, case: str, method: str, run: int) -> Path:
+        """The object of a cell."""
+        return self.output / "objects" / f"{file_name(case)}-{method}-{run}.npz"
+
+    def model(self, kind: str, network: str) -> Path:
+        """Folder of a trained network."""
+        return self.output / "models" / f"{file_name(kind)}-{network}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a method found, the last snapshot being the result."""
+
+    snapshots: list[Snapshot]
+    before_seconds: float = 0.0
+    """Of what it started from."""
+    peak_mb: float | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def file_name(text: str) -> str:
+    """A name as part of a file's."""
+    return re.sub(r"[^a-z0-9.-]+", "-", text.lower().replace("%", "percent"))
+
+
+def methods_of(case: Case, peer: bool) -> list[str]:
+    """The methods that a case is measured with, in the order in which they run."""
+    few = not case.real and case.photons <= 1e6
+    single = case.name == "base" or case.starved or few
+    left_out = {
+        "unrolled-1": not single,
+        "refine-pass-holdout": not case.starved,
+        "pty-chi": not peer,
+        "flat": case.real,
+    }
+    return [method for method in METHODS if not left_out.get(method, False)]
+
+
+def start_of(case: Case) -> str:
+    """The network whose pass a refinement starts from: with little overlap the one that needs none."""
+    return "unrolled-1" if case.overlap <= SPARSE else "unrolled"
+
+
+def use_threads(count: int) -> None:
+    """Let the backend compute with so many threads."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def measure(case: Case, method: str, run: int, places: Places, limits: Limits) -> dict[str, Any]:
+    """Measure one cell; its object is saved, its figures are returned."""
+    data = case_scan(case, places.real)
+    target = target_frame(data)
+    if method == "flat":
+        ones = np.ones(target.shape, np.complex64)
+        found = Found([Snapshot(0, 0.0, ones, as_modes(np.asarray(data.probeGuess)), target)])
+    elif method in NETWORKS:
+        found = _one_pass(case, method, data, places, limits)
+    elif method == "pty-chi":
+        found = _run_peer(case, run, data, places, limits)
+    else:
+        found = _refinements(case, method, run, data, target, places, limits)
+    last = found.snapshots[-1]
+    image = reframe(last.object, last.frame, target, 1)
+    path = places.result(case.name, method, run)
+    path.parent.mkdir(exist_ok=True)
+    with atomic_path(path) as temporary:
+        np.savez(temporary, object=image, probe=last.probe, seconds=found.before_seconds + last.seconds)
+    return {
+        "case": case.name,
+        "method": method,
+        "run": run,
+        "seconds": found.before_seconds + last.seconds,
+        "before_seconds": found.before_seconds,
+        "steps": last.step,
+        "peak_mb": found.peak_mb,
+        "figures": figures_of_merit(image, last.probe, target, data),
+        "curve": _curve(found, target, data),
+        **found.notes,
+    }
+
+
+def _curve(found: Found, target: ObjectFrame, data: RawData) -> list[list[float]]:
+    """(step, seconds, error) of the snapshots."""
+    return [[each.step, found.before_seconds + each.seconds, error_of(each, target, data)] for each in found.snapshots]
+
+
+def train(case: Case, network: str, places: Places, limits: Limits) -> None:
+    """Train a network for a kind of object and archive it, unless that was done."""
+    from ptycho import params
+    from ptycho.config.config import ModelConfig, TrainingConfig, update_legacy_dict
+    from ptycho_torch.workflows.components import save_torch_bundle, train_cdi_model_torch
+
+    folder = places.model(case.kind, network)
+    if (folder / "training.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    architecture, gridsize = NETWORKS[network]
+    data = training_scan(case, places.real)
+    config = TrainingConfig(
+        model=ModelConfig(N=data.N, gridsize=gridsize, architecture=architecture),
+        nepochs=10_000,
+        n_groups=len(data),
+        subsample_seed=0,
+        backend="pytorch",
+        output_dir=folder,
+        nphotons=data.photons(data.mean_energy),
+    )
+    update_legacy_dict(params.cfg, config)
+    results = train_cdi_model_torch(data, None, config, execution_config=_execution(), max_seconds=limits.train_seconds)
+    save_torch_bundle(folder, results["model"], config)
+    told = {"seconds": results["train_seconds"], "epochs": len(results["history"]["seconds"]), "patterns": len(data)}
+    with atomic_path(folder / "training.json") as path:
+        path.write_text(json.dumps(told))
+
+
+def _execution() -> Any:
+    from ptycho.config.config import PyTorchExecutionConfig
+
+    return PyTorchExecutionConfig(
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        logger_backend=None,
+        deterministic=False,
+    )
+
+
+def _one_pass(case: Case, network: str, data: RawData, places: Places, limits: Limits) -> Found:
+    """One pass of a network; training and loading are not part of its seconds."""
+    from ptycho.config.config import InferenceConfig
+    from ptycho_torch.workflows.components import load_inference_bundle_torch, reconstruct_scan
+
+    train(case, network, places, limits)
+    folder = places.model(case.kind, network)
+    model, _ = load_inference_bundle_torch(folder, _execution())
+    with peak_memory() as memory:
+        begun = time.perf_counter()
+        made = reconstruct_scan(model, data, InferenceConfig(model=model.config), execution_config=_execution())
+        seconds = time.perf_counter() - begun - made.timings["trust"]
+    notes = {"training": json.loads((folder / "training.json").read_text())}
+    return Found([Snapshot(1, seconds, made.object, made.probe, made.frame)], notes=notes, **memory)
+
+
+def refined(
+    data: RawData,
+    start: Complex,
+    frame: ObjectFrame,
+    iterations: int,
+    refine_probe: bool,
+    holdout: float = 0.0,
+) -> tuple[Snapshot, bool]:
+    """Refine for some iterations; the result, and whether it stopped by itself."""
+    from ptycho_torch.refine import refine
+
+    made = refine(data, start, iterations, frame=frame, refine_probe=refine_probe, holdout=holdout)
+    return Snapshot(made.iterations, made.seconds, made.object, made.probe, made.frame), made.iterations < iterations
+
+
+def _refinements(
+    case: Case, method: str, run: int, data: RawData, frame: ObjectFrame, places: Places, limits: Limits
+) -> Found:
+    """A refinement as far as each mark, from the same start."""
+    start, before, notes = np.ones(frame.shape, np.complex64), 0.0, {}
+    if method != "refine":
+        with np.load(places.result(case.name, start_of(case), run), allow_pickle=False) as file:
+            start, before = file["object"], float(file["seconds"])
+        notes = {"start": start_of(case)}
+    snapshots: list[Snapshot] = []
+    with peak_memory() as memory:
+        for mark in limits.marks:
+            snapshot, stopped = refined(
+                data, start, frame, mark, case.refine_probe, HOLDOUT if method.endswith("holdout") else 0.0
+            )
+            snapshots.append(snapshot)
+            if stopped:
+                break
+    return Found(snapshots, before, notes=notes, **memory)
+
+
+def _run_peer(case: Case, run: int, data: RawData, places: Places, limits: Limits) -> Found:
+    """pty-chi's LSQML on the same file, in its own environment."""
+    scale, dose = photon_scale(data, data.mean_energy)
+    with tempfile.TemporaryDirectory() as name:
+        scan, output = Path(name) / "scan.npz", Path(name) / "found.npz"
+        data.to_file(scan)
+        command = [
+            str(places.peer_python),
+            str(Path(__file__).with_name("peer_ptychi.py")),
+            *(str(scan), str(output), "--marks", ",".join(map(str, PEER_MARKS)), "--batch", str(PEER_BATCH)),
+            *("--scale", str(1.0 if dose == "nominal" else scale), "--limit-s", str(limits.peer_seconds)),
+            *("--threads", str(limits.threads), "--seed", str(run)),
+            *(["--refine-probe"] if case.refine_probe else []),
+        ]
+        waiting = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(limits.threads)}
+        searched = {} if places.peer_path is None else {"PYTHONPATH": places.peer_path}
+        ended = subprocess.run(
+            command, env={**os.environ, **waiting, **searched}, capture_output=True, text=True, check=False
+        )
+        if ended.returncode:
+            sys.exit(f"{' '.join(command[:2])}: expected status 0, found {ended.returncode}; it said:\n{ended.stderr}")
+        with np.load(output, allow_pickle=False) as file:
+            y0, x0 = (int(value) for value in file["origin"])
+            height, width = file["objects"].shape[1:]
+            frame = ObjectFrame(height, width, x0, y0)
+            steps = zip(file["epochs"], file["seconds"], file["objects"], file["probes"], strict=True)
+            snapshots = [Snapshot(int(e), float(s), image, probe, frame) for e, s, image, probe in steps]
+            return Found(snapshots, peak_mb=float(file["peak_mb"]), notes={"version": str(file["version"])})
+
+
+def settings_of(limits: Limits) -> dict[str, Any]:
+    """The limits as they are kept with the results."""
+    return json.loads(json.dumps(asdict(limits)))
