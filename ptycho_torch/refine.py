@@ -1,54 +1,24 @@
-"""Refinement: from a first object (a network's, or a flat one) to the likelihood's own answer, for object and probe.
-
-Full-batch gradient of the amplitude likelihood `sum (|F| - A)^2`, preconditioned by the illumination
-`sum_j |P_j|^2` (object) and by `sum_j |O_j|^2` (probe), with Nesterov's acceleration and a restart of the momentum
-whenever the error rises (O'Donoghue & Candes, Found. Comput. Math. 15, 715 (2015)). Sub-pixel positions move the
-probe (`fourier` rule), not the object.
-"""
+"""Refinement in PyTorch: what is done to a batch; the order of things stands in `ptycho.core.refinement`."""
 
 from __future__ import annotations
 
-import logging
 import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptycho.core.diffraction import as_modes
-from ptycho.errors import DataError
-from ptycho_torch.physics import safe_sqrt, squared_modulus
+from ptycho.core.geometry import ObjectFrame
+from ptycho.core.refinement import Refinement, Settings, Start, run
+from ptycho.core.refinement_passes import Likelihood, Measured, ScanData
 
-__all__ = ["Refinement", "add_patches", "cut_patches", "refine"]
+__all__ = ["RefinementKernels", "add_patches", "cut_patches", "refine"]
 
-logger = logging.getLogger(__name__)
-
-OBJECT_STEP = 0.7
-PROBE_STEP = 0.7
-"""Steps of object and probe, as fractions of the preconditioned full step, when both move."""
-PROBE_WAITS = 3
-"""Iterations before the probe moves, so that a poor start is not taken for a poor probe."""
-ILLUMINATION_FLOOR = 0.02
-"""Added to a preconditioner, relative to its maximum."""
-FIELD_FLOOR = 1e-4
-"""Added to |F|, relative to the root mean square amplitude: below it the phase of F is rounding, not information."""
-BATCH_PIXELS = 1 << 21
-"""Exit-wave pixels in flight: bounds the memory beside data, object and probe."""
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """What `refine` found; `error_history[0]` is the start's error and `error_history[-1]` the result's."""
-
-    object: NDArray[np.complex64]
-    probe: NDArray[np.complex64]
-    error_history: tuple[float, ...]
-    restarts: int
-    seconds: float
+Array = NDArray[Any]
 
 
 def cut_patches(canvas: Tensor, rows: Tensor, cols: Tensor, N: int) -> Tensor:
@@ -63,173 +33,243 @@ def add_patches(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor) -> 
     """
     n = patches.shape[-1]
     if canvas.device.type == "cpu":
-        for row, col, patch in zip(rows.tolist(), cols.tolist(), patches, strict=True):
-            canvas[row : row + n, col : col + n] += patch
+        whole, parts = canvas.numpy(), patches.numpy()
+        for row, col, patch in zip(rows.tolist(), cols.tolist(), parts, strict=True):
+            whole[row : row + n, col : col + n] += patch
         return
     step = torch.arange(n, device=canvas.device)
     index = (rows[:, None, None] + step[:, None]) * canvas.shape[1] + cols[:, None, None] + step
     canvas.view(-1).index_add_(0, index.reshape(-1), patches.reshape(-1))
 
 
-class _Scan:
-    """The scan on the device: amplitudes with the zero frequency first, whole and fractional positions."""
+class _Fields(NamedTuple):
+    """Far fields `(b, M, N, N)` and `sum_m |F_m|^2 + e` `(b, N, N)`, which every question about them begins with."""
+
+    waves: Tensor
+    intensity: Tensor
+
+
+class RefinementKernels:
+    """`ptycho.core.refinement_passes.Kernels` in PyTorch.
+
+    Args:
+        likelihood: 'amplitude' or 'poisson'.
+        floor: e, added to intensities.
+        device: of the tensors.
+        dtype: their real type.
+    """
 
     def __init__(
         self,
-        amplitude: NDArray[np.float32],
-        mask: NDArray[np.bool_] | None,
-        xcoords: NDArray[np.float64],
-        ycoords: NDArray[np.float64],
-        shape: tuple[int, int],
-        device: torch.device,
+        likelihood: Likelihood,
+        floor: float,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.N = amplitude.shape[-1]
-        x, y = np.rint(xcoords), np.rint(ycoords)
-        rows, cols = y.astype(np.int64) - self.N // 2, x.astype(np.int64) - self.N // 2
-        if rows.min() < 0 or cols.min() < 0 or rows.max() + self.N > shape[0] or cols.max() + self.N > shape[1]:
-            raise DataError(f"every patch must lie inside the object {shape}, found one outside: enlarge the object")
-        self.rows = torch.as_tensor(rows, device=device)
-        self.cols = torch.as_tensor(cols, device=device)
-        self.dx = torch.as_tensor((xcoords - x).astype(np.float32), device=device)
-        self.dy = torch.as_tensor((ycoords - y).astype(np.float32), device=device)
-        self.amplitude = torch.fft.ifftshift(torch.as_tensor(amplitude, device=device), dim=(-2, -1))
-        self.mask = None
-        if mask is not None:
-            self.mask = torch.fft.ifftshift(torch.as_tensor(mask, device=device), dim=(-2, -1))
-        self.energy = float(self._valid(self.amplitude, slice(None)).double().square().sum())
-        self.floor = FIELD_FLOOR * math.sqrt(self.energy / self.amplitude.numel())
+        self.likelihood, self.floor = likelihood, floor
+        self.device, self.dtype = torch.device(device), dtype
+        self.complex_bytes = 2 * dtype.itemsize
 
-    def _valid(self, values: Tensor, part: slice) -> Tensor:
-        if self.mask is None:
-            return values
-        return values * (self.mask if self.mask.ndim == 2 else self.mask[part])
+    def measured(self, amplitude: Array, valid: Array | None) -> Measured:
+        """Patterns on the device."""
+        return Measured(self._real(amplitude), None if valid is None else self._real(valid))
 
-    def parts(self, modes: int) -> list[slice]:
-        """Slices of the scan whose exit waves fit the batch."""
-        step = max(1, BATCH_PIXELS // (modes * self.N**2))
-        return [slice(i, i + step) for i in range(0, len(self.rows), step)]
+    def image(self, values: Array) -> Tensor:
+        """Object or probe on the device."""
+        return torch.as_tensor(values, dtype=self.dtype.to_complex(), device=self.device)
 
-    def ramps(self, part: slice) -> Tensor:
-        """Phase ramps `(b, 1, N, N)` that move a probe by each remainder, zero frequency first."""
-        frequency = torch.fft.fftfreq(self.N, device=self.dx.device)
+    def numpy(self, values: Tensor) -> Array:
+        """Back to NumPy."""
+        return values.cpu().numpy()
+
+    def cut(self, image: Tensor, rows: Array, cols: Array, n: int) -> Tensor:
+        """Patches of an object."""
+        return cut_patches(image, self._index(rows), self._index(cols), n)
+
+    def add(self, total: Tensor | None, shape: tuple[int, ...], patches: Tensor, rows: Array, cols: Array) -> Tensor:
+        """Add patches to a sum of the given shape."""
+        if total is None:
+            total = torch.zeros(shape, dtype=patches.dtype, device=self.device)
+        add_patches(total, patches, self._index(rows), self._index(cols))
+        return total
+
+    def ramps(self, dx: Array, dy: Array, n: int) -> Tensor:
+        """Phase ramps `(b, 1, N, N)` that move an image by each remainder."""
+        frequency = np.fft.fftfreq(n)
         along = [
-            torch.polar(torch.ones(1, device=shift.device), -2 * math.pi * frequency * shift[part, None])
-            for shift in (self.dy, self.dx)
+            self.image(np.exp(-2j * np.pi * frequency * np.asarray(shift, np.float64)[:, None])) for shift in (dy, dx)
         ]
         return (along[0][:, :, None] * along[1][:, None, :])[:, None]
 
-    def residual(self, exit_waves: Tensor, part: slice) -> tuple[Tensor, Tensor]:
-        """Exit-wave residual `F^-1[F (1 - A / |F|)]` `(b, M, N, N)` and the squared error, 0 at invalid pixels."""
-        field = torch.fft.fft2(exit_waves, norm="ortho")
-        modulus = safe_sqrt(squared_modulus(field).sum(dim=1))
-        excess = self._valid(modulus - self.amplitude[part], part)
-        error = excess.double().square().sum()
-        return torch.fft.ifft2(field * (excess / (modulus + self.floor))[:, None], norm="ortho"), error
+    def shifted(self, probe: Tensor, ramps: Tensor) -> Tensor:
+        """The probe moved by every remainder."""
+        return torch.fft.ifft2(torch.fft.fft2(probe) * ramps)
+
+    def fields(self, probes: Tensor, patches: Tensor) -> _Fields:
+        """Far fields."""
+        return self._with_intensity(torch.fft.fft2(probes * patches[:, None], norm="ortho"))
+
+    def fields_along(self, probes: Tensor, patches: Tensor, probe_moves: Tensor | None, patch_moves: Tensor) -> Tensor:
+        """The change of the far fields."""
+        waves = probes * patch_moves[:, None]
+        if probe_moves is not None:
+            waves += probe_moves * patches[:, None]
+        return torch.fft.fft2(waves, norm="ortho")
+
+    def advanced(self, fields: _Fields, moves: Tensor, length: float) -> _Fields:
+        """Fields further on, in place."""
+        return self._with_intensity(fields.waves.add_(moves, alpha=length))
+
+    def error(self, fields: _Fields, measured: Measured) -> Tensor:
+        """Sum of the likelihood."""
+        return self._error(fields.intensity, measured)
+
+    def pull(self, fields: _Fields, measured: Measured, probes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Error, residual waves, and the gradient with respect to the patches."""
+        if self.likelihood == "amplitude":
+            modulus = fields.intensity.sqrt()
+            excess = _masked(modulus - measured.amplitude, measured)
+            error, ratio = _sum_of_squares(excess), excess.div_(modulus)
+        else:
+            error = self._error(fields.intensity, measured)
+            ratio = 0.5 - (measured.amplitude.square() + self.floor).div_(fields.intensity).mul_(0.5)
+            ratio = _masked(ratio, measured)
+        waves = torch.fft.ifft2(fields.waves * ratio[:, None], norm="ortho")
+        return error, waves, _over_modes(waves * probes.conj())
+
+    def probe_gradient(self, waves: Tensor, patches: Tensor, ramps: Tensor) -> Tensor:
+        """Gradient with respect to the probe."""
+        spectra = torch.fft.fft2(waves * patches.conj()[:, None])
+        return torch.fft.ifft2((spectra * ramps.conj()).sum(dim=0))
+
+    def slopes(self, fields: _Fields, moves: Tensor, measured: Measured) -> Tensor:
+        """`sum J^2`."""
+        weighted = _product(fields.waves, moves).square_().div_(fields.intensity)
+        return _masked(weighted, measured).sum(dtype=torch.float64)
+
+    def position_terms(self, probe: Tensor, patches: Tensor, measured: Measured, ramps: Tensor) -> tuple[Array, Array]:
+        """Gradient and curvature of the likelihood in (dx, dy)."""
+        spectrum = torch.fft.fft2(probe) * ramps
+        fields = self.fields(torch.fft.ifft2(spectrum), patches)
+        modulus = fields.intensity.sqrt()
+        residual = modulus - measured.amplitude
+        if self.likelihood == "poisson":
+            residual = (modulus.square() - measured.amplitude.square() - self.floor) / (2 * modulus)
+        residual = _masked(residual, measured)
+        frequency = torch.fft.fftfreq(probe.shape[-1], dtype=self.dtype, device=self.device)
+        slopes = []
+        for ramp in (frequency[None, :], frequency[:, None]):
+            moved = torch.fft.ifft2(spectrum * (-2j * math.pi * ramp))
+            slopes.append(_product(fields.waves, self.fields(moved, patches).waves) / modulus)
+        jacobian = torch.stack(slopes, dim=1).flatten(2)
+        gradient = (jacobian * residual.flatten(1)[:, None]).sum(dim=-1)
+        valid = _masked(torch.ones_like(residual), measured).flatten(1)
+        return self.numpy(gradient), self.numpy((jacobian * valid[:, None]) @ jacobian.mT)
+
+    def _real(self, values: Array) -> Tensor:
+        return torch.as_tensor(values, dtype=self.dtype, device=self.device)
+
+    def _index(self, values: Array) -> Tensor:
+        return torch.as_tensor(values, device=self.device)
+
+    def _with_intensity(self, waves: Tensor) -> _Fields:
+        return _Fields(waves, _product(waves, waves).add_(self.floor))
+
+    def _error(self, intensity: Tensor, measured: Measured) -> Tensor:
+        if self.likelihood == "amplitude":
+            return _sum_of_squares(_masked(intensity.sqrt() - measured.amplitude, measured))
+        count = measured.amplitude.square() + self.floor
+        # Y log(Y / L) - Y + L, written so that it loses nothing where Y is near L
+        change = (intensity - count) / count
+        return _masked(count * (change - change.log1p()), measured).sum(dtype=torch.float64) / 2
 
 
-@dataclass
-class _Point:
-    """Object and probe at one place of the search."""
-
-    object: Tensor
-    probe: Tensor
-
-    def ahead(self, last: _Point, momentum: float) -> _Point:
-        """Go on from here in the direction that led here from `last`."""
-        return _Point(
-            self.object + momentum * (self.object - last.object), self.probe + momentum * (self.probe - last.probe)
-        )
+def _over_modes(values: Tensor) -> Tensor:
+    """Sum over the modes `(b, M, N, N)`; a single one is not copied."""
+    return values[:, 0] if values.shape[1] == 1 else values.sum(dim=1)
 
 
-def _gradients(scan: _Scan, at: _Point) -> tuple[float, Tensor, Tensor]:
-    """Relative error, and the preconditioned gradients with respect to object and probe."""
-    n = scan.N
-    spectrum = torch.fft.fft2(at.probe)
-    object_gradient, probe_gradient = torch.zeros_like(at.object), torch.zeros_like(at.probe)
-    illumination = torch.zeros_like(at.object.real)
-    transmission = torch.zeros_like(at.probe[0].real)
-    error = torch.zeros((), dtype=torch.float64, device=at.object.device)
-    for part in scan.parts(len(at.probe)):
-        ramps, rows, cols = scan.ramps(part), scan.rows[part], scan.cols[part]
-        probes = torch.fft.ifft2(spectrum * ramps)
-        patches = cut_patches(at.object, rows, cols, n)
-        residual, part_error = scan.residual(probes * patches[:, None], part)
-        error += part_error
-        add_patches(object_gradient, (residual * probes.conj()).sum(dim=1), rows, cols)
-        add_patches(illumination, squared_modulus(probes).sum(dim=1), rows, cols)
-        back = torch.fft.fft2(residual * patches[:, None].conj()) * ramps.conj()
-        probe_gradient += torch.fft.ifft2(back.sum(dim=0))
-        transmission += squared_modulus(patches).sum(dim=0)
-    object_gradient /= illumination + ILLUMINATION_FLOOR * illumination.max()
-    probe_gradient /= transmission + ILLUMINATION_FLOOR * transmission.max()
-    return float(error) / scan.energy, object_gradient, probe_gradient
+def _product(some: Tensor, others: Tensor) -> Tensor:
+    """`Re sum_m conj(a_m) b_m` `(b, N, N)`. Strided views cost a quarter of a sum over pairs of real numbers."""
+    return _over_modes((some.real * others.real).addcmul_(some.imag, others.imag))
+
+
+def _masked(values: Tensor, measured: Measured) -> Tensor:
+    return values if measured.valid is None else values * measured.valid
+
+
+def _sum_of_squares(values: Tensor) -> Tensor:
+    """In double precision from batch to batch; within one the pairwise sum of a dot product is good enough."""
+    flat = values.reshape(-1)
+    return torch.dot(flat, flat)
 
 
 def refine(
-    amplitude: NDArray[np.float32],
-    probe: NDArray[np.complexfloating],
-    xcoords: NDArray[np.float64],
-    ycoords: NDArray[np.float64],
-    start: NDArray[np.complexfloating],
-    iterations: int,
+    scan: ScanData,
+    start: Start | None = None,
+    iterations: int = 40,
     *,
-    mask: NDArray[np.bool_] | None = None,
+    probe: NDArray[np.complexfloating[Any, Any]] | None = None,
+    frame: ObjectFrame | None = None,
+    likelihood: Likelihood = "amplitude",
     refine_probe: bool = True,
-    device: torch.device | str = "cpu",
+    refine_positions: bool = False,
+    position_bound_px: float = 2.0,
+    batch_size: int | None = None,
+    holdout: float = 0.0,
+    patience: int = 5,
+    tolerance: float = 1e-4,
+    seed: int = 0,
+    keep_bytes: int = 2 << 30,
     report: Callable[[int, float], None] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Refinement:
-    """Refine object and probe on the amplitudes of a scan.
+    """Refine object and, when asked for, probe and positions on the patterns of a scan.
 
-    Minimises the relative Fourier error `sum (|F| - A)^2 / sum A^2` over the valid pixels.
+    Minimises `sum (|F| - A)^2` or the Poisson deviance over valid pixels; `ptycho.core.refinement_passes` has the
+    formulas, `ptycho.core.descent` the steps. Deterministic for a seed.
 
     Args:
-        amplitude: `(n, N, N)` float32, zero frequency at `[N/2, N/2]`.
-        probe: `(M, N, N)` or `(N, N)`, in the unit of the amplitudes.
-        xcoords, ycoords: `(n,)` pixels in the frame of `start`; (x, y) is the centre of the patch.
-        start: object `(H, W)` to begin with; every patch lies inside it.
-        iterations: evaluations of the gradient, at least 1.
-        mask: bool `(N, N)` or `(n, N, N)`, True where valid.
-        refine_probe: whether the probe moves too (then both take `OBJECT_STEP`, `PROBE_STEP` of a full step).
+        scan: patterns, positions, probe and mask, read batch by batch: a `ptycho.raw_data.RawData`.
+        start: None begins flat; an object `(H, W)` lies in `frame`; an earlier reconstruction or refinement brings its
+            object, probe, positions and frame.
+        iterations: at most so many.
+        probe: `(M, N, N)` or `(N, N)` in the unit of the amplitudes; None takes the start's, else the scan's.
+        frame: where the object lies on the scan's pixel grid; None takes the start's, else the smallest that holds
+            every patch.
+        likelihood: 'amplitude', or 'poisson' for few counts.
+        refine_probe: whether all modes of the probe move too.
+        refine_positions: whether positions move too, by fractions of a pixel at a time.
+        position_bound_px: how far from its start a position may go along each axis, pixels.
+        batch_size: patterns in a mini-batch; None takes all at once.
+        holdout: patterns that stay unseen, a fraction below 1 or a number: the result is then the point that explains
+            *them* best, which keeps noise from being fitted.
+        patience, tolerance: stops when `patience` iterations gain less than `tolerance` of the error.
+        seed: of batches and held-out patterns.
+        keep_bytes: what may be kept in memory beside a batch, patterns, far fields and probes; what does not fit is
+            read or computed again.
         report: called with the iteration (0 = start) and its relative error.
+        device: where the patterns are worked on.
 
     Returns:
-        The best point seen, start included, with its probe: the error never ends above where it began.
+        The best point seen, the start included: never worse than the start.
+
+    Raises:
+        ConfigError: a setting that cannot work.
+        DataError: shapes that do not belong together, a patch outside the object, or a scan without light.
     """
-    if iterations < 1:
-        raise DataError(f"iterations must be at least 1, found {iterations}")
-    begun, device = time.perf_counter(), torch.device(device)
-    scan = _Scan(amplitude, mask, xcoords, ycoords, start.shape, device)
-    here = _Point(
-        torch.as_tensor(start, dtype=torch.complex64, device=device),
-        torch.as_tensor(np.asarray(as_modes(probe)), dtype=torch.complex64, device=device),
+    settings = Settings(
+        iterations=iterations,
+        likelihood=likelihood,
+        refine_probe=refine_probe,
+        refine_positions=refine_positions,
+        position_bound_px=position_bound_px,
+        batch_size=batch_size,
+        holdout=holdout,
+        patience=patience,
+        tolerance=tolerance,
+        seed=seed,
+        keep_bytes=keep_bytes,
     )
-    ahead = best = last = here
-    errors: list[float] = []
-    best_error, last_error, pace, restarts = math.inf, math.inf, 1.0, 0
-    for iteration in range(iterations + 1):
-        error, object_gradient, probe_gradient = _gradients(scan, ahead)
-        if error < best_error:
-            best, best_error = ahead, error
-        errors.append(best_error)
-        if report is not None:
-            report(iteration, best_error)
-        if error > last_error:
-            restarts, pace, last_error = restarts + 1, 1.0, math.inf
-            ahead = here = best
-            continue
-        last_error, last = error, here
-        moves = refine_probe and iteration >= PROBE_WAITS
-        here = _Point(
-            ahead.object - (OBJECT_STEP if refine_probe else 1.0) * object_gradient,
-            ahead.probe - PROBE_STEP * probe_gradient if moves else ahead.probe,
-        )
-        next_pace = (1 + math.sqrt(1 + 4 * pace**2)) / 2
-        ahead, pace = here.ahead(last, (pace - 1) / next_pace), next_pace
-    logger.debug("refinement: %d iterations, %d restarts", iterations, restarts)
-    return Refinement(
-        object=best.object.cpu().numpy(),
-        probe=best.probe.cpu().numpy(),
-        error_history=tuple(errors),
-        restarts=restarts,
-        seconds=time.perf_counter() - begun,
-    )
+    return run(partial(RefinementKernels, device=device), scan, start, probe, frame, settings, report)

@@ -22,7 +22,7 @@ from ptycho.figures import save_summary_png
 ROOT = Path(__file__).resolve().parent
 SCAN_OPTIONS = "--kind lines --size 256 --N 64 --step 8 --jitter 2 --photons 1e9 --seed 0"
 INFER_OPTIONS = "--backend pytorch --torch-accelerator cpu"
-TRAIN_OPTIONS = f"{INFER_OPTIONS} --gridsize 2 --n_groups 576 --scheduler WarmupCosine --lr_warmup_epochs 1"
+TRAIN_OPTIONS = f"{INFER_OPTIONS} --architecture unrolled --gridsize 2 --n_groups 576 --batch_size 8"
 
 
 def run(command: str) -> float:
@@ -46,7 +46,7 @@ def main() -> None:
     """Run the chain and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("demo_output"))
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--refine", type=int, default=100, help="refinement iterations")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)

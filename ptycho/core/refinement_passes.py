@@ -45,7 +45,7 @@ FLOORS: dict[str, float] = {"amplitude": 1e-8, "poisson": 1e-4}
 any count that a single one would outweigh all others (Poisson; ten times more loses what dark pixels tell, ten times
 less takes twice the iterations)."""
 BATCH_PIXELS = 1 << 20
-"""Exit-wave pixels in flight, 8 MB an array: smaller ones fit a cache, but wake the threads more often than it helps."""
+"""Exit-wave pixels in flight, 8 MB an array: smaller ones fit a cache, but wake the threads too often."""
 
 
 class ScanData(Protocol):

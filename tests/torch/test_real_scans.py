@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from ptycho.core.geometry import object_frame
 from ptycho.raw_data import RawData
 from ptycho_torch.refine import refine
 
@@ -20,10 +18,7 @@ def turned(scan: RawData, transpose: bool, up: bool, left: bool) -> RawData:
 
 
 def final_error(scan: RawData, iterations: int) -> float:
-    frame = object_frame(scan.xcoords, scan.ycoords, scan.N)
-    start = np.ones(frame.shape, np.complex64)
-    x, y = frame.local(scan.xcoords, scan.ycoords)
-    return refine(scan.amplitude(), scan.probeGuess, x, y, start, iterations, mask=scan.mask).error_history[-1]
+    return refine(scan, None, iterations, tolerance=0).error_history[-1]
 
 
 def test_tungsten_is_explained_in_its_own_orientation_alone(scan_dir: Path) -> None:

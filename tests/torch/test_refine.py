@@ -7,36 +7,39 @@ import pytest
 import torch
 
 from ptycho.core.diffraction import diffract
+from ptycho.core.geometry import ObjectFrame
 from ptycho.core.patches import extract_rounded
+from ptycho.core.products import Reconstruction
+from ptycho.core.simulation import SimulatedScan, make_scan
 from ptycho.errors import DataError
+from ptycho.raw_data import RawData
 from ptycho_torch.refine import add_patches, cut_patches, refine
 
-N = 16
+N, SIZE = 16, 44
+FRAME = ObjectFrame(SIZE, SIZE, 0, 0)
+
+
+def scan_of(made: SimulatedScan, **changes) -> RawData:
+    fields = {
+        "xcoords": made.xcoords,
+        "ycoords": made.ycoords,
+        "xcoords_start": None,
+        "ycoords_start": None,
+        "diff3d": made.diffraction,
+        "probeGuess": made.probe,
+        "units": made.units,
+    }
+    return RawData(**{**fields, **changes})
 
 
 @pytest.fixture(scope="module")
-def scan() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(4)
-    y, x = np.mgrid[:N, :N] - N / 2
-    probe = np.exp(-(x**2 + y**2) / 14 + 0.06j * (x**2 + y**2)) * 5
-    grid = np.arange(N / 2 + 1, 44 - N / 2 - 1, 2.3)
-    ycoords, xcoords = (c.ravel() + rng.uniform(-0.5, 0.5, c.size) for c in np.meshgrid(grid, grid, indexing="ij"))
-    v, u = np.mgrid[:44, :44] / 44
-    truth = (0.8 + 0.2 * np.cos(9 * u + 5 * v)) * np.exp(0.7j * np.sin(11 * v - 4 * u * u))
-    patches, dx, dy = extract_rounded(truth, xcoords, ycoords, N)
-    amplitude = np.sqrt(diffract(probe, patches, dx, dy)).astype(np.float32)
-    return {"amplitude": amplitude, "probe": probe, "xcoords": xcoords, "ycoords": ycoords, "truth": truth}
+def made() -> SimulatedScan:
+    return make_scan("lines", SIZE, N, 2.3, 0.5, 1e7, 4)
 
 
-def start(scan: dict[str, np.ndarray]) -> np.ndarray:
-    return np.ones_like(scan["truth"])
-
-
-def run(scan: dict[str, np.ndarray], iterations: int = 60, **changes):
-    settings = {"start": start(scan), **changes}
-    first = settings.pop("start")
-    amplitude, probe = settings.pop("amplitude", scan["amplitude"]), settings.pop("probe", scan["probe"])
-    return refine(amplitude, probe, scan["xcoords"], scan["ycoords"], first, iterations, **settings)
+@pytest.fixture(scope="module")
+def scan(made) -> RawData:
+    return scan_of(made)
 
 
 def relative_error(found: np.ndarray, truth: np.ndarray) -> float:
@@ -45,65 +48,180 @@ def relative_error(found: np.ndarray, truth: np.ndarray) -> float:
     return float(np.linalg.norm(found[inner] * factor / abs(factor) - truth[inner]) / np.linalg.norm(truth[inner]))
 
 
-def test_it_finds_the_object_in_the_units_of_the_probe(scan) -> None:
-    result = run(scan, refine_probe=False)
-    assert relative_error(result.object, scan["truth"]) < 0.01
-    assert result.error_history[-1] < 1e-4
-    assert len(result.error_history) == 61
+def test_it_finds_the_object_in_the_units_of_the_probe(scan, made) -> None:
+    result = refine(scan, None, 30, frame=FRAME, refine_probe=False, tolerance=0)
+    assert relative_error(result.object, made.object) < 0.002
+    assert result.error_history[-1] < 2e-5
+    assert len(result.error_history) == 31
+    assert (result.iterations, result.kept, result.unseen_history) == (30, 30, ())
+    assert result.stopped == "the 30 iterations are done"
 
 
 def test_the_error_that_is_reported_is_the_error_of_the_result(scan) -> None:
-    result = run(scan, 7)
-    patches, dx, dy = extract_rounded(result.object.astype(complex), scan["xcoords"], scan["ycoords"], N)
+    result = refine(scan, None, 7)
+    patches, dx, dy = extract_rounded(result.object.astype(complex), result.xcoords, result.ycoords, N)
     modulus = np.sqrt(diffract(result.probe.astype(complex), patches, dx, dy))
-    error = np.sum((modulus - scan["amplitude"]) ** 2) / np.sum(scan["amplitude"].astype(float) ** 2)
+    error = np.sum((modulus - scan.amplitude()) ** 2) / np.sum(scan.amplitude().astype(float) ** 2)
     assert result.error_history[-1] == pytest.approx(error, rel=1e-4)
 
 
 def test_a_wrong_probe_is_mended(scan) -> None:
-    wrong = scan["probe"] * np.exp(0.5j * np.linspace(-1, 1, N) ** 2)
-    fixed, free = run(scan, probe=wrong, refine_probe=False), run(scan, probe=wrong)
+    wrong = scan.probeGuess * np.exp(0.5j * np.linspace(-1, 1, N) ** 2)
+    fixed, free = (refine(scan, None, 40, probe=wrong, refine_probe=moves) for moves in (False, True))
     assert free.error_history[-1] < 0.2 * fixed.error_history[-1]
+    np.testing.assert_array_equal(fixed.probe[0], wrong.astype(np.complex64))
 
 
-def test_scales_of_probe_and_amplitudes(scan) -> None:
-    plain = run(scan, 20)
-    brighter_probe = run(scan, 20, probe=7 * scan["probe"], start=start(scan) / 7)
-    brighter_data = run(scan, 20, amplitude=7 * scan["amplitude"], start=7 * start(scan))
-    np.testing.assert_allclose(7 * brighter_probe.object, plain.object, atol=1e-4)
-    np.testing.assert_allclose(brighter_data.object / 7, plain.object, atol=1e-4)
+def test_scales_of_probe_and_amplitudes(scan, made) -> None:
+    flat = np.ones((SIZE, SIZE))
+    plain = refine(scan, flat, 10, frame=FRAME)
+    brighter_probe = refine(scan_of(made, probeGuess=7 * made.probe), flat / 7, 10, frame=FRAME)
+    brighter_data = refine(scan_of(made, diff3d=7 * made.diffraction), 7 * flat, 10, frame=FRAME)
+    np.testing.assert_allclose(7 * brighter_probe.object, plain.object, atol=1e-3)
+    np.testing.assert_allclose(brighter_data.object / 7, plain.object, atol=1e-3)
 
 
-def test_it_never_ends_worse_than_it_began(scan) -> None:
+def test_it_never_ends_worse_than_it_began(scan, made) -> None:
     """From the truth there is nowhere to go; noise in single precision must not lead away."""
-    for first in (scan["truth"], start(scan), 30 * start(scan)):
-        history = run(scan, 12, start=first).error_history
-        assert history[-1] <= history[0]
-        assert all(later <= earlier for earlier, later in itertools.pairwise(history))
+    for first in (made.object, np.ones((SIZE, SIZE)), np.full((SIZE, SIZE), 30)):
+        result = refine(scan, first, 12, frame=FRAME, tolerance=0)
+        assert result.error_history[result.kept] == min(result.error_history)
+        assert all(later <= earlier for earlier, later in itertools.pairwise(result.error_history))
 
 
 @pytest.mark.parametrize("per_frame", [False, True])
-def test_masked_pixels_do_not_matter(scan, per_frame, rng) -> None:
-    shape = scan["amplitude"].shape if per_frame else (N, N)
-    mask = rng.random(shape) > 0.1
-    spoiled = np.where(mask, scan["amplitude"], 1e3).astype(np.float32)
-    np.testing.assert_array_equal(run(scan, 5, amplitude=spoiled, mask=mask).object, run(scan, 5, mask=mask).object)
-    assert relative_error(run(scan, amplitude=spoiled, mask=mask, refine_probe=False).object, scan["truth"]) < 0.03
+def test_masked_pixels_do_not_matter(scan, made, per_frame, rng) -> None:
+    mask = rng.random(made.diffraction.shape if per_frame else (N, N)) > 0.1
+    spoiled = np.where(mask, made.diffraction, 1e3).astype(np.float32)
+    found = [refine(scan_of(made, diff3d=x, mask=mask), None, 5).object for x in (spoiled, made.diffraction)]
+    np.testing.assert_array_equal(*found)
+    result = refine(scan_of(made, diff3d=spoiled, mask=mask), None, 60, frame=FRAME, refine_probe=False)
+    assert relative_error(result.object, made.object) < 0.01
 
 
-def test_two_modes_explain_what_one_cannot(scan) -> None:
-    first = scan["probe"]
+def test_two_modes_explain_what_one_cannot(scan, made) -> None:
+    first = made.probe.astype(complex)
     second = 0.7 * np.roll(first, 4, axis=1) * np.exp(1.5j * np.linspace(-2, 2, N))
     probe = np.stack([first, second])
-    patches, dx, dy = extract_rounded(scan["truth"], scan["xcoords"], scan["ycoords"], N)
-    amplitude = np.sqrt(diffract(probe, patches, dx, dy)).astype(np.float32)
-    both = run(scan, 40, amplitude=amplitude, probe=probe)
+    patches, dx, dy = extract_rounded(made.object, scan.xcoords, scan.ycoords, N)
+    mixed = scan_of(made, diff3d=np.sqrt(diffract(probe, patches, dx, dy)), probeGuess=probe)
+    both = refine(mixed, None, 30)
     assert both.probe.shape == (2, N, N)
-    assert both.error_history[-1] < 0.1 * run(scan, 40, amplitude=amplitude, probe=first).error_history[-1]
+    assert both.error_history[-1] < 0.1 * refine(mixed, None, 30, probe=first).error_history[-1]
 
 
-def test_the_same_run_gives_the_same_numbers(scan) -> None:
-    np.testing.assert_array_equal(run(scan, 5).object, run(scan, 5).object)
+@pytest.mark.parametrize("moves", [False, True], ids=["known probe", "probe moves"])
+def test_planted_position_errors_are_found(moves, rng) -> None:
+    """Errors of up to a pixel along each axis; the common drift, which no pattern sees, is left out."""
+    made = make_scan("lines", 128, 64, 6.0, 2.0, 1e8, 3)
+    errors = rng.uniform(-1, 1, (2, len(made.xcoords)))
+    wrong = scan_of(made, xcoords=made.xcoords + errors[0], ycoords=made.ycoords + errors[1])
+    result = refine(wrong, None, 40, refine_probe=moves, refine_positions=True, tolerance=0)
+    for found, frame, true, planted in (
+        (result.xcoords, result.frame.x0, made.xcoords, errors[0]),
+        (result.ycoords, result.frame.y0, made.ycoords, errors[1]),
+    ):
+        left = found + frame - true
+        assert np.abs(left - left.mean()).max() < 0.1
+        assert (left - planted).mean() == pytest.approx(0, abs=1e-3)
+    assert result.error_history[-1] < 0.05 * refine(wrong, None, 20).error_history[-1]
+
+
+def test_positions_stay_within_their_bound(made, rng) -> None:
+    errors = rng.uniform(-1, 1, (2, len(made.xcoords)))
+    wrong = scan_of(made, xcoords=made.xcoords + errors[0], ycoords=made.ycoords + errors[1])
+    result = refine(wrong, None, 20, refine_positions=True, position_bound_px=0.25)
+    moved = np.abs(result.xcoords + result.frame.x0 - wrong.xcoords)
+    assert moved.max() == pytest.approx(0.25)
+
+
+def test_poisson_beats_amplitude_at_few_counts() -> None:
+    made = make_scan("lines", SIZE, N, 2.3, 0.5, 300, 4)
+    found = {
+        kind: refine(scan_of(made), None, 30, frame=FRAME, refine_probe=False, likelihood=kind)
+        for kind in ("amplitude", "poisson")
+    }
+    error = {kind: relative_error(each.object, made.object) for kind, each in found.items()}
+    assert error["poisson"] < error["amplitude"]
+    assert relative_error(np.ones((SIZE, SIZE)), made.object) > error["poisson"]
+
+
+def test_held_out_patterns_keep_noise_from_being_fitted() -> None:
+    made = make_scan("lines", 64, N, 4.5, 0.5, 300, 4)
+    everything = refine(scan_of(made), None, 60, refine_probe=False, tolerance=0)
+    chosen = refine(scan_of(made), None, 60, refine_probe=False, tolerance=0, holdout=0.15)
+    assert chosen.kept == int(np.argmin(chosen.unseen_history))
+    assert 0 < chosen.kept < len(chosen.unseen_history) - 1
+    assert chosen.stopped.startswith("the error of the unseen patterns")
+    frame = chosen.frame
+    truth = made.object[frame.y0 : frame.y0 + frame.height, frame.x0 : frame.x0 + frame.width]
+    assert relative_error(chosen.object, truth) < relative_error(everything.object, truth)
+
+
+def test_mini_batches_get_there_too(scan, made) -> None:
+    result = refine(scan, None, 20, frame=FRAME, refine_probe=False, batch_size=20, tolerance=0)
+    assert relative_error(result.object, made.object) < 0.005
+    whole = refine(scan, None, 1, frame=FRAME, refine_probe=False)
+    assert result.error_history[1] < whole.error_history[1]
+
+
+def test_the_same_seed_gives_the_same_numbers(scan) -> None:
+    one, again, other = (refine(scan, None, 3, batch_size=20, holdout=9, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.object, again.object)
+    assert one.unseen_history != other.unseen_history
+
+
+def test_what_is_kept_in_memory_changes_nothing(scan) -> None:
+    slow, fast = (refine(scan, None, 6, keep_bytes=budget) for budget in (0, 1 << 30))
+    np.testing.assert_allclose(slow.object, fast.object, atol=1e-4)
+
+
+class Counting:
+    """A scan that knows how many patterns were asked for at once."""
+
+    def __init__(self, scan: RawData) -> None:
+        self.scan, self.largest = scan, 0
+
+    def __getattr__(self, name):
+        return getattr(self.scan, name)
+
+    def __len__(self) -> int:
+        return len(self.scan)
+
+    def amplitude(self, indices=None):
+        self.largest = max(self.largest, len(self.scan) if indices is None else len(indices))
+        return self.scan.amplitude(indices)
+
+
+def test_patterns_are_read_by_the_batch(scan, monkeypatch) -> None:
+    monkeypatch.setattr("ptycho.core.refinement_passes.BATCH_PIXELS", 40 * N * N)
+    counted = Counting(scan)
+    found = refine(counted, None, 2, keep_bytes=0)
+    assert counted.largest == 40
+    monkeypatch.undo()
+    np.testing.assert_allclose(found.object, refine(scan, None, 2).object, atol=1e-4)
+
+
+def test_an_earlier_result_is_a_start(scan) -> None:
+    first = refine(scan, None, 6)
+    assert first.frame != FRAME
+    on = refine(scan, first, 6)
+    assert on.frame == first.frame
+    assert on.error_history[0] == pytest.approx(first.error_history[-1], rel=1e-3)
+    assert on.error_history[-1] < first.error_history[-1]
+    product = Reconstruction(
+        object=first.object, coverage=np.ones(first.frame.shape, np.float32), probe=first.probe,
+        xcoords=first.xcoords, ycoords=first.ycoords, frame=first.frame,
+        backend="pytorch", method="network", subpixel="bilinear", network_object=None, error_history=(), timings={},
+        synchronised=False, agreement=(0.0, 0.0),
+    )  # fmt: skip
+    np.testing.assert_array_equal(refine(scan, product, 6).object, on.object)
+
+
+def test_it_stops_by_itself(scan, made) -> None:
+    result = refine(scan_of(made, diff3d=made.diffraction), None, 500, refine_probe=False, tolerance=0.05)
+    assert result.iterations < 100
+    assert result.stopped == "the error of the patterns fell by less than 0.05 in 5 iterations"
 
 
 def test_both_ways_to_add_patches_agree_and_are_adjoint_to_cutting() -> None:
@@ -120,8 +238,6 @@ def test_both_ways_to_add_patches_agree_and_are_adjoint_to_cutting() -> None:
     torch.testing.assert_close(left, torch.vdot(canvas.reshape(-1), other.reshape(-1)))
 
 
-def test_errors_say_what_to_do(scan) -> None:
-    with pytest.raises(DataError, match="iterations must be at least 1, found 0"):
-        run(scan, 0)
+def test_a_frame_too_small_is_an_error(scan) -> None:
     with pytest.raises(DataError, match="enlarge the object"):
-        run(scan, 1, start=np.ones((30, 30)))
+        refine(scan, np.ones((30, 30)), 1, frame=ObjectFrame(30, 30, 0, 0))
