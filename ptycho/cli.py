@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import sys
 import tempfile
-import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,8 +20,11 @@ from ptycho.cli_flags import (
     FlagParser,
     add_config_flags,
     add_execution_flags,
+    add_learning_rate_flag,
+    add_refinement_flags,
     config_from_options,
     execution_from_options,
+    refinement_from_options,
 )
 from ptycho.config.config import (
     InferenceConfig,
@@ -34,7 +36,8 @@ from ptycho.config.config import (
     validate_model_config,
     validate_training_config,
 )
-from ptycho.errors import ConfigError, MissingFileError, OutputError, PtychoError
+from ptycho.console import USER_ERRORS, add_volume_flags, complain, console_log, log_level
+from ptycho.errors import ConfigError, MissingFileError, OutputError
 
 if TYPE_CHECKING:
     from ptycho.core.products import Reconstruction
@@ -61,6 +64,20 @@ def train_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--resume", type=Path, metavar="CHECKPOINT", help="go on from a checkpoint, with its optimiser and epoch"
     )
+    parser.add_argument(
+        "--max_seconds",
+        type=_positive,
+        metavar="S",
+        help="stop after S seconds of training; one-cycle rates fit into it",
+    )
+    parser.add_argument(
+        "--simulated_objects",
+        type=_iterations,
+        metavar="N",
+        help="train on N simulated objects under the probe, positions and dose of the scan instead of on its patterns, "
+        "which then validate",
+    )
+    add_learning_rate_flag(parser)
     add_config_flags(parser, TrainingConfig)
     add_execution_flags(parser)
     return _run(parser, _train, argv)
@@ -81,8 +98,9 @@ def inference_main(argv: Sequence[str] | None = None) -> int:
         "--refine",
         type=_iterations,
         metavar="N",
-        help="iterations of refinement of object and probe after the network (default: 0)",
+        help="at most N iterations of refinement of object and probe after the network (default: 0)",
     )
+    add_refinement_flags(parser)
     add_config_flags(parser, InferenceConfig, skip=("model", "debug"))
     add_execution_flags(parser, _INFERENCE_EXECUTION)
     return _run(parser, _infer, argv)
@@ -97,10 +115,18 @@ def _parser(program: str, required: str, doc: str | None) -> FlagParser:
         choices=("amplitude", "counts"),
         help="what the diffraction patterns hold (default: what the file says, or its numbers show)",
     )
-    volume = parser.add_mutually_exclusive_group()
-    volume.add_argument("--quiet", action="store_true", help="report warnings and errors only")
-    volume.add_argument("--debug", action="store_true", help="log every step, and show the traceback of an error")
+    add_volume_flags(parser)
     return parser
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
+    return number
 
 
 def _iterations(text: str) -> int:
@@ -121,28 +147,20 @@ def _run(
         options = parser.parse_flags(arguments)
         table = load_config_file(options.config) if "config" in options else {}
         debug = debug or table.get("debug") is True
-        level = logging.DEBUG if debug else logging.WARNING if "quiet" in options else logging.INFO
-        with _console_log(level):
+        with console_log(log_level(debug=debug, quiet="quiet" in options)):
             command(options, table)
-    except (PtychoError, OSError) as error:
-        return _complain(parser.prog, f"error: {error}", 2, debug)
-    except KeyboardInterrupt as stop:
-        advice = str(stop) or "start again with the same command"
-        return _complain(parser.prog, f"interrupted: {advice}", 130, debug)
+    except USER_ERRORS as error:
+        return complain(parser.prog, error, debug)
     return 0
-
-
-def _complain(program: str, message: str, status: int, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
-    return status
 
 
 def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
     config = config_from_options(TrainingConfig, options, table, str(getattr(options, "config", "command line")))
     validate_training_config(config)
     execution = _execution(options, config)
+    learning_rate = getattr(options, "learning_rate", None)
+    if learning_rate is not None and "execution.learning_rate" in options:
+        raise ConfigError("--learning_rate and --torch-learning-rate are the same setting: give one of them")
     train_file = _input_path(config.train_data_file, "--train_data_file", "the scan to train on")
     test_file = None
     if _is_set(config.test_data_file):
@@ -166,13 +184,22 @@ def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
         if "model.N" not in options and "N" not in table.get("model", {}):
             config.model.N = int(train_data.probeGuess.shape[-1])
             validate_model_config(config.model)
+        objects = getattr(options, "simulated_objects", 0)
+        if objects:
+            from ptycho.workflows.pretraining import simulated_scan_like
+
+            seed, photons = config.subsample_seed or 0, train_data.photons(config.nphotons)
+            test_data = train_data if test_data is None else test_data
+            train_data = simulated_scan_like(train_data, objects, photons, seed)
         _, _, results = run_cdi_example_with_backend(
             train_data,
             test_data,
             config,
             do_stitching="do_stitching" in options,
+            learning_rate=learning_rate,
             execution_config=execution,
             resume=resume,
+            max_seconds=getattr(options, "max_seconds", None),
         )
         written = [save_bundle_with_backend(results, config, config.output_dir)]
         reconstruction = results.get("reconstruction")
@@ -182,6 +209,8 @@ def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
     if reconstruction is not None:
         _report_reconstruction(reconstruction)
     _report_files(written)
+    if reconstruction is not None:
+        _report_trust(reconstruction)
 
 
 def _infer(options: argparse.Namespace, table: dict[str, Any]) -> None:
@@ -192,6 +221,8 @@ def _infer(options: argparse.Namespace, table: dict[str, Any]) -> None:
     config.debug = config.debug or "debug" in options
     validate_inference_config(config)
     execution = _execution(options, config)
+    iterations = getattr(options, "refine", 0)
+    refinement = refinement_from_options(options, iterations)
     test_file = _input_path(config.test_data_file, "--test_data", "the scan to reconstruct")
     config.model_path = _input_path(config.model_path, "--model_path", "the trained model")
 
@@ -204,12 +235,13 @@ def _infer(options: argparse.Namespace, table: dict[str, Any]) -> None:
     with _output_folder(config.output_dir):
         data = RawData.from_file(test_file, units=getattr(options, "units", None))
         reconstruction = reconstruct_with_backend(
-            data, config, refine=getattr(options, "refine", 0), execution_config=execution
+            data, config, refine=iterations, refinement=refinement, execution_config=execution
         )
         shown = data.amplitude(range(0, len(data), 1 + len(data) // _SHOWN_PATTERNS))
         written = save_reconstruction(reconstruction, config.output_dir, patterns=shown)
     _report_reconstruction(reconstruction)
     _report_files(written)
+    _report_trust(reconstruction)
 
 
 def _quiet_tensorflow(backend: str, options: argparse.Namespace) -> None:
@@ -270,36 +302,6 @@ def _resumable(checkpoint: Path) -> Iterator[None]:
         raise KeyboardInterrupt(f"go on with the same command and --resume {checkpoint}") from stop
 
 
-@contextmanager
-def _console_log(level: int) -> Iterator[None]:
-    """Send the library's log and warnings to stderr, and leave logging as it was."""
-    handler: logging.Handler = logging.StreamHandler()
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.logging import RichHandler
-
-        handler = RichHandler(console=Console(stderr=True), show_path=False)
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
-    loggers = {logger: logger.level for logger in map(logging.getLogger, ("ptycho", "ptycho_torch"))}
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.setLevel(level)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("always", category=DeprecationWarning, module="ptycho")
-            warnings.showwarning = _log_warning  # type: ignore[assignment]
-            yield
-    finally:
-        for logger, former in loggers.items():
-            logger.removeHandler(handler)
-            logger.setLevel(former)
-
-
-def _log_warning(message: Warning | str, *_: Any) -> None:
-    _log.warning("%s", message)
-
-
 def _report_history(history: Mapping[str, Sequence[float]]) -> None:
     last = [f"{name} {values[-1]:.6g}" for name, values in history.items() if len(values)]
     epochs = max((len(values) for values in history.values()), default=0)
@@ -318,3 +320,10 @@ def _report_reconstruction(reconstruction: Reconstruction) -> None:
 def _report_files(written: Sequence[Path]) -> None:
     for path in written:
         _log.info("Wrote %s", path)
+
+
+def _report_trust(reconstruction: Reconstruction) -> None:
+    """The verdict as the last line; where it is bad even with --quiet."""
+    if reconstruction.trust is not None:
+        level = logging.WARNING if reconstruction.trust.grade == "fails" else logging.INFO
+        _log.log(level, "Trust: %s", reconstruction.trust.verdict)

@@ -4,49 +4,38 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig, config_from_dict
-from ptycho.config.schema import Setting, nearest, settings_of
+from ptycho.config.schema import Doc, Setting, settings_of
+from ptycho.console import LineParser
 from ptycho.errors import ConfigError
 
 __all__ = [
     "FlagParser",
     "add_config_flags",
     "add_execution_flags",
+    "add_learning_rate_flag",
+    "add_refinement_flags",
     "config_from_options",
     "execution_from_options",
+    "refinement_from_options",
 ]
 
 Config = TypeVar("Config")
 
-_CONFIG, _MODEL, _EXECUTION = "config.", "model.", "execution."
+_CONFIG, _MODEL, _EXECUTION, _REFINEMENT = "config.", "model.", "execution.", "refinement."
 _ALIASES = {"train_data_file": ("--train_data",), "test_data_file": ("--test_data",)}
 _SHARED_WITH_EXECUTION = ("gradient_clip_val", "gradient_clip_algorithm", "scheduler")
 
 
-class FlagParser(argparse.ArgumentParser):
-    """An argument parser whose errors are ConfigErrors of one line; abbreviations of flags are not taken."""
+class FlagParser(LineParser):
+    """A parser that leaves out of its result what was not given, so that a file can stand in for it."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_Help)
-
-    def parse_flags(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """The flags that were given, each under its destination; flags that were not given are absent.
-
-        Raises:
-            ConfigError: an unknown flag (with the nearest valid ones), or a value that a flag may not have.
-        """
-        options, unknown = self.parse_known_args(arguments)
-        if unknown:
-            flag = next((word for word in unknown if word.startswith("-")), unknown[0]).split("=")[0]
-            raise ConfigError(f"unknown argument {flag}{nearest(flag, self._option_string_actions)}")
-        return options
-
-    def error(self, message: str) -> Any:
-        """Raise what is wrong with the arguments, for the caller to report."""
-        raise ConfigError(message)
+        super().__init__(**options, argument_default=argparse.SUPPRESS, formatter_class=_Help)
 
 
 class _Help(argparse.HelpFormatter):
@@ -111,6 +100,53 @@ def add_execution_flags(
             stem = declared.doc.flag or name.replace("_", "-")
             off = "disable-" + stem.removeprefix("enable-") if stem.startswith("enable-") else "no-" + stem
             _add_flag(group, declared, [f"--{prefix}{stem}"], _EXECUTION + name, f"--{prefix}{off}")
+
+
+def add_learning_rate_flag(parser: argparse.ArgumentParser) -> None:
+    """Add `--learning_rate`, which either backend takes; it is no field of the shared configuration."""
+    declared = settings_of(PyTorchExecutionConfig)["learning_rate"]
+    _add_flag(parser, declared, ["--learning_rate"], "learning_rate", "--no-learning_rate")
+
+
+@dataclass
+class _Refinement:
+    """Refinement."""
+
+    refine_probe: Annotated[bool, Doc("let the probe move too")] = True
+    refine_positions: Annotated[bool, Doc("let the scan positions move too, by fractions of a pixel")] = False
+    likelihood: Annotated[
+        Literal["amplitude", "poisson"], Doc("what is fitted (poisson: for few counts)", flag="refine_likelihood")
+    ] = "amplitude"
+    holdout: Annotated[
+        float,
+        Doc(
+            "patterns that stay unseen and choose the result, a fraction below 1 or a number",
+            at_least=0,
+            flag="refine_holdout",
+        ),
+    ] = 0.0
+
+
+def add_refinement_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how to refine."""
+    group = parser.add_argument_group(_title(_Refinement))
+    for name, declared in settings_of(_Refinement).items():
+        flag = declared.doc.flag or name
+        _add_flag(group, declared, [f"--{flag}"], _REFINEMENT + name, f"--no-{flag}")
+
+
+def refinement_from_options(options: argparse.Namespace, iterations: int) -> dict[str, Any]:
+    """The keywords of a refinement that were given as flags.
+
+    Raises:
+        ConfigError: a flag without a refinement to go with.
+    """
+    given = _given(options, _REFINEMENT)
+    if given and not iterations:
+        name = next(iter(given))
+        flag = settings_of(_Refinement)[name].doc.flag or name
+        raise ConfigError(f"--{flag} says how to refine: give --refine N too, for example --refine 40")
+    return given
 
 
 def config_from_options(

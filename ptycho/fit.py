@@ -2,75 +2,100 @@
 
 from __future__ import annotations
 
-import io
-import json
 import logging
 import math
 import time
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.schema import settings_of
 from ptycho.core.archive import to_json
-from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.atomic import output_folder
 from ptycho.core.batches import epoch_orders, split_batches
-from ptycho.core.schedules import Plateau, warmup_cosine
-from ptycho.errors import ArchiveError, ConfigError, MissingFileError
+from ptycho.core.losses import detector_weights
+from ptycho.core.schedules import Plateau, one_cycle, warmup_cosine
+from ptycho.core.training_files import MetricsFile, read_checkpoint, write_checkpoint
+from ptycho.errors import ConfigError
 from ptycho.loader import PtychoDataContainer
-from ptycho.losses import mae_loss, poisson_loss
+from ptycho.losses import mae_loss, poisson_loss, realspace_mae, total_variation
 from ptycho.model import PtychoPINN
 from ptycho.optimizers import Optimizer, clip_gradients
+from ptycho.physics import to_complex
+from ptycho.precision import full_float32
 
 __all__ = ["TrainingModule", "fit", "refuse_unsupported"]
 
 logger = logging.getLogger(__name__)
 
-Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
-Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+Batch = Sequence[tf.Tensor]
+Step = Callable[..., tf.Tensor]
 
-LEARNING_RATE = PyTorchExecutionConfig.learning_rate
 PATIENCE = PyTorchExecutionConfig.early_stop_patience
-CHECKPOINT = "ptychopinn-tensorflow-checkpoint"
-VERSION = 1
 
 
 class TrainingModule:
-    """A `PtychoPINN` with its loss and optimiser; batches are `(X_norm, positions, mask)`.
+    """A `PtychoPINN` with its loss and optimiser; batches are `(X_norm, positions, mask)`, for real space also `Y`.
 
     The measured counts are `(s_0 X_norm)^2`, s_0 the nominal intensity scale; the mean count per pixel that the loss
-    is divided by follows from the definition of k: `s_0^2 / 4`.
+    is divided by follows from the definition of k: `s_0^2 / 4`. The nominal scale of the object is `a / k`.
     """
 
-    def __init__(self, model: PtychoPINN, config: TrainingConfig, size: int) -> None:
+    def __init__(
+        self, model: PtychoPINN, config: TrainingConfig, size: int, learning_rate: float | None = None
+    ) -> None:
         self.model = model
         self.config = config
         self.size = size
+        self.learning_rate = model.network.spec.recipe.learning_rate if learning_rate is None else learning_rate
+        settings_of(PyTorchExecutionConfig)["learning_rate"].check(self.learning_rate)
         self.variables = [variable.value for variable in model.trainable_variables]
-        self.optimizer = Optimizer(config, self.variables, LEARNING_RATE)
+        self.optimizer = Optimizer(config, self.variables, self.learning_rate)
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether a batch has to bring the ground-truth patches."""
+        return self.config.realspace_mae_weight > 0
 
     def loss(self, batch: Batch) -> tf.Tensor:
-        """The weighted sum of the losses that the configuration asks for, per valid pixel."""
-        normalised, positions, mask = batch
-        scale = self.model.nominal_intensity_scale
+        """The weighted sum of the losses that the configuration asks for."""
+        normalised, positions, mask, *truth = batch
         normalised = tf.cast(normalised, self.model.dtype)
-        expected = self.model(normalised, positions, self.size, mask)
+        members = self.model.canvas_and_members(normalised, positions, self.size, mask)[1]
+        losses = self._detector_losses(members, positions, normalised, mask)
+        return tf.add_n(losses + self._realspace_losses(members, *truth))
+
+    def _detector_losses(
+        self, members: tf.Tensor, positions: tf.Tensor, normalised: tf.Tensor, mask: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """What the patches would give on the detector against the measurement, per valid pixel."""
+        config, scale = self.config, self.model.nominal_intensity_scale
+        expected = self.model.expected_counts(members, positions)
         counts, mean_count = tf.square(scale * normalised), scale**2 / 4
-        weights = (self.config.nll_weight, self.config.mae_weight)
-        terms = [
+        weights = detector_weights(config.nll_weight, config.mae_weight, config.torch_loss_mode)
+        return [
             weight * function(expected, counts, mean_count, mask)
             for weight, function in zip(weights, (poisson_loss, mae_loss), strict=True)
             if weight
         ]
-        return tf.add_n(terms)
+
+    def _realspace_losses(self, members: tf.Tensor, truth: tf.Tensor | None = None) -> list[tf.Tensor]:
+        """Roughness and error of the patches, per pixel, relative to the object's nominal scale."""
+        config, losses = self.config, []
+        nominal = self.model.probe.scale / self.model.input_scale
+        objects = to_complex(self.model.object_scale / nominal) * members
+        if config.realspace_weight:
+            losses.append(config.realspace_weight * total_variation(tf.transpose(objects, (0, 3, 1, 2))))
+        if config.realspace_mae_weight:
+            losses.append(config.realspace_mae_weight * realspace_mae(objects, tf.cast(truth, objects.dtype) / nominal))
+        return losses
 
     def training_step(self, *batch: tf.Tensor) -> tf.Tensor:
         """Take one step of the optimiser; return the loss before it."""
@@ -78,6 +103,8 @@ class TrainingModule:
             value = self.loss(batch)
         gradients = tape.gradient(value, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         limit, algorithm = self.config.gradient_clip_val, self.config.gradient_clip_algorithm
+        if limit is None:
+            limit, algorithm = self.model.network.spec.recipe.clip, "norm"
         self.optimizer.apply(clip_gradients(gradients, limit, algorithm))
         return value
 
@@ -89,22 +116,39 @@ class TrainingModule:
 class Schedule:
     """The learning rate of every step, from the name in the configuration."""
 
-    def __init__(self, config: TrainingConfig, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        steps_per_epoch: int,
+        learning_rate: float = PyTorchExecutionConfig.learning_rate,
+        default: Callable[[int], float] = lambda _step: 1.0,
+    ) -> None:
         self.config = config
+        self.learning_rate = learning_rate
         self.plateau = Plateau()
         steps = steps_per_epoch * config.nepochs
+        self._default = default
         self._cosine = warmup_cosine(steps, steps_per_epoch * config.lr_warmup_epochs, config.lr_min_ratio)
 
     def rate(self, epoch: int, step: int) -> float:
         """The learning rate of a step, both counted from 0 and from the start of the training."""
         factors = {
-            "Default": lambda: 1.0,
+            "Default": lambda: self._default(step),
             # the rate has fallen to lr_min_ratio when the last epoch ends
             "Exponential": lambda: self.config.lr_min_ratio ** (epoch / self.config.nepochs),
             "WarmupCosine": lambda: self._cosine(step),
             "ReduceLROnPlateau": lambda: self.plateau.factor,
         }
-        return LEARNING_RATE * factors[self.config.scheduler]()
+        return self.learning_rate * factors[self.config.scheduler]()
+
+
+def _schedule(module: TrainingModule, steps_per_epoch: int, max_seconds: float | None) -> Schedule:
+    """The schedule of a training, with the network's own for `Default`."""
+    config, recipe = module.config, module.model.network.spec.recipe
+    if not recipe.one_cycle:
+        return Schedule(config, steps_per_epoch, module.learning_rate)
+    cycle = one_cycle(steps_per_epoch * config.nepochs, max_seconds)
+    return Schedule(config, steps_per_epoch, module.learning_rate, cycle)
 
 
 @dataclass
@@ -128,17 +172,15 @@ def refuse_unsupported(config: TrainingConfig) -> None:
     """Raise ConfigError for settings whose effect this backend does not have yet, instead of ignoring them."""
     refused = {
         "model_type='supervised'": config.model.model_type == "supervised",
-        "realspace_weight": config.realspace_weight > 0,
-        "realspace_mae_weight": config.realspace_mae_weight > 0,
         "positions_provided=False": not config.positions_provided,
         "gradient_clip_algorithm='agc'": config.gradient_clip_algorithm == "agc",
-        "torch_loss_mode='mae' (here it is mae_weight)": config.torch_loss_mode == "mae",
     }
     found = [name for name, present in refused.items() if present]
     if found:
         raise ConfigError(f"not supported by the tensorflow backend yet: {', '.join(found)}; leave it at its default")
 
 
+@full_float32()
 def fit(
     module: TrainingModule,
     train: PtychoDataContainer,
@@ -150,7 +192,8 @@ def fit(
 ) -> dict[str, list[float]]:
     """Train a model; return the history `{"train_loss", "val_loss", "seconds"}`, one entry per epoch.
 
-    `output_dir/checkpoints/last.ckpt` is written after every epoch. The batches are those of the PyTorch backend for
+    `output_dir/checkpoints/last.ckpt` is written after every epoch, `best-checkpoint.ckpt` beside it after one that is
+    better than all before, and the losses go to `output_dir/logs`. The batches are those of the PyTorch backend for
     the same seed; going on from a checkpoint takes them up where it was written.
 
     A last batch of another size makes the graph a second time, and never a third.
@@ -164,14 +207,18 @@ def fit(
 
     Raises:
         MissingFileError, ArchiveError: `resume` is not there, or is no checkpoint of this training.
+        DataError: the settings need ground truth that a scan does not have.
         KeyboardInterrupt: training was interrupted; `last.ckpt` holds the last whole epoch.
     """
     config, begun, done = module.config, time.perf_counter(), 0
-    schedule = Schedule(config, math.ceil(len(train) / config.batch_size))
+    for container in (train, validation):
+        if module.needs_truth and container is not None:
+            container.check_truth()
+    schedule = _schedule(module, math.ceil(len(train) / config.batch_size), max_seconds)
     patience = Patience()
     if resume is not None:
         done = _load_checkpoint(resume, module, schedule.plateau, patience)
-    last = output_folder(Path(config.output_dir) / "checkpoints") / "last.ckpt"
+    folder, metrics = output_folder(Path(config.output_dir) / "checkpoints"), MetricsFile(Path(config.output_dir))
     step, judge = (
         tf.function(function, autograph=False, jit_compile=config.use_xla)
         for function in (module.training_step, module.validation_step)
@@ -183,14 +230,18 @@ def fit(
         loss, seen = _train_epoch(module, step, train, order, partial(schedule.rate, epoch), deadline)
         losses = {"train_loss": loss}
         if validation is not None:
-            losses["val_loss"] = _mean_loss(judge, validation, config.batch_size)
+            losses["val_loss"] = _mean_loss(module, judge, validation)
         for name, value in (*losses.items(), ("seconds", time.perf_counter() - begun)):
             history.setdefault(name, []).append(value)
-        _report(epoch + 1, config.nepochs, losses, seen / (time.perf_counter() - started), history["seconds"])
+        rate, limit = seen / (time.perf_counter() - started), deadline - begun
+        _report(epoch + 1, config.nepochs, losses, rate, history["seconds"], limit)
         watched = losses.get("val_loss", loss)
         schedule.plateau.see(watched)
+        best = watched < patience.best
         stop = patience.gone(watched)
-        _save_checkpoint(last, module, epoch + 1, schedule.plateau, patience)
+        for name in ("last.ckpt", "best-checkpoint.ckpt") if best else ("last.ckpt",):
+            _save_checkpoint(folder / name, module, epoch + 1, schedule.plateau, patience)
+        metrics.add(epoch, int(module.optimizer.steps) - 1, losses)
         if stop or time.perf_counter() > deadline:
             break
     return history
@@ -208,76 +259,49 @@ def _train_epoch(
     seen, total = 0, tf.zeros((), module.model.dtype)
     for batch in split_batches(order, module.config.batch_size):
         module.optimizer.rate.assign(rate(int(module.optimizer.steps)))
-        total += step(*train.batch(batch)) * len(batch)
+        total += step(*train.batch(batch, module.needs_truth)) * len(batch)
         seen += len(batch)
         if time.perf_counter() > deadline:
             break
     return float(total) / seen, seen
 
 
-def _mean_loss(judge: Step, container: PtychoDataContainer, batch_size: int) -> float:
+def _mean_loss(module: TrainingModule, judge: Step, container: PtychoDataContainer) -> float:
     """Mean loss of groups that training does not see."""
-    batches = split_batches(np.arange(len(container)), batch_size)
-    losses = [(float(judge(*container.batch(batch))), len(batch)) for batch in batches]
+    batches = split_batches(np.arange(len(container)), module.config.batch_size)
+    losses = [(float(judge(*container.batch(batch, module.needs_truth))), len(batch)) for batch in batches]
     return sum(loss * count for loss, count in losses) / len(container)
 
 
-def _report(done: int, epochs: int, losses: dict[str, float], rate: float, seconds: list[float]) -> None:
+def _report(
+    done: int, epochs: int, losses: dict[str, float], rate: float, seconds: list[float], max_seconds: float
+) -> None:
     """One line about an epoch."""
     text = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-    left = (epochs - done) * seconds[-1] / len(seconds)
+    left = min((epochs - done) * seconds[-1] / len(seconds), max(max_seconds - seconds[-1], 0))
     logger.info("epoch %d/%d: %s, %.0f groups/s, %.0f s left", done, epochs, text, rate, left)
 
 
 def _save_checkpoint(path: Path, module: TrainingModule, epoch: int, plateau: Plateau, patience: Patience) -> None:
-    """Write weights, optimiser and progress as an NPZ, whole or not at all."""
+    """Write weights, optimiser and progress, whole or not at all."""
     about = {
-        "format": CHECKPOINT,
-        "version": VERSION,
         "epoch": epoch,
         "plateau": asdict(plateau),
         "patience": asdict(patience),
         "config": to_json(asdict(module.config)),
     }
-    arrays = {f"{index}": variable.numpy() for index, variable in enumerate(_state(module))}
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, about=np.array(json.dumps(about)), **arrays)
+    write_checkpoint(path, [variable.numpy() for variable in _state(module)], about)
 
 
 def _load_checkpoint(path: Path, module: TrainingModule, plateau: Plateau, patience: Patience) -> int:
     """Put a checkpoint into the module and its schedule; return the number of epochs it has seen."""
-    if not path.is_file():
-        raise MissingFileError(f"no checkpoint to resume from at {path}: leave --resume out to start afresh")
-    arrays = _read(path)
-    about: dict[str, Any] = json.loads(str(arrays.pop("about", "{}")))
-    if about.get("format") != CHECKPOINT or about["version"] > VERSION:
-        raise ArchiveError(
-            f"{path}: expected a checkpoint of the tensorflow backend, version {VERSION} or older, found "
-            f"{about.get('format', 'another file')} {about.get('version', '')}: name the last.ckpt of this training"
-        )
     state = _state(module)
-    shapes = [tuple(variable.shape) for variable in state]
-    found = [arrays[str(index)].shape for index in range(len(arrays))]
-    if found != shapes:
-        raise ArchiveError(
-            f"{path}: expected {len(shapes)} arrays of this network and optimiser, found {len(found)} or other shapes: "
-            "resume with the settings of the training that wrote it"
-        )
-    for index, variable in enumerate(state):
-        variable.assign(arrays[str(index)])
+    arrays, about = read_checkpoint(path, [tuple(variable.shape) for variable in state])
+    for variable, array in zip(state, arrays, strict=True):
+        variable.assign(array)
     vars(plateau).update(about["plateau"])
     vars(patience).update(about["patience"])
     return int(about["epoch"])
-
-
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name == "about" or name.isdecimal()}
-    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise ArchiveError(
-            f"{path}: no checkpoint of the tensorflow backend ({error}): name the last.ckpt of this training"
-        ) from error
 
 
 def _state(module: TrainingModule) -> list[tf.Variable]:

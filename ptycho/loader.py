@@ -19,7 +19,7 @@ from ptycho.errors import ConfigError, DataError
 
 __all__ = ["PtychoDataContainer", "load"]
 
-Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
+Arrays = tuple[NDArray[Any], ...]
 
 PER_SCAN = ("objectGuess", "sample_indices")
 """Keys of the grouped dict that are of the scan, not of a group."""
@@ -32,10 +32,12 @@ class PtychoDataContainer(GroupContainer):
         """An array as a tensor."""
         return tf.convert_to_tensor(array)
 
-    def batch(self, indices: Indices) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Groups of one step: `X_norm (b, N, N, C)`, positions `(b, 1, 2, C)`, mask `(b or 1, N, N, C or 1)`."""
-        normalised, positions, mask = (self.tensor(array) for array in self.arrays(indices))
-        return normalised, positions, mask
+    def batch(self, indices: Indices, truth: bool = False) -> tuple[tf.Tensor, ...]:
+        """Groups of one step: `X_norm (b, N, N, C)`, positions `(b, 1, 2, C)`, mask `(b or 1, N, N, C or 1)`.
+
+        With `truth` a fourth tensor, `Y (b, N, N, C)`; DataError where the scan has none.
+        """
+        return tuple(self.tensor(array) for array in self.arrays(indices, truth))
 
     def as_tf_dataset(self, batch_size: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
         """Batches as of `batch`, read from the scan one by one, the last one smaller.

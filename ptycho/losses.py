@@ -1,7 +1,7 @@
-"""What a prediction is judged by: Poisson deviance or absolute error, where the detector is valid.
+"""What a prediction is judged by: Poisson deviance or absolute error where the detector is valid, and real space.
 
-All of them are divided by a property of the data set, never of the batch, so that learning rate, clipping and floors
-mean the same at every dose.
+Detector losses are divided by a property of the data set, never of the batch, so that learning rate, clipping and
+floors mean the same at every dose.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from ptycho.core.losses import INTENSITY_FLOOR
-from ptycho.physics import safe_sqrt
+from ptycho.physics import safe_sqrt, squared_modulus, to_complex
 
-__all__ = ["mae_loss", "poisson_loss"]
+__all__ = ["mae_loss", "poisson_loss", "realspace_mae", "total_variation"]
 
 
 def _valid_counts(counts: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
@@ -50,3 +50,28 @@ def mae_loss(expected: tf.Tensor, counts: tf.Tensor, mean_count: float, mask: tf
     """Mean absolute error of the amplitude per valid pixel, `mean |sqrt(L) - sqrt(Y)| / sqrt(mean_count)`."""
     difference = safe_sqrt(expected) - tf.sqrt(_valid_counts(counts, mask))
     return _mean_valid(tf.abs(difference), mask) / mean_count**0.5
+
+
+def total_variation(patches: tf.Tensor) -> tf.Tensor:
+    """Isotropic total variation per pixel, `mean sqrt(|O(r, c+1) - O(r, c)|^2 + |O(r+1, c) - O(r, c)|^2)`.
+
+    `patches` O complex `(..., N, N)`; a difference that would leave the patch is 0. Flat places have no gradient.
+    """
+    unchanged = [(0, 0)] * (patches.shape.rank - 2)
+    along_x = tf.pad(squared_modulus(patches[..., :, 1:] - patches[..., :, :-1]), [*unchanged, (0, 0), (0, 1)])
+    along_y = tf.pad(squared_modulus(patches[..., 1:, :] - patches[..., :-1, :]), [*unchanged, (0, 1), (0, 0)])
+    return tf.reduce_mean(safe_sqrt(along_x + along_y))
+
+
+def realspace_mae(patches: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
+    """Mean absolute error of the object, `mean |u_g O - Y|`, after one phase per group: `u_g = e^(i arg <O_g, Y_g>)`.
+
+    `patches` O and `truth` Y are complex `(B, ...)` of one shape and one unit, groups first; the gradient goes through
+    `u_g` too.
+    """
+    members = list(range(1, patches.shape.rank))
+    products = tf.reduce_sum(tf.math.conj(patches) * truth, axis=members, keepdims=True)
+    length = safe_sqrt(squared_modulus(products))
+    divisor = to_complex(tf.where(length > 0, length, tf.ones_like(length)))
+    turns = tf.where(length > 0, products / divisor, tf.ones_like(products))
+    return tf.reduce_mean(safe_sqrt(squared_modulus(turns * patches - truth)))

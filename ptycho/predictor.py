@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ptycho.core.geometry import canvas_size
 from ptycho.errors import DataError
 from ptycho.model import PtychoPINN
+from ptycho.precision import full_float32
 
 __all__ = ["Autoencoder", "DiffractionToObject", "compiled"]
 
@@ -28,7 +29,13 @@ def compiled(function: Predict, size: int, use_xla: bool = False) -> Predict:
         normalised, positions, *mask = batch
         return function(normalised, positions, size, *mask)
 
-    return tf.function(predict, autograph=False, jit_compile=use_xla)
+    graph = tf.function(predict, autograph=False, jit_compile=use_xla)
+
+    @full_float32()
+    def run(*batch: tf.Tensor) -> tf.Tensor:
+        return graph(*batch)
+
+    return run
 
 
 class DiffractionToObject:

@@ -24,8 +24,10 @@ class PtychoDataContainerTorch(GroupContainer):
         """An array as a tensor on the CPU."""
         return torch.as_tensor(array)
 
-    def batch(self, indices: Indices) -> tuple[Tensor, Tensor, Tensor]:
-        """Groups of one step: `X_norm (b, C, N, N)`, positions `(b, C, 1, 2)`, mask `(b or 1, C or 1, N, N)`."""
-        arrays = (np.ascontiguousarray(np.moveaxis(array, -1, 1)) for array in self.arrays(indices))
-        normalised, positions, mask = (torch.as_tensor(array) for array in arrays)
-        return normalised, positions, mask
+    def batch(self, indices: Indices, truth: bool = False) -> tuple[Tensor, ...]:
+        """Groups of one step: `X_norm (b, C, N, N)`, positions `(b, C, 1, 2)`, mask `(b or 1, C or 1, N, N)`.
+
+        With `truth` a fourth tensor, `Y (b, C, N, N)`; DataError where the scan has none.
+        """
+        arrays = (np.ascontiguousarray(np.moveaxis(array, -1, 1)) for array in self.arrays(indices, truth))
+        return tuple(torch.as_tensor(array) for array in arrays)

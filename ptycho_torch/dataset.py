@@ -13,17 +13,18 @@ from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 __all__ = ["GroupDataset", "group_loader"]
 
 
-class GroupDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """`dataset[indices]` is a batch `(X_norm, positions, mask)` of the container's groups."""
+class GroupDataset(Dataset[tuple[Tensor, ...]]):
+    """`dataset[indices]` is a batch `(X_norm, positions, mask)` of the container's groups, with `truth` also `Y`."""
 
-    def __init__(self, container: PtychoDataContainerTorch) -> None:
+    def __init__(self, container: PtychoDataContainerTorch, truth: bool = False) -> None:
         self.container = container
+        self.truth = truth
 
     def __len__(self) -> int:
         return len(self.container)
 
-    def __getitem__(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        return self.container.batch(np.asarray(indices))
+    def __getitem__(self, indices: list[int]) -> tuple[Tensor, ...]:
+        return self.container.batch(np.asarray(indices), self.truth)
 
 
 def group_loader(
@@ -31,9 +32,10 @@ def group_loader(
     batch_size: int,
     execution: PyTorchExecutionConfig,
     shuffle_seed: int | None = None,
-) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
+    truth: bool = False,
+) -> DataLoader[tuple[Tensor, ...]]:
     """Loader of batches of `batch_size` groups, the last one smaller; shuffled when a seed is given."""
-    dataset = GroupDataset(container)
+    dataset = GroupDataset(container, truth)
     if shuffle_seed is None:
         order: SequentialSampler | RandomSampler = SequentialSampler(dataset)
     else:

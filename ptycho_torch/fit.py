@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
+import math
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,25 +18,29 @@ from torch import Tensor
 
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.archive import to_json
-from ptycho.core.schedules import warmup_cosine
-from ptycho.errors import ConfigError, MissingFileError
+from ptycho.core.losses import detector_weights
+from ptycho.core.schedules import one_cycle, warmup_cosine
+from ptycho.errors import ConfigError
+from ptycho_torch.checkpoint import check_checkpoint
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.dataset import group_loader
-from ptycho_torch.losses import mae_loss, poisson_loss
+from ptycho_torch.losses import mae_loss, poisson_loss, realspace_mae, total_variation
 from ptycho_torch.model import PtychoPINN
+from ptycho_torch.precision import full_float32
+from ptycho_torch.process_state import interrupts_raise, own_determinism, quiet_lightning
 
 __all__ = ["PtychoPINN_Lightning", "fit", "refuse_unsupported"]
 
 logger = logging.getLogger(__name__)
 
-Batch = tuple[Tensor, Tensor, Tensor]
+Batch = Sequence[Tensor]
 
 
 class PtychoPINN_Lightning(pl.LightningModule):
-    """A `PtychoPINN` with its loss and optimiser; batches are `(X_norm, positions, mask)`.
+    """A `PtychoPINN` with its loss and optimiser; batches are `(X_norm, positions, mask)`, for real space also `Y`.
 
     The measured counts are `(s_0 X_norm)^2`, s_0 the nominal intensity scale; the mean count per pixel that the loss
-    is divided by follows from the definition of k: `s_0^2 / 4`.
+    is divided by follows from the definition of k: `s_0^2 / 4`. The nominal scale of the object is `a / k`.
     """
 
     def __init__(self, model: PtychoPINN, config: TrainingConfig, execution: PyTorchExecutionConfig, size: int) -> None:
@@ -48,23 +49,47 @@ class PtychoPINN_Lightning(pl.LightningModule):
         self.config = config
         self.execution = execution
         self.size = size
+        self.max_seconds: float | None = None
         self.save_hyperparameters({"config": to_json(asdict(config))})
 
+    @property
+    def needs_truth(self) -> bool:
+        """Whether a batch has to bring the ground-truth patches."""
+        return self.config.realspace_mae_weight > 0
+
     def loss(self, batch: Batch) -> Tensor:
-        """The weighted sum of the losses that the configuration asks for, per valid pixel."""
-        normalised, positions, mask = batch
-        scale = self.model.nominal_intensity_scale
-        expected = self.model(normalised, positions, self.size, mask)
+        """The weighted sum of the losses that the configuration asks for."""
+        normalised, positions, mask, *truth = batch
+        members = self.model.canvas_and_members(normalised, positions, self.size, mask)[1]
+        losses = [
+            *self._detector_losses(members, positions, normalised, mask),
+            *self._realspace_losses(members, *truth),
+        ]
+        return torch.stack(losses).sum()
+
+    def _detector_losses(self, members: Tensor, positions: Tensor, normalised: Tensor, mask: Tensor) -> list[Tensor]:
+        """What the patches would give on the detector against the measurement, per valid pixel."""
+        config, scale = self.config, self.model.nominal_intensity_scale
+        expected = self.model.expected_counts(members, positions)
         counts, mean_count = (scale * normalised).square(), scale**2 / 4
-        weights = (self.config.nll_weight, self.config.mae_weight)
-        if self.config.torch_loss_mode == "mae":
-            weights = (0.0, max(self.config.mae_weight, 1.0))
-        terms = [
+        weights = detector_weights(config.nll_weight, config.mae_weight, config.torch_loss_mode)
+        return [
             weight * function(expected, counts, mean_count, mask)
             for weight, function in zip(weights, (poisson_loss, mae_loss), strict=True)
             if weight
         ]
-        return torch.stack(terms).sum()
+
+    def _realspace_losses(self, members: Tensor, truth: Tensor | None = None) -> list[Tensor]:
+        """Roughness and error of the patches, per pixel, relative to the object's nominal scale."""
+        config, losses = self.config, []
+        nominal = self.model.probe.scale / self.model.input_scale
+        objects = self.model.object_scale / nominal * members
+        if config.realspace_weight:
+            losses.append(config.realspace_weight * total_variation(objects))
+        if config.realspace_mae_weight:
+            assert truth is not None
+            losses.append(config.realspace_mae_weight * realspace_mae(objects, truth / nominal))
+        return losses
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Loss of one batch."""
@@ -78,13 +103,19 @@ class PtychoPINN_Lightning(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule of the configuration."""
-        optimiser = _optimiser(self.config, self.execution, [p for p in self.parameters() if p.requires_grad])
+        rate = self.execution.learning_rate
+        if rate == PyTorchExecutionConfig.learning_rate:
+            rate = self.model.network.spec.recipe.learning_rate
+        optimiser = _optimiser(self.config, rate, [p for p in self.parameters() if p.requires_grad])
         name = _setting("scheduler", self.execution, self.config)
-        if name == "Default":
+        if name == "Default" and not self.model.network.spec.recipe.one_cycle:
             return optimiser
         return {"optimizer": optimiser, "lr_scheduler": self._schedule(name, optimiser)}
 
     def _schedule(self, name: str, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+        if name == "Default":
+            curve = one_cycle(int(self.trainer.estimated_stepping_batches), self.max_seconds)
+            return {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimiser, curve), "interval": "step"}
         if name == "Exponential":
             # the rate has fallen to lr_min_ratio when the last epoch ends
             gamma = self.config.lr_min_ratio ** (1 / self.config.nepochs)
@@ -111,10 +142,7 @@ def monitored(trainer: pl.Trainer) -> str:
     return "val_loss" if trainer.val_dataloaders is not None else "train_loss"
 
 
-def _optimiser(
-    config: TrainingConfig, execution: PyTorchExecutionConfig, parameters: list[torch.nn.Parameter]
-) -> torch.optim.Optimizer:
-    rate = execution.learning_rate
+def _optimiser(config: TrainingConfig, rate: float, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, rate, momentum=config.momentum, weight_decay=config.weight_decay)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
@@ -125,7 +153,8 @@ def _optimiser(
 class EpochReport(Callback):
     """Keeps the losses of every epoch and logs one line about it."""
 
-    def __init__(self, groups: int) -> None:
+    def __init__(self, groups: int, max_seconds: float | None = None) -> None:
+        self.max_seconds = math.inf if max_seconds is None else max_seconds
         self.history: dict[str, list[float]] = {}
         self.groups = groups
         self.started = self.epoch_started = time.perf_counter()
@@ -144,7 +173,8 @@ class EpochReport(Callback):
         rate = self.groups / max(now - self.epoch_started, 1e-9)
         text = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
         done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
-        left = (total - done) * (now - self.started) / max(len(self.history["seconds"]), 1)
+        elapsed = now - self.started
+        left = min((total - done) * elapsed / max(len(self.history["seconds"]), 1), max(self.max_seconds - elapsed, 0))
         logger.info("epoch %d/%d: %s, %.0f groups/s, %.0f s left", done, total, text, rate, left)
 
 
@@ -152,8 +182,6 @@ def refuse_unsupported(config: TrainingConfig, execution: PyTorchExecutionConfig
     """Raise ConfigError for settings whose effect this backend does not have yet, instead of ignoring them."""
     refused = {
         "model_type='supervised'": config.model.model_type == "supervised",
-        "realspace_weight": config.realspace_weight > 0,
-        "realspace_mae_weight": config.realspace_mae_weight > 0,
         "positions_provided=False": not config.positions_provided,
         "gradient_clip_algorithm='agc'": _setting("gradient_clip_algorithm", execution, config) == "agc",
         "recon_log_every_n_epochs": execution.recon_log_every_n_epochs is not None,
@@ -210,6 +238,7 @@ def _trainer(
     module: PtychoPINN_Lightning, report: EpochReport, accelerator: str, max_seconds: float | None, validates: bool
 ) -> pl.Trainer:
     config, execution, folder = module.config, module.execution, Path(module.config.output_dir)
+    limit = _setting("gradient_clip_val", execution, config)
     return pl.Trainer(
         accelerator=accelerator,
         devices=execution.devices,
@@ -219,8 +248,8 @@ def _trainer(
         max_epochs=config.nepochs,
         max_time=None if max_seconds is None else {"seconds": max_seconds},
         accumulate_grad_batches=execution.accum_steps,
-        gradient_clip_val=_setting("gradient_clip_val", execution, config),
-        gradient_clip_algorithm=_setting("gradient_clip_algorithm", execution, config),
+        gradient_clip_val=module.model.network.spec.recipe.clip if limit is None else limit,
+        gradient_clip_algorithm="norm" if limit is None else _setting("gradient_clip_algorithm", execution, config),
         callbacks=_callbacks(report, execution, folder, validates),
         logger=_metric_logger(execution.logger_backend, folder),
         enable_checkpointing=execution.enable_checkpointing,
@@ -232,6 +261,7 @@ def _trainer(
     )
 
 
+@full_float32()
 def fit(
     module: PtychoPINN_Lightning,
     train: PtychoDataContainerTorch,
@@ -255,64 +285,23 @@ def fit(
         seed: order of the batches.
 
     Raises:
-        MissingFileError: `resume` is not there.
+        MissingFileError, ArchiveError: `resume` is not there, or is no checkpoint of this training.
+        DataError: the settings need ground truth that a scan does not have.
         KeyboardInterrupt: training was interrupted; `last.ckpt` holds the last whole epoch.
     """
     config, execution = module.config, module.execution
-    if resume is not None and not resume.is_file():
-        raise MissingFileError(f"no checkpoint to resume from at {resume}: leave --resume out to start afresh")
-    report = EpochReport(len(train))
-    train_loader = group_loader(train, config.batch_size, execution, shuffle_seed=seed)
-    validation_loader = None if validation is None else group_loader(validation, config.batch_size, execution)
-    with _quiet_lightning(), _interrupts_raise(), _own_determinism():
+    if resume is not None:
+        check_checkpoint(resume, module.state_dict(), config.optimizer)
+    report, truth = EpochReport(len(train), max_seconds), module.needs_truth
+    for container in (train, validation):
+        if truth and container is not None:
+            container.check_truth()
+    train_loader = group_loader(train, config.batch_size, execution, seed, truth)
+    validation_loader = None
+    if validation is not None:
+        validation_loader = group_loader(validation, config.batch_size, execution, truth=truth)
+    with quiet_lightning(), interrupts_raise(), own_determinism():
+        module.max_seconds = max_seconds
         trainer = _trainer(module, report, accelerator, max_seconds, validation is not None)
         trainer.fit(module, train_loader, validation_loader, ckpt_path=resume)
     return report.history
-
-
-@contextmanager
-def _interrupts_raise() -> Iterator[None]:
-    """Lightning turns an interrupt into SystemExit and switches further interrupts off: undo both."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as stop:
-        if in_main_thread:
-            signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from stop
-
-
-@contextmanager
-def _own_determinism() -> Iterator[None]:
-    """Lightning switches determinism on for the whole process: put it back as it was."""
-    enabled, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Leave out what Lightning says about itself; our own line per epoch stays."""
-    chatty = [logging.getLogger(name) for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch")]
-    levels = [one.level for one in chatty]
-    for one in chatty:
-        one.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            for message in (
-                ".*does not have many workers.*",
-                ".*no `val_dataloader`.*",
-                ".*isinstance\\(treespec, LeafSpec\\).*",
-                ".*Checkpoint directory .* exists and is not empty.*",
-            ):
-                warnings.filterwarnings("ignore", message=message)
-            yield
-    finally:
-        for one, level in zip(chatty, levels, strict=True):
-            one.setLevel(level)

@@ -1,15 +1,21 @@
 """Options and fixtures that every test may use."""
 
+import functools
+import os
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from ptycho.raw_data import RawData
 
-FIXTURE = Path(__file__).parent / "fixtures" / "pytorch_integration" / "minimal_dataset_v1.npz"
+ROOT = Path(__file__).parents[1]
+FIXTURE = ROOT / "tests" / "fixtures" / "pytorch_integration" / "minimal_dataset_v1.npz"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,7 +43,7 @@ def interrupts() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fixture_file() -> Path:
     return FIXTURE
 
@@ -45,3 +51,51 @@ def fixture_file() -> Path:
 @pytest.fixture
 def scan() -> RawData:
     return RawData.from_file(FIXTURE)
+
+
+class Chain(NamedTuple):
+    """What the command lines of a backend left: the trained model, the reconstruction, and what they said."""
+
+    scan: Path
+    model: Path
+    result: Path
+    settings: tuple[str, ...]
+    """Flags of the training, without those of files."""
+    training_log: str
+    inference_log: str
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Chain]:
+    """`chain(backend)`: train, save, load and infer as a user does, each command in a process of its own; once each."""
+
+    def command(script: str, *arguments: object) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
+        line = [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)]
+        return subprocess.run(line, capture_output=True, text=True, env=environment, check=True, timeout=600).stderr
+
+    @functools.cache
+    def run(backend: str) -> Chain | str:
+        """The chain, or what the command that failed said: it is not run again for every test."""
+        try:
+            return commands(backend)
+        except subprocess.CalledProcessError as error:
+            return str(error.stderr)
+
+    def commands(backend: str) -> Chain:
+        folder = tmp_path_factory.mktemp(backend)
+        model, result = folder / "model", folder / "result"
+        of_pytorch = ("--torch-accelerator", "cpu") if backend == "pytorch" else ()
+        settings = ("--gridsize", "2", "--n_filters_scale", "1", "--nepochs", "4", "--batch_size", "8")
+        settings = ("--backend", backend, *settings, *of_pytorch)
+        trained = command("training/train.py", "--train_data_file", FIXTURE, "--output_dir", model, *settings)
+        inference = ("--backend", backend, *of_pytorch, *(("--refine", "10") if backend == "pytorch" else ()))
+        files = ("--model_path", model, "--test_data", FIXTURE, "--output_dir", result)
+        return Chain(FIXTURE, model, result, settings, trained, command("inference/inference.py", *files, *inference))
+
+    def succeeded(backend: str) -> Chain:
+        found = run(backend)
+        assert isinstance(found, Chain), found
+        return found
+
+    return succeeded

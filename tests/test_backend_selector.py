@@ -109,9 +109,3 @@ def test_both_give_the_same_shapes(backend, scan, tmp_path) -> None:
     assert params.cfg["intensity_scale"] == pytest.approx(results["model"].intensity_scale)
     found = reconstruct_with_backend(scan, inference, **options(backend))
     np.testing.assert_allclose(found.object, results["obj_tensor_full"], atol=1e-5)
-
-
-def test_refinement_with_tensorflow_names_the_other_backend(scan) -> None:
-    config = InferenceConfig(model_path=Path("model"), backend="tensorflow")
-    with pytest.raises(ConfigError, match="--backend pytorch for refinement"):
-        reconstruct_with_backend(scan, config, refine=5)

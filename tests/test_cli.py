@@ -186,6 +186,9 @@ class StandInScan:
     def __len__(self):
         return 200
 
+    def photons(self, configured=None):
+        return 1234.0
+
     def amplitude(self, indices):
         assert len(indices) <= 64
         return np.zeros((len(indices), 128, 128), np.float32)
@@ -201,6 +204,7 @@ def workflows(monkeypatch):
         coverage=np.ones((5, 7), np.float32),
         method="network+refined",
         error_history=(0.5, 0.125),
+        trust=types.SimpleNamespace(grade="usable", verdict="usable, with numbers"),
     )
 
     def step(name, result):
@@ -212,7 +216,17 @@ def workflows(monkeypatch):
 
         return call
 
-    def example(train_data, test_data, config, *, do_stitching=False, execution_config=None, resume=None):
+    def example(
+        train_data,
+        test_data,
+        config,
+        *,
+        do_stitching=False,
+        learning_rate=None,
+        execution_config=None,
+        resume=None,
+        max_seconds=None,
+    ):
         results = {"history": {"train_loss": [3.0, 1.25], "val_loss": []}}
         return None, None, {**results, "reconstruction": reconstruction if do_stitching else None}
 
@@ -343,13 +357,21 @@ class TestInference:
         assert workflows.names == ["require_backend", "load", "reconstruct", "save"]
         (_, config), options = workflows.of("reconstruct")
         assert (config.model_path, config.test_data_file) == (tmp_path / "model", scan)
-        assert options["refine"] == 40
+        assert (options["refine"], options["refinement"]) == (40, {})
         assert options["execution_config"].inference_batch_size == 8
-        assert str(tmp_path / "out" / "reconstruction.npz") in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert str(tmp_path / "out" / "reconstruction.npz") in told
+        assert told.splitlines()[-1].endswith("Trust: usable, with numbers")
 
     def test_no_refinement_unless_asked(self, workflows, inference_flags):
         assert inference_main(inference_flags) == 0
         assert workflows.of("reconstruct")[1]["refine"] == 0
+
+    def test_how_to_refine(self, workflows, inference_flags):
+        how = ["--no-refine_probe", "--refine_positions", "--refine_likelihood", "poisson", "--refine_holdout", "0.05"]
+        assert inference_main([*inference_flags, "--refine", "9", *how]) == 0
+        expected = {"refine_probe": False, "refine_positions": True, "likelihood": "poisson", "holdout": 0.05}
+        assert workflows.of("reconstruct")[1]["refinement"] == expected
 
     def test_debug_reaches_the_configuration(self, workflows, inference_flags):
         assert inference_main([*inference_flags, "--debug"]) == 0
@@ -414,12 +436,49 @@ class TestErrors:
         assert inference_main([*inference_flags, f"--refine={count}"]) == 2
         assert f"--refine: expected a whole number at least 0, found {count}" in last_line(capsys)
 
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (["--refine_positions"], "--refine_positions says how to refine: give --refine N too"),
+            (["--refine", "0", "--refine_likelihood", "poisson"], "--refine_likelihood says how to refine"),
+            (
+                ["--refine", "5", "--refine_likelihood", "gauss"],
+                "--refine_likelihood: expected one of amplitude, poisson",
+            ),
+            (["--refine", "5", "--refine_holdout", "-1"], "--refine_holdout: expected a finite number at least 0"),
+        ],
+    )
+    def test_a_refinement_that_cannot_work(self, flags, message, workflows, inference_flags, capsys):
+        assert inference_main([*inference_flags, *flags]) == 2
+        assert message in last_line(capsys)
+        assert workflows == []
+
     def test_backend_that_is_not_there(self, workflows, train_flags, tmp_path, capsys):
         workflows.fail["require_backend"] = BackendError("TensorFlow is not there: use --backend pytorch")
         assert train_main(train_flags) == 2
         assert last_line(capsys) == "ptycho_train: error: TensorFlow is not there: use --backend pytorch"
         assert workflows.names == ["require_backend"]
         assert not (tmp_path / "new").exists()
+
+    def test_the_time_is_limited(self, workflows, train_flags, capsys):
+        assert train_main([*train_flags, "--max_seconds", "90"]) == 0
+        assert workflows.of("train")[1]["max_seconds"] == 90.0
+        assert train_main([*train_flags, "--max_seconds", "0"]) == 2
+        assert "--max_seconds: expected a number above 0, found 0" in last_line(capsys)
+
+    def test_simulated_objects_train_and_the_scan_validates(self, workflows, train_flags, monkeypatch):
+        made, calls = object(), []
+
+        def simulated_scan_like(data, objects, photons, seed):
+            calls.append((objects, photons, seed))
+            return made
+
+        stand_in = types.SimpleNamespace(simulated_scan_like=simulated_scan_like)
+        monkeypatch.setitem(sys.modules, "ptycho.workflows.pretraining", stand_in)
+        assert train_main([*train_flags, "--simulated_objects", "3", "--subsample_seed", "8"]) == 0
+        train_data, test_data, _ = workflows.of("train")[0]
+        assert train_data is made and isinstance(test_data, StandInScan)
+        assert calls == [(3, 1234.0, 8)]
 
     @pytest.mark.parametrize("main", ["train", "inference"])
     def test_output_folder_that_cannot_be_written(self, main, workflows, request, scan, capsys):
@@ -459,6 +518,18 @@ class TestErrors:
         with pytest.raises(ZeroDivisionError, match="a defect"):
             train_main(train_flags)
 
+    @pytest.mark.parametrize("backend", ["tensorflow", "pytorch"])
+    def test_the_learning_rate_is_for_either_backend(self, backend, workflows, train_flags):
+        flags = [*train_flags, "--backend", backend]
+        assert train_main([*flags, "--learning_rate", "3e-4"]) == 0
+        assert workflows.of("train")[1]["learning_rate"] == 3e-4
+
+    def test_the_learning_rate_is_given_once(self, workflows, train_flags, capsys):
+        assert train_main([*train_flags, "--learning_rate", "3e-4", "--torch-learning-rate", "1e-3"]) == 2
+        assert "--torch-learning-rate are the same setting: give one of them" in last_line(capsys)
+        assert train_main([*train_flags, "--learning_rate", "0"]) == 2
+        assert "--learning_rate: expected a finite number above 0, found 0" in last_line(capsys)
+
     def test_interrupt(self, workflows, train_flags, tmp_path, capsys):
         workflows.fail["train"] = KeyboardInterrupt()
         assert train_main(train_flags) == 130
@@ -489,10 +560,10 @@ def test_workflows_take_the_calls_that_the_command_lines_make():
         (
             backend_selector.run_cdi_example_with_backend,
             ["train", "test", "config"],
-            ["do_stitching", "execution_config", "resume"],
+            ["do_stitching", "learning_rate", "execution_config", "resume", "max_seconds"],
         ),
         (backend_selector.save_bundle_with_backend, ["results", "config", "folder"], []),
-        (backend_selector.reconstruct_with_backend, ["data", "config"], ["refine", "execution_config"]),
+        (backend_selector.reconstruct_with_backend, ["data", "config"], ["refine", "refinement", "execution_config"]),
         (outputs.save_reconstruction, ["reconstruction", "folder"], ["patterns"]),
     ]:
         inspect.signature(call).bind(*args, **dict.fromkeys(options))

@@ -332,7 +332,7 @@ def test_siemens_star_holds_counts(scan_dir: Path) -> None:
         assert raw.photons(1e9) == pytest.approx(461_213, rel=0.01)
     assert raw.input_scale() == pytest.approx(64 / np.sqrt(461_213), rel=0.005)
     grouped = raw.generate_grouped_data(128, K=7, nsamples=516, gridsize=2)
-    assert grouped.batch(slice(0, 3)).shape == (3, 128, 128, 4)
+    assert grouped.amplitudes(grouped["nn_indices"][:3]).shape == (3, 128, 128, 4)
 
 
 def test_siemens_star_as_floats_holds_counts_too(scan_dir: Path) -> None:

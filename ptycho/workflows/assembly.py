@@ -3,8 +3,9 @@
 The rule, in one place. Phases and ramps that the overlaps ask for (`ptycho.core.synchronise`) are kept where both
 
 1. overlapping pixels that they were not fitted to agree better, which noise would not do, and
-2. the object made with them predicts a sample of the measured patterns with the smaller error. Overlaps alone cannot
-   tell: patches may agree with each other better than the true ones do.
+2. the object made with them predicts a sample of the measured patterns with an error smaller by `GAIN` at least.
+   Overlaps alone cannot tell: patches may agree with each other better than the true ones do, and where the scan
+   hardly overlaps, patterns say little about phases from patch to patch: a smaller gain may come with a worse object.
 
 A phase plane through the object is the same ramp in every patch, which no overlap shows, but it shifts every predicted
 pattern. The shift is read from the centres of mass of predicted and measured patterns, and the plane is taken out where
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 JUDGES = 64
 """Patterns, spread over the scan, that decide."""
+GAIN = 0.02
+"""Part of the error that synchronised phases must take away to be kept."""
 _PLANE = 1e-3  # cycles per patch: a smaller shift of the patterns is not looked into
 
 
@@ -77,7 +80,7 @@ def stitch_scan(
     judges = _Judges(data, probe, frame)
     levelled = [judges.level(each.object, each.coverage) for each in made]
     errors = [each.error for each in levelled]
-    chosen = int(np.argmin(errors))
+    chosen = int(errors[-1] < (1 - GAIN) * errors[0])
     logger.info("relative Fourier error of the stitched object %.4g%s", errors[0], _turned(errors[1:]))
     if any(levelled[chosen].plane):
         logger.info("a phase plane of (%.3g, %.3g) rad/pixel was taken out", *levelled[chosen].plane)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,22 +72,40 @@ def _enter(config: TrainingConfig | InferenceConfig, execution: Execution | None
     return pytorch
 
 
+def _with_rate(execution: Execution | None, learning_rate: float | None) -> Execution | None:
+    """The PyTorch settings with another learning rate, where one is given."""
+    if learning_rate is None:
+        return execution
+    return replace(execution or Execution(), learning_rate=learning_rate)
+
+
 def train_cdi_model_with_backend(
     train_data: RawData,
     test_data: RawData | None,
     config: TrainingConfig,
     *,
+    learning_rate: float | None = None,
     execution_config: Execution | None = None,
     resume: Path | None = None,
+    max_seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Synchronise `params.cfg`, then train with the backend of the configuration; `results["backend"]` names it."""
+    """Synchronise `params.cfg`, then train with the backend of the configuration; `results["backend"]` names it.
+
+    `learning_rate` is for either backend, in the place of `execution_config.learning_rate`; `max_seconds` stops the
+    training after that time.
+    """
     if _enter(config, execution_config):
         from ptycho_torch.workflows.components import train_cdi_model_torch
 
-        return train_cdi_model_torch(train_data, test_data, config, execution_config=execution_config, resume=resume)
+        execution_config = _with_rate(execution_config, learning_rate)
+        return train_cdi_model_torch(
+            train_data, test_data, config, execution_config=execution_config, resume=resume, max_seconds=max_seconds
+        )
     from ptycho.workflows.components import train_cdi_model
 
-    return train_cdi_model(train_data, test_data, config, resume=resume)
+    return train_cdi_model(
+        train_data, test_data, config, learning_rate=learning_rate, resume=resume, max_seconds=max_seconds
+    )
 
 
 def run_cdi_example_with_backend(
@@ -94,10 +114,15 @@ def run_cdi_example_with_backend(
     config: TrainingConfig,
     *,
     do_stitching: bool = False,
+    learning_rate: float | None = None,
     execution_config: Execution | None = None,
     resume: Path | None = None,
+    max_seconds: float | None = None,
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, dict[str, Any]]:
-    """Synchronise `params.cfg`, then train and, with `do_stitching`, reconstruct: (amplitude, phase, results)."""
+    """Synchronise `params.cfg`, then train and, with `do_stitching`, reconstruct: (amplitude, phase, results).
+
+    `learning_rate` and `max_seconds` as in `train_cdi_model_with_backend`.
+    """
     if _enter(config, execution_config):
         from ptycho_torch.workflows.components import run_cdi_example_torch
 
@@ -106,12 +131,21 @@ def run_cdi_example_with_backend(
             test_data,
             config,
             do_stitching=do_stitching,
-            execution_config=execution_config,
+            execution_config=_with_rate(execution_config, learning_rate),
             resume=resume,
+            max_seconds=max_seconds,
         )
     from ptycho.workflows.components import run_cdi_example
 
-    return run_cdi_example(train_data, test_data, config, do_stitching, resume=resume)
+    return run_cdi_example(
+        train_data,
+        test_data,
+        config,
+        do_stitching,
+        learning_rate=learning_rate,
+        resume=resume,
+        max_seconds=max_seconds,
+    )
 
 
 def save_bundle_with_backend(results: dict[str, Any], config: TrainingConfig, output_dir: Path) -> Path:
@@ -143,13 +177,23 @@ def load_inference_bundle_with_backend(
 
 
 def reconstruct_with_backend(
-    data: RawData, config: InferenceConfig, *, refine: int = 0, execution_config: Execution | None = None
+    data: RawData,
+    config: InferenceConfig,
+    *,
+    refine: int = 0,
+    refinement: Mapping[str, Any] | None = None,
+    execution_config: Execution | None = None,
 ) -> Reconstruction:
-    """Reconstruct a scan with the model of `config.model_path`, refined by `refine` iterations."""
+    """Reconstruct a scan with the model of `config.model_path`, refined by at most `refine` iterations.
+
+    `refinement` holds further keywords of the backend's `refine`, such as `refine_positions` or `likelihood`.
+    """
     if _enter(config, execution_config):
         from ptycho_torch.workflows.components import reconstruct_torch
 
-        return reconstruct_torch(data, config, refine_iterations=refine, execution_config=execution_config)
+        return reconstruct_torch(
+            data, config, refine_iterations=refine, refinement=refinement, execution_config=execution_config
+        )
     from ptycho.workflows.components import reconstruct_tf
 
-    return reconstruct_tf(data, config, refine_iterations=refine)
+    return reconstruct_tf(data, config, refine_iterations=refine, refinement=refinement)

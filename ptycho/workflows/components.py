@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,15 @@ from ptycho.config.config import (
     validate_inference_config,
     validate_training_config,
 )
+from ptycho.core.patch_store import patch_array
 from ptycho.core.products import Reconstruction
-from ptycho.errors import ConfigError
 from ptycho.fit import TrainingModule, fit, refuse_unsupported
 from ptycho.loader import PtychoDataContainer
 from ptycho.model import PtychoPINN
 from ptycho.model_manager import load_tf_bundle, remember, save_tf_bundle
 from ptycho.predictor import DiffractionToObject, compiled
 from ptycho.raw_data import RawData
+from ptycho.refine import refine
 from ptycho.workflows import stages
 from ptycho.workflows.outputs import save_outputs
 
@@ -68,10 +70,11 @@ def train_cdi_model(
     test_data: RawData | None,
     config: TrainingConfig,
     *,
+    learning_rate: float | None = None,
     resume: Path | None = None,
     max_seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Train a network on a scan, without labels.
+    """Train a network on a scan, without labels; `learning_rate` None is the network's own.
 
     The input scale k is measured on `train_data`; with counts, so is the dose. The starting weights and the order of
     the batches follow `config.subsample_seed` (None: 0). `params.cfg` receives `probe`, `input_scale` and
@@ -98,7 +101,7 @@ def train_cdi_model(
         config.intensity_scale_trainable,
         seed=found.seed,
     )
-    module = TrainingModule(model, config, found.canvas_size)
+    module = TrainingModule(model, config, found.canvas_size, learning_rate)
     logger.info(
         "training on %s: %d groups of %d, %d parameters",
         "gpu" if tf.config.list_physical_devices("GPU") else "cpu",
@@ -108,6 +111,7 @@ def train_cdi_model(
     )
     begun = time.perf_counter()
     history = fit(module, found.train, found.test, resume=resume, max_seconds=max_seconds, seed=found.seed)
+    model.measure_light()
     params.cfg["intensity_scale"] = model.intensity_scale
     remember(model, config)
     return {
@@ -124,10 +128,10 @@ def train_cdi_model(
 def predict_scan(
     model: PtychoPINN, container: PtychoDataContainer, batch_size: int = 64, use_xla: bool = False
 ) -> NDArray[np.complex64]:
-    """Object patches of every member of every group, `(B, C, N, N)` in the file's units, batch by batch."""
+    """Object patches of every member of every group as the probe meets them, `(B, C, N, N)` in the file's units."""
     n = model.config.N
-    patches = np.empty((len(container), model.config.gridsize**2, n, n), np.complex64)
-    predict = compiled(model.predict_members, container.canvas_size, use_xla)
+    patches = patch_array((len(container), model.config.gridsize**2, n, n))
+    predict = compiled(model.predict_on_grid, container.canvas_size, use_xla)
     for start in range(0, len(container), batch_size):
         part = slice(start, start + batch_size)
         patches[part] = np.moveaxis(predict(*container.batch(part)).numpy(), -1, 1)
@@ -135,17 +139,19 @@ def predict_scan(
 
 
 def reconstruct_scan(
-    model: PtychoPINN, data: RawData, config: InferenceConfig, *, refine_iterations: int = 0
+    model: PtychoPINN,
+    data: RawData,
+    config: InferenceConfig,
+    *,
+    refine_iterations: int = 0,
+    refinement: Mapping[str, Any] | None = None,
 ) -> Reconstruction:
-    """Reconstruct a scan: one pass of the network and stitching.
+    """Reconstruct a scan: one pass of the network, stitching and, when asked for, refinement.
 
     The object is in the units of `data`: times its probe it predicts its amplitudes. It lies on the grid of the scan's
-    `objectGuess` where there is one, else on the smallest canvas that holds every patch.
-
-    Raises:
-        ConfigError: a refinement was asked for; the PyTorch backend has it.
+    `objectGuess` where there is one, else on the smallest canvas that holds every patch. `refinement` holds further
+    keywords of `ptycho.refine.refine`.
     """
-    _refuse_refinement(refine_iterations)
     return stages.reconstruct(
         model,
         data,
@@ -153,15 +159,9 @@ def reconstruct_scan(
         backend="tensorflow",
         container=PtychoDataContainer,
         predict=partial(predict_scan, model, use_xla=config.use_xla),
+        refine=partial(refine, use_xla=config.use_xla, **(refinement or {})),
+        refine_iterations=refine_iterations,
     )
-
-
-def _refuse_refinement(iterations: int) -> None:
-    if iterations:
-        raise ConfigError(
-            f"refine={iterations}: the tensorflow backend does not refine yet, use --backend pytorch for refinement "
-            "(it reads the same models)"
-        )
 
 
 def load_inference_bundle(model_dir: Path | str) -> tuple[DiffractionToObject, dict[str, Any]]:
@@ -175,13 +175,18 @@ def load_inference_bundle(model_dir: Path | str) -> tuple[DiffractionToObject, d
     return DiffractionToObject(model), archive.configs["training"]
 
 
-def reconstruct_tf(data: RawData, config: InferenceConfig, *, refine_iterations: int = 0) -> Reconstruction:
+def reconstruct_tf(
+    data: RawData,
+    config: InferenceConfig,
+    *,
+    refine_iterations: int = 0,
+    refinement: Mapping[str, Any] | None = None,
+) -> Reconstruction:
     """Load the model of `config.model_path` and reconstruct a scan with it."""
     validate_inference_config(config)
-    _refuse_refinement(refine_iterations)
     model, _ = load_tf_bundle(stages.model_path(config))
     logger.info("Loaded intensity_scale from bundle: %f", model.intensity_scale)
-    return reconstruct_scan(model, data, config)
+    return reconstruct_scan(model, data, config, refine_iterations=refine_iterations, refinement=refinement)
 
 
 def reassemble_cdi_image(
@@ -198,7 +203,9 @@ def run_cdi_example(
     config: TrainingConfig,
     do_stitching: bool = False,
     *,
+    learning_rate: float | None = None,
     resume: Path | None = None,
+    max_seconds: float | None = None,
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, dict[str, Any]]:
     """Train and, with `do_stitching`, reconstruct the test scan (the training scan without one).
 
@@ -206,7 +213,9 @@ def run_cdi_example(
         Amplitude and phase (H, W) of the object, or None twice, and the results of the training, with
         `reconstruction`, `obj_tensor_full`, `global_offsets`, `recon_amp` and `recon_phase` after stitching.
     """
-    results = train_cdi_model(train_data, test_data, config, resume=resume)
+    results = train_cdi_model(
+        train_data, test_data, config, learning_rate=learning_rate, resume=resume, max_seconds=max_seconds
+    )
     if not do_stitching:
         return None, None, results
     return reassemble_cdi_image(train_data if test_data is None else test_data, config, results)

@@ -13,21 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho import params
+from ptycho.architecture import network_spec
 from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.core.container import GroupContainer
 from ptycho.core.diffraction import as_modes
 from ptycho.core.geometry import ObjectFrame, object_frame, reframe
 from ptycho.core.grouped_data import GroupedData
+from ptycho.core.neighbourhood import Neighbourhoods, make_neighbourhoods
 from ptycho.core.products import Reconstruction
+from ptycho.core.refinement import Refinement
 from ptycho.core.scaling import intensity_scale
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.assembly import stitch_scan
+from ptycho.workflows.judgement import judge
 
 __all__ = [
     "Backend",
     "Refine",
-    "Refined",
     "ScanModel",
     "TrainingSet",
     "add_reconstruction",
@@ -63,34 +66,19 @@ class ScanModel(Protocol):
 
     config: ModelConfig
     input_scale: float
+    subpixel: Literal["bilinear", "fourier"]
 
     @property
     def probe(self) -> ScanProbe:
         """The probe in use."""
 
-
-class Refined(Protocol):
-    """What a refinement gives back."""
-
     @property
-    def object(self) -> NDArray[np.complex64]:
-        """The refined object."""
-
-    @property
-    def probe(self) -> NDArray[np.complex64]:
-        """The refined probe."""
-
-    @property
-    def error_history(self) -> tuple[float, ...]:
-        """Relative Fourier error per iteration, the first before any."""
-
-    @property
-    def seconds(self) -> float:
-        """Time it took."""
+    def intensity_scale(self) -> float:
+        """s; `s X_norm` is in photon units."""
 
 
-Refine = Callable[..., Refined]
-"""`refine(amplitudes, probe, x, y, start, iterations, mask=, report=)`."""
+Refine = Callable[..., Refinement]
+"""The backend's `refine(scan, start, iterations, *, probe, frame, report)`, with its further keywords bound."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +115,8 @@ def prepare_training(
 
     def contained(part: RawData, groups: int) -> Container:
         grouped = group_scan(part, config, groups, config.sequential_sampling)
-        return container(grouped, part.probeGuess, part.mask, dose_scale)
+        judged = _neighbourhoods(part, grouped, config)
+        return container(grouped, part.probeGuess, part.mask, dose_scale, neighbourhoods=judged)
 
     train = contained(data, config.n_groups or min(DEFAULT_GROUPS, len(data)))
     test = None
@@ -143,6 +132,21 @@ def prepare_training(
         test=test,
         seed=config.subsample_seed or 0,
     )
+
+
+def _neighbourhoods(data: RawData, grouped: GroupedData, config: TrainingConfig) -> Neighbourhoods | None:
+    """What the groups of a network that is judged on held-out neighbours are drawn from; None for any other."""
+    spec, asked = network_spec(config.model), config.held_out_neighbors
+    if config.model.architecture != "unrolled" or not config.model.object_big:
+        if asked:
+            raise ConfigError(
+                f"held_out_neighbors={asked} needs architecture='unrolled' with object_big, found "
+                f"{config.model.architecture!r}, object_big={config.model.object_big}: leave it out"
+            )
+        return None
+    held_out = min(spec.recipe.held_out, len(data) - spec.members) if asked is None else asked
+    seeds = grouped["nn_indices"][:, 0]
+    return make_neighbourhoods(data.xcoords, data.ycoords, seeds, spec.members + held_out, config.subsample_seed or 0)
 
 
 def group_scan(data: RawData, config: TrainingConfig | InferenceConfig, groups: int, sequential: bool) -> GroupedData:
@@ -229,7 +233,8 @@ def reconstruct(
         config: groups and neighbours; the model's own settings come with `model`.
         backend: named in the result.
         container: the backend's kind of container.
-        predict: object patches of every member of every group, `(B, C, N, N)` in the file's units.
+        predict: object patches of every member of every group, `(B, C, N, N)` in the file's units, at whole pixels
+            where the model's sub-pixel rule is `fourier`.
         refine: the backend's refinement; needed where `refine_iterations` is not 0.
         refine_iterations: 0 is no refinement.
     """
@@ -241,7 +246,9 @@ def reconstruct(
     grouped = group_scan(data, settings, settings.n_groups or len(data), sequential=True)
     timings: dict[str, float] = {}
     begun = time.perf_counter()
-    patches = predict(container(grouped, data.probeGuess, data.mask, params.cfg.get("intensity_scale")))
+    on_grid = model.subpixel == "fourier"
+    groups = container(grouped, data.probeGuess, data.mask, params.cfg.get("intensity_scale"), on_grid=on_grid)
+    patches = predict(groups)
     timings["inference"] = time.perf_counter() - begun
     count = patches.shape[0] * patches.shape[1]
     rate = count / timings["inference"]
@@ -249,8 +256,8 @@ def reconstruct(
     begun = time.perf_counter()
     work = object_frame(data.xcoords, data.ycoords, data.N)
     probe = model.probe.file_units()
-    found = stitch_scan(patches, grouped["coords_nn"], data, probe, work)
-    stitched, coverage = found.object, found.coverage
+    found = stitch_scan(patches, groups.pixel_positions if on_grid else grouped["coords_nn"], data, probe, work)
+    stitched, coverage, spread = found.object, found.coverage, found.spread
     timings["stitching"] = time.perf_counter() - begun
     logger.info(
         "stitching: %.1f s, agreement of overlaps %.3f, with synchronised phases %.3f: %s",
@@ -258,22 +265,30 @@ def reconstruct(
         *found.agreement,
         "synchronised" if found.synchronised else "left as predicted",
     )
+    x, y = work.local(data.xcoords, data.ycoords)
     refined: NDArray[np.complex64] | None = None
     history: tuple[float, ...] = ()
     if refine is not None and refine_iterations:
         vacuum = np.abs(stitched).mean(where=coverage > 0)
         start = np.where(coverage > 0, stitched, vacuum)
         refinement = _refined(refine, data, start, probe, work, refine_iterations)
-        probe, history = refinement.probe, refinement.error_history
+        probe, history = refinement.probe, refinement.error_history[: refinement.kept + 1]
+        x, y = refinement.xcoords, refinement.ycoords
         refined = np.where(coverage > 0, refinement.object, np.complex64(1))
         timings["refinement"] = refinement.seconds
+    begun = time.perf_counter()
+    nominal = (model.intensity_scale * data.N / 2) ** 2
+    final = stitched if refined is None else refined
+    trust = judge(final, probe, x, y, data, nominal)
+    timings["trust"] = time.perf_counter() - begun
     frame = work
     if data.objectGuess is not None:
         height, width = data.objectGuess.shape[-2:]
         frame = ObjectFrame(height, width, 0, 0)
         stitched, coverage = reframe(stitched, work, frame, 1), reframe(coverage, work, frame, 0)
+        spread = reframe(spread, work, frame, np.nan)
         refined = None if refined is None else reframe(refined, work, frame, 1)
-    x, y = frame.local(data.xcoords, data.ycoords)
+    x, y = frame.local(x + work.x0, y + work.y0)
     return Reconstruction(
         object=stitched if refined is None else refined,
         coverage=coverage,
@@ -283,12 +298,14 @@ def reconstruct(
         frame=frame,
         backend=backend,
         method="network" if refined is None else "network+refined",
-        subpixel="bilinear" if refined is None else "fourier",
+        subpixel=model.subpixel if refined is None else "fourier",
         network_object=None if refined is None else stitched,
         error_history=history,
         timings=timings,
         synchronised=found.synchronised,
         agreement=found.agreement,
+        spread=spread,
+        trust=trust,
     )
 
 
@@ -299,15 +316,16 @@ def _refined(
     probe: NDArray[np.complex64],
     frame: ObjectFrame,
     iterations: int,
-) -> Refined:
-    """Refine on the whole scan, with a line of progress every tenth of the way."""
+) -> Refinement:
+    """Refine on the whole scan, with a line of progress every tenth of the way and one that says why it ended."""
 
     def report(iteration: int, error: float) -> None:
         if iteration % max(1, iterations // 10) == 0 or iteration == iterations:
             logger.info("refinement %d/%d: relative Fourier error %.3g", iteration, iterations, error)
 
-    x, y = frame.local(data.xcoords, data.ycoords)
-    return refine(data.amplitude(), probe, x, y, start, iterations, mask=data.mask, report=report)
+    found = refine(data, start, iterations, probe=probe, frame=frame, report=report)
+    logger.info("refinement: %.1f s, %s", found.seconds, found.stopped)
+    return found
 
 
 def _compare_with_training(model: ScanModel, data: RawData) -> None:

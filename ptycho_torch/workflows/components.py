@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ptycho.config.config import (
     validate_inference_config,
     validate_training_config,
 )
+from ptycho.core.patch_store import patch_array
 from ptycho.core.products import Reconstruction
 from ptycho.raw_data import RawData
 from ptycho.workflows import stages
@@ -28,6 +30,7 @@ from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.fit import PtychoPINN_Lightning, fit, refuse_unsupported
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
+from ptycho_torch.precision import full_float32
 from ptycho_torch.refine import refine
 
 __all__ = [
@@ -102,6 +105,7 @@ def train_cdi_model_torch(
             max_seconds=max_seconds,
             seed=found.seed,
         )
+    model.measure_light()
     params.cfg["intensity_scale"] = model.intensity_scale
     return {
         "backend": "pytorch",
@@ -120,15 +124,15 @@ def predict_scan(
     batch_size: int = 64,
     device: torch.device | str = "cpu",
 ) -> NDArray[np.complex64]:
-    """Object patches of every member of every group, `(B, C, N, N)` in the file's units, batch by batch."""
+    """Object patches of every member of every group as the probe meets them, `(B, C, N, N)` in the file's units."""
     model = model.to(device).eval()
     n = model.config.N
-    patches = np.empty((len(container), model.config.gridsize**2, n, n), np.complex64)
-    with torch.inference_mode():
+    patches = patch_array((len(container), model.config.gridsize**2, n, n))
+    with torch.inference_mode(), full_float32():
         for start in range(0, len(container), batch_size):
             part = slice(start, start + batch_size)
             normalised, positions, mask = (tensor.to(device) for tensor in container.batch(part))
-            members = model.predict_members(normalised, positions, container.canvas_size, mask)
+            members = model.predict_on_grid(normalised, positions, container.canvas_size, mask)
             patches[part] = members.cpu().numpy()
     return patches
 
@@ -139,12 +143,14 @@ def reconstruct_scan(
     config: InferenceConfig,
     *,
     refine_iterations: int = 0,
+    refinement: Mapping[str, Any] | None = None,
     execution_config: Execution | None = None,
 ) -> Reconstruction:
     """Reconstruct a scan: one pass of the network, stitching and, when asked for, refinement.
 
     The object is in the units of `data`: times its probe it predicts its amplitudes. It lies on the grid of the scan's
-    `objectGuess` where there is one, else on the smallest canvas that holds every patch.
+    `objectGuess` where there is one, else on the smallest canvas that holds every patch. `refinement` holds further
+    keywords of `ptycho_torch.refine.refine`.
     """
     execution = resolve_execution(execution_config)
     device = execution.accelerator
@@ -155,7 +161,7 @@ def reconstruct_scan(
         backend="pytorch",
         container=PtychoDataContainerTorch,
         predict=partial(predict_scan, model, batch_size=execution.inference_batch_size or 64, device=device),
-        refine=partial(refine, device=device),
+        refine=partial(refine, device=device, **(refinement or {})),
         refine_iterations=refine_iterations,
     )
 
@@ -169,7 +175,12 @@ def load_inference_bundle_torch(
 
 
 def reconstruct_torch(
-    data: RawData, config: InferenceConfig, *, refine_iterations: int = 0, execution_config: Execution | None = None
+    data: RawData,
+    config: InferenceConfig,
+    *,
+    refine_iterations: int = 0,
+    refinement: Mapping[str, Any] | None = None,
+    execution_config: Execution | None = None,
 ) -> Reconstruction:
     """Load the model of `config.model_path` and reconstruct a scan with it."""
     validate_inference_config(config)
@@ -177,7 +188,14 @@ def reconstruct_torch(
     execution_config = resolve_execution(execution_config)
     model, _ = load_inference_bundle_torch(path, execution_config)
     logger.info("Loaded intensity_scale from bundle: %f", model.intensity_scale)
-    return reconstruct_scan(model, data, config, refine_iterations=refine_iterations, execution_config=execution_config)
+    return reconstruct_scan(
+        model,
+        data,
+        config,
+        refine_iterations=refine_iterations,
+        refinement=refinement,
+        execution_config=execution_config,
+    )
 
 
 def run_cdi_example_torch(
@@ -188,6 +206,7 @@ def run_cdi_example_torch(
     do_stitching: bool = False,
     execution_config: Execution | None = None,
     resume: Path | None = None,
+    max_seconds: float | None = None,
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, dict[str, Any]]:
     """Train and, with `do_stitching`, reconstruct the test scan (the training scan without one).
 
@@ -196,7 +215,9 @@ def run_cdi_example_torch(
         `reconstruction`, `obj_tensor_full`, `global_offsets`, `recon_amp` and `recon_phase` after stitching.
     """
     execution_config = resolve_execution(execution_config)
-    results = train_cdi_model_torch(train_data, test_data, config, execution_config=execution_config, resume=resume)
+    results = train_cdi_model_torch(
+        train_data, test_data, config, execution_config=execution_config, resume=resume, max_seconds=max_seconds
+    )
     if not do_stitching:
         return None, None, results
     scan = train_data if test_data is None else test_data

@@ -4,6 +4,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,16 @@ import torch
 
 from ptycho import params
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
+from ptycho.core.losses import realspace_mae, total_variation
+from ptycho.core.patches import extract_rounded
 from ptycho.core.schedules import warmup_cosine
-from ptycho.errors import BackendError, ConfigError, MissingFileError
+from ptycho.core.training_files import write_checkpoint
+from ptycho.errors import ArchiveError, BackendError, ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
+from ptycho_torch import reassembly
 from ptycho_torch.cli.shared import resolve_accelerator, resolve_execution
-from ptycho_torch.workflows.components import train_cdi_model_torch
+from ptycho_torch.precision import full_float32
+from ptycho_torch.workflows.components import predict_scan, train_cdi_model_torch
 
 
 def with_model(config: TrainingConfig, **changes) -> TrainingConfig:
@@ -83,18 +89,20 @@ def test_training_leaves_the_mode_of_torch_alone(scan, training, execution) -> N
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def scaled(scan: RawData, amplitude: float = 1, probe: float = 1) -> RawData:
-    """The scan as amplitude in another unit; powers of two, so that no digit is lost."""
-    return RawData.from_coords_without_pc(
-        scan.xcoords, scan.ycoords, amplitude * scan.amplitude(), probe * scan.probeGuess, None, units="amplitude"
-    )
+def labelled(scan: RawData, amplitude: float = 1, probe: float = 1) -> RawData:
+    """The scan as amplitude in another unit, with its truth; powers of two, so that no digit is lost."""
+    truth = extract_rounded(scan.objectGuess, scan.xcoords, scan.ycoords, scan.N)[0] * np.float32(amplitude / probe)
+    positions = scan.xcoords, scan.ycoords, None, None
+    return RawData(*positions, amplitude * scan.amplitude(), probe * scan.probeGuess, Y=truth, units="amplitude")
 
 
 @pytest.mark.parametrize(("change", "factor"), [({"amplitude": 8}, 8), ({"probe": 8}, 1 / 8)])
 def test_units_of_amplitude_and_probe_change_the_object_s_scale_alone(
     change, factor, scan, training, execution
 ) -> None:
-    plain, other = (train(scaled(scan, **c), training, execution) for c in ({}, change))
+    """With losses at the detector and in real space: no weight means something else in another unit."""
+    config = replace(training, realspace_weight=0.1, realspace_mae_weight=0.1)
+    plain, other = (train(labelled(scan, **c), config, execution) for c in ({}, change))
     assert_equal_weights(plain, other)
     ratio = float(other["model"].object_scale.detach() / plain["model"].object_scale.detach())
     assert ratio == pytest.approx(factor, rel=1e-6)
@@ -131,9 +139,33 @@ def test_checkpoints_hold_no_code(scan, training, execution) -> None:
     assert content["hyper_parameters"]["config"]["model"]["N"] == 64
 
 
-def test_a_missing_checkpoint_is_an_error(scan, training, execution, tmp_path) -> None:
+def test_what_cannot_be_resumed_is_an_error(scan, training, execution, tmp_path) -> None:
+    path = tmp_path / "other.ckpt"
     with pytest.raises(MissingFileError, match="no checkpoint to resume from"):
-        train(scan, training, execution, resume=tmp_path / "last.ckpt")
+        train(scan, training, execution, resume=path)
+    for content in (b"", b"PK\x03\x04 cut short", b"a text\n"):
+        path.write_bytes(content)
+        with pytest.raises(ArchiveError, match="expected a checkpoint of the pytorch backend, found another file"):
+            train(scan, training, execution, resume=path)
+    for stranger in ([1], {"state_dict": {}}, {"hyper_parameters": None}):
+        torch.save(stranger, path)
+        with pytest.raises(ArchiveError, match="found another file"):
+            train(scan, training, execution, resume=path)
+    torch.save({"state_dict": Path("a class of its own")}, path)
+    with pytest.raises(ArchiveError, match="found another file") as caught:
+        train(scan, training, execution, resume=path)
+    assert len(str(caught.value).splitlines()) == 1
+    write_checkpoint(path, [np.zeros(3)], {"epoch": 2})
+    with pytest.raises(ArchiveError, match="found one of the tensorflow backend: name"):
+        train(scan, training, execution, resume=path)
+
+
+def test_a_checkpoint_of_other_settings_is_an_error(scan, training, execution) -> None:
+    train(scan, replace(training, nepochs=1), execution)
+    last = Path(training.output_dir) / "checkpoints" / "last.ckpt"
+    for other in (replace(training, optimizer="sgd"), with_model(training, gridsize=2)):
+        with pytest.raises(ArchiveError, match="resume with the settings of the training that wrote it"):
+            train(scan, other, execution, resume=last)
 
 
 @pytest.mark.usefixtures("interrupts")
@@ -154,8 +186,6 @@ def test_an_interrupt_is_an_interrupt(scan, training, execution) -> None:
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"realspace_weight": 1.0}, "realspace_weight"),
-        ({"realspace_mae_weight": 1.0}, "realspace_mae_weight"),
         ({"positions_provided": False}, "positions_provided=False"),
         ({"gradient_clip_val": 1.0, "gradient_clip_algorithm": "agc"}, "gradient_clip_algorithm='agc'"),
     ],
@@ -197,6 +227,68 @@ def test_the_mean_absolute_error_can_be_the_loss(scan, training, execution) -> N
     poisson = train(scan, training, execution)["history"]["train_loss"]
     assert losses[-1] < losses[0]
     assert losses[0] != pytest.approx(poisson[0], rel=0.01)
+
+
+def test_the_truth_teaches_the_object_and_total_variation_smooths_it(scan, training, execution) -> None:
+    """Losses in real space alone, and the oracle's figures of the patches that are predicted."""
+    config = replace(training, nll_weight=0.0, realspace_mae_weight=1.0, nepochs=4, batch_size=8)
+    execution = replace(execution, learning_rate=3e-3, enable_checkpointing=False)
+    plain, smooth = (train(labelled(scan), replace(config, realspace_weight=w), execution) for w in (0.0, 5.0))
+    assert plain["history"]["train_loss"][-1] < 0.93 * plain["history"]["train_loss"][0]
+    patches, flat = (predict_scan(found["model"], found["train_container"]) for found in (plain, smooth))
+    truth = np.moveaxis(plain["train_container"].Y.numpy(), -1, 1)
+    assert realspace_mae(patches, truth) < 0.93 * realspace_mae(flat, truth)
+    assert total_variation(flat) < 0.1 * total_variation(patches)
+
+
+def test_a_scan_without_truth_cannot_teach_the_object(scan, training, execution) -> None:
+    config = replace(training, realspace_mae_weight=0.5)
+    with pytest.raises(DataError, match=r"needs ground-truth patches, found a scan without: add Y \(n, N, N\)"):
+        train(scan, config, replace(execution, num_workers=1))
+    with pytest.raises(DataError, match="needs ground-truth patches"):
+        train_cdi_model_torch(labelled(scan), scan, config, execution_config=execution)
+
+
+@pytest.fixture
+def rounded_products() -> Iterator[str]:
+    """The user's choice for matrix products, which rounds their factors."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    yield "medium"
+    torch.set_float32_matmul_precision(before)
+
+
+def test_shifts_are_computed_in_full_precision(rounded_products, scan, training, execution, monkeypatch) -> None:
+    """Whatever the user chose for matrix products, forward and backward; afterwards it is as he left it."""
+    seen = []
+    sandwich = reassembly._sandwich
+
+    def watched(left, images, right):
+        seen.append(precisions())
+        result = sandwich(left, images, right)
+        if result.requires_grad:
+            result.register_hook(lambda gradient: seen.append(precisions()))
+        return result
+
+    def precisions() -> tuple[str, str]:
+        return torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision
+
+    monkeypatch.setattr(reassembly, "_sandwich", watched)
+    before = precisions()
+    results = train(scan, replace(with_model(training, gridsize=2), nepochs=1, n_groups=4), execution)
+    trained = len(seen)
+    predict_scan(results["model"], results["train_container"])
+    assert trained < len(seen)
+    assert set(seen) == {("ieee", "ieee")}
+    assert precisions() == before == ("tf32", "bf16")
+    assert torch.get_float32_matmul_precision() == rounded_products
+
+
+def test_full_precision_leaves_the_defaults_alone() -> None:
+    before = torch.backends.cuda.matmul.fp32_precision
+    with full_float32():
+        assert torch.backends.cuda.matmul.fp32_precision == before
+        assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_accelerators(monkeypatch, caplog) -> None:

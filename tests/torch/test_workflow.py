@@ -135,7 +135,8 @@ def test_refinement_starts_from_the_network_and_ends_better(scan, training, exec
     assert fourier_error(scan, found) == pytest.approx(found.error_history[-1], rel=1e-3)
     lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("refinement")]
     assert lines[0].startswith("refinement 0/12: relative Fourier error")
-    assert lines[-1].startswith("refinement 12/12")
+    assert lines[-2].startswith("refinement 12/12")
+    assert lines[-1].endswith("the 12 iterations are done")
 
 
 def test_scaled_data_give_a_scaled_object_after_refinement(scan, training, execution) -> None:

@@ -1,0 +1,51 @@
+"""Arithmetic of PyTorch on a GPU: no rounding of the factors of a matrix product while the library computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+
+import torch
+
+__all__ = ["full_float32", "no_autocast"]
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Compute matrix products in full float32, whatever the caller chose; his choice is back afterwards.
+
+    After `torch.set_float32_matmul_precision("high")` a GPU rounds the factors of matrix products to ten bits (TF32).
+    A shift is a matrix product (`ptycho_torch.reassembly`), and so is its gradient: both would lose three digits.
+    Convolutions do what `torch.backends.cudnn` says. The setting is the process's; also a decorator.
+    """
+    rounding = _rounding()
+    try:
+        for choose, _, full in rounding:
+            choose(full)
+        yield
+    finally:
+        for choose, before, _ in rounding:
+            choose(before)
+
+
+def _rounding() -> list[tuple[Callable[[str], None], str, str]]:
+    """How to choose a precision, the one of now, and the full one, of whatever may round products now."""
+    if not hasattr(torch.backends, "fp32_precision"):  # PyTorch before 2.9: one precision for every kind of device
+        return [(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision(), "highest")]
+    return [
+        (partial(setattr, kind, "fp32_precision"), kind.fp32_precision, "ieee")
+        for kind in (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+        if kind.fp32_precision not in ("none", "ieee")
+    ]
+
+
+def no_autocast(tensor: torch.Tensor) -> AbstractContextManager[None]:
+    """Mixed precision is for the convolutions: shifts and far fields would lose three digits.
+
+    `tensor` says on which device.
+    """
+    device = tensor.device.type
+    if not torch.amp.is_autocast_available(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
