@@ -183,7 +183,7 @@ def test_steps_of_an_optimiser(make_twins, agree, optimizer, decay, dtype, rng) 
     assert optimizers.EPSILON == 1e-8
 
 
-@pytest.mark.parametrize("gridsize", [1, 3])
+@pytest.mark.parametrize("gridsize", [1, 2, 3])
 @pytest.mark.parametrize("dtype", ["float32"])
 def test_with_xla_and_without(make_twins, agree, dtype, gridsize) -> None:
     twins = make_twins(dtype, settings={"gridsize": gridsize, "gaussian_smoothing_sigma": 0.5})

@@ -60,7 +60,7 @@ def fourier_error(scan: RawData, found: Reconstruction) -> float:
     return relative_fourier_error(np.sqrt(diffract(found.probe, patches, dx, dy)), scan.amplitude(), scan.mask)
 
 
-@pytest.mark.parametrize("gridsize", [1, 3])
+@pytest.mark.parametrize("gridsize", [1, 2, 3])
 def test_any_batch_size_predicts_every_group(gridsize: int, scan: RawData, training: TrainingConfig) -> None:
     model = untrained(scan, with_gridsize(training, gridsize))
     data = scan.generate_grouped_data(64, K=10, nsamples=13, gridsize=gridsize)
