@@ -127,7 +127,8 @@ def _draw_spread(panels: Iterator[Axes], r: Reconstruction) -> None:
     level = float(np.median(np.abs(source[seen]))) if seen.any() else 1.0
     values = 100 * r.spread / (level or 1.0)
     known = seen & np.isfinite(values)
-    image = draw_map(axes, values, known, "phase", (0.0, colour_range([values[known]], "phase")[1]))
+    top = float(np.percentile(values[known], 99)) if known.any() else 1.0
+    image = draw_map(axes, values, known, "phase", (0.0, top or 1.0))
     axes.set_title("Spread of the network's overlapping patches", fontsize=10)
     draw_bar(axes, image, "% of the median amplitude")
 
