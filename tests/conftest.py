@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from ptycho.core.exposure import SimulatedScan, expose
+from ptycho.core.simulation import ScanSettings, plan_scan
 from ptycho.raw_data import RawData
 
 ROOT = Path(__file__).parents[1]
@@ -20,6 +22,29 @@ FIXTURE = ROOT / "tests" / "fixtures" / "pytorch_integration" / "minimal_dataset
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--scan-dir", type=Path, default=None, help="folder with the real scans (see docs/benchmarks.md)")
+
+
+@pytest.fixture(scope="session")
+def recorded() -> SimulatedScan:
+    """49 patterns of two incoherent modes, behind a detector with gaps and bad pixels."""
+    settings = ScanSettings(shape=(116, 116), modes=(0.8, 0.2), photons=1e6, gap_width=2, gap_offset=9, bad_pixels=0.01)
+    return expose(*plan_scan(settings))
+
+
+@pytest.fixture
+def patterns(recorded: SimulatedScan) -> RawData:
+    return RawData(
+        recorded.xcoords,
+        recorded.ycoords,
+        None,
+        None,
+        recorded.diffraction,
+        recorded.probe,
+        objectGuess=recorded.object,
+        mask=recorded.mask,
+        metadata={"nphotons": recorded.recorded},
+        units=recorded.units,
+    )
 
 
 @pytest.fixture

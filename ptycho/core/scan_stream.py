@@ -21,14 +21,13 @@ from numpy.typing import DTypeLike, NDArray
 from ptycho.core.atomic import atomic_path
 from ptycho.core.scaling import Units, decide_units, frame_blocks
 from ptycho.core.scan_checks import ScanFile, check_shapes
-from ptycho.core.scan_file import parse_scan, scan_archive
+from ptycho.core.scan_file import PATTERN_KEYS, parse_scan, scan_archive
 from ptycho.errors import DataError
 
 __all__ = ["Frames", "ScanStream", "open_stream", "stand_in", "stream_units", "write_stream"]
 
 Array = NDArray[Any]
 
-_PATTERN_KEYS = ("diff3d", "diffraction")
 _SAMPLE = 32
 """Frames by which units are decided, as in `decide_units`."""
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -131,7 +130,7 @@ def open_stream(path: Path | str, units: str | None = None) -> Iterator[ScanStre
     """
     with ExitStack() as kept:
         with scan_archive(path) as archive:
-            patterns = next((key for key in _PATTERN_KEYS if key in archive), None)
+            patterns = next((key for key in PATTERN_KEYS if key in archive), None)
             found = [key for key in (patterns, "Y") if key is not None and key in archive]
             n = next((np.size(archive[key]) for key in ("xcoords", "xcoords_start") if key in archive), 0)
             stacks = {key: _frames_first(_map_member(Path(path), archive, key, kept), n) for key in found}

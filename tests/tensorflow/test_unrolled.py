@@ -11,37 +11,11 @@ import tensorflow as tf
 
 from ptycho import architecture, fit, model_manager
 from ptycho.config.config import ModelConfig, TrainingConfig
-from ptycho.core.exposure import SimulatedScan, expose
-from ptycho.core.simulation import ScanSettings, plan_scan
 from ptycho.model import PtychoPINN
-from ptycho.raw_data import RawData
 from ptycho.workflows.components import predict_scan, reconstruct_scan, train_cdi_model
 from ptycho.workflows.stages import inference_settings, prepare_training
 
 SMALL = ModelConfig(N=64, n_filters_scale=1, architecture="unrolled")
-
-
-@pytest.fixture(scope="module")
-def recorded() -> SimulatedScan:
-    """49 patterns of two incoherent modes, behind a detector with gaps and bad pixels."""
-    settings = ScanSettings(shape=(116, 116), modes=(0.8, 0.2), photons=1e6, gap_width=2, gap_offset=9, bad_pixels=0.01)
-    return expose(*plan_scan(settings))
-
-
-@pytest.fixture
-def patterns(recorded: SimulatedScan) -> RawData:
-    return RawData(
-        recorded.xcoords,
-        recorded.ycoords,
-        None,
-        None,
-        recorded.diffraction,
-        recorded.probe,
-        objectGuess=recorded.object,
-        mask=recorded.mask,
-        metadata={"nphotons": recorded.recorded},
-        units=recorded.units,
-    )
 
 
 @pytest.fixture
