@@ -77,6 +77,13 @@ def train_main(argv: Sequence[str] | None = None) -> int:
         help="train on N simulated objects under the probe, positions and dose of the scan instead of on its patterns, "
         "which then validate",
     )
+    parser.add_argument(
+        "--refine_probe",
+        type=_iterations,
+        metavar="N",
+        help="first find the probe by at most N iterations of refinement on the scan; for a probeGuess that is not the "
+        "measured one (default: 0)",
+    )
     add_learning_rate_flag(parser)
     add_config_flags(parser, TrainingConfig)
     add_execution_flags(parser)
@@ -169,6 +176,7 @@ def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
 
     from ptycho.raw_data import RawData
     from ptycho.workflows.backend_selector import (
+        refine_probe_with_backend,
         require_backend,
         run_cdi_example_with_backend,
         save_bundle_with_backend,
@@ -184,6 +192,9 @@ def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
         if "model.N" not in options and "N" not in table.get("model", {}):
             config.model.N = int(train_data.probeGuess.shape[-1])
             validate_model_config(config.model)
+        iterations = getattr(options, "refine_probe", 0)
+        if iterations:
+            train_data = refine_probe_with_backend(train_data, config, iterations, execution_config=execution)
         objects = getattr(options, "simulated_objects", 0)
         if objects:
             from ptycho.workflows.pretraining import simulated_scan_like

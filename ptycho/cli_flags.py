@@ -125,6 +125,9 @@ class _Refinement:
             flag="refine_holdout",
         ),
     ] = 0.0
+    beyond_noise: Annotated[
+        bool, Doc("go on where photon noise is all that is left to explain", flag="refine_beyond_noise")
+    ] = False
 
 
 def add_refinement_flags(parser: argparse.ArgumentParser) -> None:
@@ -146,6 +149,8 @@ def refinement_from_options(options: argparse.Namespace, iterations: int) -> dic
         name = next(iter(given))
         flag = settings_of(_Refinement)[name].doc.flag or name
         raise ConfigError(f"--{flag} says how to refine: give --refine N too, for example --refine 40")
+    if given.pop("beyond_noise", False):
+        given["noise"] = 0.0
     return given
 
 

@@ -219,6 +219,7 @@ def refine(
     tolerance: float = 1e-4,
     seed: int = 0,
     keep_bytes: int = 2 << 30,
+    noise: float = 0.0,
     report: Callable[[int, float], None] | None = None,
     use_xla: bool = False,
 ) -> Refinement:
@@ -246,6 +247,9 @@ def refine(
         seed: of batches and held-out patterns.
         keep_bytes: what may be kept in memory beside a batch, patterns, far fields and probes; what does not fit is
             read or computed again.
+        noise: relative error that photon noise alone leaves; where the error comes down to it, refinement stops, so
+            that what a good start knew is not given up for the noise (the discrepancy principle: V. A. Morozov, Soviet
+            Math. Dokl. 7, 414 (1966)). 0 goes on.
         report: called with the iteration (0 = start) and its relative error.
         use_xla: compile the work on a batch; pays from some ten seconds of refinement on.
 
@@ -268,5 +272,6 @@ def refine(
         tolerance=tolerance,
         seed=seed,
         keep_bytes=keep_bytes,
+        noise=noise,
     )
     return run(partial(RefinementKernels, use_xla=use_xla), scan, start, probe, frame, settings, report)

@@ -14,6 +14,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.backend_selector import (
     load_inference_bundle_with_backend,
     reconstruct_with_backend,
+    refine_probe_with_backend,
     require_backend,
     run_cdi_example_with_backend,
     save_bundle_with_backend,
@@ -109,3 +110,11 @@ def test_both_give_the_same_shapes(backend, scan, tmp_path) -> None:
     assert params.cfg["intensity_scale"] == pytest.approx(results["model"].intensity_scale)
     found = reconstruct_with_backend(scan, inference, **options(backend))
     np.testing.assert_allclose(found.object, results["obj_tensor_full"], atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "pytorch"])
+def test_the_probe_is_refined_by_the_backend_of_the_configuration(backend: str, scan: RawData, tmp_path: Path) -> None:
+    found = refine_probe_with_backend(scan, settings(backend, tmp_path), 2, **options(backend))
+    assert found.probeGuess.shape[-2:] == (64, 64)
+    assert not np.allclose(found.probeGuess, scan.probeGuess, rtol=1e-3)
+    assert np.linalg.norm(found.probeGuess) == pytest.approx(np.linalg.norm(scan.probeGuess), rel=1e-5)

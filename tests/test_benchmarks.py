@@ -69,7 +69,7 @@ class TestCases:
         for case in bench.cases.CASES:
             methods = bench.methods.methods_of(case, peer=True)
             assert methods.index(bench.methods.start_of(case)) < methods.index("refine-pass"), case.name
-            assert ("refine-pass-holdout" in methods) == case.starved
+            assert ("refine-pass-noise" in methods) == case.starved
 
     def test_unknown_case_is_named(self, bench):
         with pytest.raises(SystemExit, match="linse"):

@@ -237,6 +237,7 @@ def workflows(monkeypatch):
     selector = types.SimpleNamespace(
         require_backend=step("require_backend", lambda name: None),
         run_cdi_example_with_backend=step("train", example),
+        refine_probe_with_backend=step("refine_probe", lambda *args, **kwargs: "the scan with its own probe"),
         save_bundle_with_backend=step("archive", lambda results, config, folder: write(folder, "wts.h5.zip")),
         reconstruct_with_backend=step("reconstruct", lambda *args, **kwargs: reconstruction),
     )
@@ -373,6 +374,11 @@ class TestInference:
         expected = {"refine_probe": False, "refine_positions": True, "likelihood": "poisson", "holdout": 0.05}
         assert workflows.of("reconstruct")[1]["refinement"] == expected
 
+    @pytest.mark.parametrize(("flag", "expected"), [("", {"noise": 0.0}), ("no-", {})])
+    def test_refinement_stops_at_the_noise_unless_asked_to_go_on(self, flag, expected, workflows, inference_flags):
+        assert inference_main([*inference_flags, "--refine", "9", f"--{flag}refine_beyond_noise"]) == 0
+        assert workflows.of("reconstruct")[1]["refinement"] == expected
+
     def test_debug_reaches_the_configuration(self, workflows, inference_flags):
         assert inference_main([*inference_flags, "--debug"]) == 0
         assert workflows.of("reconstruct")[0][1].debug is True
@@ -480,6 +486,14 @@ class TestErrors:
         assert train_data is made and isinstance(test_data, StandInScan)
         assert calls == [(3, 1234.0, 8)]
 
+    def test_the_probe_is_refined_before_anything_is_trained(self, workflows, train_flags):
+        assert train_main([*train_flags, "--refine_probe", "7"]) == 0
+        (data, config, iterations), options = workflows.of("refine_probe")
+        assert isinstance(data, StandInScan) and iterations == 7
+        assert options["execution_config"] is workflows.of("train")[1]["execution_config"]
+        assert workflows.of("train")[0][0] == "the scan with its own probe"
+        assert config is workflows.of("train")[0][2]
+
     @pytest.mark.parametrize("main", ["train", "inference"])
     def test_output_folder_that_cannot_be_written(self, main, workflows, request, scan, capsys):
         flags = [*request.getfixturevalue(f"{main}_flags"), "--output_dir", str(scan / "out")]
@@ -562,6 +576,7 @@ def test_workflows_take_the_calls_that_the_command_lines_make():
             ["train", "test", "config"],
             ["do_stitching", "learning_rate", "execution_config", "resume", "max_seconds"],
         ),
+        (backend_selector.refine_probe_with_backend, ["data", "config", 3], ["execution_config"]),
         (backend_selector.save_bundle_with_backend, ["results", "config", "folder"], []),
         (backend_selector.reconstruct_with_backend, ["data", "config"], ["refine", "refinement", "execution_config"]),
         (outputs.save_reconstruction, ["reconstruction", "folder"], ["patterns"]),

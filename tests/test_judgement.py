@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.special import xlogy
 
 from ptycho.core.diffraction import diffract
 from ptycho.core.objects import make_object
 from ptycho.core.patches import extract_rounded
 from ptycho.core.probes import zone_plate_probe
 from ptycho.raw_data import RawData
-from ptycho.workflows.judgement import judge, photon_scale
+from ptycho.workflows.judgement import judge, noise_error, photon_scale
 
 N = 64
 
@@ -62,3 +63,17 @@ def test_without_one_the_nominal_dose_is_named_as_such(scan):
     assert found.fourier_error == pytest.approx(
         judge(truth, 0.013 * probe[None], x, y, data, 1e3).fourier_error, rel=1e-6
     )
+
+
+def test_the_noise_of_a_refinement_is_what_the_truth_leaves(scan):
+    """The error of the true object, in the unit in which a refinement reports it, whatever the unit of the data."""
+    truth, probe, x, y, counts = scan
+    amplitude, expected = np.sqrt(counts), diffract(probe, *extract_rounded(truth, x, y, N))
+    left = np.square(np.sqrt(expected) - amplitude).sum() / counts.sum()
+    deviance = 2 * (xlogy(counts, counts / expected) - counts + expected).sum()
+    photons = float(counts.sum(axis=(1, 2)).mean())
+    found = judge(truth, 0.013 * probe[None], x, y, data_of(scan, 0.013, {"nphotons": photons}), 1e9)
+    assert noise_error(found, "amplitude") == pytest.approx(left, rel=0.05)
+    assert noise_error(found, "poisson") == pytest.approx(deviance / 4 / counts.sum(), rel=0.05)
+    unknown = judge(truth, 0.013 * probe[None], x, y, data_of(scan, 0.013), 4e5)
+    assert noise_error(unknown, "amplitude") == 0

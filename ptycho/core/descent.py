@@ -63,11 +63,13 @@ class Problem(Protocol[Point, Direction]):
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop: after `iterations`, or when `patience` of them gain less than `tolerance` of the error."""
+    """When to stop: after `iterations`, at the noise, or when `patience` of them gain less than `tolerance`."""
 
     iterations: int
     patience: int
     tolerance: float
+    noise: float = 0.0
+    """Error of the data seen that noise alone would leave; 0: unknown."""
 
 
 @dataclass
@@ -98,6 +100,7 @@ def descend(
     batches begin to disagree a sweep only circles around the minimum, and full steps take over.
 
     The result is the best point seen, start included: by the unseen error where data are held out, else by the error.
+    Where the noise is known, of the last two the one whose error is nearer to it.
 
     Source of the restart rule: Polak & Ribiere (1969) with the positive part of Powell (1984).
     """
@@ -189,8 +192,14 @@ def _note(
     if problem.holds_out:
         found.unseen.append(problem.unseen_error(point))
     judged = found.unseen or found.errors
-    if judged[-1] <= judged[found.kept]:
+    if judged[-1] <= judged[found.kept] and not _overshot(found, limits.noise):
         found.point, found.kept = point, len(judged) - 1
+
+
+def _overshot(found: Descent[Point], noise: float) -> bool:
+    """Whether the last step went so far below the noise that the best point before was nearer to it, as a ratio."""
+    last, before = found.errors[-1], found.errors[found.kept]
+    return last < noise and last * before < noise**2
 
 
 def _reason(found: Descent[Point], iteration: int, limits: Limits) -> str:
@@ -198,6 +207,8 @@ def _reason(found: Descent[Point], iteration: int, limits: Limits) -> str:
     judged, kind = (found.unseen, "unseen patterns") if found.unseen else (found.errors, "patterns")
     if judged[-1] == 0:
         return f"nothing is left to explain, after {iteration} iterations"
+    if limits.noise and found.errors[-1] <= limits.noise:
+        return f"the patterns are explained to the noise, after {iteration} iterations"
     if iteration >= limits.iterations:
         return f"the {limits.iterations} iterations are done"
     if iteration >= limits.patience:

@@ -98,6 +98,7 @@ class Settings:
     tolerance: float
     seed: int
     keep_bytes: int
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         checks = (
@@ -109,6 +110,7 @@ class Settings:
             ("patience", self.patience >= 1, "at least 1"),
             ("tolerance", 0 <= self.tolerance < 1, "a fraction from 0 to below 1"),
             ("keep_bytes", self.keep_bytes >= 0, "0 or more"),
+            ("noise", 0 <= self.noise < math.inf, "0 or more"),
         )
         for name, good, expected in checks:
             if not good:
@@ -134,7 +136,7 @@ def run(
     kernels = make_kernels(settings.likelihood, intensity_floor(scan, settings.likelihood))
     passes = Passes(kernels, scan, groups, unseen, len(point.probe), settings.keep_bytes)
     problem = _Ptychography(passes, settings, point)
-    limits = Limits(settings.iterations, settings.patience, settings.tolerance)
+    limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise)
     found = descend(problem, point, limits, rng, report)
     logger.debug("refinement: %s, %d restarts", found.stopped, found.restarts)
     return Refinement(

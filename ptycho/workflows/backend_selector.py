@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +15,15 @@ from numpy.typing import NDArray
 from ptycho import params
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig, update_legacy_dict
 from ptycho.core.products import Reconstruction
+from ptycho.core.refinement import Refinement
 from ptycho.errors import BackendError, ConfigError
 from ptycho.raw_data import RawData
+from ptycho.workflows.probe_first import with_refined_probe
 
 __all__ = [
     "load_inference_bundle_with_backend",
     "reconstruct_with_backend",
+    "refine_probe_with_backend",
     "require_backend",
     "run_cdi_example_with_backend",
     "save_bundle_with_backend",
@@ -146,6 +150,23 @@ def run_cdi_example_with_backend(
         resume=resume,
         max_seconds=max_seconds,
     )
+
+
+def refine_probe_with_backend(
+    data: RawData, config: TrainingConfig, iterations: int, *, execution_config: Execution | None = None
+) -> RawData:
+    """The scan with the probe that refinement finds on it, to train with (`workflows.probe_first`)."""
+    refine: Callable[..., Refinement]
+    if _enter(config, execution_config):
+        from ptycho_torch.cli.shared import resolve_execution
+        from ptycho_torch.refine import refine as refine_torch
+
+        refine = partial(refine_torch, device=resolve_execution(execution_config).accelerator)
+    else:
+        from ptycho.refine import refine as refine_tensorflow
+
+        refine = partial(refine_tensorflow, use_xla=config.use_xla)
+    return with_refined_probe(data, refine, iterations)
 
 
 def save_bundle_with_backend(results: dict[str, Any], config: TrainingConfig, output_dir: Path) -> Path:

@@ -159,8 +159,9 @@ def reconstruct_scan(
         backend="tensorflow",
         container=PtychoDataContainer,
         predict=partial(predict_scan, model, use_xla=config.use_xla),
-        refine=partial(refine, use_xla=config.use_xla, **(refinement or {})),
+        refine=partial(refine, use_xla=config.use_xla),
         refine_iterations=refine_iterations,
+        refinement=refinement,
     )
 
 

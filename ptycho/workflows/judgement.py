@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.refinement_passes import Likelihood
 from ptycho.core.scaling import photons_per_frame
 from ptycho.core.trust import Dose, Trust, measure_trust
 from ptycho.raw_data import RawData
 
-__all__ = ["judge", "photon_scale"]
+__all__ = ["judge", "noise_error", "photon_scale"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,3 +53,11 @@ def judge(
     found = measure_trust(image, probe, xcoords, ycoords, data.amplitude, scale, dose, data.mask)
     logger.debug("trust: ratio %.4g, z %.3g, %s dose", found.overall_ratio, found.overall_z, dose)
     return found
+
+
+def noise_error(trust: Trust, likelihood: Likelihood) -> float:
+    """What photon noise alone leaves of a refinement's relative error; 0 where the dose is not known."""
+    if trust.dose == "nominal":
+        return 0.0
+    left = trust.noise if likelihood == "amplitude" else trust.expected / 4
+    return float(left.sum() / trust.counts.sum())

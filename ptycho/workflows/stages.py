@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -26,7 +27,7 @@ from ptycho.core.scaling import intensity_scale
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.assembly import stitch_scan
-from ptycho.workflows.judgement import judge
+from ptycho.workflows.judgement import judge, noise_error
 
 __all__ = [
     "Backend",
@@ -224,6 +225,7 @@ def reconstruct(
     predict: Callable[[Container], NDArray[np.complex64]],
     refine: Refine | None = None,
     refine_iterations: int = 0,
+    refinement: Mapping[str, Any] | None = None,
 ) -> Reconstruction:
     """Reconstruct a scan: one pass of the network, stitching and, when asked for, refinement.
 
@@ -237,6 +239,8 @@ def reconstruct(
             where the model's sub-pixel rule is `fourier`.
         refine: the backend's refinement; needed where `refine_iterations` is not 0.
         refine_iterations: 0 is no refinement.
+        refinement: further keywords of `refine`; without `noise` it stops where the photon noise of the scan is all
+            that is left, so far as the dose is known.
     """
     settings = replace(config, model=model.config)
     data = _prepare(data, settings)
@@ -266,18 +270,22 @@ def reconstruct(
         "synchronised" if found.synchronised else "left as predicted",
     )
     x, y = work.local(data.xcoords, data.ycoords)
+    nominal = (model.intensity_scale * data.N / 2) ** 2
     refined: NDArray[np.complex64] | None = None
     history: tuple[float, ...] = ()
     if refine is not None and refine_iterations:
         vacuum = np.abs(stitched).mean(where=coverage > 0)
         start = np.where(coverage > 0, stitched, vacuum)
-        refinement = _refined(refine, data, start, probe, work, refine_iterations)
-        probe, history = refinement.probe, refinement.error_history[: refinement.kept + 1]
-        x, y = refinement.xcoords, refinement.ycoords
-        refined = np.where(coverage > 0, refinement.object, np.complex64(1))
-        timings["refinement"] = refinement.seconds
+        options = dict(refinement or {})
+        if "noise" not in options:
+            likelihood = options.get("likelihood", "amplitude")
+            options["noise"] = noise_error(judge(start, probe, x, y, data, nominal), likelihood)
+        better = _refined(partial(refine, **options), data, start, probe, work, refine_iterations)
+        probe, history = better.probe, better.error_history[: better.kept + 1]
+        x, y = better.xcoords, better.ycoords
+        refined = np.where(coverage > 0, better.object, np.complex64(1))
+        timings["refinement"] = better.seconds
     begun = time.perf_counter()
-    nominal = (model.intensity_scale * data.N / 2) ** 2
     final = stitched if refined is None else refined
     trust = judge(final, probe, x, y, data, nominal)
     timings["trust"] = time.perf_counter() - begun
@@ -348,5 +356,7 @@ def _compare_with_training(model: ScanModel, data: RawData) -> None:
     overlap = abs(np.vdot(ours, theirs)) / (np.linalg.norm(ours) * np.linalg.norm(theirs))
     if overlap < PROBE_WARNING:
         logger.warning(
-            "the scan's probe overlaps with that of the training by %.2f only: expect a poor object", overlap
+            "the scan's probe overlaps with that of the network by %.2f only: expect a poor object, unless the "
+            "training refined the probe of this set-up (--refine_probe)",
+            overlap,
         )

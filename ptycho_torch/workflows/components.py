@@ -161,8 +161,9 @@ def reconstruct_scan(
         backend="pytorch",
         container=PtychoDataContainerTorch,
         predict=partial(predict_scan, model, batch_size=execution.inference_batch_size or 64, device=device),
-        refine=partial(refine, device=device, **(refinement or {})),
+        refine=partial(refine, device=device),
         refine_iterations=refine_iterations,
+        refinement=refinement,
     )
 
 

@@ -87,7 +87,7 @@ def plan(cases: Iterable[Case], methods: list[str] | None, peer: bool, runs: int
     for case in cases:
         offered = methods_of(case, peer)
         wanted = set(offered if methods is None else methods)
-        if wanted & {"refine-pass", "refine-pass-holdout"}:
+        if wanted & {"refine-pass", "refine-pass-noise"}:
             wanted.add(start_of(case))
         count = runs or case.runs
         cells += [(case, method, run) for run in range(count) for method in offered if method in wanted]

@@ -32,7 +32,7 @@ COLOURS = {
     "unrolled-1": "#86b93c",
     "refine": "#2a5f9e",
     "refine-pass": "#c4501b",
-    "refine-pass-holdout": "#e3a21a",
+    "refine-pass-noise": "#e3a21a",
     "pty-chi": "#222222",
 }
 MARKERS = {"cnn": "s", "unrolled": "D", "unrolled-1": "^"}
@@ -80,7 +80,7 @@ def _draw_curves(axes: Axes, case: Case, table: Table) -> None:
 
 def save_objects(case: Case, table: Table, folder: Path) -> list[Path]:
     """Amplitude and phase of a case's objects side by side, the truth first, aligned as they were scored."""
-    wanted = ("cnn", start_of(case), "refine", "refine-pass", "refine-pass-holdout", "pty-chi")
+    wanted = ("cnn", start_of(case), "refine", "refine-pass", "refine-pass-noise", "pty-chi")
     there = [method for method in wanted if any(row["figures"] for row in table.get((case.name, method), [])[:1])]
     shown: Mapping[str, Complex]
     images = {method: _saved(folder, case, method) for method in there}

@@ -19,14 +19,14 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from quality_cases import SPARSE, Case, case_scan, training_scan
+from quality_cases import Case, case_scan, training_scan
 from quality_scores import Snapshot, error_of, figures_of_merit, peak_memory, target_frame
 
 from ptycho.core.atomic import atomic_path
 from ptycho.core.diffraction import as_modes
 from ptycho.core.geometry import ObjectFrame, reframe
 from ptycho.raw_data import RawData
-from ptycho.workflows.judgement import photon_scale
+from ptycho.workflows.judgement import judge, noise_error, photon_scale
 
 __all__ = [
     "METHODS",
@@ -49,13 +49,16 @@ NETWORKS: dict[str, tuple[Literal["cnn", "unrolled"], int]] = {
     "unrolled-1": ("unrolled", 1),
 }
 """Architecture and gridsize."""
-METHODS = ("flat", *NETWORKS, "refine", "refine-pass", "refine-pass-holdout", "pty-chi")
-"""'flat' is the zero of the scale; 'refine' starts flat, 'refine-pass' from one pass of the network (`start_of`)."""
+METHODS = ("flat", *NETWORKS, "refine", "refine-pass", "refine-pass-noise", "pty-chi")
+"""'flat' is the zero of the scale; 'refine' starts flat, 'refine-pass' from one pass of the network (`start_of`).
+
+'refine-pass-noise' ends where photon noise is all that is left, as `ptycho_inference --refine` does.
+"""
 PEER_MARKS = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 180, 300, 500, 800, 1200, 2000)
 """Epochs at which the peer is looked at."""
 PEER_BATCH = 64
-HOLDOUT = 0.1
-"""Part of the patterns that decides when 'refine-pass-holdout' stops."""
+PROBE_ITERATIONS = 60
+"""Of the refinement that finds the probe of a real scan before networks are trained on it."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def methods_of(case: Case, peer: bool) -> list[str]:
     single = case.name == "base" or case.starved or few
     left_out = {
         "unrolled-1": not single,
-        "refine-pass-holdout": not case.starved,
+        "refine-pass-noise": not case.starved,
         "pty-chi": not peer,
         "flat": case.real,
     }
@@ -117,8 +120,8 @@ def methods_of(case: Case, peer: bool) -> list[str]:
 
 
 def start_of(case: Case) -> str:
-    """The network whose pass a refinement starts from: with little overlap the one that needs none."""
-    return "unrolled-1" if case.overlap <= SPARSE else "unrolled"
+    """The network whose pass a refinement starts from: where the data leave much open, the one that fits them least."""
+    return "unrolled-1" if case.starved else "unrolled"
 
 
 def use_threads(count: int) -> None:
@@ -177,7 +180,10 @@ def train(case: Case, network: str, places: Places, limits: Limits) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     architecture, gridsize = NETWORKS[network]
-    data = training_scan(case, places.real)
+    data, begun = training_scan(case, places.real), time.perf_counter()
+    if case.real:
+        data = _with_own_probe(data)
+    probe_seconds = time.perf_counter() - begun
     config = TrainingConfig(
         model=ModelConfig(N=data.N, gridsize=gridsize, architecture=architecture),
         nepochs=10_000,
@@ -190,9 +196,18 @@ def train(case: Case, network: str, places: Places, limits: Limits) -> None:
     update_legacy_dict(params.cfg, config)
     results = train_cdi_model_torch(data, None, config, execution_config=_execution(), max_seconds=limits.train_seconds)
     save_torch_bundle(folder, results["model"], config)
-    told = {"seconds": results["train_seconds"], "epochs": len(results["history"]["seconds"]), "patterns": len(data)}
+    seconds = results["train_seconds"] + probe_seconds
+    told = {"seconds": seconds, "epochs": len(results["history"]["seconds"]), "patterns": len(data)}
     with atomic_path(folder / "training.json") as path:
         path.write_text(json.dumps(told))
+
+
+def _with_own_probe(data: RawData) -> RawData:
+    """The scan with the probe that its patterns tell, not that of an optics model."""
+    from ptycho.workflows.probe_first import with_refined_probe
+    from ptycho_torch.refine import refine
+
+    return with_refined_probe(data, refine, PROBE_ITERATIONS)
 
 
 def _execution() -> Any:
@@ -229,12 +244,13 @@ def refined(
     frame: ObjectFrame,
     iterations: int,
     refine_probe: bool,
-    holdout: float = 0.0,
+    probe: Complex | None = None,
+    noise: float = 0.0,
 ) -> tuple[Snapshot, bool]:
     """Refine for some iterations; the result, and whether it stopped by itself."""
     from ptycho_torch.refine import refine
 
-    made = refine(data, start, iterations, frame=frame, refine_probe=refine_probe, holdout=holdout)
+    made = refine(data, start, iterations, frame=frame, refine_probe=refine_probe, probe=probe, noise=noise)
     return Snapshot(made.iterations, made.seconds, made.object, made.probe, made.frame), made.iterations < iterations
 
 
@@ -242,17 +258,20 @@ def _refinements(
     case: Case, method: str, run: int, data: RawData, frame: ObjectFrame, places: Places, limits: Limits
 ) -> Found:
     """A refinement as far as each mark, from the same start."""
-    start, before, notes = np.ones(frame.shape, np.complex64), 0.0, {}
+    start, before, probe, notes = np.ones(frame.shape, np.complex64), 0.0, None, {}
     if method != "refine":
         with np.load(places.result(case.name, start_of(case), run), allow_pickle=False) as file:
-            start, before = file["object"], float(file["seconds"])
+            start, before, probe = file["object"], float(file["seconds"]), file["probe"]
         notes = {"start": start_of(case)}
+    noise = 0.0
+    if method == "refine-pass-noise":
+        assert probe is not None
+        x, y = frame.local(data.xcoords, data.ycoords)
+        noise = noise_error(judge(start, probe, x, y, data, data.mean_energy), "amplitude")
     snapshots: list[Snapshot] = []
     with peak_memory() as memory:
         for mark in limits.marks:
-            snapshot, stopped = refined(
-                data, start, frame, mark, case.refine_probe, HOLDOUT if method.endswith("holdout") else 0.0
-            )
+            snapshot, stopped = refined(data, start, frame, mark, case.refine_probe, probe, noise)
             snapshots.append(snapshot)
             if stopped:
                 break

@@ -28,9 +28,10 @@ NONE = "–"
 
 ABOUT = """\
 * `flat`: an object without structure, the zero of the scale. `cnn`, `unrolled`: one pass of a network (gridsize 2) that
-  was trained on other objects of the same kind, on real scans on the scan itself; `unrolled-1`: gridsize 1.
+  was trained on other objects of the same kind, on real scans on the scan itself, with the probe that 60 iterations of
+  refinement found on it (their time counts as training); `unrolled-1`: gridsize 1.
 * `refine`: refinement of a flat object; `refine-pass`: of the network's object (of `unrolled-1` up to 40 %
-  overlap, else of `unrolled`); `refine-pass-holdout`: the same, stopped by patterns that it does not see.
+  overlap and 1e4 photons, else of `unrolled`); `refine-pass-noise`: the same, stopped where photon noise is all that is left.
 * `pty-chi`: its LSQML engine, batches of 64, from a flat object.
 * Seconds leave out imports, reading and scoring; a refined pass includes the pass; training is listed apart. Iterative
   methods run for a fixed time or number of iterations, refinement until it stops by itself.

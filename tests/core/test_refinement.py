@@ -102,6 +102,19 @@ def test_it_stops_when_nothing_is_gained() -> None:
     assert len(found.errors) < 10
 
 
+def test_it_stops_at_the_noise_with_the_point_whose_error_is_nearer_to_it() -> None:
+    """Errors of a bowl fall by a known factor each step: what is kept follows from the noise alone."""
+    problem, nothing = Bowl([1.0, 7.0, 50.0]), np.zeros(3)
+    errors = down(problem, 3).errors
+    assert errors[0] > errors[1] > errors[2] > errors[3]
+    middle = np.sqrt(errors[1] * errors[2])
+    for noise, kept, entries in ((1.01 * middle, 1, 3), (0.99 * middle, 2, 3), (1.1 * errors[0], 0, 1)):
+        found = descend(problem, nothing, Limits(9, 9, 0.0, noise), np.random.default_rng(0))
+        assert (found.kept, len(found.errors)) == (kept, entries)
+        assert found.stopped == f"the patterns are explained to the noise, after {entries - 1} iterations"
+        assert problem.error(found.point) == found.errors[kept]
+
+
 def test_a_step_too_far_is_taken_back_and_shortened() -> None:
     problem = Bowl([1.0, 1.0], reach=1.2)
     found = down(problem, 30)

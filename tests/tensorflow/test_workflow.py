@@ -18,6 +18,7 @@ from ptycho.loader import PtychoDataContainer
 from ptycho.model import PtychoPINN
 from ptycho.predictor import Autoencoder, DiffractionToObject
 from ptycho.raw_data import RawData
+from ptycho.workflows import stages
 from ptycho.workflows.backend_selector import run_cdi_example_with_backend
 from ptycho.workflows.components import (
     load_data,
@@ -211,8 +212,19 @@ def test_reading_less_of_a_scan(fixture_file) -> None:
     np.testing.assert_array_equal(data.sample_indices, load_data(fixture_file, n_subsample=9).sample_indices)
 
 
+@pytest.mark.parametrize("asked", [{}, {"noise": 0.0}])
+def test_what_a_pass_knew_is_not_given_up_for_the_noise(asked, scan, training, monkeypatch) -> None:
+    """Where noise alone would leave all that the pass leaves, refinement stays with it, unless told to go on."""
+    monkeypatch.setattr(stages, "noise_error", lambda trust, likelihood: {"amplitude": 1.0}[likelihood])
+    options = {"refine_iterations": 2, "refinement": asked}
+    settings = InferenceConfig(model=training.model)
+    found = reconstruct_scan(untrained(scan, training), scan, settings, **options)
+    assert len(found.error_history) == (3 if asked else 1)
+    assert np.array_equal(found.object, found.network_object) != bool(asked)
+
+
 def test_refinement_starts_from_the_network_and_ends_better(scan, training, caplog) -> None:
-    options = {"refine_iterations": 8, "refinement": {"refine_positions": True, "likelihood": "poisson"}}
+    options = {"refine_iterations": 8, "refinement": {"refine_positions": True, "likelihood": "poisson", "noise": 0.0}}
     with caplog.at_level(logging.INFO):
         found = reconstruct_scan(untrained(scan, training), scan, InferenceConfig(), **options)
     assert (found.method, found.subpixel, found.backend) == ("network+refined", "fourier", "tensorflow")

@@ -15,6 +15,7 @@ from ptycho.core.patches import extract_rounded
 from ptycho.core.products import Reconstruction
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
+from ptycho.workflows import stages
 from ptycho.workflows.backend_selector import run_cdi_example_with_backend
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.model import PtychoPINN
@@ -123,6 +124,16 @@ def test_training_leads_to_a_better_object_than_a_flat_one(gridsize, scan, train
 def fourier_error(scan: RawData, found: Reconstruction) -> float:
     patches, dx, dy = extract_rounded(found.object, found.xcoords, found.ycoords, scan.N)
     return relative_fourier_error(np.sqrt(diffract(found.probe, patches, dx, dy)), scan.amplitude(), scan.mask)
+
+
+@pytest.mark.parametrize("asked", [{}, {"noise": 0.0}])
+def test_what_a_pass_knew_is_not_given_up_for_the_noise(asked, scan, training, execution, monkeypatch) -> None:
+    """Where noise alone would leave all that the pass leaves, refinement stays with it, unless told to go on."""
+    monkeypatch.setattr(stages, "noise_error", lambda trust, likelihood: {"amplitude": 1.0}[likelihood])
+    options = {"refine_iterations": 2, "refinement": asked}
+    found = reconstruct(untrained(scan, training), scan, execution, **options)
+    assert len(found.error_history) == (3 if asked else 1)
+    assert np.array_equal(found.object, found.network_object) != bool(asked)
 
 
 def test_refinement_starts_from_the_network_and_ends_better(scan, training, execution, caplog) -> None:
