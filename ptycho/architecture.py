@@ -12,7 +12,8 @@ by 2x2 averages on the way down, nearest-neighbour doubling on the way up, and s
 
 With `pad_object` the decoders compute only the central N/2 x N/2 pixels of a patch, where a probe has its light;
 `probe_big` adds a border branch, which fills the rest from the second encoder level at half resolution; without it the
-border is vacuum (1). `pad_object=False`: the decoders fill the whole patch.
+border is vacuum (1). `pad_object=False`: the decoders fill the whole patch. `ptycho.network_options` says what else a
+caller may choose.
 
 `unrolled` is a short iteration with learned corrections, on the canvas of a group of any number of members. The canvas
 starts flat, `O = 1`. Where a group has several members, whose overlaps hold the slow phase, `DESCENT` steps of plain
@@ -35,13 +36,29 @@ from typing import ClassVar
 
 from ptycho.config.config import ModelConfig
 from ptycho.errors import ConfigError
+from ptycho.network_options import MASK_OPTIONS, NEUTRAL, NetworkOptions
+from ptycho.network_parts import (
+    KERNEL,
+    SWISH_MINIMUM,
+    Block,
+    ChannelGate,
+    EfficientGate,
+    Gate,
+    Head,
+    SpatialGate,
+    amplitude_head,
+)
 
 __all__ = [
     "ARCHITECTURES",
+    "KERNEL",
+    "NEUTRAL",
+    "SWISH_MINIMUM",
     "Block",
     "CnnSpec",
     "Correction",
     "Head",
+    "NetworkOptions",
     "NetworkSpec",
     "UnrolledSpec",
     "amplitude_head",
@@ -58,9 +75,6 @@ LADDERS: dict[int, tuple[int, ...]] = {
 """Filters per encoder level, in units of `8 n_filters_scale`; the last level sees 8 x 8 pixels at every N."""
 
 FILTERS_PER_SCALE = 8
-KERNEL = 3
-SWISH_MINIMUM = 0.2784645427610738
-"""`-min(x sigmoid(x))`: added to swish, so that an amplitude is never negative."""
 
 STAGES = 4
 """Gradient steps, each with its correction, of the `unrolled` network."""
@@ -76,36 +90,6 @@ JUDGED = 7
 """Patterns that judge a group of `unrolled`, those it sees and the held-out ones together: at least 3 are held out."""
 UNSHUFFLE = 2
 """A correction sees blocks of so many by so many pixels as channels of one."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """Two 3x3 convolutions, each followed by SiLU, with zero padding."""
-
-    name: str
-    in_channels: int
-    out_channels: int
-
-    def parameters(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Yield canonical names and shapes; kernels are `(row, column, in, out)`."""
-        for conv, channels in (("conv1", self.in_channels), ("conv2", self.out_channels)):
-            yield f"{self.name}/{conv}/kernel", (KERNEL, KERNEL, channels, self.out_channels)
-            yield f"{self.name}/{conv}/bias", (self.out_channels,)
-
-
-@dataclass(frozen=True)
-class Head:
-    """One linear 3x3 convolution, kernel initialised to 0 and bias to `bias`: the first prediction is a flat object."""
-
-    name: str
-    in_channels: int
-    out_channels: int
-    bias: tuple[float, ...]
-
-    def parameters(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Yield canonical names and shapes; kernels are `(row, column, in, out)`."""
-        yield f"{self.name}/kernel", (KERNEL, KERNEL, self.in_channels, self.out_channels)
-        yield f"{self.name}/bias", (self.out_channels,)
 
 
 @dataclass(frozen=True)
@@ -131,21 +115,35 @@ class CnnSpec:
     members: int
     encoder: tuple[Block, ...]
     amplitude_decoder: tuple[Block, ...]
-    phase_decoder: tuple[Block, ...]
+    phase_decoder: tuple[Block, ...] | None
+    """None: the amplitude's decoder serves both heads."""
     amplitude_head: Head
+    """One channel for each member, or one for the group, from which the members are cut."""
     phase_head: Head
     border_head: Head | None
+    """Reads the first channels of the second level; gives those of the amplitude, then those of the phase."""
     central: bool
+    padding: int
+    """Mirrored pixels around the encoder's input, cut off each of its levels again."""
     amp_activation: str
     amp_range: float
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Every convolution block."""
+        return (*self.encoder, *self.amplitude_decoder, *(self.phase_decoder or ()))
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Canonical name -> shape of every trained array, in the order of the network."""
         parts: list[Block | Head] = [*self.encoder, *self.amplitude_decoder, self.amplitude_head]
-        parts += [*self.phase_decoder, self.phase_head]
+        parts += [*(self.phase_decoder or ()), self.phase_head]
         if self.border_head is not None:
             parts.append(self.border_head)
         return {name: shape for part in parts for name, shape in part.parameters()}
+
+    def statistics(self) -> dict[str, tuple[int, ...]]:
+        """Canonical name -> shape of every running statistic."""
+        return {name: shape for block in self.blocks for name, shape in block.statistics()}
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,8 @@ class Correction:
 
     def parameters(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield canonical names and shapes."""
-        for part in (*self.down, *self.up, self.head):
+        parts: tuple[Block | Head, ...] = (*self.down, *self.up, self.head)
+        for part in parts:
             yield from part.parameters()
 
 
@@ -180,47 +179,12 @@ class UnrolledSpec:
         names = {"step": (stages,), "momentum": (stages,)}
         return names | {name: shape for part in self.corrections for name, shape in part.parameters()}
 
+    def statistics(self) -> dict[str, tuple[int, ...]]:
+        """Canonical name -> shape of every running statistic: there are none."""
+        return {}
+
 
 NetworkSpec = CnnSpec | UnrolledSpec
-
-
-def amplitude_head(activation: str, probe_scale: float) -> tuple[float, float]:
-    """Range h and initial bias b of the amplitude head, `|O_net| = h act(b) = 1` at the start.
-
-    `sigmoid`: h = 2 probe_scale / 4, so that absorbers and |O| up to h are in reach; `swish` (shifted up by its
-    minimum, so that it is never negative), `softplus` and `relu`: h = probe_scale / 4. Raises ConfigError where the
-    range does not reach above 1.
-    """
-    if activation == "sigmoid":
-        span = 2 * probe_scale / 4
-        if span <= 1:
-            raise ConfigError(
-                f"probe_scale must be above 2 with amp_activation='sigmoid' (|O| reaches probe_scale / 2), found "
-                f"{probe_scale}: raise it, the default is 4"
-            )
-        return span, -math.log(span - 1)
-    span = probe_scale / 4
-    if span <= 0:
-        raise ConfigError(f"probe_scale must be positive, found {probe_scale}: the default is 4")
-    if activation == "softplus":
-        return span, math.log(math.expm1(1 / span))
-    if activation == "relu":
-        return span, 1 / span
-    if activation == "swish":
-        return span, _solve_swish(1 / span)
-    raise ConfigError(f"amp_activation must be sigmoid, swish, softplus or relu, found {activation!r}")
-
-
-def _solve_swish(value: float) -> float:
-    """The positive x with `x sigmoid(x) + SWISH_MINIMUM = value`, by bisection: one number, made once a model."""
-    low, high = -1.2784645427610738, value + 2.0
-    for _ in range(200):
-        middle = (low + high) / 2
-        if middle / (1 + math.exp(-middle)) + SWISH_MINIMUM < value:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
 
 
 def _members(config: ModelConfig) -> int:
@@ -230,41 +194,93 @@ def _members(config: ModelConfig) -> int:
     return config.gridsize**2
 
 
-def cnn_spec(config: ModelConfig) -> CnnSpec:
-    """Describe the `cnn` network of a configuration.
+def cnn_spec(config: ModelConfig, options: NetworkOptions = NEUTRAL) -> CnnSpec:
+    """Describe the `cnn` network of a configuration and its options.
 
     Raises:
-        ConfigError: N is not one of 64, 128, 256, or the amplitude head cannot reach 1.
+        ConfigError: N is not one of 64, 128, 256, the amplitude head cannot reach 1, or an option does not fit.
     """
     members = _members(config)
     widths = [step * FILTERS_PER_SCALE * config.n_filters_scale for step in LADDERS[config.N]]
     inputs = [2 * members, *widths[:-1]]
     span, bias = amplitude_head(config.amp_activation, config.probe_scale)
-    border = config.pad_object and config.probe_big
+    amplitudes = _amplitude_channels(options, members)
+
+    def encoded(level: int) -> Block:
+        name, deepest = f"encoder/{level}", level == len(widths) - 1
+        cbam = options.cbam_bottleneck if deepest else options.cbam_encoder
+        gates = _gates(name, widths[level], options.eca_encoder, cbam)
+        return Block(name, inputs[level], widths[level], options.batch_norm, gates)
+
+    def decoded(name: str, level: int) -> Block:
+        spatial = options.decoder_spatial_kernel if options.spatial_decoder else None
+        gates = _gates(name, widths[level], options.eca_decoder, options.cbam_decoder, spatial)
+        return Block(name, widths[level + 1] + widths[level], widths[level], options.batch_norm, gates)
 
     def decoder(name: str) -> tuple[Block, ...]:
-        levels = reversed(range(len(widths) - 1))
-        return tuple(Block(f"{name}/{level}", widths[level + 1] + widths[level], widths[level]) for level in levels)
+        return tuple(decoded(f"{name}/{level}", level) for level in reversed(range(len(widths) - 1)))
 
+    border = None
+    if config.pad_object and config.probe_big:
+        seen = max(1, math.floor(options.outer_fraction * widths[1] + 0.5))
+        biases = (bias,) * amplitudes + (0.0,) * members
+        border = Head("border/head", seen, amplitudes + members, biases)
     return CnnSpec(
         N=config.N,
         members=members,
-        encoder=tuple(Block(f"encoder/{level}", inputs[level], width) for level, width in enumerate(widths)),
+        encoder=tuple(encoded(level) for level in range(len(widths))),
         amplitude_decoder=decoder("amplitude"),
-        phase_decoder=decoder("phase"),
-        amplitude_head=Head("amplitude/head", widths[0], members, (bias,) * members),
+        phase_decoder=None if options.use_shared_decoder else decoder("phase"),
+        amplitude_head=Head("amplitude/head", widths[0], amplitudes, (bias,) * amplitudes),
         phase_head=Head("phase/head", widths[0], members, (0.0,) * members),
-        border_head=Head("border/head", widths[1], 2 * members, (bias,) * members + (0.0,) * members)
-        if border
-        else None,
+        border_head=border,
         central=config.pad_object,
+        padding=_padding(config.N, len(widths), options.edge_pad),
         amp_activation=config.amp_activation,
         amp_range=span,
     )
 
 
-def unrolled_spec(config: ModelConfig) -> UnrolledSpec:
-    """Describe the `unrolled` network of a configuration; ConfigError where N is not one of 64, 128, 256."""
+def _gates(name: str, channels: int, eca: bool, cbam: bool, spatial: int | None = None) -> tuple[Gate, ...]:
+    """The attention of a block; `spatial` is a kernel."""
+    gates: list[Gate] = [EfficientGate(f"{name}/eca", channels)] if eca else []
+    if cbam:
+        gates += [ChannelGate(f"{name}/cbam_channel", channels), SpatialGate(f"{name}/cbam_spatial")]
+    if spatial is not None:
+        gates.append(SpatialGate(f"{name}/spatial", spatial))
+    return tuple(gates)
+
+
+def _amplitude_channels(options: NetworkOptions, members: int) -> int:
+    """Channels of the amplitude head: as many as members, or one for all."""
+    if options.amplitude_channels not in (None, 1, members):
+        raise ConfigError(
+            f"amplitude_channels must be 1 or gridsize^2 = {members}, found {options.amplitude_channels}: leave it out"
+        )
+    return members if options.amplitude_channels is None else options.amplitude_channels
+
+
+def _padding(N: int, levels: int, edge_pad: int) -> int:
+    """`edge_pad` rounded up, so that every level has whole pixels of it."""
+    unit = 2 ** (levels - 1)
+    padding = unit * math.ceil(edge_pad / unit)
+    if padding >= N:
+        raise ConfigError(f"edge_pad must be at most {N - unit} with N={N}, found {edge_pad}: a mirror ends there")
+    return padding
+
+
+def unrolled_spec(config: ModelConfig, options: NetworkOptions = NEUTRAL) -> UnrolledSpec:
+    """Describe the `unrolled` network of a configuration.
+
+    Raises:
+        ConfigError: N is not one of 64, 128, 256, or options other than those of the probe's mask are asked for.
+    """
+    refused = [name for name in options.changed if name not in MASK_OPTIONS]
+    if refused:
+        raise ConfigError(
+            f"{', '.join(refused)}: expected the defaults with architecture='unrolled', which has no such choice; "
+            "leave them out or use architecture='cnn'"
+        )
     width = FILTERS_PER_SCALE * config.n_filters_scale
     inputs, outputs = CANVAS_CHANNELS * UNSHUFFLE**2, 2 * UNSHUFFLE**2
 
@@ -291,11 +307,14 @@ def unrolled_spec(config: ModelConfig) -> UnrolledSpec:
     )
 
 
-ARCHITECTURES: dict[str, Callable[[ModelConfig], NetworkSpec]] = {"cnn": cnn_spec, "unrolled": unrolled_spec}
+ARCHITECTURES: dict[str, Callable[[ModelConfig, NetworkOptions], NetworkSpec]] = {
+    "cnn": cnn_spec,
+    "unrolled": unrolled_spec,
+}
 """The registry: what `ModelConfig.architecture` names."""
 
 
-def network_spec(config: ModelConfig) -> NetworkSpec:
+def network_spec(config: ModelConfig, options: NetworkOptions = NEUTRAL) -> NetworkSpec:
     """Describe the network that a configuration names.
 
     Raises:
@@ -303,4 +322,4 @@ def network_spec(config: ModelConfig) -> NetworkSpec:
     """
     if config.architecture not in ARCHITECTURES:
         raise ConfigError(f"architecture must be one of {sorted(ARCHITECTURES)}, found {config.architecture!r}")
-    return ARCHITECTURES[config.architecture](config)
+    return ARCHITECTURES[config.architecture](config, options)

@@ -1,6 +1,6 @@
 """What both backends do alike between a model and its archive; loads no framework.
 
-A model here is anything with the attributes that both `PtychoPINN` have: `intensity_scale`, `input_scale`,
+A model here is anything with the attributes that both `PtychoPINN` have: `options`, `intensity_scale`, `input_scale`,
 `nominal_intensity_scale`, and a `probe` layer with `file_units`.
 """
 
@@ -19,9 +19,18 @@ from ptycho.architecture import NetworkSpec
 from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.config.files import config_from_dict
 from ptycho.core.archive import Backend, ModelArchive, json_snapshot, to_json
-from ptycho.errors import ArchiveError
+from ptycho.core.scale_options import NEUTRAL_INPUT, InputScaling
+from ptycho.errors import ArchiveError, ConfigError
+from ptycho.network_options import NetworkOptions, options_from_dict, options_to_dict
 
-__all__ = ["archived_config", "checked_weights", "make_archive", "restore_params"]
+__all__ = [
+    "archived_config",
+    "archived_options",
+    "archived_scaling",
+    "checked_weights",
+    "make_archive",
+    "restore_params",
+]
 
 
 def make_archive(
@@ -34,8 +43,13 @@ def make_archive(
 ) -> ModelArchive:
     """A trained model as data: its weights by canonical name, probe, scales, mask, settings and `params.cfg`.
 
-    `versions` are those of the backend's libraries; the version of this library is added.
+    `versions` are those of the backend's libraries; the version of this library is added. Options that are not at
+    their defaults are the configuration `network`, a mask of the probe that is an array is one of the arrays.
     """
+    options = options_to_dict(model.options)
+    extra = {"network": to_json(options)} if options else {}
+    if model.scaling != NEUTRAL_INPUT:
+        extra["scaling"] = asdict(model.scaling)
     return ModelArchive(
         backend=backend,
         weights=weights,
@@ -45,8 +59,9 @@ def make_archive(
         input_scale=model.input_scale,
         mask=mask,
         params=json_snapshot(params.cfg),
-        configs={"training": to_json(asdict(config))},
+        configs={"training": to_json(asdict(config)), **extra},
         versions={"ptychopinn": ptycho.__version__, **versions},
+        probe_mask=model.options.mask_array,
     )
 
 
@@ -62,13 +77,37 @@ def archived_config(archive: ModelArchive, source: str) -> ModelConfig:
         raise ArchiveError(f"{source}: the configuration of the model is missing ({error}): save it again") from error
 
 
+def archived_options(archive: ModelArchive, source: str) -> NetworkOptions:
+    """The network options of the archived model.
+
+    Raises:
+        ArchiveError: naming `source`, where an option is unknown or has a value that is not allowed.
+    """
+    try:
+        return options_from_dict(archive.configs.get("network", {}), archive.probe_mask, source)
+    except ConfigError as error:
+        raise ArchiveError(f"{error}: update this library, or save the model again") from error
+
+
+def archived_scaling(archive: ModelArchive, source: str) -> InputScaling:
+    """How the input of the archived model was scaled.
+
+    Raises:
+        ArchiveError: naming `source`, where it is not known here.
+    """
+    try:
+        return InputScaling(**archive.configs.get("scaling", {}))
+    except TypeError as error:
+        raise ArchiveError(f"{source}: scaling is not known ({error}): update this library") from error
+
+
 def checked_weights(spec: NetworkSpec, weights: dict[str, NDArray[Any]], source: str) -> dict[str, NDArray[Any]]:
     """Give back `weights` when their names and shapes are just those of a spec.
 
     Raises:
         ArchiveError: naming `source` and the first array that is missing, unexpected or of another shape.
     """
-    expected = spec.parameters()
+    expected = spec.parameters() | spec.statistics()
     for name in sorted(expected.keys() ^ weights.keys()):
         state = "is missing" if name in expected else "is unexpected"
         raise ArchiveError(f"{source}: weight {name!r} {state} for N={spec.N}: the archive is of another network")

@@ -12,17 +12,19 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho.cli_flags import (
     FlagParser,
     add_config_flags,
+    add_diagnostics_flags,
     add_execution_flags,
     add_learning_rate_flag,
     add_refinement_flags,
     config_from_options,
+    diagnostics_from_options,
     execution_from_options,
     refinement_from_options,
 )
@@ -41,6 +43,7 @@ from ptycho.errors import ConfigError, MissingFileError, OutputError
 
 if TYPE_CHECKING:
     from ptycho.core.products import Reconstruction
+    from ptycho.workflows.diagnostics import Diagnostics
 
 __all__ = ["inference_main", "train_main"]
 
@@ -84,6 +87,7 @@ def train_main(argv: Sequence[str] | None = None) -> int:
         help="first find the probe by at most N iterations of refinement on the scan; for a probeGuess that is not the "
         "measured one (default: 0)",
     )
+    add_diagnostics_flags(parser)
     add_learning_rate_flag(parser)
     add_config_flags(parser, TrainingConfig)
     add_execution_flags(parser)
@@ -107,6 +111,7 @@ def inference_main(argv: Sequence[str] | None = None) -> int:
         metavar="N",
         help="at most N iterations of refinement of object and probe after the network (default: 0)",
     )
+    add_diagnostics_flags(parser)
     add_refinement_flags(parser)
     add_config_flags(parser, InferenceConfig, skip=("model", "debug"))
     add_execution_flags(parser, _INFERENCE_EXECUTION)
@@ -165,6 +170,7 @@ def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
     config = config_from_options(TrainingConfig, options, table, str(getattr(options, "config", "command line")))
     validate_training_config(config)
     execution = _execution(options, config)
+    asked = diagnostics_from_options(options, stitches="do_stitching" in options)
     learning_rate = getattr(options, "learning_rate", None)
     if learning_rate is not None and "execution.learning_rate" in options:
         raise ConfigError("--learning_rate and --torch-learning-rate are the same setting: give one of them")
@@ -185,7 +191,8 @@ def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
 
     _quiet_tensorflow(config.backend, options)
     require_backend(config.backend)
-    with _output_folder(config.output_dir), _resumable(config.output_dir / "checkpoints" / "last.ckpt"):
+    checkpoint = config.output_dir / "checkpoints" / "last.ckpt"
+    with _output_folder(config.output_dir), _dump_folder(asked), _resumable(checkpoint):
         units = getattr(options, "units", None)
         train_data = RawData.from_file(train_file, units=units)
         test_data = None if test_file is None else RawData.from_file(test_file, units=units)
@@ -202,6 +209,7 @@ def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
             seed, photons = config.subsample_seed or 0, train_data.photons(config.nphotons)
             test_data = train_data if test_data is None else test_data
             train_data = simulated_scan_like(train_data, objects, photons, seed)
+        diagnostics = _diagnostics(asked, config, execution)
         _, _, results = run_cdi_example_with_backend(
             train_data,
             test_data,
@@ -211,11 +219,13 @@ def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
             execution_config=execution,
             resume=resume,
             max_seconds=getattr(options, "max_seconds", None),
+            diagnostics=diagnostics,
         )
         written = [save_bundle_with_backend(results, config, config.output_dir)]
         reconstruction = results.get("reconstruction")
         if reconstruction is not None:
             written += save_reconstruction(reconstruction, config.output_dir)
+        written += diagnostics.written if diagnostics is not None else []
     _report_history(results["history"])
     if reconstruction is not None:
         _report_reconstruction(reconstruction)
@@ -234,6 +244,7 @@ def _infer(options: argparse.Namespace, table: dict[str, Any]) -> None:
     execution = _execution(options, config)
     iterations = getattr(options, "refine", 0)
     refinement = refinement_from_options(options, iterations)
+    asked = diagnostics_from_options(options, stitches=True)
     test_file = _input_path(config.test_data_file, "--test_data", "the scan to reconstruct")
     config.model_path = _input_path(config.model_path, "--model_path", "the trained model")
 
@@ -243,13 +254,20 @@ def _infer(options: argparse.Namespace, table: dict[str, Any]) -> None:
 
     _quiet_tensorflow(config.backend, options)
     require_backend(config.backend)
-    with _output_folder(config.output_dir):
+    with _output_folder(config.output_dir), _dump_folder(asked):
+        diagnostics = _diagnostics(asked, config, execution)
         data = RawData.from_file(test_file, units=getattr(options, "units", None))
         reconstruction = reconstruct_with_backend(
-            data, config, refine=iterations, refinement=refinement, execution_config=execution
+            data,
+            config,
+            refine=iterations,
+            refinement=refinement,
+            execution_config=execution,
+            diagnostics=diagnostics,
         )
         shown = data.amplitude(range(0, len(data), 1 + len(data) // _SHOWN_PATTERNS))
         written = save_reconstruction(reconstruction, config.output_dir, patterns=shown)
+        written += diagnostics.written if diagnostics is not None else []
     _report_reconstruction(reconstruction)
     _report_files(written)
     _report_trust(reconstruction)
@@ -270,6 +288,18 @@ def _execution(options: argparse.Namespace, config: TrainingConfig | InferenceCo
     return execution
 
 
+def _diagnostics(
+    asked: dict[str, Any], config: TrainingConfig | InferenceConfig, execution: PyTorchExecutionConfig | None
+) -> Diagnostics | None:
+    """What writes the statistics and the dump that were asked for; None for neither."""
+    if not asked:
+        return None
+    from ptycho.workflows.diagnostics import make_diagnostics
+
+    size = None if execution is None else execution.inference_batch_size
+    return make_diagnostics(config.output_dir, config.backend, size, **asked)
+
+
 def _is_set(path: Path | None) -> bool:
     return path is not None and path != Path()
 
@@ -283,7 +313,7 @@ def _input_path(path: Path | None, flag: str, meaning: str) -> Path:
 
 
 @contextmanager
-def _output_folder(folder: Path) -> Iterator[None]:
+def _output_folder(folder: Path, flag: str = "--output_dir") -> Iterator[None]:
     """Make the folder and prove that it can be written; if the run fails, empty folders made here go."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     finished = False
@@ -293,13 +323,18 @@ def _output_folder(folder: Path) -> Iterator[None]:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            raise OutputError(f"--output_dir {folder}: cannot be written: {error.strerror}") from error
+            raise OutputError(f"{flag} {folder}: cannot be written: {error.strerror}") from error
         yield
         finished = True
     finally:
         for path in () if finished else made:
             with suppress(OSError):
                 path.rmdir()
+
+
+def _dump_folder(asked: dict[str, Any]) -> AbstractContextManager[None]:
+    """The folder of the dump, likewise, where there is to be one."""
+    return _output_folder(asked["debug_dump"], "--debug-dump") if "debug_dump" in asked else nullcontext()
 
 
 @contextmanager

@@ -16,10 +16,12 @@ from ptycho.errors import ConfigError
 __all__ = [
     "FlagParser",
     "add_config_flags",
+    "add_diagnostics_flags",
     "add_execution_flags",
     "add_learning_rate_flag",
     "add_refinement_flags",
     "config_from_options",
+    "diagnostics_from_options",
     "execution_from_options",
     "refinement_from_options",
 ]
@@ -152,6 +154,42 @@ def refinement_from_options(options: argparse.Namespace, iterations: int) -> dic
     if given.pop("beyond_noise", False):
         given["noise"] = 0.0
     return given
+
+
+def add_diagnostics_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that ask for statistics of predicted patches."""
+    group = parser.add_argument_group("Diagnostics")
+    group.add_argument(
+        "--log-patch-stats", action="store_true", help="write statistics of predicted patches to OUTPUT_DIR/analysis"
+    )
+    group.add_argument(
+        "--patch-stats-limit", type=_at_least_one, metavar="N", help="batches to write them for (default: all)"
+    )
+    group.add_argument("--debug-dump", type=Path, metavar="DIR", help="write what stitching works with to a folder")
+
+
+def diagnostics_from_options(options: argparse.Namespace, stitches: bool) -> dict[str, Any]:
+    """What was asked for: `log_patch_stats`, `patch_stats_limit`, `debug_dump`, those that were given.
+
+    Args:
+        options: the flags given.
+        stitches: whether the run stitches patches.
+
+    Raises:
+        ConfigError: a limit without statistics, or a dump of a stitching that does not take place.
+    """
+    if "patch_stats_limit" in options and "log_patch_stats" not in options:
+        raise ConfigError("--patch-stats-limit limits what --log-patch-stats writes: give that flag too")
+    if "debug_dump" in options and not stitches:
+        raise ConfigError("--debug-dump shows what stitching works with: give --do_stitching too")
+    names = ("log_patch_stats", "patch_stats_limit", "debug_dump")
+    return {name: getattr(options, name) for name in names if name in options}
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number at least 1, found {text}")
+    return int(text)
 
 
 def config_from_options(

@@ -20,18 +20,16 @@ from ptycho.config.schema import settings_of
 from ptycho.core.archive import to_json
 from ptycho.core.atomic import output_folder
 from ptycho.core.batches import epoch_orders, split_batches
-from ptycho.core.losses import detector_weights
-from ptycho.core.schedules import Plateau, one_cycle, warmup_cosine
+from ptycho.core.objective import ObjectiveOptions
+from ptycho.core.schedules import Plateau, RateCurve, one_cycle
 from ptycho.core.training_files import MetricsFile, read_checkpoint, write_checkpoint
-from ptycho.errors import ConfigError
 from ptycho.loader import PtychoDataContainer
-from ptycho.losses import mae_loss, poisson_loss, realspace_mae, total_variation
 from ptycho.model import PtychoPINN
-from ptycho.optimizers import Optimizer, clip_gradients
-from ptycho.physics import to_complex
+from ptycho.objective import Objective
+from ptycho.optimizers import Optimizer, clip_adaptively, clip_gradients
 from ptycho.precision import full_float32
 
-__all__ = ["TrainingModule", "fit", "refuse_unsupported"]
+__all__ = ["TrainingModule", "fit"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,71 +40,53 @@ PATIENCE = PyTorchExecutionConfig.early_stop_patience
 
 
 class TrainingModule:
-    """A `PtychoPINN` with its loss and optimiser; batches are `(X_norm, positions, mask)`, for real space also `Y`.
-
-    The measured counts are `(s_0 X_norm)^2`, s_0 the nominal intensity scale; the mean count per pixel that the loss
-    is divided by follows from the definition of k: `s_0^2 / 4`. The nominal scale of the object is `a / k`.
-    """
+    """A `PtychoPINN` with its loss (`ptycho.objective`) and its optimiser."""
 
     def __init__(
-        self, model: PtychoPINN, config: TrainingConfig, size: int, learning_rate: float | None = None
+        self,
+        model: PtychoPINN,
+        config: TrainingConfig,
+        size: int,
+        learning_rate: float | None = None,
+        objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008 - frozen
     ) -> None:
         self.model = model
         self.config = config
         self.size = size
+        self.objective = Objective(config, objective, model)
+        self.physics_weight = 1.0
         self.learning_rate = model.network.spec.recipe.learning_rate if learning_rate is None else learning_rate
         settings_of(PyTorchExecutionConfig)["learning_rate"].check(self.learning_rate)
         self.variables = [variable.value for variable in model.trainable_variables]
+        names = {id(variable): name for name, variable in model.network.named_parameters().items()}
+        self.network_names = [names.get(id(variable)) for variable in model.trainable_variables]
         self.optimizer = Optimizer(config, self.variables, self.learning_rate)
 
     @property
     def needs_truth(self) -> bool:
         """Whether a batch has to bring the ground-truth patches."""
-        return self.config.realspace_mae_weight > 0
+        return self.objective.needs_truth
 
     def loss(self, batch: Batch) -> tf.Tensor:
-        """The weighted sum of the losses that the configuration asks for."""
-        normalised, positions, mask, *truth = batch
-        normalised = tf.cast(normalised, self.model.dtype)
-        members = self.model.canvas_and_members(normalised, positions, self.size, mask)[1]
-        losses = self._detector_losses(members, positions, normalised, mask)
-        return tf.add_n(losses + self._realspace_losses(members, *truth))
-
-    def _detector_losses(
-        self, members: tf.Tensor, positions: tf.Tensor, normalised: tf.Tensor, mask: tf.Tensor
-    ) -> list[tf.Tensor]:
-        """What the patches would give on the detector against the measurement, per valid pixel."""
-        config, scale = self.config, self.model.nominal_intensity_scale
-        expected = self.model.expected_counts(members, positions)
-        counts, mean_count = tf.square(scale * normalised), scale**2 / 4
-        weights = detector_weights(config.nll_weight, config.mae_weight, config.torch_loss_mode)
-        return [
-            weight * function(expected, counts, mean_count, mask)
-            for weight, function in zip(weights, (poisson_loss, mae_loss), strict=True)
-            if weight
-        ]
-
-    def _realspace_losses(self, members: tf.Tensor, truth: tf.Tensor | None = None) -> list[tf.Tensor]:
-        """Roughness and error of the patches, per pixel, relative to the object's nominal scale."""
-        config, losses = self.config, []
-        nominal = self.model.probe.scale / self.model.input_scale
-        objects = to_complex(self.model.object_scale / nominal) * members
-        if config.realspace_weight:
-            losses.append(config.realspace_weight * total_variation(tf.transpose(objects, (0, 3, 1, 2))))
-        if config.realspace_mae_weight:
-            losses.append(config.realspace_mae_weight * realspace_mae(objects, tf.cast(truth, objects.dtype) / nominal))
-        return losses
+        """The weighted sum of the losses that are asked for."""
+        return self.objective.loss(self.model, batch, self.size, self.physics_weight)
 
     def training_step(self, *batch: tf.Tensor) -> tf.Tensor:
         """Take one step of the optimiser; return the loss before it."""
-        with tf.GradientTape() as tape:
+        with self.model.training_mode(), tf.GradientTape() as tape:
             value = self.loss(batch)
         gradients = tape.gradient(value, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        self.optimizer.apply(self._clipped(gradients))
+        return value
+
+    def _clipped(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The gradients within the limit of the configuration, or else of the network's recipe."""
         limit, algorithm = self.config.gradient_clip_val, self.config.gradient_clip_algorithm
         if limit is None:
-            limit, algorithm = self.model.network.spec.recipe.clip, "norm"
-        self.optimizer.apply(clip_gradients(gradients, limit, algorithm))
-        return value
+            return clip_gradients(gradients, self.model.network.spec.recipe.clip, "norm")
+        if algorithm == "agc":
+            return clip_adaptively(gradients, self.variables, self.network_names, limit)
+        return clip_gradients(gradients, limit, algorithm)
 
     def validation_step(self, *batch: tf.Tensor) -> tf.Tensor:
         """Loss of one batch that training does not see."""
@@ -123,23 +103,20 @@ class Schedule:
         learning_rate: float = PyTorchExecutionConfig.learning_rate,
         default: Callable[[int], float] = lambda _step: 1.0,
     ) -> None:
-        self.config = config
         self.learning_rate = learning_rate
-        self.plateau = Plateau()
-        steps = steps_per_epoch * config.nepochs
-        self._default = default
-        self._cosine = warmup_cosine(steps, steps_per_epoch * config.lr_warmup_epochs, config.lr_min_ratio)
+        self._curve = RateCurve(
+            config.scheduler,
+            config.nepochs,
+            steps_per_epoch * config.nepochs,
+            config.lr_warmup_epochs,
+            config.lr_min_ratio,
+            default,
+        )
+        self.plateau = self._curve.plateau
 
     def rate(self, epoch: int, step: int) -> float:
         """The learning rate of a step, both counted from 0 and from the start of the training."""
-        factors = {
-            "Default": lambda: self._default(step),
-            # the rate has fallen to lr_min_ratio when the last epoch ends
-            "Exponential": lambda: self.config.lr_min_ratio ** (epoch / self.config.nepochs),
-            "WarmupCosine": lambda: self._cosine(step),
-            "ReduceLROnPlateau": lambda: self.plateau.factor,
-        }
-        return self.learning_rate * factors[self.config.scheduler]()
+        return self.learning_rate * self._curve.factor(epoch, step)
 
 
 def _schedule(module: TrainingModule, steps_per_epoch: int, max_seconds: float | None) -> Schedule:
@@ -166,18 +143,6 @@ class Patience:
         self.waited = 0 if loss < self.best else self.waited + 1
         self.best = min(self.best, loss)
         return self.waited >= PATIENCE
-
-
-def refuse_unsupported(config: TrainingConfig) -> None:
-    """Raise ConfigError for settings whose effect this backend does not have yet, instead of ignoring them."""
-    refused = {
-        "model_type='supervised'": config.model.model_type == "supervised",
-        "positions_provided=False": not config.positions_provided,
-        "gradient_clip_algorithm='agc'": config.gradient_clip_algorithm == "agc",
-    }
-    found = [name for name, present in refused.items() if present]
-    if found:
-        raise ConfigError(f"not supported by the tensorflow backend yet: {', '.join(found)}; leave it at its default")
 
 
 @full_float32()
@@ -306,4 +271,4 @@ def _load_checkpoint(path: Path, module: TrainingModule, plateau: Plateau, patie
 
 def _state(module: TrainingModule) -> list[tf.Variable]:
     """Every variable that training changes, in a fixed order."""
-    return [*module.variables, *module.optimizer.state]
+    return [*module.variables, *module.model.running_statistics, *module.optimizer.state]

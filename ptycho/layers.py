@@ -10,6 +10,11 @@ import keras
 import tensorflow as tf
 
 from ptycho.architecture import KERNEL, SWISH_MINIMUM, Block, CnnSpec, Head
+from ptycho.attention import attention
+from ptycho.direct_layer import DirectLayer
+from ptycho.errors import DataError
+from ptycho.network_parts import NORM_FLOOR, NORM_MOMENTUM
+from ptycho.reassembly import cut
 
 __all__ = [
     "CnnNetwork",
@@ -22,14 +27,6 @@ __all__ = [
     "linear_head",
     "named_convolution",
 ]
-
-
-class DirectLayer(keras.layers.Layer):
-    """A layer whose `call` is called as it is: Keras neither casts its arguments nor adds lines to its errors."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run `call`."""
-        return self.call(*args, **kwargs)
 
 
 def amplitude_activation(values: tf.Tensor, name: str) -> tf.Tensor:
@@ -59,8 +56,49 @@ def _convolution(in_channels: int, out_channels: int, initializer: Any, dtype: s
     return conv
 
 
+class Normalisation(DirectLayer):
+    """Normalises the output of a convolution, as `ptycho.network_parts.Block` says.
+
+    `of_batch` says by which statistics: those of the batch, which are noted, or the running ones.
+    """
+
+    def __init__(self, name: str, channels: int, dtype: str = "float32") -> None:
+        super().__init__(dtype=dtype)
+        self.canonical, self.of_batch = name, False
+        start = {"scale": "ones", "bias": "zeros", "mean": "zeros", "variance": "ones"}
+        self.scale, self.bias, self.mean, self.variance = (
+            self.add_weight(shape=(channels,), initializer=values, trainable=part in ("scale", "bias"), name=part)
+            for part, values in start.items()
+        )
+        self.built = True
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """`(B, n, n, C)` -> the same."""
+        mean, variance = self.mean.value, self.variance.value
+        if self.of_batch:
+            mean, variance = tf.nn.moments(x, (0, 1, 2))
+            count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), x.dtype)
+            self._note(self.mean, mean)
+            self._note(self.variance, variance * count / (count - 1))
+        return tf.nn.batch_normalization(x, mean, variance, self.bias.value, self.scale.value, NORM_FLOOR)
+
+    def _note(self, running: keras.Variable, found: tf.Tensor) -> None:
+        running.assign((1 - NORM_MOMENTUM) * running.value + NORM_MOMENTUM * tf.stop_gradient(found))
+
+    def named_parameters(self) -> dict[str, keras.Variable]:
+        """Trained variables by canonical name."""
+        return {f"{self.canonical}/scale": self.scale, f"{self.canonical}/bias": self.bias}
+
+    def named_statistics(self) -> dict[str, keras.Variable]:
+        """Running statistics by canonical name."""
+        return {f"{self.canonical}/mean": self.mean, f"{self.canonical}/variance": self.variance}
+
+
 class ConvBlock(DirectLayer):
-    """Two 3x3 convolutions, each followed by SiLU; kernels start He-normal, biases at 0."""
+    """Two 3x3 convolutions, each normalised if the spec says so and followed by SiLU; then the spec's attention.
+
+    Kernels start He-normal, biases at 0.
+    """
 
     def __init__(self, spec: Block, dtype: str = "float32", seed: Any = None) -> None:
         super().__init__(dtype=dtype)
@@ -71,18 +109,29 @@ class ConvBlock(DirectLayer):
 
         self.conv1 = _convolution(spec.in_channels, spec.out_channels, he_normal(spec.in_channels), dtype)
         self.conv2 = _convolution(spec.out_channels, spec.out_channels, he_normal(spec.out_channels), dtype)
+        numbers = (1, 2) if spec.normalised else ()
+        self.norms = [Normalisation(f"{spec.name}/norm{index}", spec.out_channels, dtype) for index in numbers]
+        self.gates = [attention(gate, dtype, seed) for gate in spec.gates]
         self.built = True
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """`(B, n, n, in)` -> `(B, n, n, out)`."""
-        return tf.nn.silu(self.conv2(tf.nn.silu(self.conv1(x))))
+        for index, conv in enumerate((self.conv1, self.conv2)):
+            x = conv(x)
+            x = tf.nn.silu(self.norms[index](x) if self.norms else x)
+        for gate in self.gates:
+            x = gate(x)
+        return x
 
     def named_parameters(self) -> dict[str, keras.Variable]:
         """Trained variables by canonical name."""
-        return {
+        found = {
             **named_convolution(f"{self.spec.name}/conv1", self.conv1),
             **named_convolution(f"{self.spec.name}/conv2", self.conv2),
         }
+        for part in (*self.norms, *self.gates):
+            found |= part.named_parameters()
+        return found
 
 
 def linear_head(spec: Head, dtype: str = "float32") -> keras.layers.Conv2D:
@@ -120,26 +169,47 @@ class CnnNetwork(DirectLayer):
         self.spec = spec
         self.encoder = [ConvBlock(block, dtype, draws) for block in spec.encoder]
         self.amplitude = Decoder(spec.amplitude_decoder, dtype, draws)
-        self.phase = Decoder(spec.phase_decoder, dtype, draws)
+        self.phase = None if spec.phase_decoder is None else Decoder(spec.phase_decoder, dtype, draws)
         self.amplitude_head = linear_head(spec.amplitude_head, dtype)
         self.phase_head = linear_head(spec.phase_head, dtype)
         self.border_head = None if spec.border_head is None else linear_head(spec.border_head, dtype)
         self.built = True
 
-    def call(self, pictures: tf.Tensor) -> tf.Tensor:
-        """Object patches O_net, complex `(B, N, N, C)`."""
-        x, levels = pictures, []
-        for depth, block in enumerate(self.encoder):
-            x = block(tf.nn.avg_pool2d(x, 2, 2, "VALID") if depth else x)
-            levels.append(x)
+    def call(self, pictures: tf.Tensor, positions: tf.Tensor | None = None) -> tf.Tensor:
+        """Object patches O_net, complex `(B, N, N, C)`.
+
+        `positions (B, 1, 2, C)`, minus the members' positions, are needed where the members share one amplitude.
+        """
+        levels = self._encoded(pictures)
         inner = [central_half(level) for level in levels] if self.spec.central else levels
-        amplitude = self.amplitude_head(self.amplitude(inner[-1], inner[:-1]))
-        phase = self.phase_head(self.phase(inner[-1], inner[:-1]))
+        features = self.amplitude(inner[-1], inner[:-1])
+        amplitude = self.amplitude_head(features)
+        phase = self.phase_head(features if self.phase is None else self.phase(inner[-1], inner[:-1]))
         if self.spec.central:
             amplitude, phase = self._with_border(amplitude, phase, levels[1])
+        if amplitude.shape[-1] != phase.shape[-1]:
+            amplitude = self._of_members(amplitude, positions)
         modulus = self.spec.amp_range * amplitude_activation(amplitude, self.spec.amp_activation)
         angle = math.pi * tf.tanh(phase)
         return tf.complex(modulus * tf.cos(angle), modulus * tf.sin(angle))
+
+    def _encoded(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+        """The encoder's levels, finest first, without the mirrored edge that it may have seen."""
+        edge, levels = self.spec.padding, []
+        x = tf.pad(pictures, [[0, 0], [edge, edge], [edge, edge], [0, 0]], "REFLECT") if edge else pictures
+        for depth, block in enumerate(self.encoder):
+            x = block(tf.nn.avg_pool2d(x, 2, 2, "VALID") if depth else x)
+            inside = slice(edge >> depth, x.shape[1] - (edge >> depth))
+            levels.append(x[:, inside, inside] if edge else x)
+        return levels
+
+    def _of_members(self, amplitude: tf.Tensor, positions: tf.Tensor | None) -> tf.Tensor:
+        """Cut the members `(B, N, N, C)` from the group's one amplitude `(B, N, N, 1)`, vacuum beyond it."""
+        if positions is None:
+            raise DataError("the members share one amplitude, expected their positions, found none: give positions")
+        vacuum, image = self.spec.amplitude_head.bias[0], tf.transpose(amplitude, (0, 3, 1, 2))
+        members = cut(image - vacuum, -positions[:, 0, 0, :], -positions[:, 0, 1, :], self.spec.N)
+        return vacuum + tf.transpose(members, (0, 2, 3, 1))
 
     def _with_border(
         self, amplitude: tf.Tensor, phase: tf.Tensor, second_level: tf.Tensor
@@ -149,7 +219,9 @@ class CnnNetwork(DirectLayer):
             border_amplitude = tf.constant(self.spec.amplitude_head.bias[0], amplitude.dtype)
             border_phase = tf.zeros_like(border_amplitude)
         else:
-            border_amplitude, border_phase = tf.split(doubled(self.border_head(second_level)), 2, axis=-1)
+            border = doubled(self.border_head(second_level[..., : self.spec.border_head.in_channels]))
+            channels = [amplitude.shape[-1], phase.shape[-1]]
+            border_amplitude, border_phase = tf.split(border, channels, axis=-1)
         margin = [self.spec.N // 4] * 2
         padding = [[0, 0], margin, margin, [0, 0]]
         inside = tf.pad(tf.ones((1, self.spec.N // 2, self.spec.N // 2, 1), tf.bool), padding)
@@ -161,7 +233,7 @@ class CnnNetwork(DirectLayer):
     def named_parameters(self) -> dict[str, keras.Variable]:
         """Trained variables by canonical name, in the order of the spec."""
         found: dict[str, keras.Variable] = {}
-        for block in (*self.encoder, *self.amplitude.blocks, *self.phase.blocks):
+        for block in self._blocks():
             found |= block.named_parameters()
         for head, spec in (
             (self.amplitude_head, self.spec.amplitude_head),
@@ -171,6 +243,17 @@ class CnnNetwork(DirectLayer):
             if head is not None and spec is not None:
                 found |= named_convolution(spec.name, head)
         return {name: found[name] for name in self.spec.parameters()}
+
+    def named_statistics(self) -> dict[str, keras.Variable]:
+        """Running statistics by canonical name."""
+        return {name: value for norm in self.normalisations() for name, value in norm.named_statistics().items()}
+
+    def normalisations(self) -> list[Normalisation]:
+        """Every normalisation, in the order of the network."""
+        return [norm for block in self._blocks() for norm in block.norms]
+
+    def _blocks(self) -> list[ConvBlock]:
+        return [*self.encoder, *self.amplitude.blocks, *([] if self.phase is None else self.phase.blocks)]
 
 
 def named_convolution(name: str, conv: keras.layers.Conv2D) -> dict[str, keras.Variable]:

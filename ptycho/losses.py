@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from ptycho.core.losses import INTENSITY_FLOOR
+from ptycho.core.losses import FLATNESS_VARIANCE, INTENSITY_FLOOR
 from ptycho.physics import safe_sqrt, squared_modulus, to_complex
 
-__all__ = ["mae_loss", "poisson_loss", "realspace_mae", "total_variation"]
+__all__ = [
+    "amplitude_flatness",
+    "mae_loss",
+    "mean_deviation",
+    "modulus",
+    "phasors",
+    "poisson_loss",
+    "probe_distance",
+    "realspace_mae",
+    "total_variation",
+]
 
 
 def _valid_counts(counts: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
@@ -52,26 +62,86 @@ def mae_loss(expected: tf.Tensor, counts: tf.Tensor, mean_count: float, mask: tf
     return _mean_valid(tf.abs(difference), mask) / mean_count**0.5
 
 
+def _power(values: tf.Tensor) -> tf.Tensor:
+    """`|O|^2` of complex or real values."""
+    return squared_modulus(values) if values.dtype.is_complex else tf.square(values)
+
+
+def modulus(patches: tf.Tensor) -> tf.Tensor:
+    """`|O|` of complex values, with no gradient where it is 0."""
+    return safe_sqrt(squared_modulus(patches))
+
+
+def phasors(patches: tf.Tensor) -> tf.Tensor:
+    """Phases as complex numbers of length 1, `O / |O|`, 1 where O is 0: a phase that wraps makes no step in them."""
+    length = modulus(patches)
+    present = length > 0
+    divisor = to_complex(tf.where(present, length, tf.ones_like(length)))
+    return tf.where(present, patches / divisor, tf.ones_like(patches))
+
+
 def total_variation(patches: tf.Tensor) -> tf.Tensor:
     """Isotropic total variation per pixel, `mean sqrt(|O(r, c+1) - O(r, c)|^2 + |O(r+1, c) - O(r, c)|^2)`.
 
-    `patches` O complex `(..., N, N)`; a difference that would leave the patch is 0. Flat places have no gradient.
+    `patches` O complex or real `(..., N, N)`; a difference that would leave the patch is 0. Flat places have no
+    gradient.
     """
     unchanged = [(0, 0)] * (patches.shape.rank - 2)
-    along_x = tf.pad(squared_modulus(patches[..., :, 1:] - patches[..., :, :-1]), [*unchanged, (0, 0), (0, 1)])
-    along_y = tf.pad(squared_modulus(patches[..., 1:, :] - patches[..., :-1, :]), [*unchanged, (0, 1), (0, 0)])
+    along_x = tf.pad(_power(patches[..., :, 1:] - patches[..., :, :-1]), [*unchanged, (0, 0), (0, 1)])
+    along_y = tf.pad(_power(patches[..., 1:, :] - patches[..., :-1, :]), [*unchanged, (0, 1), (0, 0)])
     return tf.reduce_mean(safe_sqrt(along_x + along_y))
 
 
-def realspace_mae(patches: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
+def mean_deviation(patches: tf.Tensor) -> tf.Tensor:
+    """Mean absolute deviation from the mean of each patch, `mean |O - mean_p O|`.
+
+    `patches` O real or complex `(..., N, N)`, `mean_p` over the last two axes. Flat patches have no gradient.
+    """
+    return tf.reduce_mean(safe_sqrt(_power(_deviations(patches))))
+
+
+def _deviations(patches: tf.Tensor) -> tf.Tensor:
+    """What is left of each patch without its mean."""
+    return patches - tf.reduce_mean(patches, axis=(-2, -1), keepdims=True)
+
+
+def amplitude_flatness(patches: tf.Tensor) -> tf.Tensor:
+    """How flat the amplitude is, from 1 (constant in every patch) down to 0: `exp(-v / v_0)`, `v = mean_p var_p |O|`.
+
+    `patches` O complex `(..., N, N)` relative to the nominal object, `v_0 = FLATNESS_VARIANCE`.
+    """
+    return tf.exp(-tf.reduce_mean(tf.square(_deviations(modulus(patches)))) / FLATNESS_VARIANCE)
+
+
+def probe_distance(probe: tf.Tensor, reference: tf.Tensor) -> tf.Tensor:
+    """Squared distance of a probe from a reference, `sum_m ||u_m P_m - R_m||^2 / sum_m ||R_m||^2`.
+
+    `probe` P and `reference` R are complex `(M, N, N)` of one unit; `u_m = e^(i arg <P_m, R_m>)` takes the free phase
+    of a mode out. It is the best one, so that nothing is lost where no gradient goes through it.
+    """
+    products = tf.math.conj(tf.stop_gradient(probe)) * reference
+    turns = phasors(tf.reduce_sum(products, axis=(-2, -1), keepdims=True))
+    energy = tf.reduce_sum(squared_modulus(reference))
+    return tf.reduce_sum(squared_modulus(turns * probe - reference)) / energy
+
+
+def realspace_mae(
+    patches: tf.Tensor, truth: tf.Tensor, phase_free: bool = True, weight: tf.Tensor | None = None
+) -> tf.Tensor:
     """Mean absolute error of the object, `mean |u_g O - Y|`, after one phase per group: `u_g = e^(i arg <O_g, Y_g>)`.
 
     `patches` O and `truth` Y are complex `(B, ...)` of one shape and one unit, groups first; the gradient goes through
-    `u_g` too.
+    `u_g` too. Without `phase_free` it is 1: the phase of the truth counts. A `weight` (N, N) counts in the mean and in
+    `<O_g, Y_g>`; the patches then end with the axes of the image.
     """
-    members = list(range(1, patches.shape.rank))
-    products = tf.reduce_sum(tf.math.conj(patches) * truth, axis=members, keepdims=True)
-    length = safe_sqrt(squared_modulus(products))
-    divisor = to_complex(tf.where(length > 0, length, tf.ones_like(length)))
-    turns = tf.where(length > 0, products / divisor, tf.ones_like(products))
-    return tf.reduce_mean(safe_sqrt(squared_modulus(turns * patches - truth)))
+    turned = patches
+    if phase_free:
+        members = list(range(1, patches.shape.rank))
+        products = tf.math.conj(patches) * truth
+        products = products if weight is None else to_complex(weight) * products
+        products = tf.reduce_sum(products, axis=members, keepdims=True)
+        length = safe_sqrt(squared_modulus(products))
+        divisor = to_complex(tf.where(length > 0, length, tf.ones_like(length)))
+        turned = tf.where(length > 0, products / divisor, tf.ones_like(products)) * patches
+    errors = safe_sqrt(squared_modulus(turned - truth))
+    return tf.reduce_mean(errors) if weight is None else tf.reduce_mean(weight * errors) / tf.reduce_mean(weight)

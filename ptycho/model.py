@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import keras
@@ -10,13 +12,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ptycho.architecture import UnrolledSpec, network_spec
+from ptycho.architecture import NEUTRAL, NetworkOptions, UnrolledSpec, network_spec
 from ptycho.config.config import ModelConfig
 from ptycho.core.group_gradient import light_extent, worked_margin
 from ptycho.core.patches import GROUP_WEIGHT_FLOOR
-from ptycho.core.probes import probe_mask
+from ptycho.core.scale_options import GAIN_FLOOR, NEUTRAL_INPUT, InputScaling
 from ptycho.errors import BackendError, DataError
-from ptycho.layers import CnnNetwork, DirectLayer
+from ptycho.layers import CnnNetwork, DirectLayer, Normalisation
+from ptycho.network_options import probe_support
 from ptycho.physics import (
     illuminate,
     intensity,
@@ -47,6 +50,8 @@ class PtychoPINN(DirectLayer):
         probe_trainable, intensity_scale_trainable: what is learned beside the network.
         dtype: of the weights and of everything computed, `float32` or `float64`.
         seed: of the first weights; None takes one from Keras.
+        options: of the network and of the probe's mask, beside the configuration.
+        scaling: what beside k and s scales the input.
 
     Tensors are channel-last: amplitudes `(B, N, N, C)`, positions `(B, 1, 2, C)` = `coords_relative`, minus the
     member's position seen from the group's centre, `(x, y)` pixels, both of the type `dtype`. A `mask` of a call is
@@ -66,6 +71,8 @@ class PtychoPINN(DirectLayer):
         intensity_scale_trainable: bool = True,
         dtype: str = "float32",
         seed: int | None = None,
+        options: NetworkOptions = NEUTRAL,
+        scaling: InputScaling = NEUTRAL_INPUT,
     ) -> None:
         if keras.backend.backend() != "tensorflow":
             raise BackendError(
@@ -74,13 +81,15 @@ class PtychoPINN(DirectLayer):
             )
         super().__init__(name="ptycho_pinn", dtype=dtype)
         self.config = config
+        self.options = options
+        self.scaling = scaling
         self.input_scale = float(input_scale)
         self.nominal_intensity_scale = float(intensity_scale)
-        spec = network_spec(config)
+        spec = network_spec(config, options)
         kind = UnrolledNetwork if isinstance(spec, UnrolledSpec) else CnnNetwork
         self.network = kind(spec, dtype, seed)
         self.subpixel: Subpixel = "fourier" if isinstance(spec, UnrolledSpec) else "bilinear"
-        support = probe_mask(config.N) if config.probe_mask else None
+        support = probe_support(config, options)
         if probe.shape[-2:] != (config.N, config.N):
             raise DataError(f"the probe must be {config.N} x {config.N} pixels as N says, found shape {probe.shape}")
         self.probe = ProbeLayer(probe, support, probe_trainable, dtype)
@@ -96,6 +105,26 @@ class PtychoPINN(DirectLayer):
         """Note how far the probe's light reaches, and so the corrections; again after the probe was trained."""
         self.light = light_extent(self.probe.file_units())
 
+    @contextmanager
+    def training_mode(self) -> Iterator[None]:
+        """Within it the network normalises by the batch and notes its statistics, in whatever is traced or run."""
+        norms = self._normalisations()
+        try:
+            for norm in norms:
+                norm.of_batch = True
+            yield
+        finally:
+            for norm in norms:
+                norm.of_batch = False
+
+    @property
+    def running_statistics(self) -> list[tf.Variable]:
+        """What training changes besides the trained variables."""
+        return [part.value for norm in self._normalisations() for part in (norm.mean, norm.variance)]
+
+    def _normalisations(self) -> list[Normalisation]:
+        return self.network.normalisations() if isinstance(self.network, CnnNetwork) else []
+
     @property
     def intensity_scale(self) -> float:
         """The s in use: what is saved, and what callers multiply `X_norm` with."""
@@ -108,12 +137,17 @@ class PtychoPINN(DirectLayer):
             self.probe.scale / (self.input_scale * self.nominal_intensity_scale)
         )
 
-    def object_patches(self, normalised: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
-        """What the `cnn` network sees in `X_norm (B, N, N, C)`: one O_net patch `(B, N, N, C)` per member."""
+    def object_patches(
+        self, normalised: tf.Tensor, mask: tf.Tensor | None = None, positions: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """What the `cnn` network sees in `X_norm (B, N, N, C)`: one O_net patch `(B, N, N, C)` per member.
+
+        Positions are needed where the members share one amplitude.
+        """
         normalised = tf.cast(normalised, self.dtype)
         constants = projection_constants(tf.stop_gradient(self.probe()))
         pictures = _channel_last(project_from_vacuum(_channel_first(normalised), constants, self._valid(mask)))
-        return self.network(tf.concat([tf.math.real(pictures), tf.math.imag(pictures)], axis=-1))
+        return self.network(tf.concat([tf.math.real(pictures), tf.math.imag(pictures)], axis=-1), positions)
 
     def _valid(self, mask: tf.Tensor | None) -> tf.Tensor:
         """The mask of a call, or the model's own, with the image axes last."""
@@ -134,9 +168,25 @@ class PtychoPINN(DirectLayer):
         """
         normalised, positions = tf.cast(normalised, self.dtype), tf.cast(positions, self.dtype)
         self._check_shapes(normalised, positions)
+        if not self.scaling.even_groups:
+            return self._canvas_and_members(normalised, positions, size, mask)
+        gain = self._gain(normalised)
+        canvas, members = self._canvas_and_members(normalised * gain[..., None], positions, size, mask)
+        return canvas / to_complex(gain), members / to_complex(gain[..., None])
+
+    def _gain(self, normalised: tf.Tensor) -> tf.Tensor:
+        """`ptycho.core.scale_options.group_gain` of the members that the network sees, `(B, 1, 1)`."""
+        full = (self.config.N / 2) ** 2
+        seen = normalised[..., : self.network.spec.members]
+        energy = tf.reduce_sum(tf.square(seen), axis=(1, 2, 3)) / seen.shape[-1]
+        return tf.sqrt(full / tf.maximum(energy, GAIN_FLOOR * full))[:, None, None]
+
+    def _canvas_and_members(
+        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         dx, dy = -positions[:, 0, 0, :], -positions[:, 0, 1, :]
         if isinstance(self.network, CnnNetwork):
-            patches = self.object_patches(normalised, mask)
+            patches = self.object_patches(normalised, mask, positions)
             if patches.shape[-1] == 1:
                 return patches[..., 0], patches
         elif self.config.object_big:

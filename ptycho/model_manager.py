@@ -10,7 +10,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ptycho.bundle import archived_config, checked_weights, make_archive, restore_params
+from ptycho.bundle import (
+    archived_config,
+    archived_options,
+    archived_scaling,
+    checked_weights,
+    make_archive,
+    restore_params,
+)
 from ptycho.config.config import TrainingConfig
 from ptycho.core.archive import ModelArchive, load_archive, save_archive
 from ptycho.errors import ConfigError
@@ -20,6 +27,7 @@ from ptycho.unrolled import UnrolledNetwork
 
 __all__ = [
     "canonical_weights",
+    "last_trained",
     "load_tf_bundle",
     "model_from_archive",
     "remember",
@@ -30,8 +38,14 @@ __all__ = [
 
 
 def canonical_weights(network: CnnNetwork | UnrolledNetwork) -> dict[str, NDArray[np.floating[Any]]]:
-    """Trained arrays by canonical name; kernels as `(row, column, in, out)`."""
-    return {name: np.array(variable.numpy()) for name, variable in network.named_parameters().items()}
+    """Trained arrays and running statistics by canonical name; kernels as `(row, column, in, out)`."""
+    return {name: np.array(variable.numpy()) for name, variable in _named(network).items()}
+
+
+def _named(network: CnnNetwork | UnrolledNetwork) -> dict[str, keras.Variable]:
+    """What an archive holds of a network, by canonical name."""
+    statistics = network.named_statistics() if isinstance(network, CnnNetwork) else {}
+    return network.named_parameters() | statistics
 
 
 def set_canonical_weights(network: CnnNetwork | UnrolledNetwork, weights: dict[str, NDArray[Any]], source: str) -> None:
@@ -41,7 +55,7 @@ def set_canonical_weights(network: CnnNetwork | UnrolledNetwork, weights: dict[s
         ArchiveError: naming `source` and the first array that is missing, unexpected or of another shape.
     """
     checked = checked_weights(network.spec, weights, source)
-    for name, variable in network.named_parameters().items():
+    for name, variable in _named(network).items():
         variable.assign(checked[name])
 
 
@@ -61,6 +75,8 @@ def model_from_archive(archive: ModelArchive, source: str = "archive") -> Ptycho
         archive.intensity_scale_nominal,
         archive.mask,
         intensity_scale_trainable=False,
+        options=archived_options(archive, source),
+        scaling=archived_scaling(archive, source),
     )
     set_canonical_weights(model.network, archive.weights, source)
     model.log_intensity_scale.assign(archive.log_intensity_scale)
@@ -90,12 +106,21 @@ def remember(model: PtychoPINN, config: TrainingConfig) -> None:
     _trained[:] = [(model, config)]
 
 
-def save(path: Path | str) -> Path:
-    """Write the model that this process trained last to `path/wts.h5.zip`; for callers that keep no model themselves.
+def last_trained() -> tuple[PtychoPINN, TrainingConfig]:
+    """The model that this process trained last, and its configuration.
 
     Raises:
         ConfigError: nothing was trained in this process.
     """
     if not _trained:
         raise ConfigError("no model was trained in this process: train one first, or use save_tf_bundle with a model")
-    return save_tf_bundle(Path(path), *_trained[0])
+    return _trained[0]
+
+
+def save(path: Path | str) -> Path:
+    """Write the model that this process trained last to `path/wts.h5.zip`; for callers that keep no model themselves.
+
+    Raises:
+        ConfigError: nothing was trained in this process.
+    """
+    return save_tf_bundle(Path(path), *last_trained())

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from ptycho.config.config import TrainingConfig
+from ptycho.core.clipping import WEIGHT_FLOOR, Unit, clip_unit
 
-__all__ = ["Optimizer", "clip_gradients"]
+__all__ = ["Optimizer", "adaptive_clip", "clip_adaptively", "clip_gradients"]
 
 EPSILON = 1e-8
 NORM_FLOOR = 1e-6
@@ -77,3 +78,29 @@ def clip_gradients(gradients: Sequence[tf.Tensor], limit: float | None, algorith
     norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(gradient)) for gradient in gradients]))
     factor = tf.minimum(limit / (norm + NORM_FLOOR), 1.0)
     return [factor * gradient for gradient in gradients]
+
+
+def adaptive_clip(gradient: tf.Tensor, weights: tf.Tensor, ratio: float, unit: Unit) -> tf.Tensor:
+    """`G min(1, ratio max(|W|, floor) / |G|)`, as the oracle (`ptycho.core.clipping`)."""
+    axes = list(range(gradient.shape.rank - 1)) if unit == "output" else None
+    limit = ratio * tf.maximum(_norm(weights, axes), WEIGHT_FLOOR)
+    norm = _norm(gradient, axes)
+    return gradient * tf.where(norm > limit, limit / tf.where(norm > 0, norm, 1.0), 1.0)
+
+
+def _norm(values: tf.Tensor, axes: list[int] | None) -> tf.Tensor:
+    return tf.sqrt(tf.reduce_sum(tf.square(values), axis=axes, keepdims=True))
+
+
+def clip_adaptively(
+    gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable], names: Sequence[str | None], ratio: float
+) -> list[tf.Tensor]:
+    """Clip the gradients of a network's variables, all but those of its heads, by their canonical names.
+
+    Without a name a gradient stays as it is: the probe and the scale are no part of the network.
+    """
+    clipped = []
+    for gradient, variable, name in zip(gradients, variables, names, strict=True):
+        unit = None if name is None else clip_unit(name, variable.shape.rank)
+        clipped.append(gradient if unit is None else adaptive_clip(gradient, variable, ratio, unit))
+    return clipped

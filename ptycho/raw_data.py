@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from pathlib import Path
 from typing import Any, Literal
@@ -11,14 +12,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptycho import params
 from ptycho.core.geometry import FramedOffsets, group_coordinates, member_positions
+from ptycho.core.group_options import NEUTRAL_GROUPS, GroupOptions
 from ptycho.core.grouped_data import GroupedData
-from ptycho.core.grouping import make_groups
+from ptycho.core.grouping import make_groups, seed_points
+from ptycho.core.probes import without_ramp
+from ptycho.core.scale_options import NEUTRAL_SCALES, ScaleOptions, Scales, measure_scales
 from ptycho.core.scaling import (
     Units,
     UnitsDecision,
     decide_units,
     frame_blocks,
     input_scale,
+    largest_amplitude,
     mean_energy,
     photons_per_frame,
     to_amplitude,
@@ -181,6 +186,13 @@ class RawData:
         """Scale k = sqrt((N/2)^2 / mean energy) of this scan, for use without a model."""
         return input_scale(self.mean_energy, self.N)
 
+    def scales(self, photons: float, options: ScaleOptions = NEUTRAL_SCALES) -> Scales:
+        """All scales of this scan as a training set (`measure_scales`), for so many photons per pattern."""
+        largest = None
+        if options.data_scaling == "Max":
+            largest = largest_amplitude(self.diff3d, self.mask, self.units)
+        return measure_scales(self.mean_energy, photons, self.N, options, largest, self.probeGuess)
+
     def photons(self, configured: float | None = None) -> float:
         """Mean photons per pattern: measured with counts, else from the metadata, else `configured`."""
         recorded = (self.metadata or {}).get("nphotons")
@@ -231,26 +243,43 @@ class RawData:
         part._path, part._decision = self._path, self.units_decision
         return part
 
+    def without_probe_ramp(self) -> RawData:
+        """This scan, on the same arrays, with the mean phase slope taken out of the probe (`without_ramp`)."""
+        other = copy.copy(self)
+        other.probeGuess = without_ramp(self.probeGuess)
+        return other
+
+    def seed_count(
+        self,
+        gridsize: int,
+        K: int = 4,
+        neighbor_pool_size: int | None = None,
+        options: GroupOptions = NEUTRAL_GROUPS,
+    ) -> int:
+        """Number of scan points that groups are drawn around (`seed_points`), `groups_per_seed` around each."""
+        return len(seed_points(self.xcoords, self.ycoords, gridsize, K, neighbor_pool_size, options))
+
     def generate_grouped_data(
         self,
         N: int,
         K: int = 4,
-        nsamples: int = 1,
+        nsamples: int | None = 1,
         dataset_path: Path | str | None = None,
         seed: int | None = None,
         sequential_sampling: bool = False,
         gridsize: int | None = None,
         enable_oversampling: bool = False,
         neighbor_pool_size: int | None = None,
+        options: GroupOptions = NEUTRAL_GROUPS,
     ) -> GroupedData:
         """Groups of C = gridsize^2 neighbouring scan points (`make_groups` has the rules).
 
         Args:
             N: side of the patterns; has to be that of the scan.
-            nsamples: number of groups B.
+            nsamples: number of groups B; None as in `make_groups`.
             dataset_path: accepted for older callers and unused; there is no cache file.
             gridsize: None takes `params.cfg['gridsize']`.
-            K, seed, sequential_sampling, enable_oversampling, neighbor_pool_size: as in `make_groups`.
+            K, seed, sequential_sampling, enable_oversampling, neighbor_pool_size, options: as in `make_groups`.
 
         Returns:
             The dictionary of specs/data_contracts.md; `X_full` is k times the amplitude, k from
@@ -268,6 +297,7 @@ class RawData:
             sequential_sampling=sequential_sampling,
             enable_oversampling=enable_oversampling,
             neighbor_pool_size=neighbor_pool_size,
+            options=options,
         )
         offsets, relative = group_coordinates(self.xcoords, self.ycoords, groups)
         start_offsets, start_relative = group_coordinates(self.xcoords_start, self.ycoords_start, groups)

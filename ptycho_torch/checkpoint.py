@@ -1,18 +1,122 @@
-"""Checkpoints that Lightning wrote: whether a training can go on from one, said in one line before anything runs."""
+"""Lightning checkpoints: what they hold beside the weights, and whether a training can go on from one.
+
+A file `.ckpt` holds tensors and plain values only and is read with `weights_only=True`. Beside Lightning's own entries:
+
+    hyper_parameters.config   the shared TrainingConfig
+    archive                   probe, mask, scales, settings: a `ptycho.core.archive.ModelArchive` without its weights
+    canvas_size               side of the canvas of the training, pixels
+    interface                 what `ptycho_torch.api` keeps with a model; empty where it took no part
+"""
 
 from __future__ import annotations
 
+import json
 import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor
 
-from ptycho.errors import ArchiveError, MissingFileError
+from ptycho.config.config import TrainingConfig, config_from_dict
+from ptycho.core.archive import ModelArchive
+from ptycho.core.atomic import atomic_path
+from ptycho.errors import ArchiveError, ConfigError, MissingFileError
+from ptycho_torch.model import PtychoPINN
+from ptycho_torch.model_manager import archive_of, blank_model
 
-__all__ = ["check_checkpoint"]
+__all__ = ["check_checkpoint", "describe", "model_of", "read_checkpoint", "training_of", "write_checkpoint"]
+
+_UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError)
+
+
+def describe(model: PtychoPINN, config: TrainingConfig, size: int) -> dict[str, Any]:
+    """What a checkpoint holds of a model beside its weights, as tensors and plain values."""
+    entries = {name: value for name, value in vars(archive_of(model, config)).items() if name != "weights"}
+    return {"archive": {name: _plain(value) for name, value in entries.items()}, "canvas_size": size}
+
+
+def _plain(value: Any) -> Any:
+    """An entry as what `weights_only` lets pass; a number or text of a derived class becomes one of its base."""
+    return torch.tensor(value) if isinstance(value, np.ndarray) else json.loads(json.dumps(value))
+
+
+def write_checkpoint(path: Path, module: pl.LightningModule) -> Path:
+    """Write a module as a checkpoint, whole or not at all, without the state of a training; return the path."""
+    content = {
+        "state_dict": module.state_dict(),
+        "hyper_parameters": dict(module.hparams),
+        "epoch": 0,
+        "global_step": 0,
+        "pytorch-lightning_version": pl.__version__,
+    }
+    module.on_save_checkpoint(content)
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+    return path
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, its tensors on the CPU.
+
+    Raises:
+        MissingFileError: there is no such file.
+        ArchiveError: it is no checkpoint of the pytorch backend.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"{path}: expected a checkpoint (.ckpt), found no such file; correct the path")
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content["state_dict"], content["hyper_parameters"]["config"]["optimizer"]
+    except _UNREADABLE as error:
+        found = "one of the tensorflow backend" if _is_of_tensorflow(path) else "another file"
+        raise ArchiveError(
+            f"{path}: expected a checkpoint of the pytorch backend, found {found}: name the last.ckpt of this training"
+        ) from error
+    return content
+
+
+def model_of(content: Mapping[str, Any], source: str) -> PtychoPINN:
+    """The trained model of a checkpoint, on the CPU and in evaluation mode.
+
+    Raises:
+        ArchiveError: naming `source`; the checkpoint does not describe its model, or the weights are of another.
+    """
+    described = content.get("archive")
+    if described is None:
+        raise ArchiveError(
+            f"{source}: expected a checkpoint that describes its model, found one of an older version: load the "
+            "wts.h5.zip of that training, or train again"
+        )
+    entries: dict[str, Any] = {
+        name: value.numpy() if isinstance(value, Tensor) else value for name, value in described.items()
+    }
+    state = content["state_dict"].items()
+    weights = {name.removeprefix("model."): tensor for name, tensor in state if name.startswith("model.")}
+    try:
+        model = blank_model(ModelArchive(weights={}, **entries), source)
+        model.load_state_dict(weights)
+    except (RuntimeError, TypeError) as error:
+        shown = " ".join(str(error).split())
+        raise ArchiveError(f"{source}: model and weights do not fit together: {shown}") from error
+    model.measure_light()
+    return model.eval()
+
+
+def training_of(content: Mapping[str, Any], source: str) -> TrainingConfig:
+    """The settings of the training that wrote a checkpoint.
+
+    Raises:
+        ArchiveError: naming `source` and the setting that is not known here.
+    """
+    try:
+        return config_from_dict(TrainingConfig, content["hyper_parameters"]["config"])
+    except ConfigError as error:
+        raise ArchiveError(f"{source}: {error}: update this library") from error
 
 
 def check_checkpoint(path: Path, weights: Mapping[str, Tensor], optimizer: str) -> None:
@@ -26,25 +130,14 @@ def check_checkpoint(path: Path, weights: Mapping[str, Tensor], optimizer: str) 
     """
     if not path.is_file():
         raise MissingFileError(f"no checkpoint to resume from at {path}: leave --resume out to start afresh")
-    state, used = _read(path)
+    content = read_checkpoint(path)
+    state, used = content["state_dict"], content["hyper_parameters"]["config"]["optimizer"]
     expected, found = ({name: array.shape for name, array in one.items()} for one in (weights, state))
     if expected != found or used != optimizer:
         raise ArchiveError(
             f"{path}: expected {len(expected)} arrays of this network and the optimiser {optimizer}, found "
             f"{len(found)} or other shapes and {used}: resume with the settings of the training that wrote it"
         )
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The weights and the name of the optimiser."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        return content["state_dict"], content["hyper_parameters"]["config"]["optimizer"]
-    except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError) as error:
-        found = "one of the tensorflow backend" if _is_of_tensorflow(path) else "another file"
-        raise ArchiveError(
-            f"{path}: expected a checkpoint of the pytorch backend, found {found}: name the last.ckpt of this training"
-        ) from error
 
 
 def _is_of_tensorflow(path: Path) -> bool:

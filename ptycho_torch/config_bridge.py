@@ -18,7 +18,7 @@ from ptycho.config import config as shared
 from ptycho.config.schema import nearest, settings_of
 from ptycho.errors import ConfigError
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptycho_torch.config_routes import LABELS, MEMBERS, NOT_YET, ROUTES
+from ptycho_torch.config_routes import LABELS, MEMBERS, OPTIONS, REFUSED, ROUTES
 
 __all__ = [
     "Stated",
@@ -141,14 +141,21 @@ def to_execution_config(
     configs = [_with_own(config, stated) for config in configs]
     _refuse(*configs)
     values = _bridged(shared.PyTorchExecutionConfig, *configs) | stated.settings
+    if training is not None and training.scheduler == "MultiStage":
+        values.setdefault("scheduler", "MultiStage")  # the shared configuration has no such schedule
     if values.get("strategy") == "ddp_spawn" and values.get("devices", 1) == 1:
         values["strategy"] = "auto"
     return shared.config_from_dict(shared.PyTorchExecutionConfig, values, "execution")
 
 
-def labels_of(training: TrainingConfig) -> dict[str, str]:
-    """The words of the user that are kept with a model, those that are not empty."""
-    return {name: getattr(training, name) for name in LABELS[TrainingConfig] if getattr(training, name)}
+def labels_of(*configs: ModelConfig | TrainingConfig) -> dict[str, str | int]:
+    """The words and numbers of the user that are kept with a model, those that are not at their defaults."""
+    return {
+        name: getattr(config, name)
+        for config in configs
+        for name in LABELS[type(config)]
+        if getattr(config, name) != settings_of(type(config))[name].default
+    }
 
 
 def stated_settings(overrides: Overrides, sources: tuple[type, ...], targets: tuple[type, ...]) -> Stated:
@@ -198,20 +205,17 @@ def _with_own(config: Any, stated: Stated) -> Any:
 
 
 def _refuse(*configs: Any) -> None:
-    """Raise ConfigError where a configuration asks for something that nothing acts on yet."""
+    """Raise ConfigError where a configuration asks for something that nothing acts on, or holds what it may not."""
     for config in configs:
-        declared = settings_of(type(config))
-        for name, entry in NOT_YET[type(config)].items():
+        kind, declared = type(config), settings_of(type(config))
+        for name, entry in REFUSED[kind].items():
             setting, value = declared[name], getattr(config, name)
             setting.check(value)
-            value = tuple(value) if isinstance(value, list) else value
-            same = value is None if setting.default is None else value in (setting.default, *entry.also)
-            if not same:
-                shown = repr(value) if isinstance(value, (str, int, float, tuple)) else f"<{type(value).__name__}>"
+            if value != setting.default:
                 raise ConfigError(
-                    f"{name}={shown} is not supported yet: leave it at {setting.default!r}; {entry.instead}"
+                    f"{name}={value!r} is not supported: leave it at {setting.default!r}; {entry.instead}"
                 )
-        for name in LABELS.get(type(config), ()):
+        for name in (*LABELS.get(kind, ()), *OPTIONS[kind]):
             declared[name].check(getattr(config, name))
 
 

@@ -36,6 +36,7 @@ from ptycho_torch.config_bridge import (
     to_model_config,
     to_training_config,
 )
+from ptycho_torch.config_options import TorchOptions, neutral_settings, options_of
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_torch.config_routes import MEMBERS, ROUTES
 
@@ -67,6 +68,11 @@ class TrainingPayload:
     sources: dict[str, str] = field(default_factory=dict)
     """Where each of those comes from."""
 
+    @property
+    def options(self) -> TorchOptions:
+        """What the PyTorch dataclasses ask for beyond the shared configuration."""
+        return options_of(self.pt_data_config, self.pt_model_config, self.pt_training_config, self.pt_inference_config)
+
 
 @dataclass(frozen=True)
 class InferencePayload:
@@ -82,6 +88,11 @@ class InferencePayload:
     sources: dict[str, str] = field(default_factory=dict)
     """Where each of those comes from."""
 
+    @property
+    def options(self) -> TorchOptions:
+        """What the PyTorch dataclasses ask for beyond the shared configuration."""
+        return options_of(self.pt_data_config, self.pt_model_config, inference=self.pt_inference_config)
+
 
 def create_training_payload(
     train_data_file: Path | str,
@@ -90,6 +101,7 @@ def create_training_payload(
     execution_config: Execution | None = None,
     *,
     command_line: Overrides = None,
+    neutral: bool = False,
 ) -> TrainingPayload:
     """Settle the settings of a training run and write `params.cfg`.
 
@@ -99,6 +111,8 @@ def create_training_payload(
         overrides: has to bring `n_groups` and `nphotons`.
         execution_config: how PyTorch runs.
         command_line: the defaults of a command line.
+        neutral: whether what only the PyTorch dataclasses have begins at values that ask for nothing, as the command
+            lines want it, instead of at its defaults.
 
     Raises:
         ConfigError: settings that are not allowed, missing, contradictory or not supported.
@@ -108,24 +122,26 @@ def create_training_payload(
     given = {"train_data_file": train_data_file, "output_dir": output_dir, **(overrides or {})}
     validate_paths(given["train_data_file"], given.get("test_data_file"), given["output_dir"])
     own = (DataConfig, ModelConfig, TrainingConfig)
-    settled = _settle(given, execution_config, command_line, given["train_data_file"], own, shared.TrainingConfig)
+    settled = _settle(
+        given, execution_config, command_line, given["train_data_file"], own, shared.TrainingConfig, neutral
+    )
     data, model, training = settled.configs
     execution = settled.of(Execution)
     tf_model = to_model_config(data, model, settled.of(shared.ModelConfig))
     tf_training = to_training_config(tf_model, data, model, training, settled.of(shared.TrainingConfig))
     shared.validate_training_config(tf_training)
-    execution |= {name: getattr(tf_training, name) for name in SHARED_WITH_EXECUTION}
+    execution |= _changed_of(tf_training, SHARED_WITH_EXECUTION)
     payload = TrainingPayload(
         tf_training,
         data,
         model,
         training,
-        InferenceConfig(),
+        InferenceConfig(**neutral_settings(InferenceConfig, 1)) if neutral else InferenceConfig(),
         _execution(execution_config or to_execution_config(training), execution),
         settled.values,
         settled.sources,
     )
-    populate_legacy_params(tf_training, labels_of(training))
+    populate_legacy_params(tf_training, labels_of(model, training))
     return payload
 
 
@@ -137,6 +153,7 @@ def create_inference_payload(
     execution_config: Execution | None = None,
     *,
     command_line: Overrides = None,
+    neutral: bool = False,
 ) -> InferencePayload:
     """Settle the settings of a reconstruction and write `params.cfg`.
 
@@ -147,6 +164,8 @@ def create_inference_payload(
         overrides: has to bring `n_groups` (None: all).
         execution_config: how PyTorch runs.
         command_line: the defaults of a command line.
+        neutral: whether what only the PyTorch dataclasses have begins at values that ask for nothing, as the command
+            lines want it, instead of at its defaults.
 
     Raises:
         ConfigError: settings that are not allowed, missing, contradictory or not supported.
@@ -161,7 +180,9 @@ def create_inference_payload(
         )
     validate_paths(None, given["test_data_file"], given["output_dir"])
     own = (DataConfig, ModelConfig, InferenceConfig)
-    settled = _settle(given, execution_config, command_line, given["test_data_file"], own, shared.InferenceConfig)
+    settled = _settle(
+        given, execution_config, command_line, given["test_data_file"], own, shared.InferenceConfig, neutral
+    )
     data, model, inference = settled.configs
     tf_model = to_model_config(data, model, settled.of(shared.ModelConfig))
     tf_inference = to_inference_config(tf_model, data, inference, settled.of(shared.InferenceConfig))
@@ -203,7 +224,7 @@ def infer_probe_size(data_file: Path | str) -> int:
 
 
 def populate_legacy_params(
-    config: shared.TrainingConfig | shared.InferenceConfig, labels: Mapping[str, str] | None = None
+    config: shared.TrainingConfig | shared.InferenceConfig, labels: Mapping[str, str | int] | None = None
 ) -> None:
     """Write a shared configuration, and the user's labels, into `params.cfg`; values that are None leave theirs."""
     shared.update_legacy_dict(params.cfg, config)
@@ -230,6 +251,7 @@ def _settle(
     data_file: Path | str,
     own: tuple[type, ...],
     target: type,
+    neutral: bool,
 ) -> _Settled:
     """Put the four levels on top of each other, and the PyTorch dataclasses under them."""
     targets = (target, shared.ModelConfig, Execution)
@@ -251,7 +273,9 @@ def _settle(
         for name, value in settings.items():
             if name not in values:
                 values[name], sources[name] = value, source
-    configs = [_mirrored(cls, stated.own.get(cls, {}), values) for cls in own]
+    members = values.get("gridsize", DataConfig.grid_size[0]) ** 2
+    base = {cls: neutral_settings(cls, members) if neutral else {} for cls in own}
+    configs = [_mirrored(cls, {**base[cls], **stated.own.get(cls, {})}, values) for cls in own]
     for alone in stated.own.values():
         values |= alone
         sources |= dict.fromkeys(alone, "overrides")
@@ -271,11 +295,17 @@ def _changed_execution(execution: Execution | None, target: type) -> dict[str, A
     }
 
 
+def _changed_of(config: shared.TrainingConfig, names: tuple[str, ...]) -> dict[str, Any]:
+    """Those of these settings that are not at their defaults."""
+    default = shared.TrainingConfig()
+    return {name: getattr(config, name) for name in names if getattr(config, name) != getattr(default, name)}
+
+
 def _mirrored(cls: type, own: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
     """A PyTorch dataclass that says what `values` say, so far as it has the fields, and what is its own."""
     said = {name: route.write(values[route.to]) for name, route in ROUTES[cls].items() if route.to in values}
     if "gridsize" in values:
-        said |= {name: values["gridsize"] ** 2 for name in MEMBERS.get(cls, ()) if name != "decoder_last_amp_channels"}
+        said |= dict.fromkeys(MEMBERS.get(cls, ()), values["gridsize"] ** 2)
     return cls(**{**said, **own})
 
 

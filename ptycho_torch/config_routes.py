@@ -3,24 +3,33 @@
 Every field of `ptycho_torch.config_params` stands in exactly one of
 
 * `ROUTES`: it becomes a field of a shared dataclass (or of PyTorchExecutionConfig);
+* `OPTIONS`: it is an option of the PyTorch backend that the shared configuration does not have;
 * `MEMBERS`: it repeats gridsize^2;
-* `LABELS`: words of the user, kept in `params.cfg` and so in the archive of the model;
-* `NOT_YET`: nothing here acts on it, so that it is refused where it asks for anything else than what is done anyway;
+* `LABELS`: words and numbers of the user, kept in `params.cfg` and so in the archive of the model;
+* `REFUSED`: nothing here acts on it, so that it is refused where it asks for anything else than what is done anyway;
 * DatagenConfig, which `ptycho_torch.datagen` reads itself.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ptycho.errors import ConfigError
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 
-__all__ = ["LABELS", "MEMBERS", "NOT_YET", "ROUTES", "NotYet", "Route"]
-
-logger = logging.getLogger(__name__)
+__all__ = [
+    "LABELS",
+    "MEMBERS",
+    "MEMBERS_OF_A_GROUP",
+    "OPTIONS",
+    "REFUSED",
+    "ROUTES",
+    "Option",
+    "Refusal",
+    "Route",
+    "mask_array_of",
+]
 
 _ACTIVATIONS = {"silu": "swish", "SiLU": "swish"} | {name: name for name in ("swish", "sigmoid", "softplus", "relu")}
 _MODES = {"Unsupervised": "pinn", "Supervised": "supervised"}
@@ -39,13 +48,22 @@ class Route(NamedTuple):
     """Back again."""
 
 
-class NotYet(NamedTuple):
+class Option(NamedTuple):
+    """Which option a field is."""
+
+    to: Literal["groups", "scales", "network", "objective", "stages", "stitching", "patch_stats"]
+    """The field of `ptycho_torch.config_options.TorchOptions`."""
+    neutral: Any
+    """The value that asks for nothing."""
+    read: Callable[[Any], dict[str, Any]]
+    """From the value to the fields of the option."""
+
+
+class Refusal(NamedTuple):
     """Why a field is refused."""
 
     instead: str
     """What to do."""
-    also: tuple[Any, ...] = ()
-    """Values, besides the default, that mean what the library does."""
 
 
 def _gridsize(grid_size: Any) -> int:
@@ -72,10 +90,7 @@ def _activation(name: str) -> str:
 
 
 def _masked(mask: Any) -> bool:
-    if mask is None or isinstance(mask, bool):
-        return bool(mask)
-    logger.warning("probe_mask: the values of the mask are not used, the probe is limited to a disk of diameter N/2")
-    return True
+    return bool(mask) if mask is None or isinstance(mask, bool) else True
 
 
 def _accelerator(device: str) -> str:
@@ -87,9 +102,8 @@ def _accelerator(device: str) -> str:
 
 
 def _schedule(name: str) -> str:
-    if name in ("MultiStage", "Adaptive"):
-        raise ConfigError(f"scheduler={name!r} is not supported yet: use Default, Exponential or WarmupCosine")
-    return "WarmupCosine" if name == "Cosine" else name
+    """`MultiStage` is the execution's alone (`to_execution_config`)."""
+    return {"Cosine": "WarmupCosine", "Adaptive": "ReduceLROnPlateau", "MultiStage": "Default"}.get(name, name)
 
 
 ROUTES: dict[type, dict[str, Route]] = {
@@ -156,95 +170,138 @@ ROUTES: dict[type, dict[str, Route]] = {
     },
 }
 
-MEMBERS: dict[type, tuple[str, ...]] = {
-    DataConfig: ("C",),
-    ModelConfig: ("C_model", "C_forward", "decoder_last_amp_channels"),
-}
 
-LABELS: dict[type, tuple[str, ...]] = {TrainingConfig: ("experiment_name", "notes", "model_name")}
+def _named(name: str) -> Callable[[Any], dict[str, Any]]:
+    """An option of one name, lists as tuples."""
+    return lambda value: {name: tuple(value) if isinstance(value, list) else value}
 
-_ARCHITECTURE = "choose the network with architecture"
-_NEAREST = "neighbours are the K nearest ones: give K"
-_STAGES = "train in one stage with scheduler and epochs, then refine"
-_REGULARISER = "give realspace_weight (total variation of the patches) in overrides"
-_CANVAS = "the canvas follows from the scan positions"
 
-NOT_YET: dict[type, dict[str, NotYet]] = {
+def _options(to: Any, **neutral: Any) -> dict[str, Option]:
+    """Fields that are options of the same name, with their neutral values."""
+    return {name: Option(to, value, _named(name)) for name, value in neutral.items()}
+
+
+def mask_array_of(mask: Any) -> dict[str, Any]:
+    """The option that a mask, an array or a tensor, becomes; nothing where it is none."""
+    if mask is None or isinstance(mask, bool):
+        return {}
+    import numpy as np
+
+    return {"mask_array": np.asarray(mask.detach().cpu() if hasattr(mask, "detach") else mask)}
+
+
+MEMBERS_OF_A_GROUP = "gridsize^2"
+"""A neutral value that follows the group."""
+
+OPTIONS: dict[type, dict[str, Option]] = {
     DataConfig: {
-        "K_quadrant": NotYet(_NEAREST),
-        "n_subsample": NotYet("give n_groups, the number of groups, and enable_oversampling in overrides"),
-        "neighbor_function": NotYet(_NEAREST),
-        "min_neighbor_distance": NotYet(_NEAREST),
-        "max_neighbor_distance": NotYet(_NEAREST),
-        "scan_pattern": NotYet(_NEAREST),
-        "normalize": NotYet("the input has one scale, measured on the training set", ("Batch",)),
-        "probe_normalize": NotYet("the probe always has a fixed energy inside the model"),
-        "probe_ramp_removal": NotYet("take the ramp out of the probe in the scan file"),
-        "data_scaling": NotYet("the scale is measured by the mean energy of the patterns"),
-        "phase_subtraction": NotYet("results are compared after the global phase is taken out"),
-        "x_bounds": NotYet("every position is used: cut the scan with `ptycho dataset`", ((0.0, 1.0),)),
-        "y_bounds": NotYet("every position is used: cut the scan with `ptycho dataset`", ((0.0, 1.0),)),
+        **_options(
+            "groups",
+            K_quadrant=30,
+            neighbor_function="Nearest",
+            min_neighbor_distance=0.0,
+            max_neighbor_distance=3.0,
+            scan_pattern="Isotropic",
+            x_bounds=(0.0, 1.0),
+            y_bounds=(0.0, 1.0),
+        ),
+        "n_subsample": Option("groups", 1, _named("groups_per_seed")),
+        **_options("scales", normalize="Batch", probe_ramp_removal=False, data_scaling="Parseval"),
+        **_options("objective", phase_subtraction=True),
     },
     ModelConfig: {
-        "intensity_scale": NotYet("the first intensity scale is sqrt(nphotons) / (N/2): give nphotons"),
-        "max_position_jitter": NotYet(_CANVAS),
-        "num_datasets": NotYet("train on one scan, train_data_file"),
-        "batch_norm": NotYet(_ARCHITECTURE),
-        "probe_mask_tensor": NotYet("give probe_mask=True, a disk of diameter N/2, or mask the probe in the file"),
-        "probe_mask_sigma": NotYet("the edge of probe_mask=True is 1 pixel soft"),
-        "probe_mask_diameter": NotYet("probe_mask=True is a disk of diameter N/2"),
-        "edge_pad": NotYet(_ARCHITECTURE),
-        "decoder_last_c_outer_fraction": NotYet(_ARCHITECTURE),
-        "use_shared_decoder": NotYet(_ARCHITECTURE),
-        "eca_encoder": NotYet(_ARCHITECTURE),
-        "cbam_encoder": NotYet(_ARCHITECTURE, (False,)),
-        "cbam_bottleneck": NotYet(_ARCHITECTURE),
-        "cbam_decoder": NotYet(_ARCHITECTURE),
-        "eca_decoder": NotYet(_ARCHITECTURE),
-        "spatial_decoder": NotYet(_ARCHITECTURE),
-        "decoder_spatial_kernel": NotYet(_ARCHITECTURE),
-        "offset": NotYet(_CANVAS),
-        "amp_loss": NotYet(_REGULARISER),
-        "phase_loss": NotYet(_REGULARISER),
-        "amp_loss_coeff": NotYet(_REGULARISER),
-        "phase_loss_coeff": NotYet(_REGULARISER),
-        "probe_reference_coeff": NotYet("give probe_trainable=False in overrides to keep the probe"),
-        "amplitude_variance_loss": NotYet("the amplitude head starts at |O| = 1, where it has a gradient"),
-        "amplitude_variance_coeff": NotYet("the amplitude head starts at |O| = 1, where it has a gradient"),
+        "intensity_scale": Option(
+            "scales",
+            ModelConfig.intensity_scale,
+            lambda value: {"intensity_scale": None if value == ModelConfig.intensity_scale else value},
+        ),
+        **_options(
+            "network",
+            batch_norm=False,
+            edge_pad=0,
+            use_shared_decoder=False,
+            eca_encoder=False,
+            cbam_encoder=False,
+            cbam_bottleneck=False,
+            cbam_decoder=False,
+            eca_decoder=False,
+            spatial_decoder=False,
+            decoder_spatial_kernel=7,
+        ),
+        "decoder_last_c_outer_fraction": Option("network", 1.0, _named("outer_fraction")),
+        "decoder_last_amp_channels": Option("network", MEMBERS_OF_A_GROUP, _named("amplitude_channels")),
+        "probe_mask_tensor": Option("network", None, mask_array_of),
+        "probe_mask_sigma": Option("network", 1.0, _named("mask_sigma")),
+        "probe_mask_diameter": Option("network", None, _named("mask_diameter")),
+        **_options(
+            "objective",
+            amp_loss=None,
+            phase_loss=None,
+            amp_loss_coeff=1.0,
+            phase_loss_coeff=1.0,
+            probe_reference_coeff=0.0,
+            amplitude_variance_loss=False,
+            amplitude_variance_coeff=0.01,
+        ),
     },
+    TrainingConfig: _options(
+        "stages",
+        **{
+            name: getattr(TrainingConfig, name)
+            for name in (
+                "epochs_fine_tune",
+                "fine_tune_gamma",
+                "stage_1_epochs",
+                "stage_2_epochs",
+                "stage_3_epochs",
+                "physics_weight_schedule",
+                "stage_3_lr_factor",
+                "enable_staged_finetuning",
+                "finetune_stage1_epochs",
+                "finetune_stage2_epochs",
+                "finetune_stage3_epochs",
+                "finetune_stage1_lr_decoder",
+                "finetune_stage2_lr_encoder_top",
+                "finetune_stage2_lr_decoder",
+                "finetune_stage2_lr_phase_head",
+                "finetune_stage3_lr_encoder_bottom",
+                "finetune_stage3_lr_encoder_top",
+                "finetune_stage3_lr_decoder",
+                "finetune_stage3_lr_phase_head",
+                "finetune_skip_stage3",
+                "finetune_early_stop_patience",
+                "finetune_val_split",
+            )
+        },
+    ),
+    InferenceConfig: {
+        **_options("stitching", middle_trim=0, window=0, pad_eval=True, patch_weighting="probe"),
+        **_options("patch_stats", log_patch_stats=False, patch_stats_limit=None),
+    },
+}
+
+MEMBERS: dict[type, tuple[str, ...]] = {
+    DataConfig: ("C",),
+    ModelConfig: ("C_model", "C_forward"),
+}
+
+LABELS: dict[type, tuple[str, ...]] = {
+    ModelConfig: ("offset", "max_position_jitter"),
+    TrainingConfig: ("experiment_name", "notes", "model_name"),
+}
+
+_ONE_SCAN = "train on one scan, train_data_file"
+
+REFUSED: dict[type, dict[str, Refusal]] = {
+    DataConfig: {
+        "probe_normalize": Refusal("the scale of the probe is a freedom: the object comes out in the file's unit"),
+    },
+    ModelConfig: {"num_datasets": Refusal(_ONE_SCAN)},
     TrainingConfig: {
-        "training_directories": NotYet("train on one scan, train_data_file"),
-        "framework": NotYet("Lightning is the only one"),
-        "epochs_fine_tune": NotYet(_STAGES),
-        "fine_tune_gamma": NotYet(_STAGES),
-        "stage_1_epochs": NotYet(_STAGES),
-        "stage_2_epochs": NotYet(_STAGES),
-        "stage_3_epochs": NotYet(_STAGES),
-        "physics_weight_schedule": NotYet(_STAGES),
-        "stage_3_lr_factor": NotYet(_STAGES),
-        "enable_staged_finetuning": NotYet(_STAGES),
-        "finetune_stage1_epochs": NotYet(_STAGES),
-        "finetune_stage2_epochs": NotYet(_STAGES),
-        "finetune_stage3_epochs": NotYet(_STAGES),
-        "finetune_stage1_lr_decoder": NotYet(_STAGES),
-        "finetune_stage2_lr_encoder_top": NotYet(_STAGES),
-        "finetune_stage2_lr_decoder": NotYet(_STAGES),
-        "finetune_stage2_lr_phase_head": NotYet(_STAGES),
-        "finetune_stage3_lr_encoder_bottom": NotYet(_STAGES),
-        "finetune_stage3_lr_encoder_top": NotYet(_STAGES),
-        "finetune_stage3_lr_decoder": NotYet(_STAGES),
-        "finetune_stage3_lr_phase_head": NotYet(_STAGES),
-        "finetune_skip_stage3": NotYet(_STAGES),
-        "finetune_early_stop_patience": NotYet(_STAGES),
-        "finetune_val_split": NotYet(_STAGES),
+        "training_directories": Refusal(_ONE_SCAN),
+        "framework": Refusal("Lightning is the only one"),
     },
     InferenceConfig: {
-        "middle_trim": NotYet("patches are weighted by |P|^2 instead of trimmed"),
-        "experiment_number": NotYet("reconstruct one scan, test_data_file"),
-        "pad_eval": NotYet("the canvas always holds every patch"),
-        "window": NotYet("the coverage that comes with the result says which pixels are seen"),
-        "patch_weighting": NotYet("patches are weighted by |P|^2"),
-        "log_patch_stats": NotYet("compute them from the patches of predict_scan"),
-        "patch_stats_limit": NotYet("compute them from the patches of predict_scan"),
+        "experiment_number": Refusal("reconstruct one scan, test_data_file"),
     },
 }

@@ -5,31 +5,36 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.archive import to_json
-from ptycho.core.losses import detector_weights
-from ptycho.core.schedules import one_cycle, warmup_cosine
-from ptycho.errors import ConfigError
-from ptycho_torch.checkpoint import check_checkpoint
+from ptycho.core.objective import ObjectiveOptions
+from ptycho.core.schedules import one_cycle
+from ptycho_torch.checkpoint import check_checkpoint, describe, model_of, read_checkpoint, training_of
+from ptycho_torch.clipping import clip_adaptively
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.dataset import group_loader
-from ptycho_torch.losses import mae_loss, poisson_loss, realspace_mae, total_variation
 from ptycho_torch.model import PtychoPINN
+from ptycho_torch.objective import Objective
 from ptycho_torch.precision import full_float32
 from ptycho_torch.process_state import interrupts_raise, own_determinism, quiet_lightning
+from ptycho_torch.run_files import checkpoints, metric_logger
+from ptycho_torch.schedule import Stages, rate_curve, setting
+from ptycho_torch.staging import StageOptions, set_apart
 
-__all__ = ["PtychoPINN_Lightning", "fit", "refuse_unsupported"]
+__all__ = ["PtychoPINN_Lightning", "fit"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,59 +42,67 @@ Batch = Sequence[Tensor]
 
 
 class PtychoPINN_Lightning(pl.LightningModule):
-    """A `PtychoPINN` with its loss and optimiser; batches are `(X_norm, positions, mask)`, for real space also `Y`.
+    """A `PtychoPINN` with its loss (`ptycho_torch.objective`) and its optimiser.
 
-    The measured counts are `(s_0 X_norm)^2`, s_0 the nominal intensity scale; the mean count per pixel that the loss
-    is divided by follows from the definition of k: `s_0^2 / 4`. The nominal scale of the object is `a / k`.
+    A checkpoint holds all that `load_from_checkpoint` needs (`ptycho_torch.checkpoint`).
     """
 
-    def __init__(self, model: PtychoPINN, config: TrainingConfig, execution: PyTorchExecutionConfig, size: int) -> None:
+    loss_name = "train_loss"
+    """Name of the metric of a training epoch."""
+    val_loss_name = "val_loss"
+    """Name of the metric of a validation epoch."""
+
+    def __init__(
+        self,
+        model: PtychoPINN,
+        config: TrainingConfig,
+        execution: PyTorchExecutionConfig,
+        size: int,
+        objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008 - frozen
+    ) -> None:
         super().__init__()
         self.model = model
         self.config = config
         self.execution = execution
         self.size = size
+        self.objective = Objective(config, objective, model)
+        self.physics_weight = 1.0
+        self.stages = Stages(StageOptions(), config.nepochs)
         self.max_seconds: float | None = None
+        self.interface: dict[str, Any] = {}
         self.save_hyperparameters({"config": to_json(asdict(config))})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the weights alone do not say."""
+        checkpoint.update(describe(self.model, self.config, self.size), interface=self.interface)
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: Path | str, map_location: torch.device | str = "cpu", **_settings: Any
+    ) -> PtychoPINN_Lightning:
+        """The trained model of a checkpoint, in evaluation mode; nothing is unpickled.
+
+        Further keywords (`model_config=`, `data_config=`, ...), which other programs pass along, change nothing: a
+        checkpoint brings its settings.
+
+        Raises:
+            MissingFileError, ArchiveError: there is no such file, or it is no checkpoint of this backend.
+        """
+        path = Path(checkpoint_path)
+        content = read_checkpoint(path)
+        model = model_of(content, str(path)).to(map_location)
+        module = cls(model, training_of(content, str(path)), PyTorchExecutionConfig(), content["canvas_size"])
+        module.interface = content.get("interface", {})
+        return module.eval()
 
     @property
     def needs_truth(self) -> bool:
         """Whether a batch has to bring the ground-truth patches."""
-        return self.config.realspace_mae_weight > 0
+        return self.objective.needs_truth
 
     def loss(self, batch: Batch) -> Tensor:
-        """The weighted sum of the losses that the configuration asks for."""
-        normalised, positions, mask, *truth = batch
-        members = self.model.canvas_and_members(normalised, positions, self.size, mask)[1]
-        losses = [
-            *self._detector_losses(members, positions, normalised, mask),
-            *self._realspace_losses(members, *truth),
-        ]
-        return torch.stack(losses).sum()
-
-    def _detector_losses(self, members: Tensor, positions: Tensor, normalised: Tensor, mask: Tensor) -> list[Tensor]:
-        """What the patches would give on the detector against the measurement, per valid pixel."""
-        config, scale = self.config, self.model.nominal_intensity_scale
-        expected = self.model.expected_counts(members, positions)
-        counts, mean_count = (scale * normalised).square(), scale**2 / 4
-        weights = detector_weights(config.nll_weight, config.mae_weight, config.torch_loss_mode)
-        return [
-            weight * function(expected, counts, mean_count, mask)
-            for weight, function in zip(weights, (poisson_loss, mae_loss), strict=True)
-            if weight
-        ]
-
-    def _realspace_losses(self, members: Tensor, truth: Tensor | None = None) -> list[Tensor]:
-        """Roughness and error of the patches, per pixel, relative to the object's nominal scale."""
-        config, losses = self.config, []
-        nominal = self.model.probe.scale / self.model.input_scale
-        objects = self.model.object_scale / nominal * members
-        if config.realspace_weight:
-            losses.append(config.realspace_weight * total_variation(objects))
-        if config.realspace_mae_weight:
-            assert truth is not None
-            losses.append(config.realspace_mae_weight * realspace_mae(objects, truth / nominal))
-        return losses
+        """The weighted sum of the losses that are asked for."""
+        return self.objective.loss(self.model, batch, self.size, self.physics_weight)
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Loss of one batch."""
@@ -101,48 +114,49 @@ class PtychoPINN_Lightning(pl.LightningModule):
         """Loss of one batch that training does not see."""
         self.log("val_loss", self.loss(batch), on_step=False, on_epoch=True, batch_size=len(batch[0]))
 
+    @property
+    def rate(self) -> float:
+        """The learning rate before any schedule: of the settings, or else of the network's recipe."""
+        asked = self.execution.learning_rate
+        default = PyTorchExecutionConfig.learning_rate
+        return self.model.network.spec.recipe.learning_rate if asked == default else asked
+
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule of the configuration."""
-        rate = self.execution.learning_rate
-        if rate == PyTorchExecutionConfig.learning_rate:
-            rate = self.model.network.spec.recipe.learning_rate
-        optimiser = _optimiser(self.config, rate, [p for p in self.parameters() if p.requires_grad])
-        name = _setting("scheduler", self.execution, self.config)
-        if name == "Default" and not self.model.network.spec.recipe.one_cycle:
+        trained = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+        optimiser = _optimiser(self.config, self.rate, self.stages.groups(trained))
+        name, cycles = setting("scheduler", self.execution, self.config), self.model.network.spec.recipe.one_cycle
+        if name == "Default" and not cycles and not self.stages.several:
             return optimiser
-        return {"optimizer": optimiser, "lr_scheduler": self._schedule(name, optimiser)}
+        options, stages = self.stages.options, self.stages
+        steps = int(self.trainer.estimated_stepping_batches)
+        steps = steps * options.epochs(self.config.nepochs) // stages.total_epochs
+        default = one_cycle(steps, self.max_seconds) if cycles else None
+        return stages.schedule(optimiser, rate_curve(name, self.config, options, steps, default, stages.plateau))
 
-    def _schedule(self, name: str, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-        if name == "Default":
-            curve = one_cycle(int(self.trainer.estimated_stepping_batches), self.max_seconds)
-            return {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimiser, curve), "interval": "step"}
-        if name == "Exponential":
-            # the rate has fallen to lr_min_ratio when the last epoch ends
-            gamma = self.config.lr_min_ratio ** (1 / self.config.nepochs)
-            return {"scheduler": torch.optim.lr_scheduler.ExponentialLR(optimiser, gamma), "interval": "epoch"}
-        if name == "ReduceLROnPlateau":
-            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=3)
-            return {"scheduler": plateau, "interval": "epoch", "monitor": monitored(self.trainer)}
-        if name in ("WarmupCosine", "Cosine"):
-            steps = int(self.trainer.estimated_stepping_batches)
-            warmup = self.config.lr_warmup_epochs if name == "WarmupCosine" else 0
-            curve = warmup_cosine(steps, steps * warmup / self.config.nepochs, self.config.lr_min_ratio)
-            return {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimiser, curve), "interval": "step"}
-        raise ConfigError(f"scheduler {name!r} is not supported yet: use Default, Exponential or WarmupCosine")
-
-
-def _setting(name: str, execution: PyTorchExecutionConfig, config: TrainingConfig) -> Any:
-    """A setting that both configurations have: the execution's, unless it is at its default."""
-    value = getattr(execution, name)
-    return getattr(config, name) if value == getattr(PyTorchExecutionConfig, name) else value
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients: adaptively by ourselves, otherwise as the Trainer was told."""
+        ratio = _clip_ratio(self.config, self.execution)
+        if ratio is None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            clip_adaptively(self.model.network, ratio)
 
 
-def monitored(trainer: pl.Trainer) -> str:
-    """The loss that checkpoints and schedules watch: of unseen groups where there are any."""
-    return "val_loss" if trainer.val_dataloaders is not None else "train_loss"
+def _clip_ratio(config: TrainingConfig, execution: PyTorchExecutionConfig) -> float | None:
+    """The limit of adaptive clipping; None: it was not asked for."""
+    if setting("gradient_clip_algorithm", execution, config) != "agc":
+        return None
+    limit: float | None = setting("gradient_clip_val", execution, config)
+    return limit
 
 
-def _optimiser(config: TrainingConfig, rate: float, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+def _optimiser(config: TrainingConfig, rate: float, parameters: list[Any]) -> torch.optim.Optimizer:
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, rate, momentum=config.momentum, weight_decay=config.weight_decay)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
@@ -178,80 +192,53 @@ class EpochReport(Callback):
         logger.info("epoch %d/%d: %s, %.0f groups/s, %.0f s left", done, total, text, rate, left)
 
 
-def refuse_unsupported(config: TrainingConfig, execution: PyTorchExecutionConfig) -> None:
-    """Raise ConfigError for settings whose effect this backend does not have yet, instead of ignoring them."""
-    refused = {
-        "model_type='supervised'": config.model.model_type == "supervised",
-        "positions_provided=False": not config.positions_provided,
-        "gradient_clip_algorithm='agc'": _setting("gradient_clip_algorithm", execution, config) == "agc",
-        "recon_log_every_n_epochs": execution.recon_log_every_n_epochs is not None,
-        f"scheduler={execution.scheduler!r}": execution.scheduler in ("MultiStage", "Adaptive"),
-        f"accelerator={execution.accelerator!r}": execution.accelerator == "tpu",
-    }
-    found = [name for name, present in refused.items() if present]
-    if found:
-        raise ConfigError(f"not supported by the pytorch backend yet: {', '.join(found)}; leave it at its default")
-
-
-def _metric_logger(backend: str | None, folder: Path) -> Logger | bool:
-    if backend is None:
-        return False
-    if backend == "csv":
-        return CSVLogger(folder, name="logs")
-    try:
-        if backend == "tensorboard":
-            from lightning.pytorch.loggers import TensorBoardLogger
-
-            return TensorBoardLogger(folder, name="logs")
-        from lightning.pytorch.loggers import MLFlowLogger
-
-        return MLFlowLogger(save_dir=str(folder / "logs"))
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"logger_backend={backend!r} needs a package that is not installed ({error.name}): "
-            "pip install 'ptychopinn[tracking]', or use logger_backend='csv'"
-        ) from error
-
-
-def _callbacks(report: EpochReport, execution: PyTorchExecutionConfig, folder: Path, validates: bool) -> list[Callback]:
-    callbacks: list[Callback] = [report]
-    metric = execution.checkpoint_monitor_metric
+def _callbacks(
+    module: PtychoPINN_Lightning, report: EpochReport, folder: Path, options: StageOptions, validates: bool
+) -> list[Callback]:
+    """Those of this library; they watch the training loss where there is nothing to validate with."""
+    execution = module.execution
+    metric, mode, patience = (
+        execution.checkpoint_monitor_metric,
+        execution.checkpoint_mode,
+        execution.early_stop_patience,
+    )
     if metric == "val_loss" and not validates:
         metric = "train_loss"
+    module.stages = stages = Stages(options, module.config.nepochs, metric, mode, patience)
+    callbacks: list[Callback] = [report, stages]
     if execution.enable_checkpointing:
-        callbacks.append(
-            ModelCheckpoint(
-                folder / "checkpoints",
-                filename="best-checkpoint",
-                monitor=metric,
-                mode=execution.checkpoint_mode,
-                save_top_k=execution.checkpoint_save_top_k,
-                save_last=True,
-                enable_version_counter=execution.checkpoint_save_top_k not in (0, 1),
-            )
-        )
-    callbacks.append(EarlyStopping(metric, patience=execution.early_stop_patience, mode=execution.checkpoint_mode))
+        best, last = checkpoints(execution, folder, metric)
+        stages.best_checkpoint = best
+        callbacks += [best, last]
+    if not stages.several:
+        callbacks.append(EarlyStopping(metric, patience=patience, mode=mode))
     return callbacks
 
 
 def _trainer(
-    module: PtychoPINN_Lightning, report: EpochReport, accelerator: str, max_seconds: float | None, validates: bool
+    module: PtychoPINN_Lightning, callbacks: list[Callback], accelerator: str, max_seconds: float | None
 ) -> pl.Trainer:
     config, execution, folder = module.config, module.execution, Path(module.config.output_dir)
-    limit = _setting("gradient_clip_val", execution, config)
+    limit, algorithm = setting("gradient_clip_val", execution, config), "norm"
+    if _clip_ratio(config, execution) is not None:
+        limit = None
+    elif limit is None:
+        limit = module.model.network.spec.recipe.clip
+    else:
+        algorithm = setting("gradient_clip_algorithm", execution, config)
     return pl.Trainer(
         accelerator=accelerator,
         devices=execution.devices,
         strategy=execution.strategy,
         precision=execution.precision,
         deterministic=execution.deterministic,
-        max_epochs=config.nepochs,
+        max_epochs=module.stages.total_epochs,
         max_time=None if max_seconds is None else {"seconds": max_seconds},
         accumulate_grad_batches=execution.accum_steps,
-        gradient_clip_val=module.model.network.spec.recipe.clip if limit is None else limit,
-        gradient_clip_algorithm="norm" if limit is None else _setting("gradient_clip_algorithm", execution, config),
-        callbacks=_callbacks(report, execution, folder, validates),
-        logger=_metric_logger(execution.logger_backend, folder),
+        gradient_clip_val=limit,
+        gradient_clip_algorithm=algorithm,
+        callbacks=callbacks,
+        logger=metric_logger(execution.logger_backend, folder),
         enable_checkpointing=execution.enable_checkpointing,
         enable_progress_bar=execution.enable_progress_bar,
         enable_model_summary=False,
@@ -271,10 +258,14 @@ def fit(
     resume: Path | None = None,
     max_seconds: float | None = None,
     seed: int = 0,
+    stages: StageOptions = StageOptions(),  # noqa: B008 - frozen
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, list[float]]:
     """Train a model; return the history `{"train_loss", "val_loss", "seconds"}`, one entry per epoch.
 
-    Checkpoints go to `output_dir/checkpoints` (`last.ckpt` after every epoch), metrics to `output_dir/logs`.
+    Checkpoints go to `output_dir/checkpoints` (`last.ckpt` after every epoch), metrics to `output_dir/logs`, pictures,
+    where the settings ask for them, to `output_dir/recon_log`. A training that was interrupted and goes on from
+    `last.ckpt` is, on a CPU, to the last bit the one that was never interrupted.
 
     Args:
         module: model, loss and settings.
@@ -283,8 +274,11 @@ def fit(
         resume: a checkpoint to go on from, with its optimiser and epoch.
         max_seconds: stop after this time, at the end of a step.
         seed: order of the batches.
+        stages: stages of the training and fine-tuning; by default there are none.
+        callbacks: of Lightning, besides those of this library.
 
     Raises:
+        ConfigError: settings that cannot work together.
         MissingFileError, ArchiveError: `resume` is not there, or is no checkpoint of this training.
         DataError: the settings need ground truth that a scan does not have.
         KeyboardInterrupt: training was interrupted; `last.ckpt` holds the last whole epoch.
@@ -292,16 +286,41 @@ def fit(
     config, execution = module.config, module.execution
     if resume is not None:
         check_checkpoint(resume, module.state_dict(), config.optimizer)
-    report, truth = EpochReport(len(train), max_seconds), module.needs_truth
+    truth, pictures, folder = module.needs_truth, _pictures(module, validation or train, seed), Path(config.output_dir)
     for container in (train, validation):
         if truth and container is not None:
             container.check_truth()
-    train_loader = group_loader(train, config.batch_size, execution, seed, truth)
-    validation_loader = None
-    if validation is not None:
-        validation_loader = group_loader(validation, config.batch_size, execution, truth=truth)
+    seen: Any = train
+    judges: Any = validation
+    if validation is None and stages.enable_staged_finetuning and stages.finetune_val_split:
+        seen, judges = set_apart(train, stages.finetune_val_split, seed)
+    report = EpochReport(len(seen), max_seconds)
+    train_loader = group_loader(seen, config.batch_size, execution, seed, truth)
+    if resume is not None:
+        _go_on(train_loader, resume)
+    judge_loader = None if judges is None else group_loader(judges, config.batch_size, execution, truth=truth)
     with quiet_lightning(), interrupts_raise(), own_determinism():
         module.max_seconds = max_seconds
-        trainer = _trainer(module, report, accelerator, max_seconds, validation is not None)
-        trainer.fit(module, train_loader, validation_loader, ckpt_path=resume)
+        ours = _callbacks(module, report, folder, stages, judges is not None)
+        trainer = _trainer(module, [*ours, *pictures, *callbacks], accelerator, max_seconds)
+        trainer.fit(module, train_loader, judge_loader, ckpt_path=resume)
     return report.history
+
+
+def _pictures(module: PtychoPINN_Lightning, groups: PtychoDataContainerTorch, seed: int) -> list[Callback]:
+    """The log of reconstructions, where the settings ask for one."""
+    if module.execution.recon_log_every_n_epochs is None:
+        return []
+    from ptycho_torch.recon_log import ReconstructionLog  # matplotlib is loaded only where there are pictures
+
+    return [ReconstructionLog(groups, module.execution, Path(module.config.output_dir), seed)]
+
+
+def _go_on(loader: DataLoader[tuple[Tensor, ...]], checkpoint: Path) -> None:
+    """Draw the orders of the epochs that a checkpoint has seen, so that the next one is the next."""
+    loops = read_checkpoint(checkpoint).get("loops")
+    seen = 0 if loops is None else loops["fit_loop"]["epoch_progress"]["current"]["processed"]
+    for _ in range(seen):
+        order = iter(loader.sampler)
+        # Lightning takes as many batches as there are; loader processes look for one more, which draws again
+        deque(order if loader.num_workers else islice(order, len(loader)), maxlen=0)

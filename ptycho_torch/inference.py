@@ -10,11 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ptycho.cli_flags import add_refinement_flags, refinement_from_options
+from ptycho.cli_flags import add_refinement_flags, diagnostics_from_options, refinement_from_options
 from ptycho.config.config import InferenceConfig
 from ptycho.core.atomic import output_folder
 from ptycho.errors import ConfigError
 from ptycho_torch.cli.native import Request, native_parser, run_native
+from ptycho_torch.cli.shared import validate_paths
 from ptycho_torch.config_factory import create_inference_payload
 
 __all__ = ["main"]
@@ -49,26 +50,35 @@ def _infer(request: Request) -> None:
     if iterations < 0:
         raise ConfigError(f"--refine {iterations}: expected a whole number at least 0")
     refinement = refinement_from_options(options, iterations)
+    asked = diagnostics_from_options(options, stitches=True)
+    validate_paths(None, None, asked.get("debug_dump"))
     model, scan = request.path("model_path", "--model_path"), request.path("test_data_file", "--test_data")
     folder = Path(request.overrides.get("output_dir", InferenceConfig.output_dir))
     payload = create_inference_payload(
-        model, scan, folder, request.overrides, request.execution, command_line=request.command_line
+        model, scan, folder, request.overrides, request.execution, command_line=request.command_line, neutral=True
     )
 
     from ptycho.raw_data import RawData
+    from ptycho.workflows.diagnostics import make_diagnostics
     from ptycho.workflows.outputs import save_reconstruction
     from ptycho_torch.workflows.components import reconstruct_torch
 
     data = RawData.from_file(scan, units=getattr(options, "units", None))
+    diagnostics = make_diagnostics(
+        folder, "pytorch", payload.execution_config.inference_batch_size, **(vars(payload.options.patch_stats) | asked)
+    )
     found = reconstruct_torch(
         data,
         payload.tf_inference_config,
         refine_iterations=iterations,
         refinement=refinement,
         execution_config=payload.execution_config,
+        stitching=payload.options.stitching,
+        diagnostics=diagnostics,
     )
     shown = data.amplitude(range(0, len(data), 1 + len(data) // _SHOWN_PATTERNS))
-    for path in save_reconstruction(found, output_folder(folder), patterns=shown):
+    written = save_reconstruction(found, output_folder(folder), patterns=shown)
+    for path in [*written, *(diagnostics.written if diagnostics is not None else [])]:
         _log.info("Wrote %s", path)
     if found.trust is not None:
         _log.log(logging.WARNING if found.trust.grade == "fails" else logging.INFO, "Trust: %s", found.trust.verdict)

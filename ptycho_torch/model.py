@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ptycho.architecture import UnrolledSpec, network_spec
+from ptycho.architecture import NEUTRAL, NetworkOptions, UnrolledSpec, network_spec
 from ptycho.config.config import ModelConfig
 from ptycho.core.group_gradient import light_extent, worked_margin
 from ptycho.core.patches import GROUP_WEIGHT_FLOOR
-from ptycho.core.probes import probe_mask
+from ptycho.core.scale_options import GAIN_FLOOR, NEUTRAL_INPUT, InputScaling
 from ptycho.errors import DataError
+from ptycho.network_options import probe_support
 from ptycho_torch.layers import CnnNetwork
 from ptycho_torch.physics import (
     illuminate,
@@ -45,6 +46,8 @@ class PtychoPINN(nn.Module):
         intensity_scale: s; `s X_norm` is in photon units. The start value where it is trained.
         mask: bool `(N, N)`, True where the detector is valid; None: everywhere.
         probe_trainable, intensity_scale_trainable: what is learned beside the network.
+        options: of the network and of the probe's mask, beside the configuration.
+        scaling: what beside k and s scales the input.
 
     Tensors: amplitudes `(B, C, N, N)`, positions `(B, C, 1, 2)` = `coords_relative`, minus the member's position seen
     from the group's centre, `(x, y)` pixels. The network's object `O_net` becomes the object in the file's units by
@@ -60,16 +63,20 @@ class PtychoPINN(nn.Module):
         mask: NDArray[np.bool_] | None = None,
         probe_trainable: bool = False,
         intensity_scale_trainable: bool = True,
+        options: NetworkOptions = NEUTRAL,
+        scaling: InputScaling = NEUTRAL_INPUT,
     ) -> None:
         super().__init__()
         self.config = config
+        self.options = options
+        self.scaling = scaling
         self.input_scale = float(input_scale)
         self.nominal_intensity_scale = float(intensity_scale)
-        spec = network_spec(config)
+        spec = network_spec(config, options)
         network = UnrolledNetwork(spec) if isinstance(spec, UnrolledSpec) else CnnNetwork(spec)
         self.network = network.to(memory_format=torch.channels_last)
         self.subpixel: Subpixel = "fourier" if isinstance(spec, UnrolledSpec) else "bilinear"
-        support = probe_mask(config.N) if config.probe_mask else None
+        support = probe_support(config, options)
         if probe.shape[-2:] != (config.N, config.N):
             raise DataError(f"the probe must be {config.N} x {config.N} pixels as N says, found shape {probe.shape}")
         self.probe = ProbeLayer(probe, support, probe_trainable)
@@ -94,12 +101,15 @@ class PtychoPINN(nn.Module):
         """`O = object_scale O_net`: times the probe of the file, O predicts the amplitudes of the file."""
         return self.log_intensity_scale.exp() * (self.probe.scale / (self.input_scale * self.nominal_intensity_scale))
 
-    def object_patches(self, normalised: Tensor, mask: Tensor | None = None) -> Tensor:
-        """What the `cnn` network sees in `X_norm (B, C, N, N)`: one O_net patch `(B, C, N, N)` per member."""
+    def object_patches(self, normalised: Tensor, mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
+        """What the `cnn` network sees in `X_norm (B, C, N, N)`: one O_net patch `(B, C, N, N)` per member.
+
+        Positions are needed where the members share one amplitude.
+        """
         with no_autocast(normalised):
             constants = projection_constants(self.probe().detach())
             pictures = project_from_vacuum(normalised, constants, self.mask if mask is None else mask)
-        return self.network(torch.cat([pictures.real, pictures.imag], dim=1))
+        return self.network(torch.cat([pictures.real, pictures.imag], dim=1), positions)
 
     def canvas_and_members(
         self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None
@@ -114,9 +124,25 @@ class PtychoPINN(nn.Module):
             DataError: shapes that do not fit; the line names both.
         """
         self._check_shapes(normalised, positions)
+        if not self.scaling.even_groups:
+            return self._canvas_and_members(normalised, positions, size, mask)
+        gain = self._gain(normalised)
+        canvas, members = self._canvas_and_members(normalised * gain[..., None], positions, size, mask)
+        return canvas / gain, members / gain[..., None]
+
+    def _gain(self, normalised: Tensor) -> Tensor:
+        """`ptycho.core.scale_options.group_gain` of the members that the network sees, `(B, 1, 1)`."""
+        full = (normalised.shape[-1] / 2) ** 2
+        seen = normalised[:, : self.network.spec.members]
+        energy = seen.square().sum((1, 2, 3)) / seen.shape[1]
+        return torch.sqrt(full / energy.clamp(min=GAIN_FLOOR * full))[:, None, None]
+
+    def _canvas_and_members(
+        self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         dx, dy = -positions[:, :, 0, 0], -positions[:, :, 0, 1]
         if isinstance(self.network, CnnNetwork):
-            patches = self.object_patches(normalised, mask)
+            patches = self.object_patches(normalised, mask, positions)
             if patches.shape[1] == 1:
                 return patches[:, 0], patches
         elif self.config.object_big:
@@ -208,3 +234,12 @@ class PtychoPINN(nn.Module):
         canvas = self.canvas_and_members(normalised, positions, size, mask)[0]
         margin = (canvas.shape[-1] - self.config.N) // 2
         return self.object_scale * canvas[:, margin : margin + self.config.N, margin : margin + self.config.N]
+
+
+def __getattr__(name: str) -> Any:
+    """`PtychoPINN_Lightning` of `ptycho_torch.fit`, which imports this module, under the name that callers use."""
+    if name == "PtychoPINN_Lightning":
+        from ptycho_torch.fit import PtychoPINN_Lightning
+
+        return PtychoPINN_Lightning
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,46 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho.bundle import archived_config, checked_weights, make_archive, restore_params
+from ptycho.bundle import (
+    archived_config,
+    archived_options,
+    archived_scaling,
+    checked_weights,
+    make_archive,
+    restore_params,
+)
 from ptycho.config.config import TrainingConfig
 from ptycho.core.archive import ModelArchive, load_archive, save_archive
 from ptycho_torch.layers import CnnNetwork, canonical_name
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.unrolled import UnrolledNetwork
 
-__all__ = ["canonical_weights", "load_torch_bundle", "model_from_archive", "save_torch_bundle", "set_canonical_weights"]
+__all__ = [
+    "archive_of",
+    "blank_model",
+    "canonical_weights",
+    "load_torch_bundle",
+    "model_from_archive",
+    "save_torch_bundle",
+    "set_canonical_weights",
+]
 
 
 def canonical_weights(network: CnnNetwork | UnrolledNetwork) -> dict[str, NDArray[np.floating[Any]]]:
-    """Trained arrays by canonical name; kernels as `(row, column, in, out)`."""
+    """Trained arrays and running statistics by canonical name; kernels as `(row, column, in, out)`."""
     weights = {}
-    for name, parameter in network.named_parameters():
-        array = parameter.detach().cpu().numpy()
-        weights[canonical_name(name)] = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+    for name, tensor in _named(network):
+        array = tensor.detach().cpu().numpy()
+        weights[name] = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
     return weights
+
+
+def _named(network: CnnNetwork | UnrolledNetwork) -> Iterator[tuple[str, torch.Tensor]]:
+    """What an archive holds of a network, by canonical name."""
+    yield from ((canonical_name(name), parameter) for name, parameter in network.named_parameters())
+    for name, buffer in network.named_buffers():
+        if not name.endswith("num_batches_tracked"):
+            yield canonical_name(name), buffer
 
 
 def set_canonical_weights(network: CnnNetwork | UnrolledNetwork, weights: dict[str, NDArray[Any]], source: str) -> None:
@@ -37,32 +61,43 @@ def set_canonical_weights(network: CnnNetwork | UnrolledNetwork, weights: dict[s
     """
     checked = checked_weights(network.spec, weights, source)
     with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            array = checked[canonical_name(name)]
-            parameter.copy_(torch.as_tensor(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array))
+        for name, tensor in _named(network):
+            array = checked[name]
+            tensor.copy_(torch.as_tensor(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array))
 
 
 def save_torch_bundle(path: Path, model: PtychoPINN, config: TrainingConfig) -> Path:
     """Write a trained model as `wts.h5.zip` into the folder `path` (or as `path`, when it ends in `.zip`)."""
+    return save_archive(Path(path), archive_of(model, config))
+
+
+def archive_of(model: PtychoPINN, config: TrainingConfig) -> ModelArchive:
+    """A model as data."""
     versions = {"torch": torch.__version__, "lightning": lightning.__version__}
     mask = model.mask.cpu().numpy()
-    archive = make_archive("pytorch", model, canonical_weights(model.network), mask, config, versions)
-    return save_archive(Path(path), archive)
+    return make_archive("pytorch", model, canonical_weights(model.network), mask, config, versions)
 
 
 def model_from_archive(archive: ModelArchive, source: str = "archive") -> PtychoPINN:
     """Build the model that an archive describes, on the CPU and in evaluation mode."""
-    model = PtychoPINN(
+    model = blank_model(archive, source)
+    set_canonical_weights(model.network, archive.weights, source)
+    model.log_intensity_scale.data.fill_(archive.log_intensity_scale)
+    return model.eval()
+
+
+def blank_model(archive: ModelArchive, source: str = "archive") -> PtychoPINN:
+    """The model that an archive describes, all but its weights."""
+    return PtychoPINN(
         archived_config(archive, source),
         archive.probe,
         archive.input_scale,
         archive.intensity_scale_nominal,
         archive.mask,
         intensity_scale_trainable=False,
+        options=archived_options(archive, source),
+        scaling=archived_scaling(archive, source),
     )
-    set_canonical_weights(model.network, archive.weights, source)
-    model.log_intensity_scale.data.fill_(archive.log_intensity_scale)
-    return model.eval()
 
 
 def load_torch_bundle(path: Path, device: torch.device | str = "cpu") -> tuple[PtychoPINN, ModelArchive]:

@@ -10,9 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ptycho.cli_flags import diagnostics_from_options
 from ptycho.config.config import TrainingConfig
 from ptycho.core.atomic import output_folder
 from ptycho_torch.cli.native import Request, native_parser, run_native
+from ptycho_torch.cli.shared import validate_paths
 from ptycho_torch.config_factory import create_training_payload
 
 __all__ = ["main"]
@@ -39,13 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(request: Request) -> None:
+    asked = diagnostics_from_options(request.options, stitches="do_stitching" in request.options)
+    validate_paths(None, None, asked.get("debug_dump"))
     scan = request.path("train_data_file", "--train_data_file")
     folder = Path(request.overrides.get("output_dir", TrainingConfig.output_dir))
     payload = create_training_payload(
-        scan, folder, request.overrides, request.execution, command_line=request.command_line
+        scan, folder, request.overrides, request.execution, command_line=request.command_line, neutral=True
     )
 
     from ptycho.raw_data import RawData
+    from ptycho.workflows.diagnostics import make_diagnostics
     from ptycho.workflows.outputs import save_reconstruction
     from ptycho_torch.workflows.components import run_cdi_example_torch, save_torch_bundle
 
@@ -53,18 +58,23 @@ def _train(request: Request) -> None:
     units, test_file = getattr(options, "units", None), config.test_data_file
     train_data = RawData.from_file(scan, units=units)
     unset = test_file is None or test_file == Path()
+    diagnostics = make_diagnostics(
+        folder, "pytorch", payload.execution_config.inference_batch_size, **(vars(payload.options.patch_stats) | asked)
+    )
     _, _, results = run_cdi_example_torch(
         train_data,
         None if unset or test_file is None else RawData.from_file(test_file, units=units),
         config,
         do_stitching="do_stitching" in options,
-        execution_config=payload.execution_config,
+        training_payload=payload,
         resume=getattr(options, "resume", None),
+        diagnostics=diagnostics,
     )
     folder = output_folder(config.output_dir)
     written = [save_torch_bundle(folder, results["model"], config)]
     if "reconstruction" in results:
         written += save_reconstruction(results["reconstruction"], folder)
+    written += diagnostics.written if diagnostics is not None else []
     for path in written:
         _log.info("Wrote %s", path)
 

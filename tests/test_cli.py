@@ -226,6 +226,7 @@ def workflows(monkeypatch):
         execution_config=None,
         resume=None,
         max_seconds=None,
+        diagnostics=None,
     ):
         results = {"history": {"train_loss": [3.0, 1.25], "val_loss": []}}
         return None, None, {**results, "reconstruction": reconstruction if do_stitching else None}
@@ -414,7 +415,8 @@ class TestErrors:
             (["--gridsize", "2", "--neighbor_count", "3"], "raise neighbor_count to 4"),
             (["--torch-learning-rate", "-1"], "--torch-learning-rate: expected a finite number above 0"),
             (["--torch-prefetch-factor", "2"], "prefetch_factor=2 needs num_workers above 0"),
-            (["--quiet", "--debug-dump", "x"], "unknown argument --debug-dump"),
+            (["--quiet", "--debug-dumps", "x"], "unknown argument --debug-dumps; did you mean --debug-dump"),
+            (["--debug-dump", "x"], "--debug-dump shows what stitching works with: give --do_stitching too"),
         ],
     )
     def test_bad_input_stops_before_any_work(self, flags, message, workflows, train_flags, tmp_path, capsys):
@@ -574,11 +576,15 @@ def test_workflows_take_the_calls_that_the_command_lines_make():
         (
             backend_selector.run_cdi_example_with_backend,
             ["train", "test", "config"],
-            ["do_stitching", "learning_rate", "execution_config", "resume", "max_seconds"],
+            ["do_stitching", "learning_rate", "execution_config", "resume", "max_seconds", "diagnostics"],
         ),
         (backend_selector.refine_probe_with_backend, ["data", "config", 3], ["execution_config"]),
         (backend_selector.save_bundle_with_backend, ["results", "config", "folder"], []),
-        (backend_selector.reconstruct_with_backend, ["data", "config"], ["refine", "refinement", "execution_config"]),
+        (
+            backend_selector.reconstruct_with_backend,
+            ["data", "config"],
+            ["refine", "refinement", "execution_config", "diagnostics"],
+        ),
         (outputs.save_reconstruction, ["reconstruction", "folder"], ["patterns"]),
     ]:
         inspect.signature(call).bind(*args, **dict.fromkeys(options))

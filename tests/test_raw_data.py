@@ -11,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from ptycho import params
+from ptycho.core.group_options import GroupOptions
 from ptycho.core.grouped_data import GROUPED_KEYS, GroupedData
 from ptycho.core.scan_file import ScanFile, write_scan
-from ptycho.errors import DataError
+from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 
 N = 8
@@ -312,6 +313,20 @@ def test_options_of_the_groups_are_passed_on(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(many["nn_indices"], again["nn_indices"])
     with pytest.raises(DataError, match="set N to 8"):
         raw.generate_grouped_data(16, gridsize=1)
+
+
+def test_group_options_are_passed_on(rng: np.random.Generator) -> None:
+    y, x = np.mgrid[:4, :3] * 2.0
+    raw = scan(rng, xcoords=x.ravel(), ycoords=y.ravel())
+    options = GroupOptions(groups_per_seed=2, x_bounds=(0.4, 1.0), y_bounds=(0.0, 0.5))
+    assert raw.seed_count(2, options=options) == 4
+    grouped = raw.generate_grouped_data(N, nsamples=None, gridsize=2, options=options)
+    assert sorted(grouped["nn_indices"][:, 0].tolist()) == [1, 1, 2, 2, 4, 4, 5, 5]
+    assert grouped["X_full"].shape == (8, N, N, 4)
+    assert raw.seed_count(2, options=GroupOptions("4_quadrant", K_quadrant=8)) == 2
+    assert raw.seed_count(1) == raw.seed_count(2) == 12
+    with pytest.raises(ConfigError, match="K=3 neighbours"):
+        raw.seed_count(2, K=3)
 
 
 def test_groups_of_a_part_say_which_part(rng: np.random.Generator) -> None:

@@ -269,13 +269,26 @@ def validate_training_config(config: TrainingConfig) -> None:
     check_settings(config)
     _check_groups(config)
     _check_backend(config)
+    _check_positions(config)
     weights = {name: getattr(config, name) for name in _LOSS_WEIGHTS}
-    if config.torch_loss_mode == "poisson" and not any(weights.values()):
+    supervised = config.model.model_type == "supervised"
+    if config.torch_loss_mode == "poisson" and not supervised and not any(weights.values()):
         raise ConfigError(f"{', '.join(weights)} are all 0: nothing to train on, raise at least one")
     if config.scheduler == "WarmupCosine" and config.lr_warmup_epochs >= config.nepochs:
         raise ConfigError(
             f"lr_warmup_epochs={config.lr_warmup_epochs} leaves no epoch of nepochs={config.nepochs}: "
             "lower lr_warmup_epochs or raise nepochs"
+        )
+
+
+def _check_positions(config: TrainingConfig) -> None:
+    """Without positions a pattern stands alone: nothing says which ones are neighbours."""
+    model = config.model
+    neighbours = model.gridsize > 1 or (model.architecture == "unrolled" and model.object_big)
+    if neighbours and not config.positions_provided:
+        raise ConfigError(
+            f"positions_provided=False leaves no neighbours to group, found gridsize={model.gridsize}, "
+            f"architecture={model.architecture!r}: use gridsize=1 with architecture='cnn', or the positions"
         )
 
 

@@ -71,6 +71,8 @@ class ModelArchive:
     """The configuration dataclasses as dicts, by name."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of the libraries that took part, by name."""
+    probe_mask: npt.NDArray[np.float32] | None = None
+    """(N, N), from 0 to 1: the mask that multiplies the probe, where it is an array and no disk."""
 
 
 class _Source(NamedTuple):
@@ -326,6 +328,8 @@ def _weights_bytes(archive: ModelArchive) -> bytes:
         content[f"physics/{name}"] = np.asarray(getattr(archive, name), np.float64)
     if archive.mask is not None:
         content["physics/mask"] = np.asarray(archive.mask, np.bool_)
+    if archive.probe_mask is not None:
+        content["physics/probe_mask"] = np.asarray(archive.probe_mask, np.float32)
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.create_group("weights")
@@ -359,7 +363,7 @@ def _read_weights(path: Path, content: bytes) -> dict[str, Any]:
             return {
                 "weights": dict(sorted(weights.items())),
                 "probe": physics["probe"][()],
-                "mask": physics["mask"][()] if "mask" in physics else None,
+                **{name: physics[name][()] if name in physics else None for name in ("mask", "probe_mask")},
                 **{name: float(physics[name][()]) for name in _SCALARS},
             }
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ptycho.core.diffraction import as_modes
 from ptycho.core.geometry import LOCAL_OFFSET_SIGN, canvas_size
 from ptycho.core.grouped_data import GroupedData
+from ptycho.core.labels import ObjectLabels
 from ptycho.core.neighbourhood import Neighbourhoods
 from ptycho.errors import DataError
 
@@ -30,6 +31,7 @@ class GroupContainer:
         neighbourhoods: one per group: a batch then holds these points, drawn afresh, in the place of the members.
         on_grid: see the members of a batch from the pixel nearest to the group's centre instead of from the centre,
             so that canvases lie on the pixels of the object.
+        labels: the known object, where the scan's own patches `Y` are missing; None: there is no truth without them.
 
     `X` (B,N,N,C) float32 normalised amplitude, `Y` complex64 or None with `Y_I` = |Y| and `Y_phi` = arg Y,
     `local_offsets` (B,1,2,C) = coords_relative, `global_offsets` (B,1,2,1), `coords_nominal` and `coords_true`
@@ -45,8 +47,10 @@ class GroupContainer:
         *,
         neighbourhoods: Neighbourhoods | None = None,
         on_grid: bool = False,
+        labels: ObjectLabels | None = None,
     ) -> None:
         self.grouped = grouped
+        self.labels = labels
         self.norm_Y_I = norm_Y_I
         self._modes = np.asarray(as_modes(np.asarray(probe)), np.complex64)
         self._mask = None if mask is None else np.asarray(mask, bool)
@@ -149,25 +153,37 @@ class GroupContainer:
             normalised *= np.float32(self.grouped.scale)
         else:
             normalised = np.asarray(self.grouped["X_full"][indices], np.float32)
-        known = (self._truth_of(indices, points),) if truth else ()
+        known = (self._truth_of(indices, points, positions),) if truth else ()
         return normalised, positions, self._mask_of(points), *known
 
     def check_truth(self) -> None:
-        """Raise DataError unless the scan has ground-truth patches."""
-        self._truth_of(slice(0, 0), self.nn_indices[:0])
+        """Raise DataError unless the scan has ground-truth patches, or a known object that they are cut from."""
+        self._truth_of(slice(0, 0), self.nn_indices[:0], self._positions[:0])
 
-    def _truth_of(self, indices: Indices, points: NDArray[np.int32]) -> NDArray[np.complex64]:
+    def _truth_of(
+        self, indices: Indices, points: NDArray[np.int32], positions: NDArray[np.float32]
+    ) -> NDArray[np.complex64]:
         if isinstance(self.grouped, GroupedData):
             found = self.grouped.truth(points)
         else:
             whole = self.grouped["Y"]
             found = None if whole is None else np.asarray(whole[indices], np.complex64)
+        if found is None and self.labels is not None:
+            found = self._labels_of(self.labels, points, positions)
         if found is None:
             raise DataError(
-                "realspace_mae_weight needs ground-truth patches, found a scan without: add Y (n, N, N) to its file, "
-                "or leave realspace_mae_weight at 0"
+                "learning from a known object (model_type='supervised', or realspace_mae_weight above 0) needs "
+                "ground-truth patches, found a scan without: add Y (n, N, N) to its file (for supervised training "
+                "objectGuess will do), or learn from the data alone"
             )
         return found
+
+    def _labels_of(
+        self, labels: ObjectLabels, points: NDArray[np.int32], positions: NDArray[np.float32]
+    ) -> NDArray[np.complex64]:
+        """Patches of the known object where the network has them: on the pixels of a canvas, or at their positions."""
+        n = self._modes.shape[-1]
+        return labels.at(points, n) if self.neighbourhoods is None else labels.on_grid(points, positions, n)
 
     def _mask_of(self, points: NDArray[np.int32]) -> NDArray[np.bool_]:
         n = self._modes.shape[-1]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho.core.geometry import LOCAL_OFFSET_SIGN, canvas_size
+from ptycho.core.group_options import NEUTRAL_GROUPS, GroupOptions
 from ptycho.core.grouping import nearest_points
 
 __all__ = ["Neighbourhoods", "make_neighbourhoods"]
@@ -55,7 +56,12 @@ class Neighbourhoods:
 
 
 def make_neighbourhoods(
-    xcoords: ArrayLike, ycoords: ArrayLike, seeds: NDArray[np.integer], size: int, seed: int = 0
+    xcoords: ArrayLike,
+    ycoords: ArrayLike,
+    seeds: NDArray[np.integer],
+    size: int,
+    seed: int = 0,
+    options: GroupOptions = NEUTRAL_GROUPS,
 ) -> Neighbourhoods:
     """Each seed point with its nearest neighbours, `size` points together.
 
@@ -64,11 +70,12 @@ def make_neighbourhoods(
         seeds: (B,) scan points.
         size: K, seed included.
         seed: of the draws.
+        options: how distances are measured, as in `nearest_points`.
 
     Raises:
-        ConfigError: fewer scan points than `size`.
+        ConfigError: fewer scan points than `size`, or than that within the distances.
     """
-    pool = nearest_points(xcoords, ycoords, seeds, size)
+    pool = nearest_points(xcoords, ycoords, seeds, size, options)
     found = np.stack([np.asarray(coords, np.float64)[pool] for coords in (xcoords, ycoords)], axis=1)
     centre = np.rint(found.mean(axis=2, keepdims=True))
     return Neighbourhoods(pool, LOCAL_OFFSET_SIGN * (found - centre), seed)

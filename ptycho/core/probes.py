@@ -27,6 +27,8 @@ __all__ = [
     "orthogonal_modes",
     "probe_diameter",
     "probe_mask",
+    "probe_ramp",
+    "without_ramp",
     "zone_plate_probe",
 ]
 
@@ -150,6 +152,37 @@ def probe_diameter(probe: NDArray[Any], fraction: float = 0.9) -> float:
     order = np.argsort(radius)
     held = np.cumsum(intensity.ravel()[order])
     return 2 * float(radius[order][np.searchsorted(held, fraction * held[-1])])
+
+
+def probe_ramp(probe: NDArray[Any]) -> tuple[float, float]:
+    """Mean slope (x, y) of the phase of a probe, radians per pixel, weighted by its intensity.
+
+    The angle of `sum_m sum P_m(r + 1) conj(P_m(r))` along each axis, which is `2 pi / N` times the circular centre of
+    mass of the probe's diffraction pattern `sum_m |F_m|^2`, from the zero frequency.
+
+    Args:
+        probe: (N, N) or (M, N, N); its modes are taken together.
+    """
+    modes = as_modes(probe).astype(np.complex128)
+    x, y = (float(np.angle(np.vdot(modes, np.roll(modes, -1, axis)))) for axis in (-1, -2))
+    return x, y
+
+
+def without_ramp(probe: NDArray[Any]) -> NDArray[Any]:
+    """A probe without its mean phase slope: `P_m(x, y) exp(-i (k_x (x - N/2) + k_y (y - N/2)))`, k of `probe_ramp`.
+
+    One ramp for all modes, whose diffraction pattern moves as a whole until its centre of mass lies at the zero
+    frequency. Measured patterns stay where they are: where they were centred with the ramp in the probe, the object
+    takes over the ramp as a phase plane through all of it; where they are centred on the zero frequency, and the probe
+    came with a ramp of its own, probe and patterns fit from here on.
+
+    Args:
+        probe: (N, N) or (M, N, N), complex; the result has its shape and dtype.
+    """
+    x, y = probe_ramp(probe)
+    line = np.arange(probe.shape[-1]) - probe.shape[-1] // 2
+    ramp = np.exp(-1j * np.add.outer(y * line, x * line))
+    return np.asarray((probe * ramp).astype(np.result_type(probe, np.complex64)))
 
 
 def orthogonal_modes(probe: NDArray[Any], powers: tuple[float, ...]) -> NDArray[np.complex64]:

@@ -159,8 +159,10 @@ class _Part:
     probes: Any = None
     probed: tuple[Array, ...] = ()
     fields: Any = None
+    patches: Any = None
     at: Point | None = None
     moves: Any = None
+    probe_moves: Any = None
 
 
 class _Look(NamedTuple):
@@ -181,7 +183,8 @@ class Passes:
         groups: the patterns of each mini-batch.
         unseen: patterns held out; no gradient sees them.
         modes: of the probe.
-        keep: bytes that may be kept beside a batch: amplitudes first, then far fields, then moved probes and ramps.
+        keep: bytes that may be kept beside a batch: amplitudes first, then far fields, then moved probes and ramps,
+            then the patches under a probe that moves.
     """
 
     def __init__(
@@ -204,6 +207,7 @@ class Passes:
         self._keeps_patterns = 4 * pixels <= keep
         self._keeps_fields = 8 * pixels + 2 * waves <= keep
         self._keeps_probes = 8 * pixels + 3 * waves + pixels * kernels.complex_bytes <= keep
+        self._keeps_patches = 8 * pixels + 3 * waves + 2 * pixels * kernels.complex_bytes <= keep
 
     def error(self, point: Point, unseen: bool = False) -> float:
         """Likelihood of the patterns seen (or unseen), relative to the sum of their squared amplitudes."""
@@ -228,7 +232,7 @@ class Passes:
             energy += part.energy
             object_sum = self.kernels.add(object_sum, point.object.shape, patch_gradient, rows, cols)
             if with_probe:
-                moved = self.kernels.probe_gradient(waves, self._patches(look, image), self._ramps(part))
+                moved = self.kernels.probe_gradient(waves, self._patches(part, look, image), self._ramps(part))
                 probe_sum = moved if probe_sum is None else probe_sum + moved
         probe_gradient = self.kernels.numpy(probe_sum) if with_probe else None
         return total / energy, Direction(self.kernels.numpy(object_sum), probe_gradient)
@@ -245,22 +249,28 @@ class Passes:
             patch_moves = self.kernels.cut(image_move, rows, cols, self.n)
             patches = probe_moves = None
             if probe_move is not None:
-                patches, probe_moves = self._patches(look, image), self.kernels.shifted(probe_move, self._ramps(part))
+                patches = self._patches(part, look, image)
+                probe_moves = self.kernels.shifted(probe_move, self._ramps(part))
             moves = self.kernels.fields_along(look.probes, patches, probe_moves, patch_moves)
             total += float(self.kernels.slopes(look.fields, moves, self._measured(part)))
             part.moves = moves if self._keeps_fields and probe_move is None else None
+            part.probe_moves = probe_moves if self._keeps_probes else None
         return total
 
     def advance(self, point: Point, target: Point, length: float) -> None:
-        """Take the fields along to `target = point + length direction`, the direction of the last curvature.
+        """Take what is kept along to `target = point + length direction`, the direction of the last curvature.
 
-        The far field is linear in the object: nothing has to be transformed again. Where the probe moves too, or
-        nothing is kept, it does nothing.
+        The far field is linear in the object, a moved probe in the probe: what moves alone need not be transformed
+        again. Far fields of an object and a probe that both move are not kept.
         """
         for part in self.seen:
             if part.at is point and part.moves is not None:
                 part.fields, part.at = self.kernels.advanced(part.fields, part.moves, length), target
-            part.moves = None
+                part.patches = None
+            if part.probe_moves is not None and _same(part.probed, (point.probe, point.x, point.y)):
+                part.probes = part.probes + part.probe_moves * length
+                part.probed = (target.probe, target.x, target.y)
+            part.moves = part.probe_moves = None
 
     def _parts(self, group: int | None) -> list[_Part]:
         return self.seen if group is None else self.groups[group]
@@ -313,12 +323,16 @@ class Passes:
         patches = self.kernels.cut(image, rows, cols, self.n)
         fields = self.kernels.fields(probes, patches)
         part.fields, part.at, part.moves = (fields, point, None) if self._keeps_fields else (None, None, None)
+        part.patches = None
         return _Look(fields, probes, patches, found)
 
-    def _patches(self, look: _Look, image: Any) -> Any:
-        if look.patches is not None:
-            return look.patches
-        return self.kernels.cut(image, look.places[0], look.places[1], self.n)
+    def _patches(self, part: _Part, look: _Look, image: Any) -> Any:
+        """The patches of a part that was looked at."""
+        patches = part.patches if look.patches is None else look.patches
+        if patches is None:
+            patches = self.kernels.cut(image, look.places[0], look.places[1], self.n)
+        part.patches = patches if self._keeps_patches else None
+        return patches
 
     def position_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
         """Normal equations of the positions seen, batch by batch, with the patterns they belong to."""

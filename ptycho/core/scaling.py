@@ -25,6 +25,7 @@ __all__ = [
     "frame_blocks",
     "input_scale",
     "intensity_scale",
+    "largest_amplitude",
     "mean_energy",
     "photons_per_frame",
     "probe_scale",
@@ -71,6 +72,20 @@ def mean_energy(patterns: ArrayLike, mask: Mask | None = None, units: Units = "a
             values = np.where(mask[block] if mask.ndim == 3 else mask, values, 0.0)
         total += float(np.vdot(values, values) if units == "amplitude" else values.sum())
     return total / len(data)
+
+
+def largest_amplitude(patterns: ArrayLike, mask: Mask | None = None, units: Units = "amplitude") -> float:
+    """Largest amplitude over patterns and valid pixels; arguments as of `mean_energy`. Read in blocks.
+
+    >>> largest_amplitude(np.array([[[3, 16], [0, 0]]]), units="counts")
+    4.0
+    """
+    data = _stack(patterns)
+    largest = 0.0
+    for block in frame_blocks(len(data), data[0].size):
+        values = data[block] if mask is None else np.where(mask[block] if mask.ndim == 3 else mask, data[block], 0)
+        largest = max(largest, float(values.max()))
+    return largest if units == "amplitude" else sqrt(largest)
 
 
 def input_scale(mean_energy: float, N: int) -> float:

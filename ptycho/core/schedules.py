@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-__all__ = ["Plateau", "one_cycle", "warmup_cosine"]
+from ptycho.errors import ConfigError
+
+__all__ = ["Plateau", "RateCurve", "one_cycle", "warmup_cosine"]
 
 WARMUP = 0.2
 """Part of a training in which the rate of `one_cycle` rises."""
@@ -70,3 +72,55 @@ class Plateau:
         if self.waited > self.patience:
             self.factor, self.waited = self.factor / 2, 0
         return self.factor
+
+
+def _constant(_step: int) -> float:
+    return 1.0
+
+
+@dataclass
+class RateCurve:
+    """Factor of the learning rate by the name of its schedule, of epoch and step counted from 0; `steps` are all.
+
+    * `Default`: `default(step)`, the network's own;
+    * `Exponential`: `floor^(epoch / epochs)`, so that it is `floor` when the last epoch ends;
+    * `WarmupCosine`: `warmup_cosine` with `warmup_epochs`; `Cosine`: without;
+    * `ReduceLROnPlateau`, `Adaptive`: that of `plateau`, which has to see the loss of every epoch;
+    * `MultiStage`: 1.
+
+    From epoch `lowered_from` on, all of it is multiplied by `lowered_by`.
+
+    Raises:
+        ConfigError: a name that is none of these.
+    """
+
+    name: str
+    epochs: int
+    steps: int
+    warmup_epochs: int = 0
+    floor: float = 0.1
+    default: Callable[[int], float] = _constant
+    lowered_from: float = math.inf
+    lowered_by: float = 1.0
+    plateau: Plateau = field(default_factory=Plateau)
+
+    def __post_init__(self) -> None:
+        warmup = 0 if self.name == "Cosine" else self.warmup_epochs
+        cosine = warmup_cosine(self.steps, self.steps * warmup / self.epochs, self.floor)
+        curves: dict[str, Callable[[int, int], float]] = {
+            "Default": lambda _epoch, step: self.default(step),
+            "Exponential": lambda epoch, _step: self.floor ** (epoch / self.epochs),
+            "WarmupCosine": lambda _epoch, step: cosine(step),
+            "Cosine": lambda _epoch, step: cosine(step),
+            "ReduceLROnPlateau": lambda _epoch, _step: self.plateau.factor,
+            "Adaptive": lambda _epoch, _step: self.plateau.factor,
+            "MultiStage": lambda _epoch, _step: 1.0,
+        }
+        if self.name not in curves:
+            raise ConfigError(f"scheduler must be one of {', '.join(curves)}, found {self.name!r}")
+        self._curve = curves[self.name]
+
+    def factor(self, epoch: int, step: int) -> float:
+        """What the learning rate of a step is multiplied by."""
+        lowered = self.lowered_by if epoch >= self.lowered_from else 1.0
+        return lowered * self._curve(epoch, step)

@@ -100,18 +100,54 @@ def stitch_variants(
     weight: ArrayLike,
     frame: ObjectFrame,
     variants: Sequence[Turns | None],
+    middle: int | None = None,
 ) -> list[Stitched]:
     """The mean and the spread for several choices of phases and ramps, in one pass over the patches.
 
     Args:
-        patches, xcoords, ycoords, weight, frame: as in `stitch`.
+        patches, xcoords, ycoords, weight, frame: as in `stitch`; with `middle` the patches are an array.
         variants: what to multiply the patches with; None leaves them as they are.
+        middle: use only the central `middle` x `middle` pixels of each patch, and the whole patch where that leaves
+            holes inside the scan (the convex hull of all central squares), in a second pass.
 
     Raises:
         DataError: as `stitch`.
     """
-    sums = _summed(patches, xcoords, ycoords, weight, frame, variants, spread=True)
-    return [Stitched(sums.mean(k), sums.coverage, sums.spread(k)) for k in range(len(variants))]
+    if middle is None:
+        sums, whole, holes = _summed(patches, xcoords, ycoords, weight, frame, variants, spread=True), None, None
+    else:
+        sums, whole, holes = _middles(patches, xcoords, ycoords, weight, middle, frame, variants, spread=True)
+    made = []
+    for k in range(len(variants)):
+        found = Stitched(sums.mean(k), sums.coverage, sums.spread(k))
+        if whole is not None:
+            found.object[holes] = whole.mean(k)[holes]
+            found.coverage[holes] = whole.coverage[holes]
+            found.spread[holes] = whole.spread(k)[holes]
+        made.append(found)
+    return made
+
+
+def _middles(
+    patches: ComplexArray | Iterable[ComplexArray],
+    xcoords: ArrayLike,
+    ycoords: ArrayLike,
+    weight: ArrayLike,
+    M: int,
+    frame: ObjectFrame,
+    variants: Sequence[Turns | None],
+    spread: bool,
+) -> tuple[_Sums, _Sums | None, NDArray[np.bool_]]:
+    """Sums over the central M x M pixels, those over whole patches where they are needed, and for which pixels."""
+    N = np.shape(weight)[-1]
+    centre = np.asarray(weight) * central_weight(N, M)
+    if not centre.any():
+        centre = np.asarray(weight)
+    sums = _summed(patches, xcoords, ycoords, centre, frame, variants, spread)
+    x, y = np.asarray(xcoords, np.float64), np.asarray(ycoords, np.float64)
+    holes = (sums.coverage == 0) & _inside_hull(x, y, min(M, N), frame)
+    whole = _summed(patches, xcoords, ycoords, weight, frame, variants, spread) if holes.any() else None
+    return sums, whole, holes
 
 
 @dataclass(frozen=True)
@@ -284,14 +320,10 @@ def reassemble_position(
     weight = probe_weight(probe) if probe is not None and fits else np.ones((N, N))
     frame = ObjectFrame(*shape, x0=0, y0=0) if shape is not None else _centred_frame(x, y, N)
     turns = synchronise(patches, x, y, weight).turns
-    centre = weight * central_weight(N, M)
-    if not centre.any():
-        centre = weight
-    sums = _summed(patches, x, y, centre, frame, [turns], spread=False)
-    result, coverage = sums.mean(0), sums.coverage
-    holes = (coverage == 0) & _inside_hull(x, y, min(M, N), frame)
-    if holes.any():
-        result[holes] = _summed(patches, x, y, weight, frame, [turns], spread=False).mean(0)[holes]
+    sums, whole, holes = _middles(patches, x, y, weight, M, frame, [turns], spread=False)
+    result = sums.mean(0)
+    if whole is not None:
+        result[holes] = whole.mean(0)[holes]
     return result
 
 

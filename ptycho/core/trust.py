@@ -177,7 +177,8 @@ class Trust:
         left += " of the structure unexplained"
         return {
             "to the noise": f"explains the data to the noise: {numbers}",
-            "usable": f"usable, not quantitative; does not explain the data to the noise: {numbers}, {left}",
+            "usable": "usable, not quantitative; does not explain the data to the noise: "
+            f"{numbers}, {left}; probe, positions or pixel size may be a little off",
             "fails": f"does not explain the data: {numbers}, {left}; check axes, positions, probe and pixel size",
             "unknown": "cannot tell noise from model error, the dose is not known: amplitudes differ by "
             f"{100 * np.sqrt(self.fourier_error):.2g} %; at the nominal dose {left}, {ratio}",

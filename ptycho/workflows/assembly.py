@@ -25,6 +25,7 @@ from ptycho.core.diffraction import diffract
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.metrics import relative_fourier_error
 from ptycho.core.patches import extract_rounded
+from ptycho.core.stitch_options import NEUTRAL_STITCHING, StitchOptions
 from ptycho.core.stitching import probe_weight, stitch_variants
 from ptycho.core.synchronise import synchronise
 from ptycho.raw_data import RawData
@@ -60,6 +61,7 @@ def stitch_scan(
     data: RawData,
     probe: NDArray[np.complex64],
     frame: ObjectFrame,
+    options: StitchOptions = NEUTRAL_STITCHING,
 ) -> StitchedObject:
     """Average the patches in a frame, turned as the module's rule says.
 
@@ -68,15 +70,18 @@ def stitch_scan(
             memory-mapped (`patch_store.patch_array`).
         positions: (B, 1, 2, C) their centres (x, y), pixels of the object grid.
         data: the scan, for its patterns.
-        probe: (M, N, N) modes in the unit of the scan's amplitudes; `sum |P|^2` weighs the patches.
+        probe: (M, N, N) modes in the unit of the scan's amplitudes; `sum |P|^2` weighs the overlaps, and the patches
+            unless the options say otherwise.
         frame: which part of the object grid to make.
+        options: weights of the patches and the part of them that is stitched. What of the canvas is shown, `window`
+            and `pad_eval`, is cut when nothing has to predict patterns any more (`stitch_options.result_frames`).
     """
     groups, members, n, _ = patches.shape
     x, y = (coords.reshape(-1) for coords in np.moveaxis(positions[:, 0], 1, 0))
     flat, weight = patches.reshape(-1, n, n), probe_weight(probe)
     found = synchronise(flat, x, y, weight, labels=np.repeat(np.arange(groups), members))
     variants = [None, found.solved] if found.beyond_noise else [None]
-    made = stitch_variants(flat, x, y, weight, frame, variants)
+    made = stitch_variants(flat, x, y, options.weight(probe), frame, variants, options.middle(n))
     judges = _Judges(data, probe, frame)
     levelled = [judges.level(each.object, each.coverage) for each in made]
     errors = [each.error for each in levelled]

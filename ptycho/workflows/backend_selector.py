@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from ptycho.core.refinement import Refinement
 from ptycho.errors import BackendError, ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.probe_first import with_refined_probe
+
+if TYPE_CHECKING:
+    from ptycho.workflows.diagnostics import Diagnostics
 
 __all__ = [
     "load_inference_bundle_with_backend",
@@ -122,10 +125,11 @@ def run_cdi_example_with_backend(
     execution_config: Execution | None = None,
     resume: Path | None = None,
     max_seconds: float | None = None,
+    diagnostics: Diagnostics | None = None,
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, dict[str, Any]]:
     """Synchronise `params.cfg`, then train and, with `do_stitching`, reconstruct: (amplitude, phase, results).
 
-    `learning_rate` and `max_seconds` as in `train_cdi_model_with_backend`.
+    `learning_rate` and `max_seconds` as in `train_cdi_model_with_backend`; `diagnostics` looks at the patches.
     """
     if _enter(config, execution_config):
         from ptycho_torch.workflows.components import run_cdi_example_torch
@@ -138,6 +142,7 @@ def run_cdi_example_with_backend(
             execution_config=_with_rate(execution_config, learning_rate),
             resume=resume,
             max_seconds=max_seconds,
+            diagnostics=diagnostics,
         )
     from ptycho.workflows.components import run_cdi_example
 
@@ -149,6 +154,7 @@ def run_cdi_example_with_backend(
         learning_rate=learning_rate,
         resume=resume,
         max_seconds=max_seconds,
+        diagnostics=diagnostics,
     )
 
 
@@ -204,17 +210,24 @@ def reconstruct_with_backend(
     refine: int = 0,
     refinement: Mapping[str, Any] | None = None,
     execution_config: Execution | None = None,
+    diagnostics: Diagnostics | None = None,
 ) -> Reconstruction:
     """Reconstruct a scan with the model of `config.model_path`, refined by at most `refine` iterations.
 
-    `refinement` holds further keywords of the backend's `refine`, such as `refine_positions` or `likelihood`.
+    `refinement` holds further keywords of the backend's `refine`, such as `refine_positions` or `likelihood`;
+    `diagnostics` looks at the patches and at the canvas made of them.
     """
     if _enter(config, execution_config):
         from ptycho_torch.workflows.components import reconstruct_torch
 
         return reconstruct_torch(
-            data, config, refine_iterations=refine, refinement=refinement, execution_config=execution_config
+            data,
+            config,
+            refine_iterations=refine,
+            refinement=refinement,
+            execution_config=execution_config,
+            diagnostics=diagnostics,
         )
     from ptycho.workflows.components import reconstruct_tf
 
-    return reconstruct_tf(data, config, refine_iterations=refine, refinement=refinement)
+    return reconstruct_tf(data, config, refine_iterations=refine, refinement=refinement, diagnostics=diagnostics)

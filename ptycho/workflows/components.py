@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +23,8 @@ from ptycho.config.config import (
 )
 from ptycho.core.patch_store import patch_array
 from ptycho.core.products import Reconstruction
-from ptycho.fit import TrainingModule, fit, refuse_unsupported
+from ptycho.environment import warn_of_ignored_variables
+from ptycho.fit import TrainingModule, fit
 from ptycho.loader import PtychoDataContainer
 from ptycho.model import PtychoPINN
 from ptycho.model_manager import load_tf_bundle, remember, save_tf_bundle
@@ -33,9 +34,13 @@ from ptycho.refine import refine
 from ptycho.workflows import stages
 from ptycho.workflows.outputs import save_outputs
 
+if TYPE_CHECKING:
+    from ptycho.workflows.diagnostics import Diagnostics
+
 __all__ = [
     "load_data",
     "load_inference_bundle",
+    "predict_batches",
     "predict_scan",
     "reassemble_cdi_image",
     "reconstruct_scan",
@@ -73,12 +78,14 @@ def train_cdi_model(
     learning_rate: float | None = None,
     resume: Path | None = None,
     max_seconds: float | None = None,
+    diagnostics: Diagnostics | None = None,
 ) -> dict[str, Any]:
-    """Train a network on a scan, without labels; `learning_rate` None is the network's own.
+    """Train a network on a scan, without labels or supervised; `learning_rate` None is the network's own.
 
     The input scale k is measured on `train_data`; with counts, so is the dose. The starting weights and the order of
     the batches follow `config.subsample_seed` (None: 0). `params.cfg` receives `probe`, `input_scale` and
-    `intensity_scale`, and `ptycho.model_manager.save` writes this model until another one is trained.
+    `intensity_scale`, and `ptycho.model_manager.save` writes this model until another one is trained. `diagnostics`
+    is told of the patches of the training groups after the last epoch.
 
     Returns:
         `backend`, `model` (PtychoPINN), `history` (losses per epoch), `train_container`, `test_container`,
@@ -88,8 +95,8 @@ def train_cdi_model(
         ConfigError, DataError: settings or data that cannot work.
         KeyboardInterrupt: interrupted; `output_dir/checkpoints/last.ckpt` can be resumed.
     """
+    warn_of_ignored_variables()
     validate_training_config(config)
-    refuse_unsupported(config)
     found = stages.prepare_training(train_data, test_data, config, PtychoDataContainer)
     model = PtychoPINN(
         config.model,
@@ -100,6 +107,7 @@ def train_cdi_model(
         config.probe_trainable,
         config.intensity_scale_trainable,
         seed=found.seed,
+        scaling=found.scaling,
     )
     module = TrainingModule(model, config, found.canvas_size, learning_rate)
     logger.info(
@@ -114,13 +122,16 @@ def train_cdi_model(
     model.measure_light()
     params.cfg["intensity_scale"] = model.intensity_scale
     remember(model, config)
+    seconds = time.perf_counter() - begun
+    if diagnostics is not None:
+        diagnostics.trained(predict_batches(model, found.train, config.batch_size, config.use_xla))
     return {
         "backend": "tensorflow",
         "model": model,
         "history": history,
         "train_container": found.train,
         "test_container": found.test,
-        "train_seconds": time.perf_counter() - begun,
+        "train_seconds": seconds,
         "config": config,
     }
 
@@ -129,13 +140,21 @@ def predict_scan(
     model: PtychoPINN, container: PtychoDataContainer, batch_size: int = 64, use_xla: bool = False
 ) -> NDArray[np.complex64]:
     """Object patches of every member of every group as the probe meets them, `(B, C, N, N)` in the file's units."""
-    n = model.config.N
+    n, done = model.config.N, 0
     patches = patch_array((len(container), model.config.gridsize**2, n, n))
+    for batch in predict_batches(model, container, batch_size, use_xla):
+        patches[done : done + len(batch)] = batch
+        done += len(batch)
+    return patches
+
+
+def predict_batches(
+    model: PtychoPINN, container: PtychoDataContainer, batch_size: int = 64, use_xla: bool = False
+) -> Iterator[NDArray[np.complex64]]:
+    """What `predict_scan` returns, batch by batch; of a training container also the members held out."""
     predict = compiled(model.predict_on_grid, container.canvas_size, use_xla)
     for start in range(0, len(container), batch_size):
-        part = slice(start, start + batch_size)
-        patches[part] = np.moveaxis(predict(*container.batch(part)).numpy(), -1, 1)
-    return patches
+        yield np.moveaxis(predict(*container.batch(slice(start, start + batch_size))).numpy(), -1, 1)
 
 
 def reconstruct_scan(
@@ -145,13 +164,15 @@ def reconstruct_scan(
     *,
     refine_iterations: int = 0,
     refinement: Mapping[str, Any] | None = None,
+    diagnostics: Diagnostics | None = None,
 ) -> Reconstruction:
     """Reconstruct a scan: one pass of the network, stitching and, when asked for, refinement.
 
     The object is in the units of `data`: times its probe it predicts its amplitudes. It lies on the grid of the scan's
     `objectGuess` where there is one, else on the smallest canvas that holds every patch. `refinement` holds further
-    keywords of `ptycho.refine.refine`.
+    keywords of `ptycho.refine.refine`; `diagnostics` is told of the patches and of what stitching makes of them.
     """
+    warn_of_ignored_variables()
     return stages.reconstruct(
         model,
         data,
@@ -162,6 +183,7 @@ def reconstruct_scan(
         refine=partial(refine, use_xla=config.use_xla),
         refine_iterations=refine_iterations,
         refinement=refinement,
+        diagnostics=diagnostics,
     )
 
 
@@ -182,19 +204,31 @@ def reconstruct_tf(
     *,
     refine_iterations: int = 0,
     refinement: Mapping[str, Any] | None = None,
+    diagnostics: Diagnostics | None = None,
 ) -> Reconstruction:
     """Load the model of `config.model_path` and reconstruct a scan with it."""
     validate_inference_config(config)
     model, _ = load_tf_bundle(stages.model_path(config))
     logger.info("Loaded intensity_scale from bundle: %f", model.intensity_scale)
-    return reconstruct_scan(model, data, config, refine_iterations=refine_iterations, refinement=refinement)
+    return reconstruct_scan(
+        model,
+        data,
+        config,
+        refine_iterations=refine_iterations,
+        refinement=refinement,
+        diagnostics=diagnostics,
+    )
 
 
 def reassemble_cdi_image(
-    test_data: RawData, config: TrainingConfig, results: dict[str, Any]
+    test_data: RawData,
+    config: TrainingConfig,
+    results: dict[str, Any],
+    *,
+    diagnostics: Diagnostics | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[str, Any]]:
     """Reconstruct a scan with the model of `results`: (amplitude, phase, results with the reconstruction in it)."""
-    found = reconstruct_scan(results["model"], test_data, stages.inference_settings(config))
+    found = reconstruct_scan(results["model"], test_data, stages.inference_settings(config), diagnostics=diagnostics)
     return stages.add_reconstruction(results, found)
 
 
@@ -207,6 +241,7 @@ def run_cdi_example(
     learning_rate: float | None = None,
     resume: Path | None = None,
     max_seconds: float | None = None,
+    diagnostics: Diagnostics | None = None,
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, dict[str, Any]]:
     """Train and, with `do_stitching`, reconstruct the test scan (the training scan without one).
 
@@ -215,8 +250,16 @@ def run_cdi_example(
         `reconstruction`, `obj_tensor_full`, `global_offsets`, `recon_amp` and `recon_phase` after stitching.
     """
     results = train_cdi_model(
-        train_data, test_data, config, learning_rate=learning_rate, resume=resume, max_seconds=max_seconds
+        train_data,
+        test_data,
+        config,
+        learning_rate=learning_rate,
+        resume=resume,
+        max_seconds=max_seconds,
+        diagnostics=diagnostics,
     )
     if not do_stitching:
         return None, None, results
-    return reassemble_cdi_image(train_data if test_data is None else test_data, config, results)
+    return reassemble_cdi_image(
+        train_data if test_data is None else test_data, config, results, diagnostics=diagnostics
+    )

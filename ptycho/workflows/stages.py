@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +18,22 @@ from ptycho.architecture import network_spec
 from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.core.container import GroupContainer
 from ptycho.core.diffraction import as_modes
-from ptycho.core.geometry import ObjectFrame, object_frame, reframe
+from ptycho.core.geometry import ObjectFrame, object_frame
+from ptycho.core.group_options import NEUTRAL_GROUPS, GroupOptions
 from ptycho.core.grouped_data import GroupedData
+from ptycho.core.labels import object_labels
 from ptycho.core.neighbourhood import Neighbourhoods, make_neighbourhoods
 from ptycho.core.products import Reconstruction
 from ptycho.core.refinement import Refinement
-from ptycho.core.scaling import intensity_scale
+from ptycho.core.scale_options import NEUTRAL_SCALES, InputScaling, ScaleOptions
+from ptycho.core.stitch_options import NEUTRAL_STITCHING, StitchOptions, lay_out, result_frames
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.assembly import stitch_scan
 from ptycho.workflows.judgement import judge, noise_error
+
+if TYPE_CHECKING:
+    from ptycho.workflows.diagnostics import Diagnostics
 
 __all__ = [
     "Backend",
@@ -67,6 +73,7 @@ class ScanModel(Protocol):
 
     config: ModelConfig
     input_scale: float
+    scaling: InputScaling
     subpixel: Literal["bilinear", "fourier"]
 
     @property
@@ -94,6 +101,9 @@ class TrainingSet(Generic[Container]):
     train: Container
     test: Container | None
     seed: int
+    first_intensity_scale: float
+    """Where the learning of s starts."""
+    scaling: InputScaling
 
     @property
     def canvas_size(self) -> int:
@@ -102,40 +112,83 @@ class TrainingSet(Generic[Container]):
 
 
 def prepare_training(
-    train_data: RawData, test_data: RawData | None, config: TrainingConfig, container: type[Container]
+    train_data: RawData,
+    test_data: RawData | None,
+    config: TrainingConfig,
+    container: type[Container],
+    groups: GroupOptions = NEUTRAL_GROUPS,
+    scaling: ScaleOptions = NEUTRAL_SCALES,
 ) -> TrainingSet[Container]:
     """Measure k and the dose, group the scans, and write `input_scale`, `intensity_scale`, `probe` to `params.cfg`.
+
+    Args:
+        train_data, test_data: the scans; the second may be missing.
+        config: settings of the training.
+        container: the backend's kind of container.
+        groups, scaling: how groups are drawn and scales are measured.
 
     Raises:
         ConfigError, DataError: settings or data that cannot work.
     """
-    data = _prepare(train_data, config)
-    probe, scale = np.asarray(data.probeGuess), data.input_scale()
-    dose_scale = intensity_scale(_photons(data, config), config.model.N)
-    params.cfg.update(input_scale=scale, intensity_scale=dose_scale, probe=as_modes(probe))
+    _check_ramp(config, scaling)
+    straight = scaling.probe_ramp_removal
+    data = _prepare(train_data, config, straight)
+    probe, scales = np.asarray(data.probeGuess), data.scales(_photons(data, config), scaling)
+    dose_scale = scales.intensity_scale
+    params.cfg.update(input_scale=scales.input_scale, intensity_scale=dose_scale, probe=as_modes(probe))
 
-    def contained(part: RawData, groups: int) -> Container:
-        grouped = group_scan(part, config, groups, config.sequential_sampling)
-        judged = _neighbourhoods(part, grouped, config)
-        return container(grouped, part.probeGuess, part.mask, dose_scale, neighbourhoods=judged)
+    def contained(part: RawData, config: TrainingConfig) -> Container:
+        grouped = group_scan(part, config, _number(part, config, groups), config.sequential_sampling, groups)
+        judged = _neighbourhoods(part, grouped, config, groups)
+        labels = None
+        if config.model.model_type == "supervised" and part.Y is None and config.positions_provided:
+            labels = object_labels(part.objectGuess, part.xcoords, part.ycoords)
+        return container(grouped, part.probeGuess, part.mask, dose_scale, neighbourhoods=judged, labels=labels)
 
-    train = contained(data, config.n_groups or min(DEFAULT_GROUPS, len(data)))
-    test = None
+    train, test = contained(data, config), None
     if test_data is not None:
-        unseen = _prepare(test_data, replace(config, n_subsample=None))
-        test = contained(unseen, min(config.n_groups or DEFAULT_GROUPS, len(unseen)))
+        unseen = _prepare(test_data, replace(config, n_subsample=None), straight)
+        at_most = _most_groups(unseen, config, groups)
+        asked = None if config.n_groups is None else min(config.n_groups, at_most)
+        test = contained(unseen, replace(config, n_groups=asked))
     return TrainingSet(
         probe=probe,
         mask=data.mask if data.mask is not None and data.mask.ndim == 2 else None,
-        input_scale=scale,
+        input_scale=scales.input_scale,
         intensity_scale=dose_scale,
         train=train,
         test=test,
         seed=config.subsample_seed or 0,
+        first_intensity_scale=scales.first_intensity_scale,
+        scaling=InputScaling(scales.level, scaling.normalize == "Group", scaling.probe_ramp_removal),
     )
 
 
-def _neighbourhoods(data: RawData, grouped: GroupedData, config: TrainingConfig) -> Neighbourhoods | None:
+def _check_ramp(config: TrainingConfig, scaling: ScaleOptions) -> None:
+    """Known objects belong to the probe of the file."""
+    known = config.model.model_type == "supervised" or config.realspace_mae_weight > 0
+    if scaling.probe_ramp_removal and known:
+        raise ConfigError(
+            "probe_ramp_removal=True turns the object, but known objects are compared with as they are: leave it off, "
+            "or train without them"
+        )
+
+
+def _most_groups(data: RawData, config: TrainingConfig, groups: GroupOptions) -> int:
+    """Groups of a scan where none has to be drawn twice."""
+    gridsize = config.model.gridsize
+    seeds = data.seed_count(gridsize, config.neighbor_count, config.neighbor_pool_size, groups)
+    return seeds * (groups.groups_per_seed if gridsize > 1 else 1)
+
+
+def _number(data: RawData, config: TrainingConfig, groups: GroupOptions) -> int:
+    """Groups to train on: as many as asked for, else at most `DEFAULT_GROUPS`."""
+    return config.n_groups or min(DEFAULT_GROUPS, _most_groups(data, config, groups))
+
+
+def _neighbourhoods(
+    data: RawData, grouped: GroupedData, config: TrainingConfig, groups: GroupOptions
+) -> Neighbourhoods | None:
     """What the groups of a network that is judged on held-out neighbours are drawn from; None for any other."""
     spec, asked = network_spec(config.model), config.held_out_neighbors
     if config.model.architecture != "unrolled" or not config.model.object_big:
@@ -146,11 +199,17 @@ def _neighbourhoods(data: RawData, grouped: GroupedData, config: TrainingConfig)
             )
         return None
     held_out = min(spec.recipe.held_out, len(data) - spec.members) if asked is None else asked
-    seeds = grouped["nn_indices"][:, 0]
-    return make_neighbourhoods(data.xcoords, data.ycoords, seeds, spec.members + held_out, config.subsample_seed or 0)
+    seeds, size = grouped["nn_indices"][:, 0], spec.members + held_out
+    return make_neighbourhoods(data.xcoords, data.ycoords, seeds, size, config.subsample_seed or 0, options=groups)
 
 
-def group_scan(data: RawData, config: TrainingConfig | InferenceConfig, groups: int, sequential: bool) -> GroupedData:
+def group_scan(
+    data: RawData,
+    config: TrainingConfig | InferenceConfig,
+    groups: int,
+    sequential: bool,
+    options: GroupOptions = NEUTRAL_GROUPS,
+) -> GroupedData:
     """Groups of a scan by the fields that training and inference share."""
     return data.generate_grouped_data(
         config.model.N,
@@ -161,16 +220,19 @@ def group_scan(data: RawData, config: TrainingConfig | InferenceConfig, groups: 
         gridsize=config.model.gridsize,
         enable_oversampling=config.enable_oversampling,
         neighbor_pool_size=config.neighbor_pool_size,
+        options=options,
     )
 
 
-def _prepare(data: RawData, config: TrainingConfig | InferenceConfig) -> RawData:
-    """Check the pattern size and take the subsample that the configuration asks for."""
+def _prepare(data: RawData, config: TrainingConfig | InferenceConfig, straight_probe: bool) -> RawData:
+    """Check the pattern size, take the subsample that the configuration asks for, straighten the probe if need be."""
     if data.N != config.model.N:
         raise DataError(
             f"the model expects patterns of N={config.model.N} pixels, found {data.N}: crop or bin them, or train with "
             f"N={data.N}"
         )
+    if straight_probe:
+        data = data.without_probe_ramp()
     if config.n_subsample is None:
         return data
     return data.subsample(config.n_subsample, config.subsample_seed)
@@ -190,7 +252,13 @@ def model_path(config: InferenceConfig) -> Path:
 
 
 def inference_settings(config: TrainingConfig) -> InferenceConfig:
-    """How to reconstruct right after training: the model and the neighbours of the training, every scan point."""
+    """How to reconstruct right after training: the model and the neighbours of the training, every scan point.
+
+    Raises:
+        ConfigError: the training has no positions to stitch by.
+    """
+    if not config.positions_provided:
+        raise ConfigError("positions_provided=False: stitching needs the scan positions; train without do_stitching")
     return InferenceConfig(
         model=ModelConfig(**vars(config.model)),
         neighbor_count=config.neighbor_count,
@@ -226,6 +294,8 @@ def reconstruct(
     refine: Refine | None = None,
     refine_iterations: int = 0,
     refinement: Mapping[str, Any] | None = None,
+    stitching: StitchOptions = NEUTRAL_STITCHING,
+    diagnostics: Diagnostics | None = None,
 ) -> Reconstruction:
     """Reconstruct a scan: one pass of the network, stitching and, when asked for, refinement.
 
@@ -241,9 +311,11 @@ def reconstruct(
         refine_iterations: 0 is no refinement.
         refinement: further keywords of `refine`; without `noise` it stops where the photon noise of the scan is all
             that is left, so far as the dose is known.
+        stitching: weights of the patches, the part of each that is stitched, and what of the canvas is shown.
+        diagnostics: told of the patches and of what stitching makes of them; None: nobody is.
     """
     settings = replace(config, model=model.config)
-    data = _prepare(data, settings)
+    data = _prepare(data, settings, model.scaling.straight_probe)
     _compare_with_training(model, data)
     model.probe.take_energy_of(np.asarray(data.probeGuess))
     params.cfg["input_scale"] = model.input_scale
@@ -257,10 +329,13 @@ def reconstruct(
     count = patches.shape[0] * patches.shape[1]
     rate = count / timings["inference"]
     logger.info("inference: %d patches in %.1f s (%.0f patches/s)", count, timings["inference"], rate)
+    if diagnostics is not None:
+        diagnostics.predicted(patches)
     begun = time.perf_counter()
     work = object_frame(data.xcoords, data.ycoords, data.N)
     probe = model.probe.file_units()
-    found = stitch_scan(patches, groups.pixel_positions if on_grid else grouped["coords_nn"], data, probe, work)
+    positions = groups.pixel_positions if on_grid else grouped["coords_nn"]
+    found = stitch_scan(patches, positions, data, probe, work, stitching)
     stitched, coverage, spread = found.object, found.coverage, found.spread
     timings["stitching"] = time.perf_counter() - begun
     logger.info(
@@ -269,8 +344,10 @@ def reconstruct(
         *found.agreement,
         "synchronised" if found.synchronised else "left as predicted",
     )
+    if diagnostics is not None:
+        diagnostics.stitched(patches, positions, found, work)
     x, y = work.local(data.xcoords, data.ycoords)
-    nominal = (model.intensity_scale * data.N / 2) ** 2
+    nominal = (model.intensity_scale * model.scaling.level * data.N / 2) ** 2
     refined: NDArray[np.complex64] | None = None
     history: tuple[float, ...] = ()
     if refine is not None and refine_iterations:
@@ -289,13 +366,14 @@ def reconstruct(
     final = stitched if refined is None else refined
     trust = judge(final, probe, x, y, data, nominal)
     timings["trust"] = time.perf_counter() - begun
-    frame = work
+    shown, frame = result_frames(data.xcoords, data.ycoords, data.N, stitching)
     if data.objectGuess is not None:
         height, width = data.objectGuess.shape[-2:]
         frame = ObjectFrame(height, width, 0, 0)
-        stitched, coverage = reframe(stitched, work, frame, 1), reframe(coverage, work, frame, 0)
-        spread = reframe(spread, work, frame, np.nan)
-        refined = None if refined is None else reframe(refined, work, frame, 1)
+    stitched, coverage, spread = (
+        lay_out(image, work, shown, frame, fill) for image, fill in ((stitched, 1), (coverage, 0), (spread, np.nan))
+    )
+    refined = None if refined is None else lay_out(refined, work, shown, frame, 1)
     x, y = frame.local(x + work.x0, y + work.y0)
     return Reconstruction(
         object=stitched if refined is None else refined,
@@ -338,7 +416,7 @@ def _refined(
 
 def _compare_with_training(model: ScanModel, data: RawData) -> None:
     """Warn where the scan is far from what the network was trained on."""
-    energy = data.mean_energy * model.input_scale**2 / (data.N / 2) ** 2
+    energy = data.mean_energy * model.input_scale**2 / (model.scaling.level * data.N / 2) ** 2
     if not 1 / ENERGY_WARNING < energy < ENERGY_WARNING:
         logger.warning(
             "the patterns hold %.2g times the energy of those the network was trained on: expect a poor object; "

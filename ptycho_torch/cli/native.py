@@ -8,7 +8,13 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ptycho.cli_flags import FlagParser, add_config_flags, add_execution_flags, config_from_options
+from ptycho.cli_flags import (
+    FlagParser,
+    add_config_flags,
+    add_diagnostics_flags,
+    add_execution_flags,
+    config_from_options,
+)
 from ptycho.config.config import PyTorchExecutionConfig, load_config_file
 from ptycho.config.schema import settings_of
 from ptycho.console import USER_ERRORS, add_volume_flags, complain, console_log, log_level
@@ -65,6 +71,7 @@ def native_parser(
     hidden = {name for name in settings_of(cls) if name in skip} | {*_FIXED, "scheduler"}
     add_config_flags(parser, cls, skip=hidden)
     add_execution_flags(parser, execution, prefix="")
+    add_diagnostics_flags(parser)
     parser.add_argument("--device", metavar="NAME", help="deprecated name of --accelerator")
     return parser
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 
 from ptycho import params
@@ -23,11 +25,16 @@ from ptycho.config.config import (
 )
 from ptycho.core.patch_store import patch_array
 from ptycho.core.products import Reconstruction
+from ptycho.core.stitch_options import NEUTRAL_STITCHING, StitchOptions
 from ptycho.raw_data import RawData
 from ptycho.workflows import stages
+from ptycho.workflows.diagnostics import Diagnostics, make_diagnostics
+from ptycho.workflows.scan_frame import scan_frame
 from ptycho_torch.cli.shared import resolve_execution
+from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.config_options import NEUTRAL_OPTIONS
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
-from ptycho_torch.fit import PtychoPINN_Lightning, fit, refuse_unsupported
+from ptycho_torch.fit import PtychoPINN_Lightning, fit
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 from ptycho_torch.precision import full_float32
@@ -35,6 +42,7 @@ from ptycho_torch.refine import refine
 
 __all__ = [
     "load_inference_bundle_torch",
+    "predict_batches",
     "predict_scan",
     "reconstruct_scan",
     "reconstruct_torch",
@@ -56,12 +64,26 @@ def train_cdi_model_torch(
     execution_config: Execution | None = None,
     resume: Path | None = None,
     max_seconds: float | None = None,
+    training_payload: TrainingPayload | None = None,
+    callbacks: Sequence[Callback] = (),
+    diagnostics: Diagnostics | None = None,
 ) -> dict[str, Any]:
-    """Train a network on a scan, without labels.
+    """Train a network on a scan: without labels, or supervised by a known object.
 
     The input scale k is measured on `train_data`; with counts, so is the dose. The starting weights and the order of
     the batches follow `config.subsample_seed` (None: 0). `params.cfg` receives `probe`, `input_scale` and
     `intensity_scale`.
+
+    Args:
+        train_data, test_data: the scans to train on and to validate with.
+        config: settings of the training.
+        execution_config: how PyTorch runs; None takes the payload's.
+        resume: a checkpoint to go on from.
+        max_seconds: stop after this time.
+        training_payload: what `config_factory.create_training_payload` made: its PyTorch dataclasses bring the options
+            that the shared configuration does not have.
+        callbacks: of Lightning, besides those of this library.
+        diagnostics: told of the patches of the training groups after the last epoch; None: nobody is.
 
     Returns:
         `backend`, `model` (PtychoPINN), `history` (losses per epoch), `train_container`, `test_container`,
@@ -72,10 +94,12 @@ def train_cdi_model_torch(
         BackendError: the accelerator is not there.
         KeyboardInterrupt: interrupted; `output_dir/checkpoints/last.ckpt` can be resumed.
     """
-    execution = resolve_execution(execution_config)
+    execution = resolve_execution(_execution_of(training_payload, execution_config))
+    options = NEUTRAL_OPTIONS if training_payload is None else training_payload.options
     validate_training_config(config)
-    refuse_unsupported(config, execution)
-    found = stages.prepare_training(train_data, test_data, config, PtychoDataContainerTorch)
+    found = stages.prepare_training(
+        train_data, test_data, config, PtychoDataContainerTorch, options.groups, options.scales
+    )
     with torch.random.fork_rng():
         torch.manual_seed(found.seed)
         model = PtychoPINN(
@@ -86,8 +110,13 @@ def train_cdi_model_torch(
             found.mask,
             config.probe_trainable,
             config.intensity_scale_trainable,
+            options.network,
+            found.scaling,
         )
-        module = PtychoPINN_Lightning(model, config, execution, found.canvas_size)
+        if found.first_intensity_scale != found.intensity_scale:
+            model.log_intensity_scale.data.fill_(math.log(found.first_intensity_scale))
+        module = PtychoPINN_Lightning(model, config, execution, found.canvas_size, options.objective)
+        module.interface = {"scan": scan_frame(train_data, test_data)}
         logger.info(
             "training on %s: %d groups of %d, %d parameters",
             execution.accelerator,
@@ -104,18 +133,27 @@ def train_cdi_model_torch(
             resume=resume,
             max_seconds=max_seconds,
             seed=found.seed,
+            stages=options.stages,
+            callbacks=callbacks,
         )
     model.measure_light()
     params.cfg["intensity_scale"] = model.intensity_scale
+    seconds = time.perf_counter() - begun
+    if diagnostics is not None:
+        diagnostics.trained(predict_batches(model, found.train, config.batch_size, execution.accelerator))
     return {
         "backend": "pytorch",
         "model": model.eval(),
         "history": history,
         "train_container": found.train,
         "test_container": found.test,
-        "train_seconds": time.perf_counter() - begun,
+        "train_seconds": seconds,
         "config": config,
     }
+
+
+def _execution_of(payload: TrainingPayload | None, execution: Execution | None) -> Execution | None:
+    return payload.execution_config if execution is None and payload is not None else execution
 
 
 def predict_scan(
@@ -125,16 +163,28 @@ def predict_scan(
     device: torch.device | str = "cpu",
 ) -> NDArray[np.complex64]:
     """Object patches of every member of every group as the probe meets them, `(B, C, N, N)` in the file's units."""
-    model = model.to(device).eval()
-    n = model.config.N
+    n, done = model.config.N, 0
     patches = patch_array((len(container), model.config.gridsize**2, n, n))
-    with torch.inference_mode(), full_float32():
-        for start in range(0, len(container), batch_size):
-            part = slice(start, start + batch_size)
-            normalised, positions, mask = (tensor.to(device) for tensor in container.batch(part))
-            members = model.predict_on_grid(normalised, positions, container.canvas_size, mask)
-            patches[part] = members.cpu().numpy()
+    for batch in predict_batches(model, container, batch_size, device):
+        patches[done : done + len(batch)] = batch
+        done += len(batch)
     return patches
+
+
+def predict_batches(
+    model: PtychoPINN,
+    container: PtychoDataContainerTorch,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+) -> Iterator[NDArray[np.complex64]]:
+    """What `predict_scan` returns, batch by batch; of a training container also the members held out."""
+    model = model.to(device).eval()
+    for start in range(0, len(container), batch_size):
+        with torch.inference_mode(), full_float32():
+            batch = container.batch(slice(start, start + batch_size))
+            normalised, positions, mask = (tensor.to(device) for tensor in batch)
+            members = model.predict_on_grid(normalised, positions, container.canvas_size, mask).cpu().numpy()
+        yield members
 
 
 def reconstruct_scan(
@@ -145,12 +195,14 @@ def reconstruct_scan(
     refine_iterations: int = 0,
     refinement: Mapping[str, Any] | None = None,
     execution_config: Execution | None = None,
+    stitching: StitchOptions = NEUTRAL_STITCHING,
+    diagnostics: Diagnostics | None = None,
 ) -> Reconstruction:
     """Reconstruct a scan: one pass of the network, stitching and, when asked for, refinement.
 
     The object is in the units of `data`: times its probe it predicts its amplitudes. It lies on the grid of the scan's
     `objectGuess` where there is one, else on the smallest canvas that holds every patch. `refinement` holds further
-    keywords of `ptycho_torch.refine.refine`.
+    keywords of `ptycho_torch.refine.refine`; `diagnostics` is told of the patches and of what stitching makes of them.
     """
     execution = resolve_execution(execution_config)
     device = execution.accelerator
@@ -164,6 +216,8 @@ def reconstruct_scan(
         refine=partial(refine, device=device),
         refine_iterations=refine_iterations,
         refinement=refinement,
+        stitching=stitching,
+        diagnostics=diagnostics,
     )
 
 
@@ -182,6 +236,8 @@ def reconstruct_torch(
     refine_iterations: int = 0,
     refinement: Mapping[str, Any] | None = None,
     execution_config: Execution | None = None,
+    stitching: StitchOptions = NEUTRAL_STITCHING,
+    diagnostics: Diagnostics | None = None,
 ) -> Reconstruction:
     """Load the model of `config.model_path` and reconstruct a scan with it."""
     validate_inference_config(config)
@@ -196,6 +252,8 @@ def reconstruct_torch(
         refine_iterations=refine_iterations,
         refinement=refinement,
         execution_config=execution_config,
+        stitching=stitching,
+        diagnostics=diagnostics,
     )
 
 
@@ -208,6 +266,8 @@ def run_cdi_example_torch(
     execution_config: Execution | None = None,
     resume: Path | None = None,
     max_seconds: float | None = None,
+    training_payload: TrainingPayload | None = None,
+    diagnostics: Diagnostics | None = None,
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, dict[str, Any]]:
     """Train and, with `do_stitching`, reconstruct the test scan (the training scan without one).
 
@@ -215,13 +275,29 @@ def run_cdi_example_torch(
         Amplitude and phase (H, W) of the object, or None twice, and the results of the training, with
         `reconstruction`, `obj_tensor_full`, `global_offsets`, `recon_amp` and `recon_phase` after stitching.
     """
-    execution_config = resolve_execution(execution_config)
+    execution_config = resolve_execution(_execution_of(training_payload, execution_config))
+    if diagnostics is None and training_payload is not None:
+        asked = training_payload.options.patch_stats
+        diagnostics = make_diagnostics(
+            config.output_dir, "pytorch", execution_config.inference_batch_size, **vars(asked)
+        )
+    settings = stages.inference_settings(config) if do_stitching else None
     results = train_cdi_model_torch(
-        train_data, test_data, config, execution_config=execution_config, resume=resume, max_seconds=max_seconds
+        train_data,
+        test_data,
+        config,
+        execution_config=execution_config,
+        resume=resume,
+        max_seconds=max_seconds,
+        training_payload=training_payload,
+        diagnostics=diagnostics,
     )
-    if not do_stitching:
+    if settings is None:
         return None, None, results
     scan = train_data if test_data is None else test_data
-    settings = stages.inference_settings(config)
-    found = reconstruct_scan(results["model"], scan, settings, execution_config=execution_config)
+    stitching = NEUTRAL_STITCHING if training_payload is None else training_payload.options.stitching
+    model = results["model"]
+    found = reconstruct_scan(
+        model, scan, settings, execution_config=execution_config, stitching=stitching, diagnostics=diagnostics
+    )
     return stages.add_reconstruction(results, found)

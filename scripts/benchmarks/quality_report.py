@@ -31,7 +31,8 @@ ABOUT = """\
   was trained on other objects of the same kind, on real scans on the scan itself, with the probe that 60 iterations of
   refinement found on it (their time counts as training); `unrolled-1`: gridsize 1.
 * `refine`: refinement of a flat object; `refine-pass`: of the network's object (of `unrolled-1` up to 40 %
-  overlap and 1e4 photons, else of `unrolled`); `refine-pass-noise`: the same, stopped where photon noise is all that is left.
+  overlap and 1e4 photons, else of `unrolled`); `refine-pass-noise`: the same, stopped where photon noise is all
+  that is left.
 * `pty-chi`: its LSQML engine, batches of 64, from a flat object.
 * Seconds leave out imports, reading and scoring; a refined pass includes the pass; training is listed apart. Iterative
   methods run for a fixed time or number of iterations, refinement until it stops by itself.

@@ -84,6 +84,7 @@ def archive() -> ModelArchive:
         params={"N": N, "nphotons": 1e9, "output_prefix": Path("out/run"), "probe": np.ones((N, N))},
         configs={"model": {"N": N, "grid": (1, 1), "probe_scale": np.float32(4)}, "training": {"n_groups": None}},
         versions={"ptychopinn": "0.1.0"},
+        probe_mask=np.full((N, N), 0.5, np.float32),
     )
 
 

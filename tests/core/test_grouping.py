@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ptycho.core.grouped_data import GROUPED_KEYS, GroupedData
-from ptycho.core.grouping import make_groups
+from ptycho.core.grouping import make_groups, seed_points
 from ptycho.errors import ConfigError, DataError
 
 
@@ -92,6 +92,15 @@ def test_seed_points_are_distinct_and_sequential_ones_the_first(rng: np.random.G
     assert chosen.max() > 25
     assert make_groups(x, y, 2, nsamples=7, sequential_sampling=True)[:, 0].tolist() == list(range(7))
     assert make_groups(x, y, 1, nsamples=7, sequential_sampling=True)[:, 0].tolist() == list(range(7))
+
+
+def test_seed_points_are_those_of_the_groups(rng: np.random.Generator) -> None:
+    x, y = rng.random((2, 30)) * 50
+    assert seed_points(x, y, 1).dtype == np.int32
+    for gridsize, K in ((1, 4), (2, 4), (3, 9)):
+        assert seed_points(x, y, gridsize, K=K).tolist() == make_groups(x, y, gridsize, K=K)[:, 0].tolist()
+    with pytest.raises(ConfigError, match="K=4 neighbours: gridsize 3"):
+        seed_points(x, y, 3)
 
 
 def test_more_groups_than_points(rng: np.random.Generator) -> None:

@@ -264,7 +264,8 @@ class TestVerdict:
         assert found.unexplained == pytest.approx(np.sqrt(1000 / 24750))
         assert found.verdict == (
             "usable, not quantitative; does not explain the data to the noise: model error 1 % of the amplitude, noise "
-            "0.5 %, deviance 5 times that of noise, 20 % of the structure unexplained"
+            "0.5 %, deviance 5 times that of noise, 20 % of the structure unexplained; probe, positions or pixel size "
+            "may be a little off"
         )
 
     def test_a_dose_that_is_not_known_is_said_so(self):

@@ -8,7 +8,8 @@ import pytest
 from ptycho.core import losses as oracle
 
 NAMES = ["poisson_loss", "mae_loss"]
-REALSPACE = ["total_variation", "realspace_mae"]
+REALSPACE = ["total_variation", "realspace_mae", "mean_deviation", "amplitude_flatness", "probe_distance"]
+BESIDE_TRUTH = ("realspace_mae", "probe_distance")
 
 
 @pytest.fixture
@@ -102,12 +103,109 @@ def test_realspace_mae_by_hand(backend) -> None:
 
 def realspace_arguments(name: str, truth: np.ndarray) -> list[np.ndarray]:
     """What a real-space loss takes beside the patches."""
+    if name == "probe_distance":
+        return [truth[1]]
     return [truth] if name == "realspace_mae" else []
+
+
+def realspace_subject(name: str, patches: np.ndarray) -> np.ndarray:
+    """What a real-space loss is of: a probe of three modes, patches whose amplitude varies little, or just patches."""
+    return {"probe_distance": patches[1], "amplitude_flatness": 0.2 * patches}.get(name, patches)
+
+
+def test_realspace_mae_of_the_absolute_phase_by_hand(backend) -> None:
+    """Distances in the plane, nothing turned: sqrt(2), 2 sqrt(2), 4 and 4."""
+    patches, truth = np.array([[1, 2j], [3, 3]]), np.array([[1j, -2], [-1, -1]])
+    found = backend.losses.realspace_mae(backend.array(patches), backend.array(truth), False)
+    assert float(found) == pytest.approx((3 * np.sqrt(2) + 8) / 4, rel=1e-6)
+
+
+@pytest.mark.parametrize("phase_free", [True, False])
+def test_realspace_mae_where_the_light_is(both, dtype, agree, phase_free, patches, truth, rng) -> None:
+    """A weight of 0 and 1 is a choice of pixels; values and gradients of any other."""
+    chosen = np.zeros((5, 7))
+    chosen[1:4, 2:6] = 1
+    inner = oracle.realspace_mae(patches[..., 1:4, 2:6], truth[..., 1:4, 2:6], phase_free)
+    assert oracle.realspace_mae(patches, truth, phase_free, chosen) == pytest.approx(inner, rel=1e-12)
+    weight, gradients = rng.random((5, 7)), []
+    for framework in both:
+        given = framework.array(truth), phase_free, framework.array(weight)
+        judge = framework.losses.realspace_mae
+        expected = oracle.realspace_mae(patches, truth, phase_free, weight)
+        agree("function", "realspace_mae, weighted", judge(framework.array(patches), *given), expected)
+        gradients.append(framework.gradient(lambda x, f=judge, g=given: f(x, *g), patches))
+    agree("gradient", "realspace_mae, weighted", gradients[1], gradients[0])
+    step = np.zeros_like(patches)
+    step[1, 2, 4, 6] = 1e-6
+    up, down = (oracle.realspace_mae(patches + sign * step, truth, phase_free, weight) for sign in (1, -1))
+    assert gradients[1][1, 2, 4, 6].real == pytest.approx((up - down) / 2e-6, rel=1e-4 if dtype == "float32" else 1e-6)
+
+
+def test_mean_deviation_by_hand(backend) -> None:
+    """Two patches with means 2 and i: each patch by itself."""
+    patches = np.array([[[0, 4], [2, 2]], [[3 + 1j, -3 + 1j], [1j, 1j]]])
+    assert float(backend.losses.mean_deviation(backend.array(patches))) == pytest.approx((4 + 6) / 8, rel=1e-6)
+    assert float(backend.losses.mean_deviation(backend.array(patches[0].real))) == pytest.approx(1, rel=1e-6)
+
+
+def test_amplitude_flatness_by_hand(backend) -> None:
+    """Amplitudes 0.1 and 0.3 have the variance 0.01 of 1/e, whatever their phases; flat patches of any height are 1."""
+    patches = np.array([[[0.1, 0.3], [0.3, 0.1]]]) * np.exp(1j * np.array([[[0, 1], [2, 3]]]))
+    assert float(backend.losses.amplitude_flatness(backend.array(patches))) == pytest.approx(np.exp(-1), rel=1e-6)
+    flat = np.array([1j, 3])[:, None, None] * np.ones((2, 4, 4))
+    assert float(backend.losses.amplitude_flatness(backend.array(flat))) == pytest.approx(1, rel=1e-6)
+
+
+def test_probe_distance_by_hand(backend) -> None:
+    """A phase of each mode is free; twice the probe is as far from it as nothing at all."""
+    reference = np.array([[[3, 4j], [0, 0]], [[0, 0], [1, 1j]]])
+    turned = reference * np.exp(1j * np.array([0.5, -2.0]))[:, None, None]
+    for factor, expected in ((1, 0), (2, 1), (0, 1), (1.5, 0.25)):
+        found = backend.losses.probe_distance(backend.array(factor * turned), backend.array(reference))
+        assert float(found) == pytest.approx(expected, abs=1e-6)
+
+
+def test_phasors_know_no_wrap(backend) -> None:
+    """Phases of 3.1 and -3.1 are neighbours; the phase of nothing is 0."""
+    found = backend.numpy(backend.losses.phasors(backend.array(np.array([[2 * np.exp(3.1j), np.exp(-3.1j)], [0, 5j]]))))
+    np.testing.assert_allclose(found, [[np.exp(3.1j), np.exp(-3.1j)], [1, 1j]], rtol=1e-6, atol=1e-6)
+    assert abs(found[0, 0] - found[0, 1]) == pytest.approx(2 * np.sin(np.pi - 3.1), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["total_variation", "mean_deviation"])
+@pytest.mark.parametrize("part", ["amplitude", "phase"])
+def test_regularisers_of_amplitude_and_phase(both, dtype, agree, name, part, patches) -> None:
+    """Through |O| and O/|O|, values and gradients; a gradient along O changes no phase, across it no amplitude."""
+    judge, parts = getattr(oracle, name), {"amplitude": np.abs, "phase": oracle.phasors}
+    gradients = []
+    for framework in both:
+        function = getattr(framework.losses, name)
+        reduced = {"amplitude": framework.losses.modulus, "phase": framework.losses.phasors}[part]
+        value = function(reduced(framework.array(patches)))
+        agree("function", f"{name} of {part}", value, judge(parts[part](patches)))
+        gradients.append(framework.gradient(lambda x, f=function, r=reduced: f(r(x)), patches))
+    agree("gradient", f"{name} of {part}", gradients[1], gradients[0])
+    along = gradients[1] * patches.conj() / abs(patches)
+    still = along.imag if part == "amplitude" else along.real
+    assert abs(still).max() < (1e-6 if dtype == "float32" else 1e-14)
+    for place in [(0, 0, 0, 0), (1, 2, 4, 6)]:
+        step = np.zeros_like(patches)
+        step[place] = 1e-6
+        slope = (judge(parts[part](patches + step)) - judge(parts[part](patches - step))) / 2e-6
+        assert gradients[1][place].real == pytest.approx(slope, rel=2e-4 if dtype == "float32" else 1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["modulus", "phasors"])
+def test_an_empty_pixel_has_a_finite_gradient(framework, name) -> None:
+    function, judge = getattr(framework.losses, name), framework.losses.mean_deviation
+    gradient = framework.gradient(lambda x: judge(function(x)), np.array([[[0, 1j], [0, 2]]]))
+    assert np.isfinite(gradient).all()
+    assert gradient[0, 0, 0] == gradient[0, 1, 0] == 0
 
 
 @pytest.mark.parametrize("name", REALSPACE)
 def test_realspace_values(backend, agree, name, patches, truth) -> None:
-    others = realspace_arguments(name, truth)
+    others, patches = realspace_arguments(name, truth), realspace_subject(name, patches)
     found = getattr(backend.losses, name)(*map(backend.array, [patches, *others]))
     agree("function", name, found, getattr(oracle, name)(patches, *others))
 
@@ -115,12 +213,13 @@ def test_realspace_values(backend, agree, name, patches, truth) -> None:
 @pytest.mark.parametrize("name", REALSPACE)
 def test_realspace_gradients(both, dtype, agree, name, patches, truth) -> None:
     others, judge = realspace_arguments(name, truth), getattr(oracle, name)
-    gradients = []
+    patches, gradients = realspace_subject(name, patches), []
     for framework in both:
         function, given = getattr(framework.losses, name), [framework.array(other) for other in others]
         gradients.append(framework.gradient(lambda x, f=function, g=given: f(x, *g), patches))
     agree("gradient", name, gradients[1], gradients[0])
     for place in [(0, 0, 0, 0), (1, 2, 4, 6), (0, 1, 2, 3)]:
+        place = place[-patches.ndim :]
         slopes = []
         for direction in (1e-6, 1e-6j):
             step = np.zeros_like(patches)
@@ -134,10 +233,10 @@ def test_realspace_gradients(both, dtype, agree, name, patches, truth) -> None:
 def test_realspace_gradients_are_finite_where_there_is_nothing_to_see(framework, name, level, truth) -> None:
     """A network begins flat; an empty group has no phase to be removed."""
     others = [framework.array(other) for other in realspace_arguments(name, truth)]
-    function = getattr(framework.losses, name)
-    gradient = framework.gradient(lambda x: function(x, *others), np.full(truth.shape, level + 0j))
+    function, flat = getattr(framework.losses, name), np.full(truth.shape, level + 0j)
+    gradient = framework.gradient(lambda x: function(x, *others), flat[1] if name == "probe_distance" else flat)
     assert np.isfinite(gradient).all()
-    if name == "total_variation":
+    if name not in BESIDE_TRUTH:
         assert np.count_nonzero(gradient) == 0
 
 
@@ -147,3 +246,6 @@ def test_realspace_gradients_are_finite_where_there_is_nothing_to_see(framework,
 )
 def test_the_mode_mae_leaves_the_absolute_error_alone(mode, weights, expected) -> None:
     assert oracle.detector_weights(*weights, mode) == expected
+    assert oracle.detector_weights(*weights, mode, physics_weight=0.0) == (0.0, 1.0)
+    half = tuple(0.5 * weight for weight in expected)
+    assert oracle.detector_weights(*weights, mode, physics_weight=0.5) == (half[0], half[1] + 0.5)

@@ -67,12 +67,15 @@ def test_kernels_are_those_of_the_oracle(name, likelihood, keep, dtype, scan, po
             close(gradient.probe, expected.probe, dtype)
         direction = move if with_probe else Direction(move.object, None)
         close(ours.curvature(point, direction), oracle.curvature(point, direction), dtype)
-        target = Point(point.object + 0.01 * move.object, *point[1:])
-        if not with_probe:
-            ours.advance(point, target, 0.01)
+        moved = point.probe + 0.01 * move.probe if with_probe else point.probe
+        target = Point(point.object + 0.01 * move.object, moved, point.x, point.y)
+        ours.advance(point, target, 0.01)
         close(ours.error(target), oracle.error(target), dtype)
         close(ours.error(target, unseen=True), oracle.error(target, unseen=True), dtype)
-        close(ours.gradient(target, False)[1].object, oracle.gradient(target, False)[1].object, dtype)
+        there, expected = (each.gradient(target, with_probe)[1] for each in (ours, oracle))
+        close(there.object, expected.object, dtype)
+        if with_probe:
+            close(there.probe, expected.probe, dtype)
     for (indices, terms), (expected_indices, expected_terms) in zip(
         ours.position_terms(point), oracle.position_terms(point), strict=True
     ):

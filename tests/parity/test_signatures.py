@@ -10,15 +10,30 @@ from typing import Any
 
 import pytest
 
-FILES = ["physics", "precision", "reassembly", "losses", "probe", "layers", "unrolled", "model", "model_manager"]
+FILES = [
+    "attention",
+    "physics",
+    "precision",
+    "reassembly",
+    "losses",
+    "objective",
+    "probe",
+    "layers",
+    "unrolled",
+    "model",
+    "model_manager",
+]
 RENAMED = {"forward": "call", "load_torch_bundle": "load_tf_bundle", "save_torch_bundle": "save_tf_bundle"}
 ONLY_PYTORCH = {
+    "archive_of": "a Lightning checkpoint holds what it says",
+    "blank_model": "a Lightning checkpoint brings the weights",
     "canonical_name": "parameters of a module have names of their own; a Keras layer says `named_parameters`",
     "no_autocast": "TensorFlow computes in one precision",
 }
 ONLY_TENSORFLOW = {
     "DirectLayer": "PyTorch modules are called as they are",
     "doubled": "PyTorch has `interpolate`",
+    "last_trained": "what `save` writes, for callers of long standing",
     "named_convolution": "`canonical_name` says it for PyTorch",
     "to_complex": "PyTorch multiplies real and complex tensors by itself",
     "remember": "what `save` writes, for callers of long standing",

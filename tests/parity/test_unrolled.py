@@ -7,6 +7,7 @@ digit grows from stage to stage.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -242,10 +243,11 @@ def test_gradients_of_the_training_loss(make_pair, agree, dtype, gridsize, rng) 
 
 
 @pytest.mark.parametrize("dtype", ["float64"])
-def test_steps_of_the_optimiser(make_pair, agree, dtype, rng) -> None:
+def test_steps_of_the_optimiser(make_pair, agree, dtype, rng, monkeypatch) -> None:
     pair = make_pair(dtype, HELD_OUT, {"gridsize": 1}, probe_trainable=True)
     mask = rng.random((1, 64, 64, 1)) > 0.1
     ours, theirs = modules(pair, scheduler="Exponential")
+    monkeypatch.setattr(torch_fit.PtychoPINN_Lightning, "trainer", SimpleNamespace(estimated_stepping_batches=50))
     stepper, recipe = theirs.configure_optimizers()["optimizer"], pair.torch.network.spec.recipe
     assert stepper.param_groups[0]["lr"] == ours.learning_rate == recipe.learning_rate
     before = {name: as_array(values[0]) for name, values in named(pair).items()}

@@ -21,6 +21,7 @@ from ptycho.core.patches import extract_rounded
 from ptycho.core.schedules import Plateau
 from ptycho.errors import ArchiveError, ConfigError, DataError, MissingFileError
 from ptycho.fit import Patience, Schedule, TrainingModule
+from ptycho.loader import PtychoDataContainer
 from ptycho.model import PtychoPINN
 from ptycho.optimizers import Optimizer, clip_gradients
 from ptycho.raw_data import RawData
@@ -230,16 +231,25 @@ def test_a_loss_that_is_no_number_ends_the_training(caplog) -> None:
     assert [patience.gone(1.0) for _ in range(101)] == [False] * 100 + [True]
 
 
-@pytest.mark.parametrize(
-    ("changes", "name"),
-    [
-        ({"positions_provided": False}, "positions_provided=False"),
-        ({"gradient_clip_val": 1.0, "gradient_clip_algorithm": "agc"}, "gradient_clip_algorithm='agc'"),
-    ],
-)
-def test_settings_without_effect_are_refused(changes, name, scan, training) -> None:
-    with pytest.raises(ConfigError, match=f"not supported by the tensorflow backend yet: {name}"):
-        train(scan, replace(training, **changes))
+def test_a_step_is_small_beside_the_weights(scan, training) -> None:
+    """Adaptive clipping: plain descent, two steps, of which the first leaves the decoder: its heads are 0 before."""
+    config = replace(training, batch_size=2, nepochs=1, optimizer="sgd")
+    asked = replace(config, gradient_clip_val=1e-5, gradient_clip_algorithm="agc")
+    grouped = scan.generate_grouped_data(64, K=4, nsamples=4, gridsize=1, seed=1)
+    groups = PtychoDataContainer(grouped, scan.probeGuess)
+
+    def kernel(settings: TrainingConfig | None) -> np.ndarray:
+        model = untrained(scan, training)
+        if settings is not None:
+            fit_module.fit(TrainingModule(model, settings, groups.canvas_size, learning_rate=0.1), groups)
+        return np.array(model.network.phase.blocks[-1].conv1.kernel).reshape(-1, 8)
+
+    start = kernel(None)
+    limited, free = (
+        np.linalg.norm(kernel(one) - start, axis=0) / np.linalg.norm(start, axis=0) for one in (asked, config)
+    )
+    assert 0 < limited.max() <= 1.2e-6, "the ratio times the rate, and rounding"
+    assert free.max() > 2e-5
 
 
 def test_a_plateau_halves_the_rate_and_is_resumed(trained, scan, training) -> None:

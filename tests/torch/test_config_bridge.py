@@ -25,8 +25,9 @@ from ptycho_torch.config_bridge import (
     to_model_config,
     to_training_config,
 )
+from ptycho_torch.config_options import NEUTRAL_OPTIONS, neutral_settings, options_of
 from ptycho_torch.config_params import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptycho_torch.config_routes import LABELS, MEMBERS, NOT_YET, ROUTES
+from ptycho_torch.config_routes import LABELS, MEMBERS, OPTIONS, REFUSED, ROUTES
 
 SPEC = Path(__file__).parents[2] / "specs" / "ptychodus_api_spec.md"
 PYTORCH = (DataConfig, ModelConfig, TrainingConfig, InferenceConfig)
@@ -72,7 +73,7 @@ CASES = [
     Case(TrainingConfig, "learning_rate", 0.01, "learning_rate", 1e-3, 0.01, 0),
     Case(TrainingConfig, "epochs", 7, "nepochs", 50, 7, 0),
     Case(TrainingConfig, "batch_size", 3, "batch_size", 16, 3, 0),
-    Case(TrainingConfig, "scheduler", "Cosine", "scheduler", "Default", "WarmupCosine", "MultiStage"),
+    Case(TrainingConfig, "scheduler", "Cosine", "scheduler", "Default", "WarmupCosine", "Triangle"),
     Case(TrainingConfig, "lr_warmup_epochs", 2, "lr_warmup_epochs", 0, 2, -1),
     Case(TrainingConfig, "lr_min_ratio", 0.2, "lr_min_ratio", 0.1, 0.2, 2),
     Case(TrainingConfig, "warmup_epochs", 2, "lr_warmup_epochs", 0, 2, 0.5),
@@ -93,81 +94,81 @@ CASES = [
     Case(TrainingConfig, "n_groups", 5, "n_groups", 64, 5, 0),
     Case(InferenceConfig, "batch_size", 8, "inference_batch_size", None, 8, 0),
 ]
-REFUSED = {  # the fields of NOT_YET: a value that is not the default
+ASKED = {  # the fields of OPTIONS: a value, the option that it sets, and what that then is
     DataConfig: {
-        "K_quadrant": 8,
-        "n_subsample": 3,
-        "neighbor_function": "Min_dist",
-        "min_neighbor_distance": 1.0,
-        "max_neighbor_distance": 9.0,
-        "scan_pattern": "Rectangular",
-        "normalize": "None",
-        "probe_normalize": False,
-        "probe_ramp_removal": True,
-        "data_scaling": "Max",
-        "phase_subtraction": False,
-        "x_bounds": (0.2, 0.9),
-        "y_bounds": [0.1, 0.8],
+        "K_quadrant": (8, "K_quadrant", 8),
+        "n_subsample": (3, "groups_per_seed", 3),
+        "neighbor_function": ("Min_dist", "neighbor_function", "Min_dist"),
+        "min_neighbor_distance": (1.0, "min_neighbor_distance", 1.0),
+        "max_neighbor_distance": (9.0, "max_neighbor_distance", 9.0),
+        "scan_pattern": ("Rectangular", "scan_pattern", "Rectangular"),
+        "normalize": ("None", "normalize", "None"),
+        "probe_ramp_removal": (True, "probe_ramp_removal", True),
+        "data_scaling": ("Max", "data_scaling", "Max"),
+        "phase_subtraction": (False, "phase_subtraction", False),
+        "x_bounds": ((0.2, 0.9), "x_bounds", (0.2, 0.9)),
+        "y_bounds": ([0.1, 0.8], "y_bounds", (0.1, 0.8)),
     },
     ModelConfig: {
-        "intensity_scale": 1.0,
-        "max_position_jitter": 0,
-        "num_datasets": 2,
-        "batch_norm": True,
-        "probe_mask_tensor": np.ones((64, 64)),
-        "probe_mask_sigma": 2.0,
-        "probe_mask_diameter": 20.0,
-        "edge_pad": 0,
-        "decoder_last_c_outer_fraction": 0.5,
-        "use_shared_decoder": True,
-        "eca_encoder": True,
-        "cbam_bottleneck": True,
-        "cbam_decoder": True,
-        "eca_decoder": True,
-        "spatial_decoder": True,
-        "decoder_spatial_kernel": 3,
-        "offset": 4,
-        "amp_loss": "Total_Variation",
-        "phase_loss": "Mean_Deviation",
-        "amp_loss_coeff": 0.5,
-        "phase_loss_coeff": 0.5,
-        "probe_reference_coeff": 0.1,
-        "amplitude_variance_loss": True,
-        "amplitude_variance_coeff": 0.1,
+        "intensity_scale": (1.0, "intensity_scale", 1.0),
+        "batch_norm": (True, "batch_norm", True),
+        "probe_mask_tensor": (np.ones((64, 64)), "mask_array", np.ones((64, 64))),
+        "probe_mask_sigma": (2.0, "mask_sigma", 2.0),
+        "probe_mask_diameter": (20.0, "mask_diameter", 20.0),
+        "edge_pad": (4, "edge_pad", 4),
+        "decoder_last_c_outer_fraction": (0.5, "outer_fraction", 0.5),
+        "decoder_last_amp_channels": (1, "amplitude_channels", 1),
+        "use_shared_decoder": (True, "use_shared_decoder", True),
+        "eca_encoder": (True, "eca_encoder", True),
+        "cbam_encoder": (False, "cbam_encoder", False),
+        "cbam_bottleneck": (True, "cbam_bottleneck", True),
+        "cbam_decoder": (True, "cbam_decoder", True),
+        "eca_decoder": (True, "eca_decoder", True),
+        "spatial_decoder": (True, "spatial_decoder", True),
+        "decoder_spatial_kernel": (3, "decoder_spatial_kernel", 3),
+        "amp_loss": ("Total_Variation", "amp_loss", "Total_Variation"),
+        "phase_loss": ("Mean_Deviation", "phase_loss", "Mean_Deviation"),
+        "amp_loss_coeff": (0.5, "amp_loss_coeff", 0.5),
+        "phase_loss_coeff": (0.5, "phase_loss_coeff", 0.5),
+        "probe_reference_coeff": (0.1, "probe_reference_coeff", 0.1),
+        "amplitude_variance_loss": (True, "amplitude_variance_loss", True),
+        "amplitude_variance_coeff": (0.1, "amplitude_variance_coeff", 0.1),
     },
     TrainingConfig: {
-        "training_directories": (Path("scans"),),
-        "framework": "Keras",
-        "epochs_fine_tune": 5,
-        "fine_tune_gamma": 0.5,
-        "physics_weight_schedule": "cosine",
-        "stage_3_lr_factor": 0.5,
-        "enable_staged_finetuning": True,
-        "finetune_skip_stage3": False,
-        "finetune_early_stop_patience": 9,
-        "finetune_val_split": 0.5,
-    }
-    | {f"stage_{stage}_epochs": 3 for stage in (1, 2, 3)}
-    | {f"finetune_stage{stage}_epochs": 1 for stage in (1, 2, 3)}
-    | {"finetune_stage1_lr_decoder": 0.5}
-    | {f"finetune_stage2_lr_{part}": 0.5 for part in ("encoder_top", "decoder", "phase_head")}
-    | {f"finetune_stage3_lr_{part}": 0.5 for part in ("encoder_bottom", "encoder_top", "decoder", "phase_head")},
+        name: (value, name, value)
+        for name, value in {
+            "epochs_fine_tune": 5,
+            "fine_tune_gamma": 0.5,
+            "physics_weight_schedule": "cosine",
+            "stage_3_lr_factor": 0.5,
+            "enable_staged_finetuning": True,
+            "finetune_skip_stage3": False,
+            "finetune_early_stop_patience": 9,
+            "finetune_val_split": 0.5,
+            "finetune_stage1_lr_decoder": 0.5,
+            **{f"stage_{stage}_epochs": 3 for stage in (1, 2, 3)},
+            **{f"finetune_stage{stage}_epochs": 1 for stage in (1, 2, 3)},
+            **{f"finetune_stage2_lr_{part}": 0.5 for part in ("encoder_top", "decoder", "phase_head")},
+            **{
+                f"finetune_stage3_lr_{part}": 0.5 for part in ("encoder_bottom", "encoder_top", "decoder", "phase_head")
+            },
+        }.items()
+    },
     InferenceConfig: {
-        "middle_trim": 20,
-        "experiment_number": 1,
-        "pad_eval": False,
-        "window": 0,
-        "patch_weighting": "uniform",
-        "log_patch_stats": True,
-        "patch_stats_limit": 2,
+        "middle_trim": (20, "middle_trim", 20),
+        "pad_eval": (False, "pad_eval", False),
+        "window": (0, "window", 0),
+        "patch_weighting": ("uniform", "patch_weighting", "uniform"),
+        "log_patch_stats": (True, "log_patch_stats", True),
+        "patch_stats_limit": (2, "patch_stats_limit", 2),
     },
 }
-ALSO = [
-    (DataConfig, "normalize", "Batch"),
-    (DataConfig, "x_bounds", (0.0, 1.0)),
-    (DataConfig, "y_bounds", [0, 1]),
-    (ModelConfig, "cbam_encoder", False),
-]
+NOT_SUPPORTED = {  # the fields of REFUSED: a value that is not the default
+    DataConfig: {"probe_normalize": False},
+    ModelConfig: {"num_datasets": 2},
+    TrainingConfig: {"training_directories": (Path("scans"),), "framework": "Keras"},
+    InferenceConfig: {"experiment_number": 1},
+}
 
 
 def ids(case: Case) -> str:
@@ -303,7 +304,7 @@ class TestConfigBridgeParity:
 
     def test_every_field_stands_in_one_place(self) -> None:
         for cls in PYTORCH:
-            places = [*ROUTES[cls], *MEMBERS.get(cls, ()), *LABELS.get(cls, ()), *NOT_YET[cls]]
+            places = [*ROUTES[cls], *MEMBERS.get(cls, ()), *LABELS.get(cls, ()), *OPTIONS[cls], *REFUSED[cls]]
             assert sorted(places) == sorted(settings_of(cls))
         assert {(case.cls, case.name, case.to) for case in CASES} == {
             (cls, name, route.to) for cls, routes in ROUTES.items() for name, route in routes.items()
@@ -363,17 +364,58 @@ class TestConfigBridgeParity:
         assert found == (str(value) if isinstance(value, Path) else value)
 
     @pytest.mark.parametrize(
+        ("cls", "name"), [pytest.param(c, n, id=f"{c.__name__}.{n}") for c, inside in ASKED.items() for n in inside]
+    )
+    def test_an_option_arrives_where_the_table_says(self, cls: type, name: str) -> None:
+        value, option, expected = ASKED[cls][name]
+        neutral = {kind: dict(neutral_settings(kind, 4)) for kind in PYTORCH}
+        assert options_of(*(kind(**neutral[kind]) for kind in PYTORCH)) == NEUTRAL_OPTIONS
+        before = getattr(getattr(NEUTRAL_OPTIONS, OPTIONS[cls][name].to), option)
+        neutral[cls][name] = value
+        if name == "patch_stats_limit":  # a limit of nothing is refused
+            neutral[cls]["log_patch_stats"] = True
+        found = getattr(
+            getattr(options_of(*(kind(**neutral[kind]) for kind in PYTORCH)), OPTIONS[cls][name].to), option
+        )
+        np.testing.assert_array_equal(found, expected)
+        default = settings_of(cls)[name].default
+        assert not np.array_equal(expected, before) or not np.array_equal(default, before)
+
+    def test_the_table_of_options_is_whole(self) -> None:
+        assert {cls: set(inside) for cls, inside in ASKED.items()} == {cls: set(OPTIONS[cls]) for cls in PYTORCH}
+
+    def test_options_are_checked(self) -> None:
+        with pytest.raises(ConfigError, match=r"^stage_1_epochs=-1: expected"):
+            bridge({TrainingConfig: {"stage_1_epochs": -1}})
+        with pytest.raises(ConfigError, match=r"^neighbor_function='Far': expected"):
+            to_model_config(DataConfig(neighbor_function="Far"), ModelConfig())
+        with pytest.raises(ConfigError, match=r"^x_bounds"):
+            options_of(DataConfig(x_bounds=(0.9, 0.1)), ModelConfig())
+
+    def test_defaults_of_the_plain_network_ask_nothing_of_another(self) -> None:
+        assert options_of(DataConfig(), ModelConfig(architecture="unrolled")).network == NEUTRAL_OPTIONS.network
+        assert options_of(DataConfig(), ModelConfig()).network.cbam_encoder
+        asked = options_of(DataConfig(), ModelConfig(architecture="unrolled", eca_encoder=True)).network
+        assert asked.changed == ("eca_encoder",)
+
+    def test_the_schedule_of_three_stages_is_of_pytorch_alone(self) -> None:
+        found = bridge({TrainingConfig: {"scheduler": "MultiStage"}})
+        assert found["scheduler"] == "Default"
+        assert to_execution_config(TrainingConfig(scheduler="MultiStage")).scheduler == "MultiStage"
+        assert bridge({TrainingConfig: {"scheduler": "Adaptive"}})["scheduler"] == "ReduceLROnPlateau"
+
+    @pytest.mark.parametrize(
         ("cls", "name", "value"),
         [
             pytest.param(cls, name, value, id=f"{cls.__name__}.{name}")
-            for cls, inside in REFUSED.items()
+            for cls, inside in NOT_SUPPORTED.items()
             for name, value in inside.items()
         ],
     )
     def test_what_nothing_acts_on_is_refused(self, cls: type, name: str, value: Any) -> None:
-        with pytest.raises(ConfigError, match=f"^{name}=.* is not supported yet: leave it at .*; ") as caught:
+        with pytest.raises(ConfigError, match=f"^{name}=.* is not supported: leave it at .*; ") as caught:
             bridge({cls: {name: value}})
-        assert str(caught.value).endswith(NOT_YET[cls][name].instead)
+        assert str(caught.value).endswith(REFUSED[cls][name].instead)
         assert "\n" not in str(caught.value)
         model, data, pt_model = shared.ModelConfig(), DataConfig(), ModelConfig()
         with pytest.raises(ConfigError, match=f"^{name}="):
@@ -384,14 +426,11 @@ class TestConfigBridgeParity:
             else:
                 to_model_config(data, pt_model, {name: value})
 
-    def test_the_table_of_refusals_is_whole(self) -> None:
-        for cls, inside in NOT_YET.items():
-            tested = set(REFUSED[cls]) | {name for owner, name, _ in ALSO if owner is cls}
-            assert tested == set(inside)
-
-    @pytest.mark.parametrize(("cls", "name", "value"), ALSO)
-    def test_what_the_library_does_anyway_is_accepted(self, cls: type, name: str, value: Any) -> None:
-        assert bridge({cls: {name: value}}) == bridge()
+    def test_the_table_of_refusals_is_whole_and_short(self) -> None:
+        assert {cls: set(inside) for cls, inside in NOT_SUPPORTED.items()} == {
+            cls: set(REFUSED[cls]) for cls in PYTORCH
+        }
+        assert sum(map(len, REFUSED.values())) <= 8
 
     @pytest.mark.parametrize(("cls", "name"), [(cls, name) for cls, names in MEMBERS.items() for name in names])
     def test_members(self, cls: type, name: str) -> None:
@@ -403,6 +442,7 @@ class TestConfigBridgeParity:
 
     def test_labels(self) -> None:
         assert labels_of(TrainingConfig(notes="first", model_name="m")) == {"notes": "first", "model_name": "m"}
+        assert labels_of(ModelConfig(offset=9), TrainingConfig()) == {"offset": 9}
         with pytest.raises(ConfigError, match=r"^notes=3: expected text"):
             bridge({TrainingConfig: {"notes": 3}})
 
@@ -431,14 +471,12 @@ class TestConfigBridgeParity:
         assert bridge()["n_subsample"] is None
         assert bridge(overrides={"n_subsample": 50})["n_subsample"] == 50
 
-    def test_a_mask_is_a_disk(self, caplog: pytest.LogCaptureFixture) -> None:
-        assert [bridge({ModelConfig: {"probe_mask": value}})["probe_mask"] for value in (None, False, True)] == [
-            False,
-            False,
-            True,
-        ]
-        assert bridge({ModelConfig: {"probe_mask": np.ones((64, 64))}})["probe_mask"] is True
-        assert {record.getMessage().partition(":")[0] for record in caplog.records} == {"probe_mask"}
+    def test_a_mask_is_a_disk_or_itself(self) -> None:
+        disk = [bridge({ModelConfig: {"probe_mask": value}})["probe_mask"] for value in (None, False, True)]
+        assert disk == [False, False, True]
+        given = ModelConfig(probe_mask=np.eye(64))
+        assert to_model_config(DataConfig(), given).probe_mask is True
+        np.testing.assert_array_equal(options_of(DataConfig(), given).network.mask_array, np.eye(64))
 
     def test_a_distributed_strategy_needs_several_devices(self) -> None:
         assert [to_execution_config(TrainingConfig(n_devices=n)).strategy for n in (1, 2)] == ["auto", "ddp_spawn"]
@@ -581,7 +619,9 @@ def becomes(cls: type, name: str) -> str:
         return "`gridsize`^2"
     if name in LABELS.get(cls, ()):
         return "label"
-    return "refused" if name in NOT_YET.get(cls, {}) else "`datagen`"
+    if name in OPTIONS.get(cls, {}):
+        return OPTIONS[cls][name].to
+    return "refused" if name in REFUSED.get(cls, {}) else "`datagen`"
 
 
 def legacy(name: str) -> str:
@@ -607,10 +647,10 @@ def expected_tables() -> dict[str, list[list[str]]]:
     tables["Refused"] = [
         [
             f"`{cls.__name__}.{name}`",
-            ", ".join([shown(settings_of(cls)[name].default), *map(shown, entry.also)]),
+            shown(settings_of(cls)[name].default),
             entry.instead,
         ]
-        for cls, inside in NOT_YET.items()
+        for cls, inside in REFUSED.items()
         for name, entry in inside.items()
     ]
     return tables

@@ -1,6 +1,7 @@
 """The factories: what states a setting first counts, paths and headers are checked, `params.cfg` is written once."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from ptycho import params
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
 from ptycho.errors import ConfigError, DataError, MissingFileError, OutputError
 from ptycho.raw_data import RawData
-from ptycho_torch import config_factory
+from ptycho_torch import config_factory, config_params
 from ptycho_torch.config_factory import (
     create_inference_payload,
     create_training_payload,
     infer_probe_size,
     populate_legacy_params,
 )
+from ptycho_torch.config_options import NEUTRAL_OPTIONS, options_of
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig
 
 STATED = {"n_groups": 8, "nphotons": 1e9}
@@ -140,9 +142,20 @@ class TestPrecedence:
             "overrides",
         )
 
+    def test_options_are_those_of_the_pytorch_dataclasses_or_none(self, scan_file: Path) -> None:
+        rest = {"n_groups": 8, "nphotons": 1e9, "test_data_file": scan_file}
+        plain = create_training_payload(scan_file, scan_file.parent, rest)
+        assert plain.options == options_of(
+            DataConfig(N=128), ModelConfig(), config_params.TrainingConfig(), InferenceConfig()
+        )
+        line = create_training_payload(scan_file, scan_file.parent, {**rest, "eca_encoder": True}, neutral=True)
+        assert line.options.network.changed == ("eca_encoder",)
+        assert replace(line.options, network=NEUTRAL_OPTIONS.network) == NEUTRAL_OPTIONS
+        assert line.pt_data_config.n_subsample == 1
+
     def test_refusals_reach_the_caller(self, scan_file: Path) -> None:
         for overrides, message in (
-            ({"batch_norm": True}, r"^batch_norm=True is not supported yet"),
+            ({"probe_normalize": False}, r"^probe_normalize=False is not supported: leave it at True"),
             ({"nepoch": 3}, r"unknown key 'nepoch'; did you mean .*nepochs"),
             ({"N": 64}, r"^N=64 in overrides, but .*scan\.npz has a probe of 128 pixels"),
             ({"C": 2}, r"^C=2 does not fit grid_size \(2, 2\)"),

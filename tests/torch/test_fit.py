@@ -18,7 +18,7 @@ from ptycho.core.losses import realspace_mae, total_variation
 from ptycho.core.patches import extract_rounded
 from ptycho.core.schedules import warmup_cosine
 from ptycho.core.training_files import write_checkpoint
-from ptycho.errors import ArchiveError, BackendError, ConfigError, DataError, MissingFileError
+from ptycho.errors import ArchiveError, BackendError, DataError, MissingFileError
 from ptycho.raw_data import RawData
 from ptycho_torch import reassembly
 from ptycho_torch.cli.shared import resolve_accelerator, resolve_execution
@@ -123,14 +123,14 @@ def test_a_trained_probe_moves_at_constant_energy_and_a_fixed_one_stays(scan, tr
     assert np.linalg.norm(moved.file_units()) == pytest.approx(np.linalg.norm(before), rel=1e-5)
 
 
-def test_resuming_is_like_never_having_stopped(scan, training, execution, tmp_path) -> None:
+def test_resuming_is_never_having_stopped(scan, training, execution, tmp_path) -> None:
+    """The same batches, rates and moments: the weights are the same to the last bit."""
     whole = train(scan, replace(training, nepochs=4, output_dir=tmp_path / "whole"), execution)
     train(scan, replace(training, nepochs=2, output_dir=tmp_path / "parts"), execution)
     last = tmp_path / "parts" / "checkpoints" / "last.ckpt"
     resumed = train(scan, replace(training, nepochs=4, output_dir=tmp_path / "parts"), execution, resume=last)
-    assert len(resumed["history"]["train_loss"]) == 2
-    # the order of the batches starts anew, so the numbers agree in size, not in digits
-    assert resumed["history"]["train_loss"][-1] == pytest.approx(whole["history"]["train_loss"][-1], rel=0.25)
+    assert resumed["history"]["train_loss"] == whole["history"]["train_loss"][2:]
+    assert_equal_weights(resumed, whole)
 
 
 def test_checkpoints_hold_no_code(scan, training, execution) -> None:
@@ -181,18 +181,6 @@ def test_an_interrupt_is_an_interrupt(scan, training, execution) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(scan, replace(training, nepochs=500), execution)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-@pytest.mark.parametrize(
-    ("changes", "name"),
-    [
-        ({"positions_provided": False}, "positions_provided=False"),
-        ({"gradient_clip_val": 1.0, "gradient_clip_algorithm": "agc"}, "gradient_clip_algorithm='agc'"),
-    ],
-)
-def test_settings_without_effect_are_refused(changes, name, scan, training, execution) -> None:
-    with pytest.raises(ConfigError, match=f"not supported by the pytorch backend yet: {name}"):
-        train(scan, replace(training, **changes), execution)
 
 
 @pytest.mark.parametrize("name", ["Exponential", "WarmupCosine", "ReduceLROnPlateau"])

@@ -14,6 +14,7 @@ from ptycho.config.schema import settings_of
 from ptycho.raw_data import RawData
 from ptycho.workflows import outputs
 from ptycho_torch import inference, train
+from ptycho_torch.config_options import NEUTRAL_OPTIONS
 from ptycho_torch.workflows import components
 
 NOT_FLAGS = ("model", "backend", "use_xla", "debug", "scheduler")
@@ -85,7 +86,8 @@ class TestTraining:
         (call,) = work
         expected = TrainingConfig(backend="pytorch", train_data_file=fixture_file, output_dir=Path(training_flags[-1]))
         assert call.config == expected
-        assert call.execution_config == PyTorchExecutionConfig()
+        assert call.training_payload.execution_config == PyTorchExecutionConfig()
+        assert call.training_payload.options == NEUTRAL_OPTIONS
         assert (call.test, call.do_stitching, call.resume, len(call.train)) == (None, False, None, 64)
         assert (call.cfg["train_data_file_path"], call.cfg["backend"]) == (str(fixture_file), "pytorch")
 
@@ -96,7 +98,7 @@ class TestTraining:
         with caplog.at_level("INFO", "ptycho_torch"):
             assert train.main([*training_flags, *flags, "--quiet", "--units", "counts"]) == 0
         (call,) = work
-        config, execution = call.config, call.execution_config
+        config, execution = call.config, call.training_payload.execution_config
         assert (config.nepochs, config.n_groups, config.model.gridsize) == (3, 9, 2)
         assert config.gradient_clip_val == execution.gradient_clip_val == 0.5
         assert config.scheduler == execution.scheduler == "WarmupCosine"
@@ -128,8 +130,8 @@ class TestTraining:
         text = capsys.readouterr().err
         assert [text.count(f"{name} is deprecated") for name in ("n_images", "--device", "--disable_mlflow")] == [1] * 3
         call = work[0]
-        assert (call.config.n_groups, call.execution_config.accelerator) == (9, "cpu")
-        assert call.execution_config.logger_backend is None
+        assert (call.config.n_groups, call.training_payload.execution_config.accelerator) == (9, "cpu")
+        assert call.training_payload.execution_config.logger_backend is None
 
     @pytest.mark.parametrize(
         ("flags", "message"),
@@ -139,7 +141,6 @@ class TestTraining:
             (["--torch-accelerator", "cpu"], "unknown argument --torch-accelerator"),
             (["--N", "128"], "N=128 in overrides, but"),
             (["--gridsize", "2", "--neighbor_count", "3"], "neighbor_count=3 is too few for gridsize=2"),
-            (["--scheduler", "Adaptive"], "scheduler='Adaptive' is not supported yet"),
             (["--test_data_file", "no.npz"], "no.npz: expected the test scan"),
             (["--train_data_file", "no.npz"], "no.npz: expected the scan to train on"),
         ],

@@ -192,7 +192,7 @@ def test_a_scan_of_another_brightness_or_probe_is_told(scan, training, execution
     reconstruct(model, bright, execution)
     text = caplog.text
     assert "the patterns hold 9 times the energy of those the network was trained on" in text
-    assert "probe overlaps with that of the training by 0." in text
+    assert "probe overlaps with that of the network by 0." in text
 
 
 def test_another_pattern_size_is_an_error(scan, training, execution) -> None:

@@ -1,0 +1,106 @@
+"""Is the object that ptychodus wrote the true one: the right way round, in the right place, of the right size?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ptycho.core.formats import registry
+from ptycho.core.formats.record import ScanRecord
+from ptycho.core.orientation import ORIENTATIONS
+from ptycho.core.score import score
+
+__all__ = ["ProductScore", "score_product"]
+
+SHIFT = 1.0
+"""Largest shift that is allowed, pixels: ptychodus and this library may count a patch's middle half a pixel apart."""
+
+
+@dataclass(frozen=True)
+class ProductScore:
+    """The figures of one product; positions and sizes are taken from the product in metres."""
+
+    orientation: str
+    """Which of the eight ways round, and whether conjugated, is most like the truth."""
+    correlation: float
+    """Of the complex object with the truth, 1 at best."""
+    phase_correlation: float
+    """Pearson's, of the phases in the scanned region."""
+    shift_px: tuple[float, float]
+    """(dy, dx) from where the product says the object lies to where it fits the truth."""
+    pixel_size_m: float
+    same_pixel_size: bool
+    flat: bool
+    """Whether the amplitude is that of an empty object."""
+
+    def failures(self, least: float) -> list[str]:
+        """What is wrong, in words."""
+        wrong = []
+        if self.flat:
+            wrong.append("the object is flat")
+        if self.orientation != ORIENTATIONS[0].name:
+            wrong.append(f"orientation: {self.orientation}")
+        if not self.phase_correlation >= least:
+            wrong.append(f"phase correlation {self.phase_correlation:.3f} below {least}")
+        if max(map(abs, self.shift_px)) > SHIFT:
+            wrong.append(f"off by {self.shift_px} pixels")
+        if not self.same_pixel_size:
+            wrong.append(f"pixel size {self.pixel_size_m} m")
+        return wrong
+
+    def as_dict(self) -> dict[str, object]:
+        """For the report."""
+        return asdict(self)
+
+
+def score_product(path: Path, scan: ScanRecord) -> ProductScore:
+    """Compare a product with the scan that it was made from, in the region of the scan's positions."""
+    found = registry.read(path)
+    assert found.object is not None and found.origin_px is not None and found.object_pixel_m is not None
+    assert scan.object is not None and scan.origin_px is not None and scan.xcoords is not None
+    assert scan.ycoords is not None
+    x0, y0 = (ours - theirs for ours, theirs in zip(found.origin_px, scan.origin_px, strict=True))
+    row, column = round(y0), round(x0)
+    limits = [(coords.min(), coords.max()) for coords in (scan.ycoords, scan.xcoords)]
+    (top, bottom), (left, right) = ((int(np.ceil(low)), int(high)) for low, high in limits)
+    region = (top, bottom, left, right)
+    figures = score(found.object, scan.object, region, (row, column))
+    inside = found.object[top - row : bottom - row, left - column : right - column]
+    truth = scan.object[top:bottom, left:right]
+    return ProductScore(
+        orientation=_orientation(inside, truth),
+        correlation=figures.correlation,
+        phase_correlation=_phase_correlation(inside, truth),
+        shift_px=(figures.shift[0] - y0, figures.shift[1] - x0),
+        pixel_size_m=found.object_pixel_m,
+        same_pixel_size=bool(np.isclose(found.object_pixel_m, scan.object_pixel_m or 0, rtol=1e-9)),
+        flat=bool(np.std(np.abs(inside)) < 1e-3 * np.mean(np.abs(inside))),
+    )
+
+
+def _orientation(image: np.ndarray, truth: np.ndarray) -> str:
+    """The way round in which the phases are most like the true ones, wherever in the region they fit best."""
+    side = min(image.shape)
+    spectrum = np.conj(np.fft.fft2(_phases(truth[:side, :side])))
+    likeness = {}
+    for orientation in ORIENTATIONS:
+        correlation = np.fft.ifft2(np.fft.fft2(_phases(orientation.image(image[:side, :side]))) * spectrum).real
+        likeness[orientation.name] = correlation.max()
+        likeness[f"{orientation.name} conjugated"] = -correlation.min()
+    return max(likeness, key=likeness.__getitem__)
+
+
+def _phase_correlation(image: np.ndarray, truth: np.ndarray) -> float:
+    """Pearson's correlation of the phases, in place."""
+    phases = [_phases(one) for one in (image, truth)]
+    if min(phase.std() for phase in phases) == 0:
+        return 0.0
+    return float(np.corrcoef(*(phase.ravel() for phase in phases))[0, 1])
+
+
+def _phases(image: np.ndarray) -> np.ndarray:
+    """Phases about their mean direction, so that no wrap counts."""
+    phase = np.angle(image * np.conj(image.mean()))
+    return np.asarray(phase - phase.mean())

@@ -1,0 +1,105 @@
+"""The documents: commands with flags that exist, Python that finds the names it imports, links that lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from ptycho import cli, command
+from ptycho_torch import inference, train
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "specs").glob("*.md")])
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "ptycho_train": cli.train_main,
+    "ptycho_inference": cli.inference_main,
+    "ptycho_torch.train": train.main,
+    "ptycho_torch.inference": inference.main,
+}
+SCRIPTS = ROOT / "scripts"
+
+
+def names(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(path: Path, language: str) -> Iterator[str]:
+    """Fenced blocks of a language."""
+    yield from re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@cache
+def flags_of(name: str) -> frozenset[str]:
+    """The flags that a command's help lists."""
+    import contextlib
+    import io
+
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), pytest.raises(SystemExit):
+        if name.startswith("ptycho "):
+            command.main([name.split()[1], "--help"])
+        else:
+            COMMANDS[name](["--help"])
+    return frozenset(re.findall(r"--[\w-]+", text.getvalue()))
+
+
+def called(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Commands of this library in the document's shell blocks, with their arguments."""
+    for block in blocks(path, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:2] == ["python", "-m"]:
+                words = words[2:]
+            if words and words[0] in COMMANDS:
+                yield words[0], words[1:]
+            elif words and words[0] == "ptycho":
+                yield " ".join(words[:2]), words[2:]
+
+
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if any(called(path))], ids=names)
+def test_commands_have_the_flags_that_they_are_called_with(path: Path) -> None:
+    for name, arguments in called(path):
+        unknown = {word.partition("=")[0] for word in arguments if word.startswith("--")} - flags_of(name)
+        assert not unknown, f"{name} in {names(path)}"
+
+
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if any(blocks(path, "python"))], ids=names)
+def test_python_compiles_and_imports_what_there_is(path: Path) -> None:
+    for block in blocks(path, "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ptycho"):
+                module = importlib.import_module(node.module)
+                missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+                assert not missing, f"{node.module} in {names(path)}"
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    importlib.import_module(alias.name)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=names)
+def test_links_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8"))
+    missing = [link for link in targets if "://" not in link and not (path.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=names)
+def test_modules_and_files_that_are_named_are_there(path: Path) -> None:
+    """`package.module`, `package/file.py` and `scripts/...` in running text."""
+    text = path.read_text(encoding="utf-8")
+    files = set(re.findall(r"`((?:ptycho|ptycho_torch|scripts|tests|specs|docs)/[\w/.-]+\.(?:py|md))", text))
+    assert not [name for name in files if not (ROOT / name).exists()]
+    for name in set(re.findall(r"`((?:ptycho|ptycho_torch)(?:\.\w+)+)", text)):
+        found = importlib.import_module(name.partition(".")[0])
+        for part in name.split(".")[1:]:
+            if not hasattr(found, part):
+                found = importlib.import_module(f"{found.__name__}.{part}")
+            else:
+                found = getattr(found, part)
