@@ -53,7 +53,7 @@ def simulate_experiments(
         ConfigError: no probe, no object, or settings that cannot be.
         OutputError: a place that cannot be written.
     """
-    if not probes or objects_per_probe < 1:
+    if len(probes) == 0 or objects_per_probe < 1:
         found = f"{len(probes)} and {objects_per_probe}"
         raise ConfigError(f"experiments: expected one probe and one object or more, found {found}; ask for some")
     place, written = output_folder(Path(folder)), []

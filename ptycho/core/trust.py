@@ -170,7 +170,7 @@ class Trust:
     def verdict(self) -> str:
         """One line in plain words, with the numbers that led to it."""
         model, noise = f"{100 * self.model_error:.2g} %", f"{100 * self.noise_level:.2g} %"
-        if self.overall_z <= SIGNIFICANT:
+        if self.overall_z <= SIGNIFICANT or not self.model_error:
             model = f"below {100 * self.model_error_limit:.2g} %"
         ratio, left = f"deviance {self.overall_ratio:.3g} times that of noise", f"{100 * self.unexplained:.2g} %"
         numbers = f"model error {model} of the amplitude, noise {noise}, {ratio}"

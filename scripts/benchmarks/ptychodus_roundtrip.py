@@ -6,6 +6,9 @@ library and kind of training, and holds every product against the truth. Exit st
     python3.11 -m venv V && V/bin/pip install ptychodus==1.7.0 -e .
     python scripts/benchmarks/ptychodus_roundtrip.py --python V/bin/python --output runs
 
+No setting of ptychodus chooses an architecture: with `--architecture unrolled` the model is trained by `ptycho_train`
+on the training data that ptychodus exports, and ptychodus loads it and reconstructs.
+
 An older version needs no environment of its own: `pip download --no-deps ptychodus==1.4.2`, unzip it, and give its
 folder as `--client`. Two figures are half a pixel apart by convention (docs/conventions.md), which is allowed for.
 """
@@ -122,8 +125,24 @@ def settings_for(algorithm: str, options: argparse.Namespace) -> dict[str, dict[
 
 def trained_model(library: str, outputs: Path) -> Path | None:
     """The model that a training left, None where it left none."""
-    pattern = "wts.h5.zip" if library == "ptycho" else "run_*/checkpoints/best-checkpoint.ckpt"
+    pattern = "wts.h5.zip" if library == "ptycho" else "**/checkpoints/best-checkpoint.ckpt"
     return next(iter(sorted(outputs.glob(pattern))), None)
+
+
+def train_here(library: str, kind: str, inputs: Path, outputs: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Train with `ptycho_train` on what ptychodus exports."""
+    line = [sys.executable, str(ROOT / "scripts" / "training" / "train.py")]
+    line += ["--backend", "tensorflow" if library == "ptycho" else "pytorch", "--architecture", options.architecture]
+    line += ["--model_type", "supervised" if kind == "supervised" else "pinn", "--gridsize", str(options.gridsize)]
+    line += ["--max_seconds", str(options.train_seconds), "--nepochs", "10000", "--batch_size", "8"]
+    line += ["--units", "counts", "--n_groups", str(options.positions), "--n_filters_scale", str(options.filters)]
+    line += ["--train_data_file", str(inputs / "train_data.npz"), "--output_dir", str(outputs)]
+    log = outputs.with_suffix(".train.log")
+    outputs.mkdir(parents=True, exist_ok=True)
+    begun = time.perf_counter()
+    with log.open("w") as stream:
+        done = subprocess.run(line, stdout=stream, stderr=subprocess.STDOUT, env=environment(None), check=False)
+    return {"status": done.returncode, "seconds": round(time.perf_counter() - begun, 1), "log": str(log)}
 
 
 def round_trip(
@@ -135,7 +154,11 @@ def round_trip(
     shutil.rmtree(folder, ignore_errors=True)
     write_inputs(inputs, scan, kind == "supervised", client.release >= (1, 6), client.release >= (1, 7))
     write_settings(inputs / "settings.ini", settings_for(ALGORITHMS[library, kind], options))
-    report: dict[str, Any] = {"library": library, "kind": kind, "train": client.run("train", inputs, outputs)}
+    report: dict[str, Any] = {"library": library, "kind": kind, "architecture": options.architecture}
+    if options.architecture == "cnn":
+        report["train"] = client.run("train", inputs, outputs)
+    else:
+        report["train"] = train_here(library, kind, inputs, outputs, options)
     model = trained_model(library, outputs)
     if model is None:
         return report | {"failures": [f"training left no model (status {report['train']['status']})"]}
@@ -171,7 +194,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--bad-pixels", type=int, default=0, help="hot pixels of the detector, marked as bad")
     parser.add_argument("--dtype", default="uint32", help="of the patterns")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--architecture", choices=["cnn", "unrolled"], default="cnn")
+    parser.add_argument("--train-seconds", type=float, default=300.0, help="training time of unrolled")
+    parser.add_argument("--epochs", type=int, default=50, help="epochs of ptychodus' own training")
     parser.add_argument("--gridsize", type=int, default=1)
     parser.add_argument("--filters", type=int, default=2, help="n_filters_scale")
     parser.add_argument("--workers", type=int, default=0, help="loader processes of ptycho_torch")

@@ -16,6 +16,8 @@ __all__ = ["ProductScore", "score_product"]
 
 SHIFT = 1.0
 """Largest shift that is allowed, pixels: ptychodus and this library may count a patch's middle half a pixel apart."""
+MARGIN = 0.2
+"""By how much the right orientation has to be ahead of the others."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class ProductScore:
     """Of the complex object with the truth, 1 at best."""
     phase_correlation: float
     """Pearson's, of the phases in the scanned region."""
+    margin: float
+    """By how much the correlation of the phases, wherever they fit best, is higher in the right orientation than in
+    the best of the seven others."""
     shift_px: tuple[float, float]
     """(dy, dx) from where the product says the object lies to where it fits the truth."""
     pixel_size_m: float
@@ -42,6 +47,8 @@ class ProductScore:
             wrong.append("the object is flat")
         if self.orientation != ORIENTATIONS[0].name:
             wrong.append(f"orientation: {self.orientation}")
+        if not self.margin >= MARGIN:
+            wrong.append(f"orientation: ahead of the others by {self.margin:.2f}, less than {MARGIN}")
         if not self.phase_correlation >= least:
             wrong.append(f"phase correlation {self.phase_correlation:.3f} below {least}")
         if max(map(abs, self.shift_px)) > SHIFT:
@@ -69,10 +76,13 @@ def score_product(path: Path, scan: ScanRecord) -> ProductScore:
     figures = score(found.object, scan.object, region, (row, column))
     inside = found.object[top - row : bottom - row, left - column : right - column]
     truth = scan.object[top:bottom, left:right]
+    likeness = _likeness(inside, truth)
+    turned = [value for name, value in likeness.items() if not name.startswith(ORIENTATIONS[0].name)]
     return ProductScore(
-        orientation=_orientation(inside, truth),
+        orientation=max(likeness, key=likeness.__getitem__),
         correlation=figures.correlation,
         phase_correlation=_phase_correlation(inside, truth),
+        margin=likeness[ORIENTATIONS[0].name] - max(turned),
         shift_px=(figures.shift[0] - y0, figures.shift[1] - x0),
         pixel_size_m=found.object_pixel_m,
         same_pixel_size=bool(np.isclose(found.object_pixel_m, scan.object_pixel_m or 0, rtol=1e-9)),
@@ -80,16 +90,19 @@ def score_product(path: Path, scan: ScanRecord) -> ProductScore:
     )
 
 
-def _orientation(image: np.ndarray, truth: np.ndarray) -> str:
-    """The way round in which the phases are most like the true ones, wherever in the region they fit best."""
+def _likeness(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Correlation of the phases with the true ones in every orientation, wherever in the region they fit best."""
     side = min(image.shape)
-    spectrum = np.conj(np.fft.fft2(_phases(truth[:side, :side])))
+    target = _phases(truth[:side, :side])
+    spectrum = np.conj(np.fft.fft2(target))
     likeness = {}
     for orientation in ORIENTATIONS:
-        correlation = np.fft.ifft2(np.fft.fft2(_phases(orientation.image(image[:side, :side]))) * spectrum).real
-        likeness[orientation.name] = correlation.max()
-        likeness[f"{orientation.name} conjugated"] = -correlation.min()
-    return max(likeness, key=likeness.__getitem__)
+        turned = _phases(orientation.image(image[:side, :side]))
+        size = max(float(np.linalg.norm(turned) * np.linalg.norm(target)), np.finfo(float).tiny)
+        correlation = np.fft.ifft2(np.fft.fft2(turned) * spectrum).real / size
+        likeness[orientation.name] = float(correlation.max())
+        likeness[f"{orientation.name} conjugated"] = float(-correlation.min())
+    return likeness
 
 
 def _phase_correlation(image: np.ndarray, truth: np.ndarray) -> float:
