@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ptycho.architecture import NEUTRAL, NetworkOptions, UnrolledSpec, network_spec
 from ptycho.config.config import ModelConfig
+from ptycho.core.geometry import canvas_size
 from ptycho.core.group_gradient import light_extent, worked_margin
 from ptycho.core.patches import GROUP_WEIGHT_FLOOR
 from ptycho.core.scale_options import GAIN_FLOOR, NEUTRAL_INPUT, InputScaling
@@ -220,6 +221,26 @@ class PtychoPINN(nn.Module):
             with no_autocast(canvas):
                 members = cut(canvas[:, None], -positions[:, :, 0, 0], -positions[:, :, 0, 1], self.config.N)
         return self.object_scale * members
+
+    def forward_predict(
+        self,
+        x: Tensor,
+        positions: Tensor,
+        probe: NDArray[Any] | Tensor | None = None,
+        input_scale_factor: float | Tensor = 1.0,
+    ) -> Tensor:
+        """`predict_members` on the smallest canvas that holds the groups, for callers with amplitudes of their own.
+
+        Args:
+            x: amplitudes `(B, C, N, N)`; times `input_scale_factor` they are X_norm.
+            positions: `(B, C, 1, 2)`, pixels.
+            probe: of another file, whose unit the object is to have (None: the one in use); the model's modes stay.
+            input_scale_factor: k for amplitudes of a file, 1 for X_norm.
+        """
+        if probe is not None:
+            self.probe.take_energy_of(torch.as_tensor(probe).detach().cpu().numpy())
+        size = canvas_size(self.config.N, positions.detach().cpu().numpy())
+        return self.predict_members(x * input_scale_factor, positions, size)
 
     def predict_on_grid(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
         """Object patches of every member as the probe meets them, complex `(B, C, N, N)`, in the file's units.

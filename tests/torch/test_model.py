@@ -252,3 +252,13 @@ def test_mixed_precision_is_for_the_convolutions_alone(gridsize: int) -> None:
     assert mixed.dtype == torch.complex64
     error = float((mixed - members).abs().square().sum() / members.abs().square().sum()) ** 0.5
     assert 1e-5 < error < 0.02
+
+
+def test_forward_predict_is_predict_members_in_the_callers_units() -> None:
+    made, (x, positions) = model(), batch()
+    with torch.no_grad():
+        expected = made.predict_members(x, positions, 72)
+        torch.testing.assert_close(made.forward_predict(x, positions), expected)
+        torch.testing.assert_close(made.forward_predict(x / 3, positions, input_scale_factor=3.0), expected)
+        found = made.forward_predict(x, positions, torch.as_tensor(7 * probe()))
+    torch.testing.assert_close(7 * found, expected)
