@@ -8,7 +8,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 SCANS   = $(wildcard ../shared/data)
-PYTEST  = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(if $(SCANS),--scan-dir=$(SCANS))
+# two processes of one thread each: most tests are too small for two threads
+PYTEST  = OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(if $(SCANS),--scan-dir=$(SCANS))
 
 .PHONY: install demo test test-all lint format lock clean
 
