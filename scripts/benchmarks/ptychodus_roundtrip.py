@@ -135,8 +135,10 @@ def train_here(library: str, kind: str, inputs: Path, outputs: Path, options: ar
     line += ["--backend", "tensorflow" if library == "ptycho" else "pytorch", "--architecture", options.architecture]
     line += ["--model_type", "supervised" if kind == "supervised" else "pinn", "--gridsize", str(options.gridsize)]
     line += ["--max_seconds", str(options.train_seconds), "--nepochs", "10000", "--batch_size", "8"]
-    line += ["--units", "counts", "--n_groups", str(options.positions), "--n_filters_scale", str(options.filters)]
-    line += ["--train_data_file", str(inputs / "train_data.npz"), "--output_dir", str(outputs)]
+    line += ["--units", "counts", "--n_filters_scale", str(options.filters)]
+    # both files: together they are the scan that ptychodus reconstructs, which tells where its object lies
+    line += ["--train_data_file", str(inputs / "train_data.npz"), "--test_data_file", str(inputs / "test_data.npz")]
+    line += ["--output_dir", str(outputs)]
     log = outputs.with_suffix(".train.log")
     outputs.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
