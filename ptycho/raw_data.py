@@ -245,9 +245,25 @@ class RawData:
 
     def without_probe_ramp(self) -> RawData:
         """This scan, on the same arrays, with the mean phase slope taken out of the probe (`without_ramp`)."""
+        return self.with_probe(without_ramp(self.probeGuess))
+
+    def with_probe(self, probe: ArrayLike) -> RawData:
+        """This scan, on the same arrays, with another probe; its units stay those decided with the one it had."""
+        decided = self.units_decision
         other = copy.copy(self)
-        other.probeGuess = without_ramp(self.probeGuess)
+        other.probeGuess, other._decision = np.asanyarray(probe), decided
         return other
+
+    def group_count(
+        self,
+        gridsize: int,
+        K: int = 4,
+        neighbor_pool_size: int | None = None,
+        options: GroupOptions = NEUTRAL_GROUPS,
+    ) -> int:
+        """Number of groups of which none has to be drawn twice: `groups_per_seed` for each of `seed_count`."""
+        seeds = self.seed_count(gridsize, K, neighbor_pool_size, options)
+        return seeds * (options.groups_per_seed if gridsize > 1 else 1)
 
     def seed_count(
         self,

@@ -119,8 +119,8 @@ def training_of(content: Mapping[str, Any], source: str) -> TrainingConfig:
         raise ArchiveError(f"{source}: {error}: update this library") from error
 
 
-def check_checkpoint(path: Path, weights: Mapping[str, Tensor], optimizer: str) -> None:
-    """Make sure that a file is a checkpoint of a training with these weights and this optimiser.
+def check_checkpoint(path: Path, weights: Mapping[str, Tensor], optimizer: str) -> dict[str, Any]:
+    """The content of a file that has to be a checkpoint of a training with these weights and this optimiser.
 
     It is read with `weights_only=True`: a file that passes holds tensors and plain values, and no code.
 
@@ -138,6 +138,7 @@ def check_checkpoint(path: Path, weights: Mapping[str, Tensor], optimizer: str) 
             f"{path}: expected {len(expected)} arrays of this network and the optimiser {optimizer}, found "
             f"{len(found)} or other shapes and {used}: resume with the settings of the training that wrote it"
         )
+    return content
 
 
 def _is_of_tensorflow(path: Path) -> bool:

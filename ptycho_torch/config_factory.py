@@ -53,20 +53,26 @@ Overrides = Mapping[str, Any] | None
 Execution = shared.PyTorchExecutionConfig
 
 
-@dataclass(frozen=True)
-class TrainingPayload:
-    """A training run, in both spellings."""
+@dataclass(frozen=True, kw_only=True)
+class _Payload:
+    """What every run has."""
 
-    tf_training_config: shared.TrainingConfig
     pt_data_config: DataConfig
     pt_model_config: ModelConfig
-    pt_training_config: TrainingConfig
     pt_inference_config: InferenceConfig
     execution_config: Execution
     overrides_applied: dict[str, Any] = field(default_factory=dict)
     """What overrides, execution config, scan file and command line stated, by shared name where there is one."""
     sources: dict[str, str] = field(default_factory=dict)
     """Where each of those comes from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPayload(_Payload):
+    """A training run, in both spellings."""
+
+    tf_training_config: shared.TrainingConfig
+    pt_training_config: TrainingConfig
 
     @property
     def options(self) -> TorchOptions:
@@ -74,19 +80,11 @@ class TrainingPayload:
         return options_of(self.pt_data_config, self.pt_model_config, self.pt_training_config, self.pt_inference_config)
 
 
-@dataclass(frozen=True)
-class InferencePayload:
+@dataclass(frozen=True, kw_only=True)
+class InferencePayload(_Payload):
     """A reconstruction, in both spellings; the model's own settings come with its archive."""
 
     tf_inference_config: shared.InferenceConfig
-    pt_data_config: DataConfig
-    pt_model_config: ModelConfig
-    pt_inference_config: InferenceConfig
-    execution_config: Execution
-    overrides_applied: dict[str, Any] = field(default_factory=dict)
-    """What overrides, execution config, scan file and command line stated, by shared name where there is one."""
-    sources: dict[str, str] = field(default_factory=dict)
-    """Where each of those comes from."""
 
     @property
     def options(self) -> TorchOptions:
@@ -131,15 +129,16 @@ def create_training_payload(
     tf_training = to_training_config(tf_model, data, model, training, settled.of(shared.TrainingConfig))
     shared.validate_training_config(tf_training)
     execution |= _changed_of(tf_training, SHARED_WITH_EXECUTION)
+    inference = InferenceConfig(**neutral_settings(InferenceConfig, 1)) if neutral else InferenceConfig()
     payload = TrainingPayload(
-        tf_training,
-        data,
-        model,
-        training,
-        InferenceConfig(**neutral_settings(InferenceConfig, 1)) if neutral else InferenceConfig(),
-        _execution(execution_config or to_execution_config(training), execution),
-        settled.values,
-        settled.sources,
+        tf_training_config=tf_training,
+        pt_data_config=data,
+        pt_model_config=model,
+        pt_training_config=training,
+        pt_inference_config=inference,
+        execution_config=_execution(execution_config or to_execution_config(training), execution),
+        overrides_applied=settled.values,
+        sources=settled.sources,
     )
     populate_legacy_params(tf_training, labels_of(model, training))
     return payload
@@ -187,14 +186,15 @@ def create_inference_payload(
     tf_model = to_model_config(data, model, settled.of(shared.ModelConfig))
     tf_inference = to_inference_config(tf_model, data, inference, settled.of(shared.InferenceConfig))
     shared.validate_inference_config(tf_inference)
+    execution = _execution(execution_config or to_execution_config(inference=inference), settled.of(Execution))
     payload = InferencePayload(
-        tf_inference,
-        data,
-        model,
-        inference,
-        _execution(execution_config or to_execution_config(inference=inference), settled.of(Execution)),
-        settled.values,
-        settled.sources,
+        tf_inference_config=tf_inference,
+        pt_data_config=data,
+        pt_model_config=model,
+        pt_inference_config=inference,
+        execution_config=execution,
+        overrides_applied=settled.values,
+        sources=settled.sources,
     )
     populate_legacy_params(tf_inference)
     return payload

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -284,8 +284,7 @@ def fit(
         KeyboardInterrupt: training was interrupted; `last.ckpt` holds the last whole epoch.
     """
     config, execution = module.config, module.execution
-    if resume is not None:
-        check_checkpoint(resume, module.state_dict(), config.optimizer)
+    begun = None if resume is None else check_checkpoint(resume, module.state_dict(), config.optimizer)
     truth, pictures, folder = module.needs_truth, _pictures(module, validation or train, seed), Path(config.output_dir)
     for container in (train, validation):
         if truth and container is not None:
@@ -296,8 +295,8 @@ def fit(
         seen, judges = set_apart(train, stages.finetune_val_split, seed)
     report = EpochReport(len(seen), max_seconds)
     train_loader = group_loader(seen, config.batch_size, execution, seed, truth)
-    if resume is not None:
-        _go_on(train_loader, resume)
+    if begun is not None:
+        _go_on(train_loader, begun)
     judge_loader = None if judges is None else group_loader(judges, config.batch_size, execution, truth=truth)
     with quiet_lightning(), interrupts_raise(), own_determinism():
         module.max_seconds = max_seconds
@@ -316,9 +315,9 @@ def _pictures(module: PtychoPINN_Lightning, groups: PtychoDataContainerTorch, se
     return [ReconstructionLog(groups, module.execution, Path(module.config.output_dir), seed)]
 
 
-def _go_on(loader: DataLoader[tuple[Tensor, ...]], checkpoint: Path) -> None:
+def _go_on(loader: DataLoader[tuple[Tensor, ...]], checkpoint: Mapping[str, Any]) -> None:
     """Draw the orders of the epochs that a checkpoint has seen, so that the next one is the next."""
-    loops = read_checkpoint(checkpoint).get("loops")
+    loops = checkpoint.get("loops")
     seen = 0 if loops is None else loops["fit_loop"]["epoch_progress"]["current"]["processed"]
     for _ in range(seen):
         order = iter(loader.sampler)

@@ -18,6 +18,7 @@ from torch import nn
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.schedules import Plateau, RateCurve
 from ptycho.errors import ArchiveError, ConfigError
+from ptycho_torch.checkpoint import read_checkpoint
 from ptycho_torch.staging import StageOptions, parts_of, physics_weight, plan
 
 __all__ = ["Stages", "monitored", "rate_curve", "setting"]
@@ -245,8 +246,7 @@ class Stages(Callback):
         best = "" if self.best_checkpoint is None else self.best_checkpoint.best_model_path
         found = Path(best).is_file()
         if found:
-            content = torch.load(best, map_location="cpu", weights_only=True)
-            module.load_state_dict(content["state_dict"])
+            module.load_state_dict(read_checkpoint(Path(best))["state_dict"])
             trainer.optimizers[0].state.clear()
         phase = self.phases[self.phase]
         start = f"the best weights so far ({Path(best).name})" if found else "the last weights"

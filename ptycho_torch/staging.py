@@ -220,9 +220,6 @@ class Groups(Protocol):
     def batch(self, indices: Any, truth: bool = False) -> tuple[Any, ...]:
         """Groups of one step."""
 
-    def check_truth(self) -> None:
-        """Raise DataError unless there are ground-truth patches."""
-
 
 class SomeGroups:
     """Some groups of a container, in this order; nothing is copied."""
@@ -237,10 +234,6 @@ class SomeGroups:
     def batch(self, indices: Any, truth: bool = False) -> tuple[Any, ...]:
         """Groups of one step."""
         return self.groups.batch(self.chosen[indices], truth)
-
-    def check_truth(self) -> None:
-        """Raise DataError unless there are ground-truth patches."""
-        self.groups.check_truth()
 
 
 def set_apart(groups: Groups, part: float, seed: int) -> tuple[SomeGroups, SomeGroups]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from ptycho.errors import ConfigError
+from ptycho.core.choices import require
 
 __all__ = ["REGULARISERS", "ObjectiveOptions", "Regulariser"]
 
 Regulariser = Literal["Total_Variation", "Mean_Deviation"]
 
-REGULARISERS = ("Total_Variation", "Mean_Deviation")
+REGULARISERS = get_args(Regulariser)
 """Names of the regularisers: `total_variation` and `mean_deviation` of `ptycho.core.losses`."""
 
 
@@ -45,9 +45,8 @@ class ObjectiveOptions:
     def __post_init__(self) -> None:
         for name in ("amp_loss", "phase_loss"):
             value = getattr(self, name)
-            if value is not None and value not in REGULARISERS:
-                raise ConfigError(f"{name}={value!r}: expected one of {', '.join(REGULARISERS)}, or None")
+            expected = f"one of {', '.join(REGULARISERS)}, or None"
+            require(value is None or value in REGULARISERS, name, value, expected)
         for name in ("amp_loss_coeff", "phase_loss_coeff", "probe_reference_coeff", "amplitude_variance_coeff"):
             value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise ConfigError(f"{name}={value!r}: expected a finite number at least 0")
+            require(0 <= value < math.inf, name, value, "a finite number at least 0")

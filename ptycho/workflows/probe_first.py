@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable
 
@@ -35,12 +34,8 @@ def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterati
     if iterations < 1:
         raise ConfigError(f"refine_probe: expected at least 1 iteration, found {iterations}; some 40 bring a probe")
     given = as_modes(np.asarray(data.probeGuess))
-    decided = data.units_decision  # with the file's probe: the new one follows from it
     found = refine(data, None, iterations, refine_probe=True)
     energy, now = (float(np.square(np.abs(probe)).sum(dtype=np.float64)) for probe in (given, found.probe))
-    result = copy.copy(data)
-    result.probeGuess = found.probe * np.float32(np.sqrt(energy / now))
-    result._decision = decided
     logger.info(
         "probe: %d iterations in %.1f s, relative Fourier error %.3g with a flat object, %.3g at the end",
         found.iterations,
@@ -48,4 +43,4 @@ def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterati
         found.error_history[0],
         found.error_history[found.kept],
     )
-    return result
+    return data.with_probe(found.probe * np.float32(np.sqrt(energy / now)))

@@ -176,9 +176,7 @@ def _check_ramp(config: TrainingConfig, scaling: ScaleOptions) -> None:
 
 def _most_groups(data: RawData, config: TrainingConfig, groups: GroupOptions) -> int:
     """Groups of a scan where none has to be drawn twice."""
-    gridsize = config.model.gridsize
-    seeds = data.seed_count(gridsize, config.neighbor_count, config.neighbor_pool_size, groups)
-    return seeds * (groups.groups_per_seed if gridsize > 1 else 1)
+    return data.group_count(config.model.gridsize, config.neighbor_count, config.neighbor_pool_size, groups)
 
 
 def _number(data: RawData, config: TrainingConfig, groups: GroupOptions) -> int:

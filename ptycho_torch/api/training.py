@@ -10,9 +10,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from ptycho.config import config as shared
-from ptycho.core.group_options import GroupOptions
 from ptycho.errors import ConfigError
-from ptycho.workflows.scan_frame import scan_frame
 from ptycho_torch.api.config_manager import ConfigManager, plain_configs
 from ptycho_torch.api.models import PtychoModel
 from ptycho_torch.api.scans import PtychoDataLoader
@@ -96,10 +94,7 @@ class Trainer:
             payload.pt_training_config,
             payload.pt_inference_config,
         )
-        kept = {
-            "configs": plain_configs(configs),
-            "scan": scan_frame(self.dataloader.train, self.dataloader.validation),
-        }
+        kept: dict[str, Any] = {"configs": plain_configs(configs)}
         results = train_cdi_model_torch(
             self.dataloader.train,
             self.dataloader.validation,
@@ -119,7 +114,8 @@ class KeepInterface(Callback):
         self.kept = kept
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Hand it to the module, which writes it."""
+        """Hand it to the module, which writes it beside what the training itself has to say of its scan."""
+        self.kept.update(pl_module.interface)  # type: ignore[call-overload]
         pl_module.interface = self.kept  # type: ignore[assignment]
 
 
@@ -158,10 +154,11 @@ def training_payload(
         experiment_name=experiment_name or training.experiment_name,
     )
     tf_model = to_model_config(data, model)
+    groups = options_of(data, model).groups
     claimed = data.nphotons != DataConfig.nphotons or loader.train.units == "amplitude"
     overrides = {
         "train_data_file": loader.train_file or _IN_MEMORY,
-        "n_groups": training.n_groups or _all_groups(loader, data, tf_model.gridsize, options_of(data, model).groups),
+        "n_groups": training.n_groups or loader.train.group_count(tf_model.gridsize, data.K, options=groups),
         "nphotons": data.nphotons if claimed else shared.TrainingConfig.nphotons,
     }
     tf_training = to_training_config(tf_model, data, model, training, overrides)
@@ -177,12 +174,6 @@ def training_payload(
         pt_inference_config=inference,
         execution_config=execution,
     )
-
-
-def _all_groups(loader: PtychoDataLoader, data: DataConfig, gridsize: int, options: GroupOptions) -> int:
-    """How many groups there are of a scan."""
-    seeds = loader.train.seed_count(gridsize, data.K, options=options)
-    return seeds * (1 if gridsize == 1 else options.groups_per_seed)
 
 
 def _checked(orchestration: str | None) -> None:

@@ -62,20 +62,27 @@ class Client:
     def run(self, action: str, inputs: Path, outputs: Path) -> dict[str, Any]:
         """One batch; what it printed goes to a log beside its outputs."""
         line = [str(self.python), "-m", "ptychodus", "-b", action, "-i", str(inputs), "-o", str(outputs)]
-        log = outputs.with_suffix(f".{action}.log")
-        outputs.mkdir(parents=True, exist_ok=True)
-        begun = time.perf_counter()
-        with log.open("w") as stream:
-            done = subprocess.run(
-                line,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                env=environment(self.folder),
-                cwd=outputs,
-                timeout=self.timeout,
-                check=False,
-            )
-        return {"status": done.returncode, "seconds": round(time.perf_counter() - begun, 1), "log": str(log)}
+        return run_logged(line, action, outputs, self.folder, self.timeout)
+
+
+def run_logged(
+    line: list[str], action: str, outputs: Path, folder: Path | None = None, timeout: float | None = None
+) -> dict[str, Any]:
+    """Run a command in its output folder; its status, its seconds, and the log beside the folder."""
+    log = outputs.with_suffix(f".{action}.log")
+    outputs.mkdir(parents=True, exist_ok=True)
+    begun = time.perf_counter()
+    with log.open("w") as stream:
+        done = subprocess.run(
+            line,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment(folder),
+            cwd=outputs,
+            timeout=timeout,
+            check=False,
+        )
+    return {"status": done.returncode, "seconds": round(time.perf_counter() - begun, 1), "log": str(log)}
 
 
 def environment(folder: Path | None) -> dict[str, str]:
@@ -139,12 +146,7 @@ def train_here(library: str, kind: str, inputs: Path, outputs: Path, options: ar
     # both files: together they are the scan that ptychodus reconstructs, which tells where its object lies
     line += ["--train_data_file", str(inputs / "train_data.npz"), "--test_data_file", str(inputs / "test_data.npz")]
     line += ["--output_dir", str(outputs)]
-    log = outputs.with_suffix(".train.log")
-    outputs.mkdir(parents=True, exist_ok=True)
-    begun = time.perf_counter()
-    with log.open("w") as stream:
-        done = subprocess.run(line, stdout=stream, stderr=subprocess.STDOUT, env=environment(None), check=False)
-    return {"status": done.returncode, "seconds": round(time.perf_counter() - begun, 1), "log": str(log)}
+    return run_logged(line, "train", outputs)
 
 
 def round_trip(
