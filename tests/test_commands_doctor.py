@@ -46,6 +46,22 @@ def test_json_has_every_finding_with_its_numbers(spoilt: Path, capsys: pytest.Ca
     assert hot["numbers"]["pixels_y_x"] == [[10, 50]]
 
 
+def test_wrong_positions_exit_1_with_their_numbers(
+    fixture_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = dict(np.load(fixture_file))
+    arrays.pop("objectGuess", None)
+    for key in ("xcoords", "ycoords"):
+        arrays[key] = 1.25 * arrays[key]
+    np.savez(tmp_path / "large.npz", **arrays)
+    assert main(["doctor", str(tmp_path / "large.npz"), "--json", "--quiet"]) == 1
+    found = {finding["name"]: finding for finding in json.loads(capsys.readouterr().out)["findings"]}
+    assert found["position scale"]["severity"] == "fault"
+    assert found["position scale"]["numbers"]["scale"] == pytest.approx(0.8, rel=0.04)
+    assert found["frame shift"]["numbers"]["frames"] == 0
+    assert found["orientation"]["severity"] == "ok"
+
+
 def test_what_is_no_scan_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.npz").write_text("no scan")
     assert main(["doctor", str(tmp_path / "text.npz")]) == 2

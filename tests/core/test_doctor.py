@@ -12,12 +12,17 @@ import pytest
 from ptycho.core.doctor import examine
 from ptycho.core.doctor.evidence import gather
 from ptycho.core.doctor.findings import Diagnosis
-from ptycho.core.doctor.orientation import check_orientation, check_probe, run_trials, take_sample
+from ptycho.core.doctor.frame_shift import check_shift, rank_shifts, uneven_places
+from ptycho.core.doctor.held_out import foretell, inner_points, significance
+from ptycho.core.doctor.orientation import check_orientation, check_probe, run_trials
+from ptycho.core.doctor.position_scale import ScaleTest, check_scale, rank_scales, scaled
+from ptycho.core.doctor.reconstructions import try_out
+from ptycho.core.doctor.samples import Sampler
 from ptycho.core.doctor.trial import neighbourhood, root_variance
 from ptycho.core.orientation import ORIENTATIONS, Orientation
 from ptycho.core.probes import disk_probe, gaussian_probe, zone_plate_probe
 from ptycho.core.scan_checks import ScanFile
-from ptycho.core.scan_paths import raster_positions
+from ptycho.core.scan_paths import raster_positions, scan_positions
 from ptycho.core.scan_stream import ScanStream, open_stream
 from ptycho.core.simulation import make_scan, simulate_scan
 
@@ -128,6 +133,8 @@ def test_sound_scans_give_no_warning(kind: str, photons: float) -> None:
     assert warnings_of(diagnosis) == []
     assert diagnosis.healthy
     assert diagnosis.named("orientation").severity == "ok"
+    assert diagnosis.named("position scale").severity in ("ok", "note")
+    assert diagnosis.named("frame shift").severity == "ok"
     assert diagnosis.named("settings").numbers["N"] == 64
     assert diagnosis.named("dose").numbers["photons_per_pattern"] == pytest.approx(photons, rel=0.05)
     json.dumps(diagnosis.as_dict(), allow_nan=False)
@@ -154,9 +161,13 @@ def small() -> ScanFile:
     return ScanFile(made.diffraction, x, y, made.probe, objectGuess=made.object, units="counts")
 
 
-def trials(scan: ScanFile):
+def sampler(scan: ScanFile) -> Sampler:
     stream = ScanStream.of(scan)
-    return run_trials(take_sample(stream, gather(stream), (0, 0), np.zeros(scan.diff3d.shape[1:], bool)))
+    return Sampler(stream, gather(stream), (0, 0), np.zeros(scan.diff3d.shape[1:], bool))
+
+
+def trials(scan: ScanFile):
+    return run_trials(sampler(scan).middle())
 
 
 @pytest.mark.parametrize("planted", ORIENTATIONS, ids=lambda o: o.name)
@@ -216,6 +227,177 @@ def test_modes_and_masks_go_into_the_trials(small: ScanFile) -> None:
     assert test.given_probe.probe.shape == (2, 32, 32)
 
 
+def enlarged(scan: ScanFile, factor: float) -> ScanFile:
+    return replace(scan, xcoords=factor * scan.xcoords, ycoords=factor * scan.ycoords, objectGuess=None)
+
+
+def rolled(scan: ScanFile, frames: int) -> ScanFile:
+    """Pattern j gets the position that belongs to pattern j + frames."""
+    return replace(scan, xcoords=np.roll(scan.xcoords, -frames), ycoords=np.roll(scan.ycoords, -frames))
+
+
+def along(path: str, jitter: float = 0.0, photons: float = 1e6) -> ScanFile:
+    """A sound scan of 32 x 32 patterns along a path; rows without jitter go there and back."""
+    probe = zone_plate_probe(32, pupil_radius=7, defocus=1.3)
+    drawn = simulated(size=100)
+    assert drawn.objectGuess is not None
+    x, y = scan_positions(path, (100, 100), 32, 5, jitter, np.random.default_rng(1))
+    if path == "raster" and not jitter:
+        order = np.arange(len(x)).reshape(-1, len(np.unique(x)))
+        order[1::2] = order[1::2, ::-1]
+        x, y = x[order.ravel()], y[order.ravel()]
+    shot = simulate_scan(drawn.objectGuess, probe, x, y, photons, np.random.default_rng(2), "counts")
+    return ScanFile(shot.diffraction, x, y, shot.probe, objectGuess=shot.object, units="counts")
+
+
+@pytest.mark.parametrize(
+    ("path", "factor"),
+    [
+        ("raster", 0.9),
+        ("raster", 2.0),
+        ("fermat", 1.1),
+        ("fermat", 0.5),
+        *(
+            pytest.param(path, factor, marks=pytest.mark.slow)
+            for path in ("raster", "spiral", "fermat")
+            for factor in (0.8, 0.93, 1.07, 1.25)
+        ),
+    ],
+)
+def test_a_wrong_scale_of_the_positions_is_found(path: str, factor: float) -> None:
+    test = rank_scales(sampler(enlarged(along(path, jitter=0.5), factor)).middle())
+    finding = check_scale(test)
+    assert finding.severity == "fault", finding.sentence
+    assert finding.numbers["scale"] * factor == pytest.approx(1, abs=0.04)
+    assert f"Multiply xcoords and ycoords by {test.scale:.3g}" in finding.sentence
+    assert finding.numbers["error"] < 0.9 * finding.numbers["error_of_rival"]
+
+
+def test_another_scale_has_to_explain_the_patterns_clearly() -> None:
+    """What each condition of a verdict is for, one at a time."""
+    found = ScaleTest(
+        scale=1.25,
+        errors=((1.0, 0.02), (1.26, 0.003)),
+        compared=(0.002, 0.02),
+        deviations=30.0,
+        trained_ratio=0.5,
+        unexplained=0.02,
+        excess=0.001,
+        noise=0.1,
+        overlap=0.7,
+        patterns=60,
+    )
+    assert found.wrong
+    assert check_scale(found).sentence.startswith("The positions are too small: 60 neighbouring patterns")
+    assert "too large" in check_scale(replace(found, scale=0.8)).sentence
+    for change in ({"scale": 1.05}, {"deviations": 3.0}, {"noise": 0.9}, {"overlap": 0.3}, {"trained_ratio": 1.5}):
+        assert not replace(found, **change).wrong
+        assert check_scale(replace(found, **change)).severity in ("ok", "note")
+    assert replace(found, trained_ratio=1.5, unexplained=0.0).wrong
+    for change in ({"unexplained": 0.1}, {"excess": 0.02}):
+        assert "Refine the probe" in check_scale(replace(found, **change)).sentence
+    assert check_scale(replace(found, errors=())).sentence.startswith("Not tested")
+
+
+@pytest.mark.parametrize("path", ["raster", "raster and jitter", "spiral", "fermat"])
+@pytest.mark.parametrize("frames", [-1, 1])
+def test_positions_a_frame_late_or_early_are_found(path: str, frames: int) -> None:
+    sound = along(path.split()[0], jitter=1.5 * ("jitter" in path))
+    spoilt = rolled(sound, frames)
+    finding = check_shift(rank_shifts(sampler(spoilt), 1.0))
+    assert finding.severity == "fault", finding.sentence
+    assert finding.numbers["frames"] == -frames
+    assert f"j {'-' if frames > 0 else '+'} 1" in finding.sentence
+    assert f"numpy.roll(xcoords, {frames})" in finding.sentence
+    np.testing.assert_array_equal(np.roll(spoilt.xcoords, frames), sound.xcoords)  # what the sentence says mends it
+    assert finding.sentence.endswith(f"--drop {0 if frames > 0 else len(sound.xcoords) - 1}.")
+
+
+@pytest.mark.parametrize("path", ["raster", "raster and jitter", "spiral", "fermat", "random"])
+def test_right_positions_are_called_right(path: str) -> None:
+    scan = along(path.split()[0], jitter=1.5 * ("jitter" in path))
+    scale, shift = rank_scales(sampler(scan).middle()), rank_shifts(sampler(scan), 1.0)
+    assert check_scale(scale).severity in ("ok", "note")
+    assert scale.scale == pytest.approx(1, abs=0.05)
+    assert check_shift(shift).severity == "ok"
+    assert check_shift(shift).numbers["frames"] == 0
+
+
+def test_two_frames_are_found_with_what_to_leave_out() -> None:
+    scan = along("fermat")
+    n = len(scan.xcoords)
+    finding = check_shift(rank_shifts(sampler(rolled(scan, -2)), 1.0))
+    assert finding.numbers["frames"] == 2
+    assert finding.sentence.endswith(f"--drop {n - 2},{n - 1}.")
+
+
+def test_what_cannot_be_told_of_positions_is_not_guessed(small: ScanFile) -> None:
+    """A wrong probe, few photons, few points, points in one place: a note each time."""
+    noisy = along("raster", photons=200)
+    pieces = [
+        replace(small, probeGuess=disk_probe(32)),
+        noisy,
+        replace(noisy, xcoords=np.roll(noisy.xcoords, 1), ycoords=np.roll(noisy.ycoords, 1)),
+        replace(small, diff3d=small.diff3d[:10], xcoords=small.xcoords[:10], ycoords=small.ycoords[:10]),
+        replace(small, xcoords=0 * small.xcoords + 50, ycoords=0 * small.ycoords + 50),
+    ]
+    for scan in pieces[:2] + pieces[3:]:
+        assert check_scale(rank_scales(sampler(scan).middle())).severity == "note"
+    for scan in pieces[1:]:
+        assert check_shift(rank_shifts(sampler(scan), 1.0)).severity == "note"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("plant", "name"), [(lambda s: enlarged(s, 1.25), "position scale"), (lambda s: rolled(s, 1), "frame shift")]
+)
+def test_axes_and_probe_are_judged_with_the_positions_mended(plant: Callable[[ScanFile], ScanFile], name: str) -> None:
+    """One fault is one fault: nothing else is called wrong because of it."""
+    diagnosis = examine(ScanStream.of(plant(simulated())))
+    found = {finding.name: finding.severity for finding in diagnosis.findings}
+    assert found[name] == "fault"
+    assert found["orientation"] == found["probe"] == "ok"
+    json.dumps(diagnosis.as_dict(), allow_nan=False)
+
+
+def test_mistaken_axes_leave_the_positions_untested(small: ScanFile) -> None:
+    turned = np.ascontiguousarray(small.diff3d.swapaxes(1, 2))
+    findings, test = try_out(sampler(replace(small, diff3d=turned)))
+    assert test.mistaken
+    assert [finding.name for finding in findings] == ["orientation", "probe"]
+
+
+def test_patterns_kept_back_are_foretold_by_the_right_positions_only(small: ScanFile) -> None:
+    """Drawn apart, patterns explain themselves ever better and foretell each other ever worse."""
+    sample = sampler(small).middle()
+    kept_back = inner_points(sample.xcoords, sample.ycoords)
+    right, apart = (foretell(scaled(sample, factor), kept_back, 12, None) for factor in (1.0, 4.0))
+    assert right.squares.shape == (kept_back.sum(), 32, 32)
+    assert right.flat > 3 * right.error > 3 * right.excess > 0
+    assert apart.error > apart.flat > 2 * apart.trained
+    assert significance(apart.squares, right.squares) > 10
+    assert significance(right.squares, right.squares) == 0
+
+
+def test_inner_points_are_surrounded_and_take_turns() -> None:
+    x, y = (grid.ravel().astype(float) for grid in np.meshgrid(np.arange(5), np.arange(7)))
+    turns = [inner_points(x, y, first) for first in range(3)]
+    assert np.array_equal(sum(turn.astype(int) for turn in turns) > 0, np.logical_or.reduce(turns))
+    assert sum(turn.sum() for turn in turns) == np.logical_or.reduce(turns).sum() == 21
+    assert not any(turn[[0, 4, 30, 34]].any() for turn in turns)
+
+
+def test_uneven_places_are_the_ends_of_lines() -> None:
+    """Row by row from left to right: steps are even but from the last column and to the first."""
+    x, y = (grid.ravel().astype(float) for grid in np.meshgrid(5.0 * np.arange(14), 5.0 * np.arange(9)))
+    regions = uneven_places(x, y, 12.0)
+    assert [len(region) for region in regions] == [25, 25]
+    assert x[regions[0]].max() == 65
+    assert x[regions[1]].min() == 0
+    assert uneven_places(x[:14], y[:14], 12.0) == []  # a straight line shows nothing
+    assert uneven_places(x[:15], y[:15], 12.0) == []  # too few
+
+
 def test_the_variance_of_the_root_of_counts() -> None:
     """1/4 for many, L for few, and by simulation in between."""
     rng = np.random.default_rng(0)
@@ -252,3 +434,15 @@ def test_real_scans_have_the_right_axes_and_a_probe_to_refine(scan_dir: Path, na
     assert diagnosis.named("orientation").numbers["best"] == "as it is"
     assert diagnosis.named("orientation").numbers["margin"] > margin
     assert "refine the probe" in diagnosis.named("probe").sentence
+    assert diagnosis.named("position scale").severity == "note"  # the probe is not good enough to tell
+    assert diagnosis.named("frame shift").severity == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["siemens_star_128", "tungsten_64"])
+@pytest.mark.parametrize("frames", [-1, 1])
+def test_a_frame_is_found_in_real_scans(scan_dir: Path, name: str, frames: int) -> None:
+    with open_stream(scan_dir / f"{name}.npz") as stream:
+        diagnosis = examine(replace(stream, fields=rolled(stream.fields, frames)))
+    assert diagnosis.named("frame shift").numbers["frames"] == -frames
+    assert diagnosis.named("orientation").severity == "ok"

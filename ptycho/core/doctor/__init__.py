@@ -1,7 +1,7 @@
 """The doctor: tells what is wrong with a scan before an hour is lost on it.
 
-`examine` reads the scan once, reconstructs a few dozen of its patterns in all eight orientations of the detector,
-and answers one question after the other in a plain sentence with the numbers that led to it.
+`examine` reads the scan once, reconstructs a few dozen of its patterns in all eight orientations of the detector
+and with other positions, and answers one question after the other in a plain sentence with the numbers that led to it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from ptycho.core.doctor.detector import (
 )
 from ptycho.core.doctor.evidence import gather
 from ptycho.core.doctor.findings import SEVERITIES, Diagnosis, Finding, Severity
-from ptycho.core.doctor.orientation import check_orientation, check_probe, run_trials, take_sample
 from ptycho.core.doctor.positions import check_duplicates, check_order, check_place
+from ptycho.core.doctor.reconstructions import try_out
+from ptycho.core.doctor.samples import Sampler
 from ptycho.core.doctor.sampling import check_energy, check_overlap, check_window, covered_pixels
 from ptycho.core.doctor.values import check_dose, check_numbers, check_saturation, check_size, check_units
 from ptycho.core.scan_stream import ScanStream
@@ -35,7 +36,7 @@ def examine(stream: ScanStream, trials: bool = True) -> Diagnosis:
 
     Args:
         stream: the scan; values need not be sound.
-        trials: whether to reconstruct a sample for the orientation and the probe (some seconds).
+        trials: whether to reconstruct a sample for the axes, the positions and the probe (some seconds).
     """
     scan = stream.fields
     evidence = gather(stream)
@@ -63,14 +64,14 @@ def examine(stream: ScanStream, trials: bool = True) -> Diagnosis:
         check_overlap(scan, covered),
         check_window(evidence, scan),
         check_energy(evidence, scan),
-        check_dose(evidence, scan, covered),
+        dose := check_dose(evidence, scan, covered),
     ]
     test = None
     if trials:
         bad = hot_pixels(evidence) | dead_pixels(evidence)
-        test = run_trials(take_sample(stream, evidence, shift, bad))
-        findings += [check_orientation(test), check_probe(test)]
-    photons = findings[-3 if trials else -1].numbers["photons_per_pattern"]
+        tried, test = try_out(Sampler(stream, evidence, shift, bad))
+        findings += tried
+    photons = dose.numbers["photons_per_pattern"]
     settings = suggest_settings(evidence, scan, photons)
     findings += [settings, forecast(scan, test, settings.numbers["gridsize"])]
     return Diagnosis(tuple(findings))

@@ -9,21 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.diffraction import as_modes
-from ptycho.core.doctor.evidence import Evidence
 from ptycho.core.doctor.findings import Finding, Severity
-from ptycho.core.doctor.trial import Sample, Trial, neighbourhood, reconstruct
+from ptycho.core.doctor.trial import Sample, Trial, reconstruct
 from ptycho.core.orientation import ORIENTATIONS, Orientation
-from ptycho.core.scaling import to_amplitude
-from ptycho.core.scan_stream import ScanStream
 
-__all__ = ["OrientationTest", "check_orientation", "check_probe", "run_trials", "take_sample"]
+__all__ = ["OrientationTest", "check_orientation", "check_probe", "run_trials"]
 
 Array = NDArray[Any]
 
-_PIXELS = 60 * 64 * 64 * 2
-"""Detector pixels in a sample of patterns, which has 30 to 60 of them: bounds the time."""
-_MODES = 3
 _RANKING, _JUDGING = 12, 30
 """Iterations of each orientation, and of the best one afterwards."""
 _CLEAR = 1.15
@@ -58,36 +51,18 @@ class OrientationTest:
         """The relative Fourier error of one orientation."""
         return dict(self.ranking)[orientation]
 
+    @property
+    def twins(self) -> bool:
+        """Whether half turns cannot be told apart."""
+        return self.flatness > _FLAT
 
-def take_sample(stream: ScanStream, evidence: Evidence, shift: tuple[int, int], bad: Array) -> Sample:
-    """Neighbouring patterns from the middle of the scan, centred, without bad pixels.
-
-    Args:
-        stream: the scan.
-        evidence: of the scan, for its units.
-        shift: (dy, dx) in pixels that brings the zero frequency to [N/2, N/2].
-        bad: (N, N), True for pixels that are not to be used.
-    """
-    fields = stream.fields
-    count = int(np.clip(_PIXELS / stream.frames.shape[-1] ** 2, 30, 60))
-    chosen = neighbourhood(fields.xcoords, fields.ycoords, count)
-    values = stream.frames.read(chosen)
-    valid = np.isfinite(values) & ~bad
-    if fields.mask is not None:
-        valid &= fields.mask[chosen] if fields.mask.ndim == 3 else fields.mask
-    amplitude = to_amplitude(np.where(valid, np.maximum(values, 0), 0), evidence.units)
-    half = values.shape[-1] // 2
-    to_corner = (shift[0] - half, shift[1] - half)
-    modes = as_modes(fields.probeGuess)
-    strongest = np.argsort(-np.sum(np.abs(modes) ** 2, axis=(1, 2)), kind="stable")[:_MODES]
-    return Sample(
-        amplitude=np.roll(amplitude, to_corner, (-2, -1)),
-        valid=np.roll(valid, to_corner, (-2, -1)),
-        xcoords=fields.xcoords[chosen],
-        ycoords=fields.ycoords[chosen],
-        probe=modes[strongest].astype(np.complex64),
-        counts_per_intensity=evidence.counts_per_intensity,
-    )
+    @property
+    def mistaken(self) -> bool:
+        """Whether one orientation other than that of the file stands out from all that can be told from it."""
+        best, lowest = self.ranking[0]
+        rivals = [error for o, error in self.ranking[1:] if not (self.twins and o == best.half_turn)]
+        as_is = {ORIENTATIONS[0], ORIENTATIONS[0].half_turn if self.twins else ORIENTATIONS[0]}
+        return best not in as_is and rivals[0] > _CLEAR * lowest
 
 
 def run_trials(sample: Sample) -> OrientationTest:
@@ -112,7 +87,7 @@ def check_orientation(test: OrientationTest) -> Finding:
     as_is = ORIENTATIONS[0]
     (best, lowest), (_, next_error) = test.ranking[:2]
     given = test.error(as_is)
-    twins = test.flatness > _FLAT
+    twins = test.twins
     numbers: dict[str, Any] = {
         "errors": {orientation.name: error for orientation, error in test.ranking},
         "margin": next_error / max(lowest, 1e-30),

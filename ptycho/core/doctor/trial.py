@@ -7,7 +7,7 @@ object (probe), Nesterov momentum, restart when the error rises. Seconds on one 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from scipy.special import gammaln, xlogy
 
 from ptycho.core.diffraction import as_modes
 
-__all__ = ["Sample", "Trial", "neighbourhood", "reconstruct", "root_variance"]
+__all__ = ["Problem", "Sample", "Trial", "descend", "neighbourhood", "reconstruct", "root_variance"]
 
 Array = NDArray[Any]
 
@@ -87,7 +87,11 @@ def reconstruct(sample: Sample, iterations: int, probe_from: int | None = 3) -> 
         iterations: number of full-batch steps.
         probe_from: iteration at which the probe begins to move; None keeps it.
     """
-    problem = _Problem.of(sample)
+    return descend(Problem.of(sample), iterations, probe_from, sample.counts_per_intensity)
+
+
+def descend(problem: Problem, iterations: int, probe_from: int | None, counts_per_intensity: float | None) -> Trial:
+    """`reconstruct` for a sample that was made ready; `floor` needs the photons in a unit of intensity."""
     best = (problem.flat_object(), problem.probe)
     ahead, momentum, last = best, 1.0, np.inf
     errors: list[float] = []
@@ -104,13 +108,13 @@ def reconstruct(sample: Sample, iterations: int, probe_from: int | None = 3) -> 
         ahead = (found[0] + push * (found[0] - best[0]), found[1] + push * (found[1] - best[1]))
         best, momentum = found, after
     floor = 0.0
-    if sample.counts_per_intensity is not None:
-        floor = problem.noise(*best, sample.counts_per_intensity)
+    if counts_per_intensity is not None:
+        floor = problem.noise(*best, counts_per_intensity)
     return Trial(tuple(errors), best[1], best[0], problem.x0, problem.y0, floor)
 
 
 @dataclass(frozen=True)
-class _Problem:
+class Problem:
     """A sample made ready: corners of the patches on their own canvas, and the sub-pixel ramps of the probe."""
 
     amplitude: Array
@@ -126,7 +130,8 @@ class _Problem:
     energy: float
 
     @classmethod
-    def of(cls, sample: Sample) -> _Problem:
+    def of(cls, sample: Sample) -> Problem:
+        """Make a sample ready, on a canvas that its patches just fill."""
         N = sample.amplitude.shape[-1]
         x, y = np.rint(sample.xcoords).astype(int), np.rint(sample.ycoords).astype(int)
         x0, y0 = int(x.min()) - N // 2, int(y.min()) - N // 2
@@ -147,6 +152,19 @@ class _Problem:
             x0=x0,
             y0=y0,
             energy=float(np.sum(sample.amplitude.astype(np.float64) ** 2)),
+        )
+
+    def only(self, chosen: NDArray[np.bool_]) -> Problem:
+        """The problem of some of the patterns, `chosen` (n,), on the same canvas."""
+        indices = np.flatnonzero(chosen).tolist()
+        return replace(
+            self,
+            amplitude=self.amplitude[chosen],
+            valid=self.valid[chosen],
+            rows=[self.rows[index] for index in indices],
+            cols=[self.cols[index] for index in indices],
+            ramps=self.ramps[chosen],
+            energy=float(np.sum(self.amplitude[chosen].astype(np.float64) ** 2)),
         )
 
     def flat_object(self) -> Array:
@@ -182,11 +200,14 @@ class _Problem:
 
     def noise(self, obj: Array, probe: Array, counts_per_intensity: float) -> float:
         """The relative Fourier error that photon noise would leave if this object and probe were the truth."""
-        total = 0.0
-        for cut, _, probes, patches in self._blocks(obj, fft.fft2(probe)):
-            expected = _power(fft.fft2(probes * patches, norm="ortho")).sum(axis=1) * np.float32(counts_per_intensity)
-            total += float(np.sum(root_variance(expected), where=self.valid[cut], dtype=np.float64))
+        variance = root_variance(self.intensities(obj, probe) * np.float32(counts_per_intensity))
+        total = float(np.sum(variance, where=self.valid, dtype=np.float64))
         return total / counts_per_intensity / self.energy
+
+    def intensities(self, obj: Array, probe: Array) -> Array:
+        """(n, N, N) expected by this object and probe, zero frequency at [0, 0]."""
+        blocks = self._blocks(obj, fft.fft2(probe))
+        return np.concatenate([_power(fft.fft2(p * o, norm="ortho")).sum(axis=1) for _, _, p, o in blocks])
 
     def _blocks(self, obj: Array, spectrum: Array) -> Iterator[tuple[slice, list[tuple[slice, slice]], Array, Array]]:
         """By blocks: the slice of the patterns, windows on the object, probes (b, M, N, N), patches (b, 1, N, N)."""

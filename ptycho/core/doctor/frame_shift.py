@@ -1,0 +1,175 @@
+"""Is the j-th position that of the j-th pattern, or of the one before or after?
+
+On a straight line of a scan a pattern too late is as good as an object displaced. It shows where the steps differ:
+at the ends of lines, between lines there and back, on bends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from ptycho.core.doctor.findings import Finding
+from ptycho.core.doctor.held_out import Prediction, foretell, inner_points
+from ptycho.core.doctor.position_scale import scaled
+from ptycho.core.doctor.samples import Sampler
+from ptycho.core.probes import probe_diameter
+
+__all__ = ["ShiftTest", "check_shift", "rank_shifts", "uneven_places"]
+
+Array = NDArray[Any]
+
+_REACH = 2
+"""Frames by which patterns are moved at most."""
+_COUNT, _FEWEST = 25, 12
+"""Places that are tried together, and without which nothing is said."""
+_CENTRES = 400
+"""Places around which uneven steps are looked for."""
+_ITERATIONS, _PROBE_FROM = 12, 3
+_CLEAR = 0.7
+"""Error relative to that of the order as it is, below which another is better; its inverse where it is worse."""
+_UNRIVALLED = 0.8
+"""The same relative to that of every other order, which tells forwards from backwards."""
+_FORETOLD = 0.6
+"""Error relative to that of a flat object from which on nothing is foretold."""
+_SURE = 5.0
+"""Standard deviations by which another order has to be better."""
+
+
+@dataclass(frozen=True)
+class ShiftTest:
+    """How well patterns foretell their neighbours when all are moved by some frames along the positions."""
+
+    errors: tuple[tuple[int, float], ...]
+    """(k, error): position j + k for pattern j, the relative Fourier error beyond noise of patterns kept back."""
+    deviations: float
+    """Standard deviations by which the best k is better than 0, or 0 than the next best."""
+    flat: float
+    """The error beyond noise of an object without contrast."""
+    places: int
+    """Places of the two regions together."""
+    points: int
+    """Points of the scan."""
+
+    @property
+    def best(self) -> int:
+        """The k with the lowest error; 0 where nothing was tried."""
+        return min(self.errors, key=lambda entry: entry[1])[0] if self.errors else 0
+
+    @property
+    def wrong(self) -> bool:
+        """Whether positions belong to other patterns."""
+        errors = dict(self.errors)
+        others = [error for k, error in self.errors if k != self.best]
+        return (
+            self.best != 0
+            and errors[self.best] < _UNRIVALLED * min(others)
+            and errors[self.best] < _CLEAR * errors[0]
+            and errors[self.best] < _FORETOLD * self.flat
+            and self.deviations > _SURE
+        )
+
+
+def rank_shifts(sampler: Sampler, scale: float) -> ShiftTest:
+    """Compare the order as it is with patterns one frame earlier and later, and two where it foretells nothing.
+
+    The places are the same each time, so that they overlap alike; the probe moves, since a wrong one does not look
+    like a wrong order.
+    """
+    x, y = sampler.positions
+    regions = uneven_places(x, y, probe_diameter(sampler.stream.fields.probeGuess))
+    if not regions:
+        return ShiftTest((), 0.0, 0.0, 0, len(x))
+
+    def tried(k: int) -> list[Prediction]:
+        samples = (scaled(sampler.read(places, places - k), scale) for places in regions)
+        return [foretell(s, inner_points(s.xcoords, s.ycoords), _ITERATIONS, _PROBE_FROM) for s in samples]
+
+    found = {k: tried(k) for k in (0, -1, 1)}
+    errors = {k: _mean([p.excess for p in predictions]) for k, predictions in found.items()}
+    best = min(errors, key=errors.__getitem__)
+    if best != 0 or errors[0] > _FORETOLD * _flat(found[0]):
+        found |= {k: tried(k) for k in (-2, 2)}
+        errors = {k: _mean([p.excess for p in predictions]) for k, predictions in found.items()}
+    first, second = sorted(errors, key=errors.__getitem__)[:2]
+    other = 0 if first != 0 else second
+    spread = np.hypot(_deviation(found[first]), _deviation(found[other]))
+    deviations = (errors[other] - errors[first]) / max(float(spread), 1e-30)
+    return ShiftTest(tuple(sorted(errors.items())), deviations, _flat(found[first]), sum(map(len, regions)), len(x))
+
+
+def check_shift(test: ShiftTest) -> Finding:
+    """Do positions and patterns belong together one by one?"""
+    errors = dict(test.errors)
+    numbers: dict[str, Any] = {
+        "frames": test.best if test.wrong else 0,
+        "errors": {f"{k:+d}" if k else "0": error for k, error in errors.items()},
+        "deviations": test.deviations,
+        "error_flat_object": test.flat,
+        "places": test.places,
+    }
+    if not errors:
+        return Finding("frame shift", "note", f"Not tested: {test.points} points with even steps or too few.", numbers)
+    if test.wrong:
+        k, n = test.best, test.points
+        far = "one frame" if abs(k) == 1 else f"{abs(k)} frames or more"
+        orphans = ",".join(map(str, range(-k) if k < 0 else range(n - k, n)))
+        sentence = (
+            f"Positions and patterns are {far} apart: pattern j belongs to position j {'-+'[k > 0]} {abs(k)}. In "
+            f"{test.places} places where steps differ the error beyond noise is {errors[k]:.3g} then, as they are "
+            f"{errors[0]:.3g}. Move both coordinates, numpy.roll(xcoords, {-k}) and ycoords likewise, and leave out "
+            f"what stays without a position: ptycho dataset subsample --drop {orphans}."
+        )
+        return Finding("frame shift", "fault", sentence, numbers)
+    rival, rival_error = min(((k, error) for k, error in errors.items() if k), key=lambda entry: entry[1])
+    text = f"error beyond noise {errors[0]:.3g} as they are, {rival_error:.3g} with position j {rival:+d} for pattern j"
+    if errors[0] > _CLEAR * rival_error or errors[0] > _FORETOLD * test.flat or test.deviations < _SURE:
+        sentence = (
+            f"Whether positions and patterns are a frame apart cannot be told ({text}): "
+            "too few photons, too little overlap or too even steps."
+        )
+        return Finding("frame shift", "note", sentence, numbers)
+    return Finding("frame shift", "ok", f"Each position belongs to its pattern: {text}.", numbers)
+
+
+def uneven_places(xcoords: Array, ycoords: Array, diameter: float) -> list[NDArray[np.intp]]:
+    """Two regions, indices of neighbouring points each, where steps from and to a point differ most; one or none.
+
+    Args:
+        xcoords, ycoords: (n,) in the order of the scan, pixels.
+        diameter: of the probe, pixels; differences beyond a quarter of it count no more than that.
+    """
+    points = np.column_stack([xcoords, ycoords])
+    inner = np.arange(_REACH, len(points) - _REACH)
+    if len(inner) < _FEWEST:
+        return []
+    _, near = KDTree(points[inner]).query(
+        points[inner[:: max(1, len(inner) // _CENTRES)]], k=min(_COUNT, len(inner)), workers=1
+    )
+    regions: list[NDArray[np.intp]] = []
+    for steps in (points[inner + 1] - points[inner], points[inner] - points[inner - 1]):
+        around = steps[near]
+        apart = np.hypot(*np.moveaxis(around - np.median(around, axis=1, keepdims=True), -1, 0))
+        uneven = np.mean(np.minimum(apart, diameter / 4) ** 2, axis=1)
+        places = np.sort(inner[near[int(np.argmax(uneven))]])
+        if uneven.max() > 0 and not any(np.array_equal(places, region) for region in regions):
+            regions.append(places)
+    return regions
+
+
+def _flat(predictions: list[Prediction]) -> float:
+    return _mean([p.flat - p.floor for p in predictions])
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values))
+
+
+def _deviation(predictions: list[Prediction]) -> float:
+    """Standard deviation of the mean of their errors, from how far single pixels are off."""
+    variances = [float(np.sum(p.squares.astype(np.float64) ** 2)) / p.energy**2 for p in predictions]
+    return float(np.sqrt(sum(variances))) / len(predictions)
