@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho import params
+from ptycho.core.formats.opening import MemoryMap, load_scan
 from ptycho.core.geometry import FramedOffsets, group_coordinates, member_positions
 from ptycho.core.group_options import NEUTRAL_GROUPS, GroupOptions
 from ptycho.core.grouped_data import GroupedData
@@ -29,7 +30,8 @@ from ptycho.core.scaling import (
     to_amplitude,
 )
 from ptycho.core.scan_checks import check_shapes
-from ptycho.core.scan_file import ScanFile, read_scan, write_scan
+from ptycho.core.scan_file import ScanFile, write_scan
+from ptycho.core.scratch import taken
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["RawData"]
@@ -84,7 +86,7 @@ class RawData:
         self.scan_index = np.zeros(len(self.xcoords), np.int64) if scan_index is None else np.asarray(scan_index)
         self.objectGuess = _optional(objectGuess)
         self.Y = _optional(Y)
-        self.mask = None if mask is None else np.asarray(mask, bool)
+        self.mask = None if mask is None else np.asanyarray(mask, bool)
         self.metadata = metadata
         self.sample_indices: NDArray[np.int64] | None = None
         self._declared = units
@@ -94,17 +96,26 @@ class RawData:
         check_shapes(self._as_file(units))
 
     @classmethod
-    def from_file(cls, path: Path | str, units: str | None = None) -> RawData:
-        """Read a scan file (specs/data_contracts.md).
+    def from_file(cls, path: Path | str, units: str | None = None, memory_map: MemoryMap = "auto") -> RawData:
+        """Read and check a scan (specs/data_contracts.md), of any size where its frames stay on disk.
+
+        Frames are the patterns, `Y` and a mask per pattern. On disk they are read-only memory maps: of the file itself
+        where they lie in it plainly (NPZ without compression, HDF5 without chunks), else of the scan map beside it
+        (`ptycho dataset map`), else of a temporary copy, with a logged advice.
 
         Args:
-            path: NPZ file.
+            path: NPZ file, scan map, or a file of another format that has patterns, positions and a probe
+                (specs/formats.md).
             units: 'amplitude' or 'counts', instead of what the file says or leaves open.
+            memory_map: 'always' leaves frames on disk, 'never' reads them into memory, 'auto' leaves them where the
+                patterns are larger than `ptycho.core.formats.opening.MEMORY_MAP_BYTES`, 1 GiB.
 
         Raises:
-            MissingFileError, DataError: one line that names the file.
+            ConfigError: another `memory_map`.
+            MissingFileError, DataError: one line that names the file; also for a scan map that is older than its scan.
+            OutputError: no room for the temporary copy.
         """
-        raw = cls(**vars(read_scan(path, units)))
+        raw = cls(**vars(load_scan(Path(path), units, memory_map)))
         raw._path = Path(path)
         return raw
 
@@ -221,7 +232,8 @@ class RawData:
     def subsample(self, n: int, seed: int | None = None) -> RawData:
         """A scan of n patterns chosen at random, in scan order; `sample_indices` says which.
 
-        It keeps the units decided from the whole scan; on its own it might say something else.
+        It keeps the units decided from the whole scan; on its own it might say something else. Of a memory-mapped scan
+        what is kept goes to a temporary file where it is larger than `ptycho.core.scratch.SCRATCH_BYTES`, 256 MiB.
 
         Args:
             n: number to keep; all are kept when there are fewer.
@@ -234,10 +246,9 @@ class RawData:
         rng = np.random.default_rng(0 if seed is None else seed)
         kept = np.sort(rng.choice(len(self), min(n, len(self)), replace=False))
         fields = vars(self._as_file(self._declared)).copy()
-        for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "diff3d", "scan_index", "Y"):
-            fields[key] = None if fields[key] is None else fields[key][kept]
-        if self.mask is not None and self.mask.ndim == 3:
-            fields["mask"] = self.mask[kept]
+        masks = ("mask",) if self.mask is not None and self.mask.ndim == 3 else ()
+        for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "diff3d", "scan_index", "Y", *masks):
+            fields[key] = None if fields[key] is None else taken(fields[key], kept)
         part = RawData(**fields)
         part.sample_indices = kept if self.sample_indices is None else self.sample_indices[kept]
         part._path, part._decision = self._path, self.units_decision

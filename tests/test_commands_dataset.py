@@ -1,5 +1,6 @@
 """`ptycho dataset`: each operation from one command, and what it refuses."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,69 @@ def test_mistakes_are_told_in_a_line_and_nothing_is_written(
     assert words in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------ scan maps
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_map_is_made_kept_renewed_and_removed(
+    fixture_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = Path(shutil.copy(fixture_file, tmp_path / "scan.npz"))
+    assert main(["dataset", "map", str(scan)]) == 0
+    assert "scan.npz.map: 64 patterns of 64 x 64" in capsys.readouterr().err
+    manifest = tmp_path / "scan.npz.map" / "manifest.json"
+    before = manifest.stat().st_mtime_ns
+    assert main(["dataset", "map", str(scan)]) == 0
+    assert "already there and fresh" in capsys.readouterr().err
+    assert manifest.stat().st_mtime_ns == before
+    np.savez(scan, **dict(np.load(fixture_file)))
+    assert main(["dataset", "map", str(scan), "--quiet"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"renew it (ptycho dataset map {scan} --renew)" in err
+    assert main(["dataset", "map", str(scan), "--renew", "--quiet"]) == 0
+    assert manifest.stat().st_mtime_ns > before
+    assert main(["dataset", "unmap", str(scan)]) == 0
+    assert "scan.npz.map: removed" in capsys.readouterr().err
+    assert names(tmp_path) == ["scan.npz"]
+
+
+def test_a_map_lies_where_it_is_told_and_stands_for_the_scan(fixture_file: Path, tmp_path: Path) -> None:
+    made, whole = tmp_path / "m", read_scan(fixture_file)
+    assert run("map", fixture_file, made) == 0
+    assert run("subsample", made, tmp_path / "o.npz", "--keep", "3,5") == 0
+    np.testing.assert_array_equal(read_scan(tmp_path / "o.npz").diff3d, whole.diff3d[[3, 5]])
+    assert main(["show", str(made), "--output", str(tmp_path / "m.png"), "--quiet"]) == 0
+    assert main(["convert", str(made), str(tmp_path / "c.npz"), "--quiet"]) == 0
+    np.testing.assert_array_equal(read_scan(tmp_path / "c.npz").diff3d, whole.diff3d)
+    assert main(["dataset", "unmap", str(made), "--quiet"]) == 0
+    assert names(tmp_path) == ["c.npz", "m.png", "o.npz"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "words"),
+    [
+        ("map", "gone.npz", "expected a scan file, found none there"),
+        ("map", "mine", "expected a scan file, found none there"),
+        ("map", "mine/notes.npz", "found a file that begins with b'notes'"),
+        ("unmap", "mine", "expected a scan map, a folder with manifest.json, found none; nothing was removed"),
+        ("unmap", "gone.npz", "nothing was removed"),
+        ("unmap", "mine/notes.npz", "expected its map notes.npz.map beside it, found none"),
+    ],
+)
+def test_what_is_no_scan_and_no_map_stays_as_it_is(
+    operation: str, name: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.npz").write_text("notes")
+    assert main(["dataset", operation, str(tmp_path / name), "--quiet"]) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+    assert names(tmp_path) == ["mine"]
+    assert names(tmp_path / "mine") == ["notes.npz"]

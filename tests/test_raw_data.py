@@ -1,19 +1,23 @@
 """A scan in memory: what it keeps, how it converts, which groups it makes."""
 
+import functools
 import logging
 import pickle
 import warnings
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ptycho import params
+from ptycho import params, raw_data
 from ptycho.core.group_options import GroupOptions
 from ptycho.core.grouped_data import GROUPED_KEYS, GroupedData
 from ptycho.core.scan_file import ScanFile, write_scan
+from ptycho.core.scan_map import make_map
+from ptycho.core.scratch import taken
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 
@@ -334,6 +338,105 @@ def test_groups_of_a_part_say_which_part(rng: np.random.Generator) -> None:
     grouped = part.generate_grouped_data(N, nsamples=6, gridsize=1)
     assert list(grouped)[-1] == "sample_indices"
     assert grouped["sample_indices"].tolist() == part.sample_indices.tolist()
+
+
+# ------------------------------------------------------------------ frames on disk
+
+STORED = ("npz", "packed npz", "older npz", "hdf5", "chunked hdf5", "map", "beside")
+
+
+@pytest.fixture(params=["counts", "amplitude"])
+def stored(request: pytest.FixtureRequest, rng: np.random.Generator, tmp_path: Path) -> ScanFile:
+    """11 patterns of 64 x 64 with a mask per pattern, in counts, or in amplitude without a word on the units."""
+    counts = rng.poisson(3, (11, 64, 64)).astype(np.uint16)
+    return ScanFile(
+        diff3d=counts if request.param == "counts" else np.sqrt(counts, dtype=np.float32),
+        xcoords=rng.random(11) * 30 + 32,
+        ycoords=rng.random(11) * 30 + 32,
+        probeGuess=np.ones((64, 64), np.complex64),
+        objectGuess=np.ones((90, 91), np.complex64),
+        Y=(rng.random((11, 64, 64)) + 1j).astype(np.complex64),
+        mask=rng.random((11, 64, 64)) > 0.1,
+        metadata={"nphotons": 3.0 * 64**2},
+        units="counts" if request.param == "counts" else None,
+    )
+
+
+def written(kind: str, scan: ScanFile, folder: Path) -> Path:
+    """The scan in a file of this kind; what the kind has no place for is left out."""
+    if "hdf5" in kind:
+        with h5py.File(folder / "scan.h5", "w") as file:
+            patterns = scan.diff3d if scan.units == "counts" else np.rint(scan.diff3d**2)
+            file.create_dataset("patterns", data=patterns, chunks=True if "chunked" in kind else None)
+            file["bad_pixels"], file["probe"], file["object"] = ~scan.mask[0], scan.probeGuess, scan.objectGuess
+            file["probe_position_x_px"], file["probe_position_y_px"] = scan.xcoords - 0.5, scan.ycoords - 0.5
+        return folder / "scan.h5"
+    arrays = {key: np.asarray(value) for key, value in vars(scan).items() if value is not None and key != "metadata"}
+    if kind == "older npz":
+        arrays["diff3d"] = np.moveaxis(arrays["diff3d"], 0, -1)
+    save = np.savez_compressed if kind == "packed npz" else np.savez
+    save(folder / "scan.npz", _metadata='{"nphotons": 12288}', **arrays)
+    made = make_map(folder / "scan.npz") if kind in ("map", "beside") else None
+    return made if kind == "map" and made is not None else folder / "scan.npz"
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_frames_on_disk_give_the_same_numbers(kind: str, stored: ScanFile, tmp_path: Path) -> None:
+    path = written(kind, stored, tmp_path)
+    held, mapped = (RawData.from_file(path, memory_map=choice) for choice in ("never", "always"))
+    assert isinstance(mapped.diff3d, np.memmap)
+    assert not [key for key in ("diff3d", "Y", "mask") if isinstance(getattr(held, key), np.memmap)]
+    assert held.units_decision == mapped.units_decision
+    assert held.mean_energy == mapped.mean_energy
+    assert held.input_scale() == mapped.input_scale()
+    assert held.photons(1e4) == mapped.photons(1e4)
+    assert held.metadata == mapped.metadata
+    np.testing.assert_array_equal(held.amplitude([10, 0, 4]), mapped.amplitude([10, 0, 4]))
+    np.testing.assert_array_equal(held.valid_mask, mapped.valid_mask)
+    first, second = (raw.generate_grouped_data(64, K=5, nsamples=11, gridsize=2, seed=3) for raw in (held, mapped))
+    for key in GROUPED_KEYS:
+        np.testing.assert_array_equal(first[key], second[key], err_msg=key)
+    if "hdf5" not in kind:
+        assert [type(array) for array in (mapped.Y, mapped.mask)] == [np.memmap] * 2
+        assert first["Y"] is not None
+
+
+def test_a_mapped_scan_is_written_as_it_was_read(stored: ScanFile, tmp_path: Path) -> None:
+    raw = RawData.from_file(written("npz", stored, tmp_path), memory_map="always")
+    raw.to_file(tmp_path / "again.npz")
+    again = RawData.from_file(tmp_path / "again.npz")
+    for key in ("diff3d", "Y", "mask", "xcoords", "probeGuess"):
+        np.testing.assert_array_equal(getattr(again, key), getattr(raw, key), err_msg=key)
+
+
+@pytest.mark.parametrize("budget", [0, 1 << 28])
+def test_a_part_of_a_mapped_scan(
+    budget: int, stored: ScanFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw_data, "taken", functools.partial(taken, budget_bytes=budget, folder=tmp_path))
+    path = written("map", stored, tmp_path)
+    held, mapped = (RawData.from_file(path, memory_map=choice) for choice in ("never", "always"))
+    before = sorted(file.name for file in tmp_path.iterdir())
+    first, second = (raw.subsample(6, seed=2) for raw in (held, mapped))
+    for key in ("diff3d", "Y", "mask"):
+        found = getattr(second, key)
+        assert isinstance(found, np.memmap) == (budget == 0)
+        np.testing.assert_array_equal(found, getattr(first, key), err_msg=key)
+    again = second.subsample(2, seed=1)
+    np.testing.assert_array_equal(again.diff3d, stored.diff3d[again.sample_indices])
+    assert again.units == mapped.units
+    assert mapped.subsample(99).diff3d is mapped.diff3d
+    assert sorted(file.name for file in tmp_path.iterdir()) == before
+
+
+def test_a_stale_map_is_refused_and_a_file_alone_is_not(stored: ScanFile, tmp_path: Path) -> None:
+    path = written("beside", stored, tmp_path)
+    written("npz", ScanFile(**{**vars(stored), "diff3d": stored.diff3d * 2}), tmp_path)
+    with pytest.raises(DataError, match=r"ptycho dataset map .* --renew"):
+        RawData.from_file(path)
+    assert RawData.from_file(path, memory_map="never").diff3d.max() == 2 * stored.diff3d.max()
+    with pytest.raises(ConfigError, match="memory_map='sometimes'"):
+        RawData.from_file(path, memory_map="sometimes")  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------ real scans and the project's own words

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,31 +20,10 @@ __all__ = ["opened_scan", "placed_object"]
 
 @contextmanager
 def opened_scan(path: Path, units: str | None = None) -> Iterator[ScanStream]:
-    """A scan file whose patterns stay where they are; formats other than NPZ are read through the registry."""
-    from ptycho.core.formats import registry
-    from ptycho.core.formats.record import in_pixels, required
-    from ptycho.core.scan_checks import ScanFile
-    from ptycho.core.scan_stream import ScanStream, open_stream, stand_in
+    """A scan of any format, or its map, whose patterns stay where they are."""
+    from ptycho.core.formats.opening import open_scan
 
-    if not path.exists() or zipfile.is_zipfile(path) or path.suffix == ".npz":
-        with open_stream(path, units) as stream:
-            yield stream
-        return
-    record = in_pixels(required(registry.read(path), "scan", "patterns", "xcoords", "probe"), "scan")
-    assert record.patterns is not None and record.probe is not None
-    assert record.xcoords is not None and record.ycoords is not None
-    fields = ScanFile(
-        diff3d=stand_in(record.patterns.shape, record.patterns.dtype),
-        xcoords=record.xcoords,
-        ycoords=record.ycoords,
-        probeGuess=record.probe,
-        scan_index=record.scan_index,
-        objectGuess=record.object,
-        mask=record.mask,
-        metadata=record.metadata or None,
-        units=units or record.units,
-    )
-    yield ScanStream.joined(record.patterns, record.true_patches, fields)
+    yield open_scan(path, units)
 
 
 def placed_object(path: Path) -> PlacedObject:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptycho.commands import _scan_maps
 from ptycho.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
-SUMMARY = "make a scan from a scan: subsample, split, crop, bin, recentre, mask, turn, dtype, merge"
+SUMMARY = "make a scan from a scan: subsample, split, crop, bin, recentre, mask, turn, dtype, merge; map, unmap"
 
 logger = logging.getLogger(__name__)
 
@@ -27,18 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     operations = parser.add_subparsers(dest="operation", required=True, metavar="OPERATION")
 
     def add(name: str, text: str, inputs: bool = False) -> argparse.ArgumentParser:
-        made: argparse.ArgumentParser = operations.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}."
-        )
+        made: argparse.ArgumentParser = _scan_maps.add_operation(operations, name, text)
         if inputs:
             made.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="scan files of one sample and probe")
         else:
-            made.add_argument("scan", type=Path, metavar="SCAN", help="scan file")
+            made.add_argument("scan", type=Path, metavar="SCAN", help="scan file of any format, or scan map")
         if name != "split":
             made.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="scan file to write")
         made.add_argument("--units", choices=("amplitude", "counts"), help="what the diffraction patterns hold")
-        for flag, help_text in (("--quiet", "report warnings and errors only"), ("--debug", "log every step")):
-            made.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=help_text)
         made.add_argument("--compress", action="store_true", help="deflate the arrays: smaller and slower to read")
         return made
 
@@ -78,10 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dtype = add("dtype", "change the type of the patterns; integers are rounded")
     dtype.add_argument("--to", required=True, metavar="TYPE", help="uint16, float32, ...")
     add("merge", "join several scans of one sample and probe", inputs=True)
+    _scan_maps.add_arguments(operations)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read, change and write; 0."""
+    """Read, change and write, or keep a scan map; 0."""
+    if options.operation in _scan_maps.OPERATIONS:
+        return _scan_maps.run(options)
     from ptycho.commands._files import opened_scan
     from ptycho.core.scan_stream import write_stream
 

@@ -55,6 +55,7 @@ def crop_detector(stream: ScanStream, size: int) -> ScanStream:
             probeGuess=probe.astype(fields.probeGuess.dtype if np.iscomplexobj(fields.probeGuess) else np.complex64),
             objectGuess=_shrunk(fields.objectGuess, size, N),
             mask=None if fields.mask is None else fields.mask[window],
+            metadata=_geometry(fields.metadata, object_pixel_size_m=N / size, origin_px=size / N),
         ),
     )
 
@@ -97,7 +98,10 @@ def bin_detector(stream: ScanStream, factor: int, units: Units) -> ScanStream:
         stream.frames.map(binned, size, dtype),
         _mapped(stream.patches, lambda values: values[window], size),
         replace(
-            fields, probeGuess=(fields.probeGuess[window] * (ramp[:, None] * ramp)).astype(np.complex64), mask=mask
+            fields,
+            probeGuess=(fields.probeGuess[window] * (ramp[:, None] * ramp)).astype(np.complex64),
+            mask=mask,
+            metadata=_geometry(fields.metadata, detector_pixel_size_m=factor),
         ),
     )
 
@@ -210,6 +214,14 @@ def _moved(flags: Array, dy: int, dx: int) -> Array:
 
 def _scaled(coords: Array | None, factor: float) -> Array | None:
     return None if coords is None else coords * factor
+
+
+def _geometry(metadata: dict[str, Any] | None, **factors: float) -> dict[str, Any] | None:
+    """The metadata with these of its numbers multiplied, those that are there."""
+    if metadata is None:
+        return None
+    found = {key: (np.asarray(metadata[key], float) * by).tolist() for key, by in factors.items() if metadata.get(key)}
+    return metadata | found
 
 
 def _mapped(frames: Frames | None, function: Callable[[Array], Array], side: int) -> Frames | None:

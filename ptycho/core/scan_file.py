@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ptycho.core.atomic import atomic_path
+from ptycho.core.scaling import frame_blocks
 from ptycho.core.scan_checks import Array, ScanFile, check_shapes, check_values
-from ptycho.errors import DataError, MissingFileError
+from ptycho.core.scratch import scratch_array
+from ptycho.errors import DataError, MissingFileError, OutputError
 
 __all__ = [
     "PATTERN_KEYS",
@@ -61,6 +65,7 @@ def read_scan(path: Path | str, units: str | None = None) -> ScanFile:
     """
     with scan_archive(path) as archive:
         scan = parse_scan(archive, units)
+        scan = replace(scan, diff3d=np.ascontiguousarray(scan.diff3d))
         check_shapes(scan)
         check_values(scan)
     return scan
@@ -78,7 +83,7 @@ def scan_archive(path: Path | str) -> Iterator[np.lib.npyio.NpzFile]:
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         fact = f"expected a whole NPZ archive, found a damaged one ({error})"
         raise DataError(f"{path}: {fact}; copy it again") from error
-    except MissingFileError:
+    except (MissingFileError, OutputError):
         raise
     except OSError as error:
         fact = f"expected a readable file, found: {error.strerror or error}"
@@ -86,7 +91,10 @@ def scan_archive(path: Path | str) -> Iterator[np.lib.npyio.NpzFile]:
 
 
 def parse_scan(arrays: Mapping[str, Any], units: str | None = None) -> ScanFile:
-    """The scan that arrays by key hold, in any layout that was ever written; neither shapes nor values are checked."""
+    """The scan that arrays by key hold, in any layout that was ever written; neither shapes nor values are checked.
+
+    What is a memory map stays one: patterns and `Y` are views, older layouts included, and so is a mask of booleans.
+    """
     return _scan(_Reader(arrays), units)
 
 
@@ -162,6 +170,15 @@ class _Reader:
             raise DataError(f"{key}: expected {_kind_names(kinds)}, found dtype {array.dtype}; convert it")
         return array if dtype is None else array.astype(dtype)
 
+    def flags(self, key: str) -> Array | None:
+        """Booleans, or numbers that are 0 or 1."""
+        array = self.number(key, "biuf")
+        if array is None or array.dtype.kind == "b":
+            return array
+        if not np.isin(array, (0, 1)).all():
+            raise DataError(f"{key}: expected True and False, found other values; store booleans")
+        return array.astype(bool)
+
     def position(self, key: str) -> Array | None:
         """A position, by its name or, in older files that have nothing else, by that of its start."""
         start = f"{key}_start"
@@ -194,6 +211,7 @@ def _scan(reader: _Reader, units: str | None) -> ScanFile:
         )
     xcoords, ycoords = (reader.position(key) for key in ("xcoords", "ycoords"))
     probe = reader.number("probeGuess", "iufc", required=True)
+    truth = reader.number("Y", "iufc")
     assert xcoords is not None and ycoords is not None and probe is not None
     return ScanFile(
         diff3d=_frames_first(patterns, xcoords.size),
@@ -204,40 +222,40 @@ def _scan(reader: _Reader, units: str | None) -> ScanFile:
         ycoords_start=reader.number("ycoords_start", "iuf", dtype=np.float64),
         scan_index=reader.number("scan_index", "iuf"),
         objectGuess=reader.number("objectGuess", "iufc"),
-        Y=reader.number("Y", "iufc"),
+        Y=None if truth is None else _frames_first(truth, xcoords.size),
         mask=_valid_pixels(reader),
         metadata=_metadata(reader),
         units=_declared_units(reader, units),
     )
 
 
-def _frames_first(patterns: Array, n: int) -> Array:
-    """Patterns as (n, N, N); the number of positions tells the legacy layouts (n, H, W, 1) and (H, W, n)."""
-    if patterns.ndim == 4 and patterns.shape[-1] == 1:
-        patterns = patterns[..., 0]
-    if patterns.ndim == 3 and len(patterns) != n and patterns.shape[-1] == n:
-        return np.ascontiguousarray(np.moveaxis(patterns, -1, 0))
-    return patterns
+def _frames_first(stack: Array, n: int) -> Array:
+    """A view (n, N, N); the number of positions tells the legacy layouts (n, H, W, 1) and (H, W, n)."""
+    if stack.ndim == 4 and stack.shape[-1] == 1:
+        stack = stack[..., 0]
+    if stack.ndim == 3 and len(stack) != n and stack.shape[-1] == n:
+        return np.moveaxis(stack, -1, 0)
+    return stack
 
 
 def _valid_pixels(reader: _Reader) -> Array | None:
     """`mask` (True = valid) and `bad_pixels` (True = bad) as one mask; a pixel is valid where both say so."""
-    valid = None
-    for key, good in (("mask", True), ("bad_pixels", False)):
-        array = reader.number(key, "biuf")
-        if array is None:
-            continue
-        if not np.isin(array, (0, 1)).all():
-            raise DataError(f"{key}: expected True and False, found other values; store booleans")
-        flags = array.astype(bool) == good
-        valid = flags if valid is None else valid & _broadcastable(flags, valid.shape)
-    return valid
-
-
-def _broadcastable(flags: Array, shape: tuple[int, ...]) -> Array:
-    if flags.shape[-2:] != shape[-2:] or (flags.ndim == len(shape) and flags.shape != shape):
-        raise DataError(f"mask and bad_pixels: expected shapes that fit, found {shape} and {flags.shape}; correct one")
-    return flags
+    mask, bad = reader.flags("mask"), reader.flags("bad_pixels")
+    if bad is None:
+        return mask
+    valid = np.ones(bad.shape[-2:], bool) if mask is None else mask
+    alike = valid.shape == bad.shape if valid.ndim == bad.ndim else max(valid.ndim, bad.ndim) <= 3
+    if valid.shape[-2:] != bad.shape[-2:] or not alike:
+        raise DataError(
+            f"mask and bad_pixels: expected shapes that fit, found {valid.shape} and {bad.shape}; correct one"
+        )
+    shape = np.broadcast_shapes(valid.shape, bad.shape)
+    if len(shape) < 3 or not (isinstance(valid, np.memmap) or isinstance(bad, np.memmap)):
+        return np.asarray(valid & ~bad)
+    made = scratch_array(shape, bool, what="masks")
+    for block in frame_blocks(len(made), math.prod(shape[1:])):
+        made[block] = np.broadcast_to(valid, shape)[block] & ~np.broadcast_to(bad, shape)[block]
+    return made
 
 
 def _metadata(reader: _Reader) -> dict[str, Any] | None:

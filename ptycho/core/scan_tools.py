@@ -35,6 +35,9 @@ def subset(stream: ScanStream, indices: NDArray[np.intp]) -> ScanStream:
     chosen: dict[str, Any] = {key: _taken(getattr(fields, key), indices) for key in _PER_POINT}
     if fields.mask is not None and fields.mask.ndim == 3:
         chosen["mask"] = fields.mask[indices]
+    points = (fields.metadata or {}).get("indexes")
+    if points is not None:
+        chosen["metadata"] = {**(fields.metadata or {}), "indexes": np.asarray(points)[indices].tolist()}
     patches = None if stream.patches is None else stream.patches.take(indices)
     return ScanStream.joined(stream.frames.take(indices), patches, replace(fields, **chosen))
 

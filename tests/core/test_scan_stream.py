@@ -1,11 +1,15 @@
 """Streams: what is read is what is in the file, in any layout, and memory stays bounded."""
 
+import gc
 import tracemalloc
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ptycho.core.mapped_npz import mapped_scan, pattern_member
 from ptycho.core.scan_checks import ScanFile
 from ptycho.core.scan_file import read_scan
 from ptycho.core.scan_stream import Frames, ScanStream, open_stream, stand_in, stream_units, write_stream
@@ -117,3 +121,66 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20e6
+
+
+def arrays_of(found: ScanFile) -> dict[str, np.ndarray]:
+    return {k: v for k, v in vars(found).items() if v is not None and k not in ("metadata", "units")}
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_mapped_arrays_outlive_the_call(tmp_path: Path, save: Callable[..., None]) -> None:
+    masks = np.random.default_rng(2).random((5, 64, 64)) > 0.1
+    save(tmp_path / "a.npz", **(arrays_of(scan()) | {"mask": masks}))
+    found = mapped_scan(tmp_path / "a.npz")
+    gc.collect()
+    for key, expected in (("diff3d", scan().diff3d), ("Y", scan().Y), ("mask", masks)):
+        array = getattr(found, key)
+        assert isinstance(array, np.memmap), key
+        np.testing.assert_array_equal(array, expected)
+    assert type(found.xcoords) is np.ndarray
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+    if save is np.savez:
+        assert not found.diff3d.flags.writeable
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["<u2", ">f4", "<f8", "i8", "u1"])
+def test_types_and_orders_are_unpacked_as_they_were_packed(tmp_path: Path, dtype: str, order: str) -> None:
+    data = np.asarray(scan().diff3d, dtype, order)
+    np.savez_compressed(tmp_path / "a.npz", **(arrays_of(scan()) | {"diff3d": data}))
+    member = pattern_member(tmp_path / "a.npz")
+    assert member is not None
+    assert member.compress_type == zipfile.ZIP_DEFLATED
+    assert 0 < member.file_size - data.nbytes < 256
+    found = mapped_scan(tmp_path / "a.npz").diff3d
+    assert isinstance(found, np.memmap)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, scan().diff3d)
+
+
+def test_masks_of_several_kinds_are_combined(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    one, each, bad = rng.random((64, 64)) > 0.1, rng.random((5, 64, 64)) > 0.1, rng.random((5, 64, 64)) > 0.9
+    cases = [
+        ({"mask": one, "bad_pixels": bad}, one & ~bad),
+        ({"mask": each, "bad_pixels": bad.astype(np.uint8)}, each & ~bad),
+        ({"mask": each, "bad_pixels": bad[0]}, each & ~bad[0]),
+        ({"bad_pixels": bad}, ~bad),
+        ({"bad_pixels": bad[0]}, ~bad[0]),
+    ]
+    for fields, expected in cases:
+        others = {key: array for key, array in arrays_of(scan()).items() if key != "mask"}
+        np.savez(tmp_path / "a.npz", **others, **fields)
+        for found in (read_scan(tmp_path / "a.npz").mask, mapped_scan(tmp_path / "a.npz").mask):
+            assert found is not None
+            assert found.dtype == bool
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_true_patches_of_older_layouts_are_turned_too(tmp_path: Path) -> None:
+    truth = scan().Y
+    assert truth is not None
+    for stored in (np.moveaxis(truth, 0, -1), truth[..., None]):
+        np.savez(tmp_path / "a.npz", **(arrays_of(scan()) | {"Y": stored}))
+        for found in (read_scan(tmp_path / "a.npz").Y, mapped_scan(tmp_path / "a.npz").Y):
+            np.testing.assert_array_equal(found, truth)

@@ -71,6 +71,12 @@ def test_a_subset_keeps_everything_that_belongs_to_a_point(scan: ScanFile) -> No
         subset(ScanStream.of(scan), np.array([], np.intp))
 
 
+def test_the_numbers_of_the_scan_points_follow_them(stream: ScanStream) -> None:
+    known = {"indexes": list(range(5, 5 + len(stream.frames))), "nphotons": 3}
+    given = replace(stream, fields=replace(stream.fields, metadata=known))
+    assert subset(given, np.array([4, 0])).fields.metadata == {"indexes": [9, 5], "nphotons": 3}
+
+
 def test_a_subsample_is_drawn_from_a_seed(stream: ScanStream) -> None:
     drawn = [subsample(stream, n=9, seed=seed).fields.xcoords for seed in (1, 1, 2)]
     np.testing.assert_array_equal(drawn[0], drawn[1])
@@ -136,6 +142,18 @@ def test_binning_keeps_object_and_probe_together() -> None:
     assert misfit(binned) < 2e-3
     flat = replace(binned.fields, probeGuess=np.abs(binned.fields.probeGuess) + 0j)  # without the ramp
     assert misfit(replace(binned, fields=flat)) > 2 * misfit(binned)
+
+
+def test_the_geometry_in_the_metadata_follows_the_detector(stream: ScanStream) -> None:
+    """Wavelength times distance over (N times detector pixel) stays the pixel of the object."""
+    known = {"detector_pixel_size_m": 75e-6, "object_pixel_size_m": 2e-8, "origin_px": [-6.0, 10.0], "nphotons": 5}
+    given = replace(stream, fields=replace(stream.fields, metadata=known))
+    N = stream.frames.shape[-1]
+    cropped = crop_detector(given, N // 2).fields.metadata
+    assert cropped == {**known, "object_pixel_size_m": pytest.approx(4e-8), "origin_px": [-3.0, 5.0]}
+    binned = bin_detector(given, 2, "amplitude").fields.metadata
+    assert binned == {**known, "detector_pixel_size_m": pytest.approx(150e-6)}
+    assert crop_detector(stream, N // 2).fields.metadata == stream.fields.metadata
 
 
 def test_patterns_move_to_the_centre(stream: ScanStream) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["FORMATS", "FormatEntry"]
+__all__ = ["FORMATS", "SCAN_MAP", "FormatEntry"]
 
 
 class FormatEntry(NamedTuple):
@@ -16,7 +16,7 @@ class FormatEntry(NamedTuple):
     """As errors name it."""
     module: str
     """Below `ptycho.core.formats`."""
-    container: Literal["npz", "hdf5", "tiff"]
+    container: Literal["npz", "hdf5", "tiff", "folder"]
     suffixes: tuple[str, ...]
     """Of files that are written; reading goes by content."""
     reads: bool = True
@@ -38,3 +38,6 @@ FORMATS = (
 )
 """In the order in which a file is looked at. Of several with one suffix, that which is meant has to be named, but for
 `.npz`, which is a scan."""
+
+SCAN_MAP = FormatEntry("map", "scan map", "map_folder", "folder", (), writes=False)
+"""No file but a folder that `ptycho dataset map` made of one; wherever a scan is read it stands for it."""

@@ -55,7 +55,8 @@ def copy_patterns(group: h5py.Group, name: str, patterns: Frames, compression: s
 def h5_frames(path: Path, names: list[str]) -> Frames:
     """Frames of one data set or of several in a row, read when they are asked for.
 
-    Leading axes, as of a raster, are flattened. The file is opened anew for every block, so that nothing stays open.
+    Leading axes, as of a raster, are flattened. One data set that lies in its file as it lies in memory is mapped; else
+    the file is opened anew for every block, so that nothing stays open.
 
     Raises:
         DataError: no data sets, of fewer than three axes, or frames of several sizes.
@@ -66,6 +67,9 @@ def h5_frames(path: Path, names: list[str]) -> Frames:
         if len({stored.shape[-2:] for stored in sets}) != 1 or any(stored.ndim < 3 for stored in sets):
             raise DataError(f"expected patterns (n, N, N), all of one size, found {found}; correct the file")
         leading = [stored.shape[:-2] for stored in sets]
+        mapped = _mapped(sets[0]) if len(sets) == 1 else None
+        if mapped is not None:
+            return Frames.of(mapped.reshape(-1, *mapped.shape[-2:]))
         frame, dtype = sets[0].shape[-2:], np.result_type(*(stored.dtype for stored in sets))
     ends = np.cumsum([int(np.prod(shape)) for shape in leading])
 
@@ -80,6 +84,16 @@ def h5_frames(path: Path, names: list[str]) -> Frames:
         return made
 
     return Frames((int(ends[-1]), *frame), dtype, read)
+
+
+def _mapped(stored: h5py.Dataset) -> NDArray[Any] | None:
+    """A memory map of a data set; None where it is chunked, compressed, virtual, in another file, empty or swapped."""
+    layout, offset = stored.id.get_create_plist().get_layout(), stored.id.get_offset()
+    if layout != h5py.h5d.CONTIGUOUS or offset is None or stored.size == 0 or stored.dtype.kind not in "iuf":
+        return None
+    if not stored.id.get_type().equal(h5py.h5t.py_create(stored.dtype.newbyteorder("="))):
+        return None
+    return np.memmap(stored.file.filename, stored.dtype, "r", offset, stored.shape)
 
 
 def _frames(file: h5py.File, name: str, leading: tuple[int, ...], indices: NDArray[np.intp]) -> NDArray[Any]:

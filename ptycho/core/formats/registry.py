@@ -8,7 +8,8 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ptycho.core.formats.catalogue import FORMATS, FormatEntry
+from ptycho.core.formats.catalogue import FORMATS, SCAN_MAP, FormatEntry
+from ptycho.core.map_manifest import is_map
 from ptycho.errors import ConfigError, DataError, MissingFileError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Format(Protocol):
 
 
 def recognise(path: Path) -> FormatEntry:
-    """The format of a file by its content; its name does not count.
+    """The format of a file by its content, its name does not count; or that of a scan map, which is a folder.
 
     Raises:
         MissingFileError: nothing there.
@@ -43,6 +44,8 @@ def recognise(path: Path) -> FormatEntry:
     path = Path(path)
     if not path.exists():
         raise MissingFileError(f"{path}: expected a file to read, found nothing there; correct the path")
+    if is_map(path):
+        return SCAN_MAP
     if path.is_dir():
         raise DataError(f"{path}: expected a file to read, found a folder; name the file in it")
     with path.open("rb") as stream:
@@ -134,7 +137,8 @@ def _recognise_hdf5(path: Path) -> FormatEntry:
         with h5py.File(path) as file:
             entry, names = _first(file, "hdf5"), _names(file)
     except OSError as error:
-        raise DataError(f"{path}: expected a whole HDF5 file, found: {error}; copy it again") from error
+        fact = f"expected a whole file, found an HDF5 file that cannot be opened ({error})"
+        raise DataError(f"{path}: {fact}; copy it again") from error
     if entry is None:
         raise DataError(_unknown(path, f"an HDF5 file with {_listed(names)}"))
     return entry

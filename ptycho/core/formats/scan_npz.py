@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ptycho.core.formats.record import ScanRecord, in_pixels, required, resolved_units
+from ptycho.core.mapped_npz import mapped_scan
 from ptycho.core.scan_checks import PATTERN_SIZES, ScanFile
 from ptycho.core.scan_file import PATTERN_KEYS
-from ptycho.core.scan_stream import ScanStream, open_stream, stand_in, write_stream
+from ptycho.core.scan_stream import Frames, ScanStream, stand_in, write_stream
 from ptycho.errors import DataError
 
-__all__ = ["METADATA_KEYS", "read", "recognise", "write"]
+__all__ = ["METADATA_KEYS", "geometry_numbers", "read", "recognise", "record_of", "stream_of", "write"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,19 +42,25 @@ def recognise(file: Any) -> bool:
 
 def read(path: Path) -> ScanRecord:
     """Read a scan; patterns (and `Y`) stay in the file until they are copied."""
+    return record_of(mapped_scan(path), geometry_numbers(path))
+
+
+def geometry_numbers(path: Path) -> dict[str, Any]:
+    """What an older NPZ scan has of the geometry as numbers of their own, by the keys that `_metadata` has now."""
     with np.load(path, allow_pickle=False) as archive:
-        stored = {name: archive[name] for name in METADATA_KEYS if name in archive}
-    with open_stream(path) as stream:
-        # A memory map outlives the block that opened it.
-        scan, patterns, patches = stream.fields, stream.frames, stream.patches
+        return {name: _number(archive[name], name) for name in METADATA_KEYS if name in archive}
+
+
+def record_of(scan: ScanFile, numbers: Mapping[str, Any]) -> ScanRecord:
+    """The record of a scan and of its `geometry_numbers`; those in its metadata win."""
     metadata = dict(scan.metadata or {})
     known: dict[str, Any] = {
-        field: _number(metadata.pop(name, stored.get(name)), name) for name, field in METADATA_KEYS.items()
+        field: _number(metadata.pop(name, numbers.get(name)), name) for name, field in METADATA_KEYS.items()
     }
     origin, indexes = metadata.pop("origin_px", None), metadata.pop("indexes", None)
     reach = max(np.abs(values).max(initial=0.0) for values in (scan.xcoords, scan.ycoords))
     return ScanRecord(
-        patterns=patterns,
+        patterns=Frames.of(scan.diff3d),
         units=scan.units,  # type: ignore[arg-type]
         xcoords=scan.xcoords,
         ycoords=scan.ycoords,
@@ -64,7 +73,7 @@ def read(path: Path) -> ScanRecord:
         xcoords_start=scan.xcoords_start,
         ycoords_start=scan.ycoords_start,
         scan_index=scan.scan_index,
-        true_patches=patches,
+        true_patches=None if scan.Y is None else Frames.of(scan.Y),
         metadata=metadata,
         **known,
     )
@@ -77,11 +86,21 @@ def write(path: Path, record: ScanRecord) -> None:
         DataError: patterns, positions or probe are missing, or units that nothing tells.
     """
     record = in_pixels(required(record, TITLE, "patterns", "xcoords", "probe"), TITLE)
-    assert record.patterns is not None and record.probe is not None
-    assert record.xcoords is not None and record.ycoords is not None
     if record.side not in PATTERN_SIZES:
         sizes = ", ".join(str(size) for size in PATTERN_SIZES)
         logger.warning("patterns of %s pixels a side: training takes %s; crop, pad or bin them", record.side, sizes)
+    write_stream(path, stream_of(replace(record, units=resolved_units(record))))
+
+
+def stream_of(record: ScanRecord) -> ScanStream:
+    """A record as a scan: positions in pixels, the geometry in `metadata`, units as far as they were declared.
+
+    Raises:
+        DataError: patterns, positions or probe are missing.
+    """
+    record = in_pixels(required(record, TITLE, "patterns", "xcoords", "probe"), TITLE)
+    assert record.patterns is not None and record.probe is not None
+    assert record.xcoords is not None and record.ycoords is not None
     metadata = dict(record.metadata)
     metadata |= {name: getattr(record, key) for name, key in METADATA_KEYS.items() if getattr(record, key) is not None}
     if record.origin_px is not None:
@@ -99,9 +118,9 @@ def write(path: Path, record: ScanRecord) -> None:
         objectGuess=record.object,
         mask=record.mask,
         metadata=metadata or None,
-        units=resolved_units(record),
+        units=record.units,
     )
-    write_stream(path, ScanStream.joined(record.patterns, record.true_patches, fields))
+    return ScanStream.joined(record.patterns, record.true_patches, fields)
 
 
 def _number(value: Any, name: str) -> float | None:

@@ -1,0 +1,165 @@
+"""A scan of any format: as a stream, in memory, or with its frames on disk."""
+
+from __future__ import annotations
+
+import logging
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.formats import registry
+from ptycho.core.formats.scan_npz import stream_of
+from ptycho.core.mapped_npz import mapped_scan, pattern_member
+from ptycho.core.scan_checks import ScanFile, check_shapes, check_values
+from ptycho.core.scan_file import read_scan
+from ptycho.core.scan_map import is_map, map_beside, open_map
+from ptycho.core.scan_stream import Frames, ScanStream
+from ptycho.core.scratch import scratch_array
+from ptycho.errors import ConfigError, DataError
+
+__all__ = ["MEMORY_MAP_BYTES", "MemoryMap", "load_scan", "open_scan"]
+
+logger = logging.getLogger(__name__)
+
+MemoryMap = Literal["auto", "always", "never"]
+"""Whether frames stay on disk: where the patterns are larger than MEMORY_MAP_BYTES, in any case, in no case."""
+
+MEMORY_MAP_BYTES = 1 << 30
+"""With 'auto', patterns above 1 GiB stay on disk."""
+
+
+_PARTS = {"patterns": "patterns", "xcoords": "positions", "probe": "probe"}
+
+
+def open_scan(path: Path, units: str | None = None) -> ScanStream:
+    """A scan whose frames are read when they are asked for; values are not checked.
+
+    Args:
+        path: NPZ file, scan map, or a file of another format that has patterns, positions and a probe.
+        units: 'amplitude' or 'counts', instead of what the file says or leaves open.
+
+    Raises:
+        MissingFileError, DataError: one line that names the file.
+    """
+    path = Path(path)
+    if is_map(path):
+        return ScanStream.of(open_map(path, units))
+    if not path.exists() or zipfile.is_zipfile(path) or path.suffix == ".npz":
+        return ScanStream.of(mapped_scan(path, units))
+    record = registry.read(path)
+    missing = [what for name, what in _PARTS.items() if getattr(record, name) is None]
+    if missing:
+        fact = f"expected patterns, positions and a probe, found no {' and no '.join(missing)}"
+        raise DataError(f"{path}: {fact}; join it with the file that has them: ptycho convert IN OTHER scan.npz")
+    with _named(path):
+        stream = stream_of(record if units is None else replace(record, units=_known(units)))
+        check_shapes(stream.fields)
+    return stream
+
+
+def load_scan(path: Path, units: str | None = None, memory_map: MemoryMap = "auto") -> ScanFile:
+    """A checked scan, its frames in memory or, as memory maps, on disk.
+
+    A scan map beside the file is used instead of it where frames may stay on disk. Frames that cannot be mapped where
+    they lie (compressed, or in chunks) go to a temporary file without a name.
+
+    Args:
+        path: as in `open_scan`.
+        units: as in `open_scan`.
+        memory_map: whether frames stay on disk (`MemoryMap`).
+
+    Raises:
+        ConfigError: another `memory_map`.
+        MissingFileError, DataError: one line with the file, what was expected, what was found and what to do; also for
+            a scan map that is older than its scan.
+        OutputError: no room for the temporary file.
+    """
+    if memory_map not in get_args(MemoryMap):
+        known = ", ".join(get_args(MemoryMap))
+        raise ConfigError(f"memory_map={memory_map!r}: expected one of {known}; correct it")
+    path = Path(path)
+    folder = path if is_map(path) else None
+    if folder is None and memory_map != "never":
+        folder = map_beside(path)
+    if folder is None and not _is_hdf5(path):
+        return _load_npz(path, units, memory_map)
+    with _named(path):
+        if folder is None:
+            stream = open_scan(path, units)
+        else:
+            stream = ScanStream.of(open_map(folder, units, None if folder == path else path))
+        scan = _held(stream, path, _on_disk(memory_map, stream.frames.nbytes))
+        check_values(scan)
+    return scan
+
+
+def _load_npz(path: Path, units: str | None, memory_map: MemoryMap) -> ScanFile:
+    member = None if memory_map == "never" else pattern_member(path)
+    if member is None or not _on_disk(memory_map, member.file_size):
+        return read_scan(path, units)
+    scan = mapped_scan(path, units, checked=True)
+    if member.compress_type != zipfile.ZIP_STORED:
+        _advise(path, "compressed, and unpacked to a temporary file", member.file_size)
+    elif scan.diff3d.strides[0] < scan.diff3d.strides[-1]:
+        _advise(path, "stored pixel by pixel, so that each needs the whole file", member.file_size)
+    return scan
+
+
+def _held(stream: ScanStream, path: Path, on_disk: bool) -> ScanFile:
+    """The scan with its frames as arrays: in memory, or memory maps."""
+    if on_disk and stream.frames.array is None:
+        _advise(path, "compressed or in chunks, and copied to a temporary file", stream.frames.nbytes)
+    truth, mask = stream.patches, stream.fields.mask
+    return replace(
+        stream.fields,
+        diff3d=_stack(stream.frames, on_disk),
+        Y=None if truth is None else _stack(truth, on_disk),
+        mask=mask if mask is None or on_disk else np.array(mask),
+    )
+
+
+def _stack(frames: Frames, on_disk: bool) -> NDArray[Any]:
+    if not on_disk:
+        return frames.whole()
+    if frames.array is not None:
+        return frames.array
+    return frames.into(scratch_array(frames.shape, frames.dtype, budget_bytes=0))
+
+
+def _on_disk(memory_map: MemoryMap, pattern_bytes: int) -> bool:
+    return memory_map == "always" or (memory_map == "auto" and pattern_bytes > MEMORY_MAP_BYTES)
+
+
+def _advise(path: Path, how: str, size: int) -> None:
+    text = "%s: its patterns (%.2g GiB) are %s, each time anew; `ptycho dataset map %s` does it once for all"
+    logger.warning(text, path, size / 2**30, how, path)
+
+
+def _known(units: str) -> Literal["amplitude", "counts"]:
+    if units not in ("amplitude", "counts"):
+        raise DataError(f"units: expected 'amplitude' or 'counts', found {units!r}; correct it")
+    return units  # type: ignore[return-value]
+
+
+def _is_hdf5(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"\x89HDF"
+    except OSError:
+        return False  # what is wrong with it is said where it is opened
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors with the file in front, once."""
+    try:
+        yield
+    except DataError as error:
+        text = str(error)
+        raise DataError(text if text.startswith(str(path)) else f"{path}: {text}") from error
