@@ -6,7 +6,9 @@ A model here is anything with the attributes that both `PtychoPINN` have: `optio
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +20,8 @@ from ptycho import params
 from ptycho.architecture import NetworkSpec
 from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.config.files import config_from_dict
-from ptycho.core.archive import Backend, ModelArchive, json_snapshot, to_json
+from ptycho.core.archive import ArchivedExperiment, Backend, ModelArchive, json_snapshot, to_json
+from ptycho.core.probes import probe_overlap
 from ptycho.core.scale_options import NEUTRAL_INPUT, InputScaling
 from ptycho.errors import ArchiveError, ConfigError
 from ptycho.network_options import NetworkOptions, options_from_dict, options_to_dict
@@ -28,24 +31,38 @@ __all__ = [
     "archived_options",
     "archived_scaling",
     "checked_weights",
+    "choose_experiment",
     "make_archive",
+    "most_alike",
     "restore_params",
 ]
 
 
+logger = logging.getLogger(__name__)
+
+
 def make_archive(
     backend: Backend,
-    model: Any,
+    models: Sequence[Any],
     weights: dict[str, NDArray[Any]],
-    mask: NDArray[np.bool_],
+    masks: Sequence[NDArray[np.bool_]],
     config: TrainingConfig,
     versions: dict[str, str],
 ) -> ModelArchive:
-    """A trained model as data: its weights by canonical name, probe, scales, mask, settings and `params.cfg`.
+    """A trained network as data: its weights by canonical name, settings and `params.cfg`, and its experiments.
 
-    `versions` are those of the backend's libraries; the version of this library is added. Options that are not at
-    their defaults are the configuration `network`, a mask of the probe that is an array is one of the arrays.
+    Args:
+        backend: that trained it.
+        models: one per experiment, which share the network: probe and scales.
+        weights: of the network.
+        masks: (N, N), one per experiment.
+        config: of the training.
+        versions: of the backend's libraries; the version of this library is added.
+
+    Options that are not at their defaults are the configuration `network`, a mask of the probe that is an array is one
+    of the arrays.
     """
+    model = models[0]
     options = options_to_dict(model.options)
     extra = {"network": to_json(options)} if options else {}
     if model.scaling != NEUTRAL_INPUT:
@@ -53,16 +70,50 @@ def make_archive(
     return ModelArchive(
         backend=backend,
         weights=weights,
-        probe=model.probe.file_units(masked=False),
-        log_intensity_scale=math.log(model.intensity_scale),
-        intensity_scale_nominal=model.nominal_intensity_scale,
-        input_scale=model.input_scale,
-        mask=mask,
+        **_experiment(model, masks[0]),
+        others=tuple(ArchivedExperiment(**_experiment(*pair)) for pair in zip(models[1:], masks[1:], strict=True)),
         params=json_snapshot(params.cfg),
         configs={"training": to_json(asdict(config)), **extra},
         versions={"ptychopinn": ptycho.__version__, **versions},
         probe_mask=model.options.mask_array,
     )
+
+
+def _experiment(model: Any, mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """The fields of ArchivedExperiment."""
+    return {
+        "probe": model.probe.file_units(masked=False),
+        "log_intensity_scale": math.log(model.intensity_scale),
+        "intensity_scale_nominal": model.nominal_intensity_scale,
+        "input_scale": model.input_scale,
+        "mask": mask,
+    }
+
+
+def choose_experiment(archive: ModelArchive, number: int | None, probe: NDArray[Any] | None) -> ModelArchive:
+    """The archived model as one experiment has it.
+
+    Args:
+        archive: of a network that was trained with one experiment or several.
+        number: of the experiment, from 0; None takes the one whose probe is most like that of the scan.
+        probe: (N, N) or (M, N, N) of the scan to reconstruct; None where there is none: the first experiment.
+
+    Raises:
+        ConfigError: there is no such experiment.
+    """
+    if number is None:
+        number = most_alike([experiment.probe for experiment in archive.experiments], probe)
+    return archive.of_experiment(number)
+
+
+def most_alike(probes: Sequence[NDArray[Any]], probe: NDArray[Any] | None) -> int:
+    """The number of the experiment whose probe overlaps most with that of a scan; 0 where there is no choice."""
+    if len(probes) == 1 or probe is None:
+        return 0
+    overlaps = [probe_overlap(known, probe) for known in probes]
+    number, shown = int(np.argmax(overlaps)), ", ".join(f"{overlap:.3f}" for overlap in overlaps)
+    logger.info("experiment %d of the model: its probe is most like that of the scan (overlaps %s)", number, shown)
+    return number
 
 
 def archived_config(archive: ModelArchive, source: str) -> ModelConfig:

@@ -22,10 +22,12 @@ from ptycho.cli_flags import (
     add_diagnostics_flags,
     add_execution_flags,
     add_learning_rate_flag,
+    add_reading_flags,
     add_refinement_flags,
     config_from_options,
     diagnostics_from_options,
     execution_from_options,
+    reading_from_options,
     refinement_from_options,
 )
 from ptycho.config.config import (
@@ -122,11 +124,7 @@ def _parser(program: str, required: str, doc: str | None) -> FlagParser:
     summary = (doc or "").splitlines()[0]
     parser = FlagParser(prog=program, usage=f"{program} {required} [options]", description=summary)
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings from YAML, TOML or JSON; flags win")
-    parser.add_argument(
-        "--units",
-        choices=("amplitude", "counts"),
-        help="what the diffraction patterns hold (default: what the file says, or its numbers show)",
-    )
+    add_reading_flags(parser)
     add_volume_flags(parser)
     return parser
 
@@ -174,41 +172,45 @@ def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
     learning_rate = getattr(options, "learning_rate", None)
     if learning_rate is not None and "execution.learning_rate" in options:
         raise ConfigError("--learning_rate and --torch-learning-rate are the same setting: give one of them")
-    train_file = _input_path(config.train_data_file, "--train_data_file", "the scan to train on")
-    test_file = None
+    if not config.training_directories or _is_set(config.train_data_file):
+        _input_path(config.train_data_file, "--train_data_file", "the scan to train on")
     if _is_set(config.test_data_file):
-        test_file = _input_path(config.test_data_file, "--test_data_file", "the scan to validate with")
+        _input_path(config.test_data_file, "--test_data_file", "the scan to validate with")
+    for folder in config.training_directories:
+        _input_path(folder, "--training_directories", "the folder of an experiment")
     resume = _input_path(options.resume, "--resume", "a checkpoint") if "resume" in options else None
 
-    from ptycho.raw_data import RawData
     from ptycho.workflows.backend_selector import (
         refine_probe_with_backend,
         require_backend,
         run_cdi_example_with_backend,
         save_bundle_with_backend,
     )
-    from ptycho.workflows.outputs import save_reconstruction
+    from ptycho.workflows.experiments import experiment_files, read_experiments
+    from ptycho.workflows.outputs import save_reconstructions
 
     _quiet_tensorflow(config.backend, options)
     require_backend(config.backend)
     checkpoint = config.output_dir / "checkpoints" / "last.ckpt"
     with _output_folder(config.output_dir), _dump_folder(asked), _resumable(checkpoint):
-        units = getattr(options, "units", None)
-        train_data = RawData.from_file(train_file, units=units)
-        test_data = None if test_file is None else RawData.from_file(test_file, units=units)
+        train_data, test_data = read_experiments(experiment_files(config), **reading_from_options(options))
         if "model.N" not in options and "N" not in table.get("model", {}):
-            config.model.N = int(train_data.probeGuess.shape[-1])
+            config.model.N = int(train_data[0].probeGuess.shape[-1])
             validate_model_config(config.model)
         iterations = getattr(options, "refine_probe", 0)
         if iterations:
-            train_data = refine_probe_with_backend(train_data, config, iterations, execution_config=execution)
+            train_data = [
+                refine_probe_with_backend(scan, config, iterations, execution_config=execution) for scan in train_data
+            ]
         objects = getattr(options, "simulated_objects", 0)
         if objects:
             from ptycho.workflows.pretraining import simulated_scan_like
 
-            seed, photons = config.subsample_seed or 0, train_data.photons(config.nphotons)
-            test_data = train_data if test_data is None else test_data
-            train_data = simulated_scan_like(train_data, objects, photons, seed)
+            seed = config.subsample_seed or 0
+            test_data = [scan if test is None else test for scan, test in zip(train_data, test_data, strict=True)]
+            train_data = [
+                simulated_scan_like(scan, objects, scan.photons(config.nphotons), seed) for scan in train_data
+            ]
         diagnostics = _diagnostics(asked, config, execution)
         _, _, results = run_cdi_example_with_backend(
             train_data,
@@ -222,15 +224,14 @@ def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
             diagnostics=diagnostics,
         )
         written = [save_bundle_with_backend(results, config, config.output_dir)]
-        reconstruction = results.get("reconstruction")
-        if reconstruction is not None:
-            written += save_reconstruction(reconstruction, config.output_dir)
+        reconstructions = results.get("reconstructions", ())
+        written += save_reconstructions(reconstructions, config.output_dir)
         written += diagnostics.written if diagnostics is not None else []
     _report_history(results["history"])
-    if reconstruction is not None:
+    for reconstruction in reconstructions:
         _report_reconstruction(reconstruction)
     _report_files(written)
-    if reconstruction is not None:
+    for reconstruction in reconstructions:
         _report_trust(reconstruction)
 
 
@@ -256,7 +257,7 @@ def _infer(options: argparse.Namespace, table: dict[str, Any]) -> None:
     require_backend(config.backend)
     with _output_folder(config.output_dir), _dump_folder(asked):
         diagnostics = _diagnostics(asked, config, execution)
-        data = RawData.from_file(test_file, units=getattr(options, "units", None))
+        data = RawData.from_file(test_file, **reading_from_options(options))
         reconstruction = reconstruct_with_backend(
             data,
             config,

@@ -19,10 +19,12 @@ __all__ = [
     "add_diagnostics_flags",
     "add_execution_flags",
     "add_learning_rate_flag",
+    "add_reading_flags",
     "add_refinement_flags",
     "config_from_options",
     "diagnostics_from_options",
     "execution_from_options",
+    "reading_from_options",
     "refinement_from_options",
 ]
 
@@ -108,6 +110,25 @@ def add_learning_rate_flag(parser: argparse.ArgumentParser) -> None:
     """Add `--learning_rate`, which either backend takes; it is no field of the shared configuration."""
     declared = settings_of(PyTorchExecutionConfig)["learning_rate"]
     _add_flag(parser, declared, ["--learning_rate"], "learning_rate", "--no-learning_rate")
+
+
+def add_reading_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how scans are read."""
+    parser.add_argument(
+        "--units",
+        choices=("amplitude", "counts"),
+        help="what the diffraction patterns hold (default: what the file says, or its numbers show)",
+    )
+    parser.add_argument(
+        "--memory_map",
+        choices=("auto", "always", "never"),
+        help="leave the patterns in the file and read them batch by batch (auto, the default: where they are large)",
+    )
+
+
+def reading_from_options(options: argparse.Namespace) -> dict[str, Any]:
+    """How scans are read: the keywords of `RawData.from_file` that were given."""
+    return {name: getattr(options, name) for name in ("units", "memory_map") if name in options}
 
 
 @dataclass
@@ -244,7 +265,7 @@ def _title(cls: type) -> str:
 
 
 def _add_flag(group: Any, declared: Setting, flags: list[str], dest: str, opposite: str) -> None:
-    shown = "" if declared.default is None else f" (default: {_text(declared.default)})"
+    shown = "" if declared.default in (None, ()) else f" (default: {_text(declared.default)})"
     options: dict[str, Any] = {
         "dest": dest,
         "type": _reader(declared),
@@ -267,7 +288,10 @@ def _metavar(declared: Setting) -> str:
         return "|".join(["true", "false", *map(str, declared.choices)])
     if declared.choices:
         return "{" + ",".join([*map(str, declared.choices), *["none"] * declared.optional]) + "}"
-    return {int: "N", float: "X", Path: "PATH", tuple: "N,N"}.get(declared.kinds[0], "NAME")
+    one = {int: "N", float: "X", Path: "PATH"}
+    if declared.kinds[0] is tuple:
+        return ",".join([one[declared.member]] * 2)
+    return one.get(declared.kinds[0], "NAME")
 
 
 def _reader(declared: Setting) -> Any:

@@ -19,7 +19,7 @@ from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
 from ptycho.config.schema import settings_of
 from ptycho.core.archive import to_json
 from ptycho.core.atomic import output_folder
-from ptycho.core.batches import epoch_orders, split_batches
+from ptycho.core.batches import batch_count, epoch_orders, experiment_batches
 from ptycho.core.objective import ObjectiveOptions
 from ptycho.core.schedules import Plateau, RateCurve, one_cycle
 from ptycho.core.training_files import MetricsFile, read_checkpoint, write_checkpoint
@@ -35,46 +35,59 @@ logger = logging.getLogger(__name__)
 
 Batch = Sequence[tf.Tensor]
 Step = Callable[..., tf.Tensor]
+Experiments = PtychoDataContainer | Sequence[PtychoDataContainer | None]
 
 PATIENCE = PyTorchExecutionConfig.early_stop_patience
 
 
 class TrainingModule:
-    """A `PtychoPINN` with its loss (`ptycho.objective`) and its optimiser."""
+    """A `PtychoPINN` with its loss (`ptycho.objective`) and its optimiser.
+
+    Args:
+        model: the model, or those of several experiments, which share one network.
+        config: settings of the training.
+        size: side of the canvas, pixels.
+        learning_rate: None is the network's own.
+        objective: further terms of the loss.
+    """
 
     def __init__(
         self,
-        model: PtychoPINN,
+        model: PtychoPINN | Sequence[PtychoPINN],
         config: TrainingConfig,
         size: int,
         learning_rate: float | None = None,
         objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008 - frozen
     ) -> None:
-        self.model = model
+        self.models = [model] if isinstance(model, PtychoPINN) else list(model)
+        self.model = self.models[0]
+        network = self.model.network
         self.config = config
         self.size = size
-        self.objective = Objective(config, objective, model)
+        self.objectives = [Objective(config, objective, each) for each in self.models]
         self.physics_weight = 1.0
-        self.learning_rate = model.network.spec.recipe.learning_rate if learning_rate is None else learning_rate
+        self.learning_rate = network.spec.recipe.learning_rate if learning_rate is None else learning_rate
         settings_of(PyTorchExecutionConfig)["learning_rate"].check(self.learning_rate)
-        self.variables = [variable.value for variable in model.trainable_variables]
-        names = {id(variable): name for name, variable in model.network.named_parameters().items()}
-        self.network_names = [names.get(id(variable)) for variable in model.trainable_variables]
+        trained = {id(variable): variable for each in self.models for variable in each.trainable_variables}
+        self.variables = [variable.value for variable in trained.values()]
+        names = {id(variable): name for name, variable in network.named_parameters().items()}
+        self.network_names = [names.get(identity) for identity in trained]
         self.optimizer = Optimizer(config, self.variables, self.learning_rate)
 
     @property
     def needs_truth(self) -> bool:
         """Whether a batch has to bring the ground-truth patches."""
-        return self.objective.needs_truth
+        return self.objectives[0].needs_truth
 
-    def loss(self, batch: Batch) -> tf.Tensor:
-        """The weighted sum of the losses that are asked for."""
-        return self.objective.loss(self.model, batch, self.size, self.physics_weight)
+    def loss(self, batch: Batch, experiment_id: int = 0) -> tf.Tensor:
+        """The weighted sum of the losses that are asked for, of a batch of one experiment."""
+        model = self.models[experiment_id]
+        return self.objectives[experiment_id].loss(model, batch, self.size, self.physics_weight)
 
-    def training_step(self, *batch: tf.Tensor) -> tf.Tensor:
+    def training_step(self, *batch: tf.Tensor, experiment_id: int = 0) -> tf.Tensor:
         """Take one step of the optimiser; return the loss before it."""
         with self.model.training_mode(), tf.GradientTape() as tape:
-            value = self.loss(batch)
+            value = self.loss(batch, experiment_id)
         gradients = tape.gradient(value, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         self.optimizer.apply(self._clipped(gradients))
         return value
@@ -88,9 +101,9 @@ class TrainingModule:
             return clip_adaptively(gradients, self.variables, self.network_names, limit)
         return clip_gradients(gradients, limit, algorithm)
 
-    def validation_step(self, *batch: tf.Tensor) -> tf.Tensor:
+    def validation_step(self, *batch: tf.Tensor, experiment_id: int = 0) -> tf.Tensor:
         """Loss of one batch that training does not see."""
-        return self.loss(batch)
+        return self.loss(batch, experiment_id)
 
 
 class Schedule:
@@ -148,8 +161,8 @@ class Patience:
 @full_float32()
 def fit(
     module: TrainingModule,
-    train: PtychoDataContainer,
-    validation: PtychoDataContainer | None = None,
+    train: Experiments,
+    validation: Experiments | None = None,
     *,
     resume: Path | None = None,
     max_seconds: float | None = None,
@@ -161,11 +174,13 @@ def fit(
     better than all before, and the losses go to `output_dir/logs`. The batches are those of the PyTorch backend for
     the same seed; going on from a checkpoint takes them up where it was written.
 
-    A last batch of another size makes the graph a second time, and never a third.
+    A last batch of another size makes the graph a second time, and never a third; each of several experiments has
+    graphs of its own.
 
     Args:
         module: model, loss and settings.
-        train, validation: the groups; without `validation` the training loss is watched.
+        train, validation: the groups, of several experiments a list in the order of their models, None for one without
+            any; where there is no `validation` the training loss is watched.
         resume: a checkpoint to go on from, with its optimiser and epoch.
         max_seconds: stop after this time, at the end of a step.
         seed: order of the batches.
@@ -176,29 +191,34 @@ def fit(
         KeyboardInterrupt: training was interrupted; `last.ckpt` holds the last whole epoch.
     """
     config, begun, done = module.config, time.perf_counter(), 0
-    for container in (train, validation):
+    seen, judges = _listed(train), _listed(validation)
+    for container in (*seen, *judges):
         if module.needs_truth and container is not None:
             container.check_truth()
-    schedule = _schedule(module, math.ceil(len(train) / config.batch_size), max_seconds)
+    sizes = _sizes(seen)
+    schedule = _schedule(module, batch_count(sizes, config.batch_size), max_seconds)
     patience = Patience()
     if resume is not None:
         done = _load_checkpoint(resume, module, schedule.plateau, patience)
     folder, metrics = output_folder(Path(config.output_dir) / "checkpoints"), MetricsFile(Path(config.output_dir))
-    step, judge = (
-        tf.function(function, autograph=False, jit_compile=config.use_xla)
+    steps, verdicts = (
+        [
+            tf.function(partial(function, experiment_id=number), autograph=False, jit_compile=config.use_xla)
+            for number in range(len(module.models))
+        ]
         for function in (module.training_step, module.validation_step)
     )
     deadline = math.inf if max_seconds is None else begun + max_seconds
     history: dict[str, list[float]] = {}
-    for epoch, order in islice(enumerate(epoch_orders(len(train), seed)), done, config.nepochs):
+    for epoch, order in islice(enumerate(epoch_orders(sum(sizes), seed)), done, config.nepochs):
         started = time.perf_counter()
-        loss, seen = _train_epoch(module, step, train, order, partial(schedule.rate, epoch), deadline)
+        loss, count = _train_epoch(module, steps, seen, order, partial(schedule.rate, epoch), deadline)
         losses = {"train_loss": loss}
-        if validation is not None:
-            losses["val_loss"] = _mean_loss(module, judge, validation)
+        if any(judges):
+            losses["val_loss"] = _mean_loss(module, verdicts, judges)
         for name, value in (*losses.items(), ("seconds", time.perf_counter() - begun)):
             history.setdefault(name, []).append(value)
-        rate, limit = seen / (time.perf_counter() - started), deadline - begun
+        rate, limit = count / (time.perf_counter() - started), deadline - begun
         _report(epoch + 1, config.nepochs, losses, rate, history["seconds"], limit)
         watched = losses.get("val_loss", loss)
         schedule.plateau.see(watched)
@@ -212,30 +232,51 @@ def fit(
     return history
 
 
+def _listed(groups: Experiments | None) -> Sequence[PtychoDataContainer | None]:
+    """The groups of every experiment."""
+    if groups is None:
+        return []
+    return [groups] if isinstance(groups, PtychoDataContainer) else groups
+
+
+def _sizes(experiments: Sequence[PtychoDataContainer | None]) -> list[int]:
+    """Groups of each experiment."""
+    return [0 if groups is None else len(groups) for groups in experiments]
+
+
+def _batch(module: TrainingModule, groups: PtychoDataContainer | None, indices: NDArray[np.int64]) -> Batch:
+    """Some groups of an experiment, read from its scan."""
+    assert groups is not None  # an experiment without groups has no batches
+    return groups.batch(indices, module.needs_truth)
+
+
 def _train_epoch(
     module: TrainingModule,
-    step: Step,
-    train: PtychoDataContainer,
+    steps: Sequence[Step],
+    experiments: Sequence[PtychoDataContainer | None],
     order: NDArray[np.int64],
     rate: Callable[[int], float],
     deadline: float,
 ) -> tuple[float, int]:
     """Train on the groups in this order until the deadline; the mean loss and the number of groups seen."""
     seen, total = 0, tf.zeros((), module.model.dtype)
-    for batch in split_batches(order, module.config.batch_size):
+    for number, batch in experiment_batches(order, _sizes(experiments), module.config.batch_size):
         module.optimizer.rate.assign(rate(int(module.optimizer.steps)))
-        total += step(*train.batch(batch, module.needs_truth)) * len(batch)
+        total += steps[number](*_batch(module, experiments[number], batch)) * len(batch)
         seen += len(batch)
         if time.perf_counter() > deadline:
             break
     return float(total) / seen, seen
 
 
-def _mean_loss(module: TrainingModule, judge: Step, container: PtychoDataContainer) -> float:
+def _mean_loss(
+    module: TrainingModule, verdicts: Sequence[Step], experiments: Sequence[PtychoDataContainer | None]
+) -> float:
     """Mean loss of groups that training does not see."""
-    batches = split_batches(np.arange(len(container)), module.config.batch_size)
-    losses = [(float(judge(*container.batch(batch, module.needs_truth))), len(batch)) for batch in batches]
-    return sum(loss * count for loss, count in losses) / len(container)
+    sizes, total = _sizes(experiments), 0.0
+    for number, batch in experiment_batches(np.arange(sum(sizes)), sizes, module.config.batch_size):
+        total += float(verdicts[number](*_batch(module, experiments[number], batch))) * len(batch)
+    return total / sum(sizes)
 
 
 def _report(

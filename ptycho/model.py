@@ -52,6 +52,7 @@ class PtychoPINN(DirectLayer):
         seed: of the first weights; None takes one from Keras.
         options: of the network and of the probe's mask, beside the configuration.
         scaling: what beside k and s scales the input.
+        network: that of another model, which both then share, for a further experiment of its training.
 
     Tensors are channel-last: amplitudes `(B, N, N, C)`, positions `(B, 1, 2, C)` = `coords_relative`, minus the
     member's position seen from the group's centre, `(x, y)` pixels, both of the type `dtype`. A `mask` of a call is
@@ -73,6 +74,7 @@ class PtychoPINN(DirectLayer):
         seed: int | None = None,
         options: NetworkOptions = NEUTRAL,
         scaling: InputScaling = NEUTRAL_INPUT,
+        network: CnnNetwork | UnrolledNetwork | None = None,
     ) -> None:
         if keras.backend.backend() != "tensorflow":
             raise BackendError(
@@ -87,7 +89,7 @@ class PtychoPINN(DirectLayer):
         self.nominal_intensity_scale = float(intensity_scale)
         spec = network_spec(config, options)
         kind = UnrolledNetwork if isinstance(spec, UnrolledSpec) else CnnNetwork
-        self.network = kind(spec, dtype, seed)
+        self.network = kind(spec, dtype, seed) if network is None else network
         self.subpixel: Subpixel = "fourier" if isinstance(spec, UnrolledSpec) else "bilinear"
         support = probe_support(config, options)
         if probe.shape[-2:] != (config.N, config.N):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ptycho.bundle import (
     archived_options,
     archived_scaling,
     checked_weights,
+    choose_experiment,
     make_archive,
     restore_params,
 )
@@ -59,11 +61,15 @@ def set_canonical_weights(network: CnnNetwork | UnrolledNetwork, weights: dict[s
         variable.assign(checked[name])
 
 
-def save_tf_bundle(path: Path, model: PtychoPINN, config: TrainingConfig) -> Path:
-    """Write a trained model as `wts.h5.zip` into the folder `path` (or as `path`, when it ends in `.zip`)."""
+def save_tf_bundle(path: Path, model: PtychoPINN | Sequence[PtychoPINN], config: TrainingConfig) -> Path:
+    """Write a trained model as `wts.h5.zip` into the folder `path` (or as `path`, when it ends in `.zip`).
+
+    `model` may be those of several experiments, which share one network.
+    """
+    models = [model] if isinstance(model, PtychoPINN) else list(model)
     versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
-    archive = make_archive("tensorflow", model, canonical_weights(model.network), model.mask, config, versions)
-    return save_archive(Path(path), archive)
+    weights, masks = canonical_weights(models[0].network), [each.mask for each in models]
+    return save_archive(Path(path), make_archive("tensorflow", models, weights, masks, config, versions))
 
 
 def model_from_archive(archive: ModelArchive, source: str = "archive") -> PtychoPINN:
@@ -83,31 +89,39 @@ def model_from_archive(archive: ModelArchive, source: str = "archive") -> Ptycho
     return model
 
 
-def load_tf_bundle(path: Path) -> tuple[PtychoPINN, ModelArchive]:
+def load_tf_bundle(
+    path: Path, experiment: int | None = None, probe: NDArray[Any] | None = None
+) -> tuple[PtychoPINN, ModelArchive]:
     """Load `wts.h5.zip` (its folder, the zip, or an unpacked archive), of either backend; restore `params.cfg`.
 
     `params.cfg` receives the archive's snapshot and the computed keys `probe`, `intensity_scale`, `input_scale`.
 
+    Args:
+        path: the archive.
+        experiment: where the network was trained with several, the number of the one whose probe and scales are used.
+        probe: of the scan to reconstruct, which else chooses (`choose_experiment`); without both it is the first.
+
     Raises:
         MissingFileError, ArchiveError: from reading the archive or from weights that do not fit the network.
+        ConfigError: there is no such experiment.
     """
-    archive = load_archive(Path(path))
+    archive = choose_experiment(load_archive(Path(path)), experiment, probe)
     model = model_from_archive(archive, str(path))
     restore_params(archive, model.intensity_scale)
     return model, archive
 
 
-_trained: list[tuple[PtychoPINN, TrainingConfig]] = []
-"""The model that this process trained last, and its configuration; empty before any training."""
+_trained: list[tuple[Sequence[PtychoPINN], TrainingConfig]] = []
+"""The models that this process trained last, and their configuration; empty before any training."""
 
 
-def remember(model: PtychoPINN, config: TrainingConfig) -> None:
-    """Note the model that was trained last: what `save` writes."""
-    _trained[:] = [(model, config)]
+def remember(models: Sequence[PtychoPINN], config: TrainingConfig) -> None:
+    """Note the models that were trained last, one per experiment: what `save` writes."""
+    _trained[:] = [(models, config)]
 
 
-def last_trained() -> tuple[PtychoPINN, TrainingConfig]:
-    """The model that this process trained last, and its configuration.
+def last_trained() -> tuple[Sequence[PtychoPINN], TrainingConfig]:
+    """The models that this process trained last, one per experiment, and their configuration.
 
     Raises:
         ConfigError: nothing was trained in this process.

@@ -33,7 +33,7 @@ def reconstruct_image(
         from ptycho.model_manager import last_trained
         from ptycho.predictor import DiffractionToObject
 
-        diffraction_to_obj = DiffractionToObject(last_trained()[0])
+        diffraction_to_obj = DiffractionToObject(last_trained()[0][0])
     scale = np.float32(diffraction_to_obj.model.intensity_scale)
     inputs = [scale * np.asarray(test_data.X), np.asarray(test_data.local_offsets)]
     return diffraction_to_obj.predict(inputs), test_data.global_offsets

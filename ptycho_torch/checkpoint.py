@@ -3,7 +3,8 @@
 A file `.ckpt` holds tensors and plain values only and is read with `weights_only=True`. Beside Lightning's own entries:
 
     hyper_parameters.config   the shared TrainingConfig
-    archive                   probe, mask, scales, settings: a `ptycho.core.archive.ModelArchive` without its weights
+    archive                   probe, mask, scales, settings: a `ptycho.core.archive.ModelArchive` without its weights,
+                              its `others` a list of such entries
     canvas_size               side of the canvas of the training, pixels
     interface                 what `ptycho_torch.api` keeps with a model; empty where it took no part
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,24 @@ import torch
 from torch import Tensor
 
 from ptycho.config.config import TrainingConfig, config_from_dict
-from ptycho.core.archive import ModelArchive
+from ptycho.core.archive import ArchivedExperiment, ModelArchive
 from ptycho.core.atomic import atomic_path
 from ptycho.errors import ArchiveError, ConfigError, MissingFileError
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.model_manager import archive_of, blank_model
 
-__all__ = ["check_checkpoint", "describe", "model_of", "read_checkpoint", "training_of", "write_checkpoint"]
+__all__ = ["check_checkpoint", "describe", "models_of", "read_checkpoint", "training_of", "write_checkpoint"]
 
 _UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError)
 
 
-def describe(model: PtychoPINN, config: TrainingConfig, size: int) -> dict[str, Any]:
-    """What a checkpoint holds of a model beside its weights, as tensors and plain values."""
-    entries = {name: value for name, value in vars(archive_of(model, config)).items() if name != "weights"}
-    return {"archive": {name: _plain(value) for name, value in entries.items()}, "canvas_size": size}
+def describe(models: Sequence[PtychoPINN], config: TrainingConfig, size: int) -> dict[str, Any]:
+    """What a checkpoint holds of the models of its experiments beside weights, as tensors and plain values."""
+    entries = dict(vars(archive_of(models, config)))
+    del entries["weights"]
+    others = [{name: _plain(value) for name, value in vars(other).items()} for other in entries.pop("others")]
+    kept: dict[str, Any] = {name: _plain(value) for name, value in entries.items()}
+    return {"archive": {**kept, "others": others}, "canvas_size": size}
 
 
 def _plain(value: Any) -> Any:
@@ -80,8 +84,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def model_of(content: Mapping[str, Any], source: str) -> PtychoPINN:
-    """The trained model of a checkpoint, on the CPU and in evaluation mode.
+def models_of(content: Mapping[str, Any], source: str) -> list[PtychoPINN]:
+    """The trained models of a checkpoint, one per experiment, on the CPU and in evaluation mode.
 
     Raises:
         ArchiveError: naming `source`; the checkpoint does not describe its model, or the weights are of another.
@@ -92,19 +96,30 @@ def model_of(content: Mapping[str, Any], source: str) -> PtychoPINN:
             f"{source}: expected a checkpoint that describes its model, found one of an older version: load the "
             "wts.h5.zip of that training, or train again"
         )
-    entries: dict[str, Any] = {
-        name: value.numpy() if isinstance(value, Tensor) else value for name, value in described.items()
-    }
-    state = content["state_dict"].items()
-    weights = {name.removeprefix("model."): tensor for name, tensor in state if name.startswith("model.")}
     try:
-        model = blank_model(ModelArchive(weights={}, **entries), source)
-        model.load_state_dict(weights)
+        others = tuple(ArchivedExperiment(**_arrays(other)) for other in described.get("others", ()))
+        archive = ModelArchive(weights={}, **{**_arrays(described), "others": others})
+        models: list[PtychoPINN] = []
+        for number in range(len(archive.experiments)):
+            network = models[0].network if models else None
+            models.append(blank_model(archive.of_experiment(number), source, network))
+            models[-1].load_state_dict(_weights(content, f"others.{number - 1}." if number else "model."))
     except (RuntimeError, TypeError) as error:
         shown = " ".join(str(error).split())
         raise ArchiveError(f"{source}: model and weights do not fit together: {shown}") from error
-    model.measure_light()
-    return model.eval()
+    for model in models:
+        model.measure_light()
+    return [model.eval() for model in models]
+
+
+def _arrays(entries: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in entries.items()}
+
+
+def _weights(content: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+    """The weights of one model."""
+    state = content["state_dict"].items()
+    return {name.removeprefix(prefix): tensor for name, tensor in state if name.startswith(prefix)}
 
 
 def training_of(content: Mapping[str, Any], source: str) -> TrainingConfig:

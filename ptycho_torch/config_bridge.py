@@ -18,7 +18,7 @@ from ptycho.config import config as shared
 from ptycho.config.schema import nearest, settings_of
 from ptycho.errors import ConfigError
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptycho_torch.config_routes import LABELS, MEMBERS, OPTIONS, REFUSED, ROUTES
+from ptycho_torch.config_routes import COUNTS, LABELS, MEMBERS, OPTIONS, REFUSED, ROUTES
 
 __all__ = [
     "Stated",
@@ -215,7 +215,7 @@ def _refuse(*configs: Any) -> None:
                 raise ConfigError(
                     f"{name}={value!r} is not supported: leave it at {setting.default!r}; {entry.instead}"
                 )
-        for name in (*LABELS.get(kind, ()), *OPTIONS[kind]):
+        for name in (*LABELS.get(kind, ()), *COUNTS.get(kind, ()), *OPTIONS[kind]):
             declared[name].check(getattr(config, name))
 
 

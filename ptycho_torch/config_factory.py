@@ -15,6 +15,7 @@ read. Nothing here loads a framework.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from numpy.lib import format as npy
 
 from ptycho import params
 from ptycho.config import config as shared
+from ptycho.core.formats.opening import open_scan
 from ptycho.core.scan_file import scan_archive
 from ptycho.errors import ConfigError, DataError, MissingFileError
 from ptycho_torch.cli.shared import validate_paths
@@ -201,13 +203,23 @@ def create_inference_payload(
 
 
 def infer_probe_size(data_file: Path | str) -> int:
-    """N, the side of the probe in a scan file, from the header of that array; no array is read.
+    """N, the side of the probe in a scan; of an NPZ from the header of that array, and no pattern is read of any.
 
     Raises:
         MissingFileError: there is no such file.
-        DataError: the file is no NPZ archive, or has no square probe.
+        DataError: no scan of a format that is known, or no square probe.
     """
-    with scan_archive(data_file) as archive:
+    path = Path(data_file)
+    npz = not path.exists() or zipfile.is_zipfile(path) or path.suffix == ".npz"
+    shape = _probe_shape(path) if npz else open_scan(path).fields.probeGuess.shape
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise DataError(f"{data_file}: probeGuess: expected (N, N) or (M, N, N), found {shape}; cut it to a square")
+    return int(shape[-1])
+
+
+def _probe_shape(path: Path) -> tuple[int, ...]:
+    """The shape of the probe of an NPZ scan; no array is read."""
+    with scan_archive(path) as archive:
         if "probeGuess" not in archive or archive.zip is None:
             raise DataError("probeGuess: expected the probe, found none; add it, or name another file")
         names = archive.zip.namelist()
@@ -218,9 +230,7 @@ def infer_probe_size(data_file: Path | str) -> int:
                 shape: tuple[int, ...] = read(member)[0]
             except ValueError as error:
                 raise DataError(f"probeGuess: expected a plain array, found a damaged one ({error})") from error
-    if len(shape) < 2 or shape[-1] != shape[-2]:
-        raise DataError(f"{data_file}: probeGuess: expected (N, N) or (M, N, N), found {shape}; cut it to a square")
-    return int(shape[-1])
+    return shape
 
 
 def populate_legacy_params(

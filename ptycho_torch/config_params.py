@@ -70,7 +70,7 @@ class ModelConfig:
     intensity_scale_trainable: Annotated[bool, Doc("learn the intensity scale")] = False
     intensity_scale: Annotated[float, Doc("first intensity scale", above=0)] = 10000.0
     max_position_jitter: Annotated[int, Doc("room for position errors on the canvas, pixels", at_least=0)] = 10
-    num_datasets: Annotated[int, Doc("scans that one model is trained on", at_least=1)] = 1
+    num_datasets: Annotated[int, Doc("experiments that train one network (1: as many as there are)", at_least=1)] = 1
     C_model: Members = 4
     n_filters_scale: Annotated[int, Doc("multiplies the number of filters of every layer", at_least=1)] = 2
     amp_activation: Annotated[str, Doc("activation of the amplitude head; silu is swish")] = "silu"
@@ -116,7 +116,10 @@ class ModelConfig:
 class TrainingConfig:
     """A training run: devices, optimiser, schedule, stages, files."""
 
-    training_directories: Annotated[tuple[Path, ...], Doc("folders with the scans to train on")] = ()
+    training_directories: Annotated[
+        tuple[Path, ...],
+        Doc("folders of further experiments, each with a probe of its own, that train the same network"),
+    ] = ()
     nll: Annotated[bool, Doc("train with the Poisson negative log likelihood")] = True
     device: Annotated[str, Doc("hardware; cuda: where there is one, else the CPU with a warning")] = "cuda"
     strategy: Annotated[
@@ -188,7 +191,14 @@ class InferenceConfig:
 
     middle_trim: Annotated[int, Doc("side of the part of a patch that is stitched, pixels", at_least=0)] = 32
     batch_size: Annotated[int, Doc("groups per step (1000: as many as suit the library)", at_least=1)] = 1000
-    experiment_number: Annotated[int, Doc("which of several scans to reconstruct", at_least=0)] = 0
+    experiment_number: Annotated[
+        int | None,
+        Doc(
+            "of a network that several experiments trained, the one whose probe to use, from 0 (none: that most like "
+            "the scan's)",
+            at_least=0,
+        ),
+    ] = 0
     pad_eval: Annotated[bool, Doc("make the canvas large enough for every patch")] = True
     window: Annotated[int, Doc("pixels trimmed at the edge of the canvas", at_least=0)] = 20
     patch_weighting: Annotated[Literal["uniform", "probe"], Doc("weights of the pixels of a patch")] = "probe"

@@ -5,6 +5,7 @@ Every field of `ptycho_torch.config_params` stands in exactly one of
 * `ROUTES`: it becomes a field of a shared dataclass (or of PyTorchExecutionConfig);
 * `OPTIONS`: it is an option of the PyTorch backend that the shared configuration does not have;
 * `MEMBERS`: it repeats gridsize^2;
+* `COUNTS`: it repeats the number of experiments, and is compared with it where the scans are known;
 * `LABELS`: words and numbers of the user, kept in `params.cfg` and so in the archive of the model;
 * `REFUSED`: nothing here acts on it, so that it is refused where it asks for anything else than what is done anyway;
 * DatagenConfig, which `ptycho_torch.datagen` reads itself.
@@ -19,6 +20,7 @@ from ptycho.errors import ConfigError
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 
 __all__ = [
+    "COUNTS",
     "LABELS",
     "MEMBERS",
     "MEMBERS_OF_A_GROUP",
@@ -160,8 +162,10 @@ ROUTES: dict[type, dict[str, Route]] = {
         "test_data_file": Route("test_data_file"),
         "output_dir": Route("output_dir"),
         "n_groups": Route("n_groups"),
+        "training_directories": Route("training_directories"),
     },
     InferenceConfig: {
+        "experiment_number": Route("experiment_number"),
         "batch_size": Route(
             "inference_batch_size",
             lambda size: None if size == _LIBRARY_BATCH else size,
@@ -285,23 +289,18 @@ MEMBERS: dict[type, tuple[str, ...]] = {
     ModelConfig: ("C_model", "C_forward"),
 }
 
+COUNTS: dict[type, tuple[str, ...]] = {ModelConfig: ("num_datasets",)}
+
 LABELS: dict[type, tuple[str, ...]] = {
     ModelConfig: ("offset", "max_position_jitter"),
     TrainingConfig: ("experiment_name", "notes", "model_name"),
 }
 
-_ONE_SCAN = "train on one scan, train_data_file"
-
 REFUSED: dict[type, dict[str, Refusal]] = {
     DataConfig: {
         "probe_normalize": Refusal("the scale of the probe is a freedom: the object comes out in the file's unit"),
     },
-    ModelConfig: {"num_datasets": Refusal(_ONE_SCAN)},
-    TrainingConfig: {
-        "training_directories": Refusal(_ONE_SCAN),
-        "framework": Refusal("Lightning is the only one"),
-    },
-    InferenceConfig: {
-        "experiment_number": Refusal("reconstruct one scan, test_data_file"),
-    },
+    ModelConfig: {},
+    TrainingConfig: {"framework": Refusal("Lightning is the only one")},
+    InferenceConfig: {},
 }

@@ -5,24 +5,24 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
-from torch import Tensor
-from torch.utils.data import DataLoader
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from ptycho.bundle import most_alike
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.archive import to_json
 from ptycho.core.objective import ObjectiveOptions
 from ptycho.core.schedules import one_cycle
-from ptycho_torch.checkpoint import check_checkpoint, describe, model_of, read_checkpoint, training_of
+from ptycho.errors import ConfigError
+from ptycho_torch.checkpoint import check_checkpoint, describe, models_of, read_checkpoint, training_of
 from ptycho_torch.clipping import clip_adaptively
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.dataset import group_loader
@@ -32,19 +32,27 @@ from ptycho_torch.precision import full_float32
 from ptycho_torch.process_state import interrupts_raise, own_determinism, quiet_lightning
 from ptycho_torch.run_files import checkpoints, metric_logger
 from ptycho_torch.schedule import Stages, rate_curve, setting
-from ptycho_torch.staging import StageOptions, set_apart
+from ptycho_torch.staging import Groups, StageOptions, set_apart
 
 __all__ = ["PtychoPINN_Lightning", "fit"]
 
 logger = logging.getLogger(__name__)
 
 Batch = Sequence[Tensor]
+Experiments = PtychoDataContainerTorch | Sequence[PtychoDataContainerTorch | None]
 
 
 class PtychoPINN_Lightning(pl.LightningModule):
     """A `PtychoPINN` with its loss (`ptycho_torch.objective`) and its optimiser.
 
     A checkpoint holds all that `load_from_checkpoint` needs (`ptycho_torch.checkpoint`).
+
+    Args:
+        model: the model, or those of several experiments, which share one network.
+        config: settings of the training.
+        execution: how PyTorch runs.
+        size: side of the canvas, pixels.
+        objective: further terms of the loss.
     """
 
     loss_name = "train_loss"
@@ -54,18 +62,20 @@ class PtychoPINN_Lightning(pl.LightningModule):
 
     def __init__(
         self,
-        model: PtychoPINN,
+        model: PtychoPINN | Sequence[PtychoPINN],
         config: TrainingConfig,
         execution: PyTorchExecutionConfig,
         size: int,
         objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
-        self.model = model
+        models = [model] if isinstance(model, PtychoPINN) else list(model)
+        self.model = models[0]
+        self.others = nn.ModuleList(models[1:])
         self.config = config
         self.execution = execution
         self.size = size
-        self.objective = Objective(config, objective, model)
+        self.objectives = [Objective(config, objective, each) for each in models]
         self.physics_weight = 1.0
         self.stages = Stages(StageOptions(), config.nepochs)
         self.max_seconds: float | None = None
@@ -74,7 +84,7 @@ class PtychoPINN_Lightning(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the weights alone do not say."""
-        checkpoint.update(describe(self.model, self.config, self.size), interface=self.interface)
+        checkpoint.update(describe(self.models, self.config, self.size), interface=self.interface)
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
@@ -90,29 +100,59 @@ class PtychoPINN_Lightning(pl.LightningModule):
         """
         path = Path(checkpoint_path)
         content = read_checkpoint(path)
-        model = model_of(content, str(path)).to(map_location)
-        module = cls(model, training_of(content, str(path)), PyTorchExecutionConfig(), content["canvas_size"])
+        models = [model.to(map_location) for model in models_of(content, str(path))]
+        module = cls(models, training_of(content, str(path)), PyTorchExecutionConfig(), content["canvas_size"])
         module.interface = content.get("interface", {})
         return module.eval()
 
     @property
+    def models(self) -> list[PtychoPINN]:
+        """One per experiment."""
+        return [self.model, *self.others]  # type: ignore[list-item]
+
+    def of_experiment(self, number: int | None, probe: NDArray[Any] | None = None) -> PtychoPINN:
+        """The model of one experiment, counted from 0; None takes the one whose probe is most like this one.
+
+        Raises:
+            ConfigError: there is no such experiment.
+        """
+        if number is None:
+            number = most_alike([model.probe.file_units(masked=False) for model in self.models], probe)
+        count = len(self.models)
+        if number >= count:
+            raise ConfigError(
+                f"experiment_number={number}: the model was trained with {count}, expected 0 to {count - 1}"
+            )
+        return self.models[number]
+
+    @property
     def needs_truth(self) -> bool:
         """Whether a batch has to bring the ground-truth patches."""
-        return self.objective.needs_truth
+        return self.objectives[0].needs_truth
 
-    def loss(self, batch: Batch) -> Tensor:
-        """The weighted sum of the losses that are asked for."""
-        return self.objective.loss(self.model, batch, self.size, self.physics_weight)
+    def loss(self, batch: Batch, experiment_id: int = 0) -> Tensor:
+        """The weighted sum of the losses that are asked for, of a batch of one experiment."""
+        model = self.models[experiment_id]
+        return self.objectives[experiment_id].loss(model, batch, self.size, self.physics_weight)
 
-    def training_step(self, batch: Batch, _index: int) -> Tensor:
-        """Loss of one batch."""
-        value = self.loss(batch)
-        self.log("train_loss", value, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+    def training_step(self, batch: tuple[int, Batch], _index: int) -> Tensor:
+        """Loss of one batch, an experiment and its groups."""
+        experiment_id, groups = batch
+        value = self.loss(groups, experiment_id)
+        self.log("train_loss", value, on_step=False, on_epoch=True, batch_size=len(groups[0]))
         return value
 
-    def validation_step(self, batch: Batch, _index: int) -> None:
+    def validation_step(self, batch: tuple[int, Batch], _index: int) -> None:
         """Loss of one batch that training does not see."""
-        self.log("val_loss", self.loss(batch), on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        experiment_id, groups = batch
+        self.log("val_loss", self.loss(groups, experiment_id), on_step=False, on_epoch=True, batch_size=len(groups[0]))
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let the optimiser see every parameter: those of the experiments that no batch was of have a gradient of 0."""
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None and len(self.others):
+                    parameter.grad = torch.zeros_like(parameter)
 
     @property
     def rate(self) -> float:
@@ -251,8 +291,8 @@ def _trainer(
 @full_float32()
 def fit(
     module: PtychoPINN_Lightning,
-    train: PtychoDataContainerTorch,
-    validation: PtychoDataContainerTorch | None = None,
+    train: Experiments,
+    validation: Experiments | None = None,
     *,
     accelerator: str = "cpu",
     resume: Path | None = None,
@@ -269,7 +309,8 @@ def fit(
 
     Args:
         module: model, loss and settings.
-        train, validation: the groups; without `validation` the training loss is watched.
+        train, validation: the groups, of several experiments a list in the order of their models, None for one without
+            any; where there is no `validation` the training loss is watched.
         accelerator: what Lightning runs on, resolved (`cpu`, `cuda`, `mps`).
         resume: a checkpoint to go on from, with its optimiser and epoch.
         max_seconds: stop after this time, at the end of a step.
@@ -285,22 +326,24 @@ def fit(
     """
     config, execution = module.config, module.execution
     begun = None if resume is None else check_checkpoint(resume, module.state_dict(), config.optimizer)
-    truth, pictures, folder = module.needs_truth, _pictures(module, validation or train, seed), Path(config.output_dir)
-    for container in (train, validation):
+    truth, folder = module.needs_truth, Path(config.output_dir)
+    given, known = _listed(train), _listed(validation)
+    for container in (*given, *known):
         if truth and container is not None:
             container.check_truth()
-    seen: Any = train
-    judges: Any = validation
-    if validation is None and stages.enable_staged_finetuning and stages.finetune_val_split:
-        seen, judges = set_apart(train, stages.finetune_val_split, seed)
-    report = EpochReport(len(seen), max_seconds)
-    train_loader = group_loader(seen, config.batch_size, execution, seed, truth)
-    if begun is not None:
-        _go_on(train_loader, begun)
-    judge_loader = None if judges is None else group_loader(judges, config.batch_size, execution, truth=truth)
+    seen: Sequence[Groups | None] = given
+    judges: Sequence[Groups | None] = known
+    if not any(known) and stages.enable_staged_finetuning and stages.finetune_val_split:
+        pairs = [set_apart(groups, stages.finetune_val_split, seed) for groups in given if groups is not None]
+        seen, judges = zip(*pairs, strict=True)
+    pictures = _pictures(module, next(filter(None, (*known, *given))), seed)
+    epochs_seen = 0 if begun is None else _epochs_of(begun)
+    train_loader = group_loader(seen, config.batch_size, execution, seed, truth, epochs_seen)
+    judge_loader = group_loader(judges, config.batch_size, execution, truth=truth) if any(judges) else None
+    report = EpochReport(len(train_loader.dataset), max_seconds)  # type: ignore[arg-type]
     with quiet_lightning(), interrupts_raise(), own_determinism():
         module.max_seconds = max_seconds
-        ours = _callbacks(module, report, folder, stages, judges is not None)
+        ours = _callbacks(module, report, folder, stages, judge_loader is not None)
         trainer = _trainer(module, [*ours, *pictures, *callbacks], accelerator, max_seconds)
         trainer.fit(module, train_loader, judge_loader, ckpt_path=resume)
     return report.history
@@ -315,11 +358,14 @@ def _pictures(module: PtychoPINN_Lightning, groups: PtychoDataContainerTorch, se
     return [ReconstructionLog(groups, module.execution, Path(module.config.output_dir), seed)]
 
 
-def _go_on(loader: DataLoader[tuple[Tensor, ...]], checkpoint: Mapping[str, Any]) -> None:
-    """Draw the orders of the epochs that a checkpoint has seen, so that the next one is the next."""
+def _listed(groups: Experiments | None) -> Sequence[PtychoDataContainerTorch | None]:
+    """The groups of every experiment."""
+    if groups is None:
+        return []
+    return [groups] if isinstance(groups, PtychoDataContainerTorch) else groups
+
+
+def _epochs_of(checkpoint: Mapping[str, Any]) -> int:
+    """The epochs that a checkpoint has seen."""
     loops = checkpoint.get("loops")
-    seen = 0 if loops is None else loops["fit_loop"]["epoch_progress"]["current"]["processed"]
-    for _ in range(seen):
-        order = iter(loader.sampler)
-        # Lightning takes as many batches as there are; loader processes look for one more, which draws again
-        deque(order if loader.num_workers else islice(order, len(loader)), maxlen=0)
+    return 0 if loops is None else int(loops["fit_loop"]["epoch_progress"]["current"]["processed"])

@@ -63,7 +63,7 @@ def _infer(request: Request) -> None:
     from ptycho.workflows.outputs import save_reconstruction
     from ptycho_torch.workflows.components import reconstruct_torch
 
-    data = RawData.from_file(scan, units=getattr(options, "units", None))
+    data = RawData.from_file(scan, **request.reading)
     diagnostics = make_diagnostics(
         folder, "pytorch", payload.execution_config.inference_batch_size, **(vars(payload.options.patch_stats) | asked)
     )

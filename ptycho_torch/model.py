@@ -49,6 +49,7 @@ class PtychoPINN(nn.Module):
         probe_trainable, intensity_scale_trainable: what is learned beside the network.
         options: of the network and of the probe's mask, beside the configuration.
         scaling: what beside k and s scales the input.
+        network: that of another model, which both then share, for a further experiment of its training.
 
     Tensors: amplitudes `(B, C, N, N)`, positions `(B, C, 1, 2)` = `coords_relative`, minus the member's position seen
     from the group's centre, `(x, y)` pixels. The network's object `O_net` becomes the object in the file's units by
@@ -66,6 +67,7 @@ class PtychoPINN(nn.Module):
         intensity_scale_trainable: bool = True,
         options: NetworkOptions = NEUTRAL,
         scaling: InputScaling = NEUTRAL_INPUT,
+        network: CnnNetwork | UnrolledNetwork | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -74,7 +76,8 @@ class PtychoPINN(nn.Module):
         self.input_scale = float(input_scale)
         self.nominal_intensity_scale = float(intensity_scale)
         spec = network_spec(config, options)
-        network = UnrolledNetwork(spec) if isinstance(spec, UnrolledSpec) else CnnNetwork(spec)
+        if network is None:
+            network = UnrolledNetwork(spec) if isinstance(spec, UnrolledSpec) else CnnNetwork(spec)
         self.network = network.to(memory_format=torch.channels_last)
         self.subpixel: Subpixel = "fourier" if isinstance(spec, UnrolledSpec) else "bilinear"
         support = probe_support(config, options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ptycho.bundle import (
     archived_options,
     archived_scaling,
     checked_weights,
+    choose_experiment,
     make_archive,
     restore_params,
 )
@@ -66,16 +67,19 @@ def set_canonical_weights(network: CnnNetwork | UnrolledNetwork, weights: dict[s
             tensor.copy_(torch.as_tensor(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array))
 
 
-def save_torch_bundle(path: Path, model: PtychoPINN, config: TrainingConfig) -> Path:
-    """Write a trained model as `wts.h5.zip` into the folder `path` (or as `path`, when it ends in `.zip`)."""
-    return save_archive(Path(path), archive_of(model, config))
+def save_torch_bundle(path: Path, model: PtychoPINN | Sequence[PtychoPINN], config: TrainingConfig) -> Path:
+    """Write a trained model as `wts.h5.zip` into the folder `path` (or as `path`, when it ends in `.zip`).
+
+    `model` may be those of several experiments, which share one network.
+    """
+    return save_archive(Path(path), archive_of([model] if isinstance(model, PtychoPINN) else list(model), config))
 
 
-def archive_of(model: PtychoPINN, config: TrainingConfig) -> ModelArchive:
-    """A model as data."""
+def archive_of(models: Sequence[PtychoPINN], config: TrainingConfig) -> ModelArchive:
+    """Models that share one network as data."""
     versions = {"torch": torch.__version__, "lightning": lightning.__version__}
-    mask = model.mask.cpu().numpy()
-    return make_archive("pytorch", model, canonical_weights(model.network), mask, config, versions)
+    weights, masks = canonical_weights(models[0].network), [model.mask.cpu().numpy() for model in models]
+    return make_archive("pytorch", models, weights, masks, config, versions)
 
 
 def model_from_archive(archive: ModelArchive, source: str = "archive") -> PtychoPINN:
@@ -86,8 +90,10 @@ def model_from_archive(archive: ModelArchive, source: str = "archive") -> Ptycho
     return model.eval()
 
 
-def blank_model(archive: ModelArchive, source: str = "archive") -> PtychoPINN:
-    """The model that an archive describes, all but its weights."""
+def blank_model(
+    archive: ModelArchive, source: str = "archive", network: CnnNetwork | UnrolledNetwork | None = None
+) -> PtychoPINN:
+    """The model that an archive describes, all but its weights; with the network of another one, where one is given."""
     return PtychoPINN(
         archived_config(archive, source),
         archive.probe,
@@ -97,18 +103,31 @@ def blank_model(archive: ModelArchive, source: str = "archive") -> PtychoPINN:
         intensity_scale_trainable=False,
         options=archived_options(archive, source),
         scaling=archived_scaling(archive, source),
+        network=network,
     )
 
 
-def load_torch_bundle(path: Path, device: torch.device | str = "cpu") -> tuple[PtychoPINN, ModelArchive]:
+def load_torch_bundle(
+    path: Path,
+    device: torch.device | str = "cpu",
+    experiment: int | None = None,
+    probe: NDArray[Any] | None = None,
+) -> tuple[PtychoPINN, ModelArchive]:
     """Load `wts.h5.zip` (its folder, the zip, or an unpacked archive) onto a device; restore `params.cfg`.
 
     `params.cfg` receives the archive's snapshot and the computed keys `probe`, `intensity_scale`, `input_scale`.
 
+    Args:
+        path: the archive.
+        device: where the model goes.
+        experiment: where the network was trained with several, the number of the one whose probe and scales are used.
+        probe: of the scan to reconstruct, which else chooses (`choose_experiment`); without both it is the first.
+
     Raises:
         MissingFileError, ArchiveError: from reading the archive or from weights that do not fit the network.
+        ConfigError: there is no such experiment.
     """
-    archive = load_archive(Path(path))
+    archive = choose_experiment(load_archive(Path(path)), experiment, probe)
     model = model_from_archive(archive, str(path)).to(device)
     restore_params(archive, model.intensity_scale)
     return model, archive

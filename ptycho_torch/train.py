@@ -13,6 +13,7 @@ from pathlib import Path
 from ptycho.cli_flags import diagnostics_from_options
 from ptycho.config.config import TrainingConfig
 from ptycho.core.atomic import output_folder
+from ptycho.workflows.experiments import directory_files, experiment_files, read_experiments
 from ptycho_torch.cli.native import Request, native_parser, run_native
 from ptycho_torch.cli.shared import validate_paths
 from ptycho_torch.config_factory import create_training_payload
@@ -40,30 +41,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_native(parser, TrainingConfig, _train, argv)
 
 
+def _first_scan(request: Request) -> Path:
+    """The scan of the first experiment, by which the settings are made."""
+    folders = request.overrides.get("training_directories")
+    if folders and "train_data_file" not in request.overrides:
+        return directory_files(folders)[0][0]
+    return request.path("train_data_file", "--train_data_file")
+
+
 def _train(request: Request) -> None:
     asked = diagnostics_from_options(request.options, stitches="do_stitching" in request.options)
     validate_paths(None, None, asked.get("debug_dump"))
-    scan = request.path("train_data_file", "--train_data_file")
+    scan = _first_scan(request)
     folder = Path(request.overrides.get("output_dir", TrainingConfig.output_dir))
     payload = create_training_payload(
         scan, folder, request.overrides, request.execution, command_line=request.command_line, neutral=True
     )
 
-    from ptycho.raw_data import RawData
     from ptycho.workflows.diagnostics import make_diagnostics
-    from ptycho.workflows.outputs import save_reconstruction
+    from ptycho.workflows.outputs import save_reconstructions
     from ptycho_torch.workflows.components import run_cdi_example_torch, save_torch_bundle
 
     config, options = payload.tf_training_config, request.options
-    units, test_file = getattr(options, "units", None), config.test_data_file
-    train_data = RawData.from_file(scan, units=units)
-    unset = test_file is None or test_file == Path()
+    train_data, test_data = read_experiments(experiment_files(config), **request.reading)
     diagnostics = make_diagnostics(
         folder, "pytorch", payload.execution_config.inference_batch_size, **(vars(payload.options.patch_stats) | asked)
     )
     _, _, results = run_cdi_example_torch(
         train_data,
-        None if unset or test_file is None else RawData.from_file(test_file, units=units),
+        test_data,
         config,
         do_stitching="do_stitching" in options,
         training_payload=payload,
@@ -71,9 +77,8 @@ def _train(request: Request) -> None:
         diagnostics=diagnostics,
     )
     folder = output_folder(config.output_dir)
-    written = [save_torch_bundle(folder, results["model"], config)]
-    if "reconstruction" in results:
-        written += save_reconstruction(results["reconstruction"], folder)
+    written = [save_torch_bundle(folder, results["models"], config)]
+    written += save_reconstructions(results.get("reconstructions", ()), folder)
     written += diagnostics.written if diagnostics is not None else []
     for path in written:
         _log.info("Wrote %s", path)

@@ -100,6 +100,7 @@ def test_both_give_the_same_shapes(backend, scan, tmp_path) -> None:
     assert set(results) == {
         "backend", "model", "history", "train_container", "test_container", "train_seconds", "config",
         "reconstruction", "obj_tensor_full", "global_offsets", "recon_amp", "recon_phase",
+        "models", "train_containers", "test_containers", "reconstructions",
     }  # fmt: skip
     assert results["backend"] == backend == results["reconstruction"].backend
     assert set(results["history"]) == {"train_loss", "val_loss", "seconds"}

@@ -36,6 +36,8 @@ def other_value(declared):
     if declared.choices:
         value = declared.choices[-1] if declared.choices[-1] != declared.default else declared.choices[0]
         return str(value), value
+    if declared.member is Path:
+        return "a/b,c", (Path("a/b"), Path("c"))
     return {**TEXT, Path: ("some/where", Path("some/where"))}[declared.kinds[0]]
 
 
@@ -229,7 +231,7 @@ def workflows(monkeypatch):
         diagnostics=None,
     ):
         results = {"history": {"train_loss": [3.0, 1.25], "val_loss": []}}
-        return None, None, {**results, "reconstruction": reconstruction if do_stitching else None}
+        return None, None, {**results, **({"reconstructions": [reconstruction]} if do_stitching else {})}
 
     def write(folder, name):
         (folder / name).write_text("written")
@@ -242,11 +244,22 @@ def workflows(monkeypatch):
         save_bundle_with_backend=step("archive", lambda results, config, folder: write(folder, "wts.h5.zip")),
         reconstruct_with_backend=step("reconstruct", lambda *args, **kwargs: reconstruction),
     )
+
+    def save_all(made, folder):
+        return [path for found in made for path in outputs.save_reconstruction(found, folder)]
+
     outputs = types.SimpleNamespace(
-        save_reconstruction=step("save", lambda made, folder, patterns=None: [write(folder, "reconstruction.npz")])
+        save_reconstruction=step("save", lambda made, folder, patterns=None: [write(folder, "reconstruction.npz")]),
+        save_reconstructions=save_all,
     )
     data = StandInScan()
-    scans = types.SimpleNamespace(RawData=types.SimpleNamespace(from_file=step("load", lambda path, units=None: data)))
+    load = step("load", lambda path, units=None, memory_map="auto": data)
+    scans = types.SimpleNamespace(RawData=types.SimpleNamespace(from_file=load))
+
+    def read_experiments(files, units=None, memory_map="auto"):
+        return tuple([path and load(path, units, memory_map) for path in paths] for paths in zip(*files, strict=True))
+
+    monkeypatch.setattr("ptycho.workflows.experiments.read_experiments", read_experiments)
     monkeypatch.setitem(sys.modules, "ptycho.workflows.backend_selector", selector)
     monkeypatch.setitem(sys.modules, "ptycho.workflows.outputs", outputs)
     monkeypatch.setitem(sys.modules, "ptycho.raw_data", scans)
@@ -291,8 +304,8 @@ class TestTrain:
         flags = ["--test_data", str(scan), "--do_stitching", "--units", "counts"]
         assert train_main(train_flags + flags) == 0
         assert workflows.names == ["require_backend", "load", "load", "train", "archive", "save"]
-        assert workflows.of("load") == ((scan,), {"units": "counts"})
-        (_, test_data, config), options = workflows.of("train")
+        assert workflows.of("load") == ((scan, "counts", "auto"), {})
+        (_, (test_data,), config), options = workflows.of("train")
         assert test_data is not None
         assert options["do_stitching"] is True
         assert options["execution_config"] == PyTorchExecutionConfig()
@@ -484,7 +497,7 @@ class TestErrors:
         stand_in = types.SimpleNamespace(simulated_scan_like=simulated_scan_like)
         monkeypatch.setitem(sys.modules, "ptycho.workflows.pretraining", stand_in)
         assert train_main([*train_flags, "--simulated_objects", "3", "--subsample_seed", "8"]) == 0
-        train_data, test_data, _ = workflows.of("train")[0]
+        (train_data,), (test_data,), _ = workflows.of("train")[0]
         assert train_data is made and isinstance(test_data, StandInScan)
         assert calls == [(3, 1234.0, 8)]
 
@@ -493,7 +506,7 @@ class TestErrors:
         (data, config, iterations), options = workflows.of("refine_probe")
         assert isinstance(data, StandInScan) and iterations == 7
         assert options["execution_config"] is workflows.of("train")[1]["execution_config"]
-        assert workflows.of("train")[0][0] == "the scan with its own probe"
+        assert workflows.of("train")[0][0] == ["the scan with its own probe"]
         assert config is workflows.of("train")[0][2]
 
     @pytest.mark.parametrize("main", ["train", "inference"])

@@ -94,6 +94,10 @@ class TrainingConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     train_data_file: Annotated[Path | None, Doc("scan to train on (NPZ)")] = None
     test_data_file: Annotated[Path | None, Doc("scan to validate and to stitch with (NPZ)")] = None
+    training_directories: Annotated[
+        tuple[Path, ...],
+        Doc("folders of further experiments, each with a probe of its own, that train the same network, with commas"),
+    ] = ()
     batch_size: Annotated[int, Doc("groups per step", at_least=1)] = 16
     nepochs: Annotated[int, Doc("passes over the groups", at_least=1)] = 50
     mae_weight: Annotated[float, Doc("weight of the mean absolute error of the amplitudes", at_least=0)] = 0.0
@@ -168,6 +172,14 @@ class InferenceConfig:
     neighbor_count: NeighborCount = 4
     enable_oversampling: Oversampling = False
     neighbor_pool_size: PoolSize = None
+    experiment_number: Annotated[
+        int | None,
+        Doc(
+            "of a network that several experiments trained, the one whose probe to use, from 0 (none: that most like "
+            "the scan's)",
+            at_least=0,
+        ),
+    ] = None
     debug: Annotated[bool, Doc("log every step, and show the traceback of an error")] = False
     output_dir: OutputDir = Path("inference_outputs")
     backend: Backend = "tensorflow"

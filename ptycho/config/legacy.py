@@ -28,7 +28,8 @@ KEY_MAPPINGS = {
 def dataclass_to_legacy_dict(obj: Any) -> dict[str, Any]:
     """A configuration as a flat dictionary under the legacy names.
 
-    A configuration inside (`model`) is flattened and a path becomes text; `Path()` for a file counts as None.
+    A configuration inside (`model`) is flattened, a path becomes text and a tuple of paths a list of texts; `Path()`
+    for a file counts as None.
 
     Raises:
         ConfigError: `obj` is not an instance of a dataclass.
@@ -43,6 +44,8 @@ def dataclass_to_legacy_dict(obj: Any) -> dict[str, Any]:
         elif isinstance(value, Path):
             no_file = value == Path() and declared.name != "output_dir"
             flat[_legacy_name(declared.name)] = None if no_file else str(value)
+        elif isinstance(value, tuple):
+            flat[_legacy_name(declared.name)] = [str(item) if isinstance(item, Path) else item for item in value]
         else:
             flat[_legacy_name(declared.name)] = value
     return flat

@@ -211,11 +211,13 @@ def check_settings(config: Any) -> None:
 
 
 def strings_to_paths(config: Any) -> None:
-    """Turn the text that a caller gave for a path into a Path."""
+    """Turn the text that a caller gave for a path, or for the members of a list of paths, into a Path."""
     for name, declared in settings_of(type(config)).items():
         value = getattr(config, name)
         if Path in declared.kinds and isinstance(value, str):
             setattr(config, name, Path(value))
+        elif tuple in declared.kinds and declared.member is Path and isinstance(value, (list, tuple)):
+            setattr(config, name, tuple(Path(item) if isinstance(item, str) else item for item in value))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ import pickle
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Literal, NamedTuple, cast
 
@@ -28,6 +28,7 @@ __all__ = [
     "ARCHIVE_NAME",
     "FORMAT_VERSION",
     "MODEL_NAMES",
+    "ArchivedExperiment",
     "ModelArchive",
     "json_snapshot",
     "load_archive",
@@ -37,7 +38,8 @@ __all__ = [
 
 ARCHIVE_NAME = "wts.h5.zip"
 FORMAT = "ptychopinn-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 1 is what is written where there is one experiment; version 2 has several."""
 MODEL_NAMES = ("autoencoder", "diffraction_to_obj")
 
 Backend = Literal["pytorch", "tensorflow"]
@@ -47,14 +49,10 @@ _UNZIPPING = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Run
 _UNPICKLING = (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
 
 
-@dataclass(frozen=True)
-class ModelArchive:
-    """A trained model as data, without a framework."""
+@dataclass(frozen=True, kw_only=True)
+class ArchivedExperiment:
+    """What a model knows of one experiment beside the network."""
 
-    backend: Backend
-    """The backend that trained it; the other one reads it too."""
-    weights: dict[str, npt.NDArray[Any]]
-    """Arrays by canonical parameter name, such as "encoder/0/conv1/kernel"."""
     probe: npt.NDArray[np.complex64]
     """(M, N, N) incoherent modes in the unit of the measured amplitude."""
     log_intensity_scale: float
@@ -65,6 +63,18 @@ class ModelArchive:
     """k: the network sees k times the amplitudes of a file."""
     mask: npt.NDArray[np.bool_] | None = None
     """(N, N), True where the detector pixel is valid; None when all are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelArchive(ArchivedExperiment):
+    """A trained model as data, without a framework; of several experiments the first is its own."""
+
+    backend: Backend
+    """The backend that trained it; the other one reads it too."""
+    weights: dict[str, npt.NDArray[Any]]
+    """Arrays by canonical parameter name, such as "encoder/0/conv1/kernel"."""
+    others: tuple[ArchivedExperiment, ...] = ()
+    """The further experiments that the network was trained with."""
     params: dict[str, Any] = field(default_factory=dict)
     """Snapshot of params.cfg."""
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -73,6 +83,26 @@ class ModelArchive:
     """Versions of the libraries that took part, by name."""
     probe_mask: npt.NDArray[np.float32] | None = None
     """(N, N), from 0 to 1: the mask that multiplies the probe, where it is an array and no disk."""
+
+    @property
+    def experiments(self) -> tuple[ArchivedExperiment, ...]:
+        """All experiments, this one first."""
+        return (self, *self.others)
+
+    def of_experiment(self, number: int) -> ModelArchive:
+        """The same network with the probe, the mask and the scales of one experiment, counted from 0.
+
+        Raises:
+            ConfigError: there is no such experiment.
+        """
+        if not 0 <= number <= len(self.others):
+            count = 1 + len(self.others)
+            raise ConfigError(
+                f"experiment_number={number}: the model was trained with {count}, expected 0 to {count - 1}"
+            )
+        chosen = self.experiments[number]
+        own = {each.name: getattr(chosen, each.name) for each in fields(ArchivedExperiment)}
+        return replace(self, **own, others=())
 
 
 class _Source(NamedTuple):
@@ -142,7 +172,7 @@ def save_archive(path: Path, archive: ModelArchive) -> Path:
     params = json_snapshot(archive.params)
     manifest: dict[str, Any] = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": FORMAT_VERSION if archive.others else 1,
         "backend": archive.backend,
         "models": list(MODEL_NAMES),
         "versions": to_json(archive.versions, "versions"),
@@ -320,14 +350,9 @@ def _dill_bytes(value: dict[str, Any]) -> bytes:
 
 def _weights_bytes(archive: ModelArchive) -> bytes:
     """Build weights.h5 in memory: data sets in the order of their names, without time stamps."""
-    if archive.probe.ndim != 3:
-        raise ArchiveError(f"probe: expected modes first, shape (M, N, N), found {archive.probe.shape}")
     content = {f"weights/{name}": _numeric(name, array) for name, array in archive.weights.items()}
-    content["physics/probe"] = np.asarray(archive.probe, np.complex64)
-    for name in _SCALARS:
-        content[f"physics/{name}"] = np.asarray(getattr(archive, name), np.float64)
-    if archive.mask is not None:
-        content["physics/mask"] = np.asarray(archive.mask, np.bool_)
+    for number, experiment in enumerate(archive.experiments):
+        content |= _experiment_arrays(experiment, f"experiments/{number}" if number else "physics")
     if archive.probe_mask is not None:
         content["physics/probe_mask"] = np.asarray(archive.probe_mask, np.float32)
     buffer = io.BytesIO()
@@ -336,6 +361,27 @@ def _weights_bytes(archive: ModelArchive) -> bytes:
         for name in sorted(content):
             file.create_dataset(name, data=content[name], track_times=False)
     return buffer.getvalue()
+
+
+def _experiment_arrays(experiment: ArchivedExperiment, group: str) -> dict[str, npt.NDArray[Any]]:
+    """The data sets of an experiment."""
+    if experiment.probe.ndim != 3:
+        raise ArchiveError(f"probe: expected modes first, shape (M, N, N), found {experiment.probe.shape}")
+    content: dict[str, npt.NDArray[Any]] = {f"{group}/probe": np.asarray(experiment.probe, np.complex64)}
+    for name in _SCALARS:
+        content[f"{group}/{name}"] = np.asarray(getattr(experiment, name), np.float64)
+    if experiment.mask is not None:
+        content[f"{group}/mask"] = np.asarray(experiment.mask, np.bool_)
+    return content
+
+
+def _read_experiment(group: h5py.Group) -> dict[str, Any]:
+    """The fields of ArchivedExperiment that a group holds."""
+    return {
+        "probe": group["probe"][()],
+        "mask": group["mask"][()] if "mask" in group else None,
+        **{name: float(group[name][()]) for name in _SCALARS},
+    }
 
 
 def _numeric(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -359,12 +405,14 @@ def _read_weights(path: Path, content: bytes) -> dict[str, Any]:
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
             file["weights"].visititems(collect)
-            physics = file["physics"]
+            physics, others = file["physics"], file.get("experiments", {})
             return {
                 "weights": dict(sorted(weights.items())),
-                "probe": physics["probe"][()],
-                **{name: physics[name][()] if name in physics else None for name in ("mask", "probe_mask")},
-                **{name: float(physics[name][()]) for name in _SCALARS},
+                "probe_mask": physics["probe_mask"][()] if "probe_mask" in physics else None,
+                "others": tuple(
+                    ArchivedExperiment(**_read_experiment(others[str(number)])) for number in range(1, len(others) + 1)
+                ),
+                **_read_experiment(physics),
             }
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArchiveError(f"{path}: the member weights.h5 is damaged or incomplete: {error}") from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["epoch_orders", "split_batches"]
+__all__ = ["batch_count", "epoch_orders", "experiment_batches", "split_batches"]
 
 
 def epoch_orders(count: int, seed: int) -> Iterator[NDArray[np.int64]]:
@@ -37,3 +37,36 @@ def split_batches(order: NDArray[np.int64], batch_size: int) -> Iterator[NDArray
     """Yield an order in batches of `batch_size`, the last one smaller where it does not divide."""
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
+
+
+def experiment_batches(
+    order: NDArray[np.int64], sizes: Sequence[int], batch_size: int
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield the batches of several experiments in turn: `(experiment, its groups)`, every group once.
+
+    A batch is of one experiment, because it has one probe; with a single experiment they are those of `split_batches`.
+    The groups of an experiment keep their order, and the batch whose last group comes first in `order` is yielded
+    first.
+
+    Args:
+        order: a permutation of all groups, those of the experiments numbered one after the other.
+        sizes: groups of each experiment; it may have none.
+        batch_size: groups per batch; the last batch of an experiment is smaller where it does not divide.
+
+    >>> [(e, groups.tolist()) for e, groups in experiment_batches(np.array([4, 0, 3, 1, 2]), [3, 2], 2)]
+    [(1, [1, 0]), (0, [0, 1]), (0, [2])]
+    """
+    starts = np.cumsum([0, *sizes])
+    owner = np.searchsorted(starts, order, side="right") - 1
+    batches = []
+    for experiment, first in enumerate(starts[:-1]):
+        places = np.flatnonzero(owner == experiment)
+        for batch in split_batches(places, batch_size):
+            batches.append((batch[-1], experiment, order[batch] - first))
+    for _, experiment, groups in sorted(batches, key=lambda found: int(found[0])):
+        yield experiment, groups
+
+
+def batch_count(sizes: Sequence[int], batch_size: int) -> int:
+    """Number of batches of `experiment_batches`."""
+    return sum(-(-size // batch_size) for size in sizes)

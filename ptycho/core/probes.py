@@ -27,6 +27,7 @@ __all__ = [
     "orthogonal_modes",
     "probe_diameter",
     "probe_mask",
+    "probe_overlap",
     "probe_ramp",
     "without_ramp",
     "zone_plate_probe",
@@ -183,6 +184,24 @@ def without_ramp(probe: NDArray[Any]) -> NDArray[Any]:
     line = np.arange(probe.shape[-1]) - probe.shape[-1] // 2
     ramp = np.exp(-1j * np.add.outer(y * line, x * line))
     return np.asarray((probe * ramp).astype(np.result_type(probe, np.complex64)))
+
+
+def probe_overlap(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """How alike two probes are, from 0 to 1: `||P^H Q|| / sqrt(||P^H P|| ||Q^H Q||)`, Frobenius norms over the modes.
+
+    For single modes it is `|<P, Q>| / (|P| |Q|)`. Energy, phase, and what set of modes a partially coherent probe is
+    written in make no difference.
+
+    Args:
+        one, other: (N, N) or (M, N, N), not necessarily of the same number of modes.
+
+    >>> probe_overlap(np.array([[1, 1], [0, 0]]), np.array([[2j, 0], [0, 0]])).__round__(3)
+    0.707
+    """
+    p, q = (as_modes(np.asarray(probe)).astype(np.complex128) for probe in (one, other))
+    p, q = p.reshape(len(p), -1), q.reshape(len(q), -1)
+    between, of_one, of_other = (np.linalg.norm(a.conj() @ b.T) for a, b in ((p, q), (p, p), (q, q)))
+    return float(between / np.sqrt(of_one * of_other))
 
 
 def orthogonal_modes(probe: NDArray[Any], powers: tuple[float, ...]) -> NDArray[np.complex64]:

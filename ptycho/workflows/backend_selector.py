@@ -19,6 +19,7 @@ from ptycho.core.refinement import Refinement
 from ptycho.errors import BackendError, ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.probe_first import with_refined_probe
+from ptycho.workflows.stages import Scans, TestScans
 
 if TYPE_CHECKING:
     from ptycho.workflows.diagnostics import Diagnostics
@@ -87,8 +88,8 @@ def _with_rate(execution: Execution | None, learning_rate: float | None) -> Exec
 
 
 def train_cdi_model_with_backend(
-    train_data: RawData,
-    test_data: RawData | None,
+    train_data: Scans,
+    test_data: TestScans,
     config: TrainingConfig,
     *,
     learning_rate: float | None = None,
@@ -97,6 +98,8 @@ def train_cdi_model_with_backend(
     max_seconds: float | None = None,
 ) -> dict[str, Any]:
     """Synchronise `params.cfg`, then train with the backend of the configuration; `results["backend"]` names it.
+
+    `train_data` may be the scans of several experiments, `test_data` a list in the same order.
 
     `learning_rate` is for either backend, in the place of `execution_config.learning_rate`; `max_seconds` stops the
     training after that time.
@@ -116,8 +119,8 @@ def train_cdi_model_with_backend(
 
 
 def run_cdi_example_with_backend(
-    train_data: RawData,
-    test_data: RawData | None,
+    train_data: Scans,
+    test_data: TestScans,
     config: TrainingConfig,
     *,
     do_stitching: bool = False,
@@ -181,10 +184,10 @@ def save_bundle_with_backend(results: dict[str, Any], config: TrainingConfig, ou
     if results["backend"] == "pytorch":
         from ptycho_torch.model_manager import save_torch_bundle
 
-        return save_torch_bundle(Path(output_dir), results["model"], config)
+        return save_torch_bundle(Path(output_dir), results["models"], config)
     from ptycho.model_manager import save_tf_bundle
 
-    return save_tf_bundle(Path(output_dir), results["model"], config)
+    return save_tf_bundle(Path(output_dir), results["models"], config)
 
 
 def load_inference_bundle_with_backend(
@@ -197,10 +200,10 @@ def load_inference_bundle_with_backend(
     if _enter(config, execution_config):
         from ptycho_torch.workflows.components import load_inference_bundle_torch
 
-        return load_inference_bundle_torch(Path(model_path), execution_config)
+        return load_inference_bundle_torch(Path(model_path), execution_config, config.experiment_number)
     from ptycho.workflows.components import load_inference_bundle
 
-    return load_inference_bundle(Path(model_path))
+    return load_inference_bundle(Path(model_path), config.experiment_number)
 
 
 def reconstruct_with_backend(

@@ -71,8 +71,8 @@ def load_data(
 
 
 def train_cdi_model(
-    train_data: RawData,
-    test_data: RawData | None,
+    train_data: stages.Scans,
+    test_data: stages.TestScans,
     config: TrainingConfig,
     *,
     learning_rate: float | None = None,
@@ -87,9 +87,12 @@ def train_cdi_model(
     `intensity_scale`, and `ptycho.model_manager.save` writes this model until another one is trained. `diagnostics`
     is told of the patches of the training groups after the last epoch.
 
+    `train_data` may be the scans of several experiments, which then train one network, each with the probe and the
+    scales of its own; `test_data` is a list in the same order.
+
     Returns:
         `backend`, `model` (PtychoPINN), `history` (losses per epoch), `train_container`, `test_container`,
-        `train_seconds`, `config`.
+        `train_seconds`, `config`; and `models`, `train_containers`, `test_containers`, one per experiment.
 
     Raises:
         ConfigError, DataError: settings or data that cannot work.
@@ -97,43 +100,42 @@ def train_cdi_model(
     """
     warn_of_ignored_variables()
     validate_training_config(config)
-    found = stages.prepare_training(train_data, test_data, config, PtychoDataContainer)
-    model = PtychoPINN(
-        config.model,
-        found.probe,
-        found.input_scale,
-        found.intensity_scale,
-        found.mask,
-        config.probe_trainable,
-        config.intensity_scale_trainable,
-        seed=found.seed,
-        scaling=found.scaling,
-    )
-    module = TrainingModule(model, config, found.canvas_size, learning_rate)
+    sets = stages.prepare_experiments(train_data, test_data, config, PtychoDataContainer)
+    models: list[PtychoPINN] = []
+    for found in sets:
+        models.append(
+            PtychoPINN(
+                config.model,
+                found.probe,
+                found.input_scale,
+                found.intensity_scale,
+                found.mask,
+                config.probe_trainable,
+                config.intensity_scale_trainable,
+                seed=found.seed,
+                scaling=found.scaling,
+                network=models[0].network if models else None,
+            )
+        )
+    train, test = [found.train for found in sets], [found.test for found in sets]
+    module = TrainingModule(models, config, max(found.canvas_size for found in sets), learning_rate)
     logger.info(
         "training on %s: %d groups of %d, %d parameters",
         "gpu" if tf.config.list_physical_devices("GPU") else "cpu",
-        len(found.train),
+        sum(map(len, train)),
         config.model.gridsize**2,
         sum(int(np.prod(variable.shape)) for variable in module.variables),
     )
     begun = time.perf_counter()
-    history = fit(module, found.train, found.test, resume=resume, max_seconds=max_seconds, seed=found.seed)
-    model.measure_light()
-    params.cfg["intensity_scale"] = model.intensity_scale
-    remember(model, config)
+    history = fit(module, train, test, resume=resume, max_seconds=max_seconds, seed=sets[0].seed)
+    for model in models:
+        model.measure_light()
+    params.cfg["intensity_scale"] = models[0].intensity_scale
+    remember(models, config)
     seconds = time.perf_counter() - begun
     if diagnostics is not None:
-        diagnostics.trained(predict_batches(model, found.train, config.batch_size, config.use_xla))
-    return {
-        "backend": "tensorflow",
-        "model": model,
-        "history": history,
-        "train_container": found.train,
-        "test_container": found.test,
-        "train_seconds": seconds,
-        "config": config,
-    }
+        diagnostics.trained(predict_batches(models[0], train[0], config.batch_size, config.use_xla))
+    return stages.training_results("tensorflow", models, sets, history, seconds, config)
 
 
 def predict_scan(
@@ -187,14 +189,18 @@ def reconstruct_scan(
     )
 
 
-def load_inference_bundle(model_dir: Path | str) -> tuple[DiffractionToObject, dict[str, Any]]:
+def load_inference_bundle(
+    model_dir: Path | str, experiment: int | None = None
+) -> tuple[DiffractionToObject, dict[str, Any]]:
     """Load a model of either backend from its folder, its zip or an unpacked archive, and restore `params.cfg`.
+
+    Where several experiments were trained together, `experiment` is the number of one; None takes the first.
 
     Returns:
         The model, whose `predict([s X, local_offsets])` gives complex64 patches (B, N, N, 1), and the configuration
         of its training as a dict.
     """
-    model, archive = load_tf_bundle(Path(model_dir))
+    model, archive = load_tf_bundle(Path(model_dir), experiment)
     return DiffractionToObject(model), archive.configs["training"]
 
 
@@ -208,7 +214,7 @@ def reconstruct_tf(
 ) -> Reconstruction:
     """Load the model of `config.model_path` and reconstruct a scan with it."""
     validate_inference_config(config)
-    model, _ = load_tf_bundle(stages.model_path(config))
+    model, _ = load_tf_bundle(stages.model_path(config), config.experiment_number, data.probeGuess)
     logger.info("Loaded intensity_scale from bundle: %f", model.intensity_scale)
     return reconstruct_scan(
         model,
@@ -221,20 +227,23 @@ def reconstruct_tf(
 
 
 def reassemble_cdi_image(
-    test_data: RawData,
+    test_data: stages.Scans,
     config: TrainingConfig,
     results: dict[str, Any],
     *,
     diagnostics: Diagnostics | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[str, Any]]:
-    """Reconstruct a scan with the model of `results`: (amplitude, phase, results with the reconstruction in it)."""
-    found = reconstruct_scan(results["model"], test_data, stages.inference_settings(config), diagnostics=diagnostics)
-    return stages.add_reconstruction(results, found)
+    """Reconstruct a scan with the model of `results`: (amplitude, phase, results with the reconstruction in it).
+
+    Of several experiments `test_data` is a list in their order; amplitude and phase are those of the first.
+    """
+    one = partial(reconstruct_scan, config=stages.inference_settings(config))
+    return stages.add_reconstructions(results, test_data, one, diagnostics)
 
 
 def run_cdi_example(
-    train_data: RawData,
-    test_data: RawData | None,
+    train_data: stages.Scans,
+    test_data: stages.TestScans,
     config: TrainingConfig,
     do_stitching: bool = False,
     *,
@@ -245,9 +254,12 @@ def run_cdi_example(
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, dict[str, Any]]:
     """Train and, with `do_stitching`, reconstruct the test scan (the training scan without one).
 
+    Scans as in `train_cdi_model`; every experiment is reconstructed.
+
     Returns:
         Amplitude and phase (H, W) of the object, or None twice, and the results of the training, with
-        `reconstruction`, `obj_tensor_full`, `global_offsets`, `recon_amp` and `recon_phase` after stitching.
+        `reconstruction`, `obj_tensor_full`, `global_offsets`, `recon_amp` and `recon_phase` after stitching, and
+        `reconstructions`, one per experiment.
     """
     results = train_cdi_model(
         train_data,
@@ -260,6 +272,5 @@ def run_cdi_example(
     )
     if not do_stitching:
         return None, None, results
-    return reassemble_cdi_image(
-        train_data if test_data is None else test_data, config, results, diagnostics=diagnostics
-    )
+    scans = stages.scans_to_stitch(train_data, test_data)
+    return reassemble_cdi_image(scans, config, results, diagnostics=diagnostics)

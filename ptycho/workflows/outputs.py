@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ptycho.errors import DataError
 from ptycho.figures import save_amplitude_png, save_phase_png, save_summary_png
 from ptycho.trust_figure import save_trust_png
 
-__all__ = ["save_outputs", "save_reconstruction"]
+__all__ = ["save_outputs", "save_reconstruction", "save_reconstructions"]
 
 
 def save_reconstruction(
@@ -52,6 +52,14 @@ def save_reconstruction(
     if r.network_object is not None:
         paths.append(save_amplitude_png(r.network_object, r.coverage, folder / "network_amplitude.png"))
         paths.append(save_phase_png(r.network_object, r.coverage, folder / "network_phase.png"))
+    return paths
+
+
+def save_reconstructions(reconstructions: Sequence[Reconstruction], output_dir: Path) -> list[Path]:
+    """Write those of several experiments, the first to the folder, the others to `experiment_<number>` in it."""
+    paths = []
+    for number, found in enumerate(reconstructions):
+        paths += save_reconstruction(found, output_dir / f"experiment_{number}" if number else output_dir)
     return paths
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,11 +23,12 @@ from ptycho.core.group_options import NEUTRAL_GROUPS, GroupOptions
 from ptycho.core.grouped_data import GroupedData
 from ptycho.core.labels import object_labels
 from ptycho.core.neighbourhood import Neighbourhoods, make_neighbourhoods
+from ptycho.core.probes import probe_overlap
 from ptycho.core.products import Reconstruction
 from ptycho.core.refinement import Refinement
 from ptycho.core.scale_options import NEUTRAL_SCALES, InputScaling, ScaleOptions
 from ptycho.core.stitch_options import NEUTRAL_STITCHING, StitchOptions, lay_out, result_frames
-from ptycho.errors import ConfigError, DataError
+from ptycho.errors import ConfigError, DataError, PtychoError
 from ptycho.raw_data import RawData
 from ptycho.workflows.assembly import stitch_scan
 from ptycho.workflows.judgement import judge, noise_error
@@ -39,13 +40,19 @@ __all__ = [
     "Backend",
     "Refine",
     "ScanModel",
+    "Scans",
+    "TestScans",
     "TrainingSet",
-    "add_reconstruction",
+    "add_reconstructions",
+    "experiment_pairs",
     "group_scan",
     "inference_settings",
     "model_path",
+    "prepare_experiments",
     "prepare_training",
     "reconstruct",
+    "scans_to_stitch",
+    "training_results",
 ]
 
 logger = logging.getLogger(__name__)
@@ -55,6 +62,10 @@ ENERGY_WARNING = 2.0
 PROBE_WARNING = 0.9
 
 Backend = Literal["pytorch", "tensorflow"]
+Scans = RawData | Sequence[RawData]
+"""A scan to train on, or one per experiment."""
+TestScans = RawData | Sequence[RawData | None] | None
+"""What to validate with, of several experiments in the same order."""
 Container = TypeVar("Container", bound=GroupContainer)
 
 
@@ -135,7 +146,7 @@ def prepare_training(
     data = _prepare(train_data, config, straight)
     probe, scales = np.asarray(data.probeGuess), data.scales(_photons(data, config), scaling)
     dose_scale = scales.intensity_scale
-    params.cfg.update(input_scale=scales.input_scale, intensity_scale=dose_scale, probe=as_modes(probe))
+    params.cfg.update(_computed_keys(scales.input_scale, dose_scale, probe))
 
     def contained(part: RawData, config: TrainingConfig) -> Container:
         grouped = group_scan(part, config, _number(part, config, groups), config.sequential_sampling, groups)
@@ -162,6 +173,68 @@ def prepare_training(
         first_intensity_scale=scales.first_intensity_scale,
         scaling=InputScaling(scales.level, scaling.normalize == "Group", scaling.probe_ramp_removal),
     )
+
+
+def prepare_experiments(
+    train_data: Scans,
+    test_data: TestScans,
+    config: TrainingConfig,
+    container: type[Container],
+    groups: GroupOptions = NEUTRAL_GROUPS,
+    scaling: ScaleOptions = NEUTRAL_SCALES,
+) -> list[TrainingSet[Container]]:
+    """The training set of every experiment, as of `prepare_training`; `params.cfg` is left with that of the first.
+
+    Args:
+        train_data: a scan, or one per experiment, each with its own probe, dose and unit.
+        test_data: what to validate with; of several experiments a list in the same order, None where there is none.
+        config, container, groups, scaling: as in `prepare_training`; `n_groups` is that of each scan.
+
+    Raises:
+        ConfigError, DataError: settings or data that cannot work; of several experiments the line says which.
+    """
+    pairs, made = experiment_pairs(train_data, test_data), []
+    for number, (train, test) in enumerate(pairs):
+        try:
+            made.append(prepare_training(train, test, config, container, groups, scaling))
+        except PtychoError as error:
+            if len(pairs) == 1:
+                raise
+            raise type(error)(f"experiment {number}: {error}") from error
+    first = made[0]
+    params.cfg.update(_computed_keys(first.input_scale, first.intensity_scale, first.probe))
+    levels = [found.scaling.level for found in made]
+    if len(set(levels)) > 1:
+        shown = ", ".join(f"{level:.3g}" for level in levels)
+        raise ConfigError(
+            f"data_scaling={scaling.data_scaling!r}, normalize={scaling.normalize!r}: {len(made)} experiments share a "
+            f"network, whose object would have the levels {shown}; use data_scaling='Parseval', normalize='Batch'"
+        )
+    return made
+
+
+def _computed_keys(input_scale: float, intensity_scale: float, probe: NDArray[Any]) -> dict[str, Any]:
+    """What training writes to `params.cfg`."""
+    return {"input_scale": input_scale, "intensity_scale": intensity_scale, "probe": as_modes(probe)}
+
+
+def experiment_pairs(train_data: Scans, test_data: TestScans) -> list[tuple[RawData, RawData | None]]:
+    """Every experiment's scan to train on and the one to validate with, if it has one.
+
+    Raises:
+        ConfigError: no experiment, or lists that do not fit together.
+    """
+    train = [train_data] if isinstance(train_data, RawData) else list(train_data)
+    if test_data is None:
+        test: list[RawData | None] = [None] * len(train)
+    else:
+        test = [test_data] if isinstance(test_data, RawData) else list(test_data)
+    if not train or len(train) != len(test):
+        raise ConfigError(
+            f"experiments: expected one scan to train on, or more, and as many to validate with (None for none), found "
+            f"{len(train)} and {len(test)}"
+        )
+    return list(zip(train, test, strict=True))
 
 
 def _check_ramp(config: TrainingConfig, scaling: ScaleOptions) -> None:
@@ -266,13 +339,56 @@ def inference_settings(config: TrainingConfig) -> InferenceConfig:
     )
 
 
-def add_reconstruction(
-    results: dict[str, Any], found: Reconstruction
+def training_results(
+    backend: Backend,
+    models: Sequence[Any],
+    sets: Sequence[TrainingSet[Any]],
+    history: dict[str, list[float]],
+    seconds: float,
+    config: TrainingConfig,
+) -> dict[str, Any]:
+    """What a training returns; of several experiments the plain names are those of the first."""
+    return {
+        "backend": backend,
+        "model": models[0],
+        "models": tuple(models),
+        "history": history,
+        "train_container": sets[0].train,
+        "train_containers": tuple(found.train for found in sets),
+        "test_container": sets[0].test,
+        "test_containers": tuple(found.test for found in sets),
+        "train_seconds": seconds,
+        "config": config,
+    }
+
+
+def scans_to_stitch(train_data: Scans, test_data: TestScans) -> list[RawData]:
+    """Of every experiment the scan to reconstruct: the one to validate with, else the one to train on."""
+    return [train if test is None else test for train, test in experiment_pairs(train_data, test_data)]
+
+
+def add_reconstructions(
+    results: dict[str, Any],
+    scans: Scans,
+    reconstruct_one: Callable[..., Reconstruction],
+    diagnostics: Diagnostics | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[str, Any]]:
-    """Put a reconstruction into the results of the training: (amplitude, phase, results)."""
+    """Reconstruct the scan of every experiment with its model: (amplitude, phase, results with the reconstructions).
+
+    Of several experiments amplitude and phase, and the plain names, are those of the first; `diagnostics` is told of
+    that one. `reconstruct_one(model, scan, diagnostics=)` is the backend's.
+    """
+    each = [scans] if isinstance(scans, RawData) else scans
+    told = [diagnostics, *[None] * (len(each) - 1)]
+    made = [
+        reconstruct_one(model, scan, diagnostics=one)
+        for model, scan, one in zip(results["models"], each, told, strict=True)
+    ]
+    found = made[0]
     amplitude, phase = np.abs(found.object), np.angle(found.object)
     results.update(
         reconstruction=found,
+        reconstructions=tuple(made),
         obj_tensor_full=found.object,
         global_offsets=results["train_container"].global_offsets,
         recon_amp=amplitude,
@@ -428,8 +544,7 @@ def _compare_with_training(model: ScanModel, data: RawData) -> None:
             len(ours),
             len(theirs),
         )
-        return
-    overlap = abs(np.vdot(ours, theirs)) / (np.linalg.norm(ours) * np.linalg.norm(theirs))
+    overlap = probe_overlap(ours, theirs)
     if overlap < PROBE_WARNING:
         logger.warning(
             "the scan's probe overlaps with that of the network by %.2f only: expect a poor object, unless the "

@@ -51,7 +51,7 @@ class InferenceEngine:
         settings = inference_settings(manager, module.model.config)
         frame = frame_of(loader.train, module.interface.get("scan"))
         found = reconstruct_scan(
-            module.model,
+            module.of_experiment(settings.experiment_number, loader.train.probeGuess),
             in_frame(loader.train, frame),
             settings,
             execution_config=to_execution_config(manager.training_config, manager.inference_config),

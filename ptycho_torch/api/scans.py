@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -11,13 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ptycho.core.atomic import output_folder
-from ptycho.errors import DataError, MissingFileError, OutputError
+from ptycho.errors import DataError, OutputError
 from ptycho.raw_data import RawData
+from ptycho.workflows.experiments import Files, directory_files, scan_files
 from ptycho_torch.api.config_manager import ConfigManager
 
-__all__ = ["DataloaderFormats", "PtychoDataLoader", "scan_files"]
-
-TRAIN, TEST = "train_data.npz", "test_data.npz"
+__all__ = ["DataloaderFormats", "PtychoDataLoader"]
 
 
 class DataloaderFormats(Enum):
@@ -91,6 +91,11 @@ class PtychoDataLoader:
         made._hold(config_manager, scan, None, output_dir)
         return made
 
+    def others(self, folders: Sequence[Path]) -> list[Files]:
+        """The files of further experiments (`training_directories`), all but this one."""
+        own = None if self.train_file is None else self.train_file.resolve()
+        return [files for files in directory_files(folders) if files[0].resolve() != own]
+
     def _hold(
         self, manager: ConfigManager, train: RawData, validation: RawData | None, output_dir: Path | str | None
     ) -> None:
@@ -104,27 +109,6 @@ class PtychoDataLoader:
         if self._run is None:
             self._run = _new_run(self._parent)
         return self._run
-
-
-def scan_files(folder: Path) -> tuple[Path, Path | None]:
-    """The scan to train on and the one to validate with; names as in `PtychoDataLoader`.
-
-    Raises:
-        MissingFileError: no scan to train on.
-        DataError: several, none of them named `train_data.npz`.
-    """
-    if folder.is_file():
-        return folder, None
-    found = sorted(folder.glob("*.npz"))
-    test = next((path for path in found if path.name == TEST), None)
-    scans = [path for path in found if path != test]
-    named = [path for path in scans if path.name == TRAIN]
-    if not scans:
-        raise MissingFileError(f"{folder}: expected {TRAIN} or one other scan (.npz), found none; export it there")
-    if not named and len(scans) > 1:
-        names = ", ".join(path.name for path in scans[:4])
-        raise DataError(f"{folder}: expected {TRAIN} or one other scan, found {names}; name the one {TRAIN}")
-    return (named or scans)[0], test
 
 
 def _new_run(parent: Path) -> Path:

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from ptycho.config import config as shared
 from ptycho.errors import ConfigError
+from ptycho.workflows.experiments import read_experiments
 from ptycho_torch.api.config_manager import ConfigManager, plain_configs
 from ptycho_torch.api.models import PtychoModel
 from ptycho_torch.api.scans import PtychoDataLoader
@@ -95,9 +96,10 @@ class Trainer:
             payload.pt_inference_config,
         )
         kept: dict[str, Any] = {"configs": plain_configs(configs)}
+        others, unseen = read_experiments(self.dataloader.others(payload.pt_training_config.training_directories))
         results = train_cdi_model_torch(
-            self.dataloader.train,
-            self.dataloader.validation,
+            [self.dataloader.train, *others],
+            [self.dataloader.validation, *unseen],
             payload.tf_training_config,
             execution_config=payload.execution_config,
             training_payload=payload,
@@ -123,10 +125,10 @@ def trained_module(
     model: PtychoModel, results: dict[str, Any], payload: TrainingPayload, kept: dict[str, Any]
 ) -> PtychoPINN_Lightning:
     """The Lightning module of the network that a training returned."""
-    containers = [results[name] for name in ("train_container", "test_container") if results[name] is not None]
-    size = max(container.canvas_size for container in containers)
+    containers = [*results["train_containers"], *results["test_containers"]]
+    size = max(container.canvas_size for container in containers if container is not None)
     kind = model.model if isinstance(model.model, type) else type(model.model)
-    module = kind(results["model"], payload.tf_training_config, payload.execution_config, size)
+    module = kind(results["models"], payload.tf_training_config, payload.execution_config, size)
     module.interface = kept
     return module.eval()
 

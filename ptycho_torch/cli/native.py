@@ -13,7 +13,9 @@ from ptycho.cli_flags import (
     add_config_flags,
     add_diagnostics_flags,
     add_execution_flags,
+    add_reading_flags,
     config_from_options,
+    reading_from_options,
 )
 from ptycho.config.config import PyTorchExecutionConfig, load_config_file
 from ptycho.config.schema import settings_of
@@ -39,6 +41,11 @@ class Request(NamedTuple):
     """Defaults of the flags that were not given."""
     options: argparse.Namespace
     """The other flags."""
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How scans are read: the keywords of `RawData.from_file` that were given."""
+        return reading_from_options(self.options)
 
     def path(self, name: str, flag: str) -> Path:
         """A path that has to be given.
@@ -66,7 +73,7 @@ def native_parser(
     """
     parser = FlagParser(prog=program, usage=f"{program} {required} [options]", description=(cls.__doc__ or "").strip())
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings from YAML, TOML or JSON; flags win")
-    parser.add_argument("--units", choices=("amplitude", "counts"), help="what the diffraction patterns hold")
+    add_reading_flags(parser)
     add_volume_flags(parser)
     hidden = {name for name in settings_of(cls) if name in skip} | {*_FIXED, "scheduler"}
     add_config_flags(parser, cls, skip=hidden)

@@ -99,7 +99,7 @@ def validate_paths(
         OutputError: naming the folder and what is in its way.
     """
     for meaning, file in (("scan to train on", train_file), ("test scan", test_file)):
-        if file is not None and Path(file) != Path() and not Path(file).is_file():
+        if file is not None and Path(file) != Path() and not Path(file).exists():
             raise MissingFileError(f"{file}: expected the {meaning} (NPZ), found no such file; correct the path")
     if output_dir is not None:
         _check_writable(Path(output_dir))

@@ -26,13 +26,14 @@ from ptycho.config.config import (
 from ptycho.core.patch_store import patch_array
 from ptycho.core.products import Reconstruction
 from ptycho.core.stitch_options import NEUTRAL_STITCHING, StitchOptions
+from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows import stages
 from ptycho.workflows.diagnostics import Diagnostics, make_diagnostics
 from ptycho.workflows.scan_frame import scan_frame
 from ptycho_torch.cli.shared import resolve_execution
 from ptycho_torch.config_factory import TrainingPayload
-from ptycho_torch.config_options import NEUTRAL_OPTIONS
+from ptycho_torch.config_options import NEUTRAL_OPTIONS, TorchOptions
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.fit import PtychoPINN_Lightning, fit
 from ptycho_torch.model import PtychoPINN
@@ -57,8 +58,8 @@ Execution = PyTorchExecutionConfig
 
 
 def train_cdi_model_torch(
-    train_data: RawData,
-    test_data: RawData | None,
+    train_data: stages.Scans,
+    test_data: stages.TestScans,
     config: TrainingConfig,
     *,
     execution_config: Execution | None = None,
@@ -75,7 +76,8 @@ def train_cdi_model_torch(
     `intensity_scale`.
 
     Args:
-        train_data, test_data: the scans to train on and to validate with.
+        train_data, test_data: the scans to train on and to validate with. Those of several experiments, lists in the
+            same order, train one network together, each with the probe and the scales of its own.
         config: settings of the training.
         execution_config: how PyTorch runs; None takes the payload's.
         resume: a checkpoint to go on from.
@@ -87,7 +89,7 @@ def train_cdi_model_torch(
 
     Returns:
         `backend`, `model` (PtychoPINN), `history` (losses per epoch), `train_container`, `test_container`,
-        `train_seconds`, `config`.
+        `train_seconds`, `config`; and `models`, `train_containers`, `test_containers`, one per experiment.
 
     Raises:
         ConfigError, DataError: settings or data that cannot work.
@@ -97,11 +99,49 @@ def train_cdi_model_torch(
     execution = resolve_execution(_execution_of(training_payload, execution_config))
     options = NEUTRAL_OPTIONS if training_payload is None else training_payload.options
     validate_training_config(config)
-    found = stages.prepare_training(
+    _check_number(training_payload, stages.experiment_pairs(train_data, test_data))
+    sets = stages.prepare_experiments(
         train_data, test_data, config, PtychoDataContainerTorch, options.groups, options.scales
     )
+    train, test = [found.train for found in sets], [found.test for found in sets]
     with torch.random.fork_rng():
-        torch.manual_seed(found.seed)
+        torch.manual_seed(sets[0].seed)
+        models = _models(sets, config, options)
+        size = max(found.canvas_size for found in sets)
+        module = PtychoPINN_Lightning(models, config, execution, size, options.objective)
+        module.interface = {"scan": scan_frame(*stages.experiment_pairs(train_data, test_data)[0])}
+        logger.info(
+            "training on %s: %d groups of %d, %d parameters",
+            execution.accelerator,
+            sum(map(len, train)),
+            config.model.gridsize**2,
+            sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
+        )
+        begun = time.perf_counter()
+        history = fit(
+            module,
+            train,
+            test,
+            accelerator=execution.accelerator,
+            resume=resume,
+            max_seconds=max_seconds,
+            seed=sets[0].seed,
+            stages=options.stages,
+            callbacks=callbacks,
+        )
+    for model in models:
+        model.eval().measure_light()
+    params.cfg["intensity_scale"] = models[0].intensity_scale
+    seconds = time.perf_counter() - begun
+    if diagnostics is not None:
+        diagnostics.trained(predict_batches(models[0], train[0], config.batch_size, execution.accelerator))
+    return stages.training_results("pytorch", models, sets, history, seconds, config)
+
+
+def _models(sets: Sequence[stages.TrainingSet[Any]], config: TrainingConfig, options: TorchOptions) -> list[PtychoPINN]:
+    """A model for every experiment; they share the network of the first."""
+    models: list[PtychoPINN] = []
+    for found in sets:
         model = PtychoPINN(
             config.model,
             found.probe,
@@ -112,44 +152,22 @@ def train_cdi_model_torch(
             config.intensity_scale_trainable,
             options.network,
             found.scaling,
+            models[0].network if models else None,
         )
         if found.first_intensity_scale != found.intensity_scale:
             model.log_intensity_scale.data.fill_(math.log(found.first_intensity_scale))
-        module = PtychoPINN_Lightning(model, config, execution, found.canvas_size, options.objective)
-        module.interface = {"scan": scan_frame(train_data, test_data)}
-        logger.info(
-            "training on %s: %d groups of %d, %d parameters",
-            execution.accelerator,
-            len(found.train),
-            config.model.gridsize**2,
-            sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        models.append(model)
+    return models
+
+
+def _check_number(payload: TrainingPayload | None, experiments: Sequence[Any]) -> None:
+    """`num_datasets` is as many as there are, where it says a number: 1, its default, says none."""
+    said = 1 if payload is None else payload.pt_model_config.num_datasets
+    if said not in (1, len(experiments)):
+        raise ConfigError(
+            f"num_datasets={said}: expected the number of experiments, found {len(experiments)}; correct it, or "
+            "training_directories"
         )
-        begun = time.perf_counter()
-        history = fit(
-            module,
-            found.train,
-            found.test,
-            accelerator=execution.accelerator,
-            resume=resume,
-            max_seconds=max_seconds,
-            seed=found.seed,
-            stages=options.stages,
-            callbacks=callbacks,
-        )
-    model.measure_light()
-    params.cfg["intensity_scale"] = model.intensity_scale
-    seconds = time.perf_counter() - begun
-    if diagnostics is not None:
-        diagnostics.trained(predict_batches(model, found.train, config.batch_size, execution.accelerator))
-    return {
-        "backend": "pytorch",
-        "model": model.eval(),
-        "history": history,
-        "train_container": found.train,
-        "test_container": found.test,
-        "train_seconds": seconds,
-        "config": config,
-    }
 
 
 def _execution_of(payload: TrainingPayload | None, execution: Execution | None) -> Execution | None:
@@ -222,10 +240,17 @@ def reconstruct_scan(
 
 
 def load_inference_bundle_torch(
-    path: Path, execution_config: Execution | None = None
+    path: Path,
+    execution_config: Execution | None = None,
+    experiment: int | None = None,
+    probe: NDArray[Any] | None = None,
 ) -> tuple[PtychoPINN, dict[str, Any]]:
-    """Load a model onto the device that was asked for; return it and its training configuration as a dict."""
-    model, archive = load_torch_bundle(Path(path), resolve_execution(execution_config).accelerator)
+    """Load a model onto the device that was asked for; return it and its training configuration as a dict.
+
+    `experiment` and `probe` choose among several experiments as in `load_torch_bundle`.
+    """
+    device = resolve_execution(execution_config).accelerator
+    model, archive = load_torch_bundle(Path(path), device, experiment, probe)
     return model, archive.configs["training"]
 
 
@@ -243,7 +268,7 @@ def reconstruct_torch(
     validate_inference_config(config)
     path = stages.model_path(config)
     execution_config = resolve_execution(execution_config)
-    model, _ = load_inference_bundle_torch(path, execution_config)
+    model, _ = load_inference_bundle_torch(path, execution_config, config.experiment_number, data.probeGuess)
     logger.info("Loaded intensity_scale from bundle: %f", model.intensity_scale)
     return reconstruct_scan(
         model,
@@ -258,8 +283,8 @@ def reconstruct_torch(
 
 
 def run_cdi_example_torch(
-    train_data: RawData,
-    test_data: RawData | None,
+    train_data: stages.Scans,
+    test_data: stages.TestScans,
     config: TrainingConfig,
     *,
     do_stitching: bool = False,
@@ -271,9 +296,12 @@ def run_cdi_example_torch(
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, dict[str, Any]]:
     """Train and, with `do_stitching`, reconstruct the test scan (the training scan without one).
 
+    Scans as in `train_cdi_model_torch`; every experiment is reconstructed.
+
     Returns:
         Amplitude and phase (H, W) of the object, or None twice, and the results of the training, with
-        `reconstruction`, `obj_tensor_full`, `global_offsets`, `recon_amp` and `recon_phase` after stitching.
+        `reconstruction`, `obj_tensor_full`, `global_offsets`, `recon_amp` and `recon_phase` after stitching, and
+        `reconstructions`, one per experiment.
     """
     execution_config = resolve_execution(_execution_of(training_payload, execution_config))
     if diagnostics is None and training_payload is not None:
@@ -294,10 +322,6 @@ def run_cdi_example_torch(
     )
     if settings is None:
         return None, None, results
-    scan = train_data if test_data is None else test_data
     stitching = NEUTRAL_STITCHING if training_payload is None else training_payload.options.stitching
-    model = results["model"]
-    found = reconstruct_scan(
-        model, scan, settings, execution_config=execution_config, stitching=stitching, diagnostics=diagnostics
-    )
-    return stages.add_reconstruction(results, found)
+    one = partial(reconstruct_scan, config=settings, execution_config=execution_config, stitching=stitching)
+    return stages.add_reconstructions(results, stages.scans_to_stitch(train_data, test_data), one, diagnostics)

@@ -22,7 +22,7 @@ def other_value(declared):
         return not declared.default
     if declared.choices:
         return declared.choices[-1] if declared.choices[-1] != declared.default else declared.choices[0]
-    return OTHER[declared.kinds[0]]
+    return ["a/b", "c"] if declared.member is Path else OTHER[declared.kinds[0]]
 
 
 FIELDS = [
@@ -48,6 +48,8 @@ def test_field_through_file(cls, declared, suffix, tmp_path):
     config = config_from_dict(cls, load_config_file(path))
     found = getattr(config, declared.name)
     expected = {Path: Path, tuple: tuple}.get(declared.kinds[0] if declared.kinds else None, type(value))(value)
+    if declared.member is Path:
+        expected = tuple(map(Path, value))
     assert found == expected
     assert type(found) is type(expected)
     assert found != declared.default

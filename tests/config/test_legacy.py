@@ -45,6 +45,8 @@ def test_every_field_arrives_under_its_legacy_name(cls):
                 value = getattr(config, field.name)
                 key = KEY_MAPPINGS.get(field.name, field.name)
                 expected[key] = str(value) if isinstance(value, Path) else value
+                if isinstance(value, tuple):
+                    expected[key] = list(value)
     assert dataclass_to_legacy_dict(cls()) == expected
 
 
@@ -60,6 +62,11 @@ def test_model_is_flattened_and_paths_are_text():
     assert flat["object.big"] is False
     assert flat["train_data_file_path"] == str(Path("a") / "b.npz")
     assert flat["output_prefix"] == "out"
+
+
+def test_a_tuple_of_paths_is_a_list_of_texts():
+    flat = dataclass_to_legacy_dict(TrainingConfig(training_directories=(Path("a") / "b", Path("c"))))
+    assert flat["training_directories"] == [str(Path("a") / "b"), "c"]
 
 
 def test_empty_path_is_no_file_but_a_folder():

@@ -6,6 +6,7 @@ import json
 import pickletools
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from ptycho import errors
-from ptycho.core.archive import FORMAT, FORMAT_VERSION, MODEL_NAMES, ModelArchive, save_archive
+from ptycho.core.archive import FORMAT, FORMAT_VERSION, MODEL_NAMES, ArchivedExperiment, ModelArchive, save_archive
 
 SPEC = Path(__file__).parents[2] / "specs" / "archive_format.md"
 N, MODES = 6, 2
@@ -113,8 +114,9 @@ def test_manifest_values(members: dict[str, bytes]) -> None:
     manifest = json.loads(members["manifest.json"])
     values = {key: value for key, _, value in tables()["manifest.json"]}
     assert manifest["format"] == FORMAT == values["format"]
-    assert values["format_version"].startswith(f"{FORMAT_VERSION};")
-    assert f"format version {manifest['format_version']}\n" in SPEC.read_text()
+    assert values["format_version"].startswith(f"{FORMAT_VERSION} where there are several experiments, else 1;")
+    assert manifest["format_version"] == 1
+    assert f"format version {FORMAT_VERSION}\n" in SPEC.read_text()
     assert re.findall(r"`?(\w+)`?, `(\w+)`:", values["models"]) == [tuple(manifest["models"])]
     assert tuple(manifest["models"]) == MODEL_NAMES
     assert manifest["sha256"] == {
@@ -139,6 +141,22 @@ def test_data_sets(members: dict[str, bytes], archive: ModelArchive) -> None:
         }
     assert weights == set(archive.weights)
     assert physics == expected
+
+
+def test_further_experiments_have_the_data_sets_of_the_first(archive: ModelArchive, tmp_path: Path) -> None:
+    other = ArchivedExperiment(
+        probe=np.zeros((1, N, N), np.complex64),
+        log_intensity_scale=1.5,
+        intensity_scale_nominal=3.0,
+        input_scale=0.125,
+        mask=np.zeros((N, N), bool),
+    )
+    with zipfile.ZipFile(save_archive(tmp_path, replace(archive, others=(other, other)))) as file:
+        assert json.loads(file.read("manifest.json"))["format_version"] == FORMAT_VERSION
+        content = h5py.File(io.BytesIO(file.read("weights.h5")))
+    assert set(content["experiments"]) == {"1", "2"}
+    assert set(content["experiments/1"]) == set(content["physics"]) - {"probe_mask"}
+    assert content["experiments/2/input_scale"][()] == 0.125
 
 
 def test_pickled_members_hold_built_in_types_only(members: dict[str, bytes]) -> None:

@@ -20,6 +20,7 @@ import pytest
 
 from ptycho.core.archive import (
     ARCHIVE_NAME,
+    ArchivedExperiment,
     ModelArchive,
     json_snapshot,
     load_archive,
@@ -238,10 +239,30 @@ def test_zip_of_something_else(tmp_path: Path) -> None:
         load_archive(tmp_path / "other.zip")
 
 
+def test_several_experiments_come_back_each_with_its_own(tmp_path: Path, archive: ModelArchive) -> None:
+    second = ArchivedExperiment(
+        probe=np.full((1, 4, 4), 2j, np.complex64),
+        log_intensity_scale=0.25,
+        intensity_scale_nominal=3.5,
+        input_scale=7.0,
+    )
+    loaded = load_archive(save_archive(tmp_path, replace(archive, others=(second,))))
+    assert_equal(loaded, archive)
+    assert len(loaded.experiments) == 2
+    found = loaded.of_experiment(1)
+    assert (found.log_intensity_scale, found.intensity_scale_nominal, found.input_scale) == (0.25, 3.5, 7.0)
+    np.testing.assert_array_equal(found.probe, second.probe)
+    assert found.mask is None
+    assert found.weights is loaded.weights
+    assert_equal(loaded.of_experiment(0), archive)
+    with pytest.raises(ConfigError, match="experiment_number=2: the model was trained with 2, expected 0 to 1"):
+        loaded.of_experiment(2)
+
+
 def test_newer_format_version_names_both(tmp_path: Path, archive: ModelArchive) -> None:
     path = save_archive(tmp_path, archive)
-    edit_manifest(path, format_version=2)
-    with pytest.raises(ArchiveError, match="expected format version 1 or older, found version 2; update"):
+    edit_manifest(path, format_version=3)
+    with pytest.raises(ArchiveError, match="expected format version 2 or older, found version 3; update"):
         load_archive(path)
 
 
@@ -249,8 +270,8 @@ def test_newer_version_is_reported_before_anything_that_it_may_have_changed(
     tmp_path: Path, archive: ModelArchive
 ) -> None:
     path = save_archive(tmp_path, archive)
-    edit_manifest(path, format_version=2, sha256="another scheme", backend="jax")
-    with pytest.raises(ArchiveError, match="found version 2"):
+    edit_manifest(path, format_version=3, sha256="another scheme", backend="jax")
+    with pytest.raises(ArchiveError, match="found version 3"):
         load_archive(path)
 
 

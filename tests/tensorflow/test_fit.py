@@ -99,9 +99,9 @@ def test_an_odd_last_batch_makes_the_graph_twice_and_never_again(scan, training,
     traced = []
     step = TrainingModule.training_step
 
-    def counted(self, *batch):
+    def counted(self, *batch, experiment_id=0):
         traced.append(tuple(batch[0].shape))
-        return step(self, *batch)
+        return step(self, *batch, experiment_id=experiment_id)
 
     monkeypatch.setattr(TrainingModule, "training_step", counted)
     train(scan, replace(training, nepochs=3, n_groups=13, batch_size=6))

@@ -20,7 +20,7 @@ def test_patches_and_where_they_lie(scan: RawData, training: TrainingConfig, mon
     container = PtychoDataContainer(grouped, scan.probeGuess)
     with pytest.raises(ConfigError, match="no model was trained in this process"):
         reconstruct_image(container)
-    model_manager.remember(model, training)
+    model_manager.remember([model], training)
     patches, offsets = reconstruct_image(container)
     assert (patches.shape, patches.dtype) == ((5, 64, 64, 1), np.complex64)
     np.testing.assert_allclose(patches, float(model.object_scale), rtol=1e-5)  # untrained: vacuum in the file's unit

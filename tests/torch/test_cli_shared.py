@@ -79,7 +79,8 @@ def test_paths(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"no\.npz: expected the scan to train on \(NPZ\), found no such file"):
         validate_paths(tmp_path / "no.npz", None, tmp_path)
     with pytest.raises(MissingFileError, match=r"expected the test scan \(NPZ\)"):
-        validate_paths(scan, tmp_path, tmp_path)  # a folder is no scan
+        validate_paths(scan, tmp_path / "no.npz", tmp_path)
+    validate_paths(scan, tmp_path, tmp_path)  # a folder may be a scan map
     with pytest.raises(OutputError, match=r"out: expected a folder to write to, found the file .*scan\.npz"):
         validate_paths(scan, None, scan / "out")
 

@@ -27,7 +27,7 @@ from ptycho_torch.config_bridge import (
 )
 from ptycho_torch.config_options import NEUTRAL_OPTIONS, neutral_settings, options_of
 from ptycho_torch.config_params import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptycho_torch.config_routes import LABELS, MEMBERS, OPTIONS, REFUSED, ROUTES
+from ptycho_torch.config_routes import COUNTS, LABELS, MEMBERS, OPTIONS, REFUSED, ROUTES
 
 SPEC = Path(__file__).parents[2] / "specs" / "ptychodus_api_spec.md"
 PYTORCH = (DataConfig, ModelConfig, TrainingConfig, InferenceConfig)
@@ -92,6 +92,8 @@ CASES = [
     Case(TrainingConfig, "test_data_file", Path("a.npz"), "test_data_file", Path("test.npz"), Path("a.npz"), 3),
     Case(TrainingConfig, "output_dir", Path("a"), "output_dir", Path("training_outputs"), Path("a"), None),
     Case(TrainingConfig, "n_groups", 5, "n_groups", 64, 5, 0),
+    Case(TrainingConfig, "training_directories", (Path("a"),), "training_directories", (), (Path("a"),), 3),
+    Case(InferenceConfig, "experiment_number", 2, "experiment_number", 0, 2, -1),
     Case(InferenceConfig, "batch_size", 8, "inference_batch_size", None, 8, 0),
 ]
 ASKED = {  # the fields of OPTIONS: a value, the option that it sets, and what that then is
@@ -165,9 +167,9 @@ ASKED = {  # the fields of OPTIONS: a value, the option that it sets, and what t
 }
 NOT_SUPPORTED = {  # the fields of REFUSED: a value that is not the default
     DataConfig: {"probe_normalize": False},
-    ModelConfig: {"num_datasets": 2},
-    TrainingConfig: {"training_directories": (Path("scans"),), "framework": "Keras"},
-    InferenceConfig: {"experiment_number": 1},
+    ModelConfig: {},
+    TrainingConfig: {"framework": "Keras"},
+    InferenceConfig: {},
 }
 
 
@@ -183,14 +185,16 @@ def bridge(changes: dict[type, dict[str, Any]] | None = None, overrides: dict[st
     changes = changes or {}
     data, model, training, inference = (cls(**changes.get(cls, {})) for cls in PYTORCH)
     required = {name: value for name, value in REQUIRED.items() if name not in _stated(changes)}
-    parts: dict[str, dict[str, Any]] = {"model": {}, "training": {}, "execution": {}}
+    parts: dict[str, dict[str, Any]] = {"model": {}, "training": {}, "inference": {}, "execution": {}}
     for name, value in (overrides or {}).items():
         parts[_part(name)][name] = value
     tf_model = to_model_config(data, model, parts["model"])
     tf_training = to_training_config(tf_model, data, model, training, required | parts["training"])
     execution = to_execution_config(training, inference, parts["execution"])
+    tf_inference = to_inference_config(tf_model, data, inference, FOUND | parts["inference"])
+    update_legacy_dict(params.cfg, tf_inference)
     update_legacy_dict(params.cfg, tf_training)
-    return {**vars(execution), **vars(tf_model), **vars(tf_training)}
+    return {**vars(execution), **vars(tf_inference), **vars(tf_model), **vars(tf_training)}
 
 
 def _stated(changes: dict[type, dict[str, Any]]) -> set[str]:
@@ -201,12 +205,21 @@ def _part(name: str) -> str:
     target = next((case.to for case in CASES if case.name == name), name)
     if target in settings_of(shared.ModelConfig):
         return "model"
-    return "training" if target in settings_of(shared.TrainingConfig) else "execution"
+    if target in settings_of(shared.TrainingConfig):
+        return "training"
+    return "inference" if target in settings_of(shared.InferenceConfig) else "execution"
 
 
 def fits(case: Case, value: Any) -> dict[type, dict[str, Any]]:
     """The field changed, with what has to go along with it."""
     return {case.cls: {case.name: value}}
+
+
+def legacy_form(value: Any) -> Any:
+    """A value as `params.cfg` has it."""
+    if isinstance(value, tuple):
+        return [str(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def cfg_value(case: Case) -> Any:
@@ -243,6 +256,7 @@ class TestConfigBridgeMVP:
             n_groups=64,
             neighbor_count=9,
             subsample_seed=3,
+            experiment_number=0,
             debug=True,
             backend="pytorch",
         )
@@ -304,7 +318,8 @@ class TestConfigBridgeParity:
 
     def test_every_field_stands_in_one_place(self) -> None:
         for cls in PYTORCH:
-            places = [*ROUTES[cls], *MEMBERS.get(cls, ()), *LABELS.get(cls, ()), *OPTIONS[cls], *REFUSED[cls]]
+            repeated = [*MEMBERS.get(cls, ()), *COUNTS.get(cls, ())]
+            places = [*ROUTES[cls], *repeated, *LABELS.get(cls, ()), *OPTIONS[cls], *REFUSED[cls]]
             assert sorted(places) == sorted(settings_of(cls))
         assert {(case.cls, case.name, case.to) for case in CASES} == {
             (cls, name, route.to) for cls, routes in ROUTES.items() for name, route in routes.items()
@@ -327,7 +342,7 @@ class TestConfigBridgeParity:
         if case.to in settings_of(PyTorchExecutionConfig) and case.to not in settings_of(shared.TrainingConfig):
             assert case.to not in params.cfg
         else:
-            assert cfg_value(case) == (str(case.value) if isinstance(case.value, Path) else case.value)
+            assert cfg_value(case) == legacy_form(case.value)
 
     @pytest.mark.parametrize("case", CASES, ids=ids)
     def test_override_wins_over_the_dataclass(self, case: Case) -> None:
@@ -361,7 +376,7 @@ class TestConfigBridgeParity:
         value = _other(setting)
         assert bridge(overrides={name: value})[name] == value
         found = params.cfg[KEY_MAPPINGS.get(name, name)]
-        assert found == (str(value) if isinstance(value, Path) else value)
+        assert found == legacy_form(value)
 
     @pytest.mark.parametrize(
         ("cls", "name"), [pytest.param(c, n, id=f"{c.__name__}.{n}") for c, inside in ASKED.items() for n in inside]
@@ -522,6 +537,7 @@ class TestConfigBridgeParity:
 
 
 BASELINE = {
+    "training_directories": [],
     "N": 128,
     "gridsize": 3,
     "n_filters_scale": 2,
@@ -574,6 +590,8 @@ def _other(setting: Setting) -> Any:
         return not setting.default
     if setting.choices:
         return next(value for value in setting.choices if value != setting.default)
+    if setting.member is Path:
+        return (Path("some/where"), Path("else"))
     return {int: 33, float: 0.25, Path: Path("some/where")}[setting.kinds[0]]
 
 
@@ -617,6 +635,8 @@ def becomes(cls: type, name: str) -> str:
         return f"`{ROUTES[cls][name].to}`"
     if name in MEMBERS.get(cls, ()):
         return "`gridsize`^2"
+    if name in COUNTS.get(cls, ()):
+        return "number of experiments"
     if name in LABELS.get(cls, ()):
         return "label"
     if name in OPTIONS.get(cls, {}):

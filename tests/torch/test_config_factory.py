@@ -11,6 +11,8 @@ from numpy.lib import format as npy
 
 from ptycho import params
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
+from ptycho.core.formats import registry
+from ptycho.core.scan_map import make_map
 from ptycho.errors import ConfigError, DataError, MissingFileError, OutputError
 from ptycho.raw_data import RawData
 from ptycho_torch import config_factory, config_params
@@ -53,6 +55,12 @@ def train(scan_file: Path, overrides: dict[str, Any] | None = None, **options: A
 class TestProbeSize:
     def test_headers_are_enough(self, scan_file: Path, fixture_file: Path) -> None:
         assert (infer_probe_size(scan_file), infer_probe_size(str(fixture_file))) == (128, 64)
+
+    def test_scans_of_other_formats(self, fixture_file: Path, tmp_path: Path) -> None:
+        assert infer_probe_size(make_map(fixture_file, tmp_path / "scan.map")) == 64
+        record = replace(registry.read(fixture_file), energy_eV=8e3, distance_m=1.5, detector_pixel_m=75e-6)
+        registry.write(tmp_path / "scan.cxi", record)
+        assert infer_probe_size(tmp_path / "scan.cxi") == 64
 
     @pytest.mark.parametrize(
         ("arrays", "message"),

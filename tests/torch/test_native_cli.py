@@ -30,13 +30,11 @@ def work(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
     """The calls that stand in for training and reconstruction."""
     calls: list[SimpleNamespace] = []
 
-    def run(train_data: RawData, test_data: RawData | None, config: TrainingConfig, **options: Any) -> Any:
-        calls.append(SimpleNamespace(train=train_data, test=test_data, config=config, cfg=dict(params.cfg), **options))
-        return (
-            None,
-            None,
-            {"model": "model", "reconstruction": "object"} if options["do_stitching"] else {"model": "model"},
-        )
+    def run(train_data: list[RawData], test_data: list[Any], config: TrainingConfig, **options: Any) -> Any:
+        (train,), (test,) = train_data, test_data
+        calls.append(SimpleNamespace(train=train, test=test, config=config, cfg=dict(params.cfg), **options))
+        stitched = {"reconstructions": ("object",)} if options["do_stitching"] else {}
+        return None, None, {"models": ("model",), **stitched}
 
     def reconstruct(data: RawData, config: InferenceConfig, **options: Any) -> Any:
         calls.append(SimpleNamespace(data=data, config=config, cfg=dict(params.cfg), **options))

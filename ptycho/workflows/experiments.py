@@ -1,0 +1,87 @@
+"""The scans that a training reads: one, or those of several experiments that train the same network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ptycho.config.config import TrainingConfig
+from ptycho.core.formats.opening import MemoryMap
+from ptycho.errors import DataError, MissingFileError
+from ptycho.raw_data import RawData
+
+__all__ = ["Files", "directory_files", "experiment_files", "read_experiments", "scan_files"]
+
+TRAIN, TEST = "train_data.npz", "test_data.npz"
+
+Files = tuple[Path, Path | None]
+"""The scan to train on, and the one to validate with, if there is one."""
+
+
+def read_experiments(
+    files: Sequence[Files], units: str | None = None, memory_map: MemoryMap = "auto"
+) -> tuple[list[RawData], list[RawData | None]]:
+    """The scans to train on and, in the same order, those to validate with.
+
+    Args:
+        files: of every experiment.
+        units: what the patterns of all of them hold, instead of what each file says.
+        memory_map: as of `RawData.from_file`.
+
+    Raises:
+        MissingFileError, DataError: a scan that is not there or cannot be read; the line names it.
+    """
+    train = [RawData.from_file(path, units, memory_map) for path, _ in files]
+    test = [None if path is None else RawData.from_file(path, units, memory_map) for _, path in files]
+    return train, test
+
+
+def experiment_files(config: TrainingConfig) -> list[Files]:
+    """The files of every experiment of a training, in the order of their numbers.
+
+    The first is `train_data_file` with `test_data_file`, those of `training_directories` follow; a folder with that
+    same scan in it is no further experiment. Without `train_data_file` the first directory comes first, and
+    `test_data_file` takes the place of what is there to validate with.
+
+    Raises:
+        MissingFileError, DataError: as `scan_files`.
+    """
+    test = config.test_data_file if _is_set(config.test_data_file) else None
+    found = directory_files(config.training_directories)
+    if _is_set(config.train_data_file):
+        assert config.train_data_file is not None
+        first = config.train_data_file.resolve()
+        return [(config.train_data_file, test), *(files for files in found if files[0].resolve() != first)]
+    return [(found[0][0], test or found[0][1]), *found[1:]] if found else []
+
+
+def directory_files(folders: Sequence[Path]) -> list[Files]:
+    """The files of the experiment in each folder, as `scan_files` finds them."""
+    return [scan_files(Path(folder)) for folder in folders]
+
+
+def scan_files(folder: Path) -> Files:
+    """The scan of a folder to train on, `train_data.npz` or its only one, and `test_data.npz`, if it is there.
+
+    A file is the scan to train on itself.
+
+    Raises:
+        MissingFileError: no scan to train on.
+        DataError: several, none of them named `train_data.npz`.
+    """
+    if folder.is_file():
+        return folder, None
+    found = sorted(folder.glob("*.npz"))
+    test = next((path for path in found if path.name == TEST), None)
+    scans = [path for path in found if path != test]
+    named = [path for path in scans if path.name == TRAIN]
+    if not scans:
+        raise MissingFileError(f"{folder}: expected {TRAIN} or one other scan (.npz), found none; export it there")
+    if not named and len(scans) > 1:
+        names = ", ".join(path.name for path in scans[:4])
+        raise DataError(f"{folder}: expected {TRAIN} or one other scan, found {names}; name the one {TRAIN}")
+    return (named or scans)[0], test
+
+
+def _is_set(path: Path | None) -> bool:
+    return path is not None and path != Path()
