@@ -228,11 +228,12 @@ def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
         written += save_reconstructions(reconstructions, config.output_dir)
         written += diagnostics.written if diagnostics is not None else []
     _report_history(results["history"])
-    for reconstruction in reconstructions:
-        _report_reconstruction(reconstruction)
+    titles = [f"experiment {number}: " if len(reconstructions) > 1 else "" for number in range(len(reconstructions))]
+    for title, reconstruction in zip(titles, reconstructions, strict=True):
+        _report_reconstruction(reconstruction, title)
     _report_files(written)
-    for reconstruction in reconstructions:
-        _report_trust(reconstruction)
+    for title, reconstruction in zip(titles, reconstructions, strict=True):
+        _report_trust(reconstruction, title)
 
 
 def _infer(options: argparse.Namespace, table: dict[str, Any]) -> None:
@@ -355,10 +356,11 @@ def _report_history(history: Mapping[str, Sequence[float]]) -> None:
     _log.info("Last of %d epochs: %s", epochs, ", ".join(last) or "no metric recorded")
 
 
-def _report_reconstruction(reconstruction: Reconstruction) -> None:
+def _report_reconstruction(reconstruction: Reconstruction, title: str = "") -> None:
     height, width = reconstruction.object.shape
     covered = 100 * float((reconstruction.coverage > 0).mean())
-    _log.info("Reconstructed %d x %d pixels, %.1f %% covered (%s)", height, width, covered, reconstruction.method)
+    text = "%sReconstructed %d x %d pixels, %.1f %% covered (%s)"
+    _log.info(text, title, height, width, covered, reconstruction.method)
     if reconstruction.error_history:
         first, last = reconstruction.error_history[0], reconstruction.error_history[-1]
         _log.info("Relative Fourier error: %.4g before refinement, %.4g after", first, last)
@@ -369,8 +371,8 @@ def _report_files(written: Sequence[Path]) -> None:
         _log.info("Wrote %s", path)
 
 
-def _report_trust(reconstruction: Reconstruction) -> None:
+def _report_trust(reconstruction: Reconstruction, title: str = "") -> None:
     """The verdict as the last line; where it is bad even with --quiet."""
     if reconstruction.trust is not None:
         level = logging.WARNING if reconstruction.trust.grade == "fails" else logging.INFO
-        _log.log(level, "Trust: %s", reconstruction.trust.verdict)
+        _log.log(level, "%sTrust: %s", title, reconstruction.trust.verdict)

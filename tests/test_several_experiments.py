@@ -287,6 +287,15 @@ class TestFiles:
         ]
         assert experiment_files(TrainingConfig()) == []
 
+    def test_every_scan_of_a_folder_is_an_experiment(self, folders, tmp_path) -> None:
+        for name in ("probe1_object0", "probe0_object0"):
+            (tmp_path / f"{name}.npz").touch()
+        made = experiment_files(TrainingConfig(training_directories=(tmp_path, folders[1])))
+        assert [path.name for path, _ in made] == ["probe0_object0.npz", "probe1_object0.npz", "run7.npz"]
+        (tmp_path / "test_data.npz").touch()
+        with pytest.raises(DataError, match=r"test_data\.npz: expected train_data\.npz beside it, found 2 scans"):
+            experiment_files(TrainingConfig(training_directories=(tmp_path,)))
+
     def test_a_folder_without_one_scan_is_refused(self, tmp_path) -> None:
         with pytest.raises(MissingFileError, match=r"expected train_data\.npz or one other scan"):
             scan_files(tmp_path)
@@ -304,6 +313,7 @@ class TestFiles:
         assert train_main(list(map(str, given))) == 0, capsys.readouterr().err
         assert (model / "reconstruction.npz").is_file()
         assert (model / "experiment_1" / "summary.png").is_file()
+        assert "experiment 1: Reconstructed 100 x 98 pixels" in capsys.readouterr().err
         given = ["--model_path", model, "--test_data", folders[1] / "run7.npz", "--output_dir", result]
         assert inference_main([*map(str, given), "--backend", backend]) == 0
         assert "experiment 1 of the model" in capsys.readouterr().err

@@ -56,8 +56,21 @@ def experiment_files(config: TrainingConfig) -> list[Files]:
 
 
 def directory_files(folders: Sequence[Path]) -> list[Files]:
-    """The files of the experiment in each folder, as `scan_files` finds them."""
-    return [scan_files(Path(folder)) for folder in folders]
+    """The files of the experiments in folders: `train_data.npz` with `test_data.npz`, or else every scan by itself.
+
+    Raises:
+        MissingFileError: a folder without a scan to train on.
+        DataError: a `test_data.npz` beside several scans.
+    """
+    found: list[Files] = []
+    for folder in folders:
+        scans, test = _scans(Path(folder))
+        if test is not None and len(scans) > 1:
+            raise DataError(
+                f"{test}: expected {TRAIN} beside it, found {len(scans)} scans; name the one that it belongs to {TRAIN}"
+            )
+        found += [(scan, test) for scan in scans]
+    return found
 
 
 def scan_files(folder: Path) -> Files:
@@ -69,18 +82,23 @@ def scan_files(folder: Path) -> Files:
         MissingFileError: no scan to train on.
         DataError: several, none of them named `train_data.npz`.
     """
+    scans, test = _scans(folder)
+    if len(scans) > 1:
+        names = ", ".join(path.name for path in scans[:4])
+        raise DataError(f"{folder}: expected {TRAIN} or one other scan, found {names}; name the one {TRAIN}")
+    return scans[0], test
+
+
+def _scans(folder: Path) -> tuple[list[Path], Path | None]:
+    """The scans of a folder to train on, `train_data.npz` alone where it is there, and `test_data.npz`."""
     if folder.is_file():
-        return folder, None
+        return [folder], None
     found = sorted(folder.glob("*.npz"))
     test = next((path for path in found if path.name == TEST), None)
     scans = [path for path in found if path != test]
-    named = [path for path in scans if path.name == TRAIN]
     if not scans:
         raise MissingFileError(f"{folder}: expected {TRAIN} or one other scan (.npz), found none; export it there")
-    if not named and len(scans) > 1:
-        names = ", ".join(path.name for path in scans[:4])
-        raise DataError(f"{folder}: expected {TRAIN} or one other scan, found {names}; name the one {TRAIN}")
-    return (named or scans)[0], test
+    return [path for path in scans if path.name == TRAIN] or scans, test
 
 
 def _is_set(path: Path | None) -> bool:
