@@ -4,7 +4,8 @@
 multiplied on their overlap at the rounded displacement; `pair_products` sums that to `sum w_i w_j conj(O_i) O_j`, whose
 phase is the difference of the phases of the two patches, and `pair_slopes` takes its slope along x and y, the
 difference of their phase ramps. Both do so for two halves of the pixels, so that what is fitted to one half can be
-judged on the other. Memory is that of a cache full of pairs: the patches may be memory-mapped.
+judged on the other. Memory is that of a cache full of patches and some 100 bytes per pair: the patches may be
+memory-mapped.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Turns:
     ramps: Float | None = None
     """(n, 2) slopes (kx, ky), radians per pixel; None is none."""
 
-    def factors(self, patches: Int, rows: slice, columns: slice, N: int, dtype: np.dtype) -> Array:
+    def factors(self, patches: NDArray[np.integer], rows: slice, columns: slice, N: int, dtype: np.dtype) -> Array:
         """The factors on a window of some patches: (k, 1, 1) without ramps, else (k, h, w)."""
         phases = self.phases[patches, None, None].astype(dtype, copy=False)
         if self.ramps is None:
@@ -122,7 +123,7 @@ def compact_weight(weight: ArrayLike, floor: float = WEIGHT_FLOOR) -> tuple[Floa
 
 
 def overlap_pairs(xcoords: ArrayLike, ycoords: ArrayLike, weight: ArrayLike) -> Int:
-    """Pairs of overlapping patches to compare: some five times as many as patches, however dense the scan.
+    """Pairs of overlapping patches to compare: five to eight times as many as patches, however dense the scan.
 
     A patch is paired with its nearest neighbours among all patches, among a quarter of them, among a
     sixteenth and so on (nested sets of one fixed random order) as far as the weight reaches. The thinned sets
@@ -168,9 +169,12 @@ def _shared_weight(weight: Float) -> Float:
     return np.asarray(correlation / correlation[0, 0])
 
 
-def _displacements(positions: Float, pairs: Int) -> Int:
+def _displacements(positions: Float, pairs: Int) -> NDArray[np.int32]:
     """Whole-pixel (dx, dy) from the first to the second patch of each pair, (m, 2)."""
-    return np.rint(positions[pairs[:, 1]] - positions[pairs[:, 0]]).astype(np.int64)
+    step = np.empty((len(pairs), 2), np.int32)
+    for axis, along in enumerate(positions.T):
+        step[:, axis] = np.rint(along[pairs[:, 1]] - along[pairs[:, 0]])
+    return step
 
 
 def pair_products(
@@ -272,15 +276,14 @@ def _overlaps(
     positions, N = scan_positions(xcoords, ycoords), patches.shape[-1]
     column, row = np.rint(positions).astype(np.int64).T
     board, period = _checkerboard(compact.shape, max(1, N // 8), patches.real.dtype)
+    if not len(pairs):
+        return
     step = _displacements(positions, pairs)
     swap = (step[:, 1] < 0) | ((step[:, 1] == 0) & (step[:, 0] < 0))  # a half plane of displacements will do
-    first, second = np.where(swap[:, None], pairs[:, ::-1], pairs).T
-    step = np.where(swap[:, None], -step, step)
-    key = np.stack([*step.T, first // _SPAN])
-    order = np.lexsort(key)
-    groups = np.split(order, 1 + np.flatnonzero(np.diff(key[:, order], axis=1).any(axis=0)))
+    first, second = (np.where(swap, pairs[:, 1 - k], pairs[:, k]).astype(np.int32) for k in (0, 1))
+    step[swap] *= -1
 
-    def cut(j: Int, across: slice, along: slice) -> Array:
+    def cut(j: NDArray[np.int32], across: slice, along: slice) -> Array:
         window = (
             slice(rows.start + across.start, rows.start + across.stop, stride),
             slice(columns.start + along.start, columns.start + along.stop),
@@ -288,7 +291,7 @@ def _overlaps(
         values = patches[(j, *window)]
         return values if turns is None else values * turns.factors(j, *window, N, values.dtype)
 
-    for members in groups if len(pairs) else []:
+    for members in _alike(step, first):
         dx, dy = step[members[0]].tolist()
         (rows_i, rows_j), (columns_i, columns_j) = _common(compact.shape[0], dy), _common(compact.shape[1], dx)
         shared = (compact[rows_i, columns_i] * compact[rows_j, columns_j]).astype(patches.real.dtype)
@@ -304,6 +307,15 @@ def _overlaps(
             product *= cut(second[chunk], rows_j, columns_j)
             seen = fields[(row[i] + rows_i.start) % period, (column[i] + columns_i.start) % period]
             yield _Overlaps(chunk, swap[chunk], product, seen, shared)
+
+
+def _alike(step: NDArray[np.int32], first: NDArray[np.int32]) -> list[Int]:
+    """Indices of the pairs of each displacement (m, 2), a span of first patches (m,) at a time."""
+    columns = first // _SPAN, step[:, 1] - step[:, 1].min(), step[:, 0] - step[:, 0].min()
+    key = np.ravel_multi_index(columns, [int(column.max()) + 1 for column in columns])
+    del columns
+    order = np.argsort(key, kind="stable")
+    return np.split(order, 1 + np.flatnonzero(np.diff(key[order])))
 
 
 def row_stride(N: int) -> int:

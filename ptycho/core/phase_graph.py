@@ -57,7 +57,8 @@ def solve_phases(products: Complex, pairs: Int, positions: Float) -> Complex:
     linked = np.flatnonzero(np.diff(matrix.indptr))
     if linked.size == 0:
         return phases
-    matrix = matrix[linked][:, linked]
+    if linked.size < len(positions):
+        matrix = matrix[linked][:, linked]
     z = _polish(matrix, _by_blocks(matrix, positions[linked]))
     region, count = _regions(matrix)
     weighted = _degree(matrix) * z
@@ -79,9 +80,9 @@ def count_regions(products: Complex, pairs: Int, n: int) -> int:
 
 def _hermitian(products: Complex, pairs: Int, n: int) -> sp.csr_array:
     """The matrix C of the products, c_ji = conj(c_ij)."""
-    i, j = pairs[products != 0].T
-    c = products[products != 0]
-    return sp.coo_array((np.r_[c, c.conj()], (np.r_[i, j], np.r_[j, i])), shape=(n, n)).tocsr()
+    found = products != 0
+    upper = sp.coo_array((products[found], tuple(pairs[found].astype(np.int32).T)), shape=(n, n)).tocsr()
+    return (upper + upper.conj().T.tocsr()).tocsr()
 
 
 def _by_blocks(matrix: sp.csr_array, positions: Float) -> Complex:
@@ -90,13 +91,7 @@ def _by_blocks(matrix: sp.csr_array, positions: Float) -> Complex:
     part, count = _regions(matrix, _tiles(positions))
     if count == n:  # not one pair within a tile
         part, count = _regions(matrix)
-    order = np.argsort(part, kind="stable")
-    ends = np.cumsum(np.bincount(part))
-    ordered = matrix[order][:, order]
-    z = np.ones(n, np.complex128)
-    for start, stop in zip(np.r_[0, ends[:-1]], ends, strict=True):
-        if stop - start > 1:
-            z[order[start:stop]] = _leading_phases(ordered[start:stop, start:stop])
+    z = _phases_within(matrix, part)
     spread = sp.csr_array((z, part, np.arange(n + 1)), shape=(n, count))
     coarse = (spread.conj().T @ matrix @ spread).tocoo()
     between = coarse.row != coarse.col
@@ -107,9 +102,23 @@ def _by_blocks(matrix: sp.csr_array, positions: Float) -> Complex:
     return np.asarray(z * _by_blocks(coarse, centres)[part])
 
 
-def _tiles(positions: Float) -> Int:
+def _phases_within(matrix: sp.csr_array, part: Int) -> Complex:
+    """The leading phases of the nodes of each part (n,), without the links between parts."""
+    order, ends = np.argsort(part, kind="stable"), np.cumsum(np.bincount(part))
+    place = np.empty(len(order), np.int32)
+    place[order] = np.arange(len(order))
+    rows = matrix[order]  # renaming its columns is `matrix[order][:, order]` with one copy less
+    ordered = sp.csr_array((rows.data, place[rows.indices], rows.indptr), shape=matrix.shape)
+    z = np.ones(len(order), np.complex128)
+    for start, stop in zip(np.r_[0, ends[:-1]], ends, strict=True):
+        if stop - start > 1:
+            z[order[start:stop]] = _leading_phases(ordered[start:stop, start:stop])
+    return z
+
+
+def _tiles(positions: Float) -> NDArray[np.int32]:
     """Index of the tile each node lies in: halved along the longer axis down to the size of a block."""
-    tile = np.zeros(len(positions), np.int64)
+    tile = np.zeros(len(positions), np.int32)
     waiting, count = [np.arange(len(positions))], 0
     while waiting:
         members = waiting.pop()
@@ -123,12 +132,15 @@ def _tiles(positions: Float) -> Int:
     return tile
 
 
-def _regions(matrix: sp.csr_array, tile: Int | None = None) -> tuple[Int, int]:
+def _regions(matrix: sp.csr_array, tile: NDArray[np.int32] | None = None) -> tuple[Int, int]:
     """Connected regions, within each tile where tiles are given: the region of each node (n,), and how many."""
-    entries = matrix.tocoo()
-    same = slice(None) if tile is None else tile[entries.row] == tile[entries.col]
-    row, column = entries.row[same], entries.col[same]
-    links = sp.csr_array((np.ones(len(row)), (row, column)), shape=matrix.shape)
+    parts = np.ones(matrix.nnz), matrix.indices, matrix.indptr
+    links = sp.csr_array(parts, shape=matrix.shape, copy=tile is not None)
+    if tile is not None:
+        of_row = np.repeat(tile, np.diff(links.indptr))
+        links.data[of_row != tile[links.indices]] = 0
+        links.eliminate_zeros()
+        del of_row
     count, region = connected_components(links, directed=False)
     return region.astype(np.int64), int(count)
 
@@ -158,10 +170,10 @@ def _polish(matrix: sp.csr_array, z: Complex) -> Complex:
     `2 d^T Im(conj(z) C z) - d^T L d`, L the graph Laplacian of |C|; each step maximises that, so none descends.
     """
     degree = _degree(matrix)
-    laplacian = (sp.diags_array(degree) - abs(matrix)).tocsr()
-    jacobi = sp.diags_array(1 / degree)
     region, count = _regions(matrix)
     share = degree / np.bincount(region, degree, count)[region]
+    laplacian = (sp.diags_array(degree) - abs(matrix)).tocsr()
+    jacobi = sp.diags_array(1 / degree)
     for _ in range(_POLISH):
         slope = np.asarray((z.conj() * (matrix @ z)).imag, np.float64)
         slope -= share * np.bincount(region, slope, count)[region]  # 0 but for rounding, which L cannot invert

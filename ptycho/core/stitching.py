@@ -173,17 +173,18 @@ class _Sums:
 
     def mean(self, k: int) -> NDArray[np.complex64]:
         result = np.ones(self.weights.shape, np.complex64)
-        result[self.covered] = self.first[k][self.covered] / self.weights[self.covered]
+        np.divide(self.first[k], self.weights, out=result, where=self.covered, casting="same_kind")
         return result
 
     def spread(self, k: int) -> NDArray[np.float32]:
         result = np.full(self.weights.shape, np.nan, np.float32)
-        several = self.covered & (self.weights**2 >= _FEW * self.squared_weights)
-        total = self.weights[several]
-        variance = (
-            self.second[min(k, len(self.second) - 1)][several] / total - np.abs(self.first[k][several] / total) ** 2
-        )
-        result[several] = np.sqrt(np.maximum(variance, 0) / (1 - self.squared_weights[several] / total**2))
+        second = self.second[min(k, len(self.second) - 1)]
+        for row, found in enumerate(result):  # a canvas of temporaries more would be the largest of all
+            weights, squared = self.weights[row], self.squared_weights[row]
+            several = (weights >= WEIGHT_FLOOR) & (weights**2 >= _FEW * squared)
+            total = weights[several]
+            variance = second[row][several] / total - np.abs(self.first[k, row][several] / total) ** 2
+            found[several] = np.sqrt(np.maximum(variance, 0) / (1 - squared[several] / total**2))
         return result
 
 

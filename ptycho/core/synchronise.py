@@ -116,16 +116,7 @@ def synchronise(
         raise DataError(f"labels: expected one per patch, ({len(positions)},), found {node.shape}; give each patch one")
     members = np.bincount(node)
     centres = np.stack([np.bincount(node, positions[:, k]) / members for k in (0, 1)], axis=1)
-    pairs = overlap_pairs(xcoords, ycoords, weight)
-    pairs = pairs[node[pairs[:, 0]] != node[pairs[:, 1]]]
-    stride = row_stride(patches.shape[-1])
-    links, plain = _merge(node[pairs], pair_products(patches, xcoords, ycoords, weight, pairs, stride=stride))
-    halves, given = plain, Turns(np.ones(len(positions), np.complex64))
-    ramps = find_ramps(patches, xcoords, ycoords, weight, pairs, node, stride)
-    if ramps is not None:
-        about = np.einsum("jk,jk->j", ramps[node], positions - centres[node])
-        given = Turns(np.exp(1j * about).astype(np.complex64), ramps[node])
-        links, halves = _merge(node[pairs], pair_products(patches, xcoords, ycoords, weight, pairs, given, stride))
+    links, plain, halves, given = _compared(patches, positions, weight, node, centres)
     both = halves.sum(axis=0)
     black, solved = (solve_phases(c, links, centres) for c in (halves[0], both))
     same = np.ones_like(solved)
@@ -142,14 +133,33 @@ def synchronise(
     )
 
 
+def _compared(
+    patches: NDArray[np.complexfloating], positions: Float, weight: ArrayLike, node: Int, centres: Float
+) -> tuple[Int, Complex, Complex, Turns]:
+    """Links of nodes (m, 2), what they measure (2, m) before and after ramps are taken out, and these ramps."""
+    x, y = positions.T
+    pairs = overlap_pairs(x, y, weight)
+    pairs = pairs[node[pairs[:, 0]] != node[pairs[:, 1]]]
+    stride = row_stride(patches.shape[-1])
+    links, plain = _merge(node[pairs], pair_products(patches, x, y, weight, pairs, stride=stride))
+    ramps = find_ramps(patches, x, y, weight, pairs, node, stride)
+    if ramps is None:
+        return links, plain, plain, Turns(np.ones(len(positions), np.complex64))
+    about = np.einsum("jk,jk->j", ramps[node], positions - centres[node])
+    given = Turns(np.exp(1j * about).astype(np.complex64), ramps[node])
+    _, halves = _merge(node[pairs], pair_products(patches, x, y, weight, pairs, given, stride))
+    return links, plain, halves, given
+
+
 def _merge(pairs: Int, halves: Complex) -> tuple[Int, Complex]:
-    """Sum of the products (2, m) of all pairs that link the same two nodes; i < j in the result."""
-    swap = pairs[:, 0] > pairs[:, 1]
-    halves = np.where(swap, halves.conj(), halves)
+    """Sum of the products (2, m) of all pairs that link the same two nodes, i < j in the result; spoils `halves`."""
+    np.conj(halves, out=halves, where=pairs[:, 0] > pairs[:, 1])
     nodes = pairs.max(initial=0) + 1
     keys, index = np.unique(
         pairs.min(axis=1, initial=nodes) * nodes + pairs.max(axis=1, initial=0), return_inverse=True
     )
     links, count = np.stack(np.divmod(keys, nodes), axis=1), len(keys)
-    merged = [np.bincount(index, h.real, count) + 1j * np.bincount(index, h.imag, count) for h in halves]
-    return links, np.stack(merged)
+    merged = np.empty((len(halves), count), np.complex128)
+    for total, half in zip(merged, halves, strict=True):
+        total.real, total.imag = np.bincount(index, half.real, count), np.bincount(index, half.imag, count)
+    return links, merged

@@ -147,6 +147,19 @@ def test_memory_is_that_of_the_canvas_and_a_batch(rng):
     assert peak < 8e6
 
 
+def test_results_are_made_without_further_canvases(rng):
+    n, N = 784, 32
+    x, y = (16.0 * a.ravel() + 16 for a in np.meshgrid(np.arange(28), np.arange(28)))
+    patches = np.broadcast_to(complex_noise(rng, N, N).astype(np.complex64), (n, N, N))
+    frame = ObjectFrame(464, 464, 0, 0)
+    tracemalloc.start()
+    stitch_variants(patches, x, y, np.ones((N, N)), frame, [None, None])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    sums, results = 8 + 8 + 2 * 16 + 8, 2 * (8 + 4 + 4)  # bytes per pixel; the sums have a margin of a window
+    assert peak < sums * (464 + 2 * 33) ** 2 + (results + 16) * 464**2 + 2e6
+
+
 class TestSpread:
     """The standard deviation of one patch about the mean of all."""
 

@@ -1,5 +1,7 @@
 """Phase synchronisation: planted phases come back, noise is not fitted, and the cost is linear."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.sparse import coo_array
@@ -283,6 +285,18 @@ def test_a_memory_mapped_file_will_do(truth, positions, tmp_path):
     mapped = np.load(tmp_path / "patches.npy", mmap_mode="r", allow_pickle=False)
     one, other = synchronise(patches, *positions, WEIGHT), synchronise(mapped, *positions, WEIGHT)
     np.testing.assert_array_equal(one.phases, other.phases)  # and the same phases each time
+
+
+def test_memory_is_far_below_that_of_the_patches(rng):
+    side, step = 100, 2.0
+    x, y = (step * a.ravel() + rng.uniform(-0.5, 0.5, side**2) for a in np.meshgrid(*2 * [np.arange(side)]))
+    patches = np.broadcast_to(np.exp(1j * rng.random((N, N))).astype(np.complex64), (side**2, N, N))
+    tracemalloc.start()
+    found = synchronise(patches, x, y, WEIGHT)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.n_edges > 6 * side**2
+    assert peak < 1700 * side**2  # bytes; a patch of 64 x 64 has 32768
 
 
 class TestPairProducts:

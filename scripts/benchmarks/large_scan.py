@@ -1,0 +1,232 @@
+"""Memory and speed of a scan that need not fit into memory: its patterns mapped from the file, or read.
+
+A scan of `--gigabytes` is simulated straight to a file and read once, so that the page cache holds it where there is
+room. Then every backend trains on groups drawn from the whole scan and reconstructs the first `--inference_points`
+points as a scan of their own, with the patterns mapped and with the patterns in memory, `--repeat` times in alternating
+order. With `--whole` it first reconstructs every point once, mapped.
+
+Each run has a process of its own, and this one watches its memory: anonymous memory (RssAnon) is what has to stay,
+mapped files are in memory only while there is room. Shared memory (RssShmem) is listed beside it: where the folder of
+temporary files is a tmpfs, patches are there. Figures in MiB are peaks above what the process had after its imports;
+each phase inherits what the one before has left. Speeds are medians.
+
+    python scripts/benchmarks/large_scan.py --output large_scan.json --folder scans [--gigabytes 4] [--whole]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from ptycho.core.exposure import expose_to_file
+from ptycho.core.simulation import ScanSettings, plan_scan
+from ptycho.raw_data import RawData
+
+N, STEP = 64, 4.0
+EVERY = 0.05
+"""Seconds between two looks at the memory."""
+PHASES = ("training", "inference", "stitching", "trust")
+PACKAGES = {"pytorch": "ptycho_torch", "tensorflow": "ptycho"}
+MEMORY_MAP = {"mapped": "always", "in memory": "never"}
+Row = dict[str, Any]
+
+
+def simulated(folder: Path, gigabytes: float) -> Path:
+    """A scan of `lines` of this size, 4 px apart with a jitter of 1 px, 1e9 photons; made unless it is there."""
+    side = round(math.sqrt(gigabytes * 2**30 / (4 * N * N)))
+    path = folder / f"lines-{side}x{side}.npz"
+    if path.is_file():
+        return path
+    width = round((side - 1) * STEP) + N + 2
+    begun = time.perf_counter()
+    settings = ScanSettings(kind="lines", shape=(width, width), N=N, step=STEP, jitter=1.0, photons=1e9)
+    expose_to_file(*plan_scan(settings), path, {"kind": "lines"}, truth=False)
+    print(f"simulated {side * side} patterns in {time.perf_counter() - begun:.0f} s", flush=True)
+    return path
+
+
+def read_once(path: Path) -> None:
+    """Leave the file in the page cache."""
+    with path.open("rb") as file:
+        while file.read(1 << 24):
+            pass
+
+
+def first_points(scan: RawData, points: int) -> RawData:
+    """The beginning of a scan on the same array, which stays on disk where it is."""
+    x, y, patterns = (array[:points] for array in (scan.xcoords, scan.ycoords, scan.diff3d))
+    return RawData(x, y, None, None, patterns, scan.probeGuess, metadata=scan.metadata, units=scan.units)
+
+
+class Phases:
+    """What tells the watching process which phase begins; a reconstruction calls it where patches are looked at."""
+
+    def __init__(self, watcher: Connection) -> None:
+        self.watcher = watcher
+
+    def begin(self, phase: str) -> None:
+        """Wait until the watching process has taken note."""
+        self.watcher.send(phase)
+        self.watcher.recv()
+
+    def predicted(self, *_: Any) -> None:
+        """The patches are there."""
+        self.begin("stitching")
+
+    def stitched(self, *_: Any) -> None:
+        """The object is there."""
+        self.begin("trust")
+
+
+def work(watcher: Connection, scan: Path, backend: str, mode: str, args: argparse.Namespace, points: int) -> None:
+    """Train on the scan and reconstruct its first points; send the speeds."""
+    from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig
+    from ptycho.workflows import backend_selector as door
+
+    importlib.import_module(f"{PACKAGES[backend]}.workflows.components")
+    phases = Phases(watcher)
+    phases.begin("opening")
+    begun = time.perf_counter()
+    data = RawData.from_file(scan, memory_map=MEMORY_MAP[mode])
+    found: Row = {"opening s": time.perf_counter() - begun}
+    with tempfile.TemporaryDirectory() as folder:
+        settings = TrainingConfig(
+            model=ModelConfig(N=N, gridsize=args.gridsize),
+            n_groups=args.groups,
+            nepochs=2,
+            backend=backend,
+            output_dir=Path(folder),
+        )
+        phases.begin("training")
+        begun = time.perf_counter()
+        results = door.train_cdi_model_with_backend(data, None, settings)
+        found["training s"] = time.perf_counter() - begun
+        first, second = results["history"]["seconds"]
+        found["training groups/s"] = args.groups / (second - first)
+        door.save_bundle_with_backend(results, settings, Path(folder))
+        del results
+        phases.begin("inference")
+        asked = InferenceConfig(model=settings.model, model_path=Path(folder), backend=backend)
+        made = door.reconstruct_with_backend(first_points(data, points), asked, diagnostics=phases)
+    found["inference patches/s"] = points * args.gridsize**2 / made.timings["inference"]
+    found |= {f"{name} patterns/s": points / made.timings[name] for name in ("stitching", "trust")}
+    watcher.send(found)
+
+
+def memory(process: int) -> dict[str, float]:
+    """Anonymous and shared memory of a process, MiB; 0 where it has just ended."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    kib = dict(line.split(":", 1) for line in lines)
+    return {key: int(kib.get(key, "0 kB").split()[0]) / 1024 for key in ("RssAnon", "RssShmem")}
+
+
+def measure(scan: Path, backend: str, mode: str, args: argparse.Namespace, points: int) -> Row:
+    """Run one case in a process of its own: its speeds, and the peaks of its memory above that after the imports."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(theirs, scan, backend, mode, args, points))
+    process.start()
+    theirs.close()
+    peaks: dict[str, dict[str, float]] = {}
+    phase, message, start = "imports", None, {}
+    try:
+        while not isinstance(message, dict):
+            message = ours.recv() if ours.poll(EVERY) else None
+            now = memory(process.pid)
+            peaks[phase] = {key: max(now[key], peaks.get(phase, now)[key]) for key in now}
+            if isinstance(message, str):
+                start = now if phase == "imports" else start
+                phase = message
+                ours.send(phase)
+    except EOFError:
+        raise SystemExit(f"{backend}, {mode}: the run failed, see above") from None
+    process.join()
+    above = {phase: {key: peak[key] - start[key] for key in peak} for phase, peak in peaks.items()}
+    anonymous = {f"{phase} MiB": above[phase]["RssAnon"] for phase in ("opening", *PHASES)}
+    return {
+        "backend": backend,
+        "mode": mode,
+        "points": points,
+        **message,
+        "imports MiB": start["RssAnon"],
+        **anonymous,
+        "anonymous MiB": max(anonymous.values()),
+        "shared MiB": max(peak["RssShmem"] for peak in above.values()),
+    }
+
+
+def measured(scan: Path, args: argparse.Namespace) -> list[Row]:
+    """Every run that is asked for, the two modes of a backend one after the other, in alternating order."""
+    points = len(RawData.from_file(scan, memory_map="always"))
+    cases = [(backend, "mapped", points) for backend in args.backends if args.whole]
+    cases += [
+        (backend, mode, min(args.inference_points, points))
+        for backend in args.backends
+        for turn in range(args.repeat)
+        for mode in list(MEMORY_MAP)[:: 1 if turn % 2 == 0 else -1]
+    ]
+    rows = []
+    for backend, mode, count in cases:
+        rows.append(measure(scan, backend, mode, args, count))
+        print(json.dumps(rows[-1]), flush=True)
+        args.output.write_text(json.dumps({"settings": vars(args), "rows": rows}, indent=1, default=str))
+    return rows
+
+
+def summary(rows: list[Row]) -> str:
+    """The table: medians of speeds and largest peaks of each kind of run, and what mapping makes of the speed."""
+    kinds: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        kinds.setdefault((row["backend"], row["mode"], row["points"]), []).append(row)
+    merged = {
+        kind: {
+            key: (max if key.endswith("MiB") else statistics.median)(row[key] for row in group)
+            for key, value in group[0].items()
+            if isinstance(value, float)
+        }
+        for kind, group in kinds.items()
+    }
+    figures = next(iter(merged.values()))
+    heads = [f"{backend}, {mode}, {points} points" for backend, mode, points in merged]
+    lines = ["| | " + " | ".join(heads) + " |", "| --- " * (len(merged) + 1) + "|"]
+    lines += [f"| {key} | " + " | ".join(f"{kind[key]:.4g}" for kind in merged.values()) + " |" for key in figures]
+    for backend, mode, points in merged:
+        if mode == "mapped" and (backend, "in memory", points) in merged:
+            pair = merged[backend, mode, points], merged[backend, "in memory", points]
+            ratios = (f"{key} {pair[0][key] / pair[1][key]:.2f}" for key in figures if key.endswith("/s"))
+            lines.append(f"{backend}, mapped over in memory: {', '.join(ratios)}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Simulate, measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="JSON file")
+    parser.add_argument("--folder", type=Path, required=True, help="where the scan is, or is made")
+    parser.add_argument("--gigabytes", type=float, default=4.0, help="of patterns, GiB")
+    parser.add_argument("--backends", nargs="+", choices=PACKAGES, default=list(PACKAGES))
+    parser.add_argument("--gridsize", type=int, default=1)
+    parser.add_argument("--groups", type=int, default=2048, help="to train on, two epochs")
+    parser.add_argument("--inference_points", type=int, default=4096, help="to reconstruct")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--whole", action="store_true", help="also reconstruct every point, mapped")
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    scan = simulated(args.folder, args.gigabytes)
+    read_once(scan)
+    print(f"{scan}: {scan.stat().st_size / 2**30:.2f} GiB, {os.cpu_count()} cores")
+    print(summary(measured(scan, args)))
+
+
+if __name__ == "__main__":
+    main()
