@@ -139,7 +139,7 @@ def test_backends_train_alike(architecture: str, scans, training) -> None:
     from ptycho.fit import TrainingModule, fit
     from ptycho.loader import PtychoDataContainer
     from ptycho.model import PtychoPINN
-    from ptycho.workflows.stages import prepare_experiments
+    from ptycho.workflows.training_sets import prepare_experiments
     from ptycho_torch import fit as torch_fit
     from ptycho_torch import model_manager as torch_manager
     from ptycho_torch.cli.shared import resolve_execution
@@ -149,13 +149,14 @@ def test_backends_train_alike(architecture: str, scans, training) -> None:
     training = replace(
         training,
         model=replace(training.model, architecture=architecture),
-        optimizer="adam",
+        optimizer="sgd",  # Adam makes much of gradients that are 0 but for rounding
         probe_trainable=True,
         n_groups=6,
         batch_size=3,
     )
+    rate = 0.03
     execution = resolve_execution(None)
-    execution.enable_progress_bar, execution.logger_backend, execution.learning_rate = False, None, 3e-4
+    execution.enable_progress_bar, execution.logger_backend, execution.learning_rate = False, None, rate
     both = {}
     for kind, container, module, train in (
         (PtychoPINN, PtychoDataContainer, TrainingModule, fit),
@@ -164,12 +165,13 @@ def test_backends_train_alike(architecture: str, scans, training) -> None:
         sets = prepare_experiments(scans, [None, scans[1]], training, container)
         models = []
         for found in sets:
-            network = {"network": models[0].network} if models else {}
+            more: dict[str, Any] = {"network": models[0].network} if models else {}
+            more |= {"seed": 0} if kind is PtychoPINN else {}
             given = (found.probe, found.input_scale, found.intensity_scale, found.mask, True, True)
-            models.append(kind(training.model, *given, **network))
+            models.append(kind(training.model, *given, **more))
         if kind is PtychoPINN:
             weights = model_manager.canonical_weights(models[0].network)
-            last: tuple[Any, ...] = (3e-4,)
+            last: tuple[Any, ...] = (rate,)
         else:
             torch_manager.set_canonical_weights(models[0].network, weights, "test")
             last = (execution,)
@@ -179,11 +181,12 @@ def test_backends_train_alike(architecture: str, scans, training) -> None:
         both[kind] = history, models
     (ours, our_models), (theirs, their_models) = both.values()
     for name in ("train_loss", "val_loss"):
-        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3)
-    for one, other in zip(our_models, their_models, strict=True):
-        assert one.intensity_scale == pytest.approx(other.intensity_scale, rel=1e-4)
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5)
+    for one, other, scan in zip(our_models, their_models, scans, strict=True):
+        assert one.intensity_scale == pytest.approx(other.intensity_scale, rel=1e-5)
         a, b = one.probe.file_units(), other.probe.file_units()
-        assert np.linalg.norm(a - b) < 1e-3 * np.linalg.norm(b)
+        moved = np.linalg.norm(b - scan.probeGuess) / np.linalg.norm(b)
+        assert np.linalg.norm(a - b) < 1e-2 * moved * np.linalg.norm(b)
 
 
 @pytest.mark.parametrize("writer", BACKENDS)

@@ -18,8 +18,8 @@ from ptycho.core.products import Reconstruction
 from ptycho.core.refinement import Refinement
 from ptycho.errors import BackendError, ConfigError
 from ptycho.raw_data import RawData
+from ptycho.workflows.experiments import Scans, TestScans
 from ptycho.workflows.probe_first import with_refined_probe
-from ptycho.workflows.stages import Scans, TestScans
 
 if TYPE_CHECKING:
     from ptycho.workflows.diagnostics import Diagnostics

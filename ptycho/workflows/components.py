@@ -32,7 +32,9 @@ from ptycho.predictor import DiffractionToObject, compiled
 from ptycho.raw_data import RawData
 from ptycho.refine import refine
 from ptycho.workflows import stages
+from ptycho.workflows.experiments import Scans, TestScans, scans_to_stitch
 from ptycho.workflows.outputs import save_outputs
+from ptycho.workflows.training_sets import prepare_experiments
 
 if TYPE_CHECKING:
     from ptycho.workflows.diagnostics import Diagnostics
@@ -71,8 +73,8 @@ def load_data(
 
 
 def train_cdi_model(
-    train_data: stages.Scans,
-    test_data: stages.TestScans,
+    train_data: Scans,
+    test_data: TestScans,
     config: TrainingConfig,
     *,
     learning_rate: float | None = None,
@@ -100,7 +102,7 @@ def train_cdi_model(
     """
     warn_of_ignored_variables()
     validate_training_config(config)
-    sets = stages.prepare_experiments(train_data, test_data, config, PtychoDataContainer)
+    sets = prepare_experiments(train_data, test_data, config, PtychoDataContainer)
     models: list[PtychoPINN] = []
     for found in sets:
         models.append(
@@ -227,7 +229,7 @@ def reconstruct_tf(
 
 
 def reassemble_cdi_image(
-    test_data: stages.Scans,
+    test_data: Scans,
     config: TrainingConfig,
     results: dict[str, Any],
     *,
@@ -242,8 +244,8 @@ def reassemble_cdi_image(
 
 
 def run_cdi_example(
-    train_data: stages.Scans,
-    test_data: stages.TestScans,
+    train_data: Scans,
+    test_data: TestScans,
     config: TrainingConfig,
     do_stitching: bool = False,
     *,
@@ -272,5 +274,5 @@ def run_cdi_example(
     )
     if not do_stitching:
         return None, None, results
-    scans = stages.scans_to_stitch(train_data, test_data)
+    scans = scans_to_stitch(train_data, test_data)
     return reassemble_cdi_image(scans, config, results, diagnostics=diagnostics)

@@ -1,4 +1,4 @@
-"""The scans that a training reads: one, or those of several experiments that train the same network."""
+"""The scans of a training: one, or those of several experiments that train the same network."""
 
 from __future__ import annotations
 
@@ -7,15 +7,54 @@ from pathlib import Path
 
 from ptycho.config.config import TrainingConfig
 from ptycho.core.formats.opening import MemoryMap
-from ptycho.errors import DataError, MissingFileError
+from ptycho.errors import ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
 
-__all__ = ["Files", "directory_files", "experiment_files", "read_experiments", "scan_files"]
+__all__ = [
+    "Files",
+    "Scans",
+    "TestScans",
+    "directory_files",
+    "experiment_files",
+    "experiment_pairs",
+    "read_experiments",
+    "scan_files",
+    "scans_to_stitch",
+]
 
 TRAIN, TEST = "train_data.npz", "test_data.npz"
 
+Scans = RawData | Sequence[RawData]
+"""A scan to train on, or one per experiment."""
+TestScans = RawData | Sequence[RawData | None] | None
+"""What to validate with, of several experiments in the same order."""
+
 Files = tuple[Path, Path | None]
 """The scan to train on, and the one to validate with, if there is one."""
+
+
+def experiment_pairs(train_data: Scans, test_data: TestScans) -> list[tuple[RawData, RawData | None]]:
+    """Every experiment's scan to train on and the one to validate with, if it has one.
+
+    Raises:
+        ConfigError: no experiment, or lists that do not fit together.
+    """
+    train = [train_data] if isinstance(train_data, RawData) else list(train_data)
+    if test_data is None:
+        test: list[RawData | None] = [None] * len(train)
+    else:
+        test = [test_data] if isinstance(test_data, RawData) else list(test_data)
+    if not train or len(train) != len(test):
+        raise ConfigError(
+            f"experiments: expected one scan to train on, or more, and as many to validate with (None for none), found "
+            f"{len(train)} and {len(test)}"
+        )
+    return list(zip(train, test, strict=True))
+
+
+def scans_to_stitch(train_data: Scans, test_data: TestScans) -> list[RawData]:
+    """Of every experiment the scan to reconstruct: the one to validate with, else the one to train on."""
+    return [train if test is None else test for train, test in experiment_pairs(train_data, test_data)]
 
 
 def read_experiments(

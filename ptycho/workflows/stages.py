@@ -5,33 +5,31 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho import params
-from ptycho.architecture import network_spec
 from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.core.container import GroupContainer
 from ptycho.core.diffraction import as_modes
 from ptycho.core.geometry import ObjectFrame, object_frame
-from ptycho.core.group_options import NEUTRAL_GROUPS, GroupOptions
-from ptycho.core.grouped_data import GroupedData
-from ptycho.core.labels import object_labels
-from ptycho.core.neighbourhood import Neighbourhoods, make_neighbourhoods
 from ptycho.core.probes import probe_overlap
 from ptycho.core.products import Reconstruction
 from ptycho.core.refinement import Refinement
-from ptycho.core.scale_options import NEUTRAL_SCALES, InputScaling, ScaleOptions
+from ptycho.core.scale_options import InputScaling
 from ptycho.core.stitch_options import NEUTRAL_STITCHING, StitchOptions, lay_out, result_frames
-from ptycho.errors import ConfigError, DataError, PtychoError
+from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.assembly import stitch_scan
+from ptycho.workflows.experiments import Scans
 from ptycho.workflows.judgement import judge, noise_error
+from ptycho.workflows.scan_groups import group_scan, prepared_scan
+from ptycho.workflows.training_sets import TrainingSet
 
 if TYPE_CHECKING:
     from ptycho.workflows.diagnostics import Diagnostics
@@ -40,32 +38,19 @@ __all__ = [
     "Backend",
     "Refine",
     "ScanModel",
-    "Scans",
-    "TestScans",
-    "TrainingSet",
     "add_reconstructions",
-    "experiment_pairs",
-    "group_scan",
     "inference_settings",
     "model_path",
-    "prepare_experiments",
-    "prepare_training",
     "reconstruct",
-    "scans_to_stitch",
     "training_results",
 ]
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_GROUPS = 512
 ENERGY_WARNING = 2.0
 PROBE_WARNING = 0.9
 
 Backend = Literal["pytorch", "tensorflow"]
-Scans = RawData | Sequence[RawData]
-"""A scan to train on, or one per experiment."""
-TestScans = RawData | Sequence[RawData | None] | None
-"""What to validate with, of several experiments in the same order."""
 Container = TypeVar("Container", bound=GroupContainer)
 
 
@@ -98,221 +83,6 @@ class ScanModel(Protocol):
 
 Refine = Callable[..., Refinement]
 """The backend's `refine(scan, start, iterations, *, probe, frame, report)`, with its further keywords bound."""
-
-
-@dataclass(frozen=True)
-class TrainingSet(Generic[Container]):
-    """Everything that training needs of the scans, and nothing of a framework."""
-
-    probe: NDArray[Any]
-    mask: NDArray[np.bool_] | None
-    """(N, N); None where every pixel is valid or each pattern has a mask of its own."""
-    input_scale: float
-    intensity_scale: float
-    train: Container
-    test: Container | None
-    seed: int
-    first_intensity_scale: float
-    """Where the learning of s starts."""
-    scaling: InputScaling
-
-    @property
-    def canvas_size(self) -> int:
-        """Side of the canvas that holds every group, pixels."""
-        return max(container.canvas_size for container in (self.train, self.test) if container is not None)
-
-
-def prepare_training(
-    train_data: RawData,
-    test_data: RawData | None,
-    config: TrainingConfig,
-    container: type[Container],
-    groups: GroupOptions = NEUTRAL_GROUPS,
-    scaling: ScaleOptions = NEUTRAL_SCALES,
-) -> TrainingSet[Container]:
-    """Measure k and the dose, group the scans, and write `input_scale`, `intensity_scale`, `probe` to `params.cfg`.
-
-    Args:
-        train_data, test_data: the scans; the second may be missing.
-        config: settings of the training.
-        container: the backend's kind of container.
-        groups, scaling: how groups are drawn and scales are measured.
-
-    Raises:
-        ConfigError, DataError: settings or data that cannot work.
-    """
-    _check_ramp(config, scaling)
-    straight = scaling.probe_ramp_removal
-    data = _prepare(train_data, config, straight)
-    probe, scales = np.asarray(data.probeGuess), data.scales(_photons(data, config), scaling)
-    dose_scale = scales.intensity_scale
-    params.cfg.update(_computed_keys(scales.input_scale, dose_scale, probe))
-
-    def contained(part: RawData, config: TrainingConfig) -> Container:
-        grouped = group_scan(part, config, _number(part, config, groups), config.sequential_sampling, groups)
-        judged = _neighbourhoods(part, grouped, config, groups)
-        labels = None
-        if config.model.model_type == "supervised" and part.Y is None and config.positions_provided:
-            labels = object_labels(part.objectGuess, part.xcoords, part.ycoords)
-        return container(grouped, part.probeGuess, part.mask, dose_scale, neighbourhoods=judged, labels=labels)
-
-    train, test = contained(data, config), None
-    if test_data is not None:
-        unseen = _prepare(test_data, replace(config, n_subsample=None), straight)
-        at_most = _most_groups(unseen, config, groups)
-        asked = None if config.n_groups is None else min(config.n_groups, at_most)
-        test = contained(unseen, replace(config, n_groups=asked))
-    return TrainingSet(
-        probe=probe,
-        mask=data.mask if data.mask is not None and data.mask.ndim == 2 else None,
-        input_scale=scales.input_scale,
-        intensity_scale=dose_scale,
-        train=train,
-        test=test,
-        seed=config.subsample_seed or 0,
-        first_intensity_scale=scales.first_intensity_scale,
-        scaling=InputScaling(scales.level, scaling.normalize == "Group", scaling.probe_ramp_removal),
-    )
-
-
-def prepare_experiments(
-    train_data: Scans,
-    test_data: TestScans,
-    config: TrainingConfig,
-    container: type[Container],
-    groups: GroupOptions = NEUTRAL_GROUPS,
-    scaling: ScaleOptions = NEUTRAL_SCALES,
-) -> list[TrainingSet[Container]]:
-    """The training set of every experiment, as of `prepare_training`; `params.cfg` is left with that of the first.
-
-    Args:
-        train_data: a scan, or one per experiment, each with its own probe, dose and unit.
-        test_data: what to validate with; of several experiments a list in the same order, None where there is none.
-        config, container, groups, scaling: as in `prepare_training`; `n_groups` is that of each scan.
-
-    Raises:
-        ConfigError, DataError: settings or data that cannot work; of several experiments the line says which.
-    """
-    pairs, made = experiment_pairs(train_data, test_data), []
-    for number, (train, test) in enumerate(pairs):
-        try:
-            made.append(prepare_training(train, test, config, container, groups, scaling))
-        except PtychoError as error:
-            if len(pairs) == 1:
-                raise
-            raise type(error)(f"experiment {number}: {error}") from error
-    first = made[0]
-    params.cfg.update(_computed_keys(first.input_scale, first.intensity_scale, first.probe))
-    levels = [found.scaling.level for found in made]
-    if len(set(levels)) > 1:
-        shown = ", ".join(f"{level:.3g}" for level in levels)
-        raise ConfigError(
-            f"data_scaling={scaling.data_scaling!r}, normalize={scaling.normalize!r}: {len(made)} experiments share a "
-            f"network, whose object would have the levels {shown}; use data_scaling='Parseval', normalize='Batch'"
-        )
-    return made
-
-
-def _computed_keys(input_scale: float, intensity_scale: float, probe: NDArray[Any]) -> dict[str, Any]:
-    """What training writes to `params.cfg`."""
-    return {"input_scale": input_scale, "intensity_scale": intensity_scale, "probe": as_modes(probe)}
-
-
-def experiment_pairs(train_data: Scans, test_data: TestScans) -> list[tuple[RawData, RawData | None]]:
-    """Every experiment's scan to train on and the one to validate with, if it has one.
-
-    Raises:
-        ConfigError: no experiment, or lists that do not fit together.
-    """
-    train = [train_data] if isinstance(train_data, RawData) else list(train_data)
-    if test_data is None:
-        test: list[RawData | None] = [None] * len(train)
-    else:
-        test = [test_data] if isinstance(test_data, RawData) else list(test_data)
-    if not train or len(train) != len(test):
-        raise ConfigError(
-            f"experiments: expected one scan to train on, or more, and as many to validate with (None for none), found "
-            f"{len(train)} and {len(test)}"
-        )
-    return list(zip(train, test, strict=True))
-
-
-def _check_ramp(config: TrainingConfig, scaling: ScaleOptions) -> None:
-    """Known objects belong to the probe of the file."""
-    known = config.model.model_type == "supervised" or config.realspace_mae_weight > 0
-    if scaling.probe_ramp_removal and known:
-        raise ConfigError(
-            "probe_ramp_removal=True turns the object, but known objects are compared with as they are: leave it off, "
-            "or train without them"
-        )
-
-
-def _most_groups(data: RawData, config: TrainingConfig, groups: GroupOptions) -> int:
-    """Groups of a scan where none has to be drawn twice."""
-    return data.group_count(config.model.gridsize, config.neighbor_count, config.neighbor_pool_size, groups)
-
-
-def _number(data: RawData, config: TrainingConfig, groups: GroupOptions) -> int:
-    """Groups to train on: as many as asked for, else at most `DEFAULT_GROUPS`."""
-    return config.n_groups or min(DEFAULT_GROUPS, _most_groups(data, config, groups))
-
-
-def _neighbourhoods(
-    data: RawData, grouped: GroupedData, config: TrainingConfig, groups: GroupOptions
-) -> Neighbourhoods | None:
-    """What the groups of a network that is judged on held-out neighbours are drawn from; None for any other."""
-    spec, asked = network_spec(config.model), config.held_out_neighbors
-    if config.model.architecture != "unrolled" or not config.model.object_big:
-        if asked:
-            raise ConfigError(
-                f"held_out_neighbors={asked} needs architecture='unrolled' with object_big, found "
-                f"{config.model.architecture!r}, object_big={config.model.object_big}: leave it out"
-            )
-        return None
-    held_out = min(spec.recipe.held_out, len(data) - spec.members) if asked is None else asked
-    seeds, size = grouped["nn_indices"][:, 0], spec.members + held_out
-    return make_neighbourhoods(data.xcoords, data.ycoords, seeds, size, config.subsample_seed or 0, options=groups)
-
-
-def group_scan(
-    data: RawData,
-    config: TrainingConfig | InferenceConfig,
-    groups: int,
-    sequential: bool,
-    options: GroupOptions = NEUTRAL_GROUPS,
-) -> GroupedData:
-    """Groups of a scan by the fields that training and inference share."""
-    return data.generate_grouped_data(
-        config.model.N,
-        K=config.neighbor_count,
-        nsamples=groups,
-        seed=config.subsample_seed,
-        sequential_sampling=sequential,
-        gridsize=config.model.gridsize,
-        enable_oversampling=config.enable_oversampling,
-        neighbor_pool_size=config.neighbor_pool_size,
-        options=options,
-    )
-
-
-def _prepare(data: RawData, config: TrainingConfig | InferenceConfig, straight_probe: bool) -> RawData:
-    """Check the pattern size, take the subsample that the configuration asks for, straighten the probe if need be."""
-    if data.N != config.model.N:
-        raise DataError(
-            f"the model expects patterns of N={config.model.N} pixels, found {data.N}: crop or bin them, or train with "
-            f"N={data.N}"
-        )
-    if straight_probe:
-        data = data.without_probe_ramp()
-    if config.n_subsample is None:
-        return data
-    return data.subsample(config.n_subsample, config.subsample_seed)
-
-
-def _photons(data: RawData, config: TrainingConfig) -> float:
-    """Photons per pattern; with counts a dose left at its default is no claim that could be wrong."""
-    claimed = data.units == "amplitude" or config.nphotons != TrainingConfig().nphotons
-    return data.photons(config.nphotons if claimed else None)
 
 
 def model_path(config: InferenceConfig) -> Path:
@@ -360,11 +130,6 @@ def training_results(
         "train_seconds": seconds,
         "config": config,
     }
-
-
-def scans_to_stitch(train_data: Scans, test_data: TestScans) -> list[RawData]:
-    """Of every experiment the scan to reconstruct: the one to validate with, else the one to train on."""
-    return [train if test is None else test for train, test in experiment_pairs(train_data, test_data)]
 
 
 def add_reconstructions(
@@ -429,7 +194,7 @@ def reconstruct(
         diagnostics: told of the patches and of what stitching makes of them; None: nobody is.
     """
     settings = replace(config, model=model.config)
-    data = _prepare(data, settings, model.scaling.straight_probe)
+    data = prepared_scan(data, settings, model.scaling.straight_probe)
     _compare_with_training(model, data)
     model.probe.take_energy_of(np.asarray(data.probeGuess))
     params.cfg["input_scale"] = model.input_scale

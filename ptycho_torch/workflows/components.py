@@ -30,7 +30,9 @@ from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows import stages
 from ptycho.workflows.diagnostics import Diagnostics, make_diagnostics
+from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs, scans_to_stitch
 from ptycho.workflows.scan_frame import scan_frame
+from ptycho.workflows.training_sets import TrainingSet, prepare_experiments
 from ptycho_torch.cli.shared import resolve_execution
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.config_options import NEUTRAL_OPTIONS, TorchOptions
@@ -58,8 +60,8 @@ Execution = PyTorchExecutionConfig
 
 
 def train_cdi_model_torch(
-    train_data: stages.Scans,
-    test_data: stages.TestScans,
+    train_data: Scans,
+    test_data: TestScans,
     config: TrainingConfig,
     *,
     execution_config: Execution | None = None,
@@ -99,17 +101,15 @@ def train_cdi_model_torch(
     execution = resolve_execution(_execution_of(training_payload, execution_config))
     options = NEUTRAL_OPTIONS if training_payload is None else training_payload.options
     validate_training_config(config)
-    _check_number(training_payload, stages.experiment_pairs(train_data, test_data))
-    sets = stages.prepare_experiments(
-        train_data, test_data, config, PtychoDataContainerTorch, options.groups, options.scales
-    )
+    _check_number(training_payload, experiment_pairs(train_data, test_data))
+    sets = prepare_experiments(train_data, test_data, config, PtychoDataContainerTorch, options.groups, options.scales)
     train, test = [found.train for found in sets], [found.test for found in sets]
     with torch.random.fork_rng():
         torch.manual_seed(sets[0].seed)
         models = _models(sets, config, options)
         size = max(found.canvas_size for found in sets)
         module = PtychoPINN_Lightning(models, config, execution, size, options.objective)
-        module.interface = {"scan": scan_frame(*stages.experiment_pairs(train_data, test_data)[0])}
+        module.interface = {"scan": scan_frame(*experiment_pairs(train_data, test_data)[0])}
         logger.info(
             "training on %s: %d groups of %d, %d parameters",
             execution.accelerator,
@@ -138,7 +138,7 @@ def train_cdi_model_torch(
     return stages.training_results("pytorch", models, sets, history, seconds, config)
 
 
-def _models(sets: Sequence[stages.TrainingSet[Any]], config: TrainingConfig, options: TorchOptions) -> list[PtychoPINN]:
+def _models(sets: Sequence[TrainingSet[Any]], config: TrainingConfig, options: TorchOptions) -> list[PtychoPINN]:
     """A model for every experiment; they share the network of the first."""
     models: list[PtychoPINN] = []
     for found in sets:
@@ -283,8 +283,8 @@ def reconstruct_torch(
 
 
 def run_cdi_example_torch(
-    train_data: stages.Scans,
-    test_data: stages.TestScans,
+    train_data: Scans,
+    test_data: TestScans,
     config: TrainingConfig,
     *,
     do_stitching: bool = False,
@@ -324,4 +324,4 @@ def run_cdi_example_torch(
         return None, None, results
     stitching = NEUTRAL_STITCHING if training_payload is None else training_payload.options.stitching
     one = partial(reconstruct_scan, config=settings, execution_config=execution_config, stitching=stitching)
-    return stages.add_reconstructions(results, stages.scans_to_stitch(train_data, test_data), one, diagnostics)
+    return stages.add_reconstructions(results, scans_to_stitch(train_data, test_data), one, diagnostics)

@@ -16,7 +16,7 @@ from ptycho.core.neighbourhood import make_neighbourhoods
 from ptycho.core.patches import cut, extract_rounded
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
-from ptycho.workflows.stages import prepare_training
+from ptycho.workflows.training_sets import prepare_training
 
 SEEDS = np.array([11, 0, 37, 5, 5])
 """Some seed points, one of them twice."""

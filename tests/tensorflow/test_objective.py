@@ -18,8 +18,8 @@ from ptycho.loader import PtychoDataContainer
 from ptycho.model import PtychoPINN
 from ptycho.model_manager import load_tf_bundle, save_tf_bundle
 from ptycho.raw_data import RawData
-from ptycho.workflows import stages
 from ptycho.workflows.components import predict_scan, reconstruct_scan, train_cdi_model
+from ptycho.workflows.training_sets import prepare_training
 
 
 def with_model(config: TrainingConfig, **changes) -> TrainingConfig:
@@ -128,7 +128,7 @@ def test_patterns_without_positions_train_alone(scan, training) -> None:
     """Wherever the scan says they were: nothing of it is in what a training reads."""
     config = replace(training, positions_provided=False, nepochs=1, n_groups=4)
     elsewhere = changed(scan, xcoords=scan.xcoords[::-1] * 2, ycoords=scan.ycoords[::-1] + 40)
-    one, other = (stages.prepare_training(data, None, config, PtychoDataContainer) for data in (scan, elsewhere))
+    one, other = (prepare_training(data, None, config, PtychoDataContainer) for data in (scan, elsewhere))
     assert one.canvas_size == other.canvas_size == 64
     for first, second in zip(one.train.batch(slice(None)), other.train.batch(slice(None)), strict=True):
         np.testing.assert_array_equal(first, second)

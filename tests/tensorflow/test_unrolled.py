@@ -13,7 +13,8 @@ from ptycho import architecture, fit, model_manager
 from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.model import PtychoPINN
 from ptycho.workflows.components import predict_scan, reconstruct_scan, train_cdi_model
-from ptycho.workflows.stages import inference_settings, prepare_training
+from ptycho.workflows.stages import inference_settings
+from ptycho.workflows.training_sets import prepare_training
 
 SMALL = ModelConfig(N=64, n_filters_scale=1, architecture="unrolled")
 
@@ -74,9 +75,9 @@ def test_a_resumed_training_goes_on_in_its_cycle(patterns, unrolled, tmp_path: P
     used: list[float] = []
     taken = fit.TrainingModule.training_step
 
-    def noted(self: fit.TrainingModule, *batch: tf.Tensor) -> tf.Tensor:
+    def noted(self: fit.TrainingModule, *batch: tf.Tensor, experiment_id: int = 0) -> tf.Tensor:
         tf.py_function(lambda rate: used.append(float(rate)), [self.optimizer.rate], [])
-        return taken(self, *batch)
+        return taken(self, *batch, experiment_id=experiment_id)
 
     monkeypatch.setattr(fit.TrainingModule, "training_step", noted)
     config = replace(unrolled, n_groups=8, nepochs=4)

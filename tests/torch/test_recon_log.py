@@ -10,7 +10,7 @@ import torch
 from matplotlib.image import imread
 
 from ptycho.errors import ConfigError
-from ptycho.workflows.stages import prepare_training
+from ptycho.workflows.training_sets import prepare_training
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.recon_log import ReconstructionLog, draw_object, draw_patches, stitched

@@ -16,7 +16,7 @@ from torch import nn
 from ptycho.architecture import network_spec
 from ptycho.config.config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.errors import ArchiveError, ConfigError
-from ptycho.workflows.stages import prepare_training
+from ptycho.workflows.training_sets import prepare_training
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.fit import PtychoPINN_Lightning, fit
 from ptycho_torch.layers import CnnNetwork

@@ -23,7 +23,7 @@ _FINE, _FINE_AT_MOST = 1.08, 6
 """Ratio of neighbouring scales around the best of them, and how many there are."""
 _SEARCHING, _REFINING, _JUDGING = 8, 30, 40
 """Iterations for each of the first scales, of those around the best, and around one that is not 1."""
-_SUSPECT, _TOLERANCE = 0.045, 0.06
+_SUSPECT, _TOLERANCE = 0.03, 0.06
 """Deviation of the scale from 1, in the logarithm, that is looked at again, and that is called an error."""
 _SURE, _LIKELY = 4.0, 2.0
 """Standard deviations of photon noise by which another scale has to be better, and 1 than others."""
