@@ -19,12 +19,13 @@ from ptycho.core.doctor.position_scale import ScaleTest, check_scale, rank_scale
 from ptycho.core.doctor.reconstructions import try_out
 from ptycho.core.doctor.samples import Sampler
 from ptycho.core.doctor.trial import neighbourhood, root_variance
+from ptycho.core.exposure import expose
 from ptycho.core.orientation import ORIENTATIONS, Orientation
 from ptycho.core.probes import disk_probe, gaussian_probe, zone_plate_probe
 from ptycho.core.scan_checks import ScanFile
 from ptycho.core.scan_paths import raster_positions, scan_positions
 from ptycho.core.scan_stream import ScanStream, open_stream
-from ptycho.core.simulation import make_scan, simulate_scan
+from ptycho.core.simulation import ScanSettings, make_scan, plan_scan, simulate_scan
 
 
 def simulated(kind: str = "lines", photons: float = 1e6, units: str = "counts", **settings: float) -> ScanFile:
@@ -294,6 +295,9 @@ def test_another_scale_has_to_explain_the_patterns_clearly() -> None:
         assert not replace(found, **change).wrong
         assert check_scale(replace(found, **change)).severity in ("ok", "note")
     assert replace(found, trained_ratio=1.5, unexplained=0.0).wrong
+    noisy = replace(found, noise=0.5, overlap=0.68)  # 0.4 apart where 0.8 is best: exp(-0.06 - 4.5 0.5 0.4^3) = 0.815
+    assert [replace(noisy, scale=scale).wrong for scale in (0.79, 0.83, 1.1)] == [True, False, True]
+    assert "cannot be told" in check_scale(replace(noisy, scale=0.83)).sentence
     for change in ({"unexplained": 0.1}, {"excess": 0.02}):
         assert "Refine the probe" in check_scale(replace(found, **change)).sentence
     assert check_scale(replace(found, errors=())).sentence.startswith("Not tested")
@@ -311,6 +315,21 @@ def test_positions_a_frame_late_or_early_are_found(path: str, frames: int) -> No
     assert f"numpy.roll(xcoords, {frames})" in finding.sentence
     np.testing.assert_array_equal(np.roll(spoilt.xcoords, frames), sound.xcoords)  # what the sentence says mends it
     assert finding.sentence.endswith(f"--drop {0 if frames > 0 else len(sound.xcoords) - 1}.")
+
+
+def test_few_photons_at_a_wide_step_make_no_false_scale() -> None:
+    """There the patterns kept back favour denser positions, here 0.91 times the true ones."""
+    made = expose(*plan_scan(ScanSettings(kind="lines", shape=(180, 180), step=11, photons=1e4, seed=2)))
+    scan = ScanFile(
+        diff3d=made.diffraction,
+        xcoords=made.xcoords,
+        ycoords=made.ycoords,
+        probeGuess=made.probe,
+        units="amplitude",
+    )
+    test = rank_scales(sampler(scan).middle())
+    assert test.scale < 0.95
+    assert check_scale(test).severity == "note"
 
 
 @pytest.mark.parametrize("path", ["raster", "raster and jitter", "spiral", "fermat", "random"])

@@ -37,6 +37,10 @@ _NO_WORSE, _ALL = 1.1, 0.01
 share of what the object does to them stays unexplained: far apart, patterns explain themselves."""
 _NOISY, _OVERLAP = 0.82, 0.4
 """Noise from which on, and overlap up to which, the patterns kept back favour denser positions than the true ones."""
+_LEANING = 4.5
+"""By how much at most, in the logarithm: this times noise and the cube of the distance of neighbours, in diameters of
+the probe. Measured on 100 simulated scans with right positions, 1e4 and 3e4 photons, 17 to 65 % of a diameter apart; of
+180 others none is called wrong."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,15 @@ class ScaleTest:
         """Whether photons and overlap are enough to prefer the best factor."""
         sure = self.deviations > (_SURE if _off(self.scale, _TOLERANCE) else _LIKELY)
         no_worse = self.trained_ratio < _NO_WORSE or self.unexplained < _ALL
-        return self.explained and sure and no_worse and self.noise < _NOISY and self.overlap > _OVERLAP
+        enough = self.noise < _NOISY and self.overlap > _OVERLAP and not self.leans
+        return self.explained and sure and no_worse and enough
+
+    @property
+    def leans(self) -> bool:
+        """Whether the best factor makes the positions denser by no more than noise alone could."""
+        distance = (1 - self.overlap) / self.scale
+        leaning = _LEANING * self.noise * distance**3
+        return bool(-_TOLERANCE - leaning < np.log(self.scale) < -_TOLERANCE)
 
     @property
     def wrong(self) -> bool:
