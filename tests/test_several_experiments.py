@@ -132,7 +132,7 @@ def test_one_network_each_experiment_its_own_probe_and_scales(backend: str, scan
     assert cfg["intensity_scale"] == pytest.approx(first.intensity_scale)
 
 
-@pytest.mark.parametrize("architecture", ["cnn", "unrolled"])
+@pytest.mark.parametrize("architecture", ["cnn", pytest.param("unrolled", marks=pytest.mark.slow)])
 def test_backends_train_alike(architecture: str, scans, training) -> None:
     """From the same weights, two epochs of both experiments end at the same losses, scales and probes."""
     from ptycho import model_manager
@@ -221,6 +221,7 @@ def test_every_experiment_is_stitched_by_its_own_model(backend: str, scans, trai
         assert np.abs(found.object).mean() == pytest.approx(1, abs=0.3)  # in the unit of each file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_training_of_several_goes_on_as_if_it_had_not_stopped(backend: str, scans, training, tmp_path) -> None:
     whole = trained(backend, scans, training, nepochs=3, output_dir=tmp_path / "whole")
@@ -307,6 +308,7 @@ class TestFiles:
         with pytest.raises(DataError, match=r"found one\.npz, two\.npz; name the one train_data\.npz"):
             scan_files(tmp_path)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("backend", BACKENDS)
     def test_the_commands_train_on_directories(self, backend: str, folders, tmp_path, capsys) -> None:
         model, result = tmp_path / "model", tmp_path / "result"
