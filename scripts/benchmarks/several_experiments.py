@@ -33,7 +33,7 @@ EPOCHS = 100_000
 
 
 def experiments() -> list[RawData]:
-    """Scans of 196 patterns; the first has many photons, the last few."""
+    """Scans of 256 patterns; the first has many photons, the last few."""
     made = []
     probes = synthetic_probes(64, len(DOSES), np.random.default_rng(7))
     for seed, (probe, photons, factor) in enumerate(zip(probes, DOSES, UNITS, strict=True)):
