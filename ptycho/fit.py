@@ -19,7 +19,8 @@ from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
 from ptycho.config.schema import settings_of
 from ptycho.core.archive import to_json
 from ptycho.core.atomic import output_folder
-from ptycho.core.batches import batch_count, epoch_orders, experiment_batches
+from ptycho.core.batches import batch_count, epoch_orders, experiment_batches, group_counts
+from ptycho.core.container import as_experiments
 from ptycho.core.objective import ObjectiveOptions
 from ptycho.core.schedules import Plateau, RateCurve, one_cycle
 from ptycho.core.training_files import MetricsFile, read_checkpoint, write_checkpoint
@@ -191,11 +192,11 @@ def fit(
         KeyboardInterrupt: training was interrupted; `last.ckpt` holds the last whole epoch.
     """
     config, begun, done = module.config, time.perf_counter(), 0
-    seen, judges = _listed(train), _listed(validation)
+    seen, judges = as_experiments(train), as_experiments(validation)
     for container in (*seen, *judges):
         if module.needs_truth and container is not None:
             container.check_truth()
-    sizes = _sizes(seen)
+    sizes = group_counts(seen)
     schedule = _schedule(module, batch_count(sizes, config.batch_size), max_seconds)
     patience = Patience()
     if resume is not None:
@@ -232,18 +233,6 @@ def fit(
     return history
 
 
-def _listed(groups: Experiments | None) -> Sequence[PtychoDataContainer | None]:
-    """The groups of every experiment."""
-    if groups is None:
-        return []
-    return [groups] if isinstance(groups, PtychoDataContainer) else groups
-
-
-def _sizes(experiments: Sequence[PtychoDataContainer | None]) -> list[int]:
-    """Groups of each experiment."""
-    return [0 if groups is None else len(groups) for groups in experiments]
-
-
 def _batch(module: TrainingModule, groups: PtychoDataContainer | None, indices: NDArray[np.int64]) -> Batch:
     """Some groups of an experiment, read from its scan."""
     assert groups is not None  # an experiment without groups has no batches
@@ -260,7 +249,7 @@ def _train_epoch(
 ) -> tuple[float, int]:
     """Train on the groups in this order until the deadline; the mean loss and the number of groups seen."""
     seen, total = 0, tf.zeros((), module.model.dtype)
-    for number, batch in experiment_batches(order, _sizes(experiments), module.config.batch_size):
+    for number, batch in experiment_batches(order, group_counts(experiments), module.config.batch_size):
         module.optimizer.rate.assign(rate(int(module.optimizer.steps)))
         total += steps[number](*_batch(module, experiments[number], batch)) * len(batch)
         seen += len(batch)
@@ -273,7 +262,7 @@ def _mean_loss(
     module: TrainingModule, verdicts: Sequence[Step], experiments: Sequence[PtychoDataContainer | None]
 ) -> float:
     """Mean loss of groups that training does not see."""
-    sizes, total = _sizes(experiments), 0.0
+    sizes, total = group_counts(experiments), 0.0
     for number, batch in experiment_batches(np.arange(sum(sizes)), sizes, module.config.batch_size):
         total += float(verdicts[number](*_batch(module, experiments[number], batch))) * len(batch)
     return total / sum(sizes)

@@ -15,18 +15,15 @@ read. Nothing here loads a framework.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from numpy.lib import format as npy
-
 from ptycho import params
 from ptycho.config import config as shared
-from ptycho.core.formats.opening import open_scan
-from ptycho.core.scan_file import scan_archive
+from ptycho.core.formats.opening import is_npz, open_scan
+from ptycho.core.mapped_npz import member_shape
 from ptycho.errors import ConfigError, DataError, MissingFileError
 from ptycho_torch.cli.shared import validate_paths
 from ptycho_torch.config_bridge import (
@@ -210,27 +207,12 @@ def infer_probe_size(data_file: Path | str) -> int:
         DataError: no scan of a format that is known, or no square probe.
     """
     path = Path(data_file)
-    npz = not path.exists() or zipfile.is_zipfile(path) or path.suffix == ".npz"
-    shape = _probe_shape(path) if npz else open_scan(path).fields.probeGuess.shape
+    shape = member_shape(path, "probeGuess") if is_npz(path) else open_scan(path).fields.probeGuess.shape
+    if shape is None:
+        raise DataError(f"{path}: probeGuess: expected the probe, found none; add it, or name another file")
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise DataError(f"{data_file}: probeGuess: expected (N, N) or (M, N, N), found {shape}; cut it to a square")
     return int(shape[-1])
-
-
-def _probe_shape(path: Path) -> tuple[int, ...]:
-    """The shape of the probe of an NPZ scan; no array is read."""
-    with scan_archive(path) as archive:
-        if "probeGuess" not in archive or archive.zip is None:
-            raise DataError("probeGuess: expected the probe, found none; add it, or name another file")
-        names = archive.zip.namelist()
-        with archive.zip.open("probeGuess" if "probeGuess" in names else "probeGuess.npy") as member:
-            try:
-                version = npy.read_magic(member)
-                read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-                shape: tuple[int, ...] = read(member)[0]
-            except ValueError as error:
-                raise DataError(f"probeGuess: expected a plain array, found a damaged one ({error})") from error
-    return shape
 
 
 def populate_legacy_params(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from ptycho.config.config import ExperimentNumber
 from ptycho.config.schema import Doc
 
 __all__ = ["DataConfig", "DatagenConfig", "InferenceConfig", "ModelConfig", "TrainingConfig"]
@@ -191,14 +192,7 @@ class InferenceConfig:
 
     middle_trim: Annotated[int, Doc("side of the part of a patch that is stitched, pixels", at_least=0)] = 32
     batch_size: Annotated[int, Doc("groups per step (1000: as many as suit the library)", at_least=1)] = 1000
-    experiment_number: Annotated[
-        int | None,
-        Doc(
-            "of a network that several experiments trained, the one whose probe to use, from 0 (none: that most like "
-            "the scan's)",
-            at_least=0,
-        ),
-    ] = 0
+    experiment_number: ExperimentNumber = 0
     pad_eval: Annotated[bool, Doc("make the canvas large enough for every patch")] = True
     window: Annotated[int, Doc("pixels trimmed at the edge of the canvas", at_least=0)] = 20
     patch_weighting: Annotated[Literal["uniform", "probe"], Doc("weights of the pixels of a patch")] = "probe"

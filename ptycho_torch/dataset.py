@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ptycho.config.config import PyTorchExecutionConfig
-from ptycho.core.batches import batch_count, epoch_orders, experiment_batches
+from ptycho.core.batches import batch_count, epoch_orders, experiment_batches, group_counts
 from ptycho_torch.staging import Groups
 
 __all__ = ["GroupBatches", "GroupDataset", "group_loader"]
@@ -39,7 +39,7 @@ class GroupDataset(Dataset[Batch]):
     @property
     def sizes(self) -> list[int]:
         """Groups of each experiment."""
-        return [0 if groups is None else len(groups) for groups in self.experiments]
+        return group_counts(self.experiments)
 
     def __len__(self) -> int:
         return sum(self.sizes)

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from ptycho.bundle import most_alike
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
-from ptycho.core.archive import to_json
+from ptycho.core.archive import check_experiment, to_json
+from ptycho.core.container import as_experiments
 from ptycho.core.objective import ObjectiveOptions
 from ptycho.core.schedules import one_cycle
-from ptycho.errors import ConfigError
 from ptycho_torch.checkpoint import check_checkpoint, describe, models_of, read_checkpoint, training_of
 from ptycho_torch.clipping import clip_adaptively
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
@@ -118,11 +118,7 @@ class PtychoPINN_Lightning(pl.LightningModule):
         """
         if number is None:
             number = most_alike([model.probe.file_units(masked=False) for model in self.models], probe)
-        count = len(self.models)
-        if number >= count:
-            raise ConfigError(
-                f"experiment_number={number}: the model was trained with {count}, expected 0 to {count - 1}"
-            )
+        check_experiment(number, len(self.models))
         return self.models[number]
 
     @property
@@ -149,9 +145,11 @@ class PtychoPINN_Lightning(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Let the optimiser see every parameter: those of the experiments that no batch was of have a gradient of 0."""
+        if not len(self.others):
+            return
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is None and len(self.others):
+                if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
 
     @property
@@ -327,7 +325,7 @@ def fit(
     config, execution = module.config, module.execution
     begun = None if resume is None else check_checkpoint(resume, module.state_dict(), config.optimizer)
     truth, folder = module.needs_truth, Path(config.output_dir)
-    given, known = _listed(train), _listed(validation)
+    given, known = as_experiments(train), as_experiments(validation)
     for container in (*given, *known):
         if truth and container is not None:
             container.check_truth()
@@ -356,13 +354,6 @@ def _pictures(module: PtychoPINN_Lightning, groups: PtychoDataContainerTorch, se
     from ptycho_torch.recon_log import ReconstructionLog  # matplotlib is loaded only where there are pictures
 
     return [ReconstructionLog(groups, module.execution, Path(module.config.output_dir), seed)]
-
-
-def _listed(groups: Experiments | None) -> Sequence[PtychoDataContainerTorch | None]:
-    """The groups of every experiment."""
-    if groups is None:
-        return []
-    return [groups] if isinstance(groups, PtychoDataContainerTorch) else groups
 
 
 def _epochs_of(checkpoint: Mapping[str, Any]) -> int:

@@ -1,9 +1,7 @@
-"""What the subcommands read: objects with their place, scans as streams, from any format that is known."""
+"""What the subcommands read: objects with their place, from any format that is known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +11,8 @@ from ptycho.errors import DataError
 
 if TYPE_CHECKING:
     from ptycho.core.comparison import PlacedObject
-    from ptycho.core.scan_stream import ScanStream
 
-__all__ = ["opened_scan", "placed_object"]
-
-
-@contextmanager
-def opened_scan(path: Path, units: str | None = None) -> Iterator[ScanStream]:
-    """A scan of any format, or its map, whose patterns stay where they are."""
-    from ptycho.core.formats.opening import open_scan
-
-    yield open_scan(path, units)
+__all__ = ["placed_object"]
 
 
 def placed_object(path: Path) -> PlacedObject:

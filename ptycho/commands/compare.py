@@ -96,17 +96,17 @@ def comparison_table(found: Comparison, first: str, second: str) -> str:
 
 def _diffraction_errors(objects: list[PlacedObject], options: argparse.Namespace) -> dict[str, float | None]:
     """The relative Fourier error of A and B on the patterns of a scan; None for one without a probe or positions."""
-    from ptycho.commands._files import opened_scan
     from ptycho.core.diffraction_error import diffraction_error
+    from ptycho.core.formats.opening import open_scan
     from ptycho.core.scan_stream import stream_units
 
     errors: dict[str, float | None] = {}
-    with opened_scan(options.scan, options.units) as stream:
-        units, mask = stream_units(stream), stream.fields.mask
-        for letter, o in zip("AB", objects, strict=True):
-            errors[letter] = None
-            if o.probe is not None and o.xcoords is not None and o.ycoords is not None:
-                errors[letter] = diffraction_error(o.object, o.probe, o.xcoords, o.ycoords, stream.frames, units, mask)
+    stream = open_scan(options.scan, options.units)
+    units, mask = stream_units(stream), stream.fields.mask
+    for letter, o in zip("AB", objects, strict=True):
+        errors[letter] = None
+        if o.probe is not None and o.xcoords is not None and o.ycoords is not None:
+            errors[letter] = diffraction_error(o.object, o.probe, o.xcoords, o.ycoords, stream.frames, units, mask)
     return errors
 
 

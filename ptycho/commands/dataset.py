@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,17 +81,15 @@ def run(options: argparse.Namespace) -> int:
     """Read, change and write, or keep a scan map; 0."""
     if options.operation in _scan_maps.OPERATIONS:
         return _scan_maps.run(options)
-    from ptycho.commands._files import opened_scan
+    from ptycho.core.formats.opening import open_scan
     from ptycho.core.scan_stream import write_stream
 
     paths = options.scans if options.operation == "merge" else [options.scan]
-    with ExitStack() as kept:
-        streams = [_with_units(kept.enter_context(opened_scan(path, options.units))) for path in paths]
-        outputs = _OPERATIONS[options.operation](streams, options)
-        for output, stream in outputs.items():
-            write_stream(output, stream, options.compress)
-            n, N, _ = stream.frames.shape
-            logger.info("%s: %d patterns of %d x %d, %s", output, n, N, N, stream.frames.dtype)
+    streams = [_with_units(open_scan(path, options.units)) for path in paths]
+    for output, stream in _OPERATIONS[options.operation](streams, options).items():
+        write_stream(output, stream, options.compress)
+        n, N, _ = stream.frames.shape
+        logger.info("%s: %d patterns of %d x %d, %s", output, n, N, N, stream.frames.dtype)
     return 0
 
 

@@ -32,11 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Examine and print; 0 for a clean scan, 1 where there are warnings or faults."""
-    from ptycho.commands._files import opened_scan
     from ptycho.core.doctor import examine
+    from ptycho.core.formats.opening import open_scan
 
-    with opened_scan(options.scan, options.units) as stream:
-        diagnosis = examine(stream, trials=not options.no_trials)
+    diagnosis = examine(open_scan(options.scan, options.units), trials=not options.no_trials)
     if options.json:
         values = {"scan": str(options.scan)} | diagnosis.as_dict()
         sys.stdout.write(json.dumps(_finite(values), indent=2) + "\n")

@@ -165,12 +165,11 @@ def _sources(options: argparse.Namespace) -> dict[str, str]:
 def _preview(plan: ScanPlan, scan: Path, picture: Path) -> None:
     import numpy as np
 
-    from ptycho.core.scan_stream import open_stream
+    from ptycho.core.formats.opening import open_scan
     from ptycho.plan_figure import save_plan_png
 
     n = len(plan.xcoords)
-    with open_stream(scan) as stream:
-        patterns = stream.frames.read(np.arange(0, n, 1 + n // _SHOWN_PATTERNS))
+    patterns = open_scan(scan).frames.read(np.arange(0, n, 1 + n // _SHOWN_PATTERNS))
     _log.info("Wrote %s", save_plan_png(plan, patterns, picture))
 
 

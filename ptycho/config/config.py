@@ -49,6 +49,14 @@ ClipAlgorithm = Annotated[
     Literal["norm", "value", "agc"],
     Doc("what gradient_clip_val limits: the norm, each value, or the ratio to the weights (agc)"),
 ]
+ExperimentNumber = Annotated[
+    int | None,
+    Doc(
+        "of a network that several experiments trained, the one whose probe to use, from 0 (none: that most like the "
+        "scan's)",
+        at_least=0,
+    ),
+]
 UseXla = Annotated[bool, Doc("compile the TensorFlow graph with XLA (jit_compile)")]
 
 
@@ -172,14 +180,7 @@ class InferenceConfig:
     neighbor_count: NeighborCount = 4
     enable_oversampling: Oversampling = False
     neighbor_pool_size: PoolSize = None
-    experiment_number: Annotated[
-        int | None,
-        Doc(
-            "of a network that several experiments trained, the one whose probe to use, from 0 (none: that most like "
-            "the scan's)",
-            at_least=0,
-        ),
-    ] = None
+    experiment_number: ExperimentNumber = None
     debug: Annotated[bool, Doc("log every step, and show the traceback of an error")] = False
     output_dir: OutputDir = Path("inference_outputs")
     backend: Backend = "tensorflow"

@@ -30,6 +30,7 @@ __all__ = [
     "MODEL_NAMES",
     "ArchivedExperiment",
     "ModelArchive",
+    "check_experiment",
     "json_snapshot",
     "load_archive",
     "save_archive",
@@ -95,14 +96,16 @@ class ModelArchive(ArchivedExperiment):
         Raises:
             ConfigError: there is no such experiment.
         """
-        if not 0 <= number <= len(self.others):
-            count = 1 + len(self.others)
-            raise ConfigError(
-                f"experiment_number={number}: the model was trained with {count}, expected 0 to {count - 1}"
-            )
+        check_experiment(number, len(self.experiments))
         chosen = self.experiments[number]
         own = {each.name: getattr(chosen, each.name) for each in fields(ArchivedExperiment)}
         return replace(self, **own, others=())
+
+
+def check_experiment(number: int, count: int) -> None:
+    """Raise ConfigError unless `number` is that of one of `count` experiments."""
+    if not 0 <= number < count:
+        raise ConfigError(f"experiment_number={number}: the model was trained with {count}, expected 0 to {count - 1}")
 
 
 class _Source(NamedTuple):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["batch_count", "epoch_orders", "experiment_batches", "split_batches"]
+__all__ = ["batch_count", "epoch_orders", "experiment_batches", "group_counts", "split_batches"]
 
 
 def epoch_orders(count: int, seed: int) -> Iterator[NDArray[np.int64]]:
@@ -65,6 +65,11 @@ def experiment_batches(
             batches.append((batch[-1], experiment, order[batch] - first))
     for _, experiment, groups in sorted(batches, key=lambda found: int(found[0])):
         yield experiment, groups
+
+
+def group_counts(experiments: Sequence[Sized | None]) -> list[int]:
+    """Groups of each experiment, 0 for one without any: the `sizes` of `experiment_batches`."""
+    return [0 if groups is None else len(groups) for groups in experiments]
 
 
 def batch_count(sizes: Sequence[int], batch_size: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from ptycho.core.labels import ObjectLabels
 from ptycho.core.neighbourhood import Neighbourhoods
 from ptycho.errors import DataError
 
-__all__ = ["GroupContainer", "Indices"]
+__all__ = ["GroupContainer", "Indices", "as_experiments"]
 
 Indices = Sequence[int] | NDArray[np.integer] | slice
 
@@ -192,3 +192,13 @@ class GroupContainer:
         if self._mask.ndim == 2:
             return self._mask[None, :, :, None]
         return np.moveaxis(self._mask[points], 1, -1)
+
+
+Container = TypeVar("Container", bound=GroupContainer)
+
+
+def as_experiments(groups: Container | Sequence[Container | None] | None) -> Sequence[Container | None]:
+    """The groups of every experiment, where a caller gave those of one, of several in a list, or none."""
+    if groups is None:
+        return []
+    return [groups] if isinstance(groups, GroupContainer) else groups

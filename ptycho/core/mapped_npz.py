@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ptycho.core.scan_checks import ScanFile, check_shapes, check_values
 from ptycho.core.scan_file import PATTERN_KEYS, parse_scan, scan_archive
 from ptycho.core.scratch import scratch_array
+from ptycho.errors import DataError
 
-__all__ = ["mapped_scan", "pattern_member"]
+__all__ = ["mapped_scan", "member_shape", "pattern_member"]
 
 Array = NDArray[Any]
 
@@ -59,6 +60,23 @@ def pattern_member(path: Path | str) -> zipfile.ZipInfo | None:
     with scan_archive(path) as archive:
         key = next((key for key in PATTERN_KEYS if key in archive), None)
         return None if key is None else _member(archive, key)
+
+
+def member_shape(path: Path | str, key: str) -> tuple[int, ...] | None:
+    """The shape of an array of an NPZ scan, from its header, None where it is not there; no array is read.
+
+    Raises:
+        MissingFileError, DataError: as `read_scan`, for what cannot be opened.
+    """
+    with scan_archive(path) as archive:
+        if key not in archive:
+            return None
+        assert archive.zip is not None
+        with archive.zip.open(_member(archive, key)) as member:
+            try:
+                return _header(member)[0]
+            except ValueError as error:
+                raise DataError(f"{key}: expected a plain array, found a damaged one ({error})") from error
 
 
 class _MappedArchive(Mapping[str, Any]):

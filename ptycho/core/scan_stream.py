@@ -6,7 +6,6 @@ import json
 import math
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +15,6 @@ from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
 
 from ptycho.core.atomic import atomic_path
-from ptycho.core.mapped_npz import mapped_scan
 from ptycho.core.scaling import Units, decide_units, frame_blocks
 from ptycho.core.scan_checks import ScanFile, check_shapes
 
@@ -24,7 +22,6 @@ __all__ = [
     "Frames",
     "ScanStream",
     "field_arrays",
-    "open_stream",
     "stand_in",
     "stream_units",
     "write_frames",
@@ -131,23 +128,6 @@ def stream_units(stream: ScanStream) -> Units:
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _SAMPLE)).round().astype(np.intp))
     valid = mask[chosen] if mask is not None and mask.ndim == 3 else mask
     return decide_units(frames.read(chosen), stream.fields.probeGuess, stream.fields.units, "error", valid).units
-
-
-@contextmanager
-def open_stream(path: Path | str, units: str | None = None) -> Iterator[ScanStream]:
-    """Open a scan file whose frames are read when they are asked for, while the block runs.
-
-    Members that are stored plainly are memory-mapped; compressed ones are unpacked to a temporary file first.
-    Shapes are checked, values are not.
-
-    Args:
-        path: NPZ file, any layout that `read_scan` reads and any pattern size.
-        units: 'amplitude' or 'counts', instead of what the file says or leaves open.
-
-    Raises:
-        MissingFileError, DataError: as `read_scan`.
-    """
-    yield ScanStream.of(mapped_scan(path, units))
 
 
 def write_stream(path: Path | str, stream: ScanStream, compress: bool = False) -> Path:

@@ -101,7 +101,8 @@ def train_cdi_model_torch(
     execution = resolve_execution(_execution_of(training_payload, execution_config))
     options = NEUTRAL_OPTIONS if training_payload is None else training_payload.options
     validate_training_config(config)
-    _check_number(training_payload, experiment_pairs(train_data, test_data))
+    pairs = experiment_pairs(train_data, test_data)
+    _check_number(training_payload, len(pairs))
     sets = prepare_experiments(train_data, test_data, config, PtychoDataContainerTorch, options.groups, options.scales)
     train, test = [found.train for found in sets], [found.test for found in sets]
     with torch.random.fork_rng():
@@ -109,7 +110,7 @@ def train_cdi_model_torch(
         models = _models(sets, config, options)
         size = max(found.canvas_size for found in sets)
         module = PtychoPINN_Lightning(models, config, execution, size, options.objective)
-        module.interface = {"scan": scan_frame(*experiment_pairs(train_data, test_data)[0])}
+        module.interface = {"scan": scan_frame(*pairs[0])}
         logger.info(
             "training on %s: %d groups of %d, %d parameters",
             execution.accelerator,
@@ -160,12 +161,12 @@ def _models(sets: Sequence[TrainingSet[Any]], config: TrainingConfig, options: T
     return models
 
 
-def _check_number(payload: TrainingPayload | None, experiments: Sequence[Any]) -> None:
+def _check_number(payload: TrainingPayload | None, experiments: int) -> None:
     """`num_datasets` is as many as there are, where it says a number: 1, its default, says none."""
     said = 1 if payload is None else payload.pt_model_config.num_datasets
-    if said not in (1, len(experiments)):
+    if said not in (1, experiments):
         raise ConfigError(
-            f"num_datasets={said}: expected the number of experiments, found {len(experiments)}; correct it, or "
+            f"num_datasets={said}: expected the number of experiments, found {experiments}; correct it, or "
             "training_directories"
         )
 

@@ -20,11 +20,12 @@ from ptycho.core.doctor.reconstructions import try_out
 from ptycho.core.doctor.samples import Sampler
 from ptycho.core.doctor.trial import neighbourhood, root_variance
 from ptycho.core.exposure import expose
+from ptycho.core.formats.opening import open_scan
 from ptycho.core.orientation import ORIENTATIONS, Orientation
 from ptycho.core.probes import disk_probe, gaussian_probe, zone_plate_probe
 from ptycho.core.scan_checks import ScanFile
 from ptycho.core.scan_paths import raster_positions, scan_positions
-from ptycho.core.scan_stream import ScanStream, open_stream
+from ptycho.core.scan_stream import ScanStream
 from ptycho.core.simulation import ScanSettings, make_scan, plan_scan, simulate_scan
 
 
@@ -447,8 +448,8 @@ def test_small_scans_are_examined_too(sound: ScanFile) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "margin"), [("siemens_star_128", 1.25), ("tungsten_64", 2.0)])
 def test_real_scans_have_the_right_axes_and_a_probe_to_refine(scan_dir: Path, name: str, margin: float) -> None:
-    with open_stream(scan_dir / f"{name}.npz") as stream:
-        diagnosis = examine(stream)
+    stream = open_scan(scan_dir / f"{name}.npz")
+    diagnosis = examine(stream)
     assert warnings_of(diagnosis) == ["probe"]
     assert diagnosis.named("orientation").numbers["best"] == "as it is"
     assert diagnosis.named("orientation").numbers["margin"] > margin
@@ -461,7 +462,7 @@ def test_real_scans_have_the_right_axes_and_a_probe_to_refine(scan_dir: Path, na
 @pytest.mark.parametrize("name", ["siemens_star_128", "tungsten_64"])
 @pytest.mark.parametrize("frames", [-1, 1])
 def test_a_frame_is_found_in_real_scans(scan_dir: Path, name: str, frames: int) -> None:
-    with open_stream(scan_dir / f"{name}.npz") as stream:
-        diagnosis = examine(replace(stream, fields=rolled(stream.fields, frames)))
+    stream = open_scan(scan_dir / f"{name}.npz")
+    diagnosis = examine(replace(stream, fields=rolled(stream.fields, frames)))
     assert diagnosis.named("frame shift").numbers["frames"] == -frames
     assert diagnosis.named("orientation").severity == "ok"

@@ -23,7 +23,7 @@ from ptycho.core.scan_stream import Frames, ScanStream
 from ptycho.core.scratch import scratch_array
 from ptycho.errors import ConfigError, DataError
 
-__all__ = ["MEMORY_MAP_BYTES", "MemoryMap", "load_scan", "open_scan"]
+__all__ = ["MEMORY_MAP_BYTES", "MemoryMap", "is_npz", "load_scan", "open_scan"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ MEMORY_MAP_BYTES = 1 << 30
 _PARTS = {"patterns": "patterns", "xcoords": "positions", "probe": "probe"}
 
 
-def open_scan(path: Path, units: str | None = None) -> ScanStream:
-    """A scan whose frames are read when they are asked for; values are not checked.
+def open_scan(path: Path | str, units: str | None = None) -> ScanStream:
+    """A scan whose frames are read when they are asked for; shapes are checked, values are not.
 
     Args:
         path: NPZ file, scan map, or a file of another format that has patterns, positions and a probe.
@@ -50,7 +50,7 @@ def open_scan(path: Path, units: str | None = None) -> ScanStream:
     path = Path(path)
     if is_map(path):
         return ScanStream.of(open_map(path, units))
-    if not path.exists() or zipfile.is_zipfile(path) or path.suffix == ".npz":
+    if is_npz(path):
         return ScanStream.of(mapped_scan(path, units))
     record = registry.read(path)
     missing = [what for name, what in _PARTS.items() if getattr(record, name) is None]
@@ -61,6 +61,11 @@ def open_scan(path: Path, units: str | None = None) -> ScanStream:
         stream = stream_of(record if units is None else replace(record, units=_known(units)))
         check_shapes(stream.fields)
     return stream
+
+
+def is_npz(path: Path) -> bool:
+    """Whether a path is to be read as an NPZ file, which also says what is wrong where nothing is there."""
+    return not path.exists() or zipfile.is_zipfile(path) or path.suffix == ".npz"
 
 
 def load_scan(path: Path, units: str | None = None, memory_map: MemoryMap = "auto") -> ScanFile:
