@@ -5,6 +5,7 @@ __all__ = [
     "BackendError",
     "ConfigError",
     "DataError",
+    "DivergedError",
     "MissingFileError",
     "OutputError",
     "PtychoError",
@@ -37,3 +38,7 @@ class OutputError(PtychoError, OSError):
 
 class BackendError(PtychoError, RuntimeError):
     """A backend that was asked for and cannot run."""
+
+
+class DivergedError(PtychoError, ArithmeticError):
+    """A training whose loss or weights are no longer finite; what it and others wrote before is as it was."""

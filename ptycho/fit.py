@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +22,7 @@ from ptycho.core.archive import to_json
 from ptycho.core.atomic import output_folder
 from ptycho.core.batches import batch_count, epoch_orders, experiment_batches, group_counts
 from ptycho.core.container import as_experiments
+from ptycho.core.divergence import LOOK_EVERY, DivergenceWatch, check_resumed
 from ptycho.core.objective import ObjectiveOptions
 from ptycho.core.schedules import Plateau, RateCurve, one_cycle
 from ptycho.core.training_files import MetricsFile, read_checkpoint, write_checkpoint
@@ -36,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 Batch = Sequence[tf.Tensor]
 Step = Callable[..., tf.Tensor]
+See = Callable[..., None]
+"""`DivergenceWatch.see` of an epoch."""
 Experiments = PtychoDataContainer | Sequence[PtychoDataContainer | None]
 
 PATIENCE = PyTorchExecutionConfig.early_stop_patience
@@ -144,16 +148,13 @@ def _schedule(module: TrainingModule, steps_per_epoch: int, max_seconds: float |
 
 @dataclass
 class Patience:
-    """When to stop early: the loss has not fallen for `PATIENCE` epochs, or is no number any more."""
+    """When to stop early: the loss has not fallen for `PATIENCE` epochs."""
 
     best: float = math.inf
     waited: int = 0
 
     def gone(self, loss: float) -> bool:
         """Note the loss of an epoch; whether to stop."""
-        if not math.isfinite(loss):
-            logger.warning("the loss is %s: training stops; lower the learning rate or clip the gradient", loss)
-            return True
         self.waited = 0 if loss < self.best else self.waited + 1
         self.best = min(self.best, loss)
         return self.waited >= PATIENCE
@@ -175,6 +176,8 @@ def fit(
     better than all before, and the losses go to `output_dir/logs`. The batches are those of the PyTorch backend for
     the same seed; going on from a checkpoint takes them up where it was written.
 
+    A training that diverges stops before anything of it is written: the checkpoints are those of finite epochs.
+
     A last batch of another size makes the graph a second time, and never a third; each of several experiments has
     graphs of its own.
 
@@ -187,8 +190,9 @@ def fit(
         seed: order of the batches.
 
     Raises:
-        MissingFileError, ArchiveError: `resume` is not there, or is no checkpoint of this training.
+        MissingFileError, ArchiveError: `resume` is not there, is no checkpoint of this training, or is not finite.
         DataError: the settings need ground truth that a scan does not have.
+        DivergedError: a loss or a weight is not finite any more.
         KeyboardInterrupt: training was interrupted; `last.ckpt` holds the last whole epoch.
     """
     config, begun, done = module.config, time.perf_counter(), 0
@@ -209,14 +213,21 @@ def fit(
         ]
         for function in (module.training_step, module.validation_step)
     )
+    kept = resume
+    interval = LOOK_EVERY if tf.config.list_physical_devices("GPU") else 1
+    watch = DivergenceWatch(module.learning_rate, lambda: kept, interval)
     deadline = math.inf if max_seconds is None else begun + max_seconds
     history: dict[str, list[float]] = {}
     for epoch, order in islice(enumerate(epoch_orders(sum(sizes), seed)), done, config.nepochs):
         started = time.perf_counter()
-        loss, count = _train_epoch(module, steps, seen, order, partial(schedule.rate, epoch), deadline)
+        see = partial(watch.see, epoch=epoch + 1)
+        loss, count = _train_epoch(module, steps, seen, order, partial(schedule.rate, epoch), deadline, see)
+        watch.look()
+        watch.check(_changed(module))
         losses = {"train_loss": loss}
         if any(judges):
-            losses["val_loss"] = _mean_loss(module, verdicts, judges)
+            losses["val_loss"] = _mean_loss(module, verdicts, judges, partial(see, kind="validation loss"))
+            watch.look()
         for name, value in (*losses.items(), ("seconds", time.perf_counter() - begun)):
             history.setdefault(name, []).append(value)
         rate, limit = count / (time.perf_counter() - started), deadline - begun
@@ -227,6 +238,8 @@ def fit(
         stop = patience.gone(watched)
         for name in ("last.ckpt", "best-checkpoint.ckpt") if best else ("last.ckpt",):
             _save_checkpoint(folder / name, module, epoch + 1, schedule.plateau, patience)
+            if kept != folder / "best-checkpoint.ckpt":
+                kept = folder / name
         metrics.add(epoch, int(module.optimizer.steps) - 1, losses)
         if stop or time.perf_counter() > deadline:
             break
@@ -246,12 +259,16 @@ def _train_epoch(
     order: NDArray[np.int64],
     rate: Callable[[int], float],
     deadline: float,
+    see: See,
 ) -> tuple[float, int]:
     """Train on the groups in this order until the deadline; the mean loss and the number of groups seen."""
     seen, total = 0, tf.zeros((), module.model.dtype)
-    for number, batch in experiment_batches(order, group_counts(experiments), module.config.batch_size):
+    batches = experiment_batches(order, group_counts(experiments), module.config.batch_size)
+    for count, (number, batch) in enumerate(batches, 1):
         module.optimizer.rate.assign(rate(int(module.optimizer.steps)))
-        total += steps[number](*_batch(module, experiments[number], batch)) * len(batch)
+        loss = steps[number](*_batch(module, experiments[number], batch))
+        see(loss, batch=count)
+        total += loss * len(batch)
         seen += len(batch)
         if time.perf_counter() > deadline:
             break
@@ -259,12 +276,15 @@ def _train_epoch(
 
 
 def _mean_loss(
-    module: TrainingModule, verdicts: Sequence[Step], experiments: Sequence[PtychoDataContainer | None]
+    module: TrainingModule, verdicts: Sequence[Step], experiments: Sequence[PtychoDataContainer | None], see: See
 ) -> float:
     """Mean loss of groups that training does not see."""
     sizes, total = group_counts(experiments), 0.0
-    for number, batch in experiment_batches(np.arange(sum(sizes)), sizes, module.config.batch_size):
-        total += float(verdicts[number](*_batch(module, experiments[number], batch))) * len(batch)
+    batches = experiment_batches(np.arange(sum(sizes)), sizes, module.config.batch_size)
+    for count, (number, batch) in enumerate(batches, 1):
+        loss = float(verdicts[number](*_batch(module, experiments[number], batch)))
+        see(loss, batch=count)
+        total += loss * len(batch)
     return total / sum(sizes)
 
 
@@ -292,6 +312,7 @@ def _load_checkpoint(path: Path, module: TrainingModule, plateau: Plateau, patie
     """Put a checkpoint into the module and its schedule; return the number of epochs it has seen."""
     state = _state(module)
     arrays, about = read_checkpoint(path, [tuple(variable.shape) for variable in state])
+    check_resumed(path, ((variable.name, array) for variable, array in zip(state, arrays, strict=True)))
     for variable, array in zip(state, arrays, strict=True):
         variable.assign(array)
     vars(plateau).update(about["plateau"])
@@ -302,3 +323,13 @@ def _load_checkpoint(path: Path, module: TrainingModule, plateau: Plateau, patie
 def _state(module: TrainingModule) -> list[tf.Variable]:
     """Every variable that training changes, in a fixed order."""
     return [*module.variables, *module.model.running_statistics, *module.optimizer.state]
+
+
+def _changed(module: TrainingModule) -> Iterator[tuple[str, NDArray[Any]]]:
+    """What has to stay finite, by name: all that a checkpoint keeps, and what scales of the models are made of it.
+
+    A scale is to be a number above 0: its inverse is finite, too.
+    """
+    yield from ((variable.name, variable.numpy()) for variable in _state(module))
+    for model in module.models:
+        yield "intensity_scale", tf.exp(tf.abs(model.log_intensity_scale.value)).numpy()

@@ -26,6 +26,7 @@ from ptycho_torch.checkpoint import check_checkpoint, describe, models_of, read_
 from ptycho_torch.clipping import clip_adaptively
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.dataset import group_loader
+from ptycho_torch.divergence import FiniteTraining, check_finite
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.objective import Objective
 from ptycho_torch.precision import full_float32
@@ -138,10 +139,22 @@ class PtychoPINN_Lightning(pl.LightningModule):
         self.log("train_loss", value, on_step=False, on_epoch=True, batch_size=len(groups[0]))
         return value
 
-    def validation_step(self, batch: tuple[int, Batch], _index: int) -> None:
+    def validation_step(self, batch: tuple[int, Batch], _index: int) -> Tensor:
         """Loss of one batch that training does not see."""
         experiment_id, groups = batch
-        self.log("val_loss", self.loss(groups, experiment_id), on_step=False, on_epoch=True, batch_size=len(groups[0]))
+        value = self.loss(groups, experiment_id)
+        self.log("val_loss", value, on_step=False, on_epoch=True, batch_size=len(groups[0]))
+        return value
+
+    def on_train_start(self) -> None:
+        """Go on with the learning rate of the settings; a checkpoint brings that of its training."""
+        for config in self.trainer.lr_scheduler_configs:
+            schedule: Any = config.scheduler
+            schedule.base_lrs = [self.rate] * len(schedule.base_lrs)
+        if self.trainer.lr_scheduler_configs:
+            return
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = self.rate
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Let the optimiser see every parameter: those of the experiments that no batch was of have a gradient of 0."""
@@ -231,7 +244,12 @@ class EpochReport(Callback):
 
 
 def _callbacks(
-    module: PtychoPINN_Lightning, report: EpochReport, folder: Path, options: StageOptions, validates: bool
+    module: PtychoPINN_Lightning,
+    report: EpochReport,
+    folder: Path,
+    options: StageOptions,
+    validates: bool,
+    resume: Path | None,
 ) -> list[Callback]:
     """Those of this library; they watch the training loss where there is nothing to validate with."""
     execution = module.execution
@@ -243,11 +261,11 @@ def _callbacks(
     if metric == "val_loss" and not validates:
         metric = "train_loss"
     module.stages = stages = Stages(options, module.config.nepochs, metric, mode, patience)
-    callbacks: list[Callback] = [report, stages]
-    if execution.enable_checkpointing:
-        best, last = checkpoints(execution, folder, metric)
-        stages.best_checkpoint = best
-        callbacks += [best, last]
+    kept = checkpoints(execution, folder, metric) if execution.enable_checkpointing else []
+    if kept:
+        stages.best_checkpoint = kept[0]
+    # first of all, so that no other one sees or writes an epoch that is not finite
+    callbacks: list[Callback] = [FiniteTraining(module.rate, kept, resume), report, stages, *kept]
     if not stages.several:
         callbacks.append(EarlyStopping(metric, patience=patience, mode=mode))
     return callbacks
@@ -303,7 +321,8 @@ def fit(
 
     Checkpoints go to `output_dir/checkpoints` (`last.ckpt` after every epoch), metrics to `output_dir/logs`, pictures,
     where the settings ask for them, to `output_dir/recon_log`. A training that was interrupted and goes on from
-    `last.ckpt` is, on a CPU, to the last bit the one that was never interrupted.
+    `last.ckpt` is, on a CPU, to the last bit the one that was never interrupted. A training that diverges stops before
+    anything of it is written: the checkpoints are those of finite epochs.
 
     Args:
         module: model, loss and settings.
@@ -318,12 +337,15 @@ def fit(
 
     Raises:
         ConfigError: settings that cannot work together.
-        MissingFileError, ArchiveError: `resume` is not there, or is no checkpoint of this training.
+        MissingFileError, ArchiveError: `resume` is not there, is no checkpoint of this training, or is not finite.
         DataError: the settings need ground truth that a scan does not have.
+        DivergedError: a loss or a weight is not finite any more.
         KeyboardInterrupt: training was interrupted; `last.ckpt` holds the last whole epoch.
     """
     config, execution = module.config, module.execution
     begun = None if resume is None else check_checkpoint(resume, module.state_dict(), config.optimizer)
+    if begun is not None and resume is not None:
+        check_finite(resume, begun)
     truth, folder = module.needs_truth, Path(config.output_dir)
     given, known = as_experiments(train), as_experiments(validation)
     for container in (*given, *known):
@@ -341,7 +363,7 @@ def fit(
     report = EpochReport(len(train_loader.dataset), max_seconds)  # type: ignore[arg-type]
     with quiet_lightning(), interrupts_raise(), own_determinism():
         module.max_seconds = max_seconds
-        ours = _callbacks(module, report, folder, stages, judge_loader is not None)
+        ours = _callbacks(module, report, folder, stages, judge_loader is not None, resume)
         trainer = _trainer(module, [*ours, *pictures, *callbacks], accelerator, max_seconds)
         trainer.fit(module, train_loader, judge_loader, ckpt_path=resume)
     return report.history

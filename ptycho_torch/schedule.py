@@ -182,9 +182,6 @@ class Stages(Callback):
         if not self.several:
             return
         loss = self.sign * losses.get(self.metric, math.inf)
-        if self.metric in losses and not math.isfinite(loss):
-            logger.warning("the loss is %s: training stops; lower the learning rate or clip the gradient", loss)
-            trainer.should_stop = True
         if done > self.weighs_from:
             self.waited = 0 if loss < self.best else self.waited + 1
             self.best = min(self.best, loss)

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.divergence import non_finite
 from ptycho.errors import ArchiveError, ConfigError, MissingFileError
 
 __all__ = [
@@ -166,7 +167,7 @@ def save_archive(path: Path, archive: ModelArchive) -> Path:
 
     Raises:
         ArchiveError: unknown backend, a probe that is not (M, N, N), a weight that is no numeric array or
-            badly named.
+            badly named, or numbers that are not finite.
         ConfigError: a configuration entry that JSON cannot hold.
         OutputError: the file cannot be written.
     """
@@ -358,6 +359,11 @@ def _weights_bytes(archive: ModelArchive) -> bytes:
         content |= _experiment_arrays(experiment, f"experiments/{number}" if number else "physics")
     if archive.probe_mask is not None:
         content["physics/probe_mask"] = np.asarray(archive.probe_mask, np.float32)
+    if found := non_finite(content.items()):
+        raise ArchiveError(
+            f"cannot save: expected finite weights, found {found}: the model is of a training that diverged; train "
+            "again with a lower learning rate"
+        )
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.create_group("weights")
