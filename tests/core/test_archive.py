@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import pickle
 import shutil
@@ -430,3 +431,18 @@ def test_to_json_names_what_it_cannot_hold(value: Any, found: str) -> None:
 def test_snapshot_leaves_out_what_json_cannot_hold() -> None:
     params = {"N": np.int64(64), "probe": np.ones((2, 2)), "nested": {"a": 1, "b": 1j}, "x": float("nan")}
     assert json_snapshot(params) == {"N": 64}
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"weights": {"step": np.array([1.0, np.nan])}}, "weights/step"),
+        ({"probe": np.full((1, 4, 4), np.inf, np.complex64)}, "physics/probe"),
+        ({"log_intensity_scale": math.nan}, "physics/log_intensity_scale"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_not_saved(tmp_path: Path, archive: ModelArchive, change, name: str) -> None:
+    good = save_archive(tmp_path, archive).read_bytes()
+    with pytest.raises(ArchiveError, match=rf"expected finite weights, found .* \(the first in {name}\)"):
+        save_archive(tmp_path, replace(archive, **change))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [good]

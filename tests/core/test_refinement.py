@@ -137,6 +137,29 @@ def test_sweeps_over_batches_hand_over_to_full_steps() -> None:
     assert found.errors[1] < found.errors[0]
 
 
+class Ruined(Bowl):
+    """After some gradients every further one is not a number, and so is what a step along it leads to."""
+
+    def __init__(self, curvatures: list[float], sound: int, batches: int = 1) -> None:
+        super().__init__(curvatures, batches)
+        self.sound = sound
+
+    def gradient(self, point, batch=None):
+        error, gradient = super().gradient(point, batch)
+        return error, gradient if self.gradients <= self.sound else gradient * math.nan
+
+
+@pytest.mark.parametrize("batches", [1, 4])
+@pytest.mark.parametrize("sound", [0, 1, 2])
+def test_what_is_not_finite_is_never_the_result(sound: int, batches: int) -> None:
+    """The best point so far is, the start included."""
+    problem = Ruined([1.0, 7.0, 50.0], sound, batches)
+    found = down(problem)
+    assert np.isfinite(found.point).all()
+    assert problem.error(found.point) == min(error for error in found.errors if math.isfinite(error))
+    assert found.stopped.startswith("no step lowers the error any more")
+
+
 class Unseen(Bowl):
     """What is unseen wants another answer, half-way."""
 
