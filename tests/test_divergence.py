@@ -273,7 +273,8 @@ def spoil(checkpoint: Path, moments: bool) -> None:
 
     found = torch.load(checkpoint, weights_only=True)
     state = found["optimizer_states"][0]["state"][0] if moments else found["state_dict"]
-    state["exp_avg" if moments else "model.network.encoder.0.conv1.weight"].flatten()[0] = torch.nan
+    array = state["exp_avg" if moments else "model.network.encoder.0.conv1.weight"]
+    array[(0,) * array.ndim] = torch.nan
     torch.save(found, checkpoint)
 
 
