@@ -40,7 +40,7 @@ from ptycho.config.config import (
     validate_model_config,
     validate_training_config,
 )
-from ptycho.console import USER_ERRORS, add_volume_flags, complain, console_log, log_level
+from ptycho.console import USER_ERRORS, add_volume_flags, complain, console_log, log_level, resumable
 from ptycho.errors import ConfigError, MissingFileError, OutputError
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
     _quiet_tensorflow(config.backend, options)
     require_backend(config.backend)
     checkpoint = config.output_dir / "checkpoints" / "last.ckpt"
-    with _output_folder(config.output_dir), _dump_folder(asked), _resumable(checkpoint):
+    with _output_folder(config.output_dir), _dump_folder(asked), resumable(checkpoint):
         train_data, test_data = read_experiments(experiment_files(config), **reading_from_options(options))
         if "model.N" not in options and "N" not in table.get("model", {}):
             config.model.N = int(train_data[0].probeGuess.shape[-1])
@@ -339,21 +339,11 @@ def _dump_folder(asked: dict[str, Any]) -> AbstractContextManager[None]:
     return _output_folder(asked["debug_dump"], "--debug-dump") if "debug_dump" in asked else nullcontext()
 
 
-@contextmanager
-def _resumable(checkpoint: Path) -> Iterator[None]:
-    """Have an interrupt say how to go on, once there is a checkpoint to go on from."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        if not checkpoint.is_file():
-            raise
-        raise KeyboardInterrupt(f"go on with the same command and --resume {checkpoint}") from stop
-
-
 def _report_history(history: Mapping[str, Sequence[float]]) -> None:
     last = [f"{name} {values[-1]:.6g}" for name, values in history.items() if len(values)]
     epochs = max((len(values) for values in history.values()), default=0)
-    _log.info("Last of %d epochs: %s", epochs, ", ".join(last) or "no metric recorded")
+    if epochs:
+        _log.info("Last of %d epochs: %s", epochs, ", ".join(last))
 
 
 def _report_reconstruction(reconstruction: Reconstruction, title: str = "") -> None:

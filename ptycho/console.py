@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ptycho.config.schema import nearest
 from ptycho.errors import ConfigError, PtychoError
 
-__all__ = ["USER_ERRORS", "DefaultsHelp", "LineParser", "add_volume_flags", "complain", "console_log", "log_level"]
+__all__ = [
+    "USER_ERRORS",
+    "DefaultsHelp",
+    "LineParser",
+    "add_volume_flags",
+    "complain",
+    "console_log",
+    "log_level",
+    "resumable",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +95,27 @@ def complain(program: str, error: BaseException, debug: bool) -> int:
         message, status = f"error: {error}", 2
     sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
     return status
+
+
+@contextmanager
+def resumable(checkpoint: Path) -> Iterator[None]:
+    """Have an interrupt say how to go on, once this run has written its checkpoint; one of an older run is no help."""
+    before = _written(checkpoint)
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if _written(checkpoint) in (None, before):
+            raise
+        raise KeyboardInterrupt(f"go on with the same command and --resume {shlex.quote(str(checkpoint))}") from stop
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """Which file this is: a checkpoint is replaced, not written over."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 @contextmanager

@@ -25,7 +25,8 @@ from ptycho.core.container import as_experiments
 from ptycho.core.divergence import LOOK_EVERY, DivergenceWatch, check_resumed
 from ptycho.core.objective import ObjectiveOptions
 from ptycho.core.schedules import Plateau, RateCurve, one_cycle
-from ptycho.core.training_files import MetricsFile, read_checkpoint, write_checkpoint
+from ptycho.core.training_files import MetricsFile, nothing_left, read_checkpoint, write_checkpoint
+from ptycho.core.training_identity import TrainingIdentity
 from ptycho.loader import PtychoDataContainer
 from ptycho.model import PtychoPINN
 from ptycho.objective import Objective
@@ -54,6 +55,8 @@ class TrainingModule:
         size: side of the canvas, pixels.
         learning_rate: None is the network's own.
         objective: further terms of the loss.
+
+    `identity`, of scans and settings, travels in the checkpoints and is compared with that of one to go on from.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class TrainingModule:
         self.size = size
         self.objectives = [Objective(config, objective, each) for each in self.models]
         self.physics_weight = 1.0
+        self.identity: TrainingIdentity | None = None
         self.learning_rate = network.spec.recipe.learning_rate if learning_rate is None else learning_rate
         settings_of(PyTorchExecutionConfig)["learning_rate"].check(self.learning_rate)
         trained = {id(variable): variable for each in self.models for variable in each.trainable_variables}
@@ -205,6 +209,8 @@ def fit(
     patience = Patience()
     if resume is not None:
         done = _load_checkpoint(resume, module, schedule.plateau, patience)
+        if done >= config.nepochs:
+            logger.warning("%s", nothing_left(resume, done, config.nepochs))
     folder, metrics = output_folder(Path(config.output_dir) / "checkpoints"), MetricsFile(Path(config.output_dir))
     steps, verdicts = (
         [
@@ -304,6 +310,7 @@ def _save_checkpoint(path: Path, module: TrainingModule, epoch: int, plateau: Pl
         "plateau": asdict(plateau),
         "patience": asdict(patience),
         "config": to_json(asdict(module.config)),
+        "identity": None if module.identity is None else module.identity.content(),
     }
     write_checkpoint(path, [variable.numpy() for variable in _state(module)], about)
 
@@ -311,7 +318,7 @@ def _save_checkpoint(path: Path, module: TrainingModule, epoch: int, plateau: Pl
 def _load_checkpoint(path: Path, module: TrainingModule, plateau: Plateau, patience: Patience) -> int:
     """Put a checkpoint into the module and its schedule; return the number of epochs it has seen."""
     state = _state(module)
-    arrays, about = read_checkpoint(path, [tuple(variable.shape) for variable in state])
+    arrays, about = read_checkpoint(path, [tuple(variable.shape) for variable in state], module.identity)
     check_resumed(path, ((variable.name, array) for variable, array in zip(state, arrays, strict=True)))
     for variable, array in zip(state, arrays, strict=True):
         variable.assign(array)

@@ -31,6 +31,7 @@ from ptycho.core.scaling import (
 )
 from ptycho.core.scan_checks import check_shapes
 from ptycho.core.scan_file import ScanFile, write_scan
+from ptycho.core.scan_identity import ScanIdentity, scan_identity
 from ptycho.core.scratch import taken
 from ptycho.errors import ConfigError, DataError
 
@@ -90,6 +91,7 @@ class RawData:
         self.metadata = metadata
         self.sample_indices: NDArray[np.int64] | None = None
         self._declared = units
+        self.made_of: ScanIdentity | None = None
         self._path: Path | None = None
         self._decision: UnitsDecision | None = None
         self._mean_energy: float | None = None
@@ -156,6 +158,12 @@ class RawData:
 
     def __len__(self) -> int:
         return len(self.xcoords)
+
+    @property
+    def identity(self) -> ScanIdentity:
+        """What tells this scan from others; `made_of`, where a program set that, else its content."""
+        name = "a scan in memory" if self._path is None else self._path.name
+        return self.made_of or scan_identity(self._as_file(self.units), name)
 
     @property
     def N(self) -> int:
@@ -262,7 +270,7 @@ class RawData:
         """This scan, on the same arrays, with another probe; its units stay those decided with the one it had."""
         decided = self.units_decision
         other = copy.copy(self)
-        other.probeGuess, other._decision = np.asanyarray(probe), decided
+        other.probeGuess, other._decision, other.made_of = np.asanyarray(probe), decided, None
         return other
 
     def group_count(

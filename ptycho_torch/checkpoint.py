@@ -7,10 +7,12 @@ A file `.ckpt` holds tensors and plain values only and is read with `weights_onl
                               its `others` a list of such entries
     canvas_size               side of the canvas of the training, pixels
     interface                 what `ptycho_torch.api` keeps with a model; empty where it took no part
+    identity                  of scans and settings (`ptycho.core.training_identity`); missing where nobody said
 """
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import zipfile
@@ -21,16 +23,26 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from ptycho.config.config import TrainingConfig, config_from_dict
 from ptycho.core.archive import ArchivedExperiment, ModelArchive
-from ptycho.core.atomic import atomic_path
+from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.training_identity import TrainingIdentity
 from ptycho.errors import ArchiveError, ConfigError, MissingFileError
 from ptycho_torch.model import PtychoPINN
 from ptycho_torch.model_manager import archive_of, blank_model
 
-__all__ = ["check_checkpoint", "describe", "models_of", "read_checkpoint", "training_of", "write_checkpoint"]
+__all__ = [
+    "WholeCheckpoints",
+    "check_checkpoint",
+    "describe",
+    "models_of",
+    "read_checkpoint",
+    "training_of",
+    "write_checkpoint",
+]
 
 _UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError)
 
@@ -59,9 +71,25 @@ def write_checkpoint(path: Path, module: pl.LightningModule) -> Path:
         "pytorch-lightning_version": pl.__version__,
     }
     module.on_save_checkpoint(content)
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    _write_whole(content, path)
     return path
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Lightning's checkpoints, whole or not at all; Lightning itself writes elsewhere and copies."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint; OutputError where that fails, and a former one stays."""
+        output_folder(Path(path).parent)
+        _write_whole(checkpoint, Path(path))
+
+
+def _write_whole(content: dict[str, Any], path: Path) -> None:
+    # by way of the memory: on a full disk torch's own writer of files says RuntimeError and nothing about the disk
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(stream.getbuffer())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -134,18 +162,24 @@ def training_of(content: Mapping[str, Any], source: str) -> TrainingConfig:
         raise ArchiveError(f"{source}: {error}: update this library") from error
 
 
-def check_checkpoint(path: Path, weights: Mapping[str, Tensor], optimizer: str) -> dict[str, Any]:
+def check_checkpoint(
+    path: Path, weights: Mapping[str, Tensor], optimizer: str, identity: TrainingIdentity | None = None
+) -> dict[str, Any]:
     """The content of a file that has to be a checkpoint of a training with these weights and this optimiser.
+
+    `identity` is that of the scans and settings that it has to have been trained on; None does not compare them.
 
     It is read with `weights_only=True`: a file that passes holds tensors and plain values, and no code.
 
     Raises:
         MissingFileError: there is no such file.
-        ArchiveError: it is no checkpoint of the pytorch backend, or of another network or optimiser.
+        ArchiveError: it is no checkpoint of the pytorch backend, or of other scans, settings, network or optimiser.
     """
     if not path.is_file():
         raise MissingFileError(f"no checkpoint to resume from at {path}: leave --resume out to start afresh")
     content = read_checkpoint(path)
+    if identity is not None:
+        identity.check(content.get("identity"), path)
     state, used = content["state_dict"], content["hyper_parameters"]["config"]["optimizer"]
     expected, found = ({name: array.shape for name, array in one.items()} for one in (weights, state))
     if expected != found or used != optimizer:

@@ -22,7 +22,16 @@ from ptycho.core.archive import check_experiment, to_json
 from ptycho.core.container import as_experiments
 from ptycho.core.objective import ObjectiveOptions
 from ptycho.core.schedules import one_cycle
-from ptycho_torch.checkpoint import check_checkpoint, describe, models_of, read_checkpoint, training_of
+from ptycho.core.training_files import nothing_left
+from ptycho.core.training_identity import TrainingIdentity
+from ptycho_torch.checkpoint import (
+    WholeCheckpoints,
+    check_checkpoint,
+    describe,
+    models_of,
+    read_checkpoint,
+    training_of,
+)
 from ptycho_torch.clipping import clip_adaptively
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.dataset import group_loader
@@ -54,6 +63,8 @@ class PtychoPINN_Lightning(pl.LightningModule):
         execution: how PyTorch runs.
         size: side of the canvas, pixels.
         objective: further terms of the loss.
+
+    `identity`, of scans and settings, travels in the checkpoints and is compared with that of one to go on from.
     """
 
     loss_name = "train_loss"
@@ -81,11 +92,14 @@ class PtychoPINN_Lightning(pl.LightningModule):
         self.stages = Stages(StageOptions(), config.nepochs)
         self.max_seconds: float | None = None
         self.interface: dict[str, Any] = {}
+        self.identity: TrainingIdentity | None = None
         self.save_hyperparameters({"config": to_json(asdict(config))})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the weights alone do not say."""
         checkpoint.update(describe(self.models, self.config, self.size), interface=self.interface)
+        if self.identity is not None:
+            checkpoint["identity"] = self.identity.content()
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
@@ -294,6 +308,7 @@ def _trainer(
         gradient_clip_val=limit,
         gradient_clip_algorithm=algorithm,
         callbacks=callbacks,
+        plugins=WholeCheckpoints(),
         logger=metric_logger(execution.logger_backend, folder),
         enable_checkpointing=execution.enable_checkpointing,
         enable_progress_bar=execution.enable_progress_bar,
@@ -343,8 +358,9 @@ def fit(
         KeyboardInterrupt: training was interrupted; `last.ckpt` holds the last whole epoch.
     """
     config, execution = module.config, module.execution
-    begun = None if resume is None else check_checkpoint(resume, module.state_dict(), config.optimizer)
-    if begun is not None and resume is not None:
+    begun = None
+    if resume is not None:
+        begun = check_checkpoint(resume, module.state_dict(), config.optimizer, module.identity)
         check_finite(resume, begun)
     truth, folder = module.needs_truth, Path(config.output_dir)
     given, known = as_experiments(train), as_experiments(validation)
@@ -364,8 +380,15 @@ def fit(
     with quiet_lightning(), interrupts_raise(), own_determinism():
         module.max_seconds = max_seconds
         ours = _callbacks(module, report, folder, stages, judge_loader is not None, resume)
+        if begun is not None and epochs_seen >= module.stages.total_epochs:
+            logger.warning("%s", nothing_left(resume, epochs_seen, module.stages.total_epochs))
+            module.load_state_dict(begun["state_dict"])
+            return report.history
         trainer = _trainer(module, [*ours, *pictures, *callbacks], accelerator, max_seconds)
         trainer.fit(module, train_loader, judge_loader, ckpt_path=resume)
+        if begun is not None and trainer.current_epoch == epochs_seen:
+            # Lightning counts the time of the part before
+            logger.warning("%s: no epoch was trained, the time of max_seconds was used up before: raise it", resume)
     return report.history
 
 

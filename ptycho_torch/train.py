@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ptycho.cli_flags import diagnostics_from_options
 from ptycho.config.config import TrainingConfig
+from ptycho.console import resumable
 from ptycho.core.atomic import output_folder
 from ptycho.workflows.experiments import directory_files, experiment_files, read_experiments
 from ptycho_torch.cli.native import Request, native_parser, run_native
@@ -67,15 +68,16 @@ def _train(request: Request) -> None:
     diagnostics = make_diagnostics(
         folder, "pytorch", payload.execution_config.inference_batch_size, **(vars(payload.options.patch_stats) | asked)
     )
-    _, _, results = run_cdi_example_torch(
-        train_data,
-        test_data,
-        config,
-        do_stitching="do_stitching" in options,
-        training_payload=payload,
-        resume=getattr(options, "resume", None),
-        diagnostics=diagnostics,
-    )
+    with resumable(config.output_dir / "checkpoints" / "last.ckpt"):
+        _, _, results = run_cdi_example_torch(
+            train_data,
+            test_data,
+            config,
+            do_stitching="do_stitching" in options,
+            training_payload=payload,
+            resume=getattr(options, "resume", None),
+            diagnostics=diagnostics,
+        )
     folder = output_folder(config.output_dir)
     written = [save_torch_bundle(folder, results["models"], config)]
     written += save_reconstructions(results.get("reconstructions", ()), folder)

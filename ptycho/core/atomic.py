@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ptycho.errors import OutputError
@@ -13,6 +16,8 @@ from ptycho.errors import OutputError
 __all__ = ["atomic_path", "output_folder"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_STALE_SECONDS = 3600
+"""A temporary file that nobody wrote to for this long is of a run that was killed."""
 
 
 @contextmanager
@@ -21,7 +26,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     The temporary file exists (empty, with the permissions of any new file), lies in the same folder, so that
     the last step is a plain rename, and has the suffix of `path`, which some writers go by. A file that was
-    at `path` before stays as it is until that rename.
+    at `path` before stays as it is until that rename, before which the new one is on the disk. A run that is killed
+    leaves `.<stem>.<8 hexadecimal digits><suffix>`; the next write of `path` removes it when it is an hour old.
 
     Raises:
         OutputError: the folder is missing or not writable, `path` is a folder, or the disk is full.
@@ -31,6 +37,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {path}: expected the folder {path.parent}, found none; create it first")
     if path.is_dir():
         raise OutputError(f"cannot write {path}: expected a file, found a folder; choose another name")
+    _remove_stale(path)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         temporary.touch(exist_ok=False)
@@ -39,13 +46,35 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {path}: {fact}; choose another folder") from error
     try:
         yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         if error.errno not in _FULL:
             raise
         raise OutputError(f"cannot write {path}: {error.strerror}; free some space") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a rename in a folder on the disk, where the system can do that; Windows and some network disks cannot."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove what killed runs left of a target; one that somebody else is just writing stays."""
+    left = re.compile(rf"\.{re.escape(path.stem)}\.[0-9a-f]{{8}}{re.escape(path.suffix)}")
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if left.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > _STALE_SECONDS:
+                Path(entry).unlink(missing_ok=True)
 
 
 def output_folder(path: Path) -> Path:

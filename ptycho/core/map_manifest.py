@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ptycho.core.atomic import atomic_path
 from ptycho.errors import DataError
 
 __all__ = [
@@ -89,7 +90,8 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write the manifest of a folder."""
         content = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        (folder / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        with atomic_path(folder / MANIFEST) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:

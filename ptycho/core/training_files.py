@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.training_identity import TrainingIdentity
 from ptycho.errors import ArchiveError, MissingFileError
 
-__all__ = ["MetricsFile", "read_checkpoint", "write_checkpoint"]
+__all__ = ["MetricsFile", "nothing_left", "read_checkpoint", "write_checkpoint"]
 
 CHECKPOINT = "ptychopinn-tensorflow-checkpoint"
 VERSION = 1
@@ -32,12 +33,17 @@ def write_checkpoint(path: Path, arrays: Sequence[Array], about: Mapping[str, An
         np.savez(file, **content)
 
 
-def read_checkpoint(path: Path, shapes: Sequence[tuple[int, ...]]) -> tuple[list[Array], dict[str, Any]]:
+def read_checkpoint(
+    path: Path, shapes: Sequence[tuple[int, ...]], identity: TrainingIdentity | None = None
+) -> tuple[list[Array], dict[str, Any]]:
     """The arrays of a checkpoint, which have to have these shapes, and the values about them.
+
+    `identity` is that of the scans and settings that it has to have been trained on; None does not compare them.
 
     Raises:
         MissingFileError: there is no such file.
-        ArchiveError: the file is no checkpoint of the tensorflow backend, or of another network or optimiser.
+        ArchiveError: the file is no checkpoint of the tensorflow backend, or of other scans, settings, network or
+            optimiser.
     """
     if not path.is_file():
         raise MissingFileError(f"no checkpoint to resume from at {path}: leave --resume out to start afresh")
@@ -48,6 +54,8 @@ def read_checkpoint(path: Path, shapes: Sequence[tuple[int, ...]]) -> tuple[list
             f"{path}: expected a checkpoint of the tensorflow backend, version {VERSION} or older, found "
             f"{about.get('format', 'another file')} {about.get('version', '')}: name the last.ckpt of this training"
         )
+    if identity is not None:
+        identity.check(about.get("identity"), path)
     arrays = [content[str(index)] for index in range(len(content))]
     if [array.shape for array in arrays] != list(shapes):
         raise ArchiveError(
@@ -55,6 +63,14 @@ def read_checkpoint(path: Path, shapes: Sequence[tuple[int, ...]]) -> tuple[list
             "shapes: resume with the settings of the training that wrote it"
         )
     return arrays, about
+
+
+def nothing_left(path: Path, done: int, epochs: int) -> str:
+    """The line that says why no epoch is trained from a checkpoint that has all of them."""
+    return (
+        f"{path}: has {done} of {epochs} epochs, nothing is left to train; the model is taken as it is: raise nepochs "
+        "to go on"
+    )
 
 
 def _read(path: Path) -> dict[str, Array]:

@@ -23,6 +23,7 @@ from ptycho.config.config import (
 )
 from ptycho.core.patch_store import patch_array
 from ptycho.core.products import Reconstruction
+from ptycho.core.training_identity import TrainingIdentity
 from ptycho.environment import warn_of_ignored_variables
 from ptycho.fit import TrainingModule, fit
 from ptycho.loader import PtychoDataContainer
@@ -32,7 +33,7 @@ from ptycho.predictor import DiffractionToObject, compiled
 from ptycho.raw_data import RawData
 from ptycho.refine import refine
 from ptycho.workflows import stages
-from ptycho.workflows.experiments import Scans, TestScans, scans_to_stitch
+from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs, scans_to_stitch
 from ptycho.workflows.outputs import save_outputs
 from ptycho.workflows.training_sets import prepare_experiments
 
@@ -121,6 +122,8 @@ def train_cdi_model(
         )
     train, test = [found.train for found in sets], [found.test for found in sets]
     module = TrainingModule(models, config, max(found.canvas_size for found in sets), learning_rate)
+    scans = [scan.identity for scan, _ in experiment_pairs(train_data, test_data)]
+    module.identity = TrainingIdentity.of(scans, config, learning_rate=module.learning_rate)
     logger.info(
         "training on %s: %d groups of %d, %d parameters",
         "gpu" if tf.config.list_physical_devices("GPU") else "cpu",

@@ -132,7 +132,8 @@ def _scans(folder: Path) -> tuple[list[Path], Path | None]:
     """The scans of a folder to train on, `train_data.npz` alone where it is there, and `test_data.npz`."""
     if folder.is_file():
         return [folder], None
-    found = sorted(folder.glob("*.npz"))
+    # a hidden one is what a run that was killed left of a scan (`atomic_path`)
+    found = sorted(path for path in folder.glob("*.npz") if not path.name.startswith("."))
     test = next((path for path in found if path.name == TEST), None)
     scans = [path for path in found if path != test]
     if not scans:

@@ -72,7 +72,7 @@ def simulated_scan_like(data: RawData, objects: int, photons: float, seed: int =
     exposed = expose(plan, rng)
     unit = np.float32(np.sqrt(data.mean_energy / photons))
     logger.info("training on %d simulated objects: %d patterns of %.3g photons", objects, len(x), photons)
-    return RawData(
+    made = RawData(
         x,
         y,
         None,
@@ -83,6 +83,8 @@ def simulated_scan_like(data: RawData, objects: int, photons: float, seed: int =
         metadata={"nphotons": float(photons)},
         units="amplitude",
     )
+    made.made_of = data.identity.derived(f"{objects} objects simulated with seed {seed}, {photons:.4g} photons")
+    return made
 
 
 def _seen(plan: ScanPlan) -> float:

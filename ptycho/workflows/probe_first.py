@@ -43,4 +43,6 @@ def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterati
         found.error_history[0],
         found.error_history[found.kept],
     )
-    return data.with_probe(found.probe * np.float32(np.sqrt(energy / now)))
+    made = data.with_probe(found.probe * np.float32(np.sqrt(energy / now)))
+    made.made_of = data.identity.derived(f"its probe refined by {iterations} iterations")
+    return made

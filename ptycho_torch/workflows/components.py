@@ -26,6 +26,7 @@ from ptycho.config.config import (
 from ptycho.core.patch_store import patch_array
 from ptycho.core.products import Reconstruction
 from ptycho.core.stitch_options import NEUTRAL_STITCHING, StitchOptions
+from ptycho.core.training_identity import TrainingIdentity
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows import stages
@@ -42,6 +43,7 @@ from ptycho_torch.model import PtychoPINN
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 from ptycho_torch.precision import full_float32
 from ptycho_torch.refine import refine
+from ptycho_torch.schedule import setting
 
 __all__ = [
     "load_inference_bundle_torch",
@@ -111,6 +113,7 @@ def train_cdi_model_torch(
         size = max(found.canvas_size for found in sets)
         module = PtychoPINN_Lightning(models, config, execution, size, options.objective)
         module.interface = {"scan": scan_frame(*pairs[0])}
+        module.identity = _identity(pairs, module, options)
         logger.info(
             "training on %s: %d groups of %d, %d parameters",
             execution.accelerator,
@@ -137,6 +140,26 @@ def train_cdi_model_torch(
     if diagnostics is not None:
         diagnostics.trained(predict_batches(models[0], train[0], config.batch_size, execution.accelerator))
     return stages.training_results("pytorch", models, sets, history, seconds, config)
+
+
+def _identity(
+    pairs: Sequence[tuple[RawData, RawData | None]], module: PtychoPINN_Lightning, options: TorchOptions
+) -> TrainingIdentity:
+    """What decides a training; of settings that two configurations have, the one that acts."""
+    config, execution = module.config, module.execution
+    both = ("scheduler", "gradient_clip_val", "gradient_clip_algorithm")
+    return TrainingIdentity.of(
+        [scan.identity for scan, _ in pairs],
+        config,
+        options.groups,
+        options.scales,
+        options.network,
+        options.objective,
+        options.stages,
+        learning_rate=module.rate,
+        accum_steps=execution.accum_steps,
+        **{name: setting(name, execution, config) for name in both},
+    )
 
 
 def _models(sets: Sequence[TrainingSet[Any]], config: TrainingConfig, options: TorchOptions) -> list[PtychoPINN]:

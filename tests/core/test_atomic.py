@@ -1,7 +1,9 @@
 """Files appear whole or not at all, and a place that cannot be written gets one clear line."""
 
 import errno
+import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,58 @@ def test_output_folder_is_made_with_its_parents(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"cannot make the folder .*file"):
         output_folder(tmp_path / "file" / "b")
+
+
+def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a crash of the machine could leave an empty file in the place of the former one."""
+    target, sync, seen = tmp_path / "a.ckpt", os.fsync, []
+
+    def watched(descriptor: int) -> None:
+        seen.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), target.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"new")
+    assert seen == [(False, False), (True, True)]
+
+
+def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def as_on_windows(path, *rest) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *rest)
+
+    monkeypatch.setattr(os, "open", as_on_windows)
+    with atomic_path(tmp_path / "a") as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_disk_that_is_full_when_it_is_synced_keeps_the_old_file(tmp_path: Path, monkeypatch) -> None:
+    target = tmp_path / "a"
+    target.write_text("old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left on device; free"), atomic_path(target) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    target, old = tmp_path / "last.ckpt", time.time() - 7200
+    left = tmp_path / ".last.0123abcd.ckpt"
+    others = [tmp_path / name for name in (".last.89abcdef.ckpt", ".best.0123abcd.ckpt", ".last.mine.ckpt", "x.ckpt")]
+    for path in (left, *others):
+        path.touch()
+    for path in (left, *others[1:]):
+        os.utime(path, (old, old))
+    with atomic_path(target):
+        pass
+    assert sorted(tmp_path.iterdir()) == sorted([*others, target])
