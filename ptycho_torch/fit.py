@@ -256,6 +256,12 @@ class EpochReport(Callback):
         left = min((total - done) * elapsed / max(len(self.history["seconds"]), 1), max(self.max_seconds - elapsed, 0))
         logger.info("epoch %d/%d: %s, %.0f groups/s, %.0f s left", done, total, text, rate, left)
 
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say so where a training goes on whose time was over: Lightning counts that of the part before."""
+        if not self.history:
+            spent = f"max_seconds={self.max_seconds:g} was used up before it"
+            logger.warning("%s: no epoch was trained, %s: raise it to go on", trainer.ckpt_path, spent)
+
 
 def _callbacks(
     module: PtychoPINN_Lightning,
@@ -386,9 +392,6 @@ def fit(
             return report.history
         trainer = _trainer(module, [*ours, *pictures, *callbacks], accelerator, max_seconds)
         trainer.fit(module, train_loader, judge_loader, ckpt_path=resume)
-        if begun is not None and trainer.current_epoch == epochs_seen:
-            # Lightning counts the time of the part before
-            logger.warning("%s: no epoch was trained, the time of max_seconds was used up before: raise it", resume)
     return report.history
 
 

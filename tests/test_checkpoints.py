@@ -249,6 +249,22 @@ def test_a_training_that_is_over_says_that_nothing_is_left(nepochs, scan, config
         np.testing.assert_array_equal(parameters(found)[name], value)
 
 
+def test_a_training_whose_time_is_over_says_so(scan, config, caplog) -> None:
+    """PyTorch counts the seconds from the start of the training, TensorFlow those of each part."""
+    config = replace(config, nepochs=500)
+    train(scan, config, max_seconds=0.5)
+    done = epochs(last(config))
+    with caplog.at_level(logging.WARNING):
+        found = train(scan, config, resume=last(config), max_seconds=0.5)
+    if config.backend == "tensorflow":
+        assert found["history"]["train_loss"]
+        assert not caplog.messages
+        return
+    spent = f"{last(config)}: no epoch was trained, max_seconds=0.5 was used up before it: raise it to go on"
+    assert (found["history"], caplog.messages) == ({}, [spent])
+    assert epochs(last(config)) == done
+
+
 def parameters(results: dict[str, Any]) -> dict[str, np.ndarray]:
     named = results["model"].network.named_parameters()
     if isinstance(named, dict):

@@ -24,6 +24,7 @@ from ptycho.cli_flags import (
 )
 from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.config.schema import settings_of
+from ptycho.core.atomic import atomic_path
 from ptycho.errors import BackendError, ConfigError, DataError
 
 TEXT = {int: ("3", 3), float: ("0.25", 0.25), str: ("train_loss", "train_loss"), tuple: ("0,5", (0, 5))}
@@ -198,7 +199,9 @@ class StandInScan:
 
 @pytest.fixture
 def workflows(monkeypatch):
-    """Workflows that record their calls instead of working; `workflows.fail[name] = error` makes one fail."""
+    """Workflows that record their calls instead of working; `workflows.fail[name]`, an error or what makes one, is
+    raised.
+    """
     calls = Calls()
     calls.fail = {}
     reconstruction = types.SimpleNamespace(
@@ -213,7 +216,8 @@ def workflows(monkeypatch):
         def call(*args, **kwargs):
             calls.append((name, (args, kwargs)))
             if name in calls.fail:
-                raise calls.fail[name]
+                failure = calls.fail[name]
+                raise failure() if callable(failure) else failure
             return result(*args, **kwargs)
 
         return call
@@ -567,9 +571,14 @@ class TestErrors:
 
     def test_interrupt_with_a_checkpoint_says_how_to_go_on(self, workflows, train_flags, tmp_path, capsys):
         checkpoint = tmp_path / "new" / "run" / "checkpoints" / "last.ckpt"
-        checkpoint.parent.mkdir(parents=True)
-        checkpoint.write_bytes(b"")
-        workflows.fail["train"] = KeyboardInterrupt()
+
+        def trained_an_epoch():
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(checkpoint) as temporary:
+                temporary.write_bytes(b"an epoch")
+            return KeyboardInterrupt()
+
+        workflows.fail["train"] = trained_an_epoch
         assert train_main(train_flags) == 130
         advice = f"go on with the same command and --resume {checkpoint}"
         assert last_line(capsys) == f"ptycho_train: interrupted: {advice}"
@@ -577,6 +586,13 @@ class TestErrors:
         workflows.clear()
         assert train_main([*train_flags, "--resume", str(checkpoint)]) == 0
         assert workflows.of("train")[1]["resume"] == checkpoint
+        # the next run takes the folder, and is stopped before and after its first epoch
+        workflows.fail["train"] = KeyboardInterrupt()
+        assert train_main(train_flags) == 130
+        assert last_line(capsys) == "ptycho_train: interrupted: start again with the same command"
+        workflows.fail["train"] = trained_an_epoch
+        assert train_main(train_flags) == 130
+        assert last_line(capsys) == f"ptycho_train: interrupted: {advice}"
 
 
 def test_workflows_take_the_calls_that_the_command_lines_make():

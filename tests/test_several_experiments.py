@@ -292,7 +292,7 @@ class TestFiles:
         assert experiment_files(TrainingConfig()) == []
 
     def test_every_scan_of_a_folder_is_an_experiment(self, folders, tmp_path) -> None:
-        for name in ("probe1_object0", "probe0_object0"):
+        for name in ("probe1_object0", "probe0_object0", ".probe0_object1.0123abcd"):  # the last of a killed simulation
             (tmp_path / f"{name}.npz").touch()
         made = experiment_files(TrainingConfig(training_directories=(tmp_path, folders[1])))
         assert [path.name for path, _ in made] == ["probe0_object0.npz", "probe1_object0.npz", "run7.npz"]

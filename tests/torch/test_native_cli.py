@@ -104,6 +104,26 @@ class TestTraining:
         assert (execution.deterministic, execution.enable_checkpointing, execution.enable_progress_bar) == (False,) * 3
         assert (len(call.test), call.do_stitching, call.train.units) == (64, True, "counts")
 
+    def test_an_interrupt_names_a_checkpoint_of_this_run_alone(
+        self, monkeypatch, training_flags: list[str], tmp_path: Path, capsys: Any
+    ) -> None:
+        checkpoint = tmp_path / "out" / "checkpoints" / "last.ckpt"
+        checkpoint.parent.mkdir(parents=True)
+        for content, advice in (
+            (None, "start again with the same command"),
+            (b"of an older run", f"go on with the same command and --resume {checkpoint}"),
+            (None, "start again with the same command"),
+        ):
+
+            def run(*_: Any, content: bytes | None = content, **__: Any) -> None:
+                if content is not None:
+                    checkpoint.write_bytes(content)
+                raise KeyboardInterrupt
+
+            monkeypatch.setattr(components, "run_cdi_example_torch", run)
+            assert train.main(training_flags) == 130
+            assert capsys.readouterr().err.splitlines()[-1].endswith(f"interrupted: {advice}")
+
     def test_what_was_written_is_reported(self, work: Any, training_flags: list[str], capsys: Any) -> None:
         assert train.main([*training_flags, "--do_stitching"]) == 0
         text = capsys.readouterr().err
