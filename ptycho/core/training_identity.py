@@ -30,6 +30,8 @@ MAY_DIFFER = frozenset(
         *("finetune_stage2_lr_phase_head", "finetune_stage3_lr_encoder_bottom", "finetune_stage3_lr_encoder_top"),
         *("finetune_stage3_lr_decoder", "finetune_stage3_lr_phase_head"),
         *("finetune_early_stop_patience", "finetune_val_split"),
+        # what a training that diverged is told to change
+        *("gradient_clip_val", "gradient_clip_algorithm"),
         # the machine; the file of a checkpoint says its backend itself
         *("backend", "use_xla"),
         # the deprecated name of n_groups
@@ -38,7 +40,8 @@ MAY_DIFFER = frozenset(
 )
 """Settings that a training may change when it goes on; all others are compared.
 
-Hardware, precision, loaders, logging, patience and `max_seconds` are no part of an identity in the first place.
+Learning rate, hardware, precision, loaders, logging, patience and `max_seconds` are no part of an identity in the first
+place.
 """
 
 

@@ -123,7 +123,7 @@ def train_cdi_model(
     train, test = [found.train for found in sets], [found.test for found in sets]
     module = TrainingModule(models, config, max(found.canvas_size for found in sets), learning_rate)
     scans = [scan.identity for scan, _ in experiment_pairs(train_data, test_data)]
-    module.identity = TrainingIdentity.of(scans, config, learning_rate=module.learning_rate)
+    module.identity = TrainingIdentity.of(scans, config)
     logger.info(
         "training on %s: %d groups of %d, %d parameters",
         "gpu" if tf.config.list_physical_devices("GPU") else "cpu",

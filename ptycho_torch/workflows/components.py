@@ -145,9 +145,8 @@ def train_cdi_model_torch(
 def _identity(
     pairs: Sequence[tuple[RawData, RawData | None]], module: PtychoPINN_Lightning, options: TorchOptions
 ) -> TrainingIdentity:
-    """What decides a training; of settings that two configurations have, the one that acts."""
+    """What decides a training; of a setting that two configurations have, the one that acts."""
     config, execution = module.config, module.execution
-    both = ("scheduler", "gradient_clip_val", "gradient_clip_algorithm")
     return TrainingIdentity.of(
         [scan.identity for scan, _ in pairs],
         config,
@@ -156,9 +155,8 @@ def _identity(
         options.network,
         options.objective,
         options.stages,
-        learning_rate=module.rate,
         accum_steps=execution.accum_steps,
-        **{name: setting(name, execution, config) for name in both},
+        scheduler=setting("scheduler", execution, config),
     )
 
 

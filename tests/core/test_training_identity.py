@@ -119,13 +119,13 @@ def test_another_scan_is_refused_by_name() -> None:
 
 def test_other_settings_are_refused_by_name() -> None:
     config = TrainingConfig()
-    mine = TrainingIdentity.of([FIRST], config, learning_rate=0.001)
+    mine = TrainingIdentity.of([FIRST], config, accum_steps=1)
     changed = replace(config, model=replace(config.model, gridsize=2), mae_weight=0.5)
     with pytest.raises(ArchiveError) as caught:
-        checked(mine, TrainingIdentity.of([FIRST], changed, learning_rate=0.01))
+        checked(mine, TrainingIdentity.of([FIRST], changed, accum_steps=2))
     assert str(caught.value) == (
-        "run/last.ckpt: expected a checkpoint of a training with gridsize=1, mae_weight=0.0, learning_rate=0.001, "
-        "found gridsize=2, mae_weight=0.5, learning_rate=0.01: resume with the settings of the training that wrote it, "
+        "run/last.ckpt: expected a checkpoint of a training with gridsize=1, mae_weight=0.0, accum_steps=1, "
+        "found gridsize=2, mae_weight=0.5, accum_steps=2: resume with the settings of the training that wrote it, "
         "or leave --resume out"
     )
 
