@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho import params
-from ptycho.core.diffraction import diffract, poisson_amplitude
-from ptycho.core.objects import make_object
-from ptycho.core.patches import extract_rounded
-from ptycho.core.scan_paths import raster_positions
+from ptycho.core.physics.diffraction import diffract, poisson_amplitude
+from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.simulation.objects import make_object
+from ptycho.core.simulation.scan_paths import raster_positions
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["SimulatedPatches", "illuminate_and_diffract", "mk_simdata", "scale_nphotons"]
@@ -117,7 +117,7 @@ def mk_simdata(
         probe: (N, N) or (M, N, N).
         rng: source of every random number.
         outer_offset: distance of neighbouring patches, pixels; positions are rounded.
-        kind: what the objects show (`ptycho.core.objects.OBJECTS`).
+        kind: what the objects show (`ptycho.core.simulation.objects.OBJECTS`).
         intensity_scale: as in `illuminate_and_diffract`.
         nphotons: as in `illuminate_and_diffract`.
 

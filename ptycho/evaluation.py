@@ -1,4 +1,4 @@
-"""Evaluation of a reconstruction: names of old for `ptycho.core.metrics`, `ring_correlation` and `score`."""
+"""Evaluation of a reconstruction: names of old for `ptycho.core.quality.metrics`, `ring_correlation` and `score`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ptycho.core.metrics import mae, ms_ssim, mse, nrmse, psnr, ssim
-from ptycho.core.ring_correlation import frc
-from ptycho.core.score import score
+from ptycho.core.quality.metrics import mae, ms_ssim, mse, nrmse, psnr, ssim
+from ptycho.core.quality.ring_correlation import frc
+from ptycho.core.quality.score import score
 
 __all__ = ["eval_reconstruction", "frc", "mae", "ms_ssim", "mse", "nrmse", "psnr", "score", "ssim"]
 
@@ -19,7 +19,7 @@ def eval_reconstruction(stitched_obj: ArrayLike, ground_truth_obj: ArrayLike) ->
 
     `mae`, `psnr`, `ssim`, `ms_ssim`, `frc50` (cycles per pixel) and `data_range` of PSNR; `nrmse` of the complex
     object is one number. Global phase, phase plane, sub-pixel shift and scale are removed first
-    (`ptycho.core.score.score`, which has more figures).
+    (`ptycho.core.quality.score.score`, which has more figures).
 
     Args:
         stitched_obj: complex (h, w), or with axes of length 1 besides; its place in the truth is searched for unless

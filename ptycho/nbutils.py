@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.container import GroupContainer
+from ptycho.core.groups.container import GroupContainer
 
 __all__ = ["reconstruct_image"]
 
@@ -18,7 +18,7 @@ def reconstruct_image(
     """Object patches of a container of the TensorFlow backend and where they lie; `reassemble_position` takes both.
 
     Args:
-        test_data: the groups, from `ptycho.loader.load`.
+        test_data: the groups, from `ptycho.tf.loader.load`.
         diffraction_to_obj: the model, as `load_inference_bundle` returns it; None: the one that this process trained
             last.
 
@@ -30,8 +30,8 @@ def reconstruct_image(
         ConfigError: no model was given, and none was trained in this process.
     """
     if diffraction_to_obj is None:
-        from ptycho.model_manager import last_trained
-        from ptycho.predictor import DiffractionToObject
+        from ptycho.tf.model_manager import last_trained
+        from ptycho.tf.predictor import DiffractionToObject
 
         diffraction_to_obj = DiffractionToObject(last_trained()[0][0])
     scale = np.float32(diffraction_to_obj.model.intensity_scale)

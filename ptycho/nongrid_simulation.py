@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.config import TrainingConfig
-from ptycho.core.exposure import ScanPlan, expose
 from ptycho.core.scaling import Units
-from ptycho.core.truth_files import read_object, read_probe
+from ptycho.core.simulation.exposure import ScanPlan, expose
+from ptycho.core.simulation.truth_files import read_object, read_probe
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 
@@ -27,7 +27,7 @@ def load_probe_object(path: Path | str) -> tuple[NDArray[np.complex64], NDArray[
     """Object (H, W) and probe (N, N) or (M, N, N) of a file, for example of a scan file with `objectGuess`.
 
     Raises:
-        MissingFileError, DataError: as `ptycho.core.truth_files`.
+        MissingFileError, DataError: as `ptycho.core.simulation.truth_files`.
     """
     return read_object(path), read_probe(path)
 
@@ -54,7 +54,7 @@ def from_simulation(
         mask: (N, N), True where the detector pixel is valid.
 
     Raises:
-        ConfigError, DataError: as `ptycho.core.exposure.expose`.
+        ConfigError, DataError: as `ptycho.core.simulation.exposure.expose`.
     """
     scan = expose(ScanPlan(objectGuess, probeGuess, xcoords, ycoords, nphotons, units, mask), rng)
     return RawData(
@@ -92,7 +92,7 @@ def generate_simulated_data(
 
     Raises:
         ConfigError: a buffer that leaves no room.
-        DataError: as `ptycho.core.exposure.expose`.
+        DataError: as `ptycho.core.simulation.exposure.expose`.
     """
     margin = probeGuess.shape[-1] / 2 if buffer is None else float(buffer)
     height, width = objectGuess.shape

@@ -13,11 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from ptycho import params
 from ptycho.core.formats.opening import MemoryMap, load_scan
 from ptycho.core.geometry import FramedOffsets, group_coordinates, member_positions
-from ptycho.core.group_options import NEUTRAL_GROUPS, GroupOptions
-from ptycho.core.grouped_data import GroupedData
-from ptycho.core.grouping import make_groups, seed_points
-from ptycho.core.probes import without_ramp
-from ptycho.core.scale_options import NEUTRAL_SCALES, ScaleOptions, Scales, measure_scales
+from ptycho.core.groups.grouped_data import GroupedData
+from ptycho.core.groups.grouping import make_groups, seed_points
+from ptycho.core.groups.options import NEUTRAL_GROUPS, GroupOptions
+from ptycho.core.physics.probes import without_ramp
 from ptycho.core.scaling import (
     Units,
     UnitsDecision,
@@ -29,10 +28,11 @@ from ptycho.core.scaling import (
     photons_per_frame,
     to_amplitude,
 )
-from ptycho.core.scan_checks import check_shapes
-from ptycho.core.scan_file import ScanFile, write_scan
-from ptycho.core.scan_identity import ScanIdentity, scan_identity
+from ptycho.core.scan.identity import ScanIdentity, scan_identity
+from ptycho.core.scan.npz_file import ScanFile, write_scan
+from ptycho.core.scan.scan import check_shapes
 from ptycho.core.scratch import taken
+from ptycho.core.training.scales import NEUTRAL_SCALES, ScaleOptions, Scales, measure_scales
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["RawData"]

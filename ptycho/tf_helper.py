@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho import params
-from ptycho.core import stitching
+from ptycho.core.stitching import stitch as stitching
 
 __all__ = ["reassemble_position"]
 
 
 def reassemble_position(obj: Any, global_offsets: Any, M: int = 20) -> NDArray[np.complex64]:
-    """One complex object `(H, W)` from patches of either backend: `ptycho.core.stitching.reassemble_position`.
+    """One complex object `(H, W)` from patches of either backend: `ptycho.core.stitching.stitch.reassemble_position`.
 
     The probe is `params.cfg["probe"]`, when it is set and fits; the frame is that of the scan's `objectGuess`, which
     `global_offsets` of a container carry with them (`ptycho.core.geometry.FramedOffsets`), else the smallest one.

@@ -1,4 +1,4 @@
-"""Attention: features times numbers in (0, 2) that start at 1; formulas and sources in `ptycho.network_parts`."""
+"""Attention: features times numbers in (0, 2) that start at 1; formulas and sources in `ptycho.networks.parts`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptycho.network_parts import ChannelGate, EfficientGate, Gate, SpatialGate
+from ptycho.networks.parts import ChannelGate, EfficientGate, Gate, SpatialGate
 
 __all__ = ["ChannelAttention", "EfficientChannelAttention", "SpatialAttention", "attention"]
 

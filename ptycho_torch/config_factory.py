@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from ptycho import params
 from ptycho.config import config as shared
 from ptycho.core.formats.opening import is_npz, open_scan
-from ptycho.core.mapped_npz import member_shape
+from ptycho.core.scan.npz_mapped import member_shape
 from ptycho.errors import ConfigError, DataError, MissingFileError
 from ptycho_torch.cli.shared import validate_paths
 from ptycho_torch.config_bridge import (

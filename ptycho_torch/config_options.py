@@ -12,15 +12,15 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ptycho.config.schema import settings_of
-from ptycho.core.group_options import NEUTRAL_GROUPS, GroupOptions
-from ptycho.core.objective import ObjectiveOptions
-from ptycho.core.patch_stats import NEUTRAL_PATCH_STATS, PatchStatsOptions
-from ptycho.core.scale_options import NEUTRAL_SCALES, ScaleOptions
-from ptycho.core.stitch_options import NEUTRAL_STITCHING, StitchOptions
-from ptycho.network_options import NEUTRAL, NetworkOptions
+from ptycho.core.groups.options import NEUTRAL_GROUPS, GroupOptions
+from ptycho.core.quality.patch_stats import NEUTRAL_PATCH_STATS, PatchStatsOptions
+from ptycho.core.stitching.options import NEUTRAL_STITCHING, StitchOptions
+from ptycho.core.training.objective_options import ObjectiveOptions
+from ptycho.core.training.scales import NEUTRAL_SCALES, ScaleOptions
+from ptycho.networks.options import NEUTRAL, NetworkOptions
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_torch.config_routes import MEMBERS_OF_A_GROUP, OPTIONS, mask_array_of
-from ptycho_torch.staging import StageOptions
+from ptycho_torch.lightning.staging import StageOptions
 
 __all__ = ["NEUTRAL_OPTIONS", "TorchOptions", "neutral_settings", "options_of"]
 

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptycho.core.container import GroupContainer, Indices
+from ptycho.core.groups.container import GroupContainer, Indices
 
 __all__ = ["PtychoDataContainerTorch"]
 
 
 class PtychoDataContainerTorch(GroupContainer):
-    """`ptycho.core.container.GroupContainer` with PyTorch tensors, twin of `ptycho.loader.PtychoDataContainer`.
+    """`ptycho.core.groups.container.GroupContainer` with PyTorch tensors, twin of
+    `ptycho.tf.loader.PtychoDataContainer`.
 
     The properties are channel-last, as in the grouped dict; `batch` is channel-first, as the network wants it.
     """

@@ -16,15 +16,16 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ptycho.bundle import most_alike
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.archive import check_experiment, to_json
-from ptycho.core.container import as_experiments
-from ptycho.core.objective import ObjectiveOptions
-from ptycho.core.schedules import one_cycle
-from ptycho.core.training_files import nothing_left
-from ptycho.core.training_identity import TrainingIdentity
-from ptycho_torch.checkpoint import (
+from ptycho.core.groups.container import as_experiments
+from ptycho.core.training.checkpoint_npz import nothing_left
+from ptycho.core.training.identity import TrainingIdentity
+from ptycho.core.training.objective_options import ObjectiveOptions
+from ptycho.core.training.schedules import one_cycle
+from ptycho.networks.archiving import most_alike
+from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
+from ptycho_torch.lightning.checkpoint import (
     WholeCheckpoints,
     check_checkpoint,
     describe,
@@ -32,17 +33,16 @@ from ptycho_torch.checkpoint import (
     read_checkpoint,
     training_of,
 )
-from ptycho_torch.clipping import clip_adaptively
-from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
-from ptycho_torch.dataset import group_loader
-from ptycho_torch.divergence import FiniteTraining, check_finite
-from ptycho_torch.model import PtychoPINN
+from ptycho_torch.lightning.clipping import clip_adaptively
+from ptycho_torch.lightning.dataset import group_loader
+from ptycho_torch.lightning.divergence import FiniteTraining, check_finite
+from ptycho_torch.lightning.process_state import interrupts_raise, own_determinism, quiet_lightning
+from ptycho_torch.lightning.run_files import checkpoints, metric_logger
+from ptycho_torch.lightning.schedule import Stages, rate_curve, setting
+from ptycho_torch.lightning.staging import Groups, StageOptions, set_apart
 from ptycho_torch.objective import Objective
+from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.precision import full_float32
-from ptycho_torch.process_state import interrupts_raise, own_determinism, quiet_lightning
-from ptycho_torch.run_files import checkpoints, metric_logger
-from ptycho_torch.schedule import Stages, rate_curve, setting
-from ptycho_torch.staging import Groups, StageOptions, set_apart
 
 __all__ = ["PtychoPINN_Lightning", "fit"]
 
@@ -55,7 +55,7 @@ Experiments = PtychoDataContainerTorch | Sequence[PtychoDataContainerTorch | Non
 class PtychoPINN_Lightning(pl.LightningModule):
     """A `PtychoPINN` with its loss (`ptycho_torch.objective`) and its optimiser.
 
-    A checkpoint holds all that `load_from_checkpoint` needs (`ptycho_torch.checkpoint`).
+    A checkpoint holds all that `load_from_checkpoint` needs (`ptycho_torch.lightning.checkpoint`).
 
     Args:
         model: the model, or those of several experiments, which share one network.
@@ -399,7 +399,7 @@ def _pictures(module: PtychoPINN_Lightning, groups: PtychoDataContainerTorch, se
     """The log of reconstructions, where the settings ask for one."""
     if module.execution.recon_log_every_n_epochs is None:
         return []
-    from ptycho_torch.recon_log import ReconstructionLog  # matplotlib is loaded only where there are pictures
+    from ptycho_torch.lightning.recon_log import ReconstructionLog  # matplotlib is loaded only where there are pictures
 
     return [ReconstructionLog(groups, module.execution, Path(module.config.output_dir), seed)]
 

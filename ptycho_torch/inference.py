@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ptycho.cli_flags import add_refinement_flags, diagnostics_from_options, refinement_from_options
+from ptycho.cli.flags import add_refinement_flags, diagnostics_from_options, refinement_from_options
 from ptycho.config.config import InferenceConfig
 from ptycho.core.atomic import output_folder
 from ptycho.errors import ConfigError

@@ -1,4 +1,4 @@
-"""What networks are built of: convolution blocks, decoders and heads, from the specs of `ptycho.architecture`."""
+"""What networks are built of: convolution blocks, decoders, heads, by the specs of `ptycho.networks.architecture`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptycho.architecture import KERNEL, SWISH_MINIMUM, Block, CnnSpec, Head
 from ptycho.errors import DataError
-from ptycho.network_parts import NORM_FLOOR, NORM_MOMENTUM
+from ptycho.networks.architecture import KERNEL, SWISH_MINIMUM, Block, CnnSpec, Head
+from ptycho.networks.parts import NORM_FLOOR, NORM_MOMENTUM
 from ptycho_torch.attention import attention
 from ptycho_torch.precision import no_autocast
 from ptycho_torch.reassembly import cut

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ptycho.core.losses import FLATNESS_VARIANCE, INTENSITY_FLOOR
+from ptycho.core.physics.losses import FLATNESS_VARIANCE, INTENSITY_FLOOR
 from ptycho_torch.physics import safe_sqrt, squared_modulus
 
 __all__ = [

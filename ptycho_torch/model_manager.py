@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho.bundle import (
+from ptycho.config.config import TrainingConfig
+from ptycho.core.archive import ModelArchive, load_archive, save_archive
+from ptycho.networks.archiving import (
     archived_config,
     archived_options,
     archived_scaling,
@@ -20,10 +22,8 @@ from ptycho.bundle import (
     make_archive,
     restore_params,
 )
-from ptycho.config.config import TrainingConfig
-from ptycho.core.archive import ModelArchive, load_archive, save_archive
 from ptycho_torch.layers import CnnNetwork, canonical_name
-from ptycho_torch.model import PtychoPINN
+from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.unrolled import UnrolledNetwork
 
 __all__ = [

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ptycho.config.config import TrainingConfig
-from ptycho.core.losses import detector_weights
-from ptycho.core.objective import ObjectiveOptions
+from ptycho.core.physics.losses import detector_weights
+from ptycho.core.training.objective_options import ObjectiveOptions
 from ptycho.errors import ConfigError
 from ptycho_torch.losses import (
     amplitude_flatness,
@@ -23,7 +23,7 @@ from ptycho_torch.losses import (
     realspace_mae,
     total_variation,
 )
-from ptycho_torch.model import PtychoPINN
+from ptycho_torch.pinn import PtychoPINN
 
 __all__ = ["Objective"]
 

@@ -1,4 +1,4 @@
-"""The forward model in PyTorch: `ptycho.core.diffraction` and `ptycho.core.projection`, differentiable.
+"""The forward model in PyTorch: `diffraction` and `projection` of `ptycho.core.physics`, differentiable.
 
 Channel-first: images are the last two axes, the modes of a probe the axis before them.
 """
@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ptycho.core.diffraction import smoothing_matrix
-from ptycho.core.projection import FIELD_FLOOR, PROBE_FLOOR
+from ptycho.core.physics.diffraction import smoothing_matrix
+from ptycho.core.physics.projection import FIELD_FLOOR, PROBE_FLOOR
 
 __all__ = [
     "ProjectionConstants",
@@ -78,7 +78,7 @@ def intensity(exit_waves: Tensor) -> Tensor:
 
 
 class ProjectionConstants(NamedTuple):
-    """What the projection needs of a probe; the fields of `ptycho.core.projection.ProjectionConstants`."""
+    """What the projection needs of a probe; the fields of `ptycho.core.physics.projection.ProjectionConstants`."""
 
     phases: Tensor
     vacuum_amplitude: Tensor

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ptycho.core.diffraction import as_modes
+from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.scaling import probe_scale
 from ptycho_torch.physics import squared_modulus
 

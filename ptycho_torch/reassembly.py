@@ -1,4 +1,4 @@
-"""Groups on their canvas in PyTorch: the functions of `ptycho.core.patches` that training needs, differentiable.
+"""Groups on their canvas in PyTorch: what training needs of `ptycho.core.physics.patches`, differentiable.
 
 A bilinear shift is two small matrix products with static shapes; the transpose is the exact adjoint.
 """

@@ -1,4 +1,4 @@
-"""Refinement in PyTorch: what is done to a batch; the order of things stands in `ptycho.core.refinement`."""
+"""Refinement in PyTorch: what is done to a batch; the order of things stands in `ptycho.core.refinement.run`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.refinement import Refinement, Settings, Start, run
-from ptycho.core.refinement_passes import Likelihood, Measured, ScanData
+from ptycho.core.refinement.passes import Likelihood, Measured, ScanData
+from ptycho.core.refinement.run import Refinement, Settings, Start, run
 
 __all__ = ["RefinementKernels", "add_patches", "cut_patches", "refine"]
 
@@ -50,7 +50,7 @@ class _Fields(NamedTuple):
 
 
 class RefinementKernels:
-    """`ptycho.core.refinement_passes.Kernels` in PyTorch.
+    """`ptycho.core.refinement.passes.Kernels` in PyTorch.
 
     Args:
         likelihood: 'amplitude' or 'poisson'.
@@ -228,8 +228,8 @@ def refine(
 ) -> Refinement:
     """Refine object and, when asked for, probe and positions on the patterns of a scan.
 
-    Minimises `sum (|F| - A)^2` or the Poisson deviance over valid pixels; `ptycho.core.refinement_passes` has the
-    formulas, `ptycho.core.descent` the steps. Deterministic for a seed.
+    Minimises `sum (|F| - A)^2` or the Poisson deviance over valid pixels; `ptycho.core.refinement.passes` has the
+    formulas, `ptycho.core.refinement.descent` the steps. Deterministic for a seed.
 
     Args:
         scan: patterns, positions, probe and mask, read batch by batch: a `ptycho.raw_data.RawData`.

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ptycho.cli_flags import diagnostics_from_options
+from ptycho.cli.console import resumable
+from ptycho.cli.flags import diagnostics_from_options
 from ptycho.config.config import TrainingConfig
-from ptycho.console import resumable
 from ptycho.core.atomic import output_folder
 from ptycho.workflows.experiments import directory_files, experiment_files, read_experiments
 from ptycho_torch.cli.native import Request, native_parser, run_native

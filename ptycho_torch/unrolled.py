@@ -1,6 +1,7 @@
 """The `unrolled` network: gradient steps on a group's canvas, each followed by a learned correction.
 
-`ptycho.core.group_gradient` in PyTorch, and the U-Nets between; from the spec of `ptycho.architecture`.
+`ptycho.core.physics.group_gradient` in PyTorch, and the U-Nets between; from the spec of
+`ptycho.networks.architecture`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptycho.architecture import DESCENT_MOMENTUM, DESCENT_STEP, UNSHUFFLE, Block, Correction, UnrolledSpec
-from ptycho.core.group_gradient import FIELD_FLOOR, ILLUMINATION_FLOOR
+from ptycho.core.physics.group_gradient import FIELD_FLOOR, ILLUMINATION_FLOOR
+from ptycho.networks.architecture import DESCENT_MOMENTUM, DESCENT_STEP, UNSHUFFLE, Block, Correction, UnrolledSpec
 from ptycho_torch.layers import ConvBlock, linear_head
 from ptycho_torch.physics import fourier_shift, smooth, squared_modulus
 from ptycho_torch.precision import no_autocast

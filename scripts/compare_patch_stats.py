@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ptycho.console import USER_ERRORS, LineParser, complain
-from ptycho.core.patch_stats import compare_statistics, read_statistics
+from ptycho.cli.console import USER_ERRORS, LineParser, complain
+from ptycho.core.quality.patch_stats import compare_statistics, read_statistics
 
 
 def main(argv: Sequence[str] | None = None) -> int:

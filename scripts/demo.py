@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho.core.products import read_npz
-from ptycho.core.score import score
-from ptycho.figures import save_summary_png
+from ptycho.core.quality.score import score
+from ptycho.core.reconstruction import read_npz
+from ptycho.figures.reconstruction import save_summary_png
 
 ROOT = Path(__file__).resolve().parent
 SCAN_OPTIONS = "--kind lines --size 256 --N 64 --step 8 --jitter 2 --photons 1e9 --seed 0"

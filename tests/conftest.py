@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from ptycho.core.exposure import SimulatedScan, expose
-from ptycho.core.simulation import ScanSettings, plan_scan
+from ptycho.core.simulation.exposure import SimulatedScan, expose
+from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.raw_data import RawData
 
 ROOT = Path(__file__).parents[1]

@@ -7,9 +7,9 @@ import pytest
 
 from ptycho import params
 from ptycho.config.config import TrainingConfig
-from ptycho.core.diffraction import far_field
-from ptycho.core.objects import make_object
-from ptycho.core.probes import zone_plate_probe
+from ptycho.core.physics.diffraction import far_field
+from ptycho.core.physics.probes import zone_plate_probe
+from ptycho.core.simulation.objects import make_object
 from ptycho.diffsim import illuminate_and_diffract, mk_simdata, scale_nphotons
 from ptycho.errors import ConfigError, DataError
 from ptycho.nongrid_simulation import generate_simulated_data, load_probe_object, simulate_from_npz

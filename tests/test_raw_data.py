@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from ptycho import params, raw_data
-from ptycho.core.group_options import GroupOptions
-from ptycho.core.grouped_data import GROUPED_KEYS, GroupedData
-from ptycho.core.scan_file import ScanFile, write_scan
-from ptycho.core.scan_map import make_map
+from ptycho.core.groups.grouped_data import GROUPED_KEYS, GroupedData
+from ptycho.core.groups.options import GroupOptions
+from ptycho.core.scan.map_read import make_map
+from ptycho.core.scan.npz_file import ScanFile, write_scan
 from ptycho.core.scratch import taken
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData

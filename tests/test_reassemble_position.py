@@ -7,7 +7,7 @@ import pytest
 
 from ptycho import params
 from ptycho.core.geometry import FramedOffsets
-from ptycho.core.patches import extract
+from ptycho.core.physics.patches import extract
 from ptycho.raw_data import RawData
 from ptycho.tf_helper import reassemble_position
 

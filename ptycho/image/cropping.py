@@ -1,7 +1,7 @@
 """Cutting images to what can be compared: names of old for `ptycho.core`."""
 
-from ptycho.core.comparison import scanned_region
 from ptycho.core.geometry import ObjectFrame, object_frame, reframe
-from ptycho.core.registration import checked_region
+from ptycho.core.quality.comparison import scanned_region
+from ptycho.core.quality.registration import checked_region
 
 __all__ = ["ObjectFrame", "checked_region", "object_frame", "reframe", "scanned_region"]

@@ -1,6 +1,6 @@
-"""Registration of reconstructions: names of old for `ptycho.core.registration` and `ptycho.core.alignment`."""
+"""Registration of reconstructions: `ptycho.core.quality.registration` and `alignment` under the names callers know."""
 
-from ptycho.core.alignment import Alignment, align
-from ptycho.core.registration import find_offset, fit_plane, register_subpixel, remove_plane, shift_subpixel
+from ptycho.core.quality.alignment import Alignment, align
+from ptycho.core.quality.registration import find_offset, fit_plane, register_subpixel, remove_plane, shift_subpixel
 
 __all__ = ["Alignment", "align", "find_offset", "fit_plane", "register_subpixel", "remove_plane", "shift_subpixel"]

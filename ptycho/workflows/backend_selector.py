@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from ptycho import params
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig, update_legacy_dict
-from ptycho.core.products import Reconstruction
-from ptycho.core.refinement import Refinement
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.run import Refinement
 from ptycho.errors import BackendError, ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.experiments import Scans, TestScans
-from ptycho.workflows.probe_first import with_refined_probe
+from ptycho.workflows.refine_probe import with_refined_probe
 
 if TYPE_CHECKING:
     from ptycho.workflows.diagnostics import Diagnostics
@@ -172,7 +172,7 @@ def refine_probe_with_backend(
 
         refine = partial(refine_torch, device=resolve_execution(execution_config).accelerator)
     else:
-        from ptycho.refine import refine as refine_tensorflow
+        from ptycho.tf.refine import refine as refine_tensorflow
 
         refine = partial(refine_tensorflow, use_xla=config.use_xla)
     return with_refined_probe(data, refine, iterations)
@@ -185,7 +185,7 @@ def save_bundle_with_backend(results: dict[str, Any], config: TrainingConfig, ou
         from ptycho_torch.model_manager import save_torch_bundle
 
         return save_torch_bundle(Path(output_dir), results["models"], config)
-    from ptycho.model_manager import save_tf_bundle
+    from ptycho.tf.model_manager import save_tf_bundle
 
     return save_tf_bundle(Path(output_dir), results["models"], config)
 

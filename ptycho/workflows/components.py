@@ -21,21 +21,21 @@ from ptycho.config.config import (
     validate_inference_config,
     validate_training_config,
 )
-from ptycho.core.patch_store import patch_array
-from ptycho.core.products import Reconstruction
-from ptycho.core.training_identity import TrainingIdentity
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.stitching.patch_store import patch_array
+from ptycho.core.training.identity import TrainingIdentity
 from ptycho.environment import warn_of_ignored_variables
-from ptycho.fit import TrainingModule, fit
-from ptycho.loader import PtychoDataContainer
-from ptycho.model import PtychoPINN
-from ptycho.model_manager import load_tf_bundle, remember, save_tf_bundle
-from ptycho.predictor import DiffractionToObject, compiled
 from ptycho.raw_data import RawData
-from ptycho.refine import refine
-from ptycho.workflows import stages
+from ptycho.tf.fit import TrainingModule, fit
+from ptycho.tf.loader import PtychoDataContainer
+from ptycho.tf.model import PtychoPINN
+from ptycho.tf.model_manager import load_tf_bundle, remember, save_tf_bundle
+from ptycho.tf.predictor import DiffractionToObject, compiled
+from ptycho.tf.refine import refine
+from ptycho.workflows import reconstruct as stages
 from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs, scans_to_stitch
 from ptycho.workflows.outputs import save_outputs
-from ptycho.workflows.training_sets import prepare_experiments
+from ptycho.workflows.training_data import prepare_experiments
 
 if TYPE_CHECKING:
     from ptycho.workflows.diagnostics import Diagnostics
@@ -87,7 +87,7 @@ def train_cdi_model(
 
     The input scale k is measured on `train_data`; with counts, so is the dose. The starting weights and the order of
     the batches follow `config.subsample_seed` (None: 0). `params.cfg` receives `probe`, `input_scale` and
-    `intensity_scale`, and `ptycho.model_manager.save` writes this model until another one is trained. `diagnostics`
+    `intensity_scale`, and `ptycho.tf.model_manager.save` writes this model until another one is trained. `diagnostics`
     is told of the patches of the training groups after the last epoch.
 
     `train_data` may be the scans of several experiments, which then train one network, each with the probe and the
@@ -177,7 +177,7 @@ def reconstruct_scan(
 
     The object is in the units of `data`: times its probe it predicts its amplitudes. It lies on the grid of the scan's
     `objectGuess` where there is one, else on the smallest canvas that holds every patch. `refinement` holds further
-    keywords of `ptycho.refine.refine`; `diagnostics` is told of the patches and of what stitching makes of them.
+    keywords of `ptycho.tf.refine.refine`; `diagnostics` is told of the patches and of what stitching makes of them.
     """
     warn_of_ignored_variables()
     return stages.reconstruct(

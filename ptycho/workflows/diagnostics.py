@@ -17,11 +17,17 @@ from numpy.typing import NDArray
 
 from ptycho.core.atomic import atomic_path, output_folder
 from ptycho.core.geometry import LOCAL_OFFSET_SIGN, ObjectFrame
-from ptycho.core.patch_stats import NEUTRAL_PATCH_STATS, Moments, PatchStatsOptions, Phase, write_batch_statistics
-from ptycho.figure_patches import save_patch_grid
+from ptycho.core.quality.patch_stats import (
+    NEUTRAL_PATCH_STATS,
+    Moments,
+    PatchStatsOptions,
+    Phase,
+    write_batch_statistics,
+)
+from ptycho.figures.patches import save_patch_grid
 
 if TYPE_CHECKING:
-    from ptycho.workflows.assembly import StitchedObject
+    from ptycho.workflows.stitch_scan import StitchedObject
 
 __all__ = ["BATCH", "Diagnostics", "make_diagnostics"]
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.core.atomic import output_folder
-from ptycho.core.products import Reconstruction, write_npz, write_ptychodus_product
+from ptycho.core.reconstruction import Reconstruction, write_npz, write_ptychodus_product
 from ptycho.errors import DataError
-from ptycho.figures import save_amplitude_png, save_phase_png, save_summary_png
-from ptycho.trust_figure import save_trust_png
+from ptycho.figures.reconstruction import save_amplitude_png, save_phase_png, save_summary_png
+from ptycho.figures.trust import save_trust_png
 
 __all__ = ["save_outputs", "save_reconstruction", "save_reconstructions"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ptycho.config.config import InferenceConfig, TrainingConfig
-from ptycho.core.group_options import NEUTRAL_GROUPS, GroupOptions
-from ptycho.core.grouped_data import GroupedData
+from ptycho.core.groups.grouped_data import GroupedData
+from ptycho.core.groups.options import NEUTRAL_GROUPS, GroupOptions
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ptycho.config import config as shared
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.products import Reconstruction
+from ptycho.core.reconstruction import Reconstruction
 from ptycho.raw_data import RawData
-from ptycho.workflows.scan_frame import frame_of
+from ptycho.workflows.result_frame import frame_of
 from ptycho_torch.api.config_manager import ConfigManager
 from ptycho_torch.api.models import PtychoModel
 from ptycho_torch.api.scans import PtychoDataLoader
@@ -35,7 +35,7 @@ class InferenceEngine:
         self.ptycho_model = ptycho_model
 
     def predict_and_stitch(self, loader: PtychoDataLoader) -> NDArray[np.complex64]:
-        """The object, complex64 (H, W), in the frame of `ptycho.workflows.scan_frame.frame_of`.
+        """The object, complex64 (H, W), in the frame of `ptycho.workflows.result_frame.frame_of`.
 
         Times the probe of the scan it predicts the amplitudes of the scan; 1 where no pattern saw the object.
 

@@ -14,9 +14,9 @@ from ptycho.core.archive import json_snapshot
 from ptycho.core.atomic import atomic_path, output_folder
 from ptycho.errors import ArchiveError, ConfigError, MissingFileError
 from ptycho_torch.api.config_manager import ConfigManager, Configs, configs_from, configs_of
-from ptycho_torch.checkpoint import read_checkpoint, training_of, write_checkpoint
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_torch.fit import PtychoPINN_Lightning
+from ptycho_torch.lightning.checkpoint import read_checkpoint, training_of, write_checkpoint
 
 __all__ = ["PtychoModel"]
 

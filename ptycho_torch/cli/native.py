@@ -8,7 +8,8 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ptycho.cli_flags import (
+from ptycho.cli.console import USER_ERRORS, add_volume_flags, complain, console_log, log_level
+from ptycho.cli.flags import (
     FlagParser,
     add_config_flags,
     add_diagnostics_flags,
@@ -19,7 +20,6 @@ from ptycho.cli_flags import (
 )
 from ptycho.config.config import PyTorchExecutionConfig, load_config_file
 from ptycho.config.schema import settings_of
-from ptycho.console import USER_ERRORS, add_volume_flags, complain, console_log, log_level
 from ptycho.errors import ConfigError
 from ptycho_torch.cli.shared import build_execution_config_from_args
 

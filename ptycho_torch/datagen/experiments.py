@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.experiments import simulate_experiments
-from ptycho.core.probes import zone_plate_probe
-from ptycho.core.simulation import ScanSettings
+from ptycho.core.physics.probes import zone_plate_probe
+from ptycho.core.simulation.plan import ScanSettings
+from ptycho.core.simulation.series import simulate_experiments
 from ptycho.nongrid_simulation import from_simulation
 from ptycho_torch.datagen.probes import load_probes
 
@@ -41,7 +41,7 @@ def simulate_multiple_experiments(
         N: side of a pattern, pixels, where no probe says it.
         seed: of everything that is random.
         probes: the probes; None takes those of `config.probe_paths`, or where there are none one zone plate.
-        settings: further fields of `ptycho.core.simulation.ScanSettings`, for example `units='counts'`.
+        settings: further fields of `ptycho.core.simulation.plan.ScanSettings`, for example `units='counts'`.
 
     Returns:
         The files, `probe{p}_object{o}.npz`.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.objects import make_object
+from ptycho.core.simulation.objects import make_object
 from ptycho.errors import ConfigError
 
 __all__ = ["simulate_synthetic_objects"]
@@ -28,7 +28,7 @@ def simulate_synthetic_objects(
         image_size: (H, W), pixels.
         count: how many.
         rng: source of every random number.
-        object_class: a kind of `ptycho.core.objects.OBJECTS`.
+        object_class: a kind of `ptycho.core.simulation.objects.OBJECTS`.
         amplitude: (lowest, highest) of each object.
         phase: (lowest, highest) of each object, radians.
         settings: settings of the kind.

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.experiments import synthetic_probes
-from ptycho.core.truth_files import read_probe
+from ptycho.core.simulation.series import synthetic_probes
+from ptycho.core.simulation.truth_files import read_probe
 from ptycho.errors import ConfigError
 
 __all__ = ["load_probes", "simulate_synthetic_probes"]
 
 
 def simulate_synthetic_probes(N: int, count: int, rng: np.random.Generator) -> NDArray[np.complex64]:
-    """Zone plate probes of random defocus and aberrations (`ptycho.core.experiments.synthetic_probes`)."""
+    """Zone plate probes of random defocus and aberrations (`ptycho.core.simulation.series.synthetic_probes`)."""
     return synthetic_probes(N, count, rng)
 
 
@@ -25,7 +25,7 @@ def load_probes(paths: Iterable[Path | str], N: int | None = None) -> list[NDArr
 
     Raises:
         ConfigError: no path.
-        MissingFileError, DataError: as `ptycho.core.truth_files.read_probe`.
+        MissingFileError, DataError: as `ptycho.core.simulation.truth_files.read_probe`.
     """
     probes: list[NDArray[np.complex64]] = []
     for path in paths:

@@ -23,27 +23,27 @@ from ptycho.config.config import (
     validate_inference_config,
     validate_training_config,
 )
-from ptycho.core.patch_store import patch_array
-from ptycho.core.products import Reconstruction
-from ptycho.core.stitch_options import NEUTRAL_STITCHING, StitchOptions
-from ptycho.core.training_identity import TrainingIdentity
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.stitching.options import NEUTRAL_STITCHING, StitchOptions
+from ptycho.core.stitching.patch_store import patch_array
+from ptycho.core.training.identity import TrainingIdentity
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
-from ptycho.workflows import stages
+from ptycho.workflows import reconstruct as stages
 from ptycho.workflows.diagnostics import Diagnostics, make_diagnostics
 from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs, scans_to_stitch
-from ptycho.workflows.scan_frame import scan_frame
-from ptycho.workflows.training_sets import TrainingSet, prepare_experiments
+from ptycho.workflows.result_frame import scan_frame
+from ptycho.workflows.training_data import TrainingSet, prepare_experiments
 from ptycho_torch.cli.shared import resolve_execution
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.config_options import NEUTRAL_OPTIONS, TorchOptions
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.fit import PtychoPINN_Lightning, fit
-from ptycho_torch.model import PtychoPINN
+from ptycho_torch.lightning.schedule import setting
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
+from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.precision import full_float32
 from ptycho_torch.refine import refine
-from ptycho_torch.schedule import setting
 
 __all__ = [
     "load_inference_bundle_torch",

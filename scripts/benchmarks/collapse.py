@@ -31,12 +31,12 @@ from ptycho.config.config import (
     TrainingConfig,
     update_legacy_dict,
 )
-from ptycho.core.diffraction import diffract
-from ptycho.core.losses import poisson_loss
-from ptycho.core.metrics import nrmse
-from ptycho.core.products import Reconstruction
-from ptycho.core.score import score
-from ptycho.core.simulation import make_scan
+from ptycho.core.physics.diffraction import diffract
+from ptycho.core.physics.losses import poisson_loss
+from ptycho.core.quality.metrics import nrmse
+from ptycho.core.quality.score import score
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData
 
 HELD_OUT = 10

@@ -28,8 +28,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from ptycho.core.exposure import expose_to_file
-from ptycho.core.simulation import ScanSettings, plan_scan
+from ptycho.core.simulation.exposure import expose_to_file
+from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.raw_data import RawData
 
 N, STEP = 64, 4.0

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho.core.exposure import expose
 from ptycho.core.formats import registry
 from ptycho.core.formats.record import ScanRecord
-from ptycho.core.scan_stream import Frames
-from ptycho.core.simulation import ScanSettings, plan_scan
+from ptycho.core.scan.stream import Frames
+from ptycho.core.simulation.exposure import expose
+from ptycho.core.simulation.plan import ScanSettings, plan_scan
 
 __all__ = ["Case", "simulate", "write_inputs", "write_settings"]
 

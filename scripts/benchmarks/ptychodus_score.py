@@ -9,8 +9,8 @@ import numpy as np
 
 from ptycho.core.formats import registry
 from ptycho.core.formats.record import ScanRecord
-from ptycho.core.orientation import ORIENTATIONS
-from ptycho.core.score import score
+from ptycho.core.quality.orientation import ORIENTATIONS
+from ptycho.core.quality.score import score
 
 __all__ = ["ProductScore", "score_product"]
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.exposure import SimulatedScan, expose
-from ptycho.core.objects import object_from_images
-from ptycho.core.probes import zone_plate_probe
-from ptycho.core.scan_paths import step_for_overlap
-from ptycho.core.simulation import ScanSettings, plan_scan
+from ptycho.core.physics.probes import zone_plate_probe
+from ptycho.core.simulation.exposure import SimulatedScan, expose
+from ptycho.core.simulation.objects import object_from_images
+from ptycho.core.simulation.plan import ScanSettings, plan_scan
+from ptycho.core.simulation.scan_paths import step_for_overlap
 from ptycho.raw_data import RawData
 
 __all__ = ["BASE", "CASES", "QUICK", "SPARSE", "Case", "case_scan", "chosen_cases", "scored_region", "training_scan"]

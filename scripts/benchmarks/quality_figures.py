@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from quality_cases import Case, case_scan, scored_region
 from quality_methods import METHODS, NETWORKS, Places, file_name, start_of
 
-from ptycho.core.alignment import align
-from ptycho.core.registration import remove_plane
-from ptycho.drawing import bar_ends, colour_range, draw_bar, draw_map, save_figure
+from ptycho.core.quality.alignment import align
+from ptycho.core.quality.registration import remove_plane
+from ptycho.figures.drawing import bar_ends, colour_range, draw_bar, draw_map, save_figure
 
 __all__ = ["save_curves", "save_objects"]
 

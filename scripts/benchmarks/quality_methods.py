@@ -23,10 +23,10 @@ from quality_cases import Case, case_scan, training_scan
 from quality_scores import Snapshot, error_of, figures_of_merit, peak_memory, target_frame
 
 from ptycho.core.atomic import atomic_path
-from ptycho.core.diffraction import as_modes
 from ptycho.core.geometry import ObjectFrame, reframe
+from ptycho.core.physics.diffraction import as_modes
 from ptycho.raw_data import RawData
-from ptycho.workflows.judgement import judge, noise_error, photon_scale
+from ptycho.workflows.trust import judge, noise_error, photon_scale
 
 __all__ = [
     "METHODS",
@@ -204,7 +204,7 @@ def train(case: Case, network: str, places: Places, limits: Limits) -> None:
 
 def _with_own_probe(data: RawData) -> RawData:
     """The scan with the probe that its patterns tell, not that of an optics model."""
-    from ptycho.workflows.probe_first import with_refined_probe
+    from ptycho.workflows.refine_probe import with_refined_probe
     from ptycho_torch.refine import refine
 
     return with_refined_probe(data, refine, PROBE_ITERATIONS)

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from quality_cases import scored_region
 
-from ptycho.core.diffraction import diffract
 from ptycho.core.geometry import ObjectFrame, object_frame, reframe
-from ptycho.core.metrics import relative_fourier_error
-from ptycho.core.patches import extract_rounded
-from ptycho.core.score import score
+from ptycho.core.physics.diffraction import diffract
+from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.quality.metrics import relative_fourier_error
+from ptycho.core.quality.score import score
 from ptycho.raw_data import RawData
-from ptycho.workflows.judgement import judge
+from ptycho.workflows.trust import judge
 
 __all__ = ["Snapshot", "error_of", "figures_of_merit", "fourier_error", "peak_memory", "target_frame"]
 

@@ -22,8 +22,8 @@ import numpy as np
 
 from ptycho.core.atomic import atomic_path
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.refinement import Refinement
-from ptycho.core.score import score
+from ptycho.core.quality.score import score
+from ptycho.core.refinement.run import Refinement
 from ptycho.raw_data import RawData
 
 Row = dict[str, Any]
@@ -42,7 +42,7 @@ def refiner(backend: str, threads: int, use_xla: bool) -> Callable[..., Refineme
 
     import tensorflow as tf
 
-    from ptycho.refine import refine
+    from ptycho.tf.refine import refine
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     return partial(refine, use_xla=use_xla)

@@ -19,10 +19,10 @@ import numpy as np
 from quality_cases import scored_region
 
 from ptycho.config.config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
-from ptycho.core.experiments import synthetic_probes
-from ptycho.core.exposure import expose
-from ptycho.core.score import score
-from ptycho.core.simulation import ScanSettings, plan_scan
+from ptycho.core.quality.score import score
+from ptycho.core.simulation.exposure import expose
+from ptycho.core.simulation.plan import ScanSettings, plan_scan
+from ptycho.core.simulation.series import synthetic_probes
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend_selector import run_cdi_example_with_backend
 

@@ -17,10 +17,10 @@ from collections.abc import Callable
 import numpy as np
 
 from ptycho.core.geometry import object_frame
-from ptycho.core.overlaps import overlap_pairs
-from ptycho.core.phase_graph import agreement, solve_phases
-from ptycho.core.stitching import stitch, stitch_variants
-from ptycho.core.synchronise import synchronise
+from ptycho.core.stitching.overlaps import overlap_pairs
+from ptycho.core.stitching.phase_graph import agreement, solve_phases
+from ptycho.core.stitching.stitch import stitch, stitch_variants
+from ptycho.core.stitching.synchronise import synchronise
 
 
 def scan(n: int, step: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

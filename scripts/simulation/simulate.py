@@ -7,7 +7,7 @@ The truth is stored as `objectGuess`, unless --no-truth is given. `--help` lists
 
 import sys
 
-from ptycho.command import main
+from ptycho.cli.command import main
 
 if __name__ == "__main__":
     sys.exit(main(["simulate", *sys.argv[1:]]))

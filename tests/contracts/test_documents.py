@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ptycho import cli, command
+from ptycho.cli import command
+from ptycho.cli import train_infer as cli
 from ptycho_torch import inference, train
 
 ROOT = Path(__file__).parents[2]

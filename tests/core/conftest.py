@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptycho.core.objects import make_object
+from ptycho.core.simulation.objects import make_object
 
 
 @pytest.fixture

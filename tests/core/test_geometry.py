@@ -15,7 +15,7 @@ from ptycho.core.geometry import (
     object_frame,
     pixel_positions,
 )
-from ptycho.core.patches import extract
+from ptycho.core.physics.patches import extract
 from ptycho.errors import DataError
 
 

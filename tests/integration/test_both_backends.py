@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ptycho import params
-from ptycho.cli import inference_main, train_main
-from ptycho.core.score import score
+from ptycho.cli.train_infer import inference_main, train_main
+from ptycho.core.quality.score import score
 
 BACKENDS = ["pytorch", "tensorflow"]
 
@@ -20,7 +20,7 @@ SPREAD = {"train_loss": 0.019, "amplitude_mae": 0.011, "scale": 0.043}
 
 Standard deviations over the seeds, PyTorch and TensorFlow together: 0.0033 of 0.041, 0.0020 of 0.052 and 0.0076 of
 1.006. Each limit is four times that of a difference; a flat object has an error of amplitude of 0.077. (From the same
-weights the losses agree to 5e-4: tests/tensorflow/test_fit.py.)
+weights the losses agree to 5e-4: tests/tf/test_fit.py.)
 """
 
 

@@ -12,18 +12,19 @@ import pytest
 import tensorflow as tf
 import torch
 
-from ptycho import losses as tf_losses
-from ptycho import model_manager, params
-from ptycho import physics as tf_physics
-from ptycho import reassembly as tf_reassembly
+from ptycho import params
 from ptycho.config.config import ModelConfig
-from ptycho.core import diffraction, patches, projection
-from ptycho.core import losses as core_losses
-from ptycho.model import PtychoPINN
+from ptycho.core.physics import diffraction, patches, projection
+from ptycho.core.physics import losses as core_losses
+from ptycho.tf import losses as tf_losses
+from ptycho.tf import model_manager
+from ptycho.tf import physics as tf_physics
+from ptycho.tf import reassembly as tf_reassembly
+from ptycho.tf.model import PtychoPINN
 from ptycho_torch import losses as torch_losses
-from ptycho_torch import model as torch_model
 from ptycho_torch import model_manager as torch_manager
 from ptycho_torch import physics as torch_physics
+from ptycho_torch import pinn as torch_model
 from ptycho_torch import reassembly as torch_reassembly
 
 TOLERANCE = {

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho import architecture, bundle, params
+from ptycho import params
 from ptycho.config.config import TrainingConfig
 from ptycho.core.archive import load_archive
 from ptycho.errors import ArchiveError, MissingFileError
-from ptycho.model_manager import load_tf_bundle, save_tf_bundle
+from ptycho.networks import architecture
+from ptycho.networks import archiving as bundle
+from ptycho.tf.model_manager import load_tf_bundle, save_tf_bundle
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 
 SIZE = 80

@@ -10,17 +10,17 @@ import torch
 
 from ptycho import params
 from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
-from ptycho.core.stitching import probe_weight
-from ptycho.loader import PtychoDataContainer
-from ptycho.model_manager import load_tf_bundle
-from ptycho.predictor import DiffractionToObject
+from ptycho.core.stitching.stitch import probe_weight
 from ptycho.raw_data import RawData
+from ptycho.tf.loader import PtychoDataContainer
+from ptycho.tf.model_manager import load_tf_bundle
+from ptycho.tf.predictor import DiffractionToObject
 from ptycho.tf_helper import reassemble_position
 from ptycho.workflows.backend_selector import train_cdi_model_with_backend
 from ptycho.workflows.components import reconstruct_scan
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
-from ptycho_torch.model import PtychoPINN
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
+from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.workflows import components as torch_components
 
 EXECUTION = PyTorchExecutionConfig(accelerator="cpu", enable_progress_bar=False, logger_backend=None)

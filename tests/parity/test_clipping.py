@@ -9,12 +9,12 @@ import pytest
 import tensorflow as tf
 import torch
 
-from ptycho import model_manager, optimizers
 from ptycho.config.config import TrainingConfig
-from ptycho.core.clipping import adaptive_clip
-from ptycho.fit import TrainingModule
-from ptycho_torch import clipping
+from ptycho.core.training.clipping import adaptive_clip
+from ptycho.tf import model_manager, optimizers
+from ptycho.tf.fit import TrainingModule
 from ptycho_torch.layers import canonical_name
+from ptycho_torch.lightning import clipping
 
 
 @pytest.mark.parametrize("unit", ["output", "array"])

@@ -7,9 +7,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from ptycho import unrolled as tf_unrolled
-from ptycho.core import group_gradient as oracle
-from ptycho.core import patches as core_patches
+from ptycho.core.physics import group_gradient as oracle
+from ptycho.core.physics import patches as core_patches
+from ptycho.tf import unrolled as tf_unrolled
 from ptycho_torch import unrolled
 
 N, CANVAS = 8, 14

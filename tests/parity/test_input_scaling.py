@@ -9,12 +9,12 @@ import pytest
 import tensorflow as tf
 import torch
 
-from ptycho.bundle import archived_scaling
 from ptycho.config.config import TrainingConfig
 from ptycho.core.archive import load_archive
-from ptycho.core.scale_options import NEUTRAL_INPUT, InputScaling
+from ptycho.core.training.scales import NEUTRAL_INPUT, InputScaling
 from ptycho.errors import ArchiveError
-from ptycho.model_manager import load_tf_bundle
+from ptycho.networks.archiving import archived_scaling
+from ptycho.tf.model_manager import load_tf_bundle
 from ptycho_torch.model_manager import save_torch_bundle
 
 SIZE = 80

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ptycho.core import losses as oracle
+from ptycho.core.physics import losses as oracle
 
 NAMES = ["poisson_loss", "mae_loss"]
 REALSPACE = ["total_variation", "realspace_mae", "mean_deviation", "amplitude_flatness", "probe_distance"]

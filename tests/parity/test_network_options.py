@@ -9,12 +9,13 @@ import pytest
 import tensorflow as tf
 import torch
 
-from ptycho import fit, model_manager, params
-from ptycho.architecture import NetworkOptions
+from ptycho import params
 from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.core.archive import load_archive
-from ptycho.model import PtychoPINN
-from ptycho.model_manager import load_tf_bundle, save_tf_bundle
+from ptycho.networks.architecture import NetworkOptions
+from ptycho.tf import fit, model_manager
+from ptycho.tf.model import PtychoPINN
+from ptycho.tf.model_manager import load_tf_bundle, save_tf_bundle
 from ptycho_torch import model_manager as torch_manager
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 

@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 import torch
 
-from ptycho import objective as tf_objective
 from ptycho.config.config import ModelConfig, TrainingConfig
-from ptycho.core import losses as oracle
-from ptycho.core.objective import ObjectiveOptions
+from ptycho.core.physics import losses as oracle
+from ptycho.core.training.objective_options import ObjectiveOptions
 from ptycho.errors import ConfigError
+from ptycho.tf import objective as tf_objective
 from ptycho_torch import model_manager as torch_manager
 from ptycho_torch import objective as torch_objective
 

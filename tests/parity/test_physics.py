@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ptycho.core import diffraction, projection
+from ptycho.core.physics import diffraction, projection
 
 
 def complex_normal(rng: np.random.Generator, *shape: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ptycho.core import patches as oracle
+from ptycho.core.physics import patches as oracle
 
 
 def complex_normal(rng: np.random.Generator, *shape: int) -> np.ndarray:

@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 import torch
 
-from ptycho import refine as tf_refine
-from ptycho.core.refinement_oracle import NumpyKernels
-from ptycho.core.refinement_passes import Direction, Passes, Point, intensity_floor
-from ptycho.core.simulation import make_scan
+from ptycho.core.refinement.kernels_numpy import NumpyKernels
+from ptycho.core.refinement.passes import Direction, Passes, Point, intensity_floor
+from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData
+from ptycho.tf import refine as tf_refine
 from ptycho_torch import refine as torch_refine
 
 N, SIZE = 16, 44

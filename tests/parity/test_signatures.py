@@ -92,6 +92,6 @@ def test_what_both_share_of_an_archive_works_without_either() -> None:
     """What each backend does without the other is in tests/test_import_isolation.py."""
     code = """import sys
 sys.modules.update(dict.fromkeys(("torch", "lightning", "tensorflow", "keras")))
-import ptycho.bundle"""
+import ptycho.networks.archiving"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

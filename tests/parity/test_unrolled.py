@@ -16,21 +16,22 @@ import tensorflow as tf
 import torch
 from scipy.ndimage import gaussian_filter
 
-from ptycho import architecture, fit, loader, model_manager
-from ptycho import model as tf_model
 from ptycho.config.config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
-from ptycho.core import group_gradient as oracle
-from ptycho.core import patches as core_patches
-from ptycho.core.diffraction import diffract, intensity, smooth
-from ptycho.core.neighbourhood import make_neighbourhoods
-from ptycho.core.patches import extract_rounded
-from ptycho.core.probes import make_probe
+from ptycho.core.groups.neighbourhood import make_neighbourhoods
+from ptycho.core.physics import group_gradient as oracle
+from ptycho.core.physics import patches as core_patches
+from ptycho.core.physics.diffraction import diffract, intensity, smooth
+from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.physics.probes import make_probe
 from ptycho.errors import DataError
+from ptycho.networks import architecture
 from ptycho.raw_data import RawData
+from ptycho.tf import fit, loader, model_manager
+from ptycho.tf import model as tf_model
 from ptycho_torch import data_container_bridge
 from ptycho_torch import fit as torch_fit
-from ptycho_torch import model as torch_model
 from ptycho_torch import model_manager as torch_manager
+from ptycho_torch import pinn as torch_model
 
 SIZE = 72
 """Canvas of a group; its offsets stay below 4 px."""

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ptycho.core import patches as oracle
-from ptycho.reassembly import translate
+from ptycho.core.physics import patches as oracle
+from ptycho.tf.reassembly import translate
 
 
 def complex_normal(rng: np.random.Generator, *shape: int) -> np.ndarray:

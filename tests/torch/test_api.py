@@ -20,11 +20,11 @@ from ptycho.config.config import ModelConfig as SharedModel
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.config import TrainingConfig as SharedTraining
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.stitch_options import StitchOptions
+from ptycho.core.stitching.options import StitchOptions
 from ptycho.errors import ArchiveError, ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
-from ptycho.workflows.scan_frame import frame_of, scan_frame
-from ptycho.workflows.stages import inference_settings
+from ptycho.workflows.reconstruct import inference_settings
+from ptycho.workflows.result_frame import frame_of, scan_frame
 from ptycho_torch.api import scans
 from ptycho_torch.api.base_api import (
     ConfigManager,
@@ -38,12 +38,12 @@ from ptycho_torch.api.base_api import (
 from ptycho_torch.api.config_manager import configs_from, configs_of, plain_configs
 from ptycho_torch.api.inference import in_frame
 from ptycho_torch.api.training import training_payload
-from ptycho_torch.checkpoint import read_checkpoint
 from ptycho_torch.config_bridge import to_model_config
 from ptycho_torch.config_options import NEUTRAL_OPTIONS, options_of
 from ptycho_torch.config_params import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
+from ptycho_torch.lightning.checkpoint import read_checkpoint
 from ptycho_torch.lightning_utils import find_best_checkpoint
-from ptycho_torch.model import PtychoPINN_Lightning
+from ptycho_torch.pinn import PtychoPINN_Lightning
 from ptycho_torch.workflows.components import predict_scan, reconstruct_scan, train_cdi_model_torch
 
 EPOCHS = 2

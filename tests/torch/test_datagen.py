@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptycho.core.experiments import synthetic_probes
-from ptycho.core.objects import make_object
-from ptycho.core.probes import gaussian_probe, zone_plate_probe
-from ptycho.core.simulation import simulate_scan
+from ptycho.core.physics.probes import gaussian_probe, zone_plate_probe
+from ptycho.core.simulation.objects import make_object
+from ptycho.core.simulation.plan import simulate_scan
+from ptycho.core.simulation.series import synthetic_probes
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho_torch.config_params import DatagenConfig

@@ -14,10 +14,10 @@ import torch
 
 from ptycho import params
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
-from ptycho.core.losses import realspace_mae, total_variation
-from ptycho.core.patches import extract_rounded
-from ptycho.core.schedules import warmup_cosine
-from ptycho.core.training_files import write_checkpoint
+from ptycho.core.physics.losses import realspace_mae, total_variation
+from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.training.checkpoint_npz import write_checkpoint
+from ptycho.core.training.schedules import warmup_cosine
 from ptycho.errors import ArchiveError, BackendError, DataError, MissingFileError
 from ptycho.raw_data import RawData
 from ptycho_torch import reassembly

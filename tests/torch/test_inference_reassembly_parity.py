@@ -14,7 +14,7 @@ from ptycho.raw_data import RawData
 from ptycho.tf_helper import reassemble_position
 from ptycho.workflows.backend_selector import load_inference_bundle_with_backend, reconstruct_with_backend
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
-from ptycho_torch.model import PtychoPINN
+from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.workflows.components import save_torch_bundle
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho.core import losses as oracle
+from ptycho.core.physics import losses as oracle
 from ptycho_torch import losses
 
 PAIRS = [(losses.poisson_loss, oracle.poisson_loss), (losses.mae_loss, oracle.mae_loss)]

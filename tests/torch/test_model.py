@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from ptycho import params
-from ptycho.architecture import LADDERS, amplitude_head, cnn_spec
 from ptycho.config.config import ModelConfig, TrainingConfig
-from ptycho.core import diffraction
+from ptycho.core.physics import diffraction
 from ptycho.errors import ArchiveError, ConfigError, DataError
+from ptycho.networks.architecture import LADDERS, amplitude_head, cnn_spec
 from ptycho_torch.layers import CnnNetwork, amplitude_activation, canonical_name
-from ptycho_torch.model import PtychoPINN
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
+from ptycho_torch.pinn import PtychoPINN
 
 SMALL = ModelConfig(N=64, gridsize=2, n_filters_scale=1)
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from ptycho import params
-from ptycho.architecture import NEUTRAL, NetworkOptions, cnn_spec
 from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.core.archive import ModelArchive, load_archive, save_archive
-from ptycho.core.probes import probe_mask
+from ptycho.core.physics.probes import probe_mask
 from ptycho.errors import ArchiveError, ConfigError, DataError
-from ptycho.network_parts import Block, ChannelGate, EfficientGate, SpatialGate
+from ptycho.networks.architecture import NEUTRAL, NetworkOptions, cnn_spec
+from ptycho.networks.parts import Block, ChannelGate, EfficientGate, SpatialGate
 from ptycho_torch.attention import attention
 from ptycho_torch.layers import CnnNetwork, ConvBlock
-from ptycho_torch.model import PtychoPINN
 from ptycho_torch.model_manager import canonical_weights, load_torch_bundle, save_torch_bundle, set_canonical_weights
+from ptycho_torch.pinn import PtychoPINN
 
 PAIR = ModelConfig(N=64, gridsize=2, n_filters_scale=1)
 ATTENTION = {

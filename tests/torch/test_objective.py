@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
-from ptycho.core import losses as oracle
-from ptycho.core.labels import object_labels
-from ptycho.core.objective import ObjectiveOptions
-from ptycho.core.patches import extract
+from ptycho.core.groups.known_patches import object_labels
+from ptycho.core.physics import losses as oracle
+from ptycho.core.physics.patches import extract
+from ptycho.core.training.objective_options import ObjectiveOptions
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.fit import PtychoPINN_Lightning, fit
-from ptycho_torch.model import PtychoPINN
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
+from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.workflows.components import predict_scan, reconstruct_scan, train_cdi_model_torch
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho.core import diffraction, patches, projection
+from ptycho.core.physics import diffraction, patches, projection
 from ptycho_torch import physics, reassembly
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6}

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho.core.diffraction import diffract
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.patches import extract_rounded
-from ptycho.core.products import Reconstruction
-from ptycho.core.simulation import SimulatedScan, make_scan
+from ptycho.core.physics.diffraction import diffract
+from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.simulation.plan import SimulatedScan, make_scan
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 from ptycho_torch.refine import add_patches, cut_patches, refine
@@ -194,7 +194,7 @@ class Counting:
 
 
 def test_patterns_are_read_by_the_batch(scan, monkeypatch) -> None:
-    monkeypatch.setattr("ptycho.core.refinement_passes.BATCH_PIXELS", 40 * N * N)
+    monkeypatch.setattr("ptycho.core.refinement.passes.BATCH_PIXELS", 40 * N * N)
     counted = Counting(scan)
     found = refine(counted, None, 2, keep_bytes=0)
     assert counted.largest == 40

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from ptycho.config.config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
-from ptycho.workflows.stages import inference_settings
+from ptycho.workflows.reconstruct import inference_settings
 from ptycho_torch.fit import PtychoPINN_Lightning
-from ptycho_torch.model import PtychoPINN
+from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.workflows.components import reconstruct_scan, train_cdi_model_torch
 
 SMALL = ModelConfig(N=64, n_filters_scale=1, architecture="unrolled")

@@ -9,16 +9,16 @@ import pytest
 
 from ptycho import params
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
-from ptycho.core.diffraction import diffract
-from ptycho.core.metrics import relative_fourier_error
-from ptycho.core.patches import extract_rounded
-from ptycho.core.products import Reconstruction
+from ptycho.core.physics.diffraction import diffract
+from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.quality.metrics import relative_fourier_error
+from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
-from ptycho.workflows import stages
+from ptycho.workflows import reconstruct as stages
 from ptycho.workflows.backend_selector import run_cdi_example_with_backend
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
-from ptycho_torch.model import PtychoPINN
+from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.workflows.components import (
     predict_scan,
     reconstruct_scan,

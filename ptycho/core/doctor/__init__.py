@@ -26,7 +26,7 @@ from ptycho.core.doctor.reconstructions import try_out
 from ptycho.core.doctor.samples import Sampler
 from ptycho.core.doctor.sampling import check_energy, check_overlap, check_window, covered_pixels
 from ptycho.core.doctor.values import check_dose, check_numbers, check_saturation, check_size, check_units
-from ptycho.core.scan_stream import ScanStream
+from ptycho.core.scan.stream import ScanStream
 
 __all__ = ["SEVERITIES", "Diagnosis", "Finding", "Severity", "examine"]
 

@@ -11,8 +11,8 @@ from ptycho.core.doctor.evidence import Evidence
 from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.orientation import OrientationTest
 from ptycho.core.doctor.positions import neighbour_distance
-from ptycho.core.probes import probe_diameter
-from ptycho.core.scan_checks import PATTERN_SIZES, ScanFile
+from ptycho.core.physics.probes import probe_diameter
+from ptycho.core.scan.scan import PATTERN_SIZES, ScanFile
 
 __all__ = ["forecast", "suggest_settings"]
 

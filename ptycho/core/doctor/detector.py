@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from ptycho.core.doctor.evidence import Evidence
 from ptycho.core.doctor.findings import Finding, Severity
-from ptycho.core.pattern_centre import find_centre
-from ptycho.core.scan_checks import ScanFile
+from ptycho.core.scan.scan import ScanFile
+from ptycho.core.scan_edit.centre import find_centre
 
 __all__ = [
     "check_centre",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.scaling import Units, UnitsDecision, decide_units
-from ptycho.core.scan_stream import Frames, ScanStream
+from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.errors import DataError
 
 __all__ = ["Evidence", "gather"]

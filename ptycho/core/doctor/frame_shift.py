@@ -17,7 +17,7 @@ from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.held_out import Prediction, foretell, inner_points
 from ptycho.core.doctor.position_scale import scaled
 from ptycho.core.doctor.samples import Sampler
-from ptycho.core.probes import probe_diameter
+from ptycho.core.physics.probes import probe_diameter
 
 __all__ = ["ShiftTest", "check_shift", "rank_shifts", "uneven_places"]
 

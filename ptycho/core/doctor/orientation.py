@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.doctor.findings import Finding, Severity
 from ptycho.core.doctor.trial import Sample, Trial, reconstruct
-from ptycho.core.orientation import ORIENTATIONS, Orientation
+from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
 
 __all__ = ["OrientationTest", "check_orientation", "check_probe", "run_trials"]
 

@@ -11,7 +11,7 @@ from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.held_out import Prediction, foretell, inner_points, significance
 from ptycho.core.doctor.positions import neighbour_distance
 from ptycho.core.doctor.trial import Sample, neighbourhood
-from ptycho.core.probes import probe_diameter
+from ptycho.core.physics.probes import probe_diameter
 
 __all__ = ["ScaleTest", "check_scale", "rank_scales", "scaled"]
 

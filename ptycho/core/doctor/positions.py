@@ -11,9 +11,9 @@ from scipy.spatial import KDTree
 from ptycho.core.doctor.evidence import Evidence
 from ptycho.core.doctor.findings import Finding, Severity
 from ptycho.core.doctor.trial import neighbourhood, root_variance
-from ptycho.core.probes import probe_diameter
+from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.scaling import frame_blocks
-from ptycho.core.scan_stream import ScanStream
+from ptycho.core.scan.stream import ScanStream
 
 __all__ = ["check_duplicates", "check_order", "check_place", "neighbour_distance"]
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.diffraction import as_modes
 from ptycho.core.doctor.evidence import Evidence
 from ptycho.core.doctor.trial import Sample, neighbourhood
+from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.scaling import to_amplitude
-from ptycho.core.scan_stream import ScanStream
+from ptycho.core.scan.stream import ScanStream
 
 __all__ = ["Sampler"]
 

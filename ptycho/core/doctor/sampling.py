@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.diffraction import as_modes
 from ptycho.core.doctor.evidence import Evidence
 from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.positions import neighbour_distance
-from ptycho.core.patches import assemble
-from ptycho.core.probes import probe_diameter
-from ptycho.core.scan_checks import ScanFile
+from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.physics.patches import assemble
+from ptycho.core.physics.probes import probe_diameter
+from ptycho.core.scan.scan import ScanFile
 
 __all__ = ["check_energy", "check_overlap", "check_window", "covered_pixels"]
 

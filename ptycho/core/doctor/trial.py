@@ -16,7 +16,7 @@ from scipy import fft
 from scipy.spatial import KDTree
 from scipy.special import gammaln, xlogy
 
-from ptycho.core.diffraction import as_modes
+from ptycho.core.physics.diffraction import as_modes
 
 __all__ = ["Problem", "Sample", "Trial", "descend", "neighbourhood", "reconstruct", "root_variance"]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.doctor.evidence import Evidence
 from ptycho.core.doctor.findings import Finding, Severity
-from ptycho.core.scan_checks import PATTERN_SIZES, ScanFile
+from ptycho.core.scan.scan import PATTERN_SIZES, ScanFile
 
 __all__ = ["check_dose", "check_numbers", "check_saturation", "check_size", "check_units"]
 

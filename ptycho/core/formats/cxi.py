@@ -26,7 +26,7 @@ from ptycho.core.formats.hdf5 import (
     units_factor,
 )
 from ptycho.core.formats.record import ScanRecord, completed, in_counts, in_metres, in_pixels, required
-from ptycho.core.scan_stream import Frames
+from ptycho.core.scan.stream import Frames
 from ptycho.core.units import JOULES_PER_EV
 from ptycho.errors import DataError
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.atomic import atomic_path
-from ptycho.core.scan_stream import Frames
+from ptycho.core.scan.stream import Frames
 from ptycho.core.units import JOULES_PER_EV
 from ptycho.errors import DataError
 

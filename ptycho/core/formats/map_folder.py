@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.formats.scan_npz import record_of
-from ptycho.core.scan_map import open_map
+from ptycho.core.scan.map_read import open_map
 
 __all__ = ["read"]
 

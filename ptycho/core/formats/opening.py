@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from ptycho.core.formats import registry
 from ptycho.core.formats.scan_npz import stream_of
-from ptycho.core.mapped_npz import mapped_scan, pattern_member
-from ptycho.core.scan_checks import ScanFile, check_shapes, check_values
-from ptycho.core.scan_file import read_scan
-from ptycho.core.scan_map import is_map, map_beside, open_map
-from ptycho.core.scan_stream import Frames, ScanStream
+from ptycho.core.scan.map_read import is_map, map_beside, open_map
+from ptycho.core.scan.npz_file import read_scan
+from ptycho.core.scan.npz_mapped import mapped_scan, pattern_member
+from ptycho.core.scan.scan import ScanFile, check_shapes, check_values
+from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.core.scratch import scratch_array
 from ptycho.errors import ConfigError, DataError
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.formats.hdf5 import array, copy_patterns, h5_frames, new_file, square_pixel, text
 from ptycho.core.formats.record import ScanRecord, in_counts, in_metres, required
-from ptycho.core.scan_stream import Frames
+from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError
 
 __all__ = ["read", "recognise", "write"]

@@ -1,4 +1,4 @@
-"""The result of a reconstruction (`ptycho.core.products`), read as a scan without patterns."""
+"""The result of a reconstruction (`ptycho.core.reconstruction`), read as a scan without patterns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho.core.formats.record import ScanRecord
-from ptycho.core.products import read_npz
+from ptycho.core.reconstruction import read_npz
 
 __all__ = ["read", "recognise"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.geometry import object_frame, pixel_positions
 from ptycho.core.scaling import Units, decide_units, to_amplitude
-from ptycho.core.scan_stream import Frames
+from ptycho.core.scan.stream import Frames
 from ptycho.core.units import object_pixel_size_m
 from ptycho.errors import DataError
 

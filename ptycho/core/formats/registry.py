@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ptycho.core.formats.catalogue import FORMATS, SCAN_MAP, FormatEntry
-from ptycho.core.map_manifest import is_map
+from ptycho.core.scan.map_manifest import is_map
 from ptycho.errors import ConfigError, DataError, MissingFileError
 
 if TYPE_CHECKING:

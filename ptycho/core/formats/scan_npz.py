@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ptycho.core.formats.record import ScanRecord, in_pixels, required, resolved_units
-from ptycho.core.mapped_npz import mapped_scan
-from ptycho.core.scan_checks import PATTERN_SIZES, ScanFile
-from ptycho.core.scan_file import PATTERN_KEYS
-from ptycho.core.scan_stream import Frames, ScanStream, stand_in, write_stream
+from ptycho.core.scan.npz_file import PATTERN_KEYS
+from ptycho.core.scan.npz_mapped import mapped_scan
+from ptycho.core.scan.scan import PATTERN_SIZES, ScanFile
+from ptycho.core.scan.stream import Frames, ScanStream, stand_in, write_stream
 from ptycho.errors import DataError
 
 __all__ = ["METADATA_KEYS", "geometry_numbers", "read", "recognise", "record_of", "stream_of", "write"]

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho.commands import convert
+from ptycho.cli.commands import convert
 from ptycho.core.formats.record import ScanRecord
-from ptycho.core.scan_stream import Frames
+from ptycho.core.scan.stream import Frames
 
 N, HEIGHT, WIDTH = 8, 21, 18
 ENERGY_EV, DISTANCE_M, DETECTOR_PIXEL_M = 12398.419843320026, 0.8, 1e-4

@@ -9,12 +9,12 @@ import h5py
 import numpy as np
 import pytest
 
-from ptycho.commands import convert
+from ptycho.cli.commands import convert
 from ptycho.core.formats import registry
 from ptycho.core.formats.catalogue import FORMATS
 from ptycho.core.formats.record import completed
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.products import Reconstruction, write_npz
+from ptycho.core.reconstruction import Reconstruction, write_npz
 from ptycho.errors import ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
 

@@ -9,7 +9,7 @@ import pytest
 from ptycho.core.formats.merging import merged
 from ptycho.core.formats.record import ScanRecord, mirrored
 from ptycho.core.formats.registry import read
-from ptycho.core.scan_stream import Frames
+from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError
 
 

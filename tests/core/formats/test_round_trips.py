@@ -11,7 +11,7 @@ import pytest
 from ptycho.core.formats import registry
 from ptycho.core.formats.merging import merged
 from ptycho.core.formats.record import ScanRecord, completed, in_metres
-from ptycho.core.scan_stream import Frames
+from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError, OutputError
 
 PATTERNS, POSITIONS, RESULT, GEOMETRY, INDEXES = "patterns", "positions", "result", "geometry", "indexes"

@@ -1,0 +1,112 @@
+"""The command `ptycho SUBCOMMAND ...`: finds the subcommands, parses, runs one and reports."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import sys
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+import ptycho
+from ptycho.cli import commands
+from ptycho.cli.console import USER_ERRORS, DefaultsHelp, LineParser, add_volume_flags, complain, console_log, log_level
+from ptycho.config.schema import nearest
+from ptycho.errors import ConfigError
+
+__all__ = ["Subcommand", "main", "subcommands"]
+
+_PROGRAM = "ptycho"
+_ALIASES = {
+    "train": ("ptycho_train", "train_main", "train a network on a scan"),
+    "inference": ("ptycho_inference", "inference_main", "reconstruct a scan with a trained network"),
+}
+"""Subcommands that are commands of their own: their name, their function in `ptycho.cli.train_infer`, their summary."""
+
+
+class Subcommand(Protocol):
+    """What a module of `ptycho.cli.commands` has."""
+
+    SUMMARY: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the flags; --quiet and --debug are there already."""
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Do the work and return the exit status."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Args:
+        argv: the arguments; those of the process when None.
+
+    Returns:
+        The exit status: that of the subcommand, 2 for bad input, 130 for an interrupt.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        sys.stdout.write(_overview())
+        return 0
+    if name == "--version":
+        sys.stdout.write(f"{_PROGRAM} {ptycho.__version__}\n")
+        return 0
+    if name in _ALIASES:
+        status: int = getattr(importlib.import_module("ptycho.cli.train_infer"), _ALIASES[name][1])(arguments[1:])
+        return status
+    try:
+        found = _find(name)
+    except ConfigError as error:
+        return complain(_PROGRAM, error, "--debug" in arguments)
+    return _run(name, found, arguments[1:])
+
+
+def subcommands() -> list[str]:
+    """The names of all subcommands, sorted."""
+    modules = (module.name for module in pkgutil.iter_modules(commands.__path__))
+    return sorted({*_ALIASES, *(module for module in modules if not module.startswith("_"))})
+
+
+def _run(name: str, found: Subcommand, arguments: list[str]) -> int:
+    parser = LineParser(
+        prog=f"{_PROGRAM} {name}",
+        description=f"{_summary(name)}.",
+        formatter_class=DefaultsHelp,
+    )
+    add_volume_flags(parser)
+    found.add_arguments(parser)
+    debug = "--debug" in arguments
+    try:
+        options = parser.parse_flags(arguments)
+        with console_log(log_level(debug=debug, quiet=options.quiet)):
+            return found.run(options)
+    except USER_ERRORS as error:
+        return complain(parser.prog, error, debug)
+
+
+def _find(name: str) -> Subcommand:
+    if name.startswith("-") or name not in subcommands():
+        known = ", ".join(subcommands())
+        raise ConfigError(f"expected a subcommand, one of {known}, found {name}{nearest(name, subcommands())}")
+    return cast(Subcommand, importlib.import_module(f"{commands.__name__}.{name}"))
+
+
+def _summary(name: str) -> str:
+    summary = _ALIASES[name][2] if name in _ALIASES else _find(name).SUMMARY.rstrip(".")
+    return summary[:1].upper() + summary[1:]
+
+
+def _overview() -> str:
+    names = subcommands()
+    width = max(map(len, names))
+    lines = [f"  {name:<{width}}  {_summary(name)}" for name in names]
+    return "\n".join(
+        [f"usage: {_PROGRAM} SUBCOMMAND [flags]", "", *lines, "", f"{_PROGRAM} SUBCOMMAND --help lists its flags.\n"]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

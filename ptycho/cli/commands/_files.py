@@ -1,0 +1,41 @@
+"""What the subcommands read: objects with their place, from any format that is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ptycho.errors import DataError
+
+if TYPE_CHECKING:
+    from ptycho.core.quality.comparison import PlacedObject
+
+__all__ = ["placed_object"]
+
+
+def placed_object(path: Path) -> PlacedObject:
+    """The object of a reconstruction, a product or a scan, with its place on the scan's pixel grid.
+
+    Raises:
+        MissingFileError, DataError: no file, no format that is known, or no object in it.
+    """
+    from ptycho.core.formats import registry
+    from ptycho.core.formats.record import in_pixels
+    from ptycho.core.quality.comparison import PlacedObject
+
+    record = registry.read(path)
+    if record.object is None:
+        raise DataError(f"{path}: expected an object to compare, found none; name a reconstruction or a product")
+    if record.xcoords is not None and record.position_unit == "m":
+        record = in_pixels(record, "scan")
+    x0, y0 = record.origin_px or (0.0, 0.0)
+    return PlacedObject(
+        name=path.name,
+        object=np.asarray(record.object),
+        origin=(y0, x0),
+        xcoords=record.xcoords,
+        ycoords=record.ycoords,
+        probe=record.probe,
+    )

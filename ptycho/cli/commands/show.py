@@ -1,0 +1,40 @@
+"""`ptycho show`: one picture of a scan or of a result."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+__all__ = ["SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "draw patterns, probe, scan path and object of a file into one picture"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the file and the picture."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="scan, reconstruction or product, any format")
+    parser.add_argument("--output", type=Path, metavar="PNG", help="the picture (default: FILE with the suffix .png)")
+    parser.add_argument("--units", choices=("amplitude", "counts"), help="what the diffraction patterns hold")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draw; 0."""
+    from ptycho.core.formats import registry
+    from ptycho.core.formats.record import in_pixels
+    from ptycho.core.reconstruction import read_npz
+
+    output = options.output or options.file.with_suffix(".png")
+    if registry.recognise(options.file).name == "reconstruction":
+        from ptycho.figures.reconstruction import save_summary_png
+
+        save_summary_png(read_npz(options.file), output)
+    else:
+        from ptycho.figures.scan import save_scan_png
+
+        record = registry.read(options.file)
+        if record.position_unit == "m" and record.xcoords is not None and record.object_pixel_m is not None:
+            record = in_pixels(record, "scan")
+        save_scan_png(record, options.file.name, output, options.units)
+    sys.stdout.write(f"picture: {output}\n")
+    return 0

@@ -1,0 +1,1 @@
+"""Groups of neighbouring scan points: drawn, gathered, read batch by batch."""

@@ -1,0 +1,1 @@
+"""The forward model, its gradients and its losses: the oracle of both backends."""

@@ -1,0 +1,95 @@
+"""Fourier ring correlation: up to which spatial frequency two images say the same."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.quality.metrics import check_same_shape, wide
+
+__all__ = ["FrcCurve", "frc"]
+
+Image = NDArray[Any]
+Real = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FrcCurve:
+    """Fourier ring correlation: how well two images agree, by spatial frequency."""
+
+    frequency: Real
+    """(rings,) cycles per pixel, from 0 to 0.5 (Nyquist)."""
+    correlation: Real
+    """(rings,) in [-1, 1]; 0 where a ring holds no energy."""
+    n: NDArray[np.intp]
+    """(rings,) number of Fourier pixels in the ring."""
+
+    def one_bit(self) -> Real:
+        """One-bit information threshold of each ring, `(0.5 + 2.4142/sqrt(n)) / (1.5 + 1.4142/sqrt(n))`.
+
+        For a reconstruction of all data, beside its truth. Source: see `half_bit`.
+        """
+        return self._information(0.5)
+
+    def half_bit(self) -> Real:
+        """Half-bit information threshold, `(0.2071 + 1.9102/sqrt(n)) / (1.2071 + 0.9102/sqrt(n))`.
+
+        For two reconstructions of half the data each: where they cross it, all data together carry about half a bit
+        of information per Fourier pixel.
+
+        Source: M. van Heel and M. Schatz, J. Struct. Biol. 151, 250 (2005).
+        """
+        return self._information((math.sqrt(2) - 1) / 2)
+
+    def _information(self, snr: float) -> Real:
+        """Expected correlation of two halves, each of signal-to-noise ratio `snr`, with its scatter in n pixels."""
+        scatter = 2 * math.sqrt(snr) / np.sqrt(self.n)
+        return (snr + scatter + 1 / np.sqrt(self.n)) / (snr + scatter + 1)
+
+    def cutoff(self, threshold: float | Real = 0.5, above: float = 0.0) -> float:
+        """Spatial frequency, in cycles per pixel, at which the correlation first falls below a threshold.
+
+        Linear between rings; the last ring's frequency when it never falls. The zero frequency and the rings
+        below `above` (cycles per pixel) are passed over. `threshold` is a number or one per ring
+        (`one_bit()`).
+        """
+        excess = self.correlation - threshold
+        first = max(1, int(np.searchsorted(self.frequency, above - 1e-12)))
+        below = np.flatnonzero(excess[first:] < 0)
+        if below.size == 0:
+            return float(self.frequency[-1])
+        ring = first + int(below[0])
+        if ring == first:
+            return float(self.frequency[ring])
+        return float(np.interp(0.0, [excess[ring], excess[ring - 1]], [self.frequency[ring], self.frequency[ring - 1]]))
+
+
+def frc(a: Image, b: Image) -> FrcCurve:
+    """Fourier ring correlation, `Re sum F_a conj(F_b) / sqrt(sum |F_a|^2 sum |F_b|^2)` ring by ring.
+
+    Real or complex images of one shape, rings one Fourier pixel wide. The mean is removed and a Hann window
+    taken first, against the edges. Two independent reconstructions give their common resolution
+    (`half_bit`), a reconstruction and its truth that of the reconstruction (`one_bit`, made for two noisy halves,
+    is on the safe side there).
+
+    Raises:
+        DataError: unequal shapes.
+    """
+    check_same_shape(a, b)
+    window = np.hanning(a.shape[0])[:, None] * np.hanning(a.shape[1])[None, :]
+    spectrum_a, spectrum_b = (np.fft.fft2((wide(image) - np.mean(image)) * window) for image in (a, b))
+    side = min(a.shape)
+    radius = np.hypot(np.fft.fftfreq(a.shape[0])[:, None], np.fft.fftfreq(a.shape[1])[None, :])
+    ring, rings = np.rint(radius * side).astype(np.intp).ravel(), side // 2 + 1
+
+    def summed(values: Image) -> Real:
+        return np.bincount(ring, values.ravel())[:rings].astype(np.float64)
+
+    energy = summed(np.abs(spectrum_a) ** 2) * summed(np.abs(spectrum_b) ** 2)
+    common = summed((spectrum_a * np.conj(spectrum_b)).real)
+    correlation = np.divide(common, np.sqrt(energy), out=np.zeros(rings), where=energy > 0)
+    return FrcCurve(np.arange(rings) / side, correlation, np.bincount(ring)[:rings])

@@ -1,0 +1,1 @@
+"""The iterative reconstruction: its driver, and its kernels in NumPy."""

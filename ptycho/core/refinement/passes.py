@@ -1,0 +1,377 @@
+"""The passes over the patterns of a refinement: errors, gradients and curvatures, batch by batch.
+
+`Passes` cuts the scan into batches and keeps what fits a stated budget; what is done to a batch stands in `Kernels`,
+which `ptycho.core.refinement.kernels_numpy` writes down in NumPy and each backend in its own tensors.
+
+With `a = sqrt(sum_m |F_m|^2 + e)` and the amplitudes A, both likelihoods are sums over valid pixels of
+
+    amplitude: (a - A)^2                                               residual r = a - A
+    poisson:   1/2 [(Y + e) log((Y + e) / a^2) - (Y + e) + a^2]        residual r = (a^2 - Y - e) / (2 a), Y = A^2
+
+(the second is a quarter of the deviance: both have the same gradient and curvature where a is near A). The derivative
+with respect to `conj F_m` is `r F_m / a`, and `J = Re sum_m conj(F_m) D_m / a` is the change of a along a change D of
+the far field; the Gauss-Newton curvature is `sum J^2`. The floors e are relative to the mean intensity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ptycho.errors import DataError
+
+__all__ = [
+    "Direction",
+    "Kernels",
+    "Likelihood",
+    "Measured",
+    "Passes",
+    "Point",
+    "ScanData",
+    "Terms",
+    "intensity_floor",
+    "places",
+]
+
+Array = NDArray[Any]
+Likelihood = Literal["amplitude", "poisson"]
+
+FLOORS: dict[str, float] = {"amplitude": 1e-8, "poisson": 1e-4}
+"""e, relative to the mean intensity of a valid pixel: below it an intensity is rounding (amplitude), or so far from
+any count that a single one would outweigh all others (Poisson; ten times more loses what dark pixels tell, ten times
+less takes twice the iterations)."""
+BATCH_PIXELS = 1 << 20
+"""Exit-wave pixels in flight, 8 MB an array: smaller ones fit a cache, but wake the threads too often."""
+
+
+class ScanData(Protocol):
+    """What a refinement reads of a scan; `ptycho.raw_data.RawData` has it."""
+
+    xcoords: NDArray[np.float64]
+    ycoords: NDArray[np.float64]
+    probeGuess: Array
+    mask: NDArray[np.bool_] | None
+
+    def __len__(self) -> int: ...
+
+    def amplitude(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
+        """Amplitudes (b, N, N) of these patterns, zero frequency in the middle."""
+
+
+class Point(NamedTuple):
+    """One place of the search, as NumPy arrays; positions are those of the patches' centres in the object."""
+
+    object: Array
+    probe: Array
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+
+class Direction(NamedTuple):
+    """A change of object and probe; None where the probe stays."""
+
+    object: Array
+    probe: Array | None
+
+
+class Terms(NamedTuple):
+    """Normal equations of every position of a batch: gradient `(b, 2)` and curvature `(b, 2, 2)`, ordered (x, y)."""
+
+    gradient: Array
+    curvature: Array
+
+
+class Measured(NamedTuple):
+    """A batch of patterns on the device: amplitudes, and 1 where they are valid (None: everywhere)."""
+
+    amplitude: Any
+    valid: Any
+
+
+class Kernels(Protocol):
+    """What a backend does with a batch. Its own arrays are `Any`, NumPy's are `Array`; zero frequency comes first.
+
+    Patches are `(b, N, N)`, waves, probes and fields `(b, M, N, N)`.
+    """
+
+    complex_bytes: int
+
+    def measured(self, amplitude: Array, valid: Array | None) -> Measured:
+        """Patterns on the device."""
+
+    def image(self, values: Array) -> Any:
+        """Object or probe on the device."""
+
+    def cut(self, image: Any, rows: Array, cols: Array, n: int) -> Any:
+        """Patches of an object."""
+
+    def add(self, total: Array | None, shape: tuple[int, int], patches: Any, rows: Array, cols: Array) -> Any:
+        """Add patches to a sum of the given shape (None: begin one); the adjoint of `cut`."""
+
+    def numpy(self, values: Any) -> Array:
+        """Back to NumPy."""
+
+    def ramps(self, dx: Array, dy: Array, n: int) -> Any:
+        """What moves an image of n pixels by every remainder `(b,)`: phase ramps, or whatever the kernels like."""
+
+    def shifted(self, probe: Any, ramps: Any) -> Any:
+        """The probe `(M, N, N)` moved by every remainder."""
+
+    def fields(self, probes: Any, patches: Any) -> Any:
+        """Far fields `F = fft2(probes patches) / N`."""
+
+    def fields_along(self, probes: Any, patches: Any, probe_moves: Any, patch_moves: Any) -> Any:
+        """The change of the far fields: `fft2(probes patch_moves + probe_moves patches) / N`; None is no move."""
+
+    def advanced(self, fields: Any, moves: Any, length: float) -> Any:
+        """`fields + length moves`."""
+
+    def error(self, fields: Any, measured: Measured) -> Any:
+        """Sum of the likelihood, a scalar of the backend."""
+
+    def pull(self, fields: Any, measured: Measured, probes: Any) -> tuple[Any, Any, Any]:
+        """Error, residual waves `ifft2(r F / a) N`, and the gradient with respect to the patches."""
+
+    def probe_gradient(self, waves: Any, patches: Any, ramps: Any) -> Any:
+        """Gradient `(M, N, N)` with respect to the probe, moved back and summed over the batch."""
+
+    def slopes(self, fields: Any, moves: Any, measured: Measured) -> Any:
+        """`sum J^2`, a scalar of the backend."""
+
+    def position_terms(self, probe: Any, patches: Any, measured: Measured, ramps: Any) -> tuple[Array, Array]:
+        """Gradient `(b, 2)` and curvature `(b, 2, 2)` of the likelihood in (dx, dy)."""
+
+
+@dataclass
+class _Part:
+    """A batch of patterns, and what is kept of it together with the arrays it belongs to."""
+
+    indices: NDArray[np.int64]
+    energy: float = 0.0
+    measured: Measured | None = None
+    places: tuple[Array, Array, Array, Array] | None = None
+    placed: tuple[Array, ...] = ()
+    ramps: Any = None
+    probes: Any = None
+    probed: tuple[Array, ...] = ()
+    fields: Any = None
+    patches: Any = None
+    at: Point | None = None
+    moves: Any = None
+    probe_moves: Any = None
+
+
+class _Look(NamedTuple):
+    """A part at a point: far fields, moved probes, patches where they had to be cut, and where it lies."""
+
+    fields: Any
+    probes: Any
+    patches: Any
+    places: tuple[Array, Array, Array, Array]
+
+
+class Passes:
+    """Sums over the patterns of a scan, at a point.
+
+    Args:
+        kernels: of a backend.
+        scan: read batch by batch; patterns stay on the device as float32 where they fit the budget.
+        groups: the patterns of each mini-batch.
+        unseen: patterns held out; no gradient sees them.
+        modes: of the probe.
+        keep: bytes that may be kept beside a batch: amplitudes first, then far fields, then moved probes and ramps,
+            then the patches under a probe that moves.
+    """
+
+    def __init__(
+        self,
+        kernels: Kernels,
+        scan: ScanData,
+        groups: Sequence[NDArray[np.int64]],
+        unseen: NDArray[np.int64],
+        modes: int,
+        keep: int,
+    ) -> None:
+        self.kernels, self.scan = kernels, scan
+        self.n = int(scan.probeGuess.shape[-1])
+        size = max(1, BATCH_PIXELS // (modes * self.n**2))
+        self.groups = [[_Part(group[i : i + size]) for i in range(0, len(group), size)] for group in groups]
+        self.seen = [part for parts in self.groups for part in parts]
+        self.unseen = [_Part(unseen[i : i + size]) for i in range(0, len(unseen), size)]
+        pixels = (sum(map(len, groups)) + len(unseen)) * self.n**2
+        waves = pixels * modes * kernels.complex_bytes
+        self._keeps_patterns = 4 * pixels <= keep
+        self._keeps_fields = 8 * pixels + 2 * waves <= keep
+        self._keeps_probes = 8 * pixels + 3 * waves + pixels * kernels.complex_bytes <= keep
+        self._keeps_patches = 8 * pixels + 3 * waves + 2 * pixels * kernels.complex_bytes <= keep
+
+    def error(self, point: Point, unseen: bool = False) -> float:
+        """Likelihood of the patterns seen (or unseen), relative to the sum of their squared amplitudes."""
+        image, probe = self._images(point)
+        total = energy = 0.0
+        for part in self.unseen if unseen else self.seen:
+            measured = self._measured(part)
+            total += float(self.kernels.error(self._look(part, point, image, probe).fields, measured))
+            energy += part.energy
+        return total / energy
+
+    def gradient(self, point: Point, with_probe: bool, group: int | None = None) -> tuple[float, Direction]:
+        """Error as above, and the derivatives with respect to the conjugates of object and probe."""
+        image, probe = self._images(point)
+        total, energy, object_sum, probe_sum = 0.0, 0.0, None, None
+        for part in self._parts(group):
+            measured = self._measured(part)
+            look = self._look(part, point, image, probe)
+            rows, cols, _, _ = look.places
+            value, waves, patch_gradient = self.kernels.pull(look.fields, measured, look.probes)
+            total += float(value)
+            energy += part.energy
+            object_sum = self.kernels.add(object_sum, point.object.shape, patch_gradient, rows, cols)
+            if with_probe:
+                moved = self.kernels.probe_gradient(waves, self._patches(part, look, image), self._ramps(part))
+                probe_sum = moved if probe_sum is None else probe_sum + moved
+        probe_gradient = self.kernels.numpy(probe_sum) if with_probe else None
+        return total / energy, Direction(self.kernels.numpy(object_sum), probe_gradient)
+
+    def curvature(self, point: Point, direction: Direction, group: int | None = None) -> float:
+        """Gauss-Newton curvature `sum J^2` along a direction."""
+        image, probe = self._images(point)
+        image_move = self.kernels.image(direction.object)
+        probe_move = None if direction.probe is None else self.kernels.image(direction.probe)
+        total = 0.0
+        for part in self._parts(group):
+            look = self._look(part, point, image, probe)
+            rows, cols, _, _ = look.places
+            patch_moves = self.kernels.cut(image_move, rows, cols, self.n)
+            patches = probe_moves = None
+            if probe_move is not None:
+                patches = self._patches(part, look, image)
+                probe_moves = self.kernels.shifted(probe_move, self._ramps(part))
+            moves = self.kernels.fields_along(look.probes, patches, probe_moves, patch_moves)
+            total += float(self.kernels.slopes(look.fields, moves, self._measured(part)))
+            part.moves = moves if self._keeps_fields and probe_move is None else None
+            part.probe_moves = probe_moves if self._keeps_probes else None
+        return total
+
+    def advance(self, point: Point, target: Point, length: float) -> None:
+        """Take what is kept along to `target = point + length direction`, the direction of the last curvature.
+
+        The far field is linear in the object, a moved probe in the probe: what moves alone need not be transformed
+        again. Far fields of an object and a probe that both move are not kept.
+        """
+        for part in self.seen:
+            if part.at is point and part.moves is not None:
+                part.fields, part.at = self.kernels.advanced(part.fields, part.moves, length), target
+                part.patches = None
+            if part.probe_moves is not None and _same(part.probed, (point.probe, point.x, point.y)):
+                part.probes = part.probes + part.probe_moves * length
+                part.probed = (target.probe, target.x, target.y)
+            part.moves = part.probe_moves = None
+
+    def _parts(self, group: int | None) -> list[_Part]:
+        return self.seen if group is None else self.groups[group]
+
+    def _images(self, point: Point) -> tuple[Any, Any]:
+        return self.kernels.image(point.object), self.kernels.image(point.probe)
+
+    def _measured(self, part: _Part) -> Measured:
+        """The patterns of a part, zero frequency first."""
+        if part.measured is not None:
+            return part.measured
+        amplitude = np.fft.ifftshift(self.scan.amplitude(part.indices), axes=(-2, -1))
+        mask, valid = self.scan.mask, None
+        if mask is not None:
+            valid = np.fft.ifftshift(mask[part.indices] if mask.ndim == 3 else mask, axes=(-2, -1)).astype(np.float32)
+        part.energy = float(np.square(amplitude, dtype=np.float64).sum())
+        measured = self.kernels.measured(amplitude, valid)
+        if self._keeps_patterns:
+            part.measured = measured
+        return measured
+
+    def _places(self, part: _Part, point: Point) -> tuple[Array, Array, Array, Array]:
+        """First row, first column and remainders (dx, dy) of each patch."""
+        if part.places is None or not _same(part.placed, (point.x, point.y)):
+            part.places = places(point.x[part.indices], point.y[part.indices], self.n, point.object.shape)
+            part.placed, part.ramps = (point.x, point.y), None
+        return part.places
+
+    def _ramps(self, part: _Part) -> Any:
+        """What moves a probe to the remainders of a part that has its place."""
+        if part.ramps is not None or part.places is None:
+            return part.ramps
+        ramps = self.kernels.ramps(part.places[2], part.places[3], self.n)
+        if self._keeps_probes:
+            part.ramps = ramps
+        return ramps
+
+    def _look(self, part: _Part, point: Point, image: Any, probe: Any) -> _Look:
+        """The part at a point, from what is kept as far as it still holds."""
+        found = self._places(part, point)
+        rows, cols, _, _ = found
+        belongs = (point.probe, point.x, point.y)
+        if part.probes is not None and _same(part.probed, belongs):
+            probes = part.probes
+        else:
+            probes = self.kernels.shifted(probe, self._ramps(part))
+            part.probes, part.probed = (probes, belongs) if self._keeps_probes else (None, ())
+        if part.fields is not None and part.at is point:
+            return _Look(part.fields, probes, None, found)
+        patches = self.kernels.cut(image, rows, cols, self.n)
+        fields = self.kernels.fields(probes, patches)
+        part.fields, part.at, part.moves = (fields, point, None) if self._keeps_fields else (None, None, None)
+        part.patches = None
+        return _Look(fields, probes, patches, found)
+
+    def _patches(self, part: _Part, look: _Look, image: Any) -> Any:
+        """The patches of a part that was looked at."""
+        patches = part.patches if look.patches is None else look.patches
+        if patches is None:
+            patches = self.kernels.cut(image, look.places[0], look.places[1], self.n)
+        part.patches = patches if self._keeps_patches else None
+        return patches
+
+    def position_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
+        """Normal equations of the positions seen, batch by batch, with the patterns they belong to."""
+        image, probe = self._images(point)
+        for part in self.seen:
+            rows, cols, _, _ = self._places(part, point)
+            patches = self.kernels.cut(image, rows, cols, self.n)
+            terms = self.kernels.position_terms(probe, patches, self._measured(part), self._ramps(part))
+            yield part.indices, Terms(*terms)
+
+
+def places(x: Array, y: Array, n: int, shape: tuple[int, ...]) -> tuple[Array, Array, Array, Array]:
+    """First row, first column, and remainders (dx, dy) of patches of n pixels: the `fourier` rule.
+
+    Raises:
+        DataError: a patch reaches beyond the object.
+    """
+    column, row = np.rint(x), np.rint(y)
+    rows, cols = row.astype(np.int64) - n // 2, column.astype(np.int64) - n // 2
+    if rows.min() < 0 or cols.min() < 0 or rows.max() + n > shape[0] or cols.max() + n > shape[1]:
+        raise DataError(f"every patch must lie inside the object {shape}, found one outside: enlarge the object")
+    return rows, cols, x - column, y - row
+
+
+def _same(some: tuple[Array, ...], others: tuple[Array, ...]) -> bool:
+    """Whether these are the very same arrays; points are never changed in place."""
+    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
+
+
+def intensity_floor(scan: ScanData, likelihood: Likelihood) -> float:
+    """The floor e of a likelihood, from the mean intensity of a valid pixel of up to 32 patterns all over the scan.
+
+    Raises:
+        DataError: patterns without light.
+    """
+    chosen = np.unique(np.linspace(0, len(scan) - 1, 32).round().astype(int))
+    values, mask = scan.amplitude(chosen), scan.mask
+    valid = np.ones(1, bool) if mask is None else mask[chosen] if mask.ndim == 3 else mask
+    mean = float(np.vdot(values, values)) / max(np.broadcast_to(valid, values.shape).sum(), 1)
+    if not mean > 0:
+        raise DataError("diffraction: expected light in valid pixels, found none; check patterns and mask")
+    return FLOORS[likelihood] * mean

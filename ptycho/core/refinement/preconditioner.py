@@ -1,0 +1,161 @@
+"""The preconditioner of a refinement: how stiff the data hold each pixel, and each slow modulation, of an image.
+
+A pixel is held by its illumination. A *slow phase* is hardly held at all: one pattern does not see the phase of its
+patch, and sees a phase that varies over more than a probe's width only by its small change within the probe. Plain
+gradients therefore find details in a few steps and slow phases in hundreds. Modulate the exit wave `psi` by
+`1 + i e cos(q r + b)` (phase) or `1 + e cos(q r + b)` (amplitude); with `u = F / |F|`, and `a`, `b` the far fields of
+`psi exp(+iqr)` and `psi exp(-iqr)` times `conj(u)`, the curvature of the amplitude likelihood is, averaged over the
+phase b and relative to that of unrelated pixels,
+
+    phase(q) = sum_k |a - conj b|^2 / (2 sum |psi|^2),   amplitude(q) = sum_k |a + conj b|^2 / (2 sum |psi|^2)
+
+0 and 2 at q = 0, 1 and 1 for a q beyond the probe's structure. Dividing the spectrum of the relative gradient's
+imaginary and real part by these makes all modulations equally stiff. On the reference scans that takes a sixth of the
+iterations.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from ptycho.core.physics.diffraction import as_modes
+
+__all__ = ["Preconditioner", "modulation_curvature"]
+
+Array = NDArray[Any]
+
+ILLUMINATION_FLOOR = 0.02
+"""Added to the illumination, relative to its maximum."""
+PHASE_FLOOR = 0.01
+"""Least curvature of a phase: what it is at about a tenth of a wave per probe's width."""
+LIT = 0.05
+"""Illumination, relative to the maximum, from where on modulations count as slow: in the dark they mean nothing."""
+AMPLITUDE_FLOOR = 0.3
+"""Least curvature of an amplitude: near resonances of the probe it falls below the mean."""
+_FREQUENCIES = np.concatenate([[0.0], np.geomspace(1 / 1024, 0.71, 28)])
+_ANGLES = np.arange(4) * np.pi / 4
+
+
+def modulation_curvature(probe: Array) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Curvature of slow modulations under a probe: (frequencies, phase, amplitude), averaged over directions.
+
+    Args:
+        probe: `(M, N, N)` or `(N, N)`, in any unit; the waves behind a structured object give the same curve.
+
+    Returns:
+        Frequencies in cycles per pixel, from 0 to the corner of the spectrum, and both curvatures there.
+    """
+    modes = as_modes(probe).astype(np.complex64)
+    n = modes.shape[-1]
+    field = scipy.fft.fft2(modes, norm="ortho")
+    modulus = np.sqrt((abs(field) ** 2).sum(axis=0))
+    # of modulus 1 in the dark too: light that a modulation brings there is seen in full
+    unit = np.where(modulus > 0, field.conj() / np.where(modulus > 0, modulus, 1), 1 / np.sqrt(len(modes)))
+    energy = float((abs(modes) ** 2).sum())
+    r = np.arange(n) - n // 2
+    phase, amplitude = np.zeros(len(_FREQUENCIES)), np.zeros(len(_FREQUENCIES))
+    for k, frequency in enumerate(_FREQUENCIES):
+        waves = []
+        for angle in _ANGLES:
+            along = [np.exp(2j * np.pi * frequency * r * part) for part in (np.sin(angle), np.cos(angle))]
+            waves.append(np.outer(*along).astype(np.complex64))
+        turns = np.stack(waves)[:, None]
+        plus = (scipy.fft.fft2(modes * turns, norm="ortho") * unit).sum(axis=1)
+        minus = (scipy.fft.fft2(modes * turns.conj(), norm="ortho") * unit).sum(axis=1)
+        phase[k] = (abs(plus - minus.conj()) ** 2).sum() / (2 * len(_ANGLES) * energy)
+        amplitude[k] = (abs(plus + minus.conj()) ** 2).sum() / (2 * len(_ANGLES) * energy)
+    return _FREQUENCIES, phase, amplitude
+
+
+class _Filter(NamedTuple):
+    """How one image is preconditioned; see `_Filter.apply`."""
+
+    inverse: Array
+    """Inverse of the floored weight of each pixel."""
+    lit: Array
+    """Its root where there is light, going to 0 in the dark."""
+    phase: Array
+    amplitude: Array
+    """What the filters add to 1, on the half spectrum of the padded image."""
+    padded: tuple[int, int]
+
+    @classmethod
+    def make(cls, weight: Array, light: Array, curves: tuple[Array, Array, Array]) -> _Filter:
+        """From the weight of each pixel, the light on it, and the curvature of modulations."""
+        inverse = 1 / (weight + ILLUMINATION_FLOOR * weight.max())
+        lit = light / (light + LIT * light.max()) * np.sqrt(inverse)
+        padded = tuple(scipy.fft.next_fast_len(size, real=True) for size in weight.shape)
+        radius = np.hypot(np.fft.fftfreq(padded[0])[:, None], np.fft.rfftfreq(padded[1])[None, :])
+        phase, amplitude = (np.interp(radius, curves[0], curve) for curve in curves[1:])
+        return cls(
+            inverse,
+            lit,
+            np.maximum(1 / (phase + PHASE_FLOOR) - 1, 0).astype(weight.dtype),
+            np.minimum(1 / np.maximum(amplitude, AMPLITUDE_FLOOR) - 1, 0).astype(weight.dtype),
+            (padded[0], padded[1]),
+        )
+
+    def apply(self, gradient: Array, image: Array) -> Array:
+        """Map a gradient with respect to `image` (both of the last two axes): symmetric and positive definite."""
+        modulus = abs(image)
+        dark = modulus <= 1e-6 * modulus.max()
+        turn = np.where(dark, 1, image / np.where(dark, 1, modulus))
+        relative = gradient * turn.conj()
+        weighted = relative * self.lit
+        real, imaginary = (
+            self._filtered(part, factor)
+            for part, factor in ((weighted.real, self.amplitude), (weighted.imag, self.phase))
+        )
+        slow = np.empty_like(weighted)
+        slow.real, slow.imag = real, imaginary
+        return turn * (slow * self.lit + relative * self.inverse)
+
+    def _filtered(self, values: Array, factor: Array) -> Array:
+        spectrum = scipy.fft.rfft2(values, s=self.padded)
+        spectrum *= factor
+        return scipy.fft.irfft2(spectrum, s=self.padded)[..., : values.shape[-2], : values.shape[-1]]
+
+
+class Preconditioner:
+    """Maps gradients to steps of about the right size, for the object and the probe at one point of the search.
+
+    Object pixels weigh `sum_j sum_m |P_m|^2` (at rounded positions), probe pixels `sum_j |O_j|^2`; slow modulations of
+    either are divided by `modulation_curvature`. Built in `O(n N^2)`.
+
+    Args:
+        image: object `(H, W)`.
+        probe: `(M, N, N)`.
+        rows, cols: first pixel of each patch, integers `(n,)`.
+        with_probe: whether the probe moves too.
+    """
+
+    def __init__(
+        self, image: Array, probe: Array, rows: NDArray[np.int64], cols: NDArray[np.int64], with_probe: bool
+    ) -> None:
+        n = probe.shape[-1]
+        light = (probe.real**2 + probe.imag**2).sum(axis=0)
+        illumination = np.zeros(image.shape, light.dtype)
+        for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
+            illumination[row : row + n, col : col + n] += light
+        curves = modulation_curvature(probe)
+        self._object = _Filter.make(illumination, illumination, curves)
+        self._probe = None
+        if with_probe:
+            power, transmission = image.real**2 + image.imag**2, np.zeros_like(light)
+            for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
+                transmission += power[row : row + n, col : col + n]
+            self._probe = _Filter.make(transmission, light, curves)
+
+    def object_step(self, gradient: Array, image: Array) -> Array:
+        """Map the gradient `(H, W)` with respect to the object."""
+        return self._object.apply(gradient, image)
+
+    def probe_step(self, gradient: Array, probe: Array) -> Array:
+        """Map the gradient `(M, N, N)` with respect to the probe."""
+        if self._probe is None:
+            raise ValueError("expected a preconditioner with a probe, found one for the object alone")
+        return self._probe.apply(gradient, probe)

@@ -1,0 +1,1 @@
+"""One scan, however it is held: arrays, a file, a memory map."""

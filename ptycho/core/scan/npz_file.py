@@ -1,0 +1,280 @@
+"""The scan file: a NumPy archive with patterns, positions and probe, as specs/data_contracts.md has it."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptycho.core.atomic import atomic_path
+from ptycho.core.scaling import frame_blocks
+from ptycho.core.scan.scan import Array, ScanFile, check_shapes, check_values
+from ptycho.core.scratch import scratch_array
+from ptycho.errors import DataError, MissingFileError, OutputError
+
+__all__ = [
+    "PATTERN_KEYS",
+    "SCAN_KEYS",
+    "ScanFile",
+    "parse_scan",
+    "read_scan",
+    "scan_archive",
+    "write_scan",
+]
+
+PATTERN_KEYS = ("diff3d", "diffraction")
+"""Spellings of the patterns; the first that is there counts."""
+
+SCAN_KEYS = (
+    *PATTERN_KEYS,
+    "xcoords",
+    "ycoords",
+    "probeGuess",
+    "xcoords_start",
+    "ycoords_start",
+    "scan_index",
+    "objectGuess",
+    "Y",
+    "mask",
+    "bad_pixels",
+    "_metadata",
+    "nphotons",
+    "units",
+)
+"""Every key that is read; others are left alone."""
+
+
+def read_scan(path: Path | str, units: str | None = None) -> ScanFile:
+    """Read and check a scan file, in any layout that was ever written.
+
+    Args:
+        path: the NPZ file.
+        units: 'amplitude' or 'counts', instead of what the file says or leaves open.
+
+    Raises:
+        MissingFileError: no such file.
+        DataError: one line with the file, what was expected, what was found and what to do.
+    """
+    with scan_archive(path) as archive:
+        scan = parse_scan(archive, units)
+        scan = replace(scan, diff3d=np.ascontiguousarray(scan.diff3d))
+        check_shapes(scan)
+        check_values(scan)
+    return scan
+
+
+@contextmanager
+def scan_archive(path: Path | str) -> Iterator[np.lib.npyio.NpzFile]:
+    """The archive of a scan file; what goes wrong inside is reported as `read_scan` does, with the path in front."""
+    path = Path(path)
+    try:
+        with _open(path) as archive:
+            yield archive
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        fact = f"expected a whole NPZ archive, found a damaged one ({error})"
+        raise DataError(f"{path}: {fact}; copy it again") from error
+    except (MissingFileError, OutputError):
+        raise
+    except OSError as error:
+        fact = f"expected a readable file, found: {error.strerror or error}"
+        raise DataError(f"{path}: {fact}; check the path and its permissions") from error
+
+
+def parse_scan(arrays: Mapping[str, Any], units: str | None = None) -> ScanFile:
+    """The scan that arrays by key hold, in any layout that was ever written; neither shapes nor values are checked.
+
+    What is a memory map stays one: patterns and `Y` are views, older layouts included, and so is a mask of booleans.
+    """
+    return _scan(_Reader(arrays), units)
+
+
+def write_scan(path: Path | str, scan: ScanFile) -> None:
+    """Write a scan file, whole or not at all.
+
+    Raises:
+        DataError: shapes that do not fit together, or metadata that is not plain JSON.
+        OutputError: a place that cannot be written.
+    """
+    check_shapes(scan)
+    arrays = {key: value for key, value in vars(scan).items() if value is not None and key != "metadata"}
+    if scan.metadata is not None:
+        try:
+            arrays["_metadata"] = np.array(json.dumps(scan.metadata))
+        except TypeError as error:
+            raise DataError(f"metadata: expected plain JSON values, found others ({error}); convert them") from error
+    with atomic_path(Path(path)) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def _open(path: Path) -> np.lib.npyio.NpzFile:
+    """The archive, after the mistakes that can be told from its first bytes."""
+    if not path.exists():
+        raise MissingFileError(f"{path}: expected a scan file (NPZ), found nothing there; correct the path")
+    if path.is_dir():
+        raise DataError("expected a scan file (NPZ), found a folder; name the file in it")
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    if not head:
+        raise DataError("expected an NPZ archive, found an empty file; write it again")
+    if not head.startswith(b"PK"):
+        kinds = {b"\x89HDF": "an HDF5 file", b"\x93NUM": "a single NPY array"}
+        found = kinds.get(head[:4], f"a file that begins with {head!r}")
+        raise DataError(f"expected an NPZ archive, found {found}; convert it with numpy.savez")
+    return np.load(path, allow_pickle=False)
+
+
+class _Reader:
+    """Arrays of an archive by key; a damaged or pickled one is named."""
+
+    def __init__(self, archive: Mapping[str, Any]) -> None:
+        self._archive = archive
+
+    def optional(self, key: str) -> Array | None:
+        if key not in self._archive:
+            return None
+        try:
+            array = self._archive[key]
+        except ValueError as error:
+            raise DataError(
+                f"{key}: expected a plain array, found one that is damaged or would have to be unpickled "
+                f"({error}); store numbers, and metadata as JSON text"
+            ) from error
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{key}: expected an array, found other content in the archive; write it with numpy.savez")
+        return array
+
+    def required(self, *keys: str) -> Array:
+        for key in keys:
+            array = self.optional(key)
+            if array is not None:
+                return array
+        there = ", ".join(self._archive) or "nothing"
+        raise DataError(f"expected an array {' or '.join(keys)}, found only {there}; add it or rename the right one")
+
+    def number(self, key: str, kinds: str, *, required: bool = False, dtype: Any = None) -> Array | None:
+        """A numeric array whose NumPy kind is one of `kinds`."""
+        array = self.required(key) if required else self.optional(key)
+        if array is None:
+            return None
+        if array.dtype.kind not in kinds:
+            raise DataError(f"{key}: expected {_kind_names(kinds)}, found dtype {array.dtype}; convert it")
+        return array if dtype is None else array.astype(dtype)
+
+    def flags(self, key: str) -> Array | None:
+        """Booleans, or numbers that are 0 or 1."""
+        array = self.number(key, "biuf")
+        if array is None or array.dtype.kind == "b":
+            return array
+        if not np.isin(array, (0, 1)).all():
+            raise DataError(f"{key}: expected True and False, found other values; store booleans")
+        return array.astype(bool)
+
+    def position(self, key: str) -> Array | None:
+        """A position, by its name or, in older files that have nothing else, by that of its start."""
+        start = f"{key}_start"
+        old = key not in self._archive and start in self._archive
+        return self.number(start if old else key, "iuf", required=True, dtype=np.float64)
+
+    def text(self, key: str) -> str | None:
+        array = self.optional(key)
+        if array is None:
+            return None
+        if array.size != 1 or array.dtype.kind not in "US":
+            raise DataError(
+                f"{key}: expected one text, found dtype {array.dtype} of shape {array.shape}; store a string"
+            )
+        value = array.reshape(-1)[0]
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _kind_names(kinds: str) -> str:
+    names = {"b": "booleans", "i": "integers", "f": "real numbers", "c": "complex numbers"}
+    return " or ".join(name for kind, name in names.items() if kind in kinds)
+
+
+def _scan(reader: _Reader, units: str | None) -> ScanFile:
+    patterns = reader.required(*PATTERN_KEYS)
+    if patterns.dtype.kind not in "iuf":
+        raise DataError(
+            f"diffraction: expected counts or amplitude, real numbers, found dtype {patterns.dtype}; "
+            "store what the detector measured"
+        )
+    xcoords, ycoords = (reader.position(key) for key in ("xcoords", "ycoords"))
+    probe = reader.number("probeGuess", "iufc", required=True)
+    truth = reader.number("Y", "iufc")
+    assert xcoords is not None and ycoords is not None and probe is not None
+    return ScanFile(
+        diff3d=_frames_first(patterns, xcoords.size),
+        xcoords=xcoords,
+        ycoords=ycoords,
+        probeGuess=probe,
+        xcoords_start=reader.number("xcoords_start", "iuf", dtype=np.float64),
+        ycoords_start=reader.number("ycoords_start", "iuf", dtype=np.float64),
+        scan_index=reader.number("scan_index", "iuf"),
+        objectGuess=reader.number("objectGuess", "iufc"),
+        Y=None if truth is None else _frames_first(truth, xcoords.size),
+        mask=_valid_pixels(reader),
+        metadata=_metadata(reader),
+        units=_declared_units(reader, units),
+    )
+
+
+def _frames_first(stack: Array, n: int) -> Array:
+    """A view (n, N, N); the number of positions tells the legacy layouts (n, H, W, 1) and (H, W, n)."""
+    if stack.ndim == 4 and stack.shape[-1] == 1:
+        stack = stack[..., 0]
+    if stack.ndim == 3 and len(stack) != n and stack.shape[-1] == n:
+        return np.moveaxis(stack, -1, 0)
+    return stack
+
+
+def _valid_pixels(reader: _Reader) -> Array | None:
+    """`mask` (True = valid) and `bad_pixels` (True = bad) as one mask; a pixel is valid where both say so."""
+    mask, bad = reader.flags("mask"), reader.flags("bad_pixels")
+    if bad is None:
+        return mask
+    valid = np.ones(bad.shape[-2:], bool) if mask is None else mask
+    alike = valid.shape == bad.shape if valid.ndim == bad.ndim else max(valid.ndim, bad.ndim) <= 3
+    if valid.shape[-2:] != bad.shape[-2:] or not alike:
+        raise DataError(
+            f"mask and bad_pixels: expected shapes that fit, found {valid.shape} and {bad.shape}; correct one"
+        )
+    shape = np.broadcast_shapes(valid.shape, bad.shape)
+    if len(shape) < 3 or not (isinstance(valid, np.memmap) or isinstance(bad, np.memmap)):
+        return np.asarray(valid & ~bad)
+    made = scratch_array(shape, bool, what="masks")
+    for block in frame_blocks(len(made), math.prod(shape[1:])):
+        made[block] = np.broadcast_to(valid, shape)[block] & ~np.broadcast_to(bad, shape)[block]
+    return made
+
+
+def _metadata(reader: _Reader) -> dict[str, Any] | None:
+    """The `_metadata` JSON; a bare `nphotons` number in the file stands in for the entry of that name."""
+    text = reader.text("_metadata")
+    try:
+        metadata = None if text is None else json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"_metadata: expected JSON text, found {error}; store json.dumps(...)") from error
+    if metadata is not None and not isinstance(metadata, dict):
+        raise DataError(f"_metadata: expected a JSON object, found {type(metadata).__name__}; store a dictionary")
+    nphotons = reader.number("nphotons", "iuf")
+    if nphotons is None or nphotons.size != 1:
+        return metadata
+    return {"nphotons": float(nphotons.reshape(-1)[0]), **(metadata or {})}
+
+
+def _declared_units(reader: _Reader, units: str | None) -> str | None:
+    declared = reader.text("units") if units is None else units
+    if declared not in (None, "amplitude", "counts"):
+        raise DataError(f"units: expected 'amplitude' or 'counts', found {declared!r}; correct it")
+    return declared

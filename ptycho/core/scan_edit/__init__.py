@@ -1,0 +1,1 @@
+"""A scan made from a scan."""

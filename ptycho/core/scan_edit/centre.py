@@ -1,0 +1,63 @@
+"""Where the zero frequency of a scan's patterns is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.physics.diffraction import as_modes, far_field
+from ptycho.core.quality.registration import register_subpixel, shift_subpixel
+from ptycho.core.scaling import Units
+from ptycho.core.scan.stream import Frames
+
+__all__ = ["PatternCentre", "find_centre", "mean_intensity"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class PatternCentre:
+    """How far the zero frequency lies from [N/2, N/2]; pairs are (y, x), pixels, modulo N in (-N/2, N/2]."""
+
+    by_probe: tuple[float, float]
+    """Shift of the mean pattern against the far field of the probe: the peak of their circular correlation."""
+    by_mass: tuple[float, float]
+    """Circular centre of mass of the mean pattern, blind to the probe."""
+    likeness: float
+    """Correlation of the two (roots of intensity) at that shift, 1 where the object changes nothing."""
+
+
+def mean_intensity(frames: Frames, units: Units, mask: Array | None = None) -> NDArray[np.float64]:
+    """Mean intensity (N, N) over the frames in which a pixel is valid and finite; 0 where it never is."""
+    total, count = np.zeros(frames.shape[1:]), np.zeros(frames.shape[1:])
+    for block, values in frames.blocks():
+        wide = values.astype(np.float64)
+        good = np.isfinite(wide)
+        if mask is not None:
+            good &= mask[block] if mask.ndim == 3 else mask
+        wide = np.where(good, wide, 0)
+        total += np.sum(wide**2 if units == "amplitude" else wide, axis=0)
+        count += good.sum(axis=0)
+    return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+
+
+def find_centre(mean: Array, probe: Array) -> PatternCentre:
+    """Find the zero frequency in a mean pattern (N, N) by the probe (N, N) or (M, N, N), and without it."""
+    model = np.sum(np.abs(far_field(as_modes(probe).astype(np.complex128))) ** 2, axis=0)
+    # roots, so that a few bright pixels do not decide alone
+    expected, seen = np.sqrt(model), np.sqrt(np.maximum(mean, 0))
+    dy, dx = register_subpixel(expected, seen, upsample=10)
+    norms = np.linalg.norm(expected) * np.linalg.norm(seen)
+    common = float(np.vdot(shift_subpixel(expected, dy, dx), seen))
+    return PatternCentre((dy, dx), _circular_mass(mean), float(common / norms) if norms > 0 else 0.0)
+
+
+def _circular_mass(mean: Array) -> tuple[float, float]:
+    """Centre of mass on a torus, from [N/2, N/2]: the phase of the first Fourier coefficient along each axis."""
+    n = mean.shape[0]
+    wave = np.exp(2j * np.pi * (np.arange(n) - n // 2) / n)
+    rows, cols = mean.sum(axis=1), mean.sum(axis=0)
+    return tuple(float(np.angle(np.sum(line * wave)) * n / (2 * np.pi)) for line in (rows, cols))  # type: ignore[return-value]

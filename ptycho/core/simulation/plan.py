@@ -1,0 +1,167 @@
+"""Simulated scans with a known truth: from settings and a seed to a plan, and to the recorded scan.
+
+Objects, probes, paths, detector and exposure have modules of their own (`objects`, `probes`, `scan_paths`,
+`detector`, `exposure`); here they come together. Whatever is random is drawn from generators made of the seed,
+one for each part, so that another dose or step leaves the object as it is. Both backends use this module: the
+same seed gives the same numbers in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.physics.probes import make_probe, orthogonal_modes
+from ptycho.core.scaling import Units
+from ptycho.core.simulation.detector import detector_mask
+from ptycho.core.simulation.exposure import ScanPlan, SimulatedScan, expose
+from ptycho.core.simulation.objects import make_object
+from ptycho.core.simulation.scan_paths import displaced, scan_positions, step_for_count, step_for_overlap
+from ptycho.errors import ConfigError
+
+__all__ = ["ScanSettings", "SimulatedScan", "make_scan", "plan_scan", "simulate_scan"]
+
+Complex = NDArray[np.complexfloating[Any, Any]]
+Positions = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """What a simulated scan is like. Of `step`, `overlap` and `count` at most one is given."""
+
+    kind: str = "lines"
+    """Kind of object (`ptycho.core.simulation.objects.OBJECTS`)."""
+    object_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of that kind."""
+    shape: tuple[int, int] | None = None
+    """(H, W) of the object, pixels; None is 4 N x 4 N."""
+    amplitude: tuple[float, float] = (0.4, 1.0)
+    """Lowest and highest amplitude of the object."""
+    phase: tuple[float, float] = (-1.0, 1.0)
+    """Lowest and highest phase of the object, radians."""
+    N: int = 64
+    """Side of a pattern, pixels."""
+    probe: str = "zone_plate"
+    """Kind of probe (`ptycho.core.physics.probes.PROBES`)."""
+    probe_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of that kind."""
+    modes: tuple[float, ...] = (1.0,)
+    """Power of each incoherent mode of the probe, up to a common factor; one mode is full coherence."""
+    path: str = "raster"
+    """Scan path (`ptycho.core.simulation.scan_paths.SCAN_PATHS`)."""
+    step: float | None = None
+    """Distance of neighbours, pixels; None is N/8, unless `overlap` or `count` says it."""
+    overlap: float | None = None
+    """Linear overlap of neighbours, as a fraction of the diameter that holds 90 % of the probe's energy."""
+    count: int | None = None
+    """Number of positions, exact for the path 'random', near for the others."""
+    jitter: float = 2.0
+    """Largest known displacement along each axis, pixels."""
+    position_error: float = 0.0
+    """Standard deviation of the unknown displacement along each axis, pixels: positions in the scan are off by it."""
+    photons: float = 1e9
+    """Mean number of photons per frame on the whole detector."""
+    noise: bool = True
+    """Whether photons are counted; else frames are what is expected."""
+    units: Units = "amplitude"
+    """What frames hold: 'amplitude' or 'counts'."""
+    gap_width: int = 0
+    """Width of the gaps between four detector modules, pixels; 0 is none."""
+    gap_offset: int = 0
+    """Distance of the gaps from the zero frequency, pixels."""
+    bad_pixels: float = 0.0
+    """Fraction of the detector's pixels that are bad."""
+    beam_stop: float = 0.0
+    """Diameter of the beam stop on the detector, pixels; 0 is none."""
+    seed: int = 0
+    """Of everything that is random; a whole number, 0 or more."""
+
+
+def plan_scan(
+    settings: ScanSettings, object: Complex | None = None, probe: Complex | None = None
+) -> tuple[ScanPlan, np.random.Generator]:
+    """Draw everything of a scan but its photons.
+
+    Args:
+        settings: what the scan is like.
+        object: (H, W), instead of the one that the settings describe.
+        probe: (N, N) or (M, N, N), instead of the one that the settings describe; a single mode is split as
+            `settings.modes` says.
+
+    Returns:
+        plan: what `ptycho.core.simulation.exposure.expose` records.
+        rng: the generator to record it with.
+
+    Raises:
+        ConfigError: a setting, or a combination of settings, that cannot be.
+    """
+    s = settings
+    if s.seed < 0:
+        raise ConfigError(f"seed: expected a whole number, 0 or more, found {s.seed}; choose another")
+    for_object, for_positions, for_noise, for_errors, for_detector = (
+        np.random.default_rng(stream) for stream in np.random.SeedSequence(s.seed).spawn(5)
+    )
+    if probe is None:
+        probe = make_probe(s.probe, s.N, **s.probe_settings)
+    if len(s.modes) != 1:
+        probe = orthogonal_modes(probe, s.modes)
+    N = probe.shape[-1]
+    if object is None:
+        object = make_object(s.kind, s.shape or (4 * N, 4 * N), for_object, s.amplitude, s.phase, **s.object_settings)
+    shape = (object.shape[0], object.shape[-1])
+    xcoords, ycoords = scan_positions(s.path, shape, N, _step(s, shape, probe), s.jitter, for_positions)
+    x_true, y_true = displaced(xcoords, ycoords, s.position_error, for_errors) if s.position_error else (None, None)
+    mask = detector_mask(N, for_detector, s.gap_width, s.gap_offset, s.bad_pixels, s.beam_stop)
+    plan = ScanPlan(object, probe, xcoords, ycoords, s.photons, s.units, mask, x_true, y_true, s.noise)
+    return plan, for_noise
+
+
+def make_scan(
+    kind: str,
+    size: int,
+    N: int,
+    step: float,
+    jitter: float,
+    photons: float,
+    seed: int,
+    units: Units = "amplitude",
+) -> SimulatedScan:
+    """Make a whole scan from a seed: an object, a zone plate's probe, a jittered raster, photon noise.
+
+    Arguments as in `ScanSettings`; the object has `size` x `size` pixels.
+    """
+    settings = ScanSettings(
+        kind=kind, shape=(size, size), N=N, step=step, jitter=jitter, photons=photons, seed=seed, units=units
+    )
+    return expose(*plan_scan(settings))
+
+
+def simulate_scan(
+    object: Complex,
+    probe: Complex,
+    xcoords: Positions,
+    ycoords: Positions,
+    photons: float,
+    rng: np.random.Generator,
+    units: Units = "amplitude",
+    mask: NDArray[np.bool_] | None = None,
+) -> SimulatedScan:
+    """Record a scan at given positions: `expose` of a `ScanPlan` with these arguments."""
+    return expose(ScanPlan(object, probe, xcoords, ycoords, photons, units, mask), rng)
+
+
+def _step(settings: ScanSettings, shape: tuple[int, int], probe: Complex) -> float:
+    given = {name: getattr(settings, name) for name in ("step", "overlap", "count")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if len(given) > 1:
+        found = ", ".join(f"{name}={value}" for name, value in given.items())
+        raise ConfigError(f"expected one of step, overlap and count, found {found}; leave the others out")
+    if settings.overlap is not None:
+        return step_for_overlap(probe, settings.overlap)
+    if settings.count is not None:
+        return step_for_count(shape, probe.shape[-1], settings.count)
+    return probe.shape[-1] / 8 if settings.step is None else settings.step

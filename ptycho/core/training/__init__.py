@@ -1,0 +1,1 @@
+"""What both backends need of a training: rates, clipping, scales, checkpoints."""

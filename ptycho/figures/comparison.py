@@ -1,0 +1,118 @@
+"""The picture of a comparison: both objects, their difference, and the correlation by spatial frequency."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ptycho.core.quality.comparison import Comparison
+from ptycho.figures.drawing import bar_ends, colour_range, draw_bar, draw_map, save_figure
+
+__all__ = ["save_comparison_png"]
+
+_WIDTH = 14.0
+_INK, _ACCENT = "#2a5f9e", "#c4501b"
+
+Real = npt.NDArray[np.floating]
+
+
+def save_comparison_png(found: Comparison, first: str, second: str, path: Path) -> Path:
+    """Write the picture of a comparison and return its path.
+
+    Two rows, amplitude and phase: the first object aligned to the second, the second, their difference on its own
+    scale of colours centred on 0; to the right the Fourier ring correlation with its thresholds, and the figures.
+
+    Args:
+        found: the comparison.
+        first, second: names of the two objects.
+        path: PNG file to write, atomically.
+    """
+    aligned = found.alignment
+    y0, _, x0, _ = aligned.region
+    factor = abs(aligned.factor)
+    amplitude = (np.abs(aligned.image) / factor * found.score.scale, np.abs(aligned.truth))
+    difference = np.angle(aligned.image * np.conj(aligned.truth))
+    phase = _level(aligned.truth)
+    rows = (
+        ("Amplitude", amplitude[0], amplitude[1], amplitude[0] - amplitude[1], ""),
+        ("Phase", phase + difference, phase, difference, " (rad)"),
+    )
+    height, width = aligned.image.shape
+    side = (_WIDTH - 1.5) / 4 - 0.9
+    with matplotlib.style.context("default"):
+        figure = Figure(figsize=(_WIDTH, 2 * (side * min(height / width, 2.0) + 0.75) + 0.5), layout="constrained")
+        panels = figure.subplots(2, 4, width_ratios=(1, 1, 1, 1.15))
+        extent = (x0 - 0.5, x0 + width - 0.5, y0 + height - 0.5, y0 - 0.5)
+        for line, (kind, ours, theirs, gap, unit) in zip(panels, rows, strict=True):
+            limits = colour_range([theirs], kind.lower())
+            for axes, values, name in ((line[0], ours, first), (line[1], theirs, second)):
+                image = draw_map(axes, values, np.isfinite(values), kind.lower(), limits)
+                image.set_extent(extent)
+                axes.set_title(f"{kind}: {_short(name)}", fontsize=10)
+            draw_bar(line[1], image, f"{kind.lower()}{unit}", bar_ends(np.stack([ours, theirs]), limits))
+            _draw_difference(line[2], gap, extent, f"difference{unit}")
+            line[2].set_title(f"{kind}: A − B, rms {np.sqrt(np.mean(gap**2)):.3g}", fontsize=10)
+        _draw_curve(panels[0, 3], found)
+        _write_figures(panels[1, 3], found)
+        figure.suptitle(f"A: {first}   ·   B: {second}", fontsize=11)
+        return save_figure(figure, path)
+
+
+def _draw_difference(axes: Axes, gap: Real, extent: tuple[float, float, float, float], label: str) -> None:
+    reach = float(np.percentile(np.abs(gap), 99)) or 1.0
+    image = axes.imshow(gap, cmap="RdBu_r", vmin=-reach, vmax=reach, extent=extent)
+    axes.set(xlabel="x (pixels)", ylabel="y (pixels)")
+    axes.locator_params(nbins=6)
+    draw_bar(axes, image, label, bar_ends(gap, (-reach, reach)))
+
+
+def _draw_curve(axes: Axes, found: Comparison) -> None:
+    curve = found.curve
+    threshold = curve.one_bit() if found.threshold == "one-bit" else curve.half_bit()
+    axes.plot(curve.frequency[1:], curve.correlation[1:], color=_INK, linewidth=1.5, label="A with B")
+    axes.plot(curve.frequency[1:], threshold[1:], color=_ACCENT, linewidth=1.0, label=f"{found.threshold} threshold")
+    axes.axhline(0.5, color="#777777", linewidth=0.8, linestyle=":", label="1/2")
+    if found.cutoff < 0.5:
+        axes.axvline(found.cutoff, color=_ACCENT, linewidth=0.8, linestyle="--")
+    low = min(0.0, float(curve.correlation[1:].min()))
+    axes.set(xlim=(0, 0.5), ylim=(low - 0.05, 1.05), xlabel="spatial frequency (cycles/pixel)", ylabel="correlation")
+    axes.grid(True, color="#dddddd", linewidth=0.5)
+    axes.legend(fontsize=8, loc="lower left")
+    text = f"up to {found.cutoff:.3f}" if found.cutoff < 0.5 else "never below the threshold"
+    axes.set_title(f"Fourier ring correlation: {text}", fontsize=10)
+
+
+def _write_figures(axes: Axes, found: Comparison) -> None:
+    s, (dy, dx) = found.score, found.alignment.shift
+    lines = [
+        ("", "amplitude", "phase"),
+        ("PSNR (dB)", f"{s.amplitude_psnr:.2f}", f"{s.phase_psnr:.2f}"),
+        ("  range", f"{s.amplitude_range:.3g}", f"{s.phase_range:.3g} rad"),
+        ("SSIM", f"{s.amplitude_ssim:.3f}", f"{s.phase_ssim:.3f}"),
+        ("MS-SSIM", f"{s.amplitude_ms_ssim:.3f}", f"{s.phase_ms_ssim:.3f}"),
+        ("MAE", f"{s.amplitude_mae:.3g}", f"{s.phase_mae:.3g} rad"),
+        ("", "", ""),
+        ("NRMSE", f"{s.complex_nrmse:.4g}", ""),
+        ("scale", f"{s.scale:.4g}", ""),
+        ("shift (y, x)", f"{dy:+.3f}", f"{dx:+.3f} px"),
+        ("FRC 1/2", f"{s.frc50_complex:.3f}", "1/px"),
+        ("  from 0.05", f"{s.frc50_mid:.3f}", "1/px"),
+    ]
+    axes.axis("off")
+    text = "\n".join(f"{name:13}{a:>11}{b:>13}" for name, a, b in lines).replace("nan", "  –")
+    axes.text(0.0, 0.95, text, family="monospace", fontsize=9, va="top", transform=axes.transAxes)
+
+
+def _level(truth: npt.NDArray[np.complexfloating]) -> Real:
+    """The unwrapped phase of the second object about its mean, radians."""
+    turned = truth * np.exp(-1j * np.angle(truth.sum()))
+    return np.asarray(np.unwrap(np.unwrap(np.angle(turned), axis=0), axis=1))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 26 else f"{name[:12]}…{name[-12:]}"

@@ -1,0 +1,251 @@
+"""Pictures of a reconstruction, drawn on a canvas of their own: no window, no pyplot, no global backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ptycho.core.geometry import ObjectFrame
+from ptycho.core.quality.registration import fit_plane
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.errors import DataError
+from ptycho.figures import drawing
+from ptycho.figures.drawing import (
+    SEEN,
+    bar_ends,
+    colour_range,
+    draw_bar,
+    draw_map,
+    draw_probe,
+    figure_size,
+    save_figure,
+    seen_pixels,
+)
+
+__all__ = ["save_amplitude_png", "save_phase_png", "save_summary_png"]
+
+SHEET = 13.0
+"""Width of the summary sheet, inches."""
+
+UNITS = {"amplitude": "amplitude", "phase": "phase (rad)"}
+
+Complex = npt.NDArray[np.complexfloating]
+Real = npt.NDArray[np.floating]
+Mask = npt.NDArray[np.bool_]
+
+
+def save_amplitude_png(object: Complex, coverage: Real, path: Path) -> Path:
+    """Write a grey-scale picture of |object| and return its path.
+
+    Args:
+        object: (H, W) complex transmission.
+        coverage: (H, W) sum of stitching weights; pixels below 1/1000 of its maximum are hatched out.
+        path: PNG file to write, atomically.
+
+    Raises:
+        DataError: `object` and `coverage` are not two arrays of one shape (H, W).
+        OutputError: the file cannot be written.
+    """
+    seen = seen_pixels(object, coverage)
+    amplitude = np.abs(object)
+    return _save_map(amplitude, seen, "amplitude", _amplitude_title(amplitude, seen), path)
+
+
+def save_phase_png(object: Complex, coverage: Real, path: Path) -> Path:
+    """Write a picture of the phase of `object` in radians and return its path.
+
+    What no measurement fixes is removed first: the phase plane of `registration.fit_plane` (a detector or a probe
+    that is off centre tilts it), then the global phase: the mean of the object weighted by `coverage` is turned
+    onto the positive real axis, so that the picture does not wrap without need.
+    Arguments and errors are those of `save_amplitude_png`.
+    """
+    seen = seen_pixels(object, coverage)
+    phase, plane = _centred_phase(object, coverage, seen)
+    return _save_map(phase, seen, "phase", _phase_title(phase, seen, plane), path)
+
+
+def save_summary_png(
+    reconstruction: Reconstruction,
+    path: Path,
+    truth: Complex | None = None,
+    patterns: Real | None = None,
+) -> Path:
+    """Write one sheet that shows how the reconstruction came about, and return its path.
+
+    It has the scan path over the coverage, the mean pattern, the probe, the error per refinement iteration,
+    and amplitude and phase of the object: network, refined and true, as far as there are such, on one scale
+    of colours.
+
+    Args:
+        reconstruction: what to show.
+        path: PNG file to write, atomically.
+        truth: true object, complex (H', W') on the scan's own pixel grid (as `objectGuess` in a scan file),
+            or None.
+        patterns: measured amplitudes (n, N, N), or None.
+
+    Raises:
+        DataError: `truth` or `patterns` has another number of axes.
+        OutputError: the file cannot be written.
+    """
+    r = reconstruction
+    objects: list[tuple[str, Complex]] = []
+    if r.network_object is not None:
+        objects.append(("network", r.network_object))
+    objects.append(("refined" if r.network_object is not None else "network", r.object))
+    if truth is not None:
+        objects.append(("truth", _in_frame(truth, r.frame)))
+    rows, columns = (1, 2) if len(objects) == 1 else (2, len(objects))
+    panels = 2 + (patterns is not None) + bool(r.error_history)
+    heights = (
+        min(SHEET / panels - 1.0, 2.7) + 0.8,
+        rows * (min((SHEET / columns - 1.1) * r.frame.height / r.frame.width, 7.0) + 0.8),
+    )
+    with matplotlib.style.context("default"):
+        figure = Figure(figsize=(SHEET, sum(heights) + 0.6), layout="constrained")
+        grid = figure.add_gridspec(2, 1, height_ratios=heights)
+        above = figure.add_subfigure(grid[0]).subplots(1, panels)
+        below = figure.add_subfigure(grid[1]).subplots(rows, columns, squeeze=False)
+        figure.suptitle(_summary_title(r), fontsize=11)
+        _draw_overview(above, r, patterns)
+        _draw_objects(below.reshape(2, -1), objects, r.coverage)
+        return save_figure(figure, path)
+
+
+def _centred_phase(object: Complex, coverage: Real, seen: Mask) -> tuple[Real, tuple[float, float]]:
+    """Return the phase (rad) less its plane and weighted circular mean, and the plane (kx, ky), cycles per pixel."""
+    shown = np.where(seen, object, 0)
+    _, ky, kx = fit_plane(shown, np.ones_like(shown), coverage) if seen.any() else (0.0, 0.0, 0.0)
+    y, x = (np.arange(n) for n in shown.shape)
+    level = shown * np.exp(-2j * np.pi * (ky * y[:, None] + kx * x))
+    return np.angle(level * np.exp(-1j * np.angle(np.sum(level * coverage)))), (kx, ky)
+
+
+def _save_map(values: Real, seen: Mask, kind: str, title: str, path: Path) -> Path:
+    """Draw one map with its colour bar, at least one screen pixel per object pixel, and save it."""
+    height, width = values.shape
+    limits = colour_range([values[seen]], kind)
+    side = max(5.0, max(height, width) / drawing.DPI)
+    with matplotlib.style.context("default"):
+        figure = Figure(figsize=figure_size(height, width, side), layout="constrained")
+        axes = figure.add_subplot()
+        image = draw_map(axes, values, seen, kind, limits)
+        axes.set_title(title, fontsize=10)
+        draw_bar(axes, image, UNITS[kind], bar_ends(values[seen], limits))
+        return save_figure(figure, path)
+
+
+def _amplitude_title(amplitude: Real, seen: Mask) -> str:
+    height, width = amplitude.shape
+    median = f"median {np.median(amplitude[seen]):.3g}" if seen.any() else "nothing covered"
+    return f"Amplitude: {width} × {height} pixels, {100 * seen.mean():.0f} % covered, {median}"
+
+
+def _phase_title(phase: Real, seen: Mask, plane: tuple[float, float]) -> str:
+    if not seen.any():
+        return "Phase: nothing covered"
+    slopes = " and ".join(f"{1e3 * slope:.2f}" for slope in plane).replace("-", "−")
+    return f"Phase: standard deviation {np.std(phase[seen]):.3g} rad, slopes of {slopes} mcycles/pixel removed"
+
+
+def _summary_title(r: Reconstruction) -> str:
+    modes, size, _ = r.probe.shape
+    facts = [
+        f"{r.method}, {r.backend}",
+        f"{r.xcoords.size} positions",
+        f"{modes} probe mode{'s' * (modes > 1)} of {size} × {size}",
+        f"object {r.frame.width} × {r.frame.height} pixels",
+        f"sub-pixel shifts {r.subpixel}",
+    ]
+    numbers = [
+        f"overlap agreement {r.agreement[0]:.3f} → {r.agreement[1]:.3f}"
+        f" ({'phases synchronised' if r.synchronised else 'phases as predicted'})"
+    ]
+    if r.error_history:
+        numbers.append(f"relative Fourier error {r.error_history[0]:.4g} → {r.error_history[-1]:.4g}")
+    timings = [f"{stage} {seconds:.2f} s" for stage, seconds in r.timings.items()]
+    return "\n".join("   ·   ".join(line) for line in (facts, numbers, timings) if line)
+
+
+def _draw_overview(panels: Iterable[Axes], r: Reconstruction, patterns: Real | None) -> None:
+    """Draw scan, mean pattern, probe and error side by side, as far as there are such."""
+    axes = iter(panels)
+    _draw_scan(next(axes), r)
+    if patterns is not None:
+        _draw_pattern(next(axes), patterns)
+    draw_probe(next(axes), r.probe)
+    if r.error_history:
+        _draw_errors(next(axes), r.error_history)
+
+
+def _draw_scan(axes: Axes, r: Reconstruction) -> None:
+    covered = r.coverage > SEEN * r.coverage.max(initial=0.0)
+    image = draw_map(axes, r.coverage, covered, "amplitude", (0.0, float(r.coverage.max()) or 1.0))
+    few = r.xcoords.size <= 5000
+    axes.plot(r.xcoords, r.ycoords, "-" if few else "", color="#e0803c", linewidth=0.4, alpha=0.6)
+    axes.plot(r.xcoords, r.ycoords, "." if few else ",", color="#e0803c", markersize=2.0)
+    axes.set_title("Scan positions over the coverage", fontsize=10)
+    draw_bar(axes, image, "sum of weights")
+
+
+def _draw_pattern(axes: Axes, patterns: Real) -> None:
+    if patterns.ndim != 3 or len(patterns) == 0:
+        raise DataError(f"patterns: expected amplitudes of shape (n, N, N), found {patterns.shape}")
+    mean = np.zeros(patterns.shape[1:])
+    for start in range(0, len(patterns), 256):  # block by block: no second copy of the data set
+        mean += np.sum(np.square(patterns[start : start + 256], dtype=np.float64), axis=0)
+    mean /= len(patterns)
+    top = float(mean.max()) or 1.0
+    floor = 0.999 * max(float(mean[mean > 0].min(initial=top)), 1e-6 * top)
+    half = patterns.shape[1] / 2
+    extent = (-half - 0.5, half - 0.5, half - 0.5, -half - 0.5)
+    image = axes.imshow(np.maximum(mean, floor), norm=LogNorm(floor, top), cmap="magma", extent=extent)
+    axes.set(xlabel="detector x (pixels)", ylabel="detector y (pixels)")
+    axes.set_title("Mean pattern", fontsize=10)
+    draw_bar(axes, image, "intensity")
+
+
+def _draw_errors(axes: Axes, errors: tuple[float, ...]) -> None:
+    axes.plot(range(len(errors)), errors, "-o" if len(errors) <= 30 else "-", color="#2a5f9e", markersize=3)
+    axes.set(xlabel="iteration", ylabel="relative Fourier error")
+    if min(errors) > 0:
+        axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(True, which="both", color="#dddddd", linewidth=0.5)
+    axes.set_title(f"Refinement: {errors[0]:.3g} to {errors[-1]:.3g}", fontsize=10)
+    axes.set_box_aspect(1)
+
+
+def _draw_objects(panels: Iterable[Iterable[Axes]], objects: list[tuple[str, Complex]], coverage: Real) -> None:
+    """Draw amplitude and phase of every object, each on one scale of colours that the later ones set."""
+    seen = [seen_pixels(array, coverage) for _, array in objects]
+    maps = {
+        "amplitude": [np.abs(array) for _, array in objects],
+        "phase": [_centred_phase(array, coverage, m)[0] for (_, array), m in zip(objects, seen, strict=True)],
+    }
+    for row, (kind, values) in zip(panels, maps.items(), strict=True):
+        shown = [value[m] for value, m in zip(values, seen, strict=True)]
+        limits = colour_range(shown[1:] or shown, kind)
+        for panel, (name, _), value, mask in zip(row, objects, values, seen, strict=True):
+            image = draw_map(panel, value, mask, kind, limits)
+            panel.set_title(f"{kind.capitalize()}, {name}", fontsize=10)
+        draw_bar(panel, image, UNITS[kind], bar_ends(np.concatenate(shown), limits))
+
+
+def _in_frame(truth: Complex, frame: ObjectFrame) -> Complex:
+    """Cut `truth` out of the scan's pixel grid into `frame`; NaN where it does not reach."""
+    if truth.ndim != 2:
+        raise DataError(f"truth: expected an object of shape (H, W), found {truth.shape}")
+    cut = np.full((frame.height, frame.width), np.nan + 0j, np.complex64)
+    top, left = max(frame.y0, 0), max(frame.x0, 0)
+    part = truth[top : max(frame.y0 + frame.height, 0), left : max(frame.x0 + frame.width, 0)]
+    row, column = top - frame.y0, left - frame.x0
+    cut[row : row + part.shape[0], column : column + part.shape[1]] = part
+    return cut

@@ -1,0 +1,1 @@
+"""The networks as data: what both backends build, train and archive."""

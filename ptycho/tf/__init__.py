@@ -1,0 +1,1 @@
+"""The TensorFlow backend; every file has a twin in `ptycho_torch`."""

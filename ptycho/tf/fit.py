@@ -1,0 +1,342 @@
+"""Training with TensorFlow: loss, schedule, checkpoints, and one line per epoch for whoever watches."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.schema import settings_of
+from ptycho.core.archive import to_json
+from ptycho.core.atomic import output_folder
+from ptycho.core.groups.batches import batch_count, epoch_orders, experiment_batches, group_counts
+from ptycho.core.groups.container import as_experiments
+from ptycho.core.training.checkpoint_npz import MetricsFile, nothing_left, read_checkpoint, write_checkpoint
+from ptycho.core.training.divergence import LOOK_EVERY, DivergenceWatch, check_resumed
+from ptycho.core.training.identity import TrainingIdentity
+from ptycho.core.training.objective_options import ObjectiveOptions
+from ptycho.core.training.schedules import Plateau, RateCurve, one_cycle
+from ptycho.tf.loader import PtychoDataContainer
+from ptycho.tf.model import PtychoPINN
+from ptycho.tf.objective import Objective
+from ptycho.tf.optimizers import Optimizer, clip_adaptively, clip_gradients
+from ptycho.tf.precision import full_float32
+
+__all__ = ["TrainingModule", "fit"]
+
+logger = logging.getLogger(__name__)
+
+Batch = Sequence[tf.Tensor]
+Step = Callable[..., tf.Tensor]
+See = Callable[..., None]
+"""`DivergenceWatch.see` of an epoch."""
+Experiments = PtychoDataContainer | Sequence[PtychoDataContainer | None]
+
+PATIENCE = PyTorchExecutionConfig.early_stop_patience
+
+
+class TrainingModule:
+    """A `PtychoPINN` with its loss (`ptycho.tf.objective`) and its optimiser.
+
+    Args:
+        model: the model, or those of several experiments, which share one network.
+        config: settings of the training.
+        size: side of the canvas, pixels.
+        learning_rate: None is the network's own.
+        objective: further terms of the loss.
+
+    `identity`, of scans and settings, travels in the checkpoints and is compared with that of one to go on from.
+    """
+
+    def __init__(
+        self,
+        model: PtychoPINN | Sequence[PtychoPINN],
+        config: TrainingConfig,
+        size: int,
+        learning_rate: float | None = None,
+        objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008 - frozen
+    ) -> None:
+        self.models = [model] if isinstance(model, PtychoPINN) else list(model)
+        self.model = self.models[0]
+        network = self.model.network
+        self.config = config
+        self.size = size
+        self.objectives = [Objective(config, objective, each) for each in self.models]
+        self.physics_weight = 1.0
+        self.identity: TrainingIdentity | None = None
+        self.learning_rate = network.spec.recipe.learning_rate if learning_rate is None else learning_rate
+        settings_of(PyTorchExecutionConfig)["learning_rate"].check(self.learning_rate)
+        trained = {id(variable): variable for each in self.models for variable in each.trainable_variables}
+        self.variables = [variable.value for variable in trained.values()]
+        names = {id(variable): name for name, variable in network.named_parameters().items()}
+        self.network_names = [names.get(identity) for identity in trained]
+        self.optimizer = Optimizer(config, self.variables, self.learning_rate)
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether a batch has to bring the ground-truth patches."""
+        return self.objectives[0].needs_truth
+
+    def loss(self, batch: Batch, experiment_id: int = 0) -> tf.Tensor:
+        """The weighted sum of the losses that are asked for, of a batch of one experiment."""
+        model = self.models[experiment_id]
+        return self.objectives[experiment_id].loss(model, batch, self.size, self.physics_weight)
+
+    def training_step(self, *batch: tf.Tensor, experiment_id: int = 0) -> tf.Tensor:
+        """Take one step of the optimiser; return the loss before it."""
+        with self.model.training_mode(), tf.GradientTape() as tape:
+            value = self.loss(batch, experiment_id)
+        gradients = tape.gradient(value, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        self.optimizer.apply(self._clipped(gradients))
+        return value
+
+    def _clipped(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The gradients within the limit of the configuration, or else of the network's recipe."""
+        limit, algorithm = self.config.gradient_clip_val, self.config.gradient_clip_algorithm
+        if limit is None:
+            return clip_gradients(gradients, self.model.network.spec.recipe.clip, "norm")
+        if algorithm == "agc":
+            return clip_adaptively(gradients, self.variables, self.network_names, limit)
+        return clip_gradients(gradients, limit, algorithm)
+
+    def validation_step(self, *batch: tf.Tensor, experiment_id: int = 0) -> tf.Tensor:
+        """Loss of one batch that training does not see."""
+        return self.loss(batch, experiment_id)
+
+
+class Schedule:
+    """The learning rate of every step, from the name in the configuration."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        steps_per_epoch: int,
+        learning_rate: float = PyTorchExecutionConfig.learning_rate,
+        default: Callable[[int], float] = lambda _step: 1.0,
+    ) -> None:
+        self.learning_rate = learning_rate
+        self._curve = RateCurve(
+            config.scheduler,
+            config.nepochs,
+            steps_per_epoch * config.nepochs,
+            config.lr_warmup_epochs,
+            config.lr_min_ratio,
+            default,
+        )
+        self.plateau = self._curve.plateau
+
+    def rate(self, epoch: int, step: int) -> float:
+        """The learning rate of a step, both counted from 0 and from the start of the training."""
+        return self.learning_rate * self._curve.factor(epoch, step)
+
+
+def _schedule(module: TrainingModule, steps_per_epoch: int, max_seconds: float | None) -> Schedule:
+    """The schedule of a training, with the network's own for `Default`."""
+    config, recipe = module.config, module.model.network.spec.recipe
+    if not recipe.one_cycle:
+        return Schedule(config, steps_per_epoch, module.learning_rate)
+    cycle = one_cycle(steps_per_epoch * config.nepochs, max_seconds)
+    return Schedule(config, steps_per_epoch, module.learning_rate, cycle)
+
+
+@dataclass
+class Patience:
+    """When to stop early: the loss has not fallen for `PATIENCE` epochs."""
+
+    best: float = math.inf
+    waited: int = 0
+
+    def gone(self, loss: float) -> bool:
+        """Note the loss of an epoch; whether to stop."""
+        self.waited = 0 if loss < self.best else self.waited + 1
+        self.best = min(self.best, loss)
+        return self.waited >= PATIENCE
+
+
+@full_float32()
+def fit(
+    module: TrainingModule,
+    train: Experiments,
+    validation: Experiments | None = None,
+    *,
+    resume: Path | None = None,
+    max_seconds: float | None = None,
+    seed: int = 0,
+) -> dict[str, list[float]]:
+    """Train a model; return the history `{"train_loss", "val_loss", "seconds"}`, one entry per epoch.
+
+    `output_dir/checkpoints/last.ckpt` is written after every epoch, `best-checkpoint.ckpt` beside it after one that is
+    better than all before, and the losses go to `output_dir/logs`. The batches are those of the PyTorch backend for
+    the same seed; going on from a checkpoint takes them up where it was written.
+
+    A training that diverges stops before anything of it is written: the checkpoints are those of finite epochs.
+
+    A last batch of another size makes the graph a second time, and never a third; each of several experiments has
+    graphs of its own.
+
+    Args:
+        module: model, loss and settings.
+        train, validation: the groups, of several experiments a list in the order of their models, None for one without
+            any; where there is no `validation` the training loss is watched.
+        resume: a checkpoint to go on from, with its optimiser and epoch.
+        max_seconds: stop after this time, at the end of a step.
+        seed: order of the batches.
+
+    Raises:
+        MissingFileError, ArchiveError: `resume` is not there, is no checkpoint of this training, or is not finite.
+        DataError: the settings need ground truth that a scan does not have.
+        DivergedError: a loss or a weight is not finite any more.
+        KeyboardInterrupt: training was interrupted; `last.ckpt` holds the last whole epoch.
+    """
+    config, begun, done = module.config, time.perf_counter(), 0
+    seen, judges = as_experiments(train), as_experiments(validation)
+    for container in (*seen, *judges):
+        if module.needs_truth and container is not None:
+            container.check_truth()
+    sizes = group_counts(seen)
+    schedule = _schedule(module, batch_count(sizes, config.batch_size), max_seconds)
+    patience = Patience()
+    if resume is not None:
+        done = _load_checkpoint(resume, module, schedule.plateau, patience)
+        if done >= config.nepochs:
+            logger.warning("%s", nothing_left(resume, done, config.nepochs))
+    folder, metrics = output_folder(Path(config.output_dir) / "checkpoints"), MetricsFile(Path(config.output_dir))
+    steps, verdicts = (
+        [
+            tf.function(partial(function, experiment_id=number), autograph=False, jit_compile=config.use_xla)
+            for number in range(len(module.models))
+        ]
+        for function in (module.training_step, module.validation_step)
+    )
+    kept = resume
+    interval = LOOK_EVERY if tf.config.list_physical_devices("GPU") else 1
+    watch = DivergenceWatch(module.learning_rate, lambda: kept, interval)
+    deadline = math.inf if max_seconds is None else begun + max_seconds
+    history: dict[str, list[float]] = {}
+    for epoch, order in islice(enumerate(epoch_orders(sum(sizes), seed)), done, config.nepochs):
+        started = time.perf_counter()
+        see = partial(watch.see, epoch=epoch + 1)
+        loss, count = _train_epoch(module, steps, seen, order, partial(schedule.rate, epoch), deadline, see)
+        watch.look()
+        watch.check(_changed(module))
+        losses = {"train_loss": loss}
+        if any(judges):
+            losses["val_loss"] = _mean_loss(module, verdicts, judges, partial(see, kind="validation loss"))
+            watch.look()
+        for name, value in (*losses.items(), ("seconds", time.perf_counter() - begun)):
+            history.setdefault(name, []).append(value)
+        rate, limit = count / (time.perf_counter() - started), deadline - begun
+        _report(epoch + 1, config.nepochs, losses, rate, history["seconds"], limit)
+        watched = losses.get("val_loss", loss)
+        schedule.plateau.see(watched)
+        best = watched < patience.best
+        stop = patience.gone(watched)
+        for name in ("last.ckpt", "best-checkpoint.ckpt") if best else ("last.ckpt",):
+            _save_checkpoint(folder / name, module, epoch + 1, schedule.plateau, patience)
+            if kept != folder / "best-checkpoint.ckpt":
+                kept = folder / name
+        metrics.add(epoch, int(module.optimizer.steps) - 1, losses)
+        if stop or time.perf_counter() > deadline:
+            break
+    return history
+
+
+def _batch(module: TrainingModule, groups: PtychoDataContainer | None, indices: NDArray[np.int64]) -> Batch:
+    """Some groups of an experiment, read from its scan."""
+    assert groups is not None  # an experiment without groups has no batches
+    return groups.batch(indices, module.needs_truth)
+
+
+def _train_epoch(
+    module: TrainingModule,
+    steps: Sequence[Step],
+    experiments: Sequence[PtychoDataContainer | None],
+    order: NDArray[np.int64],
+    rate: Callable[[int], float],
+    deadline: float,
+    see: See,
+) -> tuple[float, int]:
+    """Train on the groups in this order until the deadline; the mean loss and the number of groups seen."""
+    seen, total = 0, tf.zeros((), module.model.dtype)
+    batches = experiment_batches(order, group_counts(experiments), module.config.batch_size)
+    for count, (number, batch) in enumerate(batches, 1):
+        module.optimizer.rate.assign(rate(int(module.optimizer.steps)))
+        loss = steps[number](*_batch(module, experiments[number], batch))
+        see(loss, batch=count)
+        total += loss * len(batch)
+        seen += len(batch)
+        if time.perf_counter() > deadline:
+            break
+    return float(total) / seen, seen
+
+
+def _mean_loss(
+    module: TrainingModule, verdicts: Sequence[Step], experiments: Sequence[PtychoDataContainer | None], see: See
+) -> float:
+    """Mean loss of groups that training does not see."""
+    sizes, total = group_counts(experiments), 0.0
+    batches = experiment_batches(np.arange(sum(sizes)), sizes, module.config.batch_size)
+    for count, (number, batch) in enumerate(batches, 1):
+        loss = float(verdicts[number](*_batch(module, experiments[number], batch)))
+        see(loss, batch=count)
+        total += loss * len(batch)
+    return total / sum(sizes)
+
+
+def _report(
+    done: int, epochs: int, losses: dict[str, float], rate: float, seconds: list[float], max_seconds: float
+) -> None:
+    """One line about an epoch."""
+    text = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    left = min((epochs - done) * seconds[-1] / len(seconds), max(max_seconds - seconds[-1], 0))
+    logger.info("epoch %d/%d: %s, %.0f groups/s, %.0f s left", done, epochs, text, rate, left)
+
+
+def _save_checkpoint(path: Path, module: TrainingModule, epoch: int, plateau: Plateau, patience: Patience) -> None:
+    """Write weights, optimiser and progress, whole or not at all."""
+    about = {
+        "epoch": epoch,
+        "plateau": asdict(plateau),
+        "patience": asdict(patience),
+        "config": to_json(asdict(module.config)),
+        "identity": None if module.identity is None else module.identity.content(),
+    }
+    write_checkpoint(path, [variable.numpy() for variable in _state(module)], about)
+
+
+def _load_checkpoint(path: Path, module: TrainingModule, plateau: Plateau, patience: Patience) -> int:
+    """Put a checkpoint into the module and its schedule; return the number of epochs it has seen."""
+    state = _state(module)
+    arrays, about = read_checkpoint(path, [tuple(variable.shape) for variable in state], module.identity)
+    check_resumed(path, ((variable.name, array) for variable, array in zip(state, arrays, strict=True)))
+    for variable, array in zip(state, arrays, strict=True):
+        variable.assign(array)
+    vars(plateau).update(about["plateau"])
+    vars(patience).update(about["patience"])
+    return int(about["epoch"])
+
+
+def _state(module: TrainingModule) -> list[tf.Variable]:
+    """Every variable that training changes, in a fixed order."""
+    return [*module.variables, *module.model.running_statistics, *module.optimizer.state]
+
+
+def _changed(module: TrainingModule) -> Iterator[tuple[str, NDArray[Any]]]:
+    """What has to stay finite, by name: all that a checkpoint keeps, and what scales of the models are made of it.
+
+    A scale is to be a number above 0: its inverse is finite, too.
+    """
+    yield from ((variable.name, variable.numpy()) for variable in _state(module))
+    for model in module.models:
+        yield "intensity_scale", tf.exp(tf.abs(model.log_intensity_scale.value)).numpy()

@@ -1,0 +1,310 @@
+"""Network and physics together: amplitudes in, object patches and expected counts out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ptycho.config.config import ModelConfig
+from ptycho.core.physics.group_gradient import light_extent, worked_margin
+from ptycho.core.physics.patches import GROUP_WEIGHT_FLOOR
+from ptycho.core.training.scales import GAIN_FLOOR, NEUTRAL_INPUT, InputScaling
+from ptycho.errors import BackendError, DataError
+from ptycho.networks.architecture import NEUTRAL, NetworkOptions, UnrolledSpec, network_spec
+from ptycho.networks.options import probe_support
+from ptycho.tf.layers import CnnNetwork, DirectLayer, Normalisation
+from ptycho.tf.physics import (
+    illuminate,
+    intensity,
+    project_from_vacuum,
+    projection_constants,
+    smooth,
+    squared_modulus,
+    to_complex,
+)
+from ptycho.tf.probe import ProbeLayer
+from ptycho.tf.reassembly import assemble_group, cut, cut_whole
+from ptycho.tf.unrolled import UnrolledNetwork, shifted_probes, split_positions
+
+__all__ = ["PtychoPINN"]
+
+Subpixel = Literal["bilinear", "fourier"]
+
+
+class PtychoPINN(DirectLayer):
+    """A network that sees amplitudes, and the physics that judges what it says.
+
+    Args:
+        config: the model's settings.
+        probe: complex `(N, N)` or `(M, N, N)`, in the unit of the file's amplitudes.
+        input_scale: k; the network sees `X_norm = k A`.
+        intensity_scale: s; `s X_norm` is in photon units. The start value where it is trained.
+        mask: bool `(N, N)`, True where the detector is valid; None: everywhere.
+        probe_trainable, intensity_scale_trainable: what is learned beside the network.
+        dtype: of the weights and of everything computed, `float32` or `float64`.
+        seed: of the first weights; None takes one from Keras.
+        options: of the network and of the probe's mask, beside the configuration.
+        scaling: what beside k and s scales the input.
+        network: that of another model, which both then share, for a further experiment of its training.
+
+    Tensors are channel-last: amplitudes `(B, N, N, C)`, positions `(B, 1, 2, C)` = `coords_relative`, minus the
+    member's position seen from the group's centre, `(x, y)` pixels, both of the type `dtype`. A `mask` of a call is
+    bool, `(N, N)` or whatever broadcasts to the amplitudes. The network's object `O_net` becomes the object in the
+    file's units by `object_scale`. Runs eagerly and in `tf.function`, with XLA and without; give it `autograph=False`:
+    nothing here needs a conversion, and errors keep their type and their one line.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        probe: NDArray[Any],
+        input_scale: float,
+        intensity_scale: float,
+        mask: NDArray[np.bool_] | None = None,
+        probe_trainable: bool = False,
+        intensity_scale_trainable: bool = True,
+        dtype: str = "float32",
+        seed: int | None = None,
+        options: NetworkOptions = NEUTRAL,
+        scaling: InputScaling = NEUTRAL_INPUT,
+        network: CnnNetwork | UnrolledNetwork | None = None,
+    ) -> None:
+        if keras.backend.backend() != "tensorflow":
+            raise BackendError(
+                f"the TensorFlow backend needs Keras on TensorFlow, found Keras on {keras.backend.backend()}: unset "
+                "KERAS_BACKEND or set it to tensorflow"
+            )
+        super().__init__(name="ptycho_pinn", dtype=dtype)
+        self.config = config
+        self.options = options
+        self.scaling = scaling
+        self.input_scale = float(input_scale)
+        self.nominal_intensity_scale = float(intensity_scale)
+        spec = network_spec(config, options)
+        kind = UnrolledNetwork if isinstance(spec, UnrolledSpec) else CnnNetwork
+        self.network = kind(spec, dtype, seed) if network is None else network
+        self.subpixel: Subpixel = "fourier" if isinstance(spec, UnrolledSpec) else "bilinear"
+        support = probe_support(config, options)
+        if probe.shape[-2:] != (config.N, config.N):
+            raise DataError(f"the probe must be {config.N} x {config.N} pixels as N says, found shape {probe.shape}")
+        self.probe = ProbeLayer(probe, support, probe_trainable, dtype)
+        self.log_intensity_scale = self.add_weight(
+            shape=(), initializer="zeros", trainable=intensity_scale_trainable, name="log_intensity_scale"
+        )
+        self.log_intensity_scale.assign(math.log(intensity_scale))
+        self.measure_light()
+        self.mask = np.ones((config.N, config.N), bool) if mask is None else np.array(mask, bool)
+        self.built = True
+
+    def measure_light(self) -> None:
+        """Note how far the probe's light reaches, and so the corrections; again after the probe was trained."""
+        self.light = light_extent(self.probe.file_units())
+
+    @contextmanager
+    def training_mode(self) -> Iterator[None]:
+        """Within it the network normalises by the batch and notes its statistics, in whatever is traced or run."""
+        norms = self._normalisations()
+        try:
+            for norm in norms:
+                norm.of_batch = True
+            yield
+        finally:
+            for norm in norms:
+                norm.of_batch = False
+
+    @property
+    def running_statistics(self) -> list[tf.Variable]:
+        """What training changes besides the trained variables."""
+        return [part.value for norm in self._normalisations() for part in (norm.mean, norm.variance)]
+
+    def _normalisations(self) -> list[Normalisation]:
+        return self.network.normalisations() if isinstance(self.network, CnnNetwork) else []
+
+    @property
+    def intensity_scale(self) -> float:
+        """The s in use: what is saved, and what callers multiply `X_norm` with."""
+        return math.exp(float(self.log_intensity_scale.numpy()))
+
+    @property
+    def object_scale(self) -> tf.Tensor:
+        """`O = object_scale O_net`: times the probe of the file, O predicts the amplitudes of the file."""
+        return tf.exp(self.log_intensity_scale.value) * (
+            self.probe.scale / (self.input_scale * self.nominal_intensity_scale)
+        )
+
+    def object_patches(
+        self, normalised: tf.Tensor, mask: tf.Tensor | None = None, positions: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """What the `cnn` network sees in `X_norm (B, N, N, C)`: one O_net patch `(B, N, N, C)` per member.
+
+        Positions are needed where the members share one amplitude.
+        """
+        normalised = tf.cast(normalised, self.dtype)
+        constants = projection_constants(tf.stop_gradient(self.probe()))
+        pictures = _channel_last(project_from_vacuum(_channel_first(normalised), constants, self._valid(mask)))
+        return self.network(tf.concat([tf.math.real(pictures), tf.math.imag(pictures)], axis=-1), positions)
+
+    def _valid(self, mask: tf.Tensor | None) -> tf.Tensor:
+        """The mask of a call, or the model's own, with the image axes last."""
+        valid = tf.convert_to_tensor(self.mask if mask is None else mask)
+        return _channel_first(valid) if valid.shape.rank == 4 else valid
+
+    def canvas_and_members(
+        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The group's canvas `(B, size, size)` and the patches `(B, N, N, C)` that the probe meets (O_net units).
+
+        With `object_big` the canvas is one object for all members, from which they are cut; otherwise each stands
+        alone and the canvas is the mean of the members moved to the centre. `unrolled` sees the first gridsize^2
+        members; further ones are cut from its canvas all the same, held out to judge it.
+
+        Raises:
+            DataError: shapes that do not fit; the line names both.
+        """
+        normalised, positions = tf.cast(normalised, self.dtype), tf.cast(positions, self.dtype)
+        self._check_shapes(normalised, positions)
+        if not self.scaling.even_groups:
+            return self._canvas_and_members(normalised, positions, size, mask)
+        gain = self._gain(normalised)
+        canvas, members = self._canvas_and_members(normalised * gain[..., None], positions, size, mask)
+        return canvas / to_complex(gain), members / to_complex(gain[..., None])
+
+    def _gain(self, normalised: tf.Tensor) -> tf.Tensor:
+        """`ptycho.core.training.scales.group_gain` of the members that the network sees, `(B, 1, 1)`."""
+        full = (self.config.N / 2) ** 2
+        seen = normalised[..., : self.network.spec.members]
+        energy = tf.reduce_sum(tf.square(seen), axis=(1, 2, 3)) / seen.shape[-1]
+        return tf.sqrt(full / tf.maximum(energy, GAIN_FLOOR * full))[:, None, None]
+
+    def _canvas_and_members(
+        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        dx, dy = -positions[:, 0, 0, :], -positions[:, 0, 1, :]
+        if isinstance(self.network, CnnNetwork):
+            patches = self.object_patches(normalised, mask, positions)
+            if patches.shape[-1] == 1:
+                return patches[..., 0], patches
+        elif self.config.object_big:
+            canvas = self._unrolled_canvas(normalised, positions, size, mask)
+            return canvas, _channel_last(cut_whole(canvas, tf.round(dx), tf.round(dy), self.config.N))
+        else:
+            patches = self._unrolled_alone(normalised, mask)
+        canvas = assemble_group(_channel_first(patches), dx, dy, self.group_weight(), size)
+        if self.config.object_big:
+            patches = _channel_last(cut(canvas[:, None], dx, dy, self.config.N))
+        return canvas, patches
+
+    def _unrolled_canvas(
+        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
+    ) -> tf.Tensor:
+        """The canvas that the `unrolled` network makes of the members it sees."""
+        seen = slice(self.network.spec.members)
+        whole, remainder = split_positions(_members_first(positions[..., seen]))
+        valid = self._valid(mask)
+        valid = valid[:, seen] if valid.shape.rank == 4 else valid
+        factor = self.nominal_intensity_scale / tf.exp(self.log_intensity_scale.value)
+        return self.network(
+            _channel_first(normalised[..., seen]) * factor,
+            shifted_probes(self.probe(), remainder),
+            whole,
+            size,
+            worked_margin(size, self.config.N, self.light),
+            valid,
+            self.config.gaussian_smoothing_sigma,
+        )
+
+    def _unrolled_alone(self, normalised: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+        """Every member as a group of its own, `(B, N, N, C)`."""
+        n, members = normalised.shape[1], normalised.shape[-1]
+        first = _channel_first(normalised)
+        valid = tf.broadcast_to(self._valid(mask), tf.shape(first))
+        each, known = (tf.reshape(images, (-1, n, n, 1)) for images in (first, valid))
+        nowhere = tf.zeros((tf.shape(each)[0], 1, 2, 1), self.dtype)
+        return _channel_last(tf.reshape(self._unrolled_canvas(each, nowhere, n, known), (-1, members, n, n)))
+
+    def _check_shapes(self, normalised: tf.Tensor, positions: tf.Tensor) -> None:
+        spec, found = self.network.spec, tuple(normalised.shape)
+        more = isinstance(self.network, UnrolledNetwork) and self.config.object_big
+        fits = len(found) == 4 and found[1:3] == (spec.N, spec.N) and found[0] != 0
+        if not fits or found[3] < spec.members or (found[3] > spec.members and not more):
+            raise DataError(
+                f"amplitudes must be (B, {spec.N}, {spec.N}, {spec.members}) with B >= 1 (C = gridsize^2), "
+                f"found {found}"
+            )
+        expected = (found[0], 1, 2, found[3])
+        if not positions.shape.is_compatible_with(expected):
+            raise DataError(f"positions must be {expected} for amplitudes {found}, found {tuple(positions.shape)}")
+
+    def group_weight(self) -> tf.Tensor:
+        """Weight `(N, N)` of a member on the canvas: the probe's intensity, 1 at its maximum, on a small floor."""
+        power = tf.reduce_sum(squared_modulus(tf.stop_gradient(self.probe())), axis=0)
+        return power / tf.reduce_max(power) + GROUP_WEIGHT_FLOOR
+
+    def expected_counts(self, members: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+        """Photons that O_net patches `(B, N, N, C)` would give, `s^2 sum_m |F(P_n O_net)|^2`.
+
+        `unrolled` has its members at whole pixels and moves the probe by the rest of `positions` (`fourier` rule).
+        """
+        probe = self.probe()
+        if self.subpixel == "fourier" and self.config.object_big:
+            positions = tf.cast(positions, self.dtype)
+            probe = shifted_probes(probe, split_positions(_members_first(positions))[1])
+        waves = smooth(illuminate(probe, _channel_first(members)), self.config.gaussian_smoothing_sigma)
+        return tf.exp(2 * self.log_intensity_scale.value) * _channel_last(intensity(waves))
+
+    def call(self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Expected counts `(B, N, N, C)` for `X_norm (B, N, N, C)`: what training compares with the data."""
+        members = self.canvas_and_members(normalised, positions, size, mask)[1]
+        return self.expected_counts(members, positions)
+
+    def predict_members(
+        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Object patches of every member at its own position, complex `(B, N, N, C)`, in the file's units."""
+        canvas, members = self.canvas_and_members(normalised, positions, size, mask)
+        if self.subpixel == "fourier" and self.config.object_big:
+            dx, dy = (-tf.cast(positions, self.dtype)[:, 0, axis, :] for axis in (0, 1))
+            members = _channel_last(cut(canvas[:, None], dx, dy, self.config.N))
+        return self._in_file_units(members)
+
+    def predict_on_grid(
+        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Object patches of every member as the probe meets them, complex `(B, N, N, C)`, in the file's units.
+
+        By the `fourier` rule they lie at whole pixels of the canvas, `round(-positions)` from its middle, and nothing
+        is interpolated; by the `bilinear` rule this is `predict_members`.
+        """
+        return self._in_file_units(self.canvas_and_members(normalised, positions, size, mask)[1])
+
+    def predict_group(
+        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """The central N x N of every group's canvas, complex `(B, N, N, 1)`, in the file's units."""
+        canvas = self.canvas_and_members(normalised, positions, size, mask)[0]
+        margin = (canvas.shape[-1] - self.config.N) // 2
+        inner = canvas[:, margin : margin + self.config.N, margin : margin + self.config.N, None]
+        return self._in_file_units(inner)
+
+    def _in_file_units(self, patches: tf.Tensor) -> tf.Tensor:
+        return to_complex(self.object_scale) * patches
+
+
+def _channel_first(images: tf.Tensor) -> tf.Tensor:
+    return tf.transpose(images, (0, 3, 1, 2))
+
+
+def _channel_last(images: tf.Tensor) -> tf.Tensor:
+    return tf.transpose(images, (0, 2, 3, 1))
+
+
+def _members_first(positions: tf.Tensor) -> tf.Tensor:
+    """Positions `(B, 1, 2, C)` as `(B, C, 2)`."""
+    return tf.transpose(positions[:, 0], (0, 2, 1))

@@ -1,0 +1,153 @@
+"""What a network is trained on: losses on the detector, against known objects, of the patches and of the probe."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from ptycho.config.config import TrainingConfig
+from ptycho.core.physics.losses import detector_weights
+from ptycho.core.training.objective_options import ObjectiveOptions
+from ptycho.errors import ConfigError
+from ptycho.tf.losses import (
+    amplitude_flatness,
+    mae_loss,
+    mean_deviation,
+    modulus,
+    phasors,
+    poisson_loss,
+    probe_distance,
+    realspace_mae,
+    total_variation,
+)
+from ptycho.tf.model import PtychoPINN
+from ptycho.tf.physics import to_complex
+
+__all__ = ["Objective"]
+
+logger = logging.getLogger(__name__)
+
+Batch = Sequence[tf.Tensor]
+
+_REGULARISERS = {"Total_Variation": total_variation, "Mean_Deviation": mean_deviation}
+
+
+class Objective:
+    """The loss of a training; batches are `(X_norm, positions, mask)`, with `needs_truth` also `Y`.
+
+    Of a `pinn` it is the weighted sum of the losses on the detector and in real space. A `supervised` model is
+    judged by known objects alone, `realspace_mae` with its weight or else 1: no photon is predicted, and weights of
+    detector losses have no effect. There a pixel counts as it does in stitching, by the light on it, because of one
+    in the dark a pattern says nothing; and the intensity scale stays what it was, a matter of photons. Regularisers
+    and the other terms of the options are added to either.
+
+    The measured counts are `(s_0 X_norm)^2`, s_0 the nominal intensity scale; the mean count per pixel that the loss
+    is divided by follows from the definition of k: `s_0^2 / 4`. The nominal scale of the object is `a / k`.
+
+    Args:
+        config: weights, and the type of the model.
+        options: further terms.
+        model: as training begins with it; its probe is what `probe_reference_coeff` refers to.
+    """
+
+    def __init__(self, config: TrainingConfig, options: ObjectiveOptions, model: PtychoPINN) -> None:
+        self.config = config
+        self.options = options
+        self.supervised = config.model.model_type == "supervised"
+        self.reference = tf.identity(model.probe())
+        if options.probe_reference_coeff and not config.probe_trainable:
+            logger.warning(
+                "probe_reference_coeff=%g has no effect on a fixed probe: set probe_trainable, or leave it at 0",
+                options.probe_reference_coeff,
+            )
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether a batch has to bring the ground-truth patches."""
+        return self.supervised or self.config.realspace_mae_weight > 0
+
+    def loss(self, model: PtychoPINN, batch: Batch, size: int, physics_weight: float = 1.0) -> tf.Tensor:
+        """The weighted sum of everything that is asked for, a scalar.
+
+        Args:
+            model: the model.
+            batch: groups of one step.
+            size: side of the canvas, pixels.
+            physics_weight: w of `w (losses on the detector) + (1 - w) mae`, from 0 to 1: a staged training begins
+                with the error of the amplitude, which is robust, and ends with the likelihood. A number, which a
+                graph keeps as it was when it was made.
+
+        Raises:
+            ConfigError: `physics_weight` is not 1 for a supervised model.
+        """
+        normalised, positions, mask, *truth = batch
+        normalised = tf.cast(normalised, model.dtype)
+        members = model.canvas_and_members(normalised, positions, size, mask)[1]
+        losses = [
+            *self._detector_losses(model, members, positions, normalised, mask, physics_weight),
+            *self._realspace_losses(model, members, *truth),
+            *self._probe_losses(model),
+        ]
+        return tf.add_n(losses)
+
+    def _detector_losses(
+        self,
+        model: PtychoPINN,
+        members: tf.Tensor,
+        positions: tf.Tensor,
+        normalised: tf.Tensor,
+        mask: tf.Tensor,
+        physics_weight: float,
+    ) -> list[tf.Tensor]:
+        """What the patches would give on the detector against the measurement, per valid pixel."""
+        config, scale = self.config, model.nominal_intensity_scale
+        if self.supervised:
+            if physics_weight != 1:
+                raise ConfigError(
+                    f"physics weight {physics_weight:g}: a supervised model has no loss on the detector to weigh; "
+                    "leave stage_1_epochs, stage_2_epochs and stage_3_epochs at 0"
+                )
+            return []
+        weights = detector_weights(config.nll_weight, config.mae_weight, config.torch_loss_mode, physics_weight)
+        expected = model.expected_counts(members, positions)
+        counts, mean_count = tf.square(scale * normalised), scale**2 / 4
+        return [
+            weight * function(expected, counts, mean_count, mask)
+            for weight, function in zip(weights, (poisson_loss, mae_loss), strict=True)
+            if weight
+        ]
+
+    def _realspace_losses(
+        self, model: PtychoPINN, members: tf.Tensor, truth: tf.Tensor | None = None
+    ) -> list[tf.Tensor]:
+        """Roughness and error of the patches, per pixel, relative to the object's nominal scale."""
+        config, options, losses = self.config, self.options, []
+        nominal = model.probe.scale / model.input_scale
+        factor = tf.stop_gradient(model.object_scale) if self.supervised else model.object_scale
+        objects = to_complex(factor / nominal) * members
+        pictures = tf.transpose(objects, (0, 3, 1, 2))
+        if config.realspace_weight:
+            losses.append(config.realspace_weight * total_variation(pictures))
+        if self.supervised:
+            known = tf.transpose(tf.cast(truth, objects.dtype), (0, 3, 1, 2)) / nominal
+            error = realspace_mae(pictures, known, options.phase_subtraction, model.group_weight())
+            losses.append((config.realspace_mae_weight or 1.0) * error)
+        elif self.needs_truth:
+            error = realspace_mae(objects, tf.cast(truth, objects.dtype) / nominal, options.phase_subtraction)
+            losses.append(config.realspace_mae_weight * error)
+        if options.amp_loss:
+            losses.append(options.amp_loss_coeff * _REGULARISERS[options.amp_loss](modulus(pictures)))
+        if options.phase_loss:
+            losses.append(options.phase_loss_coeff * _REGULARISERS[options.phase_loss](phasors(pictures)))
+        if options.amplitude_variance_loss:
+            losses.append(options.amplitude_variance_coeff * amplitude_flatness(pictures))
+        return losses
+
+    def _probe_losses(self, model: PtychoPINN) -> list[tf.Tensor]:
+        """How far the trainable probe has gone."""
+        coefficient = self.options.probe_reference_coeff
+        if not coefficient or not self.config.probe_trainable:
+            return []
+        return [coefficient * probe_distance(model.probe(), self.reference)]

@@ -1,0 +1,48 @@
+"""A probe worth training with: what the patterns of a scan themselves say it is, before any network sees them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+
+from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.refinement.run import Refinement
+from ptycho.errors import ConfigError
+from ptycho.raw_data import RawData
+
+__all__ = ["with_refined_probe"]
+
+logger = logging.getLogger(__name__)
+
+
+def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterations: int) -> RawData:
+    """The same scan with the probe that refinement finds from a flat object, in place of the file's.
+
+    A network believes its probe: with one from an optics model that is not quite right no training helps. The energy
+    `sum |P|^2` stays that of the file's probe, so that the unit of the object does, too.
+
+    Args:
+        data: a scan; it is not changed, and its patterns are not copied.
+        refine: `refine(scan, start, iterations, *, report)` of a backend.
+        iterations: at most so many; some 40 bring a probe, some 100 its last digits.
+
+    Raises:
+        ConfigError: `iterations` is less than 1.
+    """
+    if iterations < 1:
+        raise ConfigError(f"refine_probe: expected at least 1 iteration, found {iterations}; some 40 bring a probe")
+    given = as_modes(np.asarray(data.probeGuess))
+    found = refine(data, None, iterations, refine_probe=True)
+    energy, now = (float(np.square(np.abs(probe)).sum(dtype=np.float64)) for probe in (given, found.probe))
+    logger.info(
+        "probe: %d iterations in %.1f s, relative Fourier error %.3g with a flat object, %.3g at the end",
+        found.iterations,
+        found.seconds,
+        found.error_history[0],
+        found.error_history[found.kept],
+    )
+    made = data.with_probe(found.probe * np.float32(np.sqrt(energy / now)))
+    made.made_of = data.identity.derived(f"its probe refined by {iterations} iterations")
+    return made

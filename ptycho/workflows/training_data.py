@@ -1,0 +1,191 @@
+"""What a training needs of its scans: groups, scales and dose of every experiment, and nothing of a framework."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho import params
+from ptycho.config.config import TrainingConfig
+from ptycho.core.groups.container import GroupContainer
+from ptycho.core.groups.grouped_data import GroupedData
+from ptycho.core.groups.known_patches import object_labels
+from ptycho.core.groups.neighbourhood import Neighbourhoods, make_neighbourhoods
+from ptycho.core.groups.options import NEUTRAL_GROUPS, GroupOptions
+from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.training.scales import NEUTRAL_SCALES, InputScaling, ScaleOptions
+from ptycho.errors import ConfigError, PtychoError
+from ptycho.networks.architecture import network_spec
+from ptycho.raw_data import RawData
+from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs
+from ptycho.workflows.scan_groups import group_scan, prepared_scan
+
+__all__ = ["TrainingSet", "prepare_experiments", "prepare_training"]
+
+DEFAULT_GROUPS = 512
+
+Container = TypeVar("Container", bound=GroupContainer)
+
+
+@dataclass(frozen=True)
+class TrainingSet(Generic[Container]):
+    """Everything that training needs of the scans, and nothing of a framework."""
+
+    probe: NDArray[Any]
+    mask: NDArray[np.bool_] | None
+    """(N, N); None where every pixel is valid or each pattern has a mask of its own."""
+    input_scale: float
+    intensity_scale: float
+    train: Container
+    test: Container | None
+    seed: int
+    first_intensity_scale: float
+    """Where the learning of s starts."""
+    scaling: InputScaling
+
+    @property
+    def canvas_size(self) -> int:
+        """Side of the canvas that holds every group, pixels."""
+        return max(container.canvas_size for container in (self.train, self.test) if container is not None)
+
+
+def prepare_training(
+    train_data: RawData,
+    test_data: RawData | None,
+    config: TrainingConfig,
+    container: type[Container],
+    groups: GroupOptions = NEUTRAL_GROUPS,
+    scaling: ScaleOptions = NEUTRAL_SCALES,
+) -> TrainingSet[Container]:
+    """Measure k and the dose, group the scans, and write `input_scale`, `intensity_scale`, `probe` to `params.cfg`.
+
+    Args:
+        train_data, test_data: the scans; the second may be missing.
+        config: settings of the training.
+        container: the backend's kind of container.
+        groups, scaling: how groups are drawn and scales are measured.
+
+    Raises:
+        ConfigError, DataError: settings or data that cannot work.
+    """
+    _check_ramp(config, scaling)
+    straight = scaling.probe_ramp_removal
+    data = prepared_scan(train_data, config, straight)
+    probe, scales = np.asarray(data.probeGuess), data.scales(_photons(data, config), scaling)
+    dose_scale = scales.intensity_scale
+    params.cfg.update(_computed_keys(scales.input_scale, dose_scale, probe))
+
+    def contained(part: RawData, config: TrainingConfig) -> Container:
+        grouped = group_scan(part, config, _number(part, config, groups), config.sequential_sampling, groups)
+        judged = _neighbourhoods(part, grouped, config, groups)
+        labels = None
+        if config.model.model_type == "supervised" and part.Y is None and config.positions_provided:
+            labels = object_labels(part.objectGuess, part.xcoords, part.ycoords)
+        return container(grouped, part.probeGuess, part.mask, dose_scale, neighbourhoods=judged, labels=labels)
+
+    train, test = contained(data, config), None
+    if test_data is not None:
+        unseen = prepared_scan(test_data, replace(config, n_subsample=None), straight)
+        at_most = _most_groups(unseen, config, groups)
+        asked = None if config.n_groups is None else min(config.n_groups, at_most)
+        test = contained(unseen, replace(config, n_groups=asked))
+    return TrainingSet(
+        probe=probe,
+        mask=data.mask if data.mask is not None and data.mask.ndim == 2 else None,
+        input_scale=scales.input_scale,
+        intensity_scale=dose_scale,
+        train=train,
+        test=test,
+        seed=config.subsample_seed or 0,
+        first_intensity_scale=scales.first_intensity_scale,
+        scaling=InputScaling(scales.level, scaling.normalize == "Group", scaling.probe_ramp_removal),
+    )
+
+
+def prepare_experiments(
+    train_data: Scans,
+    test_data: TestScans,
+    config: TrainingConfig,
+    container: type[Container],
+    groups: GroupOptions = NEUTRAL_GROUPS,
+    scaling: ScaleOptions = NEUTRAL_SCALES,
+) -> list[TrainingSet[Container]]:
+    """The training set of every experiment, as of `prepare_training`; `params.cfg` is left with that of the first.
+
+    Args:
+        train_data: a scan, or one per experiment, each with its own probe, dose and unit.
+        test_data: what to validate with; of several experiments a list in the same order, None where there is none.
+        config, container, groups, scaling: as in `prepare_training`; `n_groups` is that of each scan.
+
+    Raises:
+        ConfigError, DataError: settings or data that cannot work; of several experiments the line says which.
+    """
+    pairs, made = experiment_pairs(train_data, test_data), []
+    for number, (train, test) in enumerate(pairs):
+        try:
+            made.append(prepare_training(train, test, config, container, groups, scaling))
+        except PtychoError as error:
+            if len(pairs) == 1:
+                raise
+            raise type(error)(f"experiment {number}: {error}") from error
+    first = made[0]
+    params.cfg.update(_computed_keys(first.input_scale, first.intensity_scale, first.probe))
+    levels = [found.scaling.level for found in made]
+    if len(set(levels)) > 1:
+        shown = ", ".join(f"{level:.3g}" for level in levels)
+        raise ConfigError(
+            f"data_scaling={scaling.data_scaling!r}, normalize={scaling.normalize!r}: {len(made)} experiments share a "
+            f"network, whose object would have the levels {shown}; use data_scaling='Parseval', normalize='Batch'"
+        )
+    return made
+
+
+def _computed_keys(input_scale: float, intensity_scale: float, probe: NDArray[Any]) -> dict[str, Any]:
+    """What training writes to `params.cfg`."""
+    return {"input_scale": input_scale, "intensity_scale": intensity_scale, "probe": as_modes(probe)}
+
+
+def _check_ramp(config: TrainingConfig, scaling: ScaleOptions) -> None:
+    """Known objects belong to the probe of the file."""
+    known = config.model.model_type == "supervised" or config.realspace_mae_weight > 0
+    if scaling.probe_ramp_removal and known:
+        raise ConfigError(
+            "probe_ramp_removal=True turns the object, but known objects are compared with as they are: leave it off, "
+            "or train without them"
+        )
+
+
+def _most_groups(data: RawData, config: TrainingConfig, groups: GroupOptions) -> int:
+    """Groups of a scan where none has to be drawn twice."""
+    return data.group_count(config.model.gridsize, config.neighbor_count, config.neighbor_pool_size, groups)
+
+
+def _number(data: RawData, config: TrainingConfig, groups: GroupOptions) -> int:
+    """Groups to train on: as many as asked for, else at most `DEFAULT_GROUPS`."""
+    return config.n_groups or min(DEFAULT_GROUPS, _most_groups(data, config, groups))
+
+
+def _neighbourhoods(
+    data: RawData, grouped: GroupedData, config: TrainingConfig, groups: GroupOptions
+) -> Neighbourhoods | None:
+    """What the groups of a network that is judged on held-out neighbours are drawn from; None for any other."""
+    spec, asked = network_spec(config.model), config.held_out_neighbors
+    if config.model.architecture != "unrolled" or not config.model.object_big:
+        if asked:
+            raise ConfigError(
+                f"held_out_neighbors={asked} needs architecture='unrolled' with object_big, found "
+                f"{config.model.architecture!r}, object_big={config.model.object_big}: leave it out"
+            )
+        return None
+    held_out = min(spec.recipe.held_out, len(data) - spec.members) if asked is None else asked
+    seeds, size = grouped["nn_indices"][:, 0], spec.members + held_out
+    return make_neighbourhoods(data.xcoords, data.ycoords, seeds, size, config.subsample_seed or 0, options=groups)
+
+
+def _photons(data: RawData, config: TrainingConfig) -> float:
+    """Photons per pattern; with counts a dose left at its default is no claim that could be wrong."""
+    claimed = data.units == "amplitude" or config.nphotons != TrainingConfig().nphotons
+    return data.photons(config.nphotons if claimed else None)

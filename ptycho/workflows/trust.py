@@ -1,0 +1,63 @@
+"""What a scan says about a reconstruction of it: the trust, with the dose as well as it is known."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.quality.trust import Dose, Trust, measure_trust
+from ptycho.core.refinement.passes import Likelihood
+from ptycho.core.scaling import photons_per_frame
+from ptycho.raw_data import RawData
+
+__all__ = ["judge", "noise_error", "photon_scale"]
+
+logger = logging.getLogger(__name__)
+
+
+def photon_scale(data: RawData, nominal_photons: float) -> tuple[float, Dose]:
+    """Photons per unit of squared amplitude, and where that is from.
+
+    'measured': counts, or amplitudes whose squares are whole. 'stated': `nphotons` of the scan's metadata over the
+    mean energy of a pattern. 'nominal': the same with `nominal_photons`, which is no knowledge of this scan.
+    """
+    decision = data.units_decision
+    if data.units == "counts" or decision.rule == "whole squares":
+        return 1.0, "measured"
+    recorded = (data.metadata or {}).get("nphotons")
+    dose: Dose = "nominal" if recorded is None else "stated"
+    return photons_per_frame(data.mean_energy, data.units, nominal_photons, recorded) / data.mean_energy, dose
+
+
+def judge(
+    image: NDArray[np.complexfloating[Any, Any]],
+    probe: NDArray[np.complexfloating[Any, Any]],
+    xcoords: NDArray[np.float64],
+    ycoords: NDArray[np.float64],
+    data: RawData,
+    nominal_photons: float,
+) -> Trust:
+    """Compare an object with every pattern of a scan, batch by batch.
+
+    Args:
+        image: (H, W) object.
+        probe: (M, N, N) in the unit of the scan's amplitudes.
+        xcoords, ycoords: (n,) patch centres, pixels of `image`.
+        data: the scan.
+        nominal_photons: mean photons per pattern to assume where the scan does not tell.
+    """
+    scale, dose = photon_scale(data, nominal_photons)
+    found = measure_trust(image, probe, xcoords, ycoords, data.amplitude, scale, dose, data.mask)
+    logger.debug("trust: ratio %.4g, z %.3g, %s dose", found.overall_ratio, found.overall_z, dose)
+    return found
+
+
+def noise_error(trust: Trust, likelihood: Likelihood) -> float:
+    """What photon noise alone leaves of a refinement's relative error; 0 where the dose is not known."""
+    if trust.dose == "nominal":
+        return 0.0
+    left = trust.noise if likelihood == "amplitude" else trust.expected / 4
+    return float(left.sum() / trust.counts.sum())

@@ -1,0 +1,1 @@
+"""Training with Lightning: rates, stages, checkpoints, and what it leaves in a folder."""

@@ -1,0 +1,269 @@
+"""Network and physics together: amplitudes in, object patches and expected counts out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ptycho.config.config import ModelConfig
+from ptycho.core.geometry import canvas_size
+from ptycho.core.physics.group_gradient import light_extent, worked_margin
+from ptycho.core.physics.patches import GROUP_WEIGHT_FLOOR
+from ptycho.core.training.scales import GAIN_FLOOR, NEUTRAL_INPUT, InputScaling
+from ptycho.errors import DataError
+from ptycho.networks.architecture import NEUTRAL, NetworkOptions, UnrolledSpec, network_spec
+from ptycho.networks.options import probe_support
+from ptycho_torch.layers import CnnNetwork
+from ptycho_torch.physics import (
+    illuminate,
+    intensity,
+    project_from_vacuum,
+    projection_constants,
+    smooth,
+    squared_modulus,
+)
+from ptycho_torch.precision import no_autocast
+from ptycho_torch.probe import ProbeLayer
+from ptycho_torch.reassembly import assemble_group, cut, cut_whole
+from ptycho_torch.unrolled import UnrolledNetwork, shifted_probes, split_positions
+
+__all__ = ["PtychoPINN"]
+
+Subpixel = Literal["bilinear", "fourier"]
+
+
+class PtychoPINN(nn.Module):
+    """A network that sees amplitudes, and the physics that judges what it says.
+
+    Args:
+        config: the model's settings.
+        probe: complex `(N, N)` or `(M, N, N)`, in the unit of the file's amplitudes.
+        input_scale: k; the network sees `X_norm = k A`.
+        intensity_scale: s; `s X_norm` is in photon units. The start value where it is trained.
+        mask: bool `(N, N)`, True where the detector is valid; None: everywhere.
+        probe_trainable, intensity_scale_trainable: what is learned beside the network.
+        options: of the network and of the probe's mask, beside the configuration.
+        scaling: what beside k and s scales the input.
+        network: that of another model, which both then share, for a further experiment of its training.
+
+    Tensors: amplitudes `(B, C, N, N)`, positions `(B, C, 1, 2)` = `coords_relative`, minus the member's position seen
+    from the group's centre, `(x, y)` pixels. The network's object `O_net` becomes the object in the file's units by
+    `object_scale`.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        probe: NDArray[Any],
+        input_scale: float,
+        intensity_scale: float,
+        mask: NDArray[np.bool_] | None = None,
+        probe_trainable: bool = False,
+        intensity_scale_trainable: bool = True,
+        options: NetworkOptions = NEUTRAL,
+        scaling: InputScaling = NEUTRAL_INPUT,
+        network: CnnNetwork | UnrolledNetwork | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.options = options
+        self.scaling = scaling
+        self.input_scale = float(input_scale)
+        self.nominal_intensity_scale = float(intensity_scale)
+        spec = network_spec(config, options)
+        if network is None:
+            network = UnrolledNetwork(spec) if isinstance(spec, UnrolledSpec) else CnnNetwork(spec)
+        self.network = network.to(memory_format=torch.channels_last)
+        self.subpixel: Subpixel = "fourier" if isinstance(spec, UnrolledSpec) else "bilinear"
+        support = probe_support(config, options)
+        if probe.shape[-2:] != (config.N, config.N):
+            raise DataError(f"the probe must be {config.N} x {config.N} pixels as N says, found shape {probe.shape}")
+        self.probe = ProbeLayer(probe, support, probe_trainable)
+        self.log_intensity_scale = nn.Parameter(
+            torch.tensor(math.log(intensity_scale)), requires_grad=intensity_scale_trainable
+        )
+        self.measure_light()
+        valid = np.ones((config.N, config.N), bool) if mask is None else np.asarray(mask, bool)
+        self.register_buffer("mask", torch.as_tensor(valid.copy()))
+
+    def measure_light(self) -> None:
+        """Note how far the probe's light reaches, and so the corrections; again after the probe was trained."""
+        self.light = light_extent(self.probe.file_units())
+
+    @property
+    def intensity_scale(self) -> float:
+        """The s in use: what is saved, and what callers multiply `X_norm` with."""
+        return math.exp(float(self.log_intensity_scale.detach()))
+
+    @property
+    def object_scale(self) -> Tensor:
+        """`O = object_scale O_net`: times the probe of the file, O predicts the amplitudes of the file."""
+        return self.log_intensity_scale.exp() * (self.probe.scale / (self.input_scale * self.nominal_intensity_scale))
+
+    def object_patches(self, normalised: Tensor, mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
+        """What the `cnn` network sees in `X_norm (B, C, N, N)`: one O_net patch `(B, C, N, N)` per member.
+
+        Positions are needed where the members share one amplitude.
+        """
+        with no_autocast(normalised):
+            constants = projection_constants(self.probe().detach())
+            pictures = project_from_vacuum(normalised, constants, self.mask if mask is None else mask)
+        return self.network(torch.cat([pictures.real, pictures.imag], dim=1), positions)
+
+    def canvas_and_members(
+        self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The group's canvas `(B, size, size)` and the patches `(B, C, N, N)` that the probe meets (O_net units).
+
+        With `object_big` the canvas is one object for all members, from which they are cut; otherwise each stands
+        alone and the canvas is the mean of the members moved to the centre. `unrolled` sees the first gridsize^2
+        members; further ones are cut from its canvas all the same, held out to judge it.
+
+        Raises:
+            DataError: shapes that do not fit; the line names both.
+        """
+        self._check_shapes(normalised, positions)
+        if not self.scaling.even_groups:
+            return self._canvas_and_members(normalised, positions, size, mask)
+        gain = self._gain(normalised)
+        canvas, members = self._canvas_and_members(normalised * gain[..., None], positions, size, mask)
+        return canvas / gain, members / gain[..., None]
+
+    def _gain(self, normalised: Tensor) -> Tensor:
+        """`ptycho.core.training.scales.group_gain` of the members that the network sees, `(B, 1, 1)`."""
+        full = (normalised.shape[-1] / 2) ** 2
+        seen = normalised[:, : self.network.spec.members]
+        energy = seen.square().sum((1, 2, 3)) / seen.shape[1]
+        return torch.sqrt(full / energy.clamp(min=GAIN_FLOOR * full))[:, None, None]
+
+    def _canvas_and_members(
+        self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        dx, dy = -positions[:, :, 0, 0], -positions[:, :, 0, 1]
+        if isinstance(self.network, CnnNetwork):
+            patches = self.object_patches(normalised, mask, positions)
+            if patches.shape[1] == 1:
+                return patches[:, 0], patches
+        elif self.config.object_big:
+            canvas = self._unrolled_canvas(normalised, positions, size, mask)
+            with no_autocast(canvas):
+                return canvas, cut_whole(canvas, torch.round(dx), torch.round(dy), self.config.N)
+        else:
+            patches = self._unrolled_alone(normalised, mask)
+        with no_autocast(patches):
+            canvas = assemble_group(patches, dx, dy, self.group_weight(), size)
+            members = cut(canvas[:, None], dx, dy, self.config.N) if self.config.object_big else patches
+        return canvas, members
+
+    def _unrolled_canvas(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None) -> Tensor:
+        """The canvas that the `unrolled` network makes of the members it sees."""
+        seen = slice(self.network.spec.members)
+        with no_autocast(normalised):
+            whole, remainder = split_positions(positions[:, seen, 0])
+            probes = shifted_probes(self.probe(), remainder)
+        valid = self.mask if mask is None else mask
+        valid = valid[:, seen] if valid.ndim == 4 else valid
+        amplitudes = normalised[:, seen] * (self.nominal_intensity_scale / self.log_intensity_scale.exp())
+        margin = worked_margin(size, self.config.N, self.light)
+        return self.network(amplitudes, probes, whole, size, margin, valid, self.config.gaussian_smoothing_sigma)
+
+    def _unrolled_alone(self, normalised: Tensor, mask: Tensor | None) -> Tensor:
+        """Every member as a group of its own, `(B, C, N, N)`."""
+        valid = (self.mask if mask is None else mask).expand(normalised.shape)
+        batch, members, n = normalised.shape[:3]
+        each = normalised.reshape(batch * members, 1, n, n)
+        nowhere = each.new_zeros((batch * members, 1, 1, 2))
+        return self._unrolled_canvas(each, nowhere, n, valid.reshape(each.shape)).reshape(normalised.shape)
+
+    def _check_shapes(self, normalised: Tensor, positions: Tensor) -> None:
+        spec = self.network.spec
+        found = tuple(normalised.shape)
+        more = isinstance(self.network, UnrolledNetwork) and self.config.object_big
+        fits = normalised.ndim == 4 and found[2:] == (spec.N, spec.N) and found[0] > 0
+        if not fits or found[1] < spec.members or (found[1] > spec.members and not more):
+            raise DataError(
+                f"amplitudes must be (B, {spec.members}, {spec.N}, {spec.N}) with B >= 1 (C = gridsize^2), "
+                f"found {found}"
+            )
+        if positions.shape != (*found[:2], 1, 2):
+            raise DataError(
+                f"positions must be {(*found[:2], 1, 2)} for amplitudes {found}, found {tuple(positions.shape)}"
+            )
+
+    def group_weight(self) -> Tensor:
+        """Weight `(N, N)` of a member on the canvas: the probe's intensity, 1 at its maximum, on a small floor."""
+        power = squared_modulus(self.probe().detach()).sum(dim=0)
+        return power / power.max() + GROUP_WEIGHT_FLOOR
+
+    def expected_counts(self, members: Tensor, positions: Tensor) -> Tensor:
+        """Photons that O_net patches `(B, C, N, N)` would give, `s^2 sum_m |F(P_n O_net)|^2`.
+
+        `unrolled` has its members at whole pixels and moves the probe by the rest of `positions` (`fourier` rule).
+        """
+        with no_autocast(members):
+            probe = self.probe()
+            if self.subpixel == "fourier" and self.config.object_big:
+                probe = shifted_probes(probe, split_positions(positions[:, :, 0])[1])
+            waves = smooth(illuminate(probe, members), self.config.gaussian_smoothing_sigma)
+            return torch.exp(2 * self.log_intensity_scale) * intensity(waves)
+
+    def forward(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
+        """Expected counts `(B, C, N, N)` for `X_norm (B, C, N, N)`: what training compares with the data."""
+        members = self.canvas_and_members(normalised, positions, size, mask)[1]
+        return self.expected_counts(members, positions)
+
+    def predict_members(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
+        """Object patches of every member at its own position, complex `(B, C, N, N)`, in the file's units."""
+        canvas, members = self.canvas_and_members(normalised, positions, size, mask)
+        if self.subpixel == "fourier" and self.config.object_big:
+            with no_autocast(canvas):
+                members = cut(canvas[:, None], -positions[:, :, 0, 0], -positions[:, :, 0, 1], self.config.N)
+        return self.object_scale * members
+
+    def forward_predict(
+        self,
+        x: Tensor,
+        positions: Tensor,
+        probe: NDArray[Any] | Tensor | None = None,
+        input_scale_factor: float | Tensor = 1.0,
+    ) -> Tensor:
+        """`predict_members` on the smallest canvas that holds the groups, for callers with amplitudes of their own.
+
+        Args:
+            x: amplitudes `(B, C, N, N)`; times `input_scale_factor` they are X_norm.
+            positions: `(B, C, 1, 2)`, pixels.
+            probe: of another file, whose unit the object is to have (None: the one in use); the model's modes stay.
+            input_scale_factor: k for amplitudes of a file, 1 for X_norm.
+        """
+        if probe is not None:
+            self.probe.take_energy_of(torch.as_tensor(probe).detach().cpu().numpy())
+        size = canvas_size(self.config.N, positions.detach().cpu().numpy())
+        return self.predict_members(x * input_scale_factor, positions, size)
+
+    def predict_on_grid(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
+        """Object patches of every member as the probe meets them, complex `(B, C, N, N)`, in the file's units.
+
+        By the `fourier` rule they lie at whole pixels of the canvas, `round(-positions)` from its middle, and nothing
+        is interpolated; by the `bilinear` rule this is `predict_members`.
+        """
+        return self.object_scale * self.canvas_and_members(normalised, positions, size, mask)[1]
+
+    def predict_group(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
+        """The central N x N of every group's canvas, complex `(B, N, N)`, in the file's units."""
+        canvas = self.canvas_and_members(normalised, positions, size, mask)[0]
+        margin = (canvas.shape[-1] - self.config.N) // 2
+        return self.object_scale * canvas[:, margin : margin + self.config.N, margin : margin + self.config.N]
+
+
+def __getattr__(name: str) -> Any:
+    """`PtychoPINN_Lightning` of `ptycho_torch.fit`, which imports this module, under the name that callers use."""
+    if name == "PtychoPINN_Lightning":
+        from ptycho_torch.fit import PtychoPINN_Lightning
+
+        return PtychoPINN_Lightning
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

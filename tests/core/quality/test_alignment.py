@@ -1,0 +1,87 @@
+"""The joint fit: phase, plane, shift and scale planted together are taken out together."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from ptycho.core.quality.alignment import align, rough_correlation
+from ptycho.core.quality.registration import shift_subpixel
+from ptycho.core.simulation.objects import make_object
+from ptycho.errors import DataError
+
+
+def plane(shape: tuple[int, int], phase: float, ky: float, kx: float) -> np.ndarray:
+    y, x = np.indices(shape)
+    return np.exp(1j * (phase + 2 * np.pi * (ky * y + kx * x)))
+
+
+def test_everything_at_once_is_taken_out(truth: np.ndarray) -> None:
+    spoilt = 2.5 * shift_subpixel(truth, 0.43, -0.28) * plane(truth.shape, 0.7, 0.0051, -0.0072)
+    found = align(spoilt, truth, region=(20, 55, 22, 70))
+    assert found.region == (20, 55, 22, 70)
+    assert found.shift == pytest.approx((-0.43, 0.28), abs=1e-3)
+    assert found.plane == pytest.approx((0.0051, -0.0072), abs=1e-5)
+    assert abs(found.factor) == pytest.approx(1 / 2.5, rel=1e-4)
+    assert found.correlation == pytest.approx(1.0, abs=1e-6)
+    np.testing.assert_allclose(found.truth, truth[20:55, 22:70])
+    assert np.linalg.norm(found.image - found.truth) < 2e-3 * np.linalg.norm(found.truth)
+
+
+def test_a_perfect_reconstruction_is_left_alone(truth: np.ndarray) -> None:
+    found = align(truth, truth)
+    assert found.region == (2, 73, 2, 88)
+    assert found.shift == pytest.approx((0, 0), abs=1e-6)
+    assert found.plane == pytest.approx((0, 0), abs=1e-8)
+    assert found.factor == pytest.approx(1, abs=1e-9)
+
+
+def test_a_reconstruction_of_another_frame_is_laid_where_it_belongs(rng: np.random.Generator) -> None:
+    truth = make_object("lines", (90, 80), rng).astype(np.complex128)
+    crop = truth[10:70, 5:77] * plane((60, 72), 0.4, 0.01, 0.0)
+    for offset in ((10, 5), None):
+        found = align(crop, truth, offset=offset)
+        assert found.offset == (10, 5)
+        assert found.region == (12, 68, 7, 75)
+        np.testing.assert_allclose(found.image, truth[12:68, 7:75], atol=1e-4)
+
+
+@pytest.mark.parametrize(("dy", "dx"), [(0.43, -0.37), (5.43, -3.37)])
+def test_a_shift_is_taken_out_and_image_edges_do_not_wrap_into_the_region(dy: float, dx: float) -> None:
+    wide = make_object("lines", (160, 160), np.random.default_rng(5)).astype(np.complex128)
+    inside = (slice(40, 120), slice(40, 120))
+    found = align(shift_subpixel(wide, dy, dx)[inside], wide[inside], region=(20, 60, 20, 60))
+    assert found.shift == pytest.approx((-dy, -dx), abs=5e-4)
+    error = np.linalg.norm(found.image - found.truth) / np.linalg.norm(found.truth)
+    assert error < 1e-3  # 2e-3 when what surrounds the region is not faded out
+
+
+def test_the_joint_fit_does_not_wander_off_after_chance_likenesses() -> None:
+    rng = np.random.default_rng(1)
+    truth = make_object("lines", (80, 80), rng).astype(np.complex128)
+    slow = gaussian_filter(rng.standard_normal((80, 80)), 12)
+    found = align(truth * np.exp(60j * slow), truth)  # the best likeness is 7.7 pixels away
+    assert max(np.abs(found.shift)) <= 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"reconstruction": np.full((75, 90), np.nan + 0j)}, "reconstruction: .* 6750"),
+        ({"reconstruction": np.zeros((75, 90), complex)}, "only zeros"),
+        ({"reconstruction": np.ones((1, 75, 90), complex)}, r"reconstruction: .*shape \(1, 75, 90\)"),
+        ({"region": (0, 76, 0, 90)}, r"inside \(75, 90\), found \(0, 76, 0, 90\)"),
+        ({"region": (9, 9, 0, 90), "offset": None}, r"found \(9, 9, 0, 90\)"),
+        ({"offset": (-80, 0)}, r"overlap with the region, found shape \(75, 90\) at offset \(-80, 0\)"),
+    ],
+)
+def test_what_cannot_be_aligned_is_refused(change: dict, words: str, truth: np.ndarray) -> None:
+    with pytest.raises(DataError, match=words):
+        align(**{"reconstruction": truth, "truth": truth, **change})
+
+
+def test_a_rough_correlation_ranks_without_a_fit(rng: np.random.Generator) -> None:
+    truth = make_object("lines", (90, 80), rng).astype(np.complex128)
+    crop = truth[10:70, 5:77] * plane((60, 72), 0.4, 0.01, 0.0)
+    assert rough_correlation(crop, truth) == pytest.approx(1.0, abs=1e-5)
+    assert rough_correlation(crop[::-1], truth) < 0.995
+    assert rough_correlation(np.zeros_like(crop), truth) == 0
