@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ptycho.core.formats.reconstruction_npz import read_npz
 from ptycho.core.quality.score import score
-from ptycho.core.reconstruction import read_npz
 from ptycho.figures.reconstruction import save_summary_png
 
 ROOT = Path(__file__).resolve().parent

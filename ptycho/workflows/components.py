@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -24,7 +26,6 @@ from ptycho.config.config import (
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.stitching.patch_store import patch_array
 from ptycho.core.training.identity import TrainingIdentity
-from ptycho.environment import warn_of_ignored_variables
 from ptycho.raw_data import RawData
 from ptycho.tf.fit import TrainingModule, fit
 from ptycho.tf.loader import PtychoDataContainer
@@ -101,7 +102,7 @@ def train_cdi_model(
         ConfigError, DataError: settings or data that cannot work.
         KeyboardInterrupt: interrupted; `output_dir/checkpoints/last.ckpt` can be resumed.
     """
-    warn_of_ignored_variables()
+    _warn_of_ignored_variables()
     validate_training_config(config)
     sets = prepare_experiments(train_data, test_data, config, PtychoDataContainer)
     models: list[PtychoPINN] = []
@@ -179,7 +180,7 @@ def reconstruct_scan(
     `objectGuess` where there is one, else on the smallest canvas that holds every patch. `refinement` holds further
     keywords of `ptycho.tf.refine.refine`; `diagnostics` is told of the patches and of what stitching makes of them.
     """
-    warn_of_ignored_variables()
+    _warn_of_ignored_variables()
     return stages.reconstruct(
         model,
         data,
@@ -279,3 +280,14 @@ def run_cdi_example(
         return None, None, results
     scans = scans_to_stitch(train_data, test_data)
     return reassemble_cdi_image(scans, config, results, diagnostics=diagnostics)
+
+
+_IGNORED = ("USE_XLA_TRANSLATE", "USE_XLA_COMPILE")
+
+
+@functools.cache
+def _warn_of_ignored_variables() -> None:
+    """Warn, once in a process, of variables that are set and do nothing."""
+    found = [name for name in _IGNORED if name in os.environ]
+    if found:
+        logger.warning("%s: ignored; to compile with XLA use --use_xla (use_xla=True)", ", ".join(found))

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.core.atomic import output_folder
-from ptycho.core.reconstruction import Reconstruction, write_npz, write_ptychodus_product
+from ptycho.core.formats.reconstruction_npz import write_npz
+from ptycho.core.formats.reconstruction_product import write_ptychodus_product
+from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import DataError
 from ptycho.figures.reconstruction import save_amplitude_png, save_phase_png, save_summary_png
 from ptycho.figures.trust import save_trust_png

@@ -26,9 +26,8 @@ from ptycho.core.training.scales import InputScaling
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.experiments import Scans
-from ptycho.workflows.scan_groups import group_scan, prepared_scan
 from ptycho.workflows.stitch_scan import stitch_scan
-from ptycho.workflows.training_data import TrainingSet
+from ptycho.workflows.training_data import TrainingSet, group_scan, prepared_scan
 from ptycho.workflows.trust import judge, noise_error
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho import params
-from ptycho.config.config import TrainingConfig
+from ptycho.config.config import InferenceConfig, TrainingConfig
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.groups.known_patches import object_labels
@@ -17,13 +17,12 @@ from ptycho.core.groups.neighbourhood import Neighbourhoods, make_neighbourhoods
 from ptycho.core.groups.options import NEUTRAL_GROUPS, GroupOptions
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.training.scales import NEUTRAL_SCALES, InputScaling, ScaleOptions
-from ptycho.errors import ConfigError, PtychoError
+from ptycho.errors import ConfigError, DataError, PtychoError
 from ptycho.networks.architecture import network_spec
 from ptycho.raw_data import RawData
 from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs
-from ptycho.workflows.scan_groups import group_scan, prepared_scan
 
-__all__ = ["TrainingSet", "prepare_experiments", "prepare_training"]
+__all__ = ["TrainingSet", "group_scan", "prepare_experiments", "prepare_training", "prepared_scan"]
 
 DEFAULT_GROUPS = 512
 
@@ -189,3 +188,38 @@ def _photons(data: RawData, config: TrainingConfig) -> float:
     """Photons per pattern; with counts a dose left at its default is no claim that could be wrong."""
     claimed = data.units == "amplitude" or config.nphotons != TrainingConfig().nphotons
     return data.photons(config.nphotons if claimed else None)
+
+
+def prepared_scan(data: RawData, config: TrainingConfig | InferenceConfig, straight_probe: bool) -> RawData:
+    """Check the pattern size, take the subsample that the configuration asks for, straighten the probe if need be."""
+    if data.N != config.model.N:
+        raise DataError(
+            f"the model expects patterns of N={config.model.N} pixels, found {data.N}: crop or bin them, or train with "
+            f"N={data.N}"
+        )
+    if straight_probe:
+        data = data.without_probe_ramp()
+    if config.n_subsample is None:
+        return data
+    return data.subsample(config.n_subsample, config.subsample_seed)
+
+
+def group_scan(
+    data: RawData,
+    config: TrainingConfig | InferenceConfig,
+    groups: int,
+    sequential: bool,
+    options: GroupOptions = NEUTRAL_GROUPS,
+) -> GroupedData:
+    """Groups of a scan by the fields that training and inference share."""
+    return data.generate_grouped_data(
+        config.model.N,
+        K=config.neighbor_count,
+        nsamples=groups,
+        seed=config.subsample_seed,
+        sequential_sampling=sequential,
+        gridsize=config.model.gridsize,
+        enable_oversampling=config.enable_oversampling,
+        neighbor_pool_size=config.neighbor_pool_size,
+        options=options,
+    )

@@ -9,16 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
+from ptycho.core.formats.reconstruction_npz import NPZ_KEYS, read_npz, write_npz
+from ptycho.core.formats.reconstruction_product import PRODUCT_KEYS, write_ptychodus_product
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.quality.trust import Trust
-from ptycho.core.reconstruction import (
-    NPZ_KEYS,
-    PRODUCT_KEYS,
-    Reconstruction,
-    read_npz,
-    write_npz,
-    write_ptychodus_product,
-)
+from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import DataError, MissingFileError, OutputError
 
 HEIGHT, WIDTH, N = 7, 10, 4

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from ptycho.core.formats.reconstruction_npz import read_npz
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.quality.trust import Trust
-from ptycho.core.reconstruction import Reconstruction, read_npz
+from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import DataError, OutputError
 from ptycho.figures import drawing
 from ptycho.figures import reconstruction as figures

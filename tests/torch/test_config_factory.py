@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 from ptycho import params
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.formats import registry
-from ptycho.core.scan.map_read import make_map
+from ptycho.core.scan_edit.map_write import make_map
 from ptycho.errors import ConfigError, DataError, MissingFileError, OutputError
 from ptycho.raw_data import RawData
 from ptycho_torch import config_factory, config_params

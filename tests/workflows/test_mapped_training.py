@@ -7,7 +7,7 @@ import pytest
 
 from ptycho import params
 from ptycho.config.config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
-from ptycho.core.scan.map_read import make_map
+from ptycho.core.scan_edit.map_write import make_map
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend_selector import run_cdi_example_with_backend
 

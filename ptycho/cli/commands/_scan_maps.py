@@ -36,7 +36,8 @@ def add_arguments(operations: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Make or remove a map; 0."""
-    from ptycho.core.scan.map_read import is_map, make_map, map_folder, remove_map
+    from ptycho.core.scan.map_manifest import is_map, map_folder
+    from ptycho.core.scan_edit.map_write import make_map, remove_map
 
     if options.operation == "map":
         make_map(options.scan, options.output, options.renew)

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Draw; 0."""
     from ptycho.core.formats import registry
+    from ptycho.core.formats.reconstruction_npz import read_npz
     from ptycho.core.formats.record import in_pixels
-    from ptycho.core.reconstruction import read_npz
 
     output = options.output or options.file.with_suffix(".png")
     if registry.recognise(options.file).name == "reconstruction":

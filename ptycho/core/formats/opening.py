@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ptycho.core.formats import registry
 from ptycho.core.formats.scan_npz import stream_of
-from ptycho.core.scan.map_read import is_map, map_beside, open_map
+from ptycho.core.scan.map_manifest import is_map
+from ptycho.core.scan.map_read import map_beside, open_map
 from ptycho.core.scan.npz_file import read_scan
 from ptycho.core.scan.npz_mapped import mapped_scan, pattern_member
 from ptycho.core.scan.scan import ScanFile, check_shapes, check_values

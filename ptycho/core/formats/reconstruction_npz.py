@@ -1,14 +1,117 @@
-"""The result of a reconstruction (`ptycho.core.reconstruction`), read as a scan without patterns."""
+"""The result of a reconstruction as an NPZ of plain arrays: written, read back, and read as a scan without patterns."""
 
 from __future__ import annotations
 
+import json
+import zipfile
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ptycho.core.formats.record import ScanRecord
-from ptycho.core.reconstruction import read_npz
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["read", "recognise"]
+from ptycho.core.atomic import atomic_path
+from ptycho.core.formats.record import ScanRecord
+from ptycho.core.geometry import ObjectFrame
+from ptycho.core.quality.trust import Trust
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.errors import DataError, MissingFileError
+
+__all__ = ["NPZ_KEYS", "read", "read_npz", "recognise", "write_npz"]
+
+
+NPZ_KEYS = (
+    *("object", "coverage", "probe", "xcoords", "ycoords", "frame", "backend", "method", "subpixel"),
+    *("network_object", "error_history", "timings", "synchronised", "agreement", "spread"),
+    *(f"trust_{field.name}" for field in fields(Trust)),
+    *("trust_ratio", "trust_verdict"),
+)
+"""Keys of `reconstruction.npz`."""
+
+
+def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
+    """Write `reconstruction` as plain arrays and return the path; `read_npz` gives it back exactly.
+
+    The keys are those of `NPZ_KEYS` (specs/data_contracts.md says what they hold): the fields, `frame` as height,
+    width, x0, y0, `timings` as JSON text, and `trust` as one array per field. Those that are None are left out.
+    Nothing is pickled.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    r = reconstruction
+    arrays: dict[str, npt.ArrayLike] = {
+        "object": r.object,
+        "coverage": r.coverage,
+        "probe": r.probe,
+        "xcoords": r.xcoords,
+        "ycoords": r.ycoords,
+        "frame": np.array([r.frame.height, r.frame.width, r.frame.x0, r.frame.y0], np.int64),
+        "backend": r.backend,
+        "method": r.method,
+        "subpixel": r.subpixel,
+        "error_history": np.array(r.error_history, np.float64),
+        "timings": json.dumps(r.timings),
+        "synchronised": r.synchronised,
+        "agreement": np.array(r.agreement, np.float64),
+    }
+    for key, array in (("network_object", r.network_object), ("spread", r.spread)):
+        if array is not None:
+            arrays[key] = array
+    if r.trust is not None:
+        arrays |= {f"trust_{key}": value for key, value in vars(r.trust).items()}
+        arrays |= {"trust_ratio": r.trust.ratio, "trust_verdict": r.trust.verdict}
+    with atomic_path(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)
+    return Path(path)
+
+
+def read_npz(path: Path) -> Reconstruction:
+    """Read what `write_npz` wrote.
+
+    Raises:
+        MissingFileError: `path` is not there.
+        DataError: `path` is no NPZ, is damaged, or lacks a key; the line names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: expected a reconstruction (.npz), found no such file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            stored = {key: file[key] for key in file.files}
+        height, width, x0, y0 = (int(value) for value in stored["frame"])
+        before, after = (float(value) for value in stored["agreement"])
+        return Reconstruction(
+            object=stored["object"],
+            coverage=stored["coverage"],
+            probe=stored["probe"],
+            xcoords=stored["xcoords"],
+            ycoords=stored["ycoords"],
+            frame=ObjectFrame(height=height, width=width, x0=x0, y0=y0),
+            backend=str(stored["backend"]),
+            method=str(stored["method"]),  # type: ignore[arg-type]  # one of two words, as written
+            subpixel=str(stored["subpixel"]),  # type: ignore[arg-type]
+            network_object=stored.get("network_object"),
+            error_history=tuple(float(value) for value in stored["error_history"]),
+            timings=json.loads(str(stored["timings"])),
+            synchronised=bool(stored["synchronised"]),
+            agreement=(before, after),
+            spread=stored.get("spread"),
+            trust=_stored_trust(stored),
+        )
+    except KeyError as error:
+        raise DataError(f"{path}: expected the key {error} of a reconstruction, found {sorted(stored)}") from error
+    except (zipfile.BadZipFile, EOFError, AttributeError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: expected a reconstruction (.npz), found: {error}") from error
+
+
+def _stored_trust(stored: dict[str, npt.NDArray[Any]]) -> Trust | None:
+    """The trust in the arrays of a file; what can be computed from the others is not read."""
+    if "trust_dose" not in stored:
+        return None
+    parts = {field.name: stored[f"trust_{field.name}"] for field in fields(Trust)}
+    return Trust(**{**parts, "dose": str(parts["dose"])})  # type: ignore[arg-type]  # one of three words, as written
 
 
 def recognise(file: Any) -> bool:

@@ -8,8 +8,10 @@ import pytest
 from matplotlib.image import imread
 
 from ptycho.cli.command import main
+from ptycho.core.formats.reconstruction_npz import write_npz
+from ptycho.core.formats.reconstruction_product import write_ptychodus_product
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.reconstruction import Reconstruction, write_npz, write_ptychodus_product
+from ptycho.core.reconstruction import Reconstruction
 
 
 @pytest.fixture

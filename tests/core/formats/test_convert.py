@@ -12,9 +12,10 @@ import pytest
 from ptycho.cli.commands import convert
 from ptycho.core.formats import registry
 from ptycho.core.formats.catalogue import FORMATS
+from ptycho.core.formats.reconstruction_npz import write_npz
 from ptycho.core.formats.record import completed
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.reconstruction import Reconstruction, write_npz
+from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
 

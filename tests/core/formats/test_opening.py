@@ -13,9 +13,9 @@ from ptycho.core.formats import opening, registry
 from ptycho.core.formats.hdf5 import h5_frames
 from ptycho.core.formats.opening import MemoryMap, load_scan, open_scan
 from ptycho.core.formats.record import ScanRecord
-from ptycho.core.scan.map_read import make_map
 from ptycho.core.scan.npz_mapped import pattern_member
 from ptycho.core.scan.stream import Frames
+from ptycho.core.scan_edit.map_write import make_map
 from ptycho.errors import ConfigError, DataError, MissingFileError
 
 n, N = 7, 64

@@ -17,10 +17,11 @@ import pytest
 from ptycho.core.formats import registry
 from ptycho.core.formats.opening import open_scan
 from ptycho.core.scan import map_read as scan_map
-from ptycho.core.scan.map_manifest import FORMAT, MANIFEST, Manifest
-from ptycho.core.scan.map_read import FIELDS, STACKS, is_map, make_map, map_beside, open_map, remove_map
+from ptycho.core.scan.map_manifest import FORMAT, MANIFEST, Manifest, is_map
+from ptycho.core.scan.map_read import FIELDS, STACKS, map_beside, open_map
 from ptycho.core.scan.npz_file import ScanFile, read_scan, write_scan
 from ptycho.core.scan.stream import Frames, ScanStream, stand_in, write_stream
+from ptycho.core.scan_edit.map_write import make_map, remove_map
 from ptycho.errors import DataError, MissingFileError, OutputError
 
 n, N = 5, 64

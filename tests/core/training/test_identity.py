@@ -10,7 +10,7 @@ import pytest
 
 from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.core.scan.identity import SAMPLE, ScanIdentity
-from ptycho.core.scan.map_read import make_map
+from ptycho.core.scan_edit.map_write import make_map
 from ptycho.core.training.identity import MAY_DIFFER, TrainingIdentity
 from ptycho.errors import ArchiveError
 from ptycho.networks.options import NetworkOptions
