@@ -258,12 +258,3 @@ class PtychoPINN(nn.Module):
         canvas = self.canvas_and_members(normalised, positions, size, mask)[0]
         margin = (canvas.shape[-1] - self.config.N) // 2
         return self.object_scale * canvas[:, margin : margin + self.config.N, margin : margin + self.config.N]
-
-
-def __getattr__(name: str) -> Any:
-    """`PtychoPINN_Lightning` of `ptycho_torch.fit`, which imports this module, under the name that callers use."""
-    if name == "PtychoPINN_Lightning":
-        from ptycho_torch.fit import PtychoPINN_Lightning
-
-        return PtychoPINN_Lightning
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

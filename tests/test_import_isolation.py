@@ -107,13 +107,13 @@ def test_what_the_backends_share_loads_no_framework(module):
 
 def test_tensorflow_backend_never_loads_torch():
     walked, loaded = loaded_by(IMPORT_ALL.format(packages=["ptycho"]))
-    assert {"ptycho.tf.fit", "ptycho.tf.model", "ptycho.workflows.components"} <= set(walked)
+    assert {"ptycho.tf.fit", "ptycho.tf.pinn", "ptycho.workflows.components"} <= set(walked)
     assert "tensorflow" in loaded
     assert {"torch", "lightning", "ptycho_torch"} & set(loaded) == set()
 
 
 def test_the_loader_brings_its_neighbours():
-    code = "import json, ptycho.tf.loader; print(json.dumps([hasattr(ptycho, n) for n in ('probe', 'tf_helper')]))"
+    code = "import json, ptycho.loader; print(json.dumps([hasattr(ptycho, n) for n in ('probe', 'tf_helper')]))"
     assert loaded_by(code) == [True, True]
 
 

@@ -1,4 +1,4 @@
-"""Evaluation of a reconstruction: names of old for `ptycho.core.quality.metrics`, `ring_correlation` and `score`."""
+"""A reconstruction against its truth, in the short names of older callers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ptycho.core.quality.metrics import mae, ms_ssim, mse, nrmse, psnr, ssim
-from ptycho.core.quality.ring_correlation import frc
 from ptycho.core.quality.score import score
 
-__all__ = ["eval_reconstruction", "frc", "mae", "ms_ssim", "mse", "nrmse", "psnr", "score", "ssim"]
+__all__ = ["eval_reconstruction"]
 
 
 def eval_reconstruction(stitched_obj: ArrayLike, ground_truth_obj: ArrayLike) -> dict[str, Any]:

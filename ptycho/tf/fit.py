@@ -28,9 +28,9 @@ from ptycho.core.training.identity import TrainingIdentity
 from ptycho.core.training.objective_options import ObjectiveOptions
 from ptycho.core.training.schedules import Plateau, RateCurve, one_cycle
 from ptycho.tf.loader import PtychoDataContainer
-from ptycho.tf.model import PtychoPINN
 from ptycho.tf.objective import Objective
 from ptycho.tf.optimizers import Optimizer, clip_adaptively, clip_gradients
+from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.precision import full_float32
 
 __all__ = ["TrainingModule", "fit"]

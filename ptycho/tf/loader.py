@@ -9,9 +9,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-# callers of long standing use both as attributes of `ptycho` after `import ptycho.tf.loader`
-import ptycho.tf.probe
-import ptycho.tf_helper  # noqa: F401
 from ptycho import params
 from ptycho.core.groups.batches import epoch_orders, split_batches
 from ptycho.core.groups.container import GroupContainer, Indices

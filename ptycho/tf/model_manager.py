@@ -24,7 +24,7 @@ from ptycho.networks.archiving import (
     restore_params,
 )
 from ptycho.tf.layers import CnnNetwork
-from ptycho.tf.model import PtychoPINN
+from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.unrolled import UnrolledNetwork
 
 __all__ = [

@@ -22,8 +22,8 @@ from ptycho.tf.losses import (
     realspace_mae,
     total_variation,
 )
-from ptycho.tf.model import PtychoPINN
 from ptycho.tf.physics import to_complex
+from ptycho.tf.pinn import PtychoPINN
 
 __all__ = ["Objective"]
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptycho.core.geometry import canvas_size
 from ptycho.errors import DataError
-from ptycho.tf.model import PtychoPINN
+from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.precision import full_float32
 
 __all__ = ["Autoencoder", "DiffractionToObject", "compiled"]

@@ -29,8 +29,8 @@ from ptycho.core.training.identity import TrainingIdentity
 from ptycho.raw_data import RawData
 from ptycho.tf.fit import TrainingModule, fit
 from ptycho.tf.loader import PtychoDataContainer
-from ptycho.tf.model import PtychoPINN
 from ptycho.tf.model_manager import load_tf_bundle, remember, save_tf_bundle
+from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.predictor import DiffractionToObject, compiled
 from ptycho.tf.refine import refine
 from ptycho.workflows import reconstruct as stages

@@ -20,7 +20,7 @@ from ptycho.tf import losses as tf_losses
 from ptycho.tf import model_manager
 from ptycho.tf import physics as tf_physics
 from ptycho.tf import reassembly as tf_reassembly
-from ptycho.tf.model import PtychoPINN
+from ptycho.tf.pinn import PtychoPINN
 from ptycho_torch import losses as torch_losses
 from ptycho_torch import model_manager as torch_manager
 from ptycho_torch import physics as torch_physics

@@ -10,7 +10,7 @@ import torch
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
 from ptycho.errors import BackendError, DataError
 from ptycho.tf import fit, model_manager, optimizers
-from ptycho.tf.model import PtychoPINN
+from ptycho.tf.pinn import PtychoPINN
 from ptycho_torch import fit as torch_fit
 from ptycho_torch import model_manager as torch_manager
 

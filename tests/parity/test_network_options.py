@@ -14,8 +14,8 @@ from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.core.archive import load_archive
 from ptycho.networks.architecture import NetworkOptions
 from ptycho.tf import fit, model_manager
-from ptycho.tf.model import PtychoPINN
 from ptycho.tf.model_manager import load_tf_bundle, save_tf_bundle
+from ptycho.tf.pinn import PtychoPINN
 from ptycho_torch import model_manager as torch_manager
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 

@@ -1,4 +1,4 @@
-"""Twins by name: every TensorFlow file has the functions of its PyTorch twin, with the same parameters."""
+"""Twins by name: every file of `ptycho.tf` has the functions of its PyTorch twin, with the same parameters."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ FILES = [
     "probe",
     "layers",
     "unrolled",
-    "model",
     "model_manager",
+    "pinn",
 ]
 RENAMED = {"forward": "call", "load_torch_bundle": "load_tf_bundle", "save_torch_bundle": "save_tf_bundle"}
 ONLY_PYTORCH = {
@@ -46,7 +46,7 @@ PLACEMENT = {"dtype", "seed", "device"}
 
 
 def twin(name: str) -> tuple[Any, Any]:
-    return importlib.import_module(f"ptycho_torch.{name}"), importlib.import_module(f"ptycho.{name}")
+    return importlib.import_module(f"ptycho_torch.{name}"), importlib.import_module(f"ptycho.tf.{name}")
 
 
 def parameters(function: Any) -> list[tuple[str, Any]]:

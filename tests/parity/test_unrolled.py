@@ -27,7 +27,7 @@ from ptycho.errors import DataError
 from ptycho.networks import architecture
 from ptycho.raw_data import RawData
 from ptycho.tf import fit, loader, model_manager
-from ptycho.tf import model as tf_model
+from ptycho.tf import pinn as tf_model
 from ptycho_torch import data_container_bridge
 from ptycho_torch import fit as torch_fit
 from ptycho_torch import model_manager as torch_manager

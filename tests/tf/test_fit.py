@@ -24,8 +24,8 @@ from ptycho.tf import fit as fit_module
 from ptycho.tf import model_manager
 from ptycho.tf.fit import Patience, Schedule, TrainingModule
 from ptycho.tf.loader import PtychoDataContainer
-from ptycho.tf.model import PtychoPINN
 from ptycho.tf.optimizers import Optimizer, clip_gradients
+from ptycho.tf.pinn import PtychoPINN
 from ptycho.workflows.components import predict_scan, train_cdi_model
 
 

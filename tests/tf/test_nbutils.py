@@ -9,7 +9,7 @@ from ptycho.nbutils import reconstruct_image
 from ptycho.raw_data import RawData
 from ptycho.tf import model_manager
 from ptycho.tf.loader import PtychoDataContainer
-from ptycho.tf.model import PtychoPINN
+from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.predictor import DiffractionToObject
 
 

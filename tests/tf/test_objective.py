@@ -16,8 +16,8 @@ from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.tf.fit import TrainingModule, fit
 from ptycho.tf.loader import PtychoDataContainer
-from ptycho.tf.model import PtychoPINN
 from ptycho.tf.model_manager import load_tf_bundle, save_tf_bundle
+from ptycho.tf.pinn import PtychoPINN
 from ptycho.workflows.components import predict_scan, reconstruct_scan, train_cdi_model
 from ptycho.workflows.training_data import prepare_training
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.networks import architecture
 from ptycho.tf import fit, model_manager
-from ptycho.tf.model import PtychoPINN
+from ptycho.tf.pinn import PtychoPINN
 from ptycho.workflows.components import predict_scan, reconstruct_scan, train_cdi_model
 from ptycho.workflows.reconstruct import inference_settings
 from ptycho.workflows.training_data import prepare_training

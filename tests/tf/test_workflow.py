@@ -17,7 +17,7 @@ from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.tf import loader, model_manager
 from ptycho.tf.loader import PtychoDataContainer
-from ptycho.tf.model import PtychoPINN
+from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.predictor import Autoencoder, DiffractionToObject
 from ptycho.workflows import reconstruct as stages
 from ptycho.workflows.backend_selector import run_cdi_example_with_backend

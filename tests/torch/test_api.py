@@ -43,7 +43,7 @@ from ptycho_torch.config_options import NEUTRAL_OPTIONS, options_of
 from ptycho_torch.config_params import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_torch.lightning.checkpoint import read_checkpoint
 from ptycho_torch.lightning_utils import find_best_checkpoint
-from ptycho_torch.pinn import PtychoPINN_Lightning
+from ptycho_torch.model import PtychoPINN_Lightning
 from ptycho_torch.workflows.components import predict_scan, reconstruct_scan, train_cdi_model_torch
 
 EPOCHS = 2

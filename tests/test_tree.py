@@ -1,0 +1,111 @@
+"""The tree: what lies at the top, which way imports point, who mirrors whom, and who reads the legacy dictionary."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("ptycho", "ptycho_torch")
+
+BASE = {
+    "ptycho": {"__init__", "__main__", "errors", "params", "raw_data"},
+    "ptycho_torch": {"__init__", "pinn"},
+}
+"""Files at the top that hold more than imports."""
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of both packages by its dotted name."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@cache
+def tree_of(name: str) -> ast.Module:
+    return ast.parse(modules()[name].read_text(encoding="utf-8"))
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Every node that runs: what stands under `if TYPE_CHECKING` is for type checkers alone."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from statements(child)
+
+
+def imported(name: str) -> set[str]:
+    """Modules of this project that a module imports, at its top or in a function."""
+    known, found = modules(), set()
+    for node in statements(tree_of(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            submodules = inner & known.keys()
+            found |= submodules
+            if len(submodules) < len(inner):
+                found.add(node.module)
+    return {one for one in found if one in known and one != name}
+
+
+def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """Strongly connected components of more than one node (Tarjan)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in arrows[node]:
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            circle = []
+            while not circle or circle[-1] != node:
+                circle.append(stack.pop())
+            if len(circle) > 1:
+                found.append(sorted(circle))
+
+    for node in arrows:
+        if node not in index:
+            visit(node)
+    return found
+
+
+def room(name: str) -> str:
+    """The folder of a module."""
+    path = modules()[name]
+    return ".".join(path.parent.relative_to(ROOT).parts)
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert circles({name: imported(name) for name in modules()}) == []
+
+
+def test_arrows_between_the_folders_of_core_run_one_way() -> None:
+    names = [name for name in modules() if name.startswith("ptycho.core.")]
+    arrows: dict[str, set[str]] = {}
+    for name in names:
+        here = room(name) if room(name) != "ptycho.core" else name
+        for other in imported(name):
+            if other.startswith("ptycho.core."):
+                there = room(other) if room(other) != "ptycho.core" else other
+                arrows.setdefault(here, set())
+                arrows.setdefault(there, set())
+                if there != here:
+                    arrows[here].add(there)
+    assert circles(arrows) == []
