@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ptycho.config import config as shared
+from ptycho.config.deprecation import warn_deprecated
 from ptycho.config.schema import nearest, settings_of
 from ptycho.errors import ConfigError
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
@@ -197,7 +198,7 @@ def _adopt_n_images(settings: dict[str, Any]) -> None:
     images = settings.pop("n_images", None)
     if images is not None:
         groups = settings.setdefault("n_groups", images)
-        warnings.warn(f"n_images is deprecated: n_groups={groups} is used", DeprecationWarning, stacklevel=4)
+        warn_deprecated("n_images", f"n_groups={groups} is used", stacklevel=4)
 
 
 def _with_own(config: Any, stated: Stated) -> Any:

@@ -6,11 +6,11 @@ The dataclasses are mutable, and making one checks nothing across fields: a call
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from ptycho.config.deprecation import warn_deprecated
 from ptycho.config.files import config_from_dict, load_config_file, load_yaml_config
 from ptycho.config.legacy import KEY_MAPPINGS, dataclass_to_legacy_dict, update_legacy_dict
 from ptycho.config.schema import Doc, check_settings, strings_to_paths
@@ -257,11 +257,11 @@ def _adopt_n_images(config: TrainingConfig | InferenceConfig) -> None:
         return
     if config.n_groups is None:
         config.n_groups = config.n_images
-        message = f"n_images is deprecated: use n_groups={config.n_images}"
+        instead = f"use n_groups={config.n_images}"
     else:
-        message = f"n_images is deprecated: n_images={config.n_images} gives way to n_groups={config.n_groups}"
+        instead = f"n_images={config.n_images} gives way to n_groups={config.n_groups}"
     config.n_images = None
-    warnings.warn(message, DeprecationWarning, stacklevel=4)
+    warn_deprecated("n_images", instead, stacklevel=4)
 
 
 def validate_model_config(config: ModelConfig) -> None:

@@ -6,7 +6,6 @@ import functools
 import logging
 import os
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from ptycho.config.config import (
     validate_inference_config,
     validate_training_config,
 )
+from ptycho.config.deprecation import deprecation_text, warn_deprecated
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.stitching.patch_store import patch_array
 from ptycho.core.training.identity import TrainingIdentity
@@ -67,8 +67,7 @@ def load_data(
 ) -> RawData:
     """Read a scan file, all of it or `n_subsample` patterns drawn at random; `n_images` is its deprecated name."""
     if n_images is not None:
-        message = f"n_images is deprecated: use n_subsample={n_images if n_subsample is None else n_subsample}"
-        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        warn_deprecated("n_images", f"use n_subsample={n_images if n_subsample is None else n_subsample}")
     wanted = n_images if n_subsample is None else n_subsample
     data = RawData.from_file(file_path, units=units)
     return data if wanted is None else data.subsample(wanted, subsample_seed)
@@ -290,4 +289,5 @@ def _warn_of_ignored_variables() -> None:
     """Warn, once in a process, of variables that are set and do nothing."""
     found = [name for name in _IGNORED if name in os.environ]
     if found:
-        logger.warning("%s: ignored; to compile with XLA use --use_xla (use_xla=True)", ", ".join(found))
+        instead = "ignored; to compile with it use --use_xla (use_xla=True)"
+        logger.warning("%s", deprecation_text(f"XLA by {', '.join(found)}", instead))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ptycho.config.config import PyTorchExecutionConfig, config_from_dict
+from ptycho.config.deprecation import warn_deprecated
 from ptycho.config.schema import settings_of
 from ptycho.errors import BackendError, MissingFileError, OutputError
 
@@ -80,10 +80,10 @@ def _deprecated(args: argparse.Namespace) -> dict[str, Any]:
     device = getattr(args, "device", None)
     if device is not None:
         given["accelerator"] = device
-        warnings.warn(f"--device is deprecated: use --accelerator {device}", DeprecationWarning, stacklevel=3)
+        warn_deprecated("--device", f"use --accelerator {device}", stacklevel=3)
     if getattr(args, "disable_mlflow", False):
         given["logger_backend"] = None
-        warnings.warn("--disable_mlflow is deprecated: use --logger none", DeprecationWarning, stacklevel=3)
+        warn_deprecated("--disable_mlflow", "use --logger none", stacklevel=3)
     return given
 
 

@@ -44,8 +44,12 @@ def test_quiet_hides_the_progress_bar_unless_it_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("given", "message", "expected"),
     [
-        ({"device": "cpu"}, "--device is deprecated: use --accelerator cpu", {"accelerator": "cpu"}),
-        ({"disable_mlflow": True}, "--disable_mlflow is deprecated: use --logger none", {"logger_backend": None}),
+        ({"device": "cpu"}, "--device is deprecated: use --accelerator cpu; removed in 1.0", {"accelerator": "cpu"}),
+        (
+            {"disable_mlflow": True},
+            "--disable_mlflow is deprecated: use --logger none; removed in 1.0",
+            {"logger_backend": None},
+        ),
     ],
 )
 def test_deprecated_flags_warn_once(given: dict[str, Any], message: str, expected: dict[str, Any]) -> None:

@@ -224,7 +224,8 @@ class TestEnvironment:
             warn_of_ignored_variables()
             warn_of_ignored_variables()
         warn_of_ignored_variables.cache_clear()
-        expected = [f"{', '.join(names)}: ignored; to compile with XLA use --use_xla (use_xla=True)"] if names else []
+        text = f"XLA by {', '.join(names)} is deprecated: ignored; to compile with it use --use_xla (use_xla=True)"
+        expected = [f"{text}; removed in 1.0"] if names else []
         assert [record.getMessage() for record in caplog.records] == expected
 
 
