@@ -16,11 +16,11 @@ from ptycho import params
 from ptycho.cli.train_infer import inference_main, train_main
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.quality.patch_stats import batch_statistics, write_batch_statistics
-from ptycho.environment import warn_of_ignored_variables
 from ptycho.errors import ConfigError
 from ptycho.figures import drawing
 from ptycho.figures import patches as figure_patches
 from ptycho.figures.patches import mosaic, normalised_patches, save_patch_grid
+from ptycho.workflows.components import _warn_of_ignored_variables as warn_of_ignored_variables
 from ptycho.workflows.diagnostics import Diagnostics, make_diagnostics
 from ptycho.workflows.stitch_scan import StitchedObject
 
