@@ -16,7 +16,9 @@ from ptycho.core.geometry import FramedOffsets, group_coordinates, member_positi
 from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.groups.grouping import make_groups, seed_points
 from ptycho.core.groups.options import NEUTRAL_GROUPS, GroupOptions
+from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import without_ramp
+from ptycho.core.result import Pictured, plural
 from ptycho.core.scaling import (
     Units,
     UnitsDecision,
@@ -42,7 +44,7 @@ logger = logging.getLogger(__name__)
 Array = NDArray[Any]
 
 
-class RawData:
+class RawData(Pictured):
     """A scan of n patterns of N x N pixels. Nothing is converted or copied until it is asked for.
 
     Args:
@@ -139,6 +141,30 @@ class RawData:
         """Write a scan file, whole or not at all, with the units in it."""
         write_scan(path, self._as_file(self.units))
 
+    def save(self, path: Path | str) -> Path:
+        """`to_file`, as every result is saved: write a scan file (NPZ) and return its path."""
+        self.to_file(path)
+        return Path(path)
+
+    def scan_file(self) -> ScanFile:
+        """The scan as the plain arrays of a file, with the units that were stated; nothing is copied."""
+        return self._as_file(self._declared)
+
+    def __repr__(self) -> str:
+        units = self._declared if self._decision is None else self._decision.units
+        known = [
+            f"{plural(len(self), 'pattern')} of {self.N} x {self.N}",
+            f"{self.diff3d.dtype} {units or '(units not looked at yet)'}",
+            plural(len(as_modes(self.probeGuess)), "probe mode"),
+        ]
+        if self.objectGuess is not None:
+            known.append("object {} x {}".format(*self.objectGuess.shape[-2:]))
+        if self.mask is not None:
+            known.append("masked")
+        if self._path is not None:
+            known.append(f"from {self._path.name}")
+        return f"RawData({', '.join(known)})"
+
     def _as_file(self, units: str | None) -> ScanFile:
         same = self.xcoords_start is self.xcoords and self.ycoords_start is self.ycoords
         return ScanFile(
@@ -158,6 +184,11 @@ class RawData:
 
     def __len__(self) -> int:
         return len(self.xcoords)
+
+    @property
+    def name(self) -> str:
+        """The name of the file that the scan was read from, or 'scan'."""
+        return "scan" if self._path is None else self._path.name
 
     @property
     def identity(self) -> ScanIdentity:

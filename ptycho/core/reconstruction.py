@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.quality.trust import Trust
+from ptycho.core.result import ObjectResult, plural
 from ptycho.errors import DataError
 
 __all__ = [
@@ -17,8 +18,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Reconstruction:
+@dataclass(frozen=True, eq=False, repr=False)
+class Reconstruction(ObjectResult):
     """An object, how it was found, and where it lies.
 
     The object times the probe as given in the scan file predicts the amplitudes as given in that file.
@@ -43,7 +44,7 @@ class Reconstruction:
     frame: ObjectFrame
     """Where `object` lies on the scan's own pixel grid."""
     backend: str
-    method: Literal["network", "network+refined"]
+    method: Literal["network", "network+refined", "refined"]
     subpixel: Literal["bilinear", "fourier"]
     network_object: npt.NDArray[np.complex64] | None
     """(H, W) the object before refinement; None when it was not refined."""
@@ -54,12 +55,24 @@ class Reconstruction:
     synchronised: bool
     """Whether the synchronised phases were kept."""
     agreement: tuple[float, float]
-    """Agreement of overlapping patches before and after synchronisation."""
+    """Agreement of overlapping patches before and after synchronisation; NaN where no network predicted patches."""
     spread: npt.NDArray[np.float32] | None = None
     """(H, W) standard deviation of the network's overlapping patches, in the unit of `object`; NaN where fewer than
     two overlap; None where it was not measured."""
     trust: Trust | None = None
     """How well `object` and `probe` explain every pattern; None where it was not measured."""
+
+    def __repr__(self) -> str:
+        modes, N, _ = self.probe.shape
+        facts = [
+            f"{self.method} by {self.backend}",
+            f"object {self.frame.height} x {self.frame.width}",
+            plural(self.xcoords.size, "position"),
+            f"N={N}",
+            plural(modes, "probe mode"),
+        ]
+        trust = "not measured" if self.trust is None else self.trust.summary
+        return f"Reconstruction({', '.join(facts)},\n  trust: {trust})"
 
     def __post_init__(self) -> None:
         shape = (self.frame.height, self.frame.width)

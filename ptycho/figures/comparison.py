@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ptycho.core.quality.comparison import Comparison
 from ptycho.figures.drawing import bar_ends, colour_range, draw_bar, draw_map, save_figure
 
-__all__ = ["save_comparison_png"]
+__all__ = ["comparison_figure", "save_comparison_png"]
 
 _WIDTH = 14.0
 _INK, _ACCENT = "#2a5f9e", "#c4501b"
@@ -22,7 +22,12 @@ Real = npt.NDArray[np.floating]
 
 
 def save_comparison_png(found: Comparison, first: str, second: str, path: Path) -> Path:
-    """Write the picture of a comparison and return its path.
+    """Write the picture of `comparison_figure` to a PNG file, atomically, and return its path."""
+    return save_figure(comparison_figure(found, first, second), path)
+
+
+def comparison_figure(found: Comparison, first: str = "A", second: str = "B") -> Figure:
+    """The picture of a comparison.
 
     Two rows, amplitude and phase: the first object aligned to the second, the second, their difference on its own
     scale of colours centred on 0; to the right the Fourier ring correlation with its thresholds, and the figures.
@@ -30,7 +35,6 @@ def save_comparison_png(found: Comparison, first: str, second: str, path: Path) 
     Args:
         found: the comparison.
         first, second: names of the two objects.
-        path: PNG file to write, atomically.
     """
     aligned = found.alignment
     y0, _, x0, _ = aligned.region
@@ -60,7 +64,7 @@ def save_comparison_png(found: Comparison, first: str, second: str, path: Path) 
         _draw_curve(panels[0, 3], found)
         _write_figures(panels[1, 3], found)
         figure.suptitle(f"A: {first}   ·   B: {second}", fontsize=11)
-        return save_figure(figure, path)
+    return figure
 
 
 def _draw_difference(axes: Axes, gap: Real, extent: tuple[float, float, float, float], label: str) -> None:

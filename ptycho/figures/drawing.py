@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
+import matplotlib.style
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -25,6 +27,7 @@ __all__ = [
     "draw_map",
     "draw_probe",
     "figure_size",
+    "png_bytes",
     "save_figure",
     "seen_pixels",
 ]
@@ -119,7 +122,18 @@ def figure_size(height: int, width: int, side: float) -> tuple[float, float]:
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, the same bytes each time, and return the path."""
     with atomic_path(path) as temporary:
-        FigureCanvasAgg(figure).print_figure(
-            temporary, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None}
-        )
+        _print_png(figure, temporary)
     return Path(path)
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """What `save_figure` writes."""
+    written = io.BytesIO()
+    _print_png(figure, written)
+    return written.getvalue()
+
+
+def _print_png(figure: Figure, to: Path | io.BytesIO) -> None:
+    canvas, plain = FigureCanvasAgg(figure), {"Software": None}
+    with matplotlib.style.context("default"):
+        canvas.print_figure(to, format="png", dpi=DPI, bbox_inches="tight", metadata=plain)

@@ -30,7 +30,7 @@ from ptycho.figures.drawing import (
     seen_pixels,
 )
 
-__all__ = ["save_amplitude_png", "save_phase_png", "save_summary_png"]
+__all__ = ["save_amplitude_png", "save_phase_png", "save_summary_png", "summary_figure"]
 
 SHEET = 13.0
 """Width of the summary sheet, inches."""
@@ -78,7 +78,19 @@ def save_summary_png(
     truth: Complex | None = None,
     patterns: Real | None = None,
 ) -> Path:
-    """Write one sheet that shows how the reconstruction came about, and return its path.
+    """Write the sheet of `summary_figure` to a PNG file, atomically, and return its path.
+
+    Raises:
+        DataError: as `summary_figure`.
+        OutputError: the file cannot be written.
+    """
+    return save_figure(summary_figure(reconstruction, truth, patterns), path)
+
+
+def summary_figure(
+    reconstruction: Reconstruction, truth: Complex | None = None, patterns: Real | None = None
+) -> Figure:
+    """One sheet that shows how the reconstruction came about.
 
     It has the scan path over the coverage, the mean pattern, the probe, the error per refinement iteration,
     and amplitude and phase of the object: network, refined and true, as far as there are such, on one scale
@@ -86,20 +98,18 @@ def save_summary_png(
 
     Args:
         reconstruction: what to show.
-        path: PNG file to write, atomically.
         truth: true object, complex (H', W') on the scan's own pixel grid (as `objectGuess` in a scan file),
             or None.
         patterns: measured amplitudes (n, N, N), or None.
 
     Raises:
         DataError: `truth` or `patterns` has another number of axes.
-        OutputError: the file cannot be written.
     """
     r = reconstruction
     objects: list[tuple[str, Complex]] = []
     if r.network_object is not None:
         objects.append(("network", r.network_object))
-    objects.append(("refined" if r.network_object is not None else "network", r.object))
+    objects.append(("network" if r.method == "network" else "refined", r.object))
     if truth is not None:
         objects.append(("truth", _in_frame(truth, r.frame)))
     rows, columns = (1, 2) if len(objects) == 1 else (2, len(objects))
@@ -116,7 +126,7 @@ def save_summary_png(
         figure.suptitle(_summary_title(r), fontsize=11)
         _draw_overview(above, r, patterns)
         _draw_objects(below.reshape(2, -1), objects, r.coverage)
-        return save_figure(figure, path)
+    return figure
 
 
 def _centred_phase(object: Complex, coverage: Real, seen: Mask) -> tuple[Real, tuple[float, float]]:
@@ -164,10 +174,10 @@ def _summary_title(r: Reconstruction) -> str:
         f"object {r.frame.width} × {r.frame.height} pixels",
         f"sub-pixel shifts {r.subpixel}",
     ]
-    numbers = [
-        f"overlap agreement {r.agreement[0]:.3f} → {r.agreement[1]:.3f}"
-        f" ({'phases synchronised' if r.synchronised else 'phases as predicted'})"
-    ]
+    numbers = []
+    if r.method != "refined":
+        phases = "phases synchronised" if r.synchronised else "phases as predicted"
+        numbers.append(f"overlap agreement {r.agreement[0]:.3f} → {r.agreement[1]:.3f} ({phases})")
     if r.error_history:
         numbers.append(f"relative Fourier error {r.error_history[0]:.4g} → {r.error_history[-1]:.4g}")
     timings = [f"{stage} {seconds:.2f} s" for stage, seconds in r.timings.items()]

@@ -22,7 +22,7 @@ from ptycho.core.scan_edit.centre import mean_intensity
 from ptycho.errors import DataError
 from ptycho.figures.drawing import bar_ends, colour_range, draw_bar, draw_map, draw_probe, save_figure
 
-__all__ = ["save_scan_png"]
+__all__ = ["save_scan_png", "scan_figure"]
 
 _CELL = (4.3, 3.4)
 """Width and height of a panel, inches."""
@@ -34,7 +34,12 @@ Panel = Callable[[Axes], None]
 
 
 def save_scan_png(record: ScanRecord, name: str, path: Path, units: Units | None = None) -> Path:
-    """Write one sheet of everything that a scan or product holds and return its path.
+    """Write the sheet of `scan_figure` to a PNG file, atomically, and return its path."""
+    return save_figure(scan_figure(record, name, units), path)
+
+
+def scan_figure(record: ScanRecord, name: str, units: Units | None = None) -> Figure:
+    """One sheet of everything that a scan or product holds.
 
     Patterns are drawn as intensity on a logarithmic scale, masked pixels in green, axes in pixels from the zero
     frequency; the probe with its phase as hue; the path over where the probe's 90 % disk reaches; the object with
@@ -43,7 +48,6 @@ def save_scan_png(record: ScanRecord, name: str, path: Path, units: Units | None
     Args:
         record: what to show.
         name: of the file, for the title.
-        path: PNG file to write, atomically.
         units: what the patterns hold, instead of what the record says or its numbers show.
 
     Raises:
@@ -78,7 +82,7 @@ def save_scan_png(record: ScanRecord, name: str, path: Path, units: Units | None
         for axes in grid[len(panels) :]:
             axes.axis("off")
         figure.suptitle("   ·   ".join(facts), fontsize=10)
-        return save_figure(figure, path)
+    return figure
 
 
 def _pattern_panels(record: ScanRecord, units: Units) -> list[Panel]:

@@ -13,11 +13,13 @@ from ptycho.core.atomic import output_folder
 from ptycho.core.formats.reconstruction_npz import write_npz
 from ptycho.core.formats.reconstruction_product import write_ptychodus_product
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.errors import DataError
+from ptycho.core.refinement.result import reconstruction_of
+from ptycho.core.refinement.run import Refinement
+from ptycho.errors import ConfigError, DataError
 from ptycho.figures.reconstruction import save_amplitude_png, save_phase_png, save_summary_png
 from ptycho.figures.trust import save_trust_png
 
-__all__ = ["save_outputs", "save_reconstruction", "save_reconstructions"]
+__all__ = ["save_outputs", "save_reconstruction", "save_reconstructions", "save_result"]
 
 
 def save_reconstruction(
@@ -63,6 +65,20 @@ def save_reconstructions(reconstructions: Sequence[Reconstruction], output_dir: 
     for number, found in enumerate(reconstructions):
         paths += save_reconstruction(found, output_dir / f"experiment_{number}" if number else output_dir)
     return paths
+
+
+def save_result(result: Reconstruction | Refinement, path: Path) -> Path:
+    """Write a result in the form that the suffix of `path` says, and return the path: `ObjectResult.save`."""
+    found = reconstruction_of(result) if isinstance(result, Refinement) else result
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return write_npz(found, path)
+    if suffix in (".h5", ".hdf5"):
+        return write_ptychodus_product(found, path)
+    if suffix:
+        raise ConfigError(f"{path}: expected .npz, .h5, .hdf5 or a folder, found the suffix {suffix}; change it")
+    save_reconstruction(found, path)
+    return path
 
 
 def save_outputs(

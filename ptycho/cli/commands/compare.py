@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ptycho.core.quality.comparison import Comparison, PlacedObject
 
-__all__ = ["SUMMARY", "add_arguments", "comparison_table", "run"]
+__all__ = ["SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "compare a reconstruction with a truth or another reconstruction"
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compare, print, draw; 0."""
-    from ptycho.cli.commands._files import placed_object
+    from ptycho.core.formats.placing import placed_object
     from ptycho.core.quality.comparison import compare
 
     first, second = placed_object(options.first), placed_object(options.second)
@@ -47,9 +47,9 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(json.dumps(_plain(found) | {"diffraction_error": errors or None}, indent=2) + "\n")
     else:
-        sys.stdout.write(comparison_table(found, str(options.first), str(options.second)))
+        sys.stdout.write(found.table(str(options.first), str(options.second)))
         for name, error in errors.items():
-            sys.stdout.write(f"{f'diffraction error {name}':20}{'-' if error is None else _number(error)}\n")
+            sys.stdout.write(f"{f'diffraction error {name}':20}{'-' if error is None else f'{error:.4g}'}\n")
     if str(options.output) != "-":
         from ptycho.figures.comparison import save_comparison_png
 
@@ -57,41 +57,6 @@ def run(options: argparse.Namespace) -> int:
         if not options.json:
             sys.stdout.write(f"picture: {options.output}\n")
     return 0
-
-
-def comparison_table(found: Comparison, first: str, second: str) -> str:
-    """The figures as lines of text, amplitude and phase side by side."""
-    s = found.score
-    y0, y1, x0, x1 = s.region
-    (row, col), (dy, dx) = found.alignment.offset, found.alignment.shift
-    turned = found.orientation.name + (", conjugated" if found.conjugated else "")
-    rows = [
-        ("PSNR (dB)", s.amplitude_psnr, s.phase_psnr),
-        ("  its range", s.amplitude_range, s.phase_range),
-        ("SSIM", s.amplitude_ssim, s.phase_ssim),
-        ("MS-SSIM", s.amplitude_ms_ssim, s.phase_ms_ssim),
-        ("MAE", s.amplitude_mae, s.phase_mae),
-        ("FRC 1/2 (1/pixel)", s.frc50_amplitude, s.frc50_phase),
-    ]
-    singles = [
-        ("NRMSE, complex", _number(s.complex_nrmse)),
-        ("  scale left in", _number(s.complex_nrmse_unscaled)),
-        ("correlation", _number(s.correlation)),
-        ("FRC 1/2", _frequency(s.frc50_complex)),
-        ("  from 0.05 on", _frequency(s.frc50_mid)),
-        (f"FRC {found.threshold}", _frequency(found.cutoff)),
-        ("scale taken out", _number(s.scale)),
-        ("offset of A in B", f"{row}, {col} pixels (y, x)"),
-        ("shift taken out", f"{dy:+.3f}, {dx:+.3f} pixels (y, x)"),
-        ("plane taken out", f"{1e3 * s.plane[0]:+.3f}, {1e3 * s.plane[1]:+.3f} mcycles/pixel (y, x)"),
-        ("orientation of A", turned),
-    ]
-    lines = [f"A       {first}", f"B       {second}", f"region  rows {y0}-{y1}, columns {x0}-{x1} of B", ""]
-    lines.append(f"{'':20}{'amplitude':>12}{'phase (rad)':>14}")
-    lines += [f"{name:20}{_number(a):>12}{_number(p):>14}" for name, a, p in rows]
-    lines.append("")
-    lines += [f"{name:20}{text}" for name, text in singles]
-    return "\n".join(lines) + "\n"
 
 
 def _diffraction_errors(objects: list[PlacedObject], options: argparse.Namespace) -> dict[str, float | None]:
@@ -125,16 +90,6 @@ def _plain(found: Comparison) -> dict[str, Any]:
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
     }
-
-
-def _frequency(cutoff: float) -> str:
-    if cutoff >= 0.5:
-        return "0.5 cycles/pixel (never below)"
-    return f"{cutoff:.4f} cycles/pixel ({1 / cutoff:.2f} pixels)" if cutoff > 0 else "0"
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4g}"
 
 
 def _region(text: str) -> tuple[int, int, int, int]:

@@ -6,19 +6,12 @@ import argparse
 import json
 import math
 import sys
-import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ptycho.core.doctor import Diagnosis
-
-__all__ = ["SUMMARY", "add_arguments", "diagnosis_text", "run"]
+__all__ = ["SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "examine a scan: what is wrong with it, and the settings to begin with"
-
-_MARKS = {"ok": "ok", "note": "note", "warning": "WARNING", "fault": "FAULT"}
-_INDENT = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,28 +33,8 @@ def run(options: argparse.Namespace) -> int:
         values = {"scan": str(options.scan)} | diagnosis.as_dict()
         sys.stdout.write(json.dumps(_finite(values), indent=2) + "\n")
     else:
-        sys.stdout.write(diagnosis_text(diagnosis, str(options.scan), options.brief))
+        sys.stdout.write(diagnosis.text(str(options.scan), options.brief))
     return 0 if diagnosis.healthy else 1
-
-
-def diagnosis_text(diagnosis: Diagnosis, name: str, brief: bool = False) -> str:
-    """The findings as paragraphs, and a last line that says how many call for action."""
-    lines = []
-    for finding in diagnosis.findings:
-        if brief and finding.severity in ("ok", "note"):
-            continue
-        text = textwrap.wrap(f"{finding.name}: {finding.sentence}", 100 - _INDENT, break_on_hyphens=False)
-        lines.append(f"{_MARKS[finding.severity]:{_INDENT}}{text[0]}")
-        lines += [" " * _INDENT + line for line in text[1:]]
-    faults, warnings = (
-        sum(finding.severity == severity for finding in diagnosis.findings) for severity in ("fault", "warning")
-    )
-    if diagnosis.healthy:
-        lines.append(f"{name}: nothing wrong found.")
-    else:
-        counted = [f"{n} {word}{'s' * (n > 1)}" for n, word in ((faults, "fault"), (warnings, "warning")) if n]
-        lines.append(f"{name}: {' and '.join(counted)}.")
-    return "\n".join(lines) + "\n"
 
 
 def _finite(value: Any) -> Any:

@@ -19,6 +19,7 @@ from ptycho.core.quality.registration import (
     register_subpixel,
     remove_plane,
 )
+from ptycho.core.result import ByValue
 from ptycho.errors import DataError
 
 __all__ = ["Alignment", "align", "rough_correlation"]
@@ -39,8 +40,8 @@ _ITERATIONS = 40
 _TOLERANCE = 1e-5
 
 
-@dataclass(frozen=True)
-class Alignment:
+@dataclass(frozen=True, eq=False)
+class Alignment(ByValue):
     """A reconstruction brought onto its truth inside a region, and what had to be taken out for that.
 
     `image = factor * shift(reconstruction * exp(-2 pi i plane.r))`, cut to the region: the least-squares fit.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from ptycho.core.quality.orientation import ORIENTATIONS, Orientation, rank_orie
 from ptycho.core.quality.registration import Region
 from ptycho.core.quality.ring_correlation import FrcCurve, frc
 from ptycho.core.quality.score import Score, score_aligned
+from ptycho.core.result import ByValue, Pictured
 from ptycho.errors import DataError
 
 __all__ = ["Comparison", "PlacedObject", "Threshold", "compare", "scanned_region"]
@@ -23,8 +25,8 @@ _MARGIN = 2
 """Pixels by which the box around the scan positions is shrunk: inside, every method has data."""
 
 
-@dataclass(frozen=True)
-class PlacedObject:
+@dataclass(frozen=True, eq=False)
+class PlacedObject(ByValue):
     """An object and, as far as they are known, where it lies and where light fell on it."""
 
     name: str
@@ -39,8 +41,8 @@ class PlacedObject:
     """(M, N, N) complex."""
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(ByValue, Pictured):
     """How like two objects are."""
 
     score: Score
@@ -57,6 +59,64 @@ class Comparison:
     def cutoff(self) -> float:
         """Where the curve falls below the information threshold, cycles per pixel."""
         return self.score.frc_one_bit_complex if self.threshold == "one-bit" else self.score.frc_half_bit_complex
+
+    def __repr__(self) -> str:
+        s = self.score
+        y0, y1, x0, x1 = s.region
+        kinds = (("amplitude", s.amplitude_psnr, s.amplitude_ssim), ("phase", s.phase_psnr, s.phase_ssim))
+        figures = "; ".join(f"{kind} PSNR {psnr:.4g} dB, SSIM {ssim:.3g}" for kind, psnr, ssim in kinds)
+        shared = f"complex NRMSE {s.complex_nrmse:.3g}, FRC {self.threshold} {_frequency(self.cutoff)}"
+        return f"Comparison({figures};\n  {shared}; region rows {y0}-{y1}, columns {x0}-{x1} of B)"
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def table(self, first: str = "A", second: str = "B") -> str:
+        """All figures as lines of text, amplitude and phase side by side; `first` and `second` name the objects."""
+        s = self.score
+        y0, y1, x0, x1 = s.region
+        pairs = [
+            ("PSNR (dB)", s.amplitude_psnr, s.phase_psnr),
+            ("  its range", s.amplitude_range, s.phase_range),
+            ("SSIM", s.amplitude_ssim, s.phase_ssim),
+            ("MS-SSIM", s.amplitude_ms_ssim, s.phase_ms_ssim),
+            ("MAE", s.amplitude_mae, s.phase_mae),
+            ("FRC 1/2 (1/pixel)", s.frc50_amplitude, s.frc50_phase),
+        ]
+        lines = [f"A       {first}", f"B       {second}", f"region  rows {y0}-{y1}, columns {x0}-{x1} of B", ""]
+        lines.append(f"{'':20}{'amplitude':>12}{'phase (rad)':>14}")
+        lines += [f"{name:20}{_number(a):>12}{_number(p):>14}" for name, a, p in pairs]
+        lines.append("")
+        lines += [f"{name:20}{text}" for name, text in self._singles()]
+        return "\n".join(lines) + "\n"
+
+    def _singles(self) -> list[tuple[str, str]]:
+        """Figures of the complex object, and what was taken out for them."""
+        s = self.score
+        (row, col), (dy, dx) = self.alignment.offset, self.alignment.shift
+        return [
+            ("NRMSE, complex", _number(s.complex_nrmse)),
+            ("  scale left in", _number(s.complex_nrmse_unscaled)),
+            ("correlation", _number(s.correlation)),
+            ("FRC 1/2", _frequency(s.frc50_complex)),
+            ("  from 0.05 on", _frequency(s.frc50_mid)),
+            (f"FRC {self.threshold}", _frequency(self.cutoff)),
+            ("scale taken out", _number(s.scale)),
+            ("offset of A in B", f"{row}, {col} pixels (y, x)"),
+            ("shift taken out", f"{dy:+.3f}, {dx:+.3f} pixels (y, x)"),
+            ("plane taken out", f"{1e3 * s.plane[0]:+.3f}, {1e3 * s.plane[1]:+.3f} mcycles/pixel (y, x)"),
+            ("orientation of A", self.orientation.name + (", conjugated" if self.conjugated else "")),
+        ]
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4g}"
+
+
+def _frequency(cutoff: float) -> str:
+    if cutoff >= 0.5:
+        return "0.5 cycles/pixel (never below)"
+    return f"{cutoff:.4f} cycles/pixel ({1 / cutoff:.2f} pixels)" if cutoff > 0 else "0"
 
 
 def compare(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.quality.metrics import check_same_shape, wide
+from ptycho.core.result import ByValue
 
 __all__ = ["FrcCurve", "frc"]
 
@@ -17,8 +18,8 @@ Image = NDArray[Any]
 Real = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class FrcCurve:
+@dataclass(frozen=True, eq=False)
+class FrcCurve(ByValue):
     """Fourier ring correlation: how well two images agree, by spatial frequency."""
 
     frequency: Real

@@ -27,6 +27,7 @@ from scipy.signal import fftconvolve
 from ptycho.core.physics.diffraction import as_modes, deviance, diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.poisson import poisson_moments
+from ptycho.core.result import ByValue, plural
 from ptycho.errors import DataError
 
 __all__ = ["NOISE", "USABLE", "Dose", "Grade", "Trust", "measure_trust", "trust_map"]
@@ -55,8 +56,8 @@ _PIXELS = 1 << 15  # of patterns in flight; larger temporaries leave the cache
 _FLOOR = float(np.finfo(np.float32).eps) ** 2  # of the brightest pixel: less light is rounding of single precision
 
 
-@dataclass(frozen=True)
-class Trust:
+@dataclass(frozen=True, eq=False, repr=False)
+class Trust(ByValue):
     """What the patterns of a scan say about an object, pattern by pattern, in the order of the scan.
 
     Raises:
@@ -86,6 +87,15 @@ class Trust:
             raise DataError(f"trust: expected one number per pattern, (n,) each, found {shapes}; measure it again")
         if self.dose not in get_args(Dose):
             raise DataError(f"trust: expected a dose of {get_args(Dose)}, found {self.dose!r}; measure it again")
+
+    def __repr__(self) -> str:
+        return f"Trust({plural(len(self.deviance), 'pattern')}, {self.summary})"
+
+    @property
+    def summary(self) -> str:
+        """The grade and the two numbers behind it, on part of a line; `verdict` says more."""
+        left = f"{100 * self.unexplained:.2g} % of the structure unexplained"
+        return f"{self.grade}, deviance {self.overall_ratio:.3g} times that of noise, {left}, dose {self.dose}"
 
     @property
     def ratio(self) -> Float:

@@ -32,6 +32,7 @@ from ptycho.core.refinement.passes import (
     places,
 )
 from ptycho.core.refinement.preconditioner import Preconditioner
+from ptycho.core.result import ObjectResult, plural
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["Refinement", "Settings", "Start", "run"]
@@ -51,8 +52,8 @@ POSITION_DAMPING = 1e-3
 """Added to the curvature of a position, relative to the mean over the scan."""
 
 
-@dataclass(frozen=True)
-class Refinement:
+@dataclass(frozen=True, eq=False, repr=False)
+class Refinement(ObjectResult):
     """What a refinement found: the best point it saw, the start included.
 
     Entry 0 of a history is the start, entry k comes after k iterations; `kept` is the entry of this result.
@@ -78,6 +79,18 @@ class Refinement:
     seconds: float
     stopped: str
     """Why it stopped, in words."""
+
+    def __repr__(self) -> str:
+        modes, N, _ = self.probe.shape
+        facts = [
+            f"object {self.frame.height} x {self.frame.width}",
+            plural(self.xcoords.size, "position"),
+            f"N={N}",
+            plural(modes, "probe mode"),
+        ]
+        change = f"{self.error_history[0]:.3g} -> {self.error_history[self.kept]:.3g}"
+        done = f"{plural(self.iterations, 'iteration')} in {self.seconds:.3g} s ({self.stopped})"
+        return f"Refinement({', '.join(facts)},\n  relative error {change}, {done})"
 
 
 Start = Reconstruction | Refinement | Array

@@ -1,16 +1,15 @@
-"""What the subcommands read: objects with their place, from any format that is known."""
+"""Objects with their place, to compare: from a file of any format that is known."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ptycho.core.formats import registry
+from ptycho.core.formats.record import in_pixels
+from ptycho.core.quality.comparison import PlacedObject
 from ptycho.errors import DataError
-
-if TYPE_CHECKING:
-    from ptycho.core.quality.comparison import PlacedObject
 
 __all__ = ["placed_object"]
 
@@ -21,10 +20,6 @@ def placed_object(path: Path) -> PlacedObject:
     Raises:
         MissingFileError, DataError: no file, no format that is known, or no object in it.
     """
-    from ptycho.core.formats import registry
-    from ptycho.core.formats.record import in_pixels
-    from ptycho.core.quality.comparison import PlacedObject
-
     record = registry.read(path)
     if record.object is None:
         raise DataError(f"{path}: expected an object to compare, found none; name a reconstruction or a product")

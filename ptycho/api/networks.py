@@ -1,0 +1,168 @@
+"""Networks: train one on a scan, reconstruct scans with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ptycho.api.backends import installed_backend, reconstructor
+from ptycho.api.scans import Scan, as_scan
+from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.result import plural
+from ptycho.errors import ConfigError
+from ptycho.workflows.backend_selector import (
+    reconstruct_with_backend,
+    save_bundle_with_backend,
+    train_cdi_model_with_backend,
+)
+from ptycho.workflows.reconstruct import Backend, inference_settings
+
+__all__ = ["TrainedModel", "infer", "train"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainedModel:
+    """A network after its training."""
+
+    backend: Backend
+    networks: tuple[Any, ...]
+    """The backend's `PtychoPINN`, one per experiment; they share their weights."""
+    config: TrainingConfig
+    history: Mapping[str, Sequence[float]]
+    """Losses by name, one number per epoch."""
+
+    def __repr__(self) -> str:
+        model, losses = self.config.model, next(iter(self.history.values()), ())
+        kind = f"{model.architecture}, N={model.N}, gridsize={model.gridsize}, {self.backend}"
+        change = f", loss {losses[0]:.4g} -> {losses[-1]:.4g}" if losses else ""
+        return f"TrainedModel({kind}, {plural(len(losses), 'epoch')}{change})"
+
+    def save(self, path: Path | str) -> Path:
+        """Write the archive `wts.h5.zip` into a folder (or as `path`, where that ends in .zip); return its path.
+
+        Raises:
+            OutputError: a place that cannot be written.
+        """
+        results = {"backend": self.backend, "models": self.networks}
+        return save_bundle_with_backend(results, self.config, Path(path))
+
+
+def train(
+    scan: Scan | Sequence[Scan],
+    config: TrainingConfig | None = None,
+    *,
+    validation: Scan | None = None,
+    output_dir: Path | str | None = None,
+    backend: Backend | None = None,
+    learning_rate: float | None = None,
+    max_seconds: float | None = None,
+    resume: Path | None = None,
+    execution: PyTorchExecutionConfig | None = None,
+) -> TrainedModel:
+    """Train a network on a scan, without labels unless the configuration says otherwise.
+
+    Args:
+        scan: a scan or its file; several train one network, each with the probe and the scales of its own.
+        config: how; None is `TrainingConfig` with the size of the patterns. It is not changed.
+        validation: another scan, to validate on; None holds groups of this one out where the network can.
+        output_dir: folder for checkpoints and the model; None takes the one of `config`, and without a `config` leaves
+            nothing behind.
+        backend: 'pytorch' or 'tensorflow'; None takes that of `config`, else what is installed, PyTorch first.
+        learning_rate: None is the network's own.
+        max_seconds: stop after that time.
+        resume: a checkpoint to go on from.
+        execution: device, precision and so on for PyTorch.
+
+    Returns:
+        The trained model; `save` writes it, `infer` reconstructs with it.
+
+    Raises:
+        MissingFileError, DataError: no sound scan. ConfigError: settings that cannot work.
+        BackendError: no backend is installed.
+
+    >>> import ptycho
+    >>> small = ptycho.ModelConfig(n_filters_scale=1)
+    >>> model = train(example, ptycho.TrainingConfig(model=small, nepochs=1, output_dir=folder), backend="pytorch")
+    >>> model.save(folder).name, infer(model, example).method
+    ('wts.h5.zip', 'network')
+    """
+    scans = [as_scan(one) for one in ([scan] if isinstance(scan, Scan) else scan)]
+    if not scans:
+        raise ConfigError("scan: expected one scan or more to train on, found none; give one")
+    with ExitStack() as left_behind:
+        if output_dir is None and config is None:
+            output_dir = left_behind.enter_context(TemporaryDirectory())
+        settings = _settings(config, scans[0].N, backend, output_dir)
+        results = train_cdi_model_with_backend(
+            scans if len(scans) > 1 else scans[0],
+            None if validation is None else as_scan(validation),
+            settings,
+            learning_rate=learning_rate,
+            execution_config=execution,
+            resume=resume,
+            max_seconds=max_seconds,
+        )
+        model = TrainedModel(results["backend"], results["models"], settings, results["history"])
+        if output_dir is not None:
+            model.save(output_dir)
+    return model
+
+
+def _settings(
+    config: TrainingConfig | None, N: int, backend: Backend | None, output_dir: Path | str | None
+) -> TrainingConfig:
+    """The settings of a training; those that were given stay as they are."""
+    if config is None:
+        config = TrainingConfig(model=ModelConfig(N=N), backend=installed_backend(backend))  # type: ignore[arg-type]  # one of three sizes
+    changes: dict[str, Any] = {} if backend is None else {"backend": backend}
+    if output_dir is not None:
+        changes["output_dir"] = Path(output_dir)
+    return replace(config, model=replace(config.model), **changes)
+
+
+def infer(
+    model: TrainedModel | Path | str,
+    scan: Scan,
+    refine: int = 0,
+    *,
+    config: InferenceConfig | None = None,
+    refinement: Mapping[str, Any] | None = None,
+    backend: Backend | None = None,
+    execution: PyTorchExecutionConfig | None = None,
+) -> Reconstruction:
+    """Reconstruct a scan with a trained network: one pass, stitching, and refinement where it is asked for.
+
+    Args:
+        model: what `train` returned, or the archive (its folder, the zip, or unpacked), of either backend.
+        scan: a scan or its file.
+        refine: at most so many iterations of refinement after the network; 0 is none.
+        config: groups and neighbours; None takes every scan point, with the neighbours of the training.
+        refinement: further keywords of the refinement, such as `refine_positions` (`ptycho.refine` names them).
+        backend: for an archive; None takes what is installed, PyTorch first.
+        execution: device and so on for PyTorch.
+
+    Returns:
+        The object (H, W) complex64, the network's own object where it was refined, and the trust.
+
+    Raises:
+        MissingFileError, ArchiveError: no sound model. DataError: no sound scan. ConfigError: settings that cannot
+        work. BackendError: no backend is installed.
+    """
+    data = as_scan(scan)
+    if isinstance(model, TrainedModel):
+        return reconstructor(model.backend, execution)(
+            model.networks[0],
+            data,
+            inference_settings(model.config) if config is None else config,
+            refine_iterations=refine,
+            refinement=refinement,
+        )
+    settings = InferenceConfig() if config is None else config
+    named = backend if config is None else backend or config.backend
+    settings = replace(settings, model_path=Path(model), backend=installed_backend(named))
+    return reconstruct_with_backend(data, settings, refine=refine, refinement=refinement, execution_config=execution)

@@ -1,0 +1,98 @@
+"""What results share: equality by value, amplitude and phase, and the way to pictures and files.
+
+Pictures and files are made in rooms that know every kind of result and therefore import this one. So a result names
+the module that shows or writes it, and that is loaded when somebody asks for a picture or a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["PICTURES", "WRITERS", "ByValue", "ObjectResult", "Pictured", "plural"]
+
+PICTURES = "ptycho.figures.results"
+"""The module whose `figure_of` draws a result and whose `png_of` makes a picture file of it."""
+WRITERS = "ptycho.workflows.outputs"
+"""The module whose `save_result` writes a result."""
+
+
+class ByValue:
+    """A dataclass whose equality compares arrays by shape and value, NaN with NaN; like any mutable thing not hashable.
+
+    The dataclass is made with `eq=False`.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.compare)  # type: ignore[arg-type]  # a dataclass
+
+
+def _same(one: Any, other: Any) -> bool:
+    if not isinstance(one, np.ndarray) and not isinstance(other, np.ndarray):
+        return bool(one == other)
+    if not (isinstance(one, np.ndarray) and isinstance(other, np.ndarray)):
+        return False
+    return np.array_equal(one, other, equal_nan=one.dtype.kind in "fc" and other.dtype.kind in "fc")
+
+
+class Pictured:
+    """Something that has a picture."""
+
+    def plot(self) -> Figure:
+        """The picture as a Matplotlib figure of its own: no window opens and pyplot does not know of it."""
+        figure: Figure = import_module(PICTURES).figure_of(self)
+        return figure
+
+    def _repr_png_(self) -> bytes:
+        """The picture in a notebook."""
+        png: bytes = import_module(PICTURES).png_of(self)
+        return png
+
+
+class ObjectResult(ByValue, Pictured):
+    """A result that holds an object."""
+
+    object: NDArray[np.complex64]
+
+    @property
+    def amplitude(self) -> NDArray[np.float32]:
+        """(H, W) modulus of the object."""
+        return np.abs(self.object)
+
+    @property
+    def phase(self) -> NDArray[np.float32]:
+        """(H, W) phase of the object, radians from -pi to pi."""
+        return np.angle(self.object)
+
+    def save(self, path: Path | str) -> Path:
+        """Write the result, whole or not at all, and return the path.
+
+        Args:
+            path: `.npz` is the library's own file (`ptycho.load_reconstruction` reads it back), `.h5` or `.hdf5` a
+                ptychodus product; a path without a suffix is a folder that gets both and the pictures.
+
+        Raises:
+            ConfigError: another suffix.
+            OutputError: a place that cannot be written.
+        """
+        written: Path = import_module(WRITERS).save_result(self, Path(path))
+        return written
+
+
+def plural(count: int, word: str) -> str:
+    """A number with its word.
+
+    >>> plural(1, "position"), plural(64, "position")
+    ('1 position', '64 positions')
+    """
+    return f"{count} {word}{'' if count == 1 else 's'}"
