@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ class PtychoPINN_Lightning(pl.LightningModule):
     @property
     def models(self) -> list[PtychoPINN]:
         """One per experiment."""
-        return [self.model, *self.others]  # type: ignore[list-item]
+        return [self.model, *self.others]
 
     def of_experiment(self, number: int | None, probe: NDArray[Any] | None = None) -> PtychoPINN:
         """The model of one experiment, counted from 0; None takes the one whose probe is most like this one.
@@ -309,7 +310,7 @@ def _trainer(
         precision=execution.precision,
         deterministic=execution.deterministic,
         max_epochs=module.stages.total_epochs,
-        max_time=None if max_seconds is None else {"seconds": max_seconds},
+        max_time=None if max_seconds is None else timedelta(seconds=max_seconds),
         accumulate_grad_batches=execution.accum_steps,
         gradient_clip_val=limit,
         gradient_clip_algorithm=algorithm,

@@ -54,6 +54,7 @@ class ConvBlock(nn.Module):
         self.conv2 = nn.Conv2d(spec.out_channels, spec.out_channels, KERNEL, padding="same")
         for conv in (self.conv1, self.conv2):
             nn.init.normal_(conv.weight, std=math.sqrt(2 / (KERNEL**2 * conv.in_channels)))
+            assert conv.bias is not None
             nn.init.zeros_(conv.bias)
         self.norm1, self.norm2 = (_normalisation(spec) for _ in range(2))
         self.gates = nn.ModuleDict({gate.name.split("/")[-1]: attention(gate) for gate in spec.gates})
@@ -77,7 +78,7 @@ def linear_head(spec: Head) -> nn.Conv2d:
     """A 3x3 convolution whose first output is the constant `spec.bias`."""
     conv = nn.Conv2d(spec.in_channels, spec.out_channels, KERNEL, padding="same")
     nn.init.zeros_(conv.weight)
-    conv.bias.data = torch.tensor(spec.bias)
+    conv.bias = nn.Parameter(torch.tensor(spec.bias))
     return conv
 
 

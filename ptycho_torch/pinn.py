@@ -56,6 +56,9 @@ class PtychoPINN(nn.Module):
     `object_scale`.
     """
 
+    mask: Tensor
+    """bool (N, N), a buffer."""
+
     def __init__(
         self,
         config: ModelConfig,
@@ -78,7 +81,7 @@ class PtychoPINN(nn.Module):
         spec = network_spec(config, options)
         if network is None:
             network = UnrolledNetwork(spec) if isinstance(spec, UnrolledSpec) else CnnNetwork(spec)
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
         self.subpixel: Subpixel = "fourier" if isinstance(spec, UnrolledSpec) else "bilinear"
         support = probe_support(config, options)
         if probe.shape[-2:] != (config.N, config.N):

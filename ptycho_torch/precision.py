@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -33,9 +34,10 @@ def _rounding() -> list[tuple[Callable[[str], None], str, str]]:
     """How to choose a precision, the one of now, and the full one, of whatever may round products now."""
     if not hasattr(torch.backends, "fp32_precision"):  # PyTorch before 2.9: one precision for every kind of device
         return [(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision(), "highest")]
+    backends: Any = torch.backends  # the stubs do not know all of it
     return [
         (partial(setattr, kind, "fp32_precision"), kind.fp32_precision, "ieee")
-        for kind in (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+        for kind in (backends.cuda.matmul, backends.mkldnn.matmul)
         if kind.fp32_precision not in ("none", "ieee")
     ]
 

@@ -27,6 +27,9 @@ class ProbeLayer(nn.Module):
         trainable: whether the modes are a parameter.
     """
 
+    support: Tensor | None
+    """(N, N), a buffer."""
+
     def __init__(self, probe: NDArray[Any], support: NDArray[Any] | None, trainable: bool) -> None:
         super().__init__()
         modes = np.asarray(as_modes(probe), np.complex64)

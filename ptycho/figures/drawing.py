@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -74,12 +75,12 @@ def draw_map(axes: Axes, values: Real, seen: Mask, kind: str, limits: tuple[floa
     return axes.imshow(np.ma.masked_array(values, ~seen), cmap=cmap, vmin=limits[0], vmax=limits[1])
 
 
-def draw_bar(axes: Axes, image: AxesImage, label: str, extend: str = "neither") -> None:
-    """Put a colour bar beside `axes`, exactly as high as they are."""
+def draw_bar(axes: Axes, image: AxesImage, label: str, extend: str = "neither") -> Colorbar:
+    """Put a colour bar beside `axes`, exactly as high as they are, and return it."""
     height, width = image.get_size()
     thickness = 0.045 * max(1.0, height / width)
     bar = axes.inset_axes((1.0 + 0.6 * thickness, 0.0, thickness, 1.0))
-    bar.figure.colorbar(image, cax=bar, label=label, extend=extend)
+    return bar.figure.colorbar(image, cax=bar, label=label, extend=extend)
 
 
 def bar_ends(values: Real, limits: tuple[float, float]) -> str:

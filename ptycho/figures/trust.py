@@ -100,8 +100,7 @@ def _draw_ratio(axes: Axes, r: Reconstruction, trust: Trust, limits: tuple[float
         axes.annotate(str(j), place, (7, 5), textcoords="offset points", fontsize=8, fontweight="bold")
     axes.set(xlim=(-0.5, r.frame.width - 0.5), ylim=(r.frame.height - 0.5, -0.5))
     axes.set_title("Deviance / that of noise (1: explained, red: not)", fontsize=10)
-    draw_bar(axes, image, "ratio")
-    _plain_ticks(image.colorbar.ax)
+    _plain_ticks(draw_bar(axes, image, "ratio").ax)
 
 
 def _plain_ticks(axes: Axes) -> None:

@@ -215,7 +215,7 @@ class CnnNetwork(DirectLayer):
         self, amplitude: tf.Tensor, phase: tf.Tensor, second_level: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Put the central half into the whole patch; the border comes from its own branch, or is vacuum."""
-        if self.border_head is None:
+        if self.border_head is None or self.spec.border_head is None:
             border_amplitude = tf.constant(self.spec.amplitude_head.bias[0], amplitude.dtype)
             border_phase = tf.zeros_like(border_amplitude)
         else:

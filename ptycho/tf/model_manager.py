@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ptycho.config.config import TrainingConfig
-from ptycho.core.archive import ModelArchive, load_archive, save_archive
-from ptycho.errors import ConfigError
+from ptycho.core.archive import ARCHIVE_NAME, ModelArchive, load_archive, save_archive
+from ptycho.errors import ConfigError, MissingFileError
 from ptycho.networks.archiving import (
     archived_config,
     archived_options,
@@ -28,6 +28,7 @@ from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.unrolled import UnrolledNetwork
 
 __all__ = [
+    "ModelManager",
     "canonical_weights",
     "last_trained",
     "load_tf_bundle",
@@ -109,6 +110,45 @@ def load_tf_bundle(
     model = model_from_archive(archive, str(path))
     restore_params(archive, model.intensity_scale)
     return model, archive
+
+
+class ModelManager:
+    """Several models in one folder, each in an archive of its own, under the names that callers use."""
+
+    @staticmethod
+    def save_multiple_models(
+        models: Mapping[str, PtychoPINN | Sequence[PtychoPINN]], path: Path | str, config: TrainingConfig
+    ) -> Path:
+        """Write every model to `path/<name>/wts.h5.zip` and return `path`.
+
+        Args:
+            models: by name; those of several experiments that share one network are one entry.
+            path: the folder.
+            config: of their training.
+
+        Raises:
+            ConfigError: a name that is no name of a folder. OutputError: a place that cannot be written.
+        """
+        for name, model in models.items():
+            if name in ("", ".", "..") or Path(name).name != name:
+                raise ConfigError(f"model name: expected a word to name a folder with, found {name!r}; choose another")
+            save_tf_bundle(Path(path) / name, model, config)
+        return Path(path)
+
+    @staticmethod
+    def load_multiple_models(path: Path | str, names: Sequence[str] | None = None) -> dict[str, PtychoPINN]:
+        """The models in a folder by their names, all of them or those of `names`.
+
+        `params.cfg` is restored with each, and so holds what belongs to the last.
+
+        Raises:
+            MissingFileError: no such model, or none at all. ArchiveError: one that is damaged.
+        """
+        folder = Path(path)
+        found = sorted(one.parent.name for one in folder.glob(f"*/{ARCHIVE_NAME}")) if names is None else names
+        if not found:
+            raise MissingFileError(f"{folder}: expected models, <name>/{ARCHIVE_NAME}, found none; save some there")
+        return {name: load_tf_bundle(folder / name)[0] for name in found}
 
 
 _trained: list[tuple[Sequence[PtychoPINN], TrainingConfig]] = []

@@ -88,8 +88,12 @@ class PtychoPINN(DirectLayer):
         self.input_scale = float(input_scale)
         self.nominal_intensity_scale = float(intensity_scale)
         spec = network_spec(config, options)
-        kind = UnrolledNetwork if isinstance(spec, UnrolledSpec) else CnnNetwork
-        self.network = kind(spec, dtype, seed) if network is None else network
+        if network is None:
+            if isinstance(spec, UnrolledSpec):
+                network = UnrolledNetwork(spec, dtype, seed)
+            else:
+                network = CnnNetwork(spec, dtype, seed)
+        self.network = network
         self.subpixel: Subpixel = "fourier" if isinstance(spec, UnrolledSpec) else "bilinear"
         support = probe_support(config, options)
         if probe.shape[-2:] != (config.N, config.N):

@@ -117,8 +117,9 @@ class KeepInterface(Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Hand it to the module, which writes it beside what the training itself has to say of its scan."""
-        self.kept.update(pl_module.interface)  # type: ignore[call-overload]
-        pl_module.interface = self.kept  # type: ignore[assignment]
+        module: Any = pl_module  # a PtychoPINN_Lightning
+        self.kept.update(module.interface)
+        module.interface = self.kept
 
 
 def trained_module(
