@@ -57,7 +57,7 @@ def reconstruct(
 
     >>> found = reconstruct(example, iterations=10)
     >>> found.method, found.object.shape, found.trust.grade
-    ('refined', (128, 128), 'usable')
+    ('refined', (128, 128), 'to the noise')
     """
     data, used = as_scan(scan), installed_backend(backend)
     if "noise" not in settings:

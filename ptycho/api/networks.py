@@ -87,7 +87,9 @@ def train(
 
     >>> import ptycho
     >>> small = ptycho.ModelConfig(n_filters_scale=1)
-    >>> model = train(example, ptycho.TrainingConfig(model=small, nepochs=1, output_dir=folder), backend="pytorch")
+    >>> settings = ptycho.TrainingConfig(model=small, nepochs=1, output_dir=folder)
+    >>> quiet = ptycho.PyTorchExecutionConfig(enable_progress_bar=False)
+    >>> model = train(example, settings, backend="pytorch", execution=quiet)
     >>> model.save(folder).name, infer(model, example).method
     ('wts.h5.zip', 'network')
     """
@@ -118,7 +120,7 @@ def _settings(
 ) -> TrainingConfig:
     """The settings of a training; those that were given stay as they are."""
     if config is None:
-        config = TrainingConfig(model=ModelConfig(N=N), backend=installed_backend(backend))  # type: ignore[arg-type]  # one of three sizes
+        config = TrainingConfig(model=ModelConfig(N=N), backend=installed_backend(backend))
     changes: dict[str, Any] = {} if backend is None else {"backend": backend}
     if output_dir is not None:
         changes["output_dir"] = Path(output_dir)

@@ -39,7 +39,7 @@ def load_scan(path: Path | str, units: str | None = None, memory_map: MemoryMap 
         ConfigError: another `memory_map`.
 
     >>> load_scan(example)
-    RawData(64 patterns of 64 x 64, float32 amplitude, 1 probe mode, object 128 x 128, from minimal_dataset_v1.npz)
+    RawData(64 patterns of 64 x 64, uint16 counts, 1 probe mode, object 128 x 128, from minimal_dataset_v1.npz)
     """
     return RawData.from_file(path, units, memory_map)
 
@@ -115,7 +115,7 @@ def doctor(scan: Scan, *, units: str | None = None, trials: bool = True) -> Diag
         MissingFileError, DataError: a file that cannot be read.
 
     >>> doctor(example, trials=False).verdict
-    '1 warning'
+    'nothing wrong found'
     """
     if isinstance(scan, RawData):
         fields = scan.scan_file()

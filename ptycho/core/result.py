@@ -38,11 +38,13 @@ class ByValue:
 
 
 def _same(one: Any, other: Any) -> bool:
-    if not isinstance(one, np.ndarray) and not isinstance(other, np.ndarray):
-        return bool(one == other)
-    if not (isinstance(one, np.ndarray) and isinstance(other, np.ndarray)):
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(one, other, equal_nan=one.dtype.kind in "fc" and other.dtype.kind in "fc")
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return False
-    return np.array_equal(one, other, equal_nan=one.dtype.kind in "fc" and other.dtype.kind in "fc")
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other or (one != one and other != other))  # NaN is the only thing unlike itself
 
 
 class Pictured:

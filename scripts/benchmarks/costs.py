@@ -34,6 +34,7 @@ def run(command: str) -> tuple[str, float, float]:
     line = [sys.executable, str(SCRIPTS / script), *arguments]
     begun = time.perf_counter()
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
     log = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     if status:

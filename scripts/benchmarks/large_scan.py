@@ -26,18 +26,22 @@ import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ptycho.core.formats.opening import MemoryMap
 from ptycho.core.simulation.exposure import expose_to_file
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.raw_data import RawData
+
+if TYPE_CHECKING:
+    from ptycho.workflows.reconstruct import Backend
 
 N, STEP = 64, 4.0
 EVERY = 0.05
 """Seconds between two looks at the memory."""
 PHASES = ("training", "inference", "stitching", "trust")
 PACKAGES = {"pytorch": "ptycho_torch", "tensorflow": "ptycho"}
-MEMORY_MAP = {"mapped": "always", "in memory": "never"}
+MEMORY_MAP: dict[str, MemoryMap] = {"mapped": "always", "in memory": "never"}
 Row = dict[str, Any]
 
 
@@ -88,13 +92,13 @@ class Phases:
         self.begin("trust")
 
 
-def work(watcher: Connection, scan: Path, backend: str, mode: str, args: argparse.Namespace, points: int) -> None:
+def work(watcher: Connection, scan: Path, backend: Backend, mode: str, args: argparse.Namespace, points: int) -> None:
     """Train on the scan and reconstruct its first points; send the speeds."""
     from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig
     from ptycho.workflows import backend_selector as door
 
     importlib.import_module(f"{PACKAGES[backend]}.workflows.components")
-    phases = Phases(watcher)
+    phases: Any = Phases(watcher)
     phases.begin("opening")
     begun = time.perf_counter()
     data = RawData.from_file(scan, memory_map=MEMORY_MAP[mode])
@@ -130,7 +134,7 @@ def memory(process: int) -> dict[str, float]:
     return {key: int(kib.get(key, "0 kB").split()[0]) / 1024 for key in ("RssAnon", "RssShmem")}
 
 
-def measure(scan: Path, backend: str, mode: str, args: argparse.Namespace, points: int) -> Row:
+def measure(scan: Path, backend: Backend, mode: str, args: argparse.Namespace, points: int) -> Row:
     """Run one case in a process of its own: its speeds, and the peaks of its memory above that after the imports."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -138,10 +142,12 @@ def measure(scan: Path, backend: str, mode: str, args: argparse.Namespace, point
     process.start()
     theirs.close()
     peaks: dict[str, dict[str, float]] = {}
-    phase, message, start = "imports", None, {}
+    phase, message = "imports", None
+    start: dict[str, float] = {}
     try:
         while not isinstance(message, dict):
             message = ours.recv() if ours.poll(EVERY) else None
+            assert process.pid is not None
             now = memory(process.pid)
             peaks[phase] = {key: max(now[key], peaks.get(phase, now)[key]) for key in now}
             if isinstance(message, str):

@@ -107,10 +107,10 @@ def _likeness(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 def _phase_correlation(image: np.ndarray, truth: np.ndarray) -> float:
     """Pearson's correlation of the phases, in place."""
-    phases = [_phases(one) for one in (image, truth)]
-    if min(phase.std() for phase in phases) == 0:
+    ours, theirs = _phases(image), _phases(truth)
+    if min(ours.std(), theirs.std()) == 0:
         return 0.0
-    return float(np.corrcoef(*(phase.ravel() for phase in phases))[0, 1])
+    return float(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1])
 
 
 def _phases(image: np.ndarray) -> np.ndarray:

@@ -34,18 +34,18 @@ def refiner(backend: str, threads: int, use_xla: bool) -> Callable[..., Refineme
     if backend == "pytorch":
         import torch
 
-        from ptycho_torch.refine import refine
+        from ptycho_torch.refine import refine as refine_torch
 
         torch.set_num_threads(threads)
-        return refine
+        return refine_torch
     from functools import partial
 
     import tensorflow as tf
 
-    from ptycho.tf.refine import refine
+    from ptycho.tf.refine import refine as refine_tensorflow
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    return partial(refine, use_xla=use_xla)
+    return partial(refine_tensorflow, use_xla=use_xla)
 
 
 def inner_region(scan: RawData, margin: int = 2) -> tuple[int, int, int, int]:
@@ -69,7 +69,7 @@ def measure(
         refine(scan, None, 1, frame=frame, **settings)
     rows = []
     for mark in marks:
-        runs = {name: [] for name in backends}
+        runs: dict[str, list[Refinement]] = {name: [] for name in backends}
         for _ in range(repeats):
             for name, refine in backends.items():
                 runs[name].append(refine(scan, None, mark, frame=frame, tolerance=0, **settings))

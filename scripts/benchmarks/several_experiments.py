@@ -64,9 +64,10 @@ def errors(scans: list[RawData], config: TrainingConfig, seconds: float) -> list
     _, _, results = run_cdi_example_with_backend(
         scans, None, config, do_stitching=True, execution_config=execution, max_seconds=seconds
     )
+    truths = [scan.objectGuess for scan in scans if scan.objectGuess is not None]
     return [
-        score(found.object, scan.objectGuess, scored_region(scan)).complex_nrmse
-        for found, scan in zip(results["reconstructions"], scans, strict=True)
+        score(found.object, truth, scored_region(scan)).complex_nrmse
+        for found, truth, scan in zip(results["reconstructions"], truths, scans, strict=True)
     ]
 
 

@@ -14,14 +14,15 @@ from ptycho.core.quality.alignment import Alignment, align
 from ptycho.core.quality.metrics import MS_SSIM_SMALLEST, mae, ms_ssim, nrmse, psnr, ssim
 from ptycho.core.quality.registration import Region
 from ptycho.core.quality.ring_correlation import frc
+from ptycho.core.result import ByValue
 
 __all__ = ["Score", "score", "score_aligned"]
 
 Real = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Score:
+@dataclass(frozen=True, eq=False)
+class Score(ByValue):
     """The figures of one reconstruction against its truth; spatial frequencies in cycles per pixel."""
 
     amplitude_psnr: float

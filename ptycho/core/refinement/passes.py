@@ -109,7 +109,7 @@ class Kernels(Protocol):
     def cut(self, image: Any, rows: Array, cols: Array, n: int) -> Any:
         """Patches of an object."""
 
-    def add(self, total: Array | None, shape: tuple[int, int], patches: Any, rows: Array, cols: Array) -> Any:
+    def add(self, total: Any, shape: tuple[int, int], patches: Any, rows: Array, cols: Array) -> Any:
         """Add patches to a sum of the given shape (None: begin one); the adjoint of `cut`."""
 
     def numpy(self, values: Any) -> Array:

@@ -47,8 +47,8 @@ def reconstruction_of(refinement: Refinement, trust: Trust | None = None, backen
 def _light(found: Refinement) -> NDArray[np.float32]:
     """The light of the probe at all positions, `(H, W)`, block by block."""
     weight = np.sum(np.abs(found.probe.astype(np.complex128)) ** 2, axis=0)
-    total = np.zeros(found.object.shape)
+    total = np.zeros(found.frame.shape)
     for block in frame_blocks(len(found.xcoords), weight.size):
         x, y = found.xcoords[block], found.ycoords[block]
-        total += assemble(np.broadcast_to(weight, (len(x), *weight.shape)), x, y, total.shape)
+        total += assemble(np.broadcast_to(weight, (len(x), *weight.shape)), x, y, found.frame.shape)
     return total.astype(np.float32)

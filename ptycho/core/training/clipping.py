@@ -43,7 +43,8 @@ def adaptive_clip(gradient: NDArray[Any], weights: NDArray[Any], ratio: float, u
         ratio: largest `|G| / |W|`; the paper has 0.01 to 0.16.
         unit: what norms are taken over; the floor is `WEIGHT_FLOOR`.
 
-    >>> adaptive_clip(np.array([[3.0, 0.1], [4.0, 0.0]]), np.array([[1.0, 1.0], [0.0, 0.0]]), 0.5, "output").tolist()
+    >>> gradient, weights = np.array([[3.0, 0.1], [4.0, 0.0]]), np.array([[1.0, 1.0], [0.0, 0.0]])
+    >>> adaptive_clip(gradient, weights, 0.5, "output").round(6).tolist()
     [[0.3, 0.1], [0.4, 0.0]]
     """
     axes = tuple(range(gradient.ndim - 1)) if unit == "output" else None
