@@ -94,6 +94,10 @@ class PtychoPINN(nn.Module):
         valid = np.ones((config.N, config.N), bool) if mask is None else np.asarray(mask, bool)
         self.register_buffer("mask", torch.as_tensor(valid.copy()))
 
+    def __repr__(self) -> str:
+        c = self.config
+        return f"PtychoPINN({c.architecture}, N={c.N}, gridsize={c.gridsize}, pytorch, subpixel {self.subpixel})"
+
     def measure_light(self) -> None:
         """Note how far the probe's light reaches, and so the corrections; again after the probe was trained."""
         self.light = light_extent(self.probe.file_units())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PICTURES", "WRITERS", "ByValue", "ObjectResult", "Pictured", "plural"]
+__all__ = ["PICTURES", "WRITERS", "ByValue", "ObjectResult", "Pictured", "plural", "same_value"]
 
 PICTURES = "ptycho.figures.results"
 """The module whose `figure_of` draws a result and whose `png_of` makes a picture file of it."""
@@ -34,16 +34,17 @@ class ByValue:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.compare)  # type: ignore[arg-type]  # a dataclass
+        return all(same_value(getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.compare)  # type: ignore[arg-type]  # a dataclass
 
 
-def _same(one: Any, other: Any) -> bool:
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values are the same, arrays and NaN included."""
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return np.array_equal(one, other, equal_nan=one.dtype.kind in "fc" and other.dtype.kind in "fc")
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return False
     if isinstance(one, tuple) and isinstance(other, tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(same_value, one, other))
     return bool(one == other or (one != one and other != other))  # NaN is the only thing unlike itself
 
 

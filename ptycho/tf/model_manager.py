@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ class ModelManager:
         Args:
             models: by name; those of several experiments that share one network are one entry.
             path: the folder.
-            config: of their training.
+            config: of their training; its `model` gives way to the one that each model has.
 
         Raises:
             ConfigError: a name that is no name of a folder. OutputError: a place that cannot be written.
@@ -132,7 +133,8 @@ class ModelManager:
         for name, model in models.items():
             if name in ("", ".", "..") or Path(name).name != name:
                 raise ConfigError(f"model name: expected a word to name a folder with, found {name!r}; choose another")
-            save_tf_bundle(Path(path) / name, model, config)
+            one = model if isinstance(model, PtychoPINN) else model[0]
+            save_tf_bundle(Path(path) / name, model, replace(config, model=one.config))
         return Path(path)
 
     @staticmethod

@@ -107,6 +107,10 @@ class PtychoPINN(DirectLayer):
         self.mask = np.ones((config.N, config.N), bool) if mask is None else np.array(mask, bool)
         self.built = True
 
+    def __repr__(self) -> str:
+        c = self.config
+        return f"PtychoPINN({c.architecture}, N={c.N}, gridsize={c.gridsize}, tensorflow, subpixel {self.subpixel})"
+
     def measure_light(self) -> None:
         """Note how far the probe's light reaches, and so the corrections; again after the probe was trained."""
         self.light = light_extent(self.probe.file_units())

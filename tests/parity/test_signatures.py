@@ -32,6 +32,7 @@ ONLY_PYTORCH = {
     "no_autocast": "TensorFlow computes in one precision",
 }
 ONLY_TENSORFLOW = {
+    "ModelManager": "for older callers, which know TensorFlow only",
     "DirectLayer": "PyTorch modules are called as they are",
     "doubled": "PyTorch has `interpolate`",
     "last_trained": "what `save` writes, for callers of long standing",

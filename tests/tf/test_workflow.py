@@ -13,7 +13,7 @@ from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.quality.metrics import relative_fourier_error
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.errors import ConfigError, DataError
+from ptycho.errors import ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
 from ptycho.tf import loader, model_manager
 from ptycho.tf.loader import PtychoDataContainer
@@ -156,6 +156,23 @@ def test_an_archive_predicts_like_the_model_in_memory(scan, training, tmp_path) 
     after = reconstruct_tf(scan, InferenceConfig(model_path=path))
     np.testing.assert_allclose(after.object, before.object, atol=1e-5)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(after)).object, after.object)  # noqa: S301
+
+
+def test_several_models_in_one_folder(scan, training, tmp_path) -> None:
+    from ptycho.model_manager import ModelManager
+
+    models = {name: untrained(scan, with_gridsize(training, gridsize)) for name, gridsize in (("one", 1), ("four", 2))}
+    for name, model in models.items():
+        assert ModelManager.save_multiple_models({name: model}, tmp_path, training) == tmp_path
+    again = ModelManager.load_multiple_models(tmp_path)
+    assert sorted(again) == ["four", "one"] and list(ModelManager.load_multiple_models(tmp_path, ["four"])) == ["four"]
+    for name, model in models.items():
+        weights = model.network.get_weights()
+        assert all(map(np.array_equal, again[name].network.get_weights(), weights)) and len(weights) > 4
+    with pytest.raises(ConfigError, match=r"model name: expected a word to name a folder with, found '\.\./a'"):
+        ModelManager.save_multiple_models({"../a": models["one"]}, tmp_path / "b", training)
+    with pytest.raises(MissingFileError, match="expected models"):
+        ModelManager.load_multiple_models(tmp_path / "b")
 
 
 def test_an_archive_of_pytorch_predicts_the_same_here(scan, training, tmp_path) -> None:

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ptycho.core.result import same_value
+
 __all__ = ["GROUPED_KEYS", "GroupedData", "PatternSource"]
 
 Groups = NDArray[np.int32]
@@ -67,6 +69,23 @@ class GroupedData(dict[str, Any]):
         self._scan = scan
         self._groups: Groups = values["nn_indices"]
         self._scale = scale
+
+    def __repr__(self) -> str:
+        count, members = self._groups.shape
+        pending = [key for key in self if dict.__getitem__(self, key) is _Pending.ARRAY]
+        waiting = f"; not made yet: {', '.join(pending)}" if pending else ""
+        return f"GroupedData({count} groups of {members}, {len(self)} arrays{waiting})"
+
+    def __eq__(self, other: object) -> bool:
+        """The same keys with the same arrays; makes what is pending."""
+        if not isinstance(other, dict):
+            return NotImplemented
+        return self.keys() == other.keys() and all(same_value(self[key], other[key]) for key in self)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None  # type: ignore[assignment]  # as every dictionary
 
     @property
     def scale(self) -> float:
