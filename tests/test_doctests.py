@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ptycho import params
+
 ROOT = Path(__file__).parents[1]
 FIXTURE = ROOT / "tests" / "fixtures" / "pytorch_integration" / "minimal_dataset_v1.npz"
 SOURCES = sorted(
@@ -22,8 +24,9 @@ def test_examples_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_examples_give_what_they_say(name: str, tmp_path: Path) -> None:
+def test_examples_give_what_they_say(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`example` is the path of a scan with 64 patterns, `folder` one to write to; `ptycho` has been imported."""
+    monkeypatch.setattr(params, "cfg", dict(params.cfg))  # a training writes to it
     module = importlib.import_module(name)
     known = {"example": FIXTURE, "folder": tmp_path}
     if name.startswith("ptycho.api."):

@@ -85,7 +85,7 @@ class GroupedData(dict[str, Any]):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    __hash__ = None  # type: ignore[assignment]  # as every dictionary
+    __hash__ = None  # as every dictionary
 
     @property
     def scale(self) -> float:
