@@ -387,7 +387,7 @@ def fit(
     with quiet_lightning(), interrupts_raise(), own_determinism():
         module.max_seconds = max_seconds
         ours = _callbacks(module, report, folder, stages, judge_loader is not None, resume)
-        if begun is not None and epochs_seen >= module.stages.total_epochs:
+        if resume is not None and begun is not None and epochs_seen >= module.stages.total_epochs:
             logger.warning("%s", nothing_left(resume, epochs_seen, module.stages.total_epochs))
             module.load_state_dict(begun["state_dict"])
             return report.history

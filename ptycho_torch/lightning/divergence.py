@@ -98,7 +98,7 @@ def _changed(trainer: pl.Trainer, module: pl.LightningModule) -> Named:
     yield from module.state_dict().items()
     for optimiser in trainer.optimizers:
         yield from _moments(optimiser.state)
-    for model in module.models:  # type: ignore[operator, union-attr]
+    for model in module.models:  # type: ignore[union-attr]
         yield "intensity_scale", model.log_intensity_scale.detach().abs().exp()
 
 
