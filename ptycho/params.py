@@ -11,12 +11,15 @@ from typing import Any
 from ptycho.config.config import TrainingConfig, update_legacy_dict
 from ptycho.errors import ConfigError
 
-__all__ = ["cfg", "get", "get_bigN", "get_padded_size", "params", "set", "validate"]
+__all__ = ["REPORTED", "cfg", "get", "get_bigN", "get_padded_size", "params", "set", "validate"]
 
 _REQUIRED = object()
 _AT_LEAST = {"N": 1, "gridsize": 1, "offset": 0, "max_position_jitter": 0}
 
-cfg: dict[str, Any] = {"offset": 4, "max_position_jitter": 10}
+REPORTED = {"offset": 4, "max_position_jitter": 10}
+"""Numbers that sizes are reported by, unless a caller sets others."""
+
+cfg: dict[str, Any] = dict(REPORTED)
 update_legacy_dict(cfg, TrainingConfig())
 
 

@@ -337,6 +337,7 @@ class RawData(Pictured):
         enable_oversampling: bool = False,
         neighbor_pool_size: int | None = None,
         options: GroupOptions = NEUTRAL_GROUPS,
+        input_scale: float | None = None,
     ) -> GroupedData:
         """Groups of C = gridsize^2 neighbouring scan points (`make_groups` has the rules).
 
@@ -345,11 +346,12 @@ class RawData(Pictured):
             nsamples: number of groups B; None as in `make_groups`.
             dataset_path: accepted for older callers and unused; there is no cache file.
             gridsize: None takes `params.cfg['gridsize']`.
+            input_scale: k; None, for callers that train and load through this library, takes
+                `params.cfg['input_scale']` when training or a loaded model set it, else that of this scan.
             K, seed, sequential_sampling, enable_oversampling, neighbor_pool_size, options: as in `make_groups`.
 
         Returns:
-            The dictionary of specs/data_contracts.md; `X_full` is k times the amplitude, k from
-            `params.cfg['input_scale']` when training or a loaded model set it, else of this scan.
+            The dictionary of specs/data_contracts.md; `X_full` is k times the amplitude.
         """
         if self.N != N:
             raise DataError(f"N={N}: the scan has patterns of {self.N} x {self.N} pixels; set N to {self.N}")
@@ -380,7 +382,7 @@ class RawData(Pictured):
         }
         if self.sample_indices is not None:
             values["sample_indices"] = self.sample_indices
-        scale = params.cfg.get("input_scale")
+        scale = params.cfg.get("input_scale") if input_scale is None else input_scale
         return GroupedData(values, self, None if scale is None else float(scale))
 
 

@@ -25,7 +25,6 @@ from ptycho.core.training.identity import TrainingIdentity
 from ptycho.core.training.objective_options import ObjectiveOptions
 from ptycho.core.training.schedules import one_cycle
 from ptycho.networks.archiving import most_alike
-from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.lightning.checkpoint import (
     WholeCheckpoints,
     check_checkpoint,
@@ -41,7 +40,9 @@ from ptycho_torch.lightning.process_state import interrupts_raise, own_determini
 from ptycho_torch.lightning.run_files import checkpoints, metric_logger
 from ptycho_torch.lightning.schedule import Stages, rate_curve, setting
 from ptycho_torch.lightning.staging import Groups, StageOptions, set_apart
+from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.objective import Objective
+from ptycho_torch.optimizers import optimizer_of
 from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.precision import full_float32
 
@@ -190,7 +191,7 @@ class PtychoPINN_Lightning(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule of the configuration."""
         trained = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
-        optimiser = _optimiser(self.config, self.rate, self.stages.groups(trained))
+        optimiser = optimizer_of(self.config, self.stages.groups(trained), self.rate)
         name, cycles = setting("scheduler", self.execution, self.config), self.model.network.spec.recipe.one_cycle
         if name == "Default" and not cycles and not self.stages.several:
             return optimiser
@@ -220,14 +221,6 @@ def _clip_ratio(config: TrainingConfig, execution: PyTorchExecutionConfig) -> fl
         return None
     limit: float | None = setting("gradient_clip_val", execution, config)
     return limit
-
-
-def _optimiser(config: TrainingConfig, rate: float, parameters: list[Any]) -> torch.optim.Optimizer:
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, momentum=config.momentum, weight_decay=config.weight_decay)
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    betas = (config.adam_beta1, config.adam_beta2)
-    return kind(parameters, rate, betas=betas, eps=1e-8, weight_decay=config.weight_decay)
 
 
 class EpochReport(Callback):
@@ -384,7 +377,7 @@ def fit(
     train_loader = group_loader(seen, config.batch_size, execution, seed, truth, epochs_seen)
     judge_loader = group_loader(judges, config.batch_size, execution, truth=truth) if any(judges) else None
     report = EpochReport(len(train_loader.dataset), max_seconds)  # type: ignore[arg-type]
-    with quiet_lightning(), interrupts_raise(), own_determinism():
+    with quiet_lightning(), interrupts_raise(), own_determinism(execution.deterministic):
         module.max_seconds = max_seconds
         ours = _callbacks(module, report, folder, stages, judge_loader is not None, resume)
         if resume is not None and begun is not None and epochs_seen >= module.stages.total_epochs:

@@ -76,6 +76,7 @@ class PtychoPINN(nn.Module):
         self.config = config
         self.options = options
         self.scaling = scaling
+        self.labels: dict[str, str | int] = {}  # of the user; an archive keeps them
         self.input_scale = float(input_scale)
         self.nominal_intensity_scale = float(intensity_scale)
         spec = network_spec(config, options)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 
+from ptycho.core.process_settings import changed_once
+
 __all__ = ["full_float32", "no_autocast"]
 
 
-@contextmanager
+@changed_once
 def full_float32() -> Iterator[None]:
     """Compute matrix products in full float32, whatever the caller chose; his choice is back afterwards.
 
     After `torch.set_float32_matmul_precision("high")` a GPU rounds the factors of matrix products to ten bits (TF32).
     A shift is a matrix product (`ptycho_torch.reassembly`), and so is its gradient: both would lose three digits.
-    Convolutions do what `torch.backends.cudnn` says. The setting is the process's; also a decorator.
+    Convolutions do what `torch.backends.cudnn` says. The setting is the process's: it comes back when the last
+    thread is through. Also a decorator.
     """
     rounding = _rounding()
     try:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("ptycho", "ptycho_torch")
@@ -109,3 +113,65 @@ def test_arrows_between_the_folders_of_core_run_one_way() -> None:
                 if there != here:
                     arrows[here].add(there)
     assert circles(arrows) == []
+
+
+READERS = ROOT / "docs" / "architecture.md"
+WRITES = {"update", "clear"}
+"""Methods of the legacy dictionary that only write."""
+READING = {"get", "params", "get_bigN", "get_padded_size", "validate"}
+"""Functions of `ptycho.params` that read the legacy dictionary."""
+
+
+def parents(tree: ast.Module) -> dict[ast.AST, ast.AST]:
+    return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+
+
+def legacy_reads(name: str) -> list[int]:
+    """Lines on which a module reads `params.cfg`: all but assignments of a key, `.update(...)` and the like.
+
+    Handing the dictionary to `update_legacy_dict` writes it.
+    """
+    tree, found = tree_of(name), []
+    above = parents(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "ptycho.params":
+            found.append(node.lineno)
+        if not isinstance(node, ast.Attribute) or ast.unparse(node.value) not in ("params", "ptycho.params"):
+            continue
+        parent = above[node]
+        if node.attr in READING:
+            found.append(node.lineno)
+        elif node.attr == "cfg":
+            stores = isinstance(parent, ast.Subscript) and isinstance(parent.ctx, ast.Store | ast.Del)
+            writes = isinstance(parent, ast.Attribute) and parent.attr in WRITES
+            mirrors = isinstance(parent, ast.Call) and ast.unparse(parent.func).endswith("update_legacy_dict")
+            if not (stores or writes or mirrors):
+                found.append(node.lineno)
+    return found
+
+
+def listed_readers() -> set[str]:
+    """The modules that docs/architecture.md lets read `params.cfg`: bullets that begin with a module in backquotes."""
+    section = READERS.read_text(encoding="utf-8").split("## Who reads `params.cfg`", 1)[1].split("\n## ", 1)[0]
+    return set(re.findall(r"^\* `(ptycho[\w.]*)`", section, re.MULTILINE))
+
+
+def test_the_legacy_dictionary_is_read_where_the_documents_say() -> None:
+    found = {name: legacy_reads(name) for name in modules() if name != "ptycho.params"}
+    assert {name for name, lines in found.items() if lines} == listed_readers()
+
+
+def test_a_read_of_the_legacy_dictionary_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = {
+        "params.cfg['a'] = 1": [],
+        "params.cfg.update(a=1)": [],
+        "update_legacy_dict(params.cfg, config)": [],
+        "a = params.cfg['a']": [1],
+        "a = params.cfg.get('a')": [1],
+        "a = params.get('a')": [1],
+        "a = dict(ptycho.params.cfg)": [1],
+        "from ptycho.params import cfg": [1],
+    }
+    for line, expected in lines.items():
+        monkeypatch.setattr(sys.modules[__name__], "tree_of", lambda _name, line=line: ast.parse(line))
+        assert legacy_reads("any") == expected, line

@@ -9,15 +9,15 @@ from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement
 from ptycho.errors import BackendError
+from ptycho.workflows.backend import BackendName
 from ptycho.workflows.backend_selector import require_backend
-from ptycho.workflows.reconstruct import Backend
 
 __all__ = ["installed_backend", "reconstructor", "refiner"]
 
-PREFERRED: tuple[Backend, Backend] = ("pytorch", "tensorflow")
+PREFERRED: tuple[BackendName, BackendName] = ("pytorch", "tensorflow")
 
 
-def installed_backend(name: Backend | None = None) -> Backend:
+def installed_backend(name: BackendName | None = None) -> BackendName:
     """The backend of this name, or without one the first that is installed, PyTorch before TensorFlow.
 
     Raises:
@@ -36,7 +36,7 @@ def installed_backend(name: Backend | None = None) -> Backend:
     raise BackendError("no backend is installed: pip install 'torch>=2.2' lightning, or 'tensorflow>=2.16'")
 
 
-def refiner(backend: Backend, execution: PyTorchExecutionConfig | None = None) -> Callable[..., Refinement]:
+def refiner(backend: BackendName, execution: PyTorchExecutionConfig | None = None) -> Callable[..., Refinement]:
     """The backend's `refine`, on the device that `execution` names."""
     if backend == "pytorch":
         from ptycho_torch.cli.shared import resolve_execution
@@ -48,7 +48,9 @@ def refiner(backend: Backend, execution: PyTorchExecutionConfig | None = None) -
     return refine_tensorflow
 
 
-def reconstructor(backend: Backend, execution: PyTorchExecutionConfig | None = None) -> Callable[..., Reconstruction]:
+def reconstructor(
+    backend: BackendName, execution: PyTorchExecutionConfig | None = None
+) -> Callable[..., Reconstruction]:
     """The backend's `reconstruct_scan`, for a model in memory."""
     if backend == "pytorch":
         from ptycho_torch.workflows.components import reconstruct_scan as reconstruct_torch

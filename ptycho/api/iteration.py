@@ -16,7 +16,7 @@ from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.raw_data import RawData
-from ptycho.workflows.reconstruct import Backend
+from ptycho.workflows.backend import BackendName
 from ptycho.workflows.trust import judge, noise_error
 
 __all__ = ["reconstruct", "refine"]
@@ -34,7 +34,7 @@ def reconstruct(
     refine_probe: bool = True,
     refine_positions: bool = False,
     likelihood: Likelihood = "amplitude",
-    backend: Backend | None = None,
+    backend: BackendName | None = None,
     execution: PyTorchExecutionConfig | None = None,
     **settings: Any,
 ) -> Reconstruction:
@@ -84,7 +84,7 @@ def refine(
     refine_probe: bool = True,
     refine_positions: bool = False,
     likelihood: Likelihood = "amplitude",
-    backend: Backend | None = None,
+    backend: BackendName | None = None,
     execution: PyTorchExecutionConfig | None = None,
     **settings: Any,
 ) -> Refinement:

@@ -15,12 +15,13 @@ from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionC
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.result import plural
 from ptycho.errors import ConfigError
+from ptycho.workflows.backend import BackendName
 from ptycho.workflows.backend_selector import (
     reconstruct_with_backend,
     save_bundle_with_backend,
     train_cdi_model_with_backend,
 )
-from ptycho.workflows.reconstruct import Backend, inference_settings
+from ptycho.workflows.reconstruct import inference_settings
 
 __all__ = ["TrainedModel", "infer", "train"]
 
@@ -29,7 +30,7 @@ __all__ = ["TrainedModel", "infer", "train"]
 class TrainedModel:
     """A network after its training."""
 
-    backend: Backend
+    backend: BackendName
     networks: tuple[Any, ...]
     """The backend's `PtychoPINN`, one per experiment; they share their weights."""
     config: TrainingConfig
@@ -58,7 +59,7 @@ def train(
     *,
     validation: Scan | None = None,
     output_dir: Path | str | None = None,
-    backend: Backend | None = None,
+    backend: BackendName | None = None,
     learning_rate: float | None = None,
     max_seconds: float | None = None,
     resume: Path | None = None,
@@ -116,7 +117,7 @@ def train(
 
 
 def _settings(
-    config: TrainingConfig | None, N: int, backend: Backend | None, output_dir: Path | str | None
+    config: TrainingConfig | None, N: int, backend: BackendName | None, output_dir: Path | str | None
 ) -> TrainingConfig:
     """The settings of a training; those that were given stay as they are."""
     if config is None:
@@ -134,7 +135,7 @@ def infer(
     *,
     config: InferenceConfig | None = None,
     refinement: Mapping[str, Any] | None = None,
-    backend: Backend | None = None,
+    backend: BackendName | None = None,
     execution: PyTorchExecutionConfig | None = None,
 ) -> Reconstruction:
     """Reconstruct a scan with a trained network: one pass, stitching, and refinement where it is asked for.

@@ -18,7 +18,7 @@ def reconstruct_image(
     """Object patches of a container of the TensorFlow backend and where they lie; `reassemble_position` takes both.
 
     Args:
-        test_data: the groups, from `ptycho.tf.loader.load`.
+        test_data: the groups, from `ptycho.loader.load`.
         diffraction_to_obj: the model, as `load_inference_bundle` returns it; None: the one that this process trained
             last.
 

@@ -1,7 +1,7 @@
 """What both backends do alike between a model and its archive; loads no framework.
 
 A model here is anything with the attributes that both `PtychoPINN` have: `options`, `intensity_scale`, `input_scale`,
-`nominal_intensity_scale`, and a `probe` layer with `file_units`.
+`nominal_intensity_scale`, `labels`, and a `probe` layer with `file_units`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import ptycho
 from ptycho import params
 from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.config.files import config_from_dict
+from ptycho.config.legacy import update_legacy_dict
 from ptycho.core.archive import ArchivedExperiment, Backend, ModelArchive, json_snapshot, to_json
 from ptycho.core.physics.probes import probe_overlap
 from ptycho.core.training.scales import NEUTRAL_INPUT, InputScaling
@@ -49,7 +50,7 @@ def make_archive(
     config: TrainingConfig,
     versions: dict[str, str],
 ) -> ModelArchive:
-    """A trained network as data: its weights by canonical name, settings and `params.cfg`, and its experiments.
+    """A trained network as data: its weights by canonical name, its settings in both spellings, and its experiments.
 
     Args:
         backend: that trained it.
@@ -72,11 +73,19 @@ def make_archive(
         weights=weights,
         **_experiment(model, masks[0]),
         others=tuple(ArchivedExperiment(**_experiment(*pair)) for pair in zip(models[1:], masks[1:], strict=True)),
-        params=json_snapshot(params.cfg),
+        params=_legacy_snapshot(model, config),
         configs={"training": to_json(asdict(config)), **extra},
         versions={"ptychopinn": ptycho.__version__, **versions},
         probe_mask=model.options.mask_array,
     )
+
+
+def _legacy_snapshot(model: Any, config: TrainingConfig) -> dict[str, Any]:
+    """What `params.cfg` holds after a training with these settings, all but the probe, which JSON cannot hold."""
+    snapshot: dict[str, Any] = dict(params.REPORTED)
+    update_legacy_dict(snapshot, config)
+    snapshot |= {"intensity_scale": model.intensity_scale, "input_scale": model.input_scale}
+    return json_snapshot(snapshot | dict(model.labels))
 
 
 def _experiment(model: Any, mask: NDArray[np.bool_]) -> dict[str, Any]:

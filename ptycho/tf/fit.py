@@ -29,7 +29,7 @@ from ptycho.core.training.objective_options import ObjectiveOptions
 from ptycho.core.training.schedules import Plateau, RateCurve, one_cycle
 from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.objective import Objective
-from ptycho.tf.optimizers import Optimizer, clip_adaptively, clip_gradients
+from ptycho.tf.optimizers import clip_adaptively, clip_gradients, optimizer_of
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.precision import full_float32
 
@@ -81,7 +81,7 @@ class TrainingModule:
         self.variables = [variable.value for variable in trained.values()]
         names = {id(variable): name for name, variable in network.named_parameters().items()}
         self.network_names = [names.get(identity) for identity in trained]
-        self.optimizer = Optimizer(config, self.variables, self.learning_rate)
+        self.optimizer = optimizer_of(config, self.variables, self.learning_rate)
 
     @property
     def needs_truth(self) -> bool:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ptycho import params
 from ptycho.core.groups.batches import epoch_orders, split_batches
 from ptycho.core.groups.container import GroupContainer, Indices
-from ptycho.errors import ConfigError, DataError
 
-__all__ = ["PtychoDataContainer", "load"]
+__all__ = ["PtychoDataContainer"]
 
 Arrays = tuple[NDArray[Any], ...]
-
-PER_SCAN = ("objectGuess", "sample_indices")
-"""Keys of the grouped dict that are of the scan, not of a group."""
 
 
 class PtychoDataContainer(GroupContainer):
@@ -53,45 +48,3 @@ class PtychoDataContainer(GroupContainer):
             tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in self.arrays(slice(0, min(1, count)))
         ]
         return tf.data.Dataset.from_generator(read, output_signature=tuple(signature)).prefetch(2)
-
-
-def load(
-    cb: Callable[[], Any],
-    probeGuess: NDArray[Any],
-    which: Literal["train", "test"] | None = None,
-    create_split: bool = False,
-) -> PtychoDataContainer:
-    """Container of the grouped data that a callback returns.
-
-    Args:
-        cb: returns the grouped dict; with `create_split` the pair `(grouped dict, fraction for training)`.
-        probeGuess: complex `(N, N)` or `(M, N, N)`.
-        which: with `create_split`, the part to take: the first groups ('train') or the others ('test').
-        create_split: whether to take a part; otherwise `which` is a name without effect.
-
-    Raises:
-        ConfigError: `create_split` with an unknown part or fraction.
-        DataError: the part is empty.
-    """
-    grouped = cb()
-    if create_split:
-        grouped, fraction = grouped
-        grouped = _part(grouped, which, float(fraction))
-    return PtychoDataContainer(grouped, probeGuess, norm_Y_I=params.cfg.get("intensity_scale"))
-
-
-def _part(grouped: Mapping[str, Any], which: str | None, fraction: float) -> dict[str, Any]:
-    """The groups of the training or of the test part."""
-    if which not in ("train", "test") or not 0 < fraction < 1:
-        raise ConfigError(
-            f"create_split expects which='train' or 'test' and a fraction between 0 and 1, found which={which!r} and "
-            f"{fraction}: correct them, or use create_split=False"
-        )
-    count = len(grouped["nn_indices"])
-    border = round(count * fraction)
-    part = slice(0, border) if which == "train" else slice(border, count)
-    if not 0 < border < count:
-        raise DataError(
-            f"a fraction of {fraction} of {count} groups leaves one part empty: group more, or do not split"
-        )
-    return {key: value if key in PER_SCAN or value is None else value[part] for key, value in grouped.items()}

@@ -13,7 +13,7 @@ import tensorflow as tf
 from ptycho.config.config import TrainingConfig
 from ptycho.core.training.clipping import WEIGHT_FLOOR, Unit, clip_unit
 
-__all__ = ["Optimizer", "adaptive_clip", "clip_adaptively", "clip_gradients"]
+__all__ = ["Optimizer", "adaptive_clip", "clip_adaptively", "clip_gradients", "optimizer_of"]
 
 EPSILON = 1e-8
 NORM_FLOOR = 1e-6
@@ -67,6 +67,11 @@ class Optimizer:
         correction = tf.cast(1 / (1 - tf.constant(beta1, tf.float64) ** taken), mean.dtype)
         root = tf.cast(tf.sqrt(1 - tf.constant(beta2, tf.float64) ** taken), mean.dtype)
         return correction * mean / (tf.sqrt(power) / root + EPSILON)
+
+
+def optimizer_of(config: TrainingConfig, variables: Sequence[tf.Variable], rate: float) -> Optimizer:
+    """`adam`, `adamw` or `sgd` of a configuration for variables, with a learning rate."""
+    return Optimizer(config, variables, rate)
 
 
 def clip_gradients(gradients: Sequence[tf.Tensor], limit: float | None, algorithm: str) -> list[tf.Tensor]:

@@ -85,6 +85,7 @@ class PtychoPINN(DirectLayer):
         self.config = config
         self.options = options
         self.scaling = scaling
+        self.labels: dict[str, str | int] = {}  # of the user; an archive keeps them
         self.input_scale = float(input_scale)
         self.nominal_intensity_scale = float(intensity_scale)
         spec = network_spec(config, options)

@@ -1,4 +1,4 @@
-"""A trained model as callers of long standing use it: `predict([amplitudes, positions])`."""
+"""Object patches of whole scans, and a trained model as callers know it: `predict([amplitudes, positions])`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho.core.geometry import canvas_size
+from ptycho.core.stitching.patch_store import gathered
 from ptycho.errors import DataError
+from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.precision import full_float32
 
-__all__ = ["Autoencoder", "DiffractionToObject", "compiled"]
+__all__ = ["Autoencoder", "DiffractionToObject", "compiled", "predict_batches", "predict_scan"]
 
 Predict = Callable[..., tf.Tensor]
 
@@ -36,6 +38,24 @@ def compiled(function: Predict, size: int, use_xla: bool = False) -> Predict:
         return graph(*batch)
 
     return run
+
+
+def predict_scan(
+    model: PtychoPINN, container: PtychoDataContainer, batch_size: int = 64, use_xla: bool = False
+) -> NDArray[np.complex64]:
+    """Object patches of every member of every group as the probe meets them, `(B, C, N, N)` in the file's units."""
+    n = model.config.N
+    shape = (len(container), model.config.gridsize**2, n, n)
+    return gathered(predict_batches(model, container, batch_size, use_xla), shape)
+
+
+def predict_batches(
+    model: PtychoPINN, container: PtychoDataContainer, batch_size: int = 64, use_xla: bool = False
+) -> Iterator[NDArray[np.complex64]]:
+    """What `predict_scan` returns, batch by batch; of a training container also the members held out."""
+    predict = compiled(model.predict_on_grid, container.canvas_size, use_xla)
+    for start in range(0, len(container), batch_size):
+        yield np.moveaxis(predict(*container.batch(slice(start, start + batch_size))).numpy(), -1, 1)
 
 
 class DiffractionToObject:

@@ -1,25 +1,26 @@
-"""One door to both backends: a backend is imported inside the function that needs it, and nowhere else."""
+"""One door to both backends: a table of modules, each imported when a caller asks for that backend, and not before."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ptycho import params
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig, update_legacy_dict
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.run import Refinement
 from ptycho.errors import BackendError, ConfigError
 from ptycho.raw_data import RawData
+from ptycho.workflows.backend import Backend
 from ptycho.workflows.experiments import Scans, TestScans
+from ptycho.workflows.reconstruct import load_and_reconstruct
 from ptycho.workflows.refine_probe import with_refined_probe
+from ptycho.workflows.results import RunResults
+from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.train import train, train_and_reconstruct
 
 if TYPE_CHECKING:
     from ptycho.workflows.diagnostics import Diagnostics
@@ -37,18 +38,22 @@ __all__ = [
 Execution = PyTorchExecutionConfig
 
 
-class _Requirement(NamedTuple):
-    """What a backend needs, and what to say where it is missing."""
+class _Entry(NamedTuple):
+    """Where a backend is, what it needs, and what to say where that is missing."""
 
+    module: str
+    """That is a `ptycho.workflows.backend.Backend`."""
     title: str
     packages: tuple[str, ...]
     install: str
     other: str
 
 
-_REQUIREMENTS = {
-    "tensorflow": _Requirement("TensorFlow", ("tensorflow", "keras"), "'tensorflow>=2.16'", "pytorch"),
-    "pytorch": _Requirement("PyTorch", ("torch", "lightning"), "'torch>=2.2' lightning", "tensorflow"),
+_BACKENDS = {
+    "tensorflow": _Entry("ptycho.tf.backend", "TensorFlow", ("tensorflow", "keras"), "'tensorflow>=2.16'", "pytorch"),
+    "pytorch": _Entry(
+        "ptycho_torch.backend", "PyTorch", ("torch", "lightning"), "'torch>=2.2' lightning", "tensorflow"
+    ),
 }
 
 
@@ -59,9 +64,9 @@ def require_backend(name: str) -> None:
         ConfigError: `name` is neither `tensorflow` nor `pytorch`.
         BackendError: a package that the backend needs is not installed; the line names the other backend.
     """
-    if name not in _REQUIREMENTS:
+    if name not in _BACKENDS:
         raise ConfigError(f"backend must be 'tensorflow' or 'pytorch', found {name!r}")
-    needed = _REQUIREMENTS[name]
+    needed = _BACKENDS[name]
     missing = [package for package in needed.packages if importlib.util.find_spec(package) is None]
     if missing:
         raise BackendError(
@@ -70,21 +75,18 @@ def require_backend(name: str) -> None:
         )
 
 
-def _enter(config: TrainingConfig | InferenceConfig, execution: Execution | None) -> bool:
-    """Check that the backend is there and the settings are for it, synchronise `params.cfg`; whether it is PyTorch."""
-    require_backend(config.backend)
-    pytorch = config.backend == "pytorch"
-    if execution is not None and not pytorch:
-        raise ConfigError(f"execution_config is for the pytorch backend, found backend={config.backend}: leave it out")
+def _backend(name: str) -> Backend:
+    """The backend of a name; errors as of `require_backend`."""
+    require_backend(name)
+    return cast(Backend, importlib.import_module(_BACKENDS[name].module))
+
+
+def _enter(config: TrainingConfig | InferenceConfig, run: RunOptions) -> tuple[Backend, RunOptions]:
+    """The backend of a configuration and the options settled for it; `params.cfg` mirrors the configuration."""
+    backend = _backend(config.backend)
+    run = backend.settled(run)
     update_legacy_dict(params.cfg, config)
-    return pytorch
-
-
-def _with_rate(execution: Execution | None, learning_rate: float | None) -> Execution | None:
-    """The PyTorch settings with another learning rate, where one is given."""
-    if learning_rate is None:
-        return execution
-    return replace(execution or Execution(), learning_rate=learning_rate)
+    return backend, run
 
 
 def train_cdi_model_with_backend(
@@ -104,18 +106,9 @@ def train_cdi_model_with_backend(
     `learning_rate` is for either backend, in the place of `execution_config.learning_rate`; `max_seconds` stops the
     training after that time.
     """
-    if _enter(config, execution_config):
-        from ptycho_torch.workflows.components import train_cdi_model_torch
-
-        execution_config = _with_rate(execution_config, learning_rate)
-        return train_cdi_model_torch(
-            train_data, test_data, config, execution_config=execution_config, resume=resume, max_seconds=max_seconds
-        )
-    from ptycho.workflows.components import train_cdi_model
-
-    return train_cdi_model(
-        train_data, test_data, config, learning_rate=learning_rate, resume=resume, max_seconds=max_seconds
-    )
+    asked = RunOptions(execution_config, learning_rate, resume, max_seconds)
+    backend, run = _enter(config, asked)
+    return train(backend, train_data, test_data, config, run)
 
 
 def run_cdi_example_with_backend(
@@ -129,65 +122,27 @@ def run_cdi_example_with_backend(
     resume: Path | None = None,
     max_seconds: float | None = None,
     diagnostics: Diagnostics | None = None,
-) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, dict[str, Any]]:
+) -> RunResults:
     """Synchronise `params.cfg`, then train and, with `do_stitching`, reconstruct: (amplitude, phase, results).
 
     `learning_rate` and `max_seconds` as in `train_cdi_model_with_backend`; `diagnostics` looks at the patches.
     """
-    if _enter(config, execution_config):
-        from ptycho_torch.workflows.components import run_cdi_example_torch
-
-        return run_cdi_example_torch(
-            train_data,
-            test_data,
-            config,
-            do_stitching=do_stitching,
-            execution_config=_with_rate(execution_config, learning_rate),
-            resume=resume,
-            max_seconds=max_seconds,
-            diagnostics=diagnostics,
-        )
-    from ptycho.workflows.components import run_cdi_example
-
-    return run_cdi_example(
-        train_data,
-        test_data,
-        config,
-        do_stitching,
-        learning_rate=learning_rate,
-        resume=resume,
-        max_seconds=max_seconds,
-        diagnostics=diagnostics,
-    )
+    asked = RunOptions(execution_config, learning_rate, resume, max_seconds, diagnostics)
+    backend, run = _enter(config, asked)
+    return train_and_reconstruct(backend, train_data, test_data, config, do_stitching, run)
 
 
 def refine_probe_with_backend(
     data: RawData, config: TrainingConfig, iterations: int, *, execution_config: Execution | None = None
 ) -> RawData:
-    """The scan with the probe that refinement finds on it, to train with (`workflows.probe_first`)."""
-    refine: Callable[..., Refinement]
-    if _enter(config, execution_config):
-        from ptycho_torch.cli.shared import resolve_execution
-        from ptycho_torch.refine import refine as refine_torch
-
-        refine = partial(refine_torch, device=resolve_execution(execution_config).accelerator)
-    else:
-        from ptycho.tf.refine import refine as refine_tensorflow
-
-        refine = partial(refine_tensorflow, use_xla=config.use_xla)
-    return with_refined_probe(data, refine, iterations)
+    """The scan with the probe that refinement finds on it, to train with (`workflows.refine_probe`)."""
+    backend, run = _enter(config, RunOptions(execution_config))
+    return with_refined_probe(data, partial(backend.refine, config=config, run=run), iterations)
 
 
 def save_bundle_with_backend(results: dict[str, Any], config: TrainingConfig, output_dir: Path) -> Path:
     """Write the trained model of `results` to `output_dir/wts.h5.zip` and return that path."""
-    require_backend(results["backend"])
-    if results["backend"] == "pytorch":
-        from ptycho_torch.model_manager import save_torch_bundle
-
-        return save_torch_bundle(Path(output_dir), results["models"], config)
-    from ptycho.tf.model_manager import save_tf_bundle
-
-    return save_tf_bundle(Path(output_dir), results["models"], config)
+    return _backend(results["backend"]).save(Path(output_dir), results["models"], config)
 
 
 def load_inference_bundle_with_backend(
@@ -197,13 +152,9 @@ def load_inference_bundle_with_backend(
 
     `params.cfg` is synchronised first; what the archive holds wins.
     """
-    if _enter(config, execution_config):
-        from ptycho_torch.workflows.components import load_inference_bundle_torch
-
-        return load_inference_bundle_torch(Path(model_path), execution_config, config.experiment_number)
-    from ptycho.workflows.components import load_inference_bundle
-
-    return load_inference_bundle(Path(model_path), config.experiment_number)
+    backend, run = _enter(config, RunOptions(execution_config))
+    model, archive = backend.load(Path(model_path), config.experiment_number, None, run)
+    return backend.for_callers(model), archive.configs["training"]
 
 
 def reconstruct_with_backend(
@@ -220,17 +171,6 @@ def reconstruct_with_backend(
     `refinement` holds further keywords of the backend's `refine`, such as `refine_positions` or `likelihood`;
     `diagnostics` looks at the patches and at the canvas made of them.
     """
-    if _enter(config, execution_config):
-        from ptycho_torch.workflows.components import reconstruct_torch
-
-        return reconstruct_torch(
-            data,
-            config,
-            refine_iterations=refine,
-            refinement=refinement,
-            execution_config=execution_config,
-            diagnostics=diagnostics,
-        )
-    from ptycho.workflows.components import reconstruct_tf
-
-    return reconstruct_tf(data, config, refine_iterations=refine, refinement=refinement, diagnostics=diagnostics)
+    asked = RunOptions(execution_config, diagnostics=diagnostics, refine_iterations=refine, refinement=refinement)
+    backend, run = _enter(config, asked)
+    return load_and_reconstruct(backend, data, config, run)

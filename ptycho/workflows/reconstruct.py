@@ -1,87 +1,40 @@
-"""The order of the stages, the same for both backends; a backend brings its model, its fit and its prediction."""
+"""The order of a reconstruction, the same for both backends: groups, patches, stitching, refinement, trust."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho import params
-from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig, validate_inference_config
 from ptycho.core.geometry import ObjectFrame, object_frame
-from ptycho.core.groups.container import GroupContainer
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import probe_overlap
+from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.run import Refinement
-from ptycho.core.stitching.options import NEUTRAL_STITCHING, StitchOptions, lay_out, result_frames
-from ptycho.core.training.scales import InputScaling
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
-from ptycho.workflows.experiments import Scans
-from ptycho.workflows.stitch_scan import stitch_scan
-from ptycho.workflows.training_data import TrainingSet, group_scan, prepared_scan
+from ptycho.workflows.backend import Backend, ScanModel
+from ptycho.workflows.results import Estimate, finished_reconstruction
+from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
+from ptycho.workflows.stitch_scan import StitchedObject, stitch_scan
+from ptycho.workflows.training_data import group_scan, prepared_scan
 from ptycho.workflows.trust import judge, noise_error
 
-if TYPE_CHECKING:
-    from ptycho.workflows.diagnostics import Diagnostics
-
-__all__ = [
-    "Backend",
-    "Refine",
-    "ScanModel",
-    "add_reconstructions",
-    "inference_settings",
-    "model_path",
-    "reconstruct",
-    "training_results",
-]
+__all__ = ["inference_settings", "load_and_reconstruct", "model_path", "reconstruct"]
 
 logger = logging.getLogger(__name__)
 
 ENERGY_WARNING = 2.0
 PROBE_WARNING = 0.9
-
-Backend = Literal["pytorch", "tensorflow"]
-Container = TypeVar("Container", bound=GroupContainer)
-
-
-class ScanProbe(Protocol):
-    """The probe of a model."""
-
-    def file_units(self, masked: bool = True) -> NDArray[np.complex64]:
-        """Modes (M, N, N) in the unit of the file's amplitudes."""
-
-    def take_energy_of(self, probe: NDArray[Any]) -> None:
-        """Express results in the unit of another file's probe."""
-
-
-class ScanModel(Protocol):
-    """What the stages need of a model of either backend."""
-
-    config: ModelConfig
-    input_scale: float
-    scaling: InputScaling
-    subpixel: Literal["bilinear", "fourier"]
-
-    @property
-    def probe(self) -> ScanProbe:
-        """The probe in use."""
-
-    @property
-    def intensity_scale(self) -> float:
-        """s; `s X_norm` is in photon units."""
-
-
-Refine = Callable[..., Refinement]
-"""The backend's `refine(scan, start, iterations, *, probe, frame, report)`, with its further keywords bound."""
 
 
 def model_path(config: InferenceConfig) -> Path:
@@ -108,188 +61,167 @@ def inference_settings(config: TrainingConfig) -> InferenceConfig:
     )
 
 
-def training_results(
-    backend: Backend,
-    models: Sequence[Any],
-    sets: Sequence[TrainingSet[Any]],
-    history: dict[str, list[float]],
-    seconds: float,
-    config: TrainingConfig,
-) -> dict[str, Any]:
-    """What a training returns; of several experiments the plain names are those of the first."""
-    return {
-        "backend": backend,
-        "model": models[0],
-        "models": tuple(models),
-        "history": history,
-        "train_container": sets[0].train,
-        "train_containers": tuple(found.train for found in sets),
-        "test_container": sets[0].test,
-        "test_containers": tuple(found.test for found in sets),
-        "train_seconds": seconds,
-        "config": config,
-    }
-
-
-def add_reconstructions(
-    results: dict[str, Any],
-    scans: Scans,
-    reconstruct_one: Callable[..., Reconstruction],
-    diagnostics: Diagnostics | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[str, Any]]:
-    """Reconstruct the scan of every experiment with its model: (amplitude, phase, results with the reconstructions).
-
-    Of several experiments amplitude and phase, and the plain names, are those of the first; `diagnostics` is told of
-    that one. `reconstruct_one(model, scan, diagnostics=)` is the backend's.
-    """
-    each = [scans] if isinstance(scans, RawData) else scans
-    told = [diagnostics, *[None] * (len(each) - 1)]
-    made = [
-        reconstruct_one(model, scan, diagnostics=one)
-        for model, scan, one in zip(results["models"], each, told, strict=True)
-    ]
-    found = made[0]
-    amplitude, phase = np.abs(found.object), np.angle(found.object)
-    results.update(
-        reconstruction=found,
-        reconstructions=tuple(made),
-        obj_tensor_full=found.object,
-        global_offsets=results["train_container"].global_offsets,
-        recon_amp=amplitude,
-        recon_phase=phase,
-    )
-    return amplitude, phase, results
+def load_and_reconstruct(
+    backend: Backend, data: RawData, config: InferenceConfig, run: RunOptions = NEUTRAL_RUN
+) -> Reconstruction:
+    """Load the model of `config.model_path` and reconstruct a scan with it, as `reconstruct`."""
+    validate_inference_config(config)
+    path, run = model_path(config), backend.settled(run)
+    model, _ = backend.load(path, config.experiment_number, data.probeGuess, run)
+    logger.info("Loaded intensity_scale from bundle: %f", model.intensity_scale)
+    return reconstruct(backend, model, data, config, run)
 
 
 def reconstruct(
-    model: ScanModel,
-    data: RawData,
-    config: InferenceConfig,
-    *,
-    backend: Backend,
-    container: type[Container],
-    predict: Callable[[Container], NDArray[np.complex64]],
-    refine: Refine | None = None,
-    refine_iterations: int = 0,
-    refinement: Mapping[str, Any] | None = None,
-    stitching: StitchOptions = NEUTRAL_STITCHING,
-    diagnostics: Diagnostics | None = None,
+    backend: Backend, model: ScanModel, data: RawData, config: InferenceConfig, run: RunOptions = NEUTRAL_RUN
 ) -> Reconstruction:
     """Reconstruct a scan: one pass of the network, stitching and, when asked for, refinement.
 
+    The object is in the units of `data`: times its probe it predicts its amplitudes. It lies on the grid of the scan's
+    `objectGuess` where there is one, else on the smallest canvas that holds every patch.
+
     Args:
+        backend: whose model it is.
         model: a trained model; its probe takes the energy of the scan's.
         data: the scan.
         config: groups and neighbours; the model's own settings come with `model`.
-        backend: named in the result.
-        container: the backend's kind of container.
-        predict: object patches of every member of every group, `(B, C, N, N)` in the file's units, at whole pixels
-            where the model's sub-pixel rule is `fourier`.
-        refine: the backend's refinement; needed where `refine_iterations` is not 0.
-        refine_iterations: 0 is no refinement.
-        refinement: further keywords of `refine`; without `noise` it stops where the photon noise of the scan is all
-            that is left, so far as the dose is known.
-        stitching: weights of the patches, the part of each that is stitched, and what of the canvas is shown.
-        diagnostics: told of the patches and of what stitching makes of them; None: nobody is.
+        run: refinement, stitching and diagnostics.
+
+    Raises:
+        ConfigError, DataError: settings that cannot work, or a scan that does not fit the model.
     """
+    run = backend.settled(run)
     settings = replace(config, model=model.config)
-    data = prepared_scan(data, settings, model.scaling.straight_probe)
-    _compare_with_training(model, data)
-    model.probe.take_energy_of(np.asarray(data.probeGuess))
-    params.cfg["input_scale"] = model.input_scale
-    grouped = group_scan(data, settings, settings.n_groups or len(data), sequential=True)
-    timings: dict[str, float] = {}
-    begun = time.perf_counter()
-    on_grid = model.subpixel == "fourier"
-    groups = container(grouped, data.probeGuess, data.mask, params.cfg.get("intensity_scale"), on_grid=on_grid)
-    patches = predict(groups)
-    timings["inference"] = time.perf_counter() - begun
-    count = patches.shape[0] * patches.shape[1]
-    rate = count / timings["inference"]
-    logger.info("inference: %d patches in %.1f s (%.0f patches/s)", count, timings["inference"], rate)
-    if diagnostics is not None:
-        diagnostics.predicted(patches)
-    begun = time.perf_counter()
-    work = object_frame(data.xcoords, data.ycoords, data.N)
-    probe = model.probe.file_units()
-    positions = groups.pixel_positions if on_grid else grouped["coords_nn"]
-    found = stitch_scan(patches, positions, data, probe, work, stitching)
-    stitched, coverage, spread = found.object, found.coverage, found.spread
-    timings["stitching"] = time.perf_counter() - begun
-    logger.info(
-        "stitching: %.1f s, agreement of overlaps %.3f, with synchronised phases %.3f: %s",
-        timings["stitching"],
-        *found.agreement,
-        "synchronised" if found.synchronised else "left as predicted",
-    )
-    if diagnostics is not None:
-        diagnostics.stitched(patches, positions, found, work)
-    x, y = work.local(data.xcoords, data.ycoords)
-    nominal = (model.intensity_scale * model.scaling.level * data.N / 2) ** 2
-    refined: NDArray[np.complex64] | None = None
-    history: tuple[float, ...] = ()
-    if refine is not None and refine_iterations:
-        vacuum = np.abs(stitched).mean(where=coverage > 0)
-        start = np.where(coverage > 0, stitched, vacuum)
-        options = dict(refinement or {})
-        if "noise" not in options:
-            likelihood = options.get("likelihood", "amplitude")
-            options["noise"] = noise_error(judge(start, probe, x, y, data, nominal), likelihood)
-        better = _refined(partial(refine, **options), data, start, probe, work, refine_iterations)
-        probe, history = better.probe, better.error_history[: better.kept + 1]
-        x, y = better.xcoords, better.ycoords
-        refined = np.where(coverage > 0, better.object, np.complex64(1))
-        timings["refinement"] = better.seconds
-    begun = time.perf_counter()
-    final = stitched if refined is None else refined
-    trust = judge(final, probe, x, y, data, nominal)
-    timings["trust"] = time.perf_counter() - begun
-    shown, frame = result_frames(data.xcoords, data.ycoords, data.N, stitching)
-    if data.objectGuess is not None:
-        height, width = data.objectGuess.shape[-2:]
-        frame = ObjectFrame(height, width, 0, 0)
-    stitched, coverage, spread = (
-        lay_out(image, work, shown, frame, fill) for image, fill in ((stitched, 1), (coverage, 0), (spread, np.nan))
-    )
-    refined = None if refined is None else lay_out(refined, work, shown, frame, 1)
-    x, y = frame.local(x + work.x0, y + work.y0)
-    return Reconstruction(
-        object=stitched if refined is None else refined,
-        coverage=coverage,
-        probe=probe,
-        xcoords=x,
-        ycoords=y,
-        frame=frame,
-        backend=backend,
-        method="network" if refined is None else "network+refined",
-        subpixel=model.subpixel if refined is None else "fourier",
-        network_object=None if refined is None else stitched,
-        error_history=history,
-        timings=timings,
-        synchronised=found.synchronised,
-        agreement=found.agreement,
-        spread=spread,
-        trust=trust,
+    job = _Job(backend, model, _prepared(model, data, settings), settings, run)
+    patches, positions = job.predicted()
+    found = job.stitched(patches, positions)
+    final = job.refined(found) if run.refine_iterations else job.estimate(found)
+    return finished_reconstruction(
+        job.scan,
+        job.frame,
+        found,
+        final,
+        run.stitching,
+        backend=backend.name,
+        subpixel=model.subpixel,
+        timings=job.timings,
+        trust=job.judged(final),
     )
 
 
-def _refined(
-    refine: Refine,
-    data: RawData,
-    start: NDArray[np.complex64],
-    probe: NDArray[np.complex64],
-    frame: ObjectFrame,
-    iterations: int,
-) -> Refinement:
-    """Refine on the whole scan, with a line of progress every tenth of the way and one that says why it ended."""
+@dataclass(frozen=True)
+class _Job:
+    """One reconstruction under way."""
 
-    def report(iteration: int, error: float) -> None:
-        if iteration % max(1, iterations // 10) == 0 or iteration == iterations:
-            logger.info("refinement %d/%d: relative Fourier error %.3g", iteration, iterations, error)
+    backend: Backend
+    model: ScanModel
+    scan: RawData
+    config: InferenceConfig
+    run: RunOptions
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds of each stage so far."""
 
-    found = refine(data, start, iterations, probe=probe, frame=frame, report=report)
-    logger.info("refinement: %.1f s, %s", found.seconds, found.stopped)
-    return found
+    @cached_property
+    def frame(self) -> ObjectFrame:
+        """The canvas that every stage works on."""
+        return object_frame(self.scan.xcoords, self.scan.ycoords, self.scan.N)
+
+    @cached_property
+    def probe(self) -> NDArray[np.complex64]:
+        """The probe of the network, in the unit of the scan's amplitudes."""
+        return self.model.probe.file_units()
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Note how long a stage takes."""
+        begun = time.perf_counter()
+        yield
+        self.timings[stage] = time.perf_counter() - begun
+
+    def predicted(self) -> tuple[NDArray[np.complex64], NDArray[np.floating[Any]]]:
+        """Patches (B, C, N, N) of every group, and their centres (B, 1, 2, C) on the object's grid."""
+        model, on_grid = self.model, self.model.subpixel == "fourier"
+        number = self.config.n_groups or len(self.scan)
+        grouped = group_scan(self.scan, self.config, number, sequential=True, input_scale=model.input_scale)
+        with self.timed("inference"):
+            groups = self.backend.container(
+                grouped, self.scan.probeGuess, self.scan.mask, model.intensity_scale, on_grid=on_grid
+            )
+            patches = self.backend.predict(model, groups, self.config, self.run)
+        count, seconds = patches.shape[0] * patches.shape[1], self.timings["inference"]
+        logger.info("inference: %d patches in %.1f s (%.0f patches/s)", count, seconds, count / seconds)
+        if self.run.diagnostics is not None:
+            self.run.diagnostics.predicted(patches)
+        return patches, groups.pixel_positions if on_grid else grouped["coords_nn"]
+
+    def stitched(self, patches: NDArray[np.complex64], positions: NDArray[np.floating[Any]]) -> StitchedObject:
+        """The object that the patches make together."""
+        with self.timed("stitching"):
+            found = stitch_scan(patches, positions, self.scan, self.probe, self.frame, self.run.stitching)
+        logger.info(
+            "stitching: %.1f s, agreement of overlaps %.3f, with synchronised phases %.3f: %s",
+            self.timings["stitching"],
+            *found.agreement,
+            "synchronised" if found.synchronised else "left as predicted",
+        )
+        if self.run.diagnostics is not None:
+            self.run.diagnostics.stitched(patches, positions, found, self.frame)
+        return found
+
+    def estimate(self, found: StitchedObject) -> Estimate:
+        """What the network alone says."""
+        x, y = self.frame.local(self.scan.xcoords, self.scan.ycoords)
+        return Estimate(found.object, self.probe, x, y)
+
+    def refined(self, found: StitchedObject) -> Estimate:
+        """What refinement makes of it; outside of what the patches cover it starts at their mean amplitude."""
+        covered = found.coverage > 0
+        begin = replace(
+            self.estimate(found), object=np.where(covered, found.object, np.abs(found.object).mean(where=covered))
+        )
+        settings = dict(self.run.refinement or {})
+        if "noise" not in settings:
+            settings["noise"] = noise_error(self._trust(begin), settings.get("likelihood", "amplitude"))
+        iterations = self.run.refine_iterations
+        better = self.backend.refine(
+            self.scan,
+            begin.object,
+            iterations,
+            self.config,
+            self.run,
+            probe=begin.probe,
+            frame=self.frame,
+            report=partial(_report, iterations),
+            **settings,
+        )
+        logger.info("refinement: %.1f s, %s", better.seconds, better.stopped)
+        self.timings["refinement"] = better.seconds
+        image = np.where(covered, better.object, np.complex64(1))
+        history = better.error_history[: better.kept + 1]
+        return Estimate(image, better.probe, better.xcoords, better.ycoords, history, refined=True)
+
+    def judged(self, final: Estimate) -> Trust:
+        """How far the result explains the scan."""
+        with self.timed("trust"):
+            return self._trust(final)
+
+    def _trust(self, made: Estimate) -> Trust:
+        nominal = (self.model.intensity_scale * self.model.scaling.level * self.scan.N / 2) ** 2
+        return judge(made.object, made.probe, made.xcoords, made.ycoords, self.scan, nominal)
+
+
+def _report(iterations: int, iteration: int, error: float) -> None:
+    """Log a line every tenth of the iterations of a refinement, and one for the last."""
+    if iteration % max(1, iterations // 10) == 0 or iteration == iterations:
+        logger.info("refinement %d/%d: relative Fourier error %.3g", iteration, iterations, error)
+
+
+def _prepared(model: ScanModel, data: RawData, config: InferenceConfig) -> RawData:
+    """The scan as the model takes it; the model's probe has its energy then."""
+    scan = prepared_scan(data, config, model.scaling.straight_probe)
+    _compare_with_training(model, scan)
+    model.probe.take_energy_of(np.asarray(scan.probeGuess))
+    return scan
 
 
 def _compare_with_training(model: ScanModel, data: RawData) -> None:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho import params
 from ptycho.config.config import InferenceConfig, TrainingConfig
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.groups.known_patches import object_labels
 from ptycho.core.groups.neighbourhood import Neighbourhoods, make_neighbourhoods
 from ptycho.core.groups.options import NEUTRAL_GROUPS, GroupOptions
-from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.scan.identity import ScanIdentity
 from ptycho.core.training.scales import NEUTRAL_SCALES, InputScaling, ScaleOptions
 from ptycho.errors import ConfigError, DataError, PtychoError
 from ptycho.networks.architecture import network_spec
 from ptycho.raw_data import RawData
 from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs
+from ptycho.workflows.result_frame import scan_frame
 
 __all__ = ["TrainingSet", "group_scan", "prepare_experiments", "prepare_training", "prepared_scan"]
 
@@ -44,6 +45,10 @@ class TrainingSet(Generic[Container]):
     first_intensity_scale: float
     """Where the learning of s starts."""
     scaling: InputScaling
+    identity: ScanIdentity
+    """Of the scan that is trained on."""
+    frame: Mapping[str, Any]
+    """What a checkpoint keeps of the scans (`result_frame.scan_frame`)."""
 
     @property
     def canvas_size(self) -> int:
@@ -59,7 +64,7 @@ def prepare_training(
     groups: GroupOptions = NEUTRAL_GROUPS,
     scaling: ScaleOptions = NEUTRAL_SCALES,
 ) -> TrainingSet[Container]:
-    """Measure k and the dose, group the scans, and write `input_scale`, `intensity_scale`, `probe` to `params.cfg`.
+    """Measure k and the dose, and group the scans.
 
     Args:
         train_data, test_data: the scans; the second may be missing.
@@ -75,10 +80,10 @@ def prepare_training(
     data = prepared_scan(train_data, config, straight)
     probe, scales = np.asarray(data.probeGuess), data.scales(_photons(data, config), scaling)
     dose_scale = scales.intensity_scale
-    params.cfg.update(_computed_keys(scales.input_scale, dose_scale, probe))
 
     def contained(part: RawData, config: TrainingConfig) -> Container:
-        grouped = group_scan(part, config, _number(part, config, groups), config.sequential_sampling, groups)
+        number, ordered = _number(part, config, groups), config.sequential_sampling
+        grouped = group_scan(part, config, number, ordered, scales.input_scale, groups)
         judged = _neighbourhoods(part, grouped, config, groups)
         labels = None
         if config.model.model_type == "supervised" and part.Y is None and config.positions_provided:
@@ -101,6 +106,8 @@ def prepare_training(
         seed=config.subsample_seed or 0,
         first_intensity_scale=scales.first_intensity_scale,
         scaling=InputScaling(scales.level, scaling.normalize == "Group", scaling.probe_ramp_removal),
+        identity=train_data.identity,
+        frame=scan_frame(train_data, test_data),
     )
 
 
@@ -112,7 +119,7 @@ def prepare_experiments(
     groups: GroupOptions = NEUTRAL_GROUPS,
     scaling: ScaleOptions = NEUTRAL_SCALES,
 ) -> list[TrainingSet[Container]]:
-    """The training set of every experiment, as of `prepare_training`; `params.cfg` is left with that of the first.
+    """The training set of every experiment, as of `prepare_training`.
 
     Args:
         train_data: a scan, or one per experiment, each with its own probe, dose and unit.
@@ -130,21 +137,19 @@ def prepare_experiments(
             if len(pairs) == 1:
                 raise
             raise type(error)(f"experiment {number}: {error}") from error
-    first = made[0]
-    params.cfg.update(_computed_keys(first.input_scale, first.intensity_scale, first.probe))
-    levels = [found.scaling.level for found in made]
-    if len(set(levels)) > 1:
-        shown = ", ".join(f"{level:.3g}" for level in levels)
-        raise ConfigError(
-            f"data_scaling={scaling.data_scaling!r}, normalize={scaling.normalize!r}: {len(made)} experiments share a "
-            f"network, whose object would have the levels {shown}; use data_scaling='Parseval', normalize='Batch'"
-        )
+    _check_levels(made, scaling)
     return made
 
 
-def _computed_keys(input_scale: float, intensity_scale: float, probe: NDArray[Any]) -> dict[str, Any]:
-    """What training writes to `params.cfg`."""
-    return {"input_scale": input_scale, "intensity_scale": intensity_scale, "probe": as_modes(probe)}
+def _check_levels(sets: Sequence[TrainingSet[Any]], scaling: ScaleOptions) -> None:
+    """One network gives objects of one level."""
+    levels = [found.scaling.level for found in sets]
+    if len(set(levels)) > 1:
+        shown = ", ".join(f"{level:.3g}" for level in levels)
+        raise ConfigError(
+            f"data_scaling={scaling.data_scaling!r}, normalize={scaling.normalize!r}: {len(sets)} experiments share a "
+            f"network, whose object would have the levels {shown}; use data_scaling='Parseval', normalize='Batch'"
+        )
 
 
 def _check_ramp(config: TrainingConfig, scaling: ScaleOptions) -> None:
@@ -209,9 +214,10 @@ def group_scan(
     config: TrainingConfig | InferenceConfig,
     groups: int,
     sequential: bool,
+    input_scale: float,
     options: GroupOptions = NEUTRAL_GROUPS,
 ) -> GroupedData:
-    """Groups of a scan by the fields that training and inference share."""
+    """Groups of a scan by the fields that training and inference share; `input_scale` is k."""
     return data.generate_grouped_data(
         config.model.N,
         K=config.neighbor_count,
@@ -222,4 +228,5 @@ def group_scan(
         enable_oversampling=config.enable_oversampling,
         neighbor_pool_size=config.neighbor_pool_size,
         options=options,
+        input_scale=input_scale,
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -106,4 +107,5 @@ def group_loader(
         pin_memory=execution.pin_memory,
         persistent_workers=execution.persistent_workers and workers > 0,
         prefetch_factor=execution.prefetch_factor if workers else None,
+        generator=torch.Generator(),  # the seeds of workers; that of the process is left to whoever uses it
     )

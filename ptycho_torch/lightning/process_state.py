@@ -11,7 +11,9 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["interrupts_raise", "own_determinism", "quiet_lightning"]
+from ptycho.core.process_settings import Agreement, changed_once
+
+__all__ = ["interrupts_raise", "own_determinism", "quiet_lightning", "seeded"]
 
 
 @contextmanager
@@ -27,9 +29,32 @@ def interrupts_raise() -> Iterator[None]:
         raise KeyboardInterrupt from stop
 
 
+_deterministic = Agreement("deterministic")
+_generator = threading.RLock()
+
+
 @contextmanager
-def own_determinism() -> Iterator[None]:
-    """Lightning switches determinism on for the whole process: put it back as it was."""
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from PyTorch's generator as if it had just been seeded, one thread at a time; it is as it was afterwards."""
+    with _generator, torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def own_determinism(wanted: bool | str) -> Iterator[None]:
+    """Lightning switches determinism for the whole process: it is as it was when the last training is through.
+
+    Raises:
+        ConfigError: a training in another thread wants it otherwise.
+    """
+    with _deterministic.on(wanted), _determinism_put_back():
+        yield
+
+
+@changed_once
+def _determinism_put_back() -> Iterator[None]:
+    """Note the setting, put it back."""
     enabled, warn_only = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -40,7 +65,7 @@ def own_determinism() -> Iterator[None]:
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
-@contextmanager
+@changed_once
 def quiet_lightning() -> Iterator[None]:
     """Leave out what Lightning says about itself; our own line per epoch stays."""
     chatty = [logging.getLogger(name) for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch")]

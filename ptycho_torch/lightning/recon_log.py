@@ -21,7 +21,7 @@ from ptycho.core.stitching.stitch import probe_weight, stitch_variants
 from ptycho.core.stitching.synchronise import synchronise
 from ptycho.errors import ConfigError
 from ptycho.figures.drawing import colour_range, draw_bar, draw_map, save_figure, seen_pixels
-from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
+from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.precision import full_float32
 

@@ -1,49 +1,35 @@
-"""The PyTorch chain from a scan to an object: train, predict, stitch, refine."""
+"""The names by which callers train and reconstruct with PyTorch; the order of things is that of
+`ptycho.workflows.train` and `ptycho.workflows.reconstruct`.
+"""
 
 from __future__ import annotations
 
-import logging
-import math
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 
-from ptycho import params
-from ptycho.config.config import (
-    InferenceConfig,
-    PyTorchExecutionConfig,
-    TrainingConfig,
-    validate_inference_config,
-    validate_training_config,
-)
+from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.stitching.options import NEUTRAL_STITCHING, StitchOptions
-from ptycho.core.stitching.patch_store import patch_array
-from ptycho.core.training.identity import TrainingIdentity
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
-from ptycho.workflows import reconstruct as stages
 from ptycho.workflows.diagnostics import Diagnostics, make_diagnostics
-from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs, scans_to_stitch
-from ptycho.workflows.result_frame import scan_frame
-from ptycho.workflows.training_data import TrainingSet, prepare_experiments
-from ptycho_torch.cli.shared import resolve_execution
+from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs
+from ptycho.workflows.reconstruct import load_and_reconstruct, reconstruct
+from ptycho.workflows.results import RunResults
+from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.train import train, train_and_reconstruct
+from ptycho_torch import backend
+from ptycho_torch.config_bridge import labels_of
 from ptycho_torch.config_factory import TrainingPayload
-from ptycho_torch.config_options import NEUTRAL_OPTIONS, TorchOptions
-from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
-from ptycho_torch.fit import PtychoPINN_Lightning, fit
-from ptycho_torch.lightning.schedule import setting
-from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
+from ptycho_torch.config_options import NEUTRAL_OPTIONS
+from ptycho_torch.model_manager import save_torch_bundle
 from ptycho_torch.pinn import PtychoPINN
-from ptycho_torch.precision import full_float32
-from ptycho_torch.refine import refine
+from ptycho_torch.predictor import predict_batches, predict_scan
 
 __all__ = [
     "load_inference_bundle_torch",
@@ -55,8 +41,6 @@ __all__ = [
     "save_torch_bundle",
     "train_cdi_model_torch",
 ]
-
-logger = logging.getLogger(__name__)
 
 Execution = PyTorchExecutionConfig
 
@@ -100,131 +84,38 @@ def train_cdi_model_torch(
         BackendError: the accelerator is not there.
         KeyboardInterrupt: interrupted; `output_dir/checkpoints/last.ckpt` can be resumed.
     """
-    execution = resolve_execution(_execution_of(training_payload, execution_config))
-    options = NEUTRAL_OPTIONS if training_payload is None else training_payload.options
-    validate_training_config(config)
-    pairs = experiment_pairs(train_data, test_data)
-    _check_number(training_payload, len(pairs))
-    sets = prepare_experiments(train_data, test_data, config, PtychoDataContainerTorch, options.groups, options.scales)
-    train, test = [found.train for found in sets], [found.test for found in sets]
-    with torch.random.fork_rng():
-        torch.manual_seed(sets[0].seed)
-        models = _models(sets, config, options)
-        size = max(found.canvas_size for found in sets)
-        module = PtychoPINN_Lightning(models, config, execution, size, options.objective)
-        module.interface = {"scan": scan_frame(*pairs[0])}
-        module.identity = _identity(pairs, module, options)
-        logger.info(
-            "training on %s: %d groups of %d, %d parameters",
-            execution.accelerator,
-            sum(map(len, train)),
-            config.model.gridsize**2,
-            sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
-        )
-        begun = time.perf_counter()
-        history = fit(
-            module,
-            train,
-            test,
-            accelerator=execution.accelerator,
-            resume=resume,
-            max_seconds=max_seconds,
-            seed=sets[0].seed,
-            stages=options.stages,
-            callbacks=callbacks,
-        )
-    for model in models:
-        model.eval().measure_light()
-    params.cfg["intensity_scale"] = models[0].intensity_scale
-    seconds = time.perf_counter() - begun
-    if diagnostics is not None:
-        diagnostics.trained(predict_batches(models[0], train[0], config.batch_size, execution.accelerator))
-    return stages.training_results("pytorch", models, sets, history, seconds, config)
+    _check_number(training_payload, train_data, test_data)
+    run = RunOptions(
+        execution=execution_config,
+        resume=resume,
+        max_seconds=max_seconds,
+        callbacks=callbacks,
+        diagnostics=diagnostics,
+    )
+    return train(backend, train_data, test_data, config, _as_paid(run, training_payload))
 
 
-def _identity(
-    pairs: Sequence[tuple[RawData, RawData | None]], module: PtychoPINN_Lightning, options: TorchOptions
-) -> TrainingIdentity:
-    """What decides a training; of a setting that two configurations have, the one that acts."""
-    config, execution = module.config, module.execution
-    return TrainingIdentity.of(
-        [scan.identity for scan, _ in pairs],
-        config,
-        options.groups,
-        options.scales,
-        options.network,
-        options.objective,
-        options.stages,
-        accum_steps=execution.accum_steps,
-        scheduler=setting("scheduler", execution, config),
+def _as_paid(run: RunOptions, payload: TrainingPayload | None) -> RunOptions:
+    """The options of a run with what a payload asks for beside the shared configuration."""
+    if payload is None:
+        return run
+    return replace(
+        run,
+        execution=payload.execution_config if run.execution is None else run.execution,
+        labels=labels_of(payload.pt_model_config, payload.pt_training_config),
+        options=payload.options,
     )
 
 
-def _models(sets: Sequence[TrainingSet[Any]], config: TrainingConfig, options: TorchOptions) -> list[PtychoPINN]:
-    """A model for every experiment; they share the network of the first."""
-    models: list[PtychoPINN] = []
-    for found in sets:
-        model = PtychoPINN(
-            config.model,
-            found.probe,
-            found.input_scale,
-            found.intensity_scale,
-            found.mask,
-            config.probe_trainable,
-            config.intensity_scale_trainable,
-            options.network,
-            found.scaling,
-            models[0].network if models else None,
-        )
-        if found.first_intensity_scale != found.intensity_scale:
-            model.log_intensity_scale.data.fill_(math.log(found.first_intensity_scale))
-        models.append(model)
-    return models
-
-
-def _check_number(payload: TrainingPayload | None, experiments: int) -> None:
+def _check_number(payload: TrainingPayload | None, train_data: Scans, test_data: TestScans) -> None:
     """`num_datasets` is as many as there are, where it says a number: 1, its default, says none."""
     said = 1 if payload is None else payload.pt_model_config.num_datasets
+    experiments = len(experiment_pairs(train_data, test_data))
     if said not in (1, experiments):
         raise ConfigError(
             f"num_datasets={said}: expected the number of experiments, found {experiments}; correct it, or "
             "training_directories"
         )
-
-
-def _execution_of(payload: TrainingPayload | None, execution: Execution | None) -> Execution | None:
-    return payload.execution_config if execution is None and payload is not None else execution
-
-
-def predict_scan(
-    model: PtychoPINN,
-    container: PtychoDataContainerTorch,
-    batch_size: int = 64,
-    device: torch.device | str = "cpu",
-) -> NDArray[np.complex64]:
-    """Object patches of every member of every group as the probe meets them, `(B, C, N, N)` in the file's units."""
-    n, done = model.config.N, 0
-    patches = patch_array((len(container), model.config.gridsize**2, n, n))
-    for batch in predict_batches(model, container, batch_size, device):
-        patches[done : done + len(batch)] = batch
-        done += len(batch)
-    return patches
-
-
-def predict_batches(
-    model: PtychoPINN,
-    container: PtychoDataContainerTorch,
-    batch_size: int = 64,
-    device: torch.device | str = "cpu",
-) -> Iterator[NDArray[np.complex64]]:
-    """What `predict_scan` returns, batch by batch; of a training container also the members held out."""
-    model = model.to(device).eval()
-    for start in range(0, len(container), batch_size):
-        with torch.inference_mode(), full_float32():
-            batch = container.batch(slice(start, start + batch_size))
-            normalised, positions, mask = (tensor.to(device) for tensor in batch)
-            members = model.predict_on_grid(normalised, positions, container.canvas_size, mask).cpu().numpy()
-        yield members
 
 
 def reconstruct_scan(
@@ -244,20 +135,23 @@ def reconstruct_scan(
     `objectGuess` where there is one, else on the smallest canvas that holds every patch. `refinement` holds further
     keywords of `ptycho_torch.refine.refine`; `diagnostics` is told of the patches and of what stitching makes of them.
     """
-    execution = resolve_execution(execution_config)
-    device = execution.accelerator
-    return stages.reconstruct(
-        model,
-        data,
-        config,
-        backend="pytorch",
-        container=PtychoDataContainerTorch,
-        predict=partial(predict_scan, model, batch_size=execution.inference_batch_size or 64, device=device),
-        refine=partial(refine, device=device),
+    run = _inference_run(refine_iterations, refinement, execution_config, stitching, diagnostics)
+    return reconstruct(backend, model, data, config, run)
+
+
+def _inference_run(
+    refine_iterations: int,
+    refinement: Mapping[str, Any] | None,
+    execution_config: Execution | None,
+    stitching: StitchOptions,
+    diagnostics: Diagnostics | None,
+) -> RunOptions:
+    return RunOptions(
+        execution=execution_config,
+        diagnostics=diagnostics,
         refine_iterations=refine_iterations,
         refinement=refinement,
-        stitching=stitching,
-        diagnostics=diagnostics,
+        options=replace(NEUTRAL_OPTIONS, stitching=stitching),
     )
 
 
@@ -271,9 +165,8 @@ def load_inference_bundle_torch(
 
     `experiment` and `probe` choose among several experiments as in `load_torch_bundle`.
     """
-    device = resolve_execution(execution_config).accelerator
-    model, archive = load_torch_bundle(Path(path), device, experiment, probe)
-    return model, archive.configs["training"]
+    model, archive = backend.load(Path(path), experiment, probe, RunOptions(execution=execution_config))
+    return backend.for_callers(model), archive.configs["training"]
 
 
 def reconstruct_torch(
@@ -287,21 +180,8 @@ def reconstruct_torch(
     diagnostics: Diagnostics | None = None,
 ) -> Reconstruction:
     """Load the model of `config.model_path` and reconstruct a scan with it."""
-    validate_inference_config(config)
-    path = stages.model_path(config)
-    execution_config = resolve_execution(execution_config)
-    model, _ = load_inference_bundle_torch(path, execution_config, config.experiment_number, data.probeGuess)
-    logger.info("Loaded intensity_scale from bundle: %f", model.intensity_scale)
-    return reconstruct_scan(
-        model,
-        data,
-        config,
-        refine_iterations=refine_iterations,
-        refinement=refinement,
-        execution_config=execution_config,
-        stitching=stitching,
-        diagnostics=diagnostics,
-    )
+    run = _inference_run(refine_iterations, refinement, execution_config, stitching, diagnostics)
+    return load_and_reconstruct(backend, data, config, run)
 
 
 def run_cdi_example_torch(
@@ -315,7 +195,7 @@ def run_cdi_example_torch(
     max_seconds: float | None = None,
     training_payload: TrainingPayload | None = None,
     diagnostics: Diagnostics | None = None,
-) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, dict[str, Any]]:
+) -> RunResults:
     """Train and, with `do_stitching`, reconstruct the test scan (the training scan without one).
 
     Scans as in `train_cdi_model_torch`; every experiment is reconstructed.
@@ -325,25 +205,11 @@ def run_cdi_example_torch(
         `reconstruction`, `obj_tensor_full`, `global_offsets`, `recon_amp` and `recon_phase` after stitching, and
         `reconstructions`, one per experiment.
     """
-    execution_config = resolve_execution(_execution_of(training_payload, execution_config))
+    _check_number(training_payload, train_data, test_data)
+    asked = RunOptions(execution=execution_config, resume=resume, max_seconds=max_seconds, diagnostics=diagnostics)
+    run = _as_paid(asked, training_payload)
     if diagnostics is None and training_payload is not None:
-        asked = training_payload.options.patch_stats
-        diagnostics = make_diagnostics(
-            config.output_dir, "pytorch", execution_config.inference_batch_size, **vars(asked)
-        )
-    settings = stages.inference_settings(config) if do_stitching else None
-    results = train_cdi_model_torch(
-        train_data,
-        test_data,
-        config,
-        execution_config=execution_config,
-        resume=resume,
-        max_seconds=max_seconds,
-        training_payload=training_payload,
-        diagnostics=diagnostics,
-    )
-    if settings is None:
-        return None, None, results
-    stitching = NEUTRAL_STITCHING if training_payload is None else training_payload.options.stitching
-    one = partial(reconstruct_scan, config=settings, execution_config=execution_config, stitching=stitching)
-    return stages.add_reconstructions(results, scans_to_stitch(train_data, test_data), one, diagnostics)
+        size = None if run.execution is None else run.execution.inference_batch_size
+        statistics = vars(training_payload.options.patch_stats)
+        run = replace(run, diagnostics=make_diagnostics(config.output_dir, "pytorch", size, **statistics))
+    return train_and_reconstruct(backend, train_data, test_data, config, do_stitching, run)

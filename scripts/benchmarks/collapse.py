@@ -38,7 +38,7 @@ from ptycho.core.quality.score import score
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData
-from ptycho.workflows.reconstruct import Backend
+from ptycho.workflows.backend import BackendName
 
 HELD_OUT = 10
 """Every so many-th pattern (of a random order) is not trained on."""
@@ -138,7 +138,7 @@ def flat_loss(model: Any, unseen: RawData) -> float:
     return min(poisson_loss(scale * (best * c) ** 2 * vacuum, counts, mean_count) for c in np.linspace(0.8, 1.2, 21))
 
 
-def run(data: RawData, gridsize: int, seed: int, seconds: float, folder: Path, backend: Backend = "pytorch") -> Row:
+def run(data: RawData, gridsize: int, seed: int, seconds: float, folder: Path, backend: BackendName = "pytorch") -> Row:
     """Train, reconstruct, compare with the truth, which is the scan's `objectGuess`."""
     assert data.objectGuess is not None
     truth = data.objectGuess

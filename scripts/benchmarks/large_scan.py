@@ -34,7 +34,7 @@ from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.raw_data import RawData
 
 if TYPE_CHECKING:
-    from ptycho.workflows.reconstruct import Backend
+    from ptycho.workflows.backend import BackendName
 
 N, STEP = 64, 4.0
 EVERY = 0.05
@@ -92,7 +92,9 @@ class Phases:
         self.begin("trust")
 
 
-def work(watcher: Connection, scan: Path, backend: Backend, mode: str, args: argparse.Namespace, points: int) -> None:
+def work(
+    watcher: Connection, scan: Path, backend: BackendName, mode: str, args: argparse.Namespace, points: int
+) -> None:
     """Train on the scan and reconstruct its first points; send the speeds."""
     from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig
     from ptycho.workflows import backend_selector as door
@@ -134,7 +136,7 @@ def memory(process: int) -> dict[str, float]:
     return {key: int(kib.get(key, "0 kB").split()[0]) / 1024 for key in ("RssAnon", "RssShmem")}
 
 
-def measure(scan: Path, backend: Backend, mode: str, args: argparse.Namespace, points: int) -> Row:
+def measure(scan: Path, backend: BackendName, mode: str, args: argparse.Namespace, points: int) -> Row:
     """Run one case in a process of its own: its speeds, and the peaks of its memory above that after the imports."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

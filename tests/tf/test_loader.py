@@ -5,11 +5,10 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from ptycho import params
+from ptycho import loader, params
 from ptycho.core.groups.batches import epoch_orders
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
-from ptycho.tf import loader
 from ptycho.tf.loader import PtychoDataContainer
 
 NAMES = ("X", "Y", "Y_I", "Y_phi", "coords", "coords_nominal", "coords_true", "nn_indices", "global_offsets")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptycho import params, tf_helper
+from ptycho import loader, params, tf_helper
 from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig, update_legacy_dict
 from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
@@ -15,7 +15,7 @@ from ptycho.core.quality.metrics import relative_fourier_error
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
-from ptycho.tf import loader, model_manager
+from ptycho.tf import model_manager
 from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.predictor import Autoencoder, DiffractionToObject

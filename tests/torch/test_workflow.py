@@ -9,6 +9,7 @@ import pytest
 
 from ptycho import params
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
+from ptycho.core.archive import load_archive
 from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.quality.metrics import relative_fourier_error
@@ -17,6 +18,7 @@ from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows import reconstruct as stages
 from ptycho.workflows.backend_selector import run_cdi_example_with_backend
+from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.workflows.components import (
@@ -214,3 +216,17 @@ def test_the_selector_synchronises_the_legacy_dictionary(scan, training, executi
     assert amplitude is None
     assert params.cfg["nphotons"] == 123.0
     assert results["backend"] == "pytorch"
+
+
+def test_the_labels_of_a_payload_go_into_the_archive_whatever_the_legacy_dictionary_holds(
+    scan, training, execution, fixture_file, tmp_path
+) -> None:
+    given = {"n_groups": 8, "nphotons": 1e5, "notes": "a word", "N": 64, "n_filters_scale": 1, "epochs": 1}
+    with pytest.warns(UserWarning, match="without evaluation"):
+        payload = create_training_payload(fixture_file, tmp_path / "out", given, execution, neutral=True)
+    config = payload.tf_training_config
+    results = train_cdi_model_torch(scan, None, config, training_payload=payload)
+    params.cfg.update(notes="another", gridsize=7, input_scale=3.0)
+    found = load_archive(save_torch_bundle(tmp_path, results["model"], config)).params
+    assert (found["notes"], found["gridsize"]) == ("a word", 1)
+    assert found["input_scale"] == pytest.approx(scan.input_scale())

@@ -20,7 +20,7 @@ from ptycho.errors import ConfigError
 from ptycho.figures import drawing
 from ptycho.figures import patches as figure_patches
 from ptycho.figures.patches import mosaic, normalised_patches, save_patch_grid
-from ptycho.workflows.components import _warn_of_ignored_variables as warn_of_ignored_variables
+from ptycho.tf.backend import warn_of_ignored_variables
 from ptycho.workflows.diagnostics import Diagnostics, make_diagnostics
 from ptycho.workflows.stitch_scan import StitchedObject
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.scratch import scratch_array
 
-__all__ = ["BUDGET_BYTES", "patch_array"]
+__all__ = ["BUDGET_BYTES", "gathered", "patch_array"]
 
 BUDGET_BYTES = 1 << 28
 """Patches above 256 MiB (8,192 of 64 x 64) go to a file."""
@@ -31,3 +32,12 @@ def patch_array(
     """
     advice = "free some, or reconstruct fewer points (n_groups)"
     return scratch_array(shape, np.complex64, budget_bytes, folder, "patches", advice)
+
+
+def gathered(batches: Iterable[NDArray[np.complex64]], shape: tuple[int, ...]) -> NDArray[np.complex64]:
+    """The patches of all batches in one array of a shape that is known before (`patch_array`)."""
+    patches, done = patch_array(shape), 0
+    for batch in batches:
+        patches[done : done + len(batch)] = batch
+        done += len(batch)
+    return patches

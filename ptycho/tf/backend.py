@@ -1,0 +1,155 @@
+"""TensorFlow as a backend of the workflows, `ptycho.workflows.backend.Backend`; twin of `ptycho_torch.backend`."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ptycho.config.config import InferenceConfig, TrainingConfig
+from ptycho.config.deprecation import deprecation_text
+from ptycho.core.archive import ModelArchive
+from ptycho.core.groups.container import GroupContainer
+from ptycho.core.refinement.passes import ScanData
+from ptycho.core.refinement.run import Refinement, Start
+from ptycho.core.training.identity import TrainingIdentity
+from ptycho.errors import ConfigError
+from ptycho.tf import fit as training
+from ptycho.tf import predictor
+from ptycho.tf import refine as refinement
+from ptycho.tf.loader import PtychoDataContainer
+from ptycho.tf.model_manager import load_tf_bundle, remember, save_tf_bundle
+from ptycho.tf.pinn import PtychoPINN
+from ptycho.workflows.backend import BackendName
+from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.training_data import TrainingSet
+
+__all__ = [
+    "build",
+    "container",
+    "fit",
+    "for_callers",
+    "load",
+    "name",
+    "predict",
+    "predict_batches",
+    "refine",
+    "save",
+    "settled",
+]
+
+logger = logging.getLogger(__name__)
+
+name: BackendName = "tensorflow"
+container: type[GroupContainer] = PtychoDataContainer
+
+Models = Sequence[PtychoPINN]
+Sets = Sequence[TrainingSet[PtychoDataContainer]]
+Config = TrainingConfig | InferenceConfig
+
+_IGNORED = ("USE_XLA_TRANSLATE", "USE_XLA_COMPILE")
+
+
+def settled(run: RunOptions) -> RunOptions:
+    """The options as they are; those of PyTorch are refused."""
+    if run.execution is not None:
+        raise ConfigError("execution_config is for the pytorch backend, found backend=tensorflow: leave it out")
+    warn_of_ignored_variables()
+    return run
+
+
+@functools.cache
+def warn_of_ignored_variables() -> None:
+    """Warn, once in a process, of variables that are set and do nothing."""
+    found = [variable for variable in _IGNORED if variable in os.environ]
+    if found:
+        instead = "ignored; to compile with it use --use_xla (use_xla=True)"
+        logger.warning("%s", deprecation_text(f"XLA by {', '.join(found)}", instead))
+
+
+def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPINN]:
+    """A model for every experiment; they share the network of the first. The weights follow the seed."""
+    models: list[PtychoPINN] = []
+    for found in sets:
+        models.append(
+            PtychoPINN(
+                config.model,
+                found.probe,
+                found.input_scale,
+                found.intensity_scale,
+                found.mask,
+                config.probe_trainable,
+                config.intensity_scale_trainable,
+                seed=found.seed,
+                options=run.network,
+                scaling=found.scaling,
+                network=models[0].network if models else None,
+            )
+        )
+        models[-1].labels = dict(run.labels)
+    return models
+
+
+def fit(models: Models, sets: Sets, config: TrainingConfig, run: RunOptions) -> dict[str, list[float]]:
+    """Train the models of `build`; the history, one entry per epoch. `model_manager.save` writes these models then."""
+    train, test = [found.train for found in sets], [found.test for found in sets]
+    size = max(found.canvas_size for found in sets)
+    module = training.TrainingModule(models, config, size, run.learning_rate, run.objective)
+    module.identity = TrainingIdentity.of([found.identity for found in sets], config, run.network, run.objective)
+    logger.info(
+        "training on %s: %d groups of %d, %d parameters",
+        "gpu" if tf.config.list_physical_devices("GPU") else "cpu",
+        sum(map(len, train)),
+        config.model.gridsize**2,
+        sum(int(np.prod(variable.shape)) for variable in module.variables),
+    )
+    history = training.fit(module, train, test, resume=run.resume, max_seconds=run.max_seconds, seed=sets[0].seed)
+    for model in models:
+        model.measure_light()
+    remember(models, config)
+    return history
+
+
+def predict(
+    model: PtychoPINN, container: PtychoDataContainer, config: Config, run: RunOptions
+) -> NDArray[np.complex64]:
+    """Object patches of every member of every group, (B, C, N, N) in the file's units."""
+    return predictor.predict_scan(model, container, use_xla=config.use_xla)
+
+
+def predict_batches(
+    model: PtychoPINN, container: PtychoDataContainer, config: TrainingConfig, run: RunOptions
+) -> Iterator[NDArray[np.complex64]]:
+    """The same of a training's groups, batch by batch, with the members held out."""
+    return predictor.predict_batches(model, container, config.batch_size, config.use_xla)
+
+
+def refine(
+    scan: ScanData, start: Start | None, iterations: int, config: Config, run: RunOptions, **settings: Any
+) -> Refinement:
+    """Refine object and probe on a scan; `settings` are further keywords of `ptycho.tf.refine.refine`."""
+    return refinement.refine(scan, start, iterations, use_xla=config.use_xla, **settings)
+
+
+def save(folder: Path, models: Models, config: TrainingConfig) -> Path:
+    """Write trained models that share a network to `folder/wts.h5.zip`; that path."""
+    return save_tf_bundle(folder, models, config)
+
+
+def load(
+    path: Path, experiment: int | None, probe: NDArray[Any] | None, run: RunOptions
+) -> tuple[PtychoPINN, ModelArchive]:
+    """The model of an archive, and what else is in it."""
+    return load_tf_bundle(path, experiment, probe)
+
+
+def for_callers(model: PtychoPINN) -> predictor.DiffractionToObject:
+    """`predict([s X, local_offsets])` gives complex64 patches (B, N, N, 1)."""
+    return predictor.DiffractionToObject(model)

@@ -1,0 +1,108 @@
+"""What a backend is: a module with these functions. The order in which they are called stands in `train` and
+`reconstruct`, once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig
+from ptycho.core.archive import ModelArchive
+from ptycho.core.groups.container import GroupContainer
+from ptycho.core.refinement.passes import ScanData
+from ptycho.core.refinement.run import Refinement, Start
+from ptycho.core.training.scales import InputScaling
+from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.training_data import TrainingSet
+
+__all__ = ["Backend", "BackendName", "ScanModel", "ScanProbe"]
+
+BackendName = Literal["pytorch", "tensorflow"]
+Config = TrainingConfig | InferenceConfig
+
+
+class ScanProbe(Protocol):
+    """The probe of a model."""
+
+    def file_units(self, masked: bool = True) -> NDArray[np.complex64]:
+        """Modes (M, N, N) in the unit of the file's amplitudes."""
+
+    def take_energy_of(self, probe: NDArray[Any]) -> None:
+        """Express results in the unit of another file's probe."""
+
+
+class ScanModel(Protocol):
+    """What the stages need of a model of either backend."""
+
+    config: ModelConfig
+    input_scale: float
+    scaling: InputScaling
+    subpixel: Literal["bilinear", "fourier"]
+
+    @property
+    def probe(self) -> ScanProbe:
+        """The probe in use."""
+
+    @property
+    def intensity_scale(self) -> float:
+        """s; `s X_norm` is in photon units."""
+
+
+class Backend(Protocol):
+    """`ptycho.tf.backend` and `ptycho_torch.backend`; a model is that backend's `PtychoPINN`."""
+
+    name: BackendName
+    """As the configuration names it."""
+    container: type[GroupContainer]
+    """Groups of a scan with this backend's tensors."""
+
+    def settled(self, run: RunOptions) -> RunOptions:
+        """The options with what this machine decides filled in; a second call changes nothing.
+
+        Raises:
+            ConfigError: options that are not for this backend.
+            BackendError: the accelerator is not there.
+        """
+
+    def build(self, sets: Sequence[TrainingSet[Any]], config: TrainingConfig, run: RunOptions) -> list[Any]:
+        """A model for every experiment; they share the network of the first. The weights follow the seed."""
+
+    def fit(
+        self, models: Sequence[Any], sets: Sequence[TrainingSet[Any]], config: TrainingConfig, run: RunOptions
+    ) -> dict[str, list[float]]:
+        """Train the models of `build`; the history, one entry per epoch."""
+
+    def predict(self, model: Any, container: Any, config: Config, run: RunOptions) -> NDArray[np.complex64]:
+        """Object patches of every member of every group, (B, C, N, N) in the file's units.
+
+        They lie at whole pixels where the model's sub-pixel rule is `fourier`.
+        """
+
+    def predict_batches(
+        self, model: Any, container: Any, config: TrainingConfig, run: RunOptions
+    ) -> Iterator[NDArray[np.complex64]]:
+        """The same of a training's groups, batch by batch, with the members held out."""
+
+    def refine(
+        self, scan: ScanData, start: Start | None, iterations: int, config: Config, run: RunOptions, **settings: Any
+    ) -> Refinement:
+        """Refine object and probe on a scan; `settings` are further keywords of the backend's `refine.refine`."""
+
+    def save(self, folder: Path, models: Sequence[Any], config: TrainingConfig) -> Path:
+        """Write trained models that share a network to `folder/wts.h5.zip`; that path."""
+
+    def load(
+        self, path: Path, experiment: int | None, probe: NDArray[Any] | None, run: RunOptions
+    ) -> tuple[Any, ModelArchive]:
+        """The model of an archive, and what else is in it; `params.cfg` receives its snapshot for callers.
+
+        `experiment` and `probe` choose among several experiments (`ptycho.networks.archiving.choose_experiment`).
+        """
+
+    def for_callers(self, model: Any) -> Any:
+        """A loaded model as `load_inference_bundle` of this backend returns it."""

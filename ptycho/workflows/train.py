@@ -1,0 +1,98 @@
+"""The order of a training, the same for both backends: sets, models, fit, results; and the reconstruction after it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho import params
+from ptycho.config.config import InferenceConfig, TrainingConfig, validate_training_config
+from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.raw_data import RawData
+from ptycho.workflows.backend import Backend
+from ptycho.workflows.experiments import Scans, TestScans, scans_to_stitch
+from ptycho.workflows.reconstruct import inference_settings, reconstruct
+from ptycho.workflows.results import RunResults, add_reconstructions, training_results
+from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
+from ptycho.workflows.training_data import TrainingSet, prepare_experiments
+
+__all__ = ["reconstruct_trained", "train", "train_and_reconstruct"]
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    backend: Backend, train_data: Scans, test_data: TestScans, config: TrainingConfig, run: RunOptions = NEUTRAL_RUN
+) -> dict[str, Any]:
+    """Train a network on a scan, or on those of several experiments.
+
+    `params.cfg` receives `probe`, `input_scale` and `intensity_scale` of the first experiment.
+
+    Args:
+        backend: that trains.
+        train_data, test_data: the scans to train on and to validate with (`ptycho.workflows.experiments`).
+        config: settings of the training.
+        run: how; `diagnostics` is told of the patches of the training groups after the last epoch.
+
+    Returns:
+        As `ptycho.workflows.results.training_results`.
+
+    Raises:
+        ConfigError, DataError, BackendError: settings, data or a machine that cannot work.
+        KeyboardInterrupt: interrupted; `output_dir/checkpoints/last.ckpt` can be resumed.
+    """
+    run = backend.settled(run)
+    validate_training_config(config)
+    sets = prepare_experiments(train_data, test_data, config, backend.container, run.groups, run.scales)
+    models = backend.build(sets, config, run)
+    begun = time.perf_counter()
+    history = backend.fit(models, sets, config, run)
+    seconds = time.perf_counter() - begun
+    _tell_callers(sets[0], models[0])
+    if run.diagnostics is not None:
+        run.diagnostics.trained(backend.predict_batches(models[0], sets[0].train, config, run))
+    return training_results(backend.name, models, sets, history, seconds, config)
+
+
+def _tell_callers(found: TrainingSet[Any], model: Any) -> None:
+    """Write what training has measured to `params.cfg`; the library itself does not read it there."""
+    params.cfg.update(probe=as_modes(found.probe), input_scale=found.input_scale, intensity_scale=model.intensity_scale)
+
+
+def train_and_reconstruct(
+    backend: Backend,
+    train_data: Scans,
+    test_data: TestScans,
+    config: TrainingConfig,
+    do_stitching: bool = False,
+    run: RunOptions = NEUTRAL_RUN,
+) -> RunResults:
+    """Train and, with `do_stitching`, reconstruct the test scan (the training scan without one) of every experiment.
+
+    Raises:
+        ConfigError: as `train` and `inference_settings`, the latter before any work.
+    """
+    settings = inference_settings(config) if do_stitching else None
+    run = backend.settled(run)
+    results = train(backend, train_data, test_data, config, run)
+    if settings is None:
+        return None, None, results
+    return reconstruct_trained(backend, scans_to_stitch(train_data, test_data), settings, results, run)
+
+
+def reconstruct_trained(
+    backend: Backend, scans: Scans, settings: InferenceConfig, results: dict[str, Any], run: RunOptions = NEUTRAL_RUN
+) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[str, Any]]:
+    """Reconstruct the scan of every experiment with its model of `results`; `diagnostics` is told of the first."""
+    untold = replace(run, diagnostics=None)
+
+    def one(number: int, model: Any, scan: RawData) -> Reconstruction:
+        return reconstruct(backend, model, scan, settings, untold if number else run)
+
+    return add_reconstructions(results, scans, one)

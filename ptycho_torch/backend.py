@@ -1,0 +1,185 @@
+"""PyTorch as a backend of the workflows, `ptycho.workflows.backend.Backend`; twin of `ptycho.tf.backend`."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
+from ptycho.core.archive import ModelArchive
+from ptycho.core.groups.container import GroupContainer
+from ptycho.core.refinement.passes import ScanData
+from ptycho.core.refinement.run import Refinement, Start
+from ptycho.core.training.identity import TrainingIdentity
+from ptycho.workflows.backend import BackendName
+from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.training_data import TrainingSet
+from ptycho_torch import fit as training
+from ptycho_torch import predictor
+from ptycho_torch import refine as refinement
+from ptycho_torch.cli.shared import resolve_execution
+from ptycho_torch.lightning.process_state import seeded
+from ptycho_torch.lightning.schedule import setting
+from ptycho_torch.lightning.staging import StageOptions
+from ptycho_torch.loader import PtychoDataContainerTorch
+from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
+from ptycho_torch.pinn import PtychoPINN
+
+__all__ = [
+    "build",
+    "container",
+    "fit",
+    "for_callers",
+    "load",
+    "name",
+    "predict",
+    "predict_batches",
+    "refine",
+    "save",
+    "settled",
+]
+
+logger = logging.getLogger(__name__)
+
+name: BackendName = "pytorch"
+container: type[GroupContainer] = PtychoDataContainerTorch
+
+BATCH = 64
+"""Groups of one batch of a prediction, unless `inference_batch_size` says another number."""
+
+Models = Sequence[PtychoPINN]
+Sets = Sequence[TrainingSet[PtychoDataContainerTorch]]
+Config = TrainingConfig | InferenceConfig
+
+
+def settled(run: RunOptions) -> RunOptions:
+    """The options with the accelerator resolved and the learning rate among those of PyTorch."""
+    execution = resolve_execution(run.execution)
+    if run.learning_rate is not None:
+        execution = replace(execution, learning_rate=run.learning_rate)
+    return replace(run, execution=execution)
+
+
+def _execution(run: RunOptions) -> PyTorchExecutionConfig:
+    """How PyTorch runs."""
+    return resolve_execution(run.execution)
+
+
+def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPINN]:
+    """A model for every experiment; they share the network of the first. The weights follow the seed."""
+    models: list[PtychoPINN] = []
+    with seeded(sets[0].seed):
+        for found in sets:
+            models.append(
+                PtychoPINN(
+                    config.model,
+                    found.probe,
+                    found.input_scale,
+                    found.intensity_scale,
+                    found.mask,
+                    config.probe_trainable,
+                    config.intensity_scale_trainable,
+                    options=run.network,
+                    scaling=found.scaling,
+                    network=models[0].network if models else None,
+                )
+            )
+    for model, found in zip(models, sets, strict=True):
+        model.labels = dict(run.labels)
+        if found.first_intensity_scale != found.intensity_scale:
+            model.log_intensity_scale.data.fill_(math.log(found.first_intensity_scale))
+    return models
+
+
+def fit(models: Models, sets: Sets, config: TrainingConfig, run: RunOptions) -> dict[str, list[float]]:
+    """Train the models of `build`; the history, one entry per epoch."""
+    execution = _execution(run)
+    train, test = [found.train for found in sets], [found.test for found in sets]
+    size = max(found.canvas_size for found in sets)
+    module = training.PtychoPINN_Lightning(models, config, execution, size, run.objective)
+    module.interface = {"scan": dict(sets[0].frame)}
+    module.identity = _identity(sets, config, run)
+    logger.info(
+        "training on %s: %d groups of %d, %d parameters",
+        execution.accelerator,
+        sum(map(len, train)),
+        config.model.gridsize**2,
+        sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
+    )
+    history = training.fit(
+        module,
+        train,
+        test,
+        accelerator=execution.accelerator,
+        resume=run.resume,
+        max_seconds=run.max_seconds,
+        seed=sets[0].seed,
+        stages=StageOptions() if run.options is None else run.options.stages,
+        callbacks=run.callbacks,
+    )
+    for model in models:
+        model.eval().measure_light()
+    return history
+
+
+def _identity(sets: Sets, config: TrainingConfig, run: RunOptions) -> TrainingIdentity:
+    """What decides a training; of a setting that two configurations have, the one that acts."""
+    execution = _execution(run)
+    return TrainingIdentity.of(
+        [found.identity for found in sets],
+        config,
+        run.groups,
+        run.scales,
+        run.network,
+        run.objective,
+        StageOptions() if run.options is None else run.options.stages,
+        accum_steps=execution.accum_steps,
+        scheduler=setting("scheduler", execution, config),
+    )
+
+
+def predict(
+    model: PtychoPINN, container: PtychoDataContainerTorch, config: Config, run: RunOptions
+) -> NDArray[np.complex64]:
+    """Object patches of every member of every group, (B, C, N, N) in the file's units."""
+    execution = _execution(run)
+    size = execution.inference_batch_size or BATCH
+    return predictor.predict_scan(model, container, size, execution.accelerator)
+
+
+def predict_batches(
+    model: PtychoPINN, container: PtychoDataContainerTorch, config: TrainingConfig, run: RunOptions
+) -> Iterator[NDArray[np.complex64]]:
+    """The same of a training's groups, batch by batch, with the members held out."""
+    return predictor.predict_batches(model, container, config.batch_size, _execution(run).accelerator)
+
+
+def refine(
+    scan: ScanData, start: Start | None, iterations: int, config: Config, run: RunOptions, **settings: Any
+) -> Refinement:
+    """Refine object and probe on a scan; `settings` are further keywords of `ptycho_torch.refine.refine`."""
+    return refinement.refine(scan, start, iterations, device=_execution(run).accelerator, **settings)
+
+
+def save(folder: Path, models: Models, config: TrainingConfig) -> Path:
+    """Write trained models that share a network to `folder/wts.h5.zip`; that path."""
+    return save_torch_bundle(folder, models, config)
+
+
+def load(
+    path: Path, experiment: int | None, probe: NDArray[Any] | None, run: RunOptions
+) -> tuple[PtychoPINN, ModelArchive]:
+    """The model of an archive on the device that was asked for, and what else is in it."""
+    return load_torch_bundle(path, _execution(run).accelerator, experiment, probe)
+
+
+def for_callers(model: PtychoPINN) -> PtychoPINN:
+    """The model itself: it has `forward_predict`."""
+    return model

@@ -1,0 +1,44 @@
+"""Object patches of whole scans, twin of `ptycho.tf.predictor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptycho.core.stitching.patch_store import gathered
+from ptycho_torch.loader import PtychoDataContainerTorch
+from ptycho_torch.pinn import PtychoPINN
+from ptycho_torch.precision import full_float32
+
+__all__ = ["predict_batches", "predict_scan"]
+
+
+def predict_scan(
+    model: PtychoPINN,
+    container: PtychoDataContainerTorch,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+) -> NDArray[np.complex64]:
+    """Object patches of every member of every group as the probe meets them, `(B, C, N, N)` in the file's units."""
+    n = model.config.N
+    shape = (len(container), model.config.gridsize**2, n, n)
+    return gathered(predict_batches(model, container, batch_size, device), shape)
+
+
+def predict_batches(
+    model: PtychoPINN,
+    container: PtychoDataContainerTorch,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+) -> Iterator[NDArray[np.complex64]]:
+    """What `predict_scan` returns, batch by batch; of a training container also the members held out."""
+    model = model.to(device).eval()
+    for start in range(0, len(container), batch_size):
+        with torch.inference_mode(), full_float32():
+            batch = container.batch(slice(start, start + batch_size))
+            normalised, positions, mask = (tensor.to(device) for tensor in batch)
+            members = model.predict_on_grid(normalised, positions, container.canvas_size, mask).cpu().numpy()
+        yield members
