@@ -18,6 +18,7 @@ from ptycho.core.stitching.options import NEUTRAL_STITCHING, StitchOptions
 from ptycho.core.training.objective_options import ObjectiveOptions
 from ptycho.core.training.scales import NEUTRAL_SCALES, ScaleOptions
 from ptycho.networks.options import NEUTRAL, NetworkOptions
+from ptycho.networks.registry import network_entry
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_torch.config_routes import MEMBERS_OF_A_GROUP, OPTIONS, mask_array_of
 from ptycho_torch.lightning.staging import StageOptions
@@ -52,13 +53,13 @@ def options_of(
 ) -> TorchOptions:
     """The options that PyTorch dataclasses ask for.
 
-    The defaults of the fields that shape the `cnn` network ask for nothing where the architecture is another one.
+    The defaults of the fields that shape a network ask for nothing where the network takes no options.
 
     Raises:
         ConfigError: a value that an option may not hold.
     """
     found: dict[str, dict[str, Any]] = {}
-    members = math.prod(data.grid_size)
+    members, shaped = math.prod(data.grid_size), network_entry(model.architecture).options
     for config in (data, model, training, inference):
         if config is None:
             continue
@@ -66,7 +67,7 @@ def options_of(
         for name, option in OPTIONS[type(config)].items():
             value = getattr(config, name)
             declared[name].check(value)
-            if option.to == "network" and model.architecture != "cnn" and _same(value, declared[name].default):
+            if option.to == "network" and not shaped and _same(value, declared[name].default):
                 continue
             if option.neutral == MEMBERS_OF_A_GROUP and value == members:
                 continue

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from ptycho.config.config import ExperimentNumber
+from ptycho.config.config import DEFAULT_NETWORK, ExperimentNumber
 from ptycho.config.schema import Doc
+from ptycho.networks.registry import BUILT_IN, added_names
 
 __all__ = ["DataConfig", "DatagenConfig", "InferenceConfig", "ModelConfig", "TrainingConfig"]
 
@@ -67,7 +68,9 @@ class ModelConfig:
     mode: Annotated[str, Doc("Unsupervised: from the diffraction data alone; Supervised: from known objects")] = (
         "Unsupervised"
     )
-    architecture: Annotated[Literal["cnn", "unrolled"], Doc("network, as in the shared configuration")] = "cnn"
+    architecture: Annotated[
+        str, Doc("network, as in the shared configuration", choices=tuple(BUILT_IN), added=added_names)
+    ] = DEFAULT_NETWORK
     intensity_scale_trainable: Annotated[bool, Doc("learn the intensity scale")] = False
     intensity_scale: Annotated[float, Doc("first intensity scale", above=0)] = 10000.0
     max_position_jitter: Annotated[int, Doc("room for position errors on the canvas, pixels", at_least=0)] = 10

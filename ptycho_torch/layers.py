@@ -1,4 +1,4 @@
-"""What networks are built of: convolution blocks, decoders, heads, by the specs of `ptycho.networks.architecture`."""
+"""What networks are built of: convolution blocks, decoders, heads, by the specs of `ptycho.networks`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptycho.errors import DataError
-from ptycho.networks.architecture import KERNEL, SWISH_MINIMUM, Block, CnnSpec, Head
-from ptycho.networks.parts import NORM_FLOOR, NORM_MOMENTUM
+from ptycho.networks.cnn import CnnSpec
+from ptycho.networks.parts import KERNEL, NORM_FLOOR, NORM_MOMENTUM, SWISH_MINIMUM, Block, Head
 from ptycho_torch.attention import attention
+from ptycho_torch.network import PatchNetwork
 from ptycho_torch.precision import no_autocast
 from ptycho_torch.reassembly import cut
 
@@ -97,15 +98,13 @@ class Decoder(nn.Module):
         return x
 
 
-class CnnNetwork(nn.Module):
-    """The `cnn` network: pictures of the members `(B, 2C, N, N)` (all real parts, then all imaginary parts) -> O_net.
+class CnnNetwork(PatchNetwork):
+    """The `cnn` network: pictures of the members `(B, 2C, N, N)`, real parts, then imaginary parts -> O_net."""
 
-    Parameter names map to the canonical ones of the spec by `canonical_name`.
-    """
+    spec: CnnSpec
 
     def __init__(self, spec: CnnSpec) -> None:
-        super().__init__()
-        self.spec = spec
+        super().__init__(spec)
         self.encoder = nn.ModuleDict({block.name.split("/")[-1]: ConvBlock(block) for block in spec.encoder})
         self.amplitude = Decoder(spec.amplitude_decoder)
         self.phase = None if spec.phase_decoder is None else Decoder(spec.phase_decoder)

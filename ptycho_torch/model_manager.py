@@ -22,9 +22,9 @@ from ptycho.networks.archiving import (
     make_archive,
     restore_params,
 )
-from ptycho_torch.layers import CnnNetwork, canonical_name
+from ptycho_torch.layers import canonical_name
+from ptycho_torch.network import Network
 from ptycho_torch.pinn import PtychoPINN
-from ptycho_torch.unrolled import UnrolledNetwork
 
 __all__ = [
     "archive_of",
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-def canonical_weights(network: CnnNetwork | UnrolledNetwork) -> dict[str, NDArray[np.floating[Any]]]:
+def canonical_weights(network: Network) -> dict[str, NDArray[np.floating[Any]]]:
     """Trained arrays and running statistics by canonical name; kernels as `(row, column, in, out)`."""
     weights = {}
     for name, tensor in _named(network):
@@ -46,7 +46,7 @@ def canonical_weights(network: CnnNetwork | UnrolledNetwork) -> dict[str, NDArra
     return weights
 
 
-def _named(network: CnnNetwork | UnrolledNetwork) -> Iterator[tuple[str, torch.Tensor]]:
+def _named(network: Network) -> Iterator[tuple[str, torch.Tensor]]:
     """What an archive holds of a network, by canonical name."""
     yield from ((canonical_name(name), parameter) for name, parameter in network.named_parameters())
     for name, buffer in network.named_buffers():
@@ -54,7 +54,7 @@ def _named(network: CnnNetwork | UnrolledNetwork) -> Iterator[tuple[str, torch.T
             yield canonical_name(name), buffer
 
 
-def set_canonical_weights(network: CnnNetwork | UnrolledNetwork, weights: dict[str, NDArray[Any]], source: str) -> None:
+def set_canonical_weights(network: Network, weights: dict[str, NDArray[Any]], source: str) -> None:
     """Put arrays with canonical names into a network; names and shapes must be just those of its spec.
 
     Raises:
@@ -90,9 +90,7 @@ def model_from_archive(archive: ModelArchive, source: str = "archive") -> Ptycho
     return model.eval()
 
 
-def blank_model(
-    archive: ModelArchive, source: str = "archive", network: CnnNetwork | UnrolledNetwork | None = None
-) -> PtychoPINN:
+def blank_model(archive: ModelArchive, source: str = "archive", network: Network | None = None) -> PtychoPINN:
     """The model that an archive describes, all but its weights; with the network of another one, where one is given."""
     return PtychoPINN(
         archived_config(archive, source),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from ptycho.config.config import ModelConfig
 from ptycho.core.geometry import canvas_size
-from ptycho.core.physics.group_gradient import light_extent, worked_margin
+from ptycho.core.physics.group_gradient import light_extent
 from ptycho.core.physics.patches import GROUP_WEIGHT_FLOOR
 from ptycho.core.training.scales import GAIN_FLOOR, NEUTRAL_INPUT, InputScaling
 from ptycho.errors import DataError
-from ptycho.networks.architecture import NEUTRAL, NetworkOptions, UnrolledSpec, network_spec
-from ptycho.networks.options import probe_support
-from ptycho_torch.layers import CnnNetwork
+from ptycho.networks.options import NEUTRAL, NetworkOptions, probe_support
+from ptycho.networks.registry import network_class, network_entry
+from ptycho.networks.spec import network_spec
+from ptycho_torch.group_gradient import shifted_probes, split_positions
+from ptycho_torch.network import Network
 from ptycho_torch.physics import (
     illuminate,
     intensity,
@@ -29,12 +31,9 @@ from ptycho_torch.physics import (
 )
 from ptycho_torch.precision import no_autocast
 from ptycho_torch.probe import ProbeLayer
-from ptycho_torch.reassembly import assemble_group, cut, cut_whole
-from ptycho_torch.unrolled import UnrolledNetwork, shifted_probes, split_positions
+from ptycho_torch.reassembly import cut
 
 __all__ = ["PtychoPINN"]
-
-Subpixel = Literal["bilinear", "fourier"]
 
 
 class PtychoPINN(nn.Module):
@@ -70,7 +69,7 @@ class PtychoPINN(nn.Module):
         intensity_scale_trainable: bool = True,
         options: NetworkOptions = NEUTRAL,
         scaling: InputScaling = NEUTRAL_INPUT,
-        network: CnnNetwork | UnrolledNetwork | None = None,
+        network: Network | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -80,10 +79,9 @@ class PtychoPINN(nn.Module):
         self.input_scale = float(input_scale)
         self.nominal_intensity_scale = float(intensity_scale)
         spec = network_spec(config, options)
-        if network is None:
-            network = UnrolledNetwork(spec) if isinstance(spec, UnrolledSpec) else CnnNetwork(spec)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
-        self.subpixel: Subpixel = "fourier" if isinstance(spec, UnrolledSpec) else "bilinear"
+        made: Network = network_class(config.architecture, "pytorch")(spec) if network is None else network
+        self.network = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
+        self.subpixel = network_entry(config.architecture).subpixel
         support = probe_support(config, options)
         if probe.shape[-2:] != (config.N, config.N):
             raise DataError(f"the probe must be {config.N} x {config.N} pixels as N says, found shape {probe.shape}")
@@ -114,7 +112,7 @@ class PtychoPINN(nn.Module):
         return self.log_intensity_scale.exp() * (self.probe.scale / (self.input_scale * self.nominal_intensity_scale))
 
     def object_patches(self, normalised: Tensor, mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
-        """What the `cnn` network sees in `X_norm (B, C, N, N)`: one O_net patch `(B, C, N, N)` per member.
+        """What a `PatchNetwork` makes of `X_norm (B, C, N, N)`: one O_net patch `(B, C, N, N)` per member.
 
         Positions are needed where the members share one amplitude.
         """
@@ -129,17 +127,17 @@ class PtychoPINN(nn.Module):
         """The group's canvas `(B, size, size)` and the patches `(B, C, N, N)` that the probe meets (O_net units).
 
         With `object_big` the canvas is one object for all members, from which they are cut; otherwise each stands
-        alone and the canvas is the mean of the members moved to the centre. `unrolled` sees the first gridsize^2
-        members; further ones are cut from its canvas all the same, held out to judge it.
+        alone and the canvas is the mean of the members moved to the centre. A network that makes the
+        canvas sees the first gridsize^2 members; further ones are cut from it all the same, held out for validation.
 
         Raises:
             DataError: shapes that do not fit; the line names both.
         """
         self._check_shapes(normalised, positions)
         if not self.scaling.even_groups:
-            return self._canvas_and_members(normalised, positions, size, mask)
+            return self.network.canvas_and_members(self, normalised, positions, size, mask)
         gain = self._gain(normalised)
-        canvas, members = self._canvas_and_members(normalised * gain[..., None], positions, size, mask)
+        canvas, members = self.network.canvas_and_members(self, normalised * gain[..., None], positions, size, mask)
         return canvas / gain, members / gain[..., None]
 
     def _gain(self, normalised: Tensor) -> Tensor:
@@ -149,51 +147,16 @@ class PtychoPINN(nn.Module):
         energy = seen.square().sum((1, 2, 3)) / seen.shape[1]
         return torch.sqrt(full / energy.clamp(min=GAIN_FLOOR * full))[:, None, None]
 
-    def _canvas_and_members(
-        self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        dx, dy = -positions[:, :, 0, 0], -positions[:, :, 0, 1]
-        if isinstance(self.network, CnnNetwork):
-            patches = self.object_patches(normalised, mask, positions)
-            if patches.shape[1] == 1:
-                return patches[:, 0], patches
-        elif self.config.object_big:
-            canvas = self._unrolled_canvas(normalised, positions, size, mask)
-            with no_autocast(canvas):
-                return canvas, cut_whole(canvas, torch.round(dx), torch.round(dy), self.config.N)
-        else:
-            patches = self._unrolled_alone(normalised, mask)
-        with no_autocast(patches):
-            canvas = assemble_group(patches, dx, dy, self.group_weight(), size)
-            members = cut(canvas[:, None], dx, dy, self.config.N) if self.config.object_big else patches
-        return canvas, members
-
-    def _unrolled_canvas(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None) -> Tensor:
-        """The canvas that the `unrolled` network makes of the members it sees."""
-        seen = slice(self.network.spec.members)
-        with no_autocast(normalised):
-            whole, remainder = split_positions(positions[:, seen, 0])
-            probes = shifted_probes(self.probe(), remainder)
-        valid = self.mask if mask is None else mask
-        valid = valid[:, seen] if valid.ndim == 4 else valid
-        amplitudes = normalised[:, seen] * (self.nominal_intensity_scale / self.log_intensity_scale.exp())
-        margin = worked_margin(size, self.config.N, self.light)
-        return self.network(amplitudes, probes, whole, size, margin, valid, self.config.gaussian_smoothing_sigma)
-
-    def _unrolled_alone(self, normalised: Tensor, mask: Tensor | None) -> Tensor:
-        """Every member as a group of its own, `(B, C, N, N)`."""
-        valid = (self.mask if mask is None else mask).expand(normalised.shape)
-        batch, members, n = normalised.shape[:3]
-        each = normalised.reshape(batch * members, 1, n, n)
-        nowhere = each.new_zeros((batch * members, 1, 1, 2))
-        return self._unrolled_canvas(each, nowhere, n, valid.reshape(each.shape)).reshape(normalised.shape)
+    @property
+    def _on_whole_pixels(self) -> bool:
+        """Whether members lie at whole pixels of a canvas that the network makes, and any number of them can."""
+        return self.network.canvas and self.config.object_big
 
     def _check_shapes(self, normalised: Tensor, positions: Tensor) -> None:
         spec = self.network.spec
         found = tuple(normalised.shape)
-        more = isinstance(self.network, UnrolledNetwork) and self.config.object_big
         fits = normalised.ndim == 4 and found[2:] == (spec.N, spec.N) and found[0] > 0
-        if not fits or found[1] < spec.members or (found[1] > spec.members and not more):
+        if not fits or found[1] < spec.members or (found[1] > spec.members and not self._on_whole_pixels):
             raise DataError(
                 f"amplitudes must be (B, {spec.members}, {spec.N}, {spec.N}) with B >= 1 (C = gridsize^2), "
                 f"found {found}"
@@ -211,11 +174,11 @@ class PtychoPINN(nn.Module):
     def expected_counts(self, members: Tensor, positions: Tensor) -> Tensor:
         """Photons that O_net patches `(B, C, N, N)` would give, `s^2 sum_m |F(P_n O_net)|^2`.
 
-        `unrolled` has its members at whole pixels and moves the probe by the rest of `positions` (`fourier` rule).
+        By the `fourier` rule members lie at whole pixels, and the probe moves by the rest of `positions`.
         """
         with no_autocast(members):
             probe = self.probe()
-            if self.subpixel == "fourier" and self.config.object_big:
+            if self._on_whole_pixels:
                 probe = shifted_probes(probe, split_positions(positions[:, :, 0])[1])
             waves = smooth(illuminate(probe, members), self.config.gaussian_smoothing_sigma)
             return torch.exp(2 * self.log_intensity_scale) * intensity(waves)
@@ -228,7 +191,7 @@ class PtychoPINN(nn.Module):
     def predict_members(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
         """Object patches of every member at its own position, complex `(B, C, N, N)`, in the file's units."""
         canvas, members = self.canvas_and_members(normalised, positions, size, mask)
-        if self.subpixel == "fourier" and self.config.object_big:
+        if self._on_whole_pixels:
             with no_autocast(canvas):
                 members = cut(canvas[:, None], -positions[:, :, 0, 0], -positions[:, :, 0, 1], self.config.N)
         return self.object_scale * members

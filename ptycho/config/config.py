@@ -15,6 +15,7 @@ from ptycho.config.files import config_from_dict, load_config_file, load_yaml_co
 from ptycho.config.legacy import KEY_MAPPINGS, dataclass_to_legacy_dict, update_legacy_dict
 from ptycho.config.schema import Doc, check_settings, strings_to_paths
 from ptycho.errors import ConfigError
+from ptycho.networks.registry import BUILT_IN, added_names, network_entry
 
 __all__ = [
     "KEY_MAPPINGS",
@@ -35,7 +36,20 @@ __all__ = [
 
 _LOSS_WEIGHTS = ("mae_weight", "nll_weight", "realspace_mae_weight", "realspace_weight")
 
+DEFAULT_NETWORK = next(iter(BUILT_IN))
+
+_OF_NETWORKS = ", ".join(f"{entry.recipe.schedule} for {name}" for name, entry in BUILT_IN.items())
+_SCHEDULES = Doc(f"schedule of the learning rate (Default: {_OF_NETWORKS})")
+
 # Fields that more than one configuration has.
+Architecture = Annotated[
+    str,
+    Doc(
+        "network: " + " or ".join(f"{entry.name} ({entry.summary})" for entry in BUILT_IN.values()),
+        choices=tuple(BUILT_IN),
+        added=added_names,
+    ),
+]
 OldGroups = Annotated[int | None, Doc("deprecated name of n_groups", at_least=1)]
 Subsample = Annotated[int | None, Doc("scan points to draw before grouping (none: all)", at_least=1)]
 Seed = Annotated[int | None, Doc("seed of every random draw (none: 0)", at_least=0)]
@@ -73,10 +87,7 @@ class ModelConfig:
         Literal["pinn", "supervised"],
         Doc("pinn: learn from the diffraction data alone; supervised: from known objects"),
     ] = "pinn"
-    architecture: Annotated[
-        Literal["cnn", "unrolled"],
-        Doc("network: cnn (one look at the sample plane) or unrolled (gradient steps with learned corrections)"),
-    ] = "cnn"
+    architecture: Architecture = DEFAULT_NETWORK
     amp_activation: Annotated[
         Literal["sigmoid", "swish", "softplus", "relu"], Doc("activation of the amplitude head")
     ] = "sigmoid"
@@ -153,7 +164,7 @@ class TrainingConfig:
     adam_beta2: Annotated[float, Doc("decay of the second moment of adam and adamw", at_least=0, below=1)] = 0.999
     scheduler: Annotated[
         Literal["Default", "Exponential", "WarmupCosine", "ReduceLROnPlateau"],
-        Doc("schedule of the learning rate (Default: constant for cnn, one cycle for unrolled)"),
+        _SCHEDULES,
     ] = "Default"
     lr_warmup_epochs: Annotated[int, Doc("epochs of rising learning rate of WarmupCosine", at_least=0)] = 0
     lr_min_ratio: Annotated[
@@ -220,7 +231,7 @@ class PyTorchExecutionConfig:
     learning_rate: Annotated[float, Doc("learning rate", above=0)] = 1e-3
     scheduler: Annotated[
         Literal["Default", "Exponential", "MultiStage", "Adaptive", "WarmupCosine", "Cosine", "ReduceLROnPlateau"],
-        Doc("schedule of the learning rate (Default: constant for cnn, one cycle for unrolled)"),
+        _SCHEDULES,
     ] = "Default"
     enable_progress_bar: Annotated[bool, Doc("show the progress bar")] = True
     enable_checkpointing: Annotated[bool, Doc("write checkpoints while training")] = True
@@ -297,11 +308,12 @@ def validate_training_config(config: TrainingConfig) -> None:
 def _check_positions(config: TrainingConfig) -> None:
     """Without positions a pattern stands alone: nothing says which ones are neighbours."""
     model = config.model
-    neighbours = model.gridsize > 1 or (model.architecture == "unrolled" and model.object_big)
+    neighbours = model.gridsize > 1 or (network_entry(model.architecture).canvas and model.object_big)
     if neighbours and not config.positions_provided:
         raise ConfigError(
             f"positions_provided=False leaves no neighbours to group, found gridsize={model.gridsize}, "
-            f"architecture={model.architecture!r}: use gridsize=1 with architecture='cnn', or the positions"
+            f"architecture={model.architecture!r}: use gridsize=1 with architecture={DEFAULT_NETWORK!r}, or the "
+            "positions"
         )
 
 

@@ -61,6 +61,8 @@ class Doc:
     below: float | None = None
     choices: tuple[Any, ...] = ()
     """The values allowed, where the type is wider than what may be used (else a Literal says them)."""
+    added: Callable[[], tuple[str, ...]] | None = None
+    """Further values, of other packages; asked for where a value is not among the others."""
     flag: str | None = None
     """The name on the command line, where it is not the field's own."""
 
@@ -92,7 +94,8 @@ class Setting:
         limits = " and ".join(f"{word} {limit}" for word, limit, _ in self._limits())
         words = {**_KINDS, tuple: _LISTS.get(self.member, "a list")}
         kinds = [f"{words.get(kind, kind.__name__)} {limits}".strip() for kind in self.kinds]
-        choices = [f"one of {', '.join(map(str, self.choices))}"] if self.choices else []
+        known = (*self.choices, *self._added()) if self.choices else ()
+        choices = [f"one of {', '.join(map(str, known))}"] if known else []
         return " or ".join(kinds + choices + ["none"] * self.optional)
 
     def check(self, value: Any) -> None:
@@ -103,8 +106,9 @@ class Setting:
             allowed = True
         else:
             allowed = any(_is_kind(value, kind, self.member) and self._within_limits(value) for kind in self.kinds)
+            allowed = allowed or (isinstance(value, str) and value in self._added())
         if not allowed:
-            raise ConfigError(f"{self.name}={value!r}: expected {self.expected}")
+            raise ConfigError(f"{self.name}={value!r}: expected {self.expected}{self._nearest(value)}")
 
     def from_value(self, value: Any) -> Any:
         """A value from a file, checked and in the field's type: a path for text, a float for a whole number.
@@ -134,6 +138,14 @@ class Setting:
         elif tuple in self.kinds:
             value = [_number(item, self.member) for item in text.split(",")]
         return self.from_value(value)
+
+    def _added(self) -> tuple[str, ...]:
+        """What other packages add to the choices."""
+        return self.doc.added() if self.doc.added else ()
+
+    def _nearest(self, value: Any) -> str:
+        """The names that look like a mistyped one, where the field is one that other packages add to."""
+        return nearest(value, [*self.choices, *self._added()]) if self.doc.added and isinstance(value, str) else ""
 
     def _limits(self) -> list[tuple[str, float, Callable[[Any, Any], bool]]]:
         limits = [(word, getattr(self.doc, name), within) for name, (word, within) in _LIMITS.items()]

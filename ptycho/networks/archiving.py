@@ -24,8 +24,8 @@ from ptycho.core.archive import ArchivedExperiment, Backend, ModelArchive, json_
 from ptycho.core.physics.probes import probe_overlap
 from ptycho.core.training.scales import NEUTRAL_INPUT, InputScaling
 from ptycho.errors import ArchiveError, ConfigError
-from ptycho.networks.architecture import NetworkSpec
 from ptycho.networks.options import NetworkOptions, options_from_dict, options_to_dict
+from ptycho.networks.spec import NetworkSpec
 
 __all__ = [
     "archived_config",

@@ -18,7 +18,7 @@ from ptycho.errors import ConfigError
 __all__ = ["NEUTRAL", "NetworkOptions", "options_from_dict", "options_to_dict", "probe_support"]
 
 MASK_OPTIONS = ("mask_array", "mask_diameter", "mask_sigma")
-"""Options of the probe's mask, which every architecture takes; the others are of the `cnn` network alone."""
+"""Options of the probe's mask, which every network takes; the registry says which networks take the others."""
 
 
 @dataclass(frozen=True, eq=False)

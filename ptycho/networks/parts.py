@@ -11,6 +11,8 @@ from ptycho.errors import ConfigError
 __all__ = ["Block", "ChannelGate", "EfficientGate", "Gate", "Head", "SpatialGate", "amplitude_head"]
 
 KERNEL = 3
+FILTERS_PER_SCALE = 8
+"""Filters of a first level, times `n_filters_scale`."""
 SWISH_MINIMUM = 0.2784645427610738
 """`-min(x sigmoid(x))`: added to swish, so that an amplitude is never negative."""
 NORM_MOMENTUM, NORM_FLOOR = 0.1, 1e-5

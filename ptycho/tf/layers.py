@@ -1,4 +1,4 @@
-"""What networks are built of: convolution blocks, decoders, heads, by the specs of `ptycho.networks.architecture`."""
+"""What networks are built of: convolution blocks, decoders, heads, by the specs of `ptycho.networks`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import keras
 import tensorflow as tf
 
 from ptycho.errors import DataError
-from ptycho.networks.architecture import KERNEL, SWISH_MINIMUM, Block, CnnSpec, Head
-from ptycho.networks.parts import NORM_FLOOR, NORM_MOMENTUM
+from ptycho.networks.cnn import CnnSpec
+from ptycho.networks.parts import KERNEL, NORM_FLOOR, NORM_MOMENTUM, SWISH_MINIMUM, Block, Head
 from ptycho.tf.attention import attention
 from ptycho.tf.direct_layer import DirectLayer
+from ptycho.tf.network import PatchNetwork
 from ptycho.tf.reassembly import cut
 
 __all__ = [
@@ -157,16 +158,15 @@ class Decoder(DirectLayer):
         return x
 
 
-class CnnNetwork(DirectLayer):
+class CnnNetwork(PatchNetwork):
     """The `cnn` network: pictures of the members `(B, N, N, 2C)` (all real parts, then all imaginary parts) -> O_net.
 
     `named_parameters` gives its variables by the canonical names of the spec. `seed` is that of the first kernels.
     """
 
     def __init__(self, spec: CnnSpec, dtype: str = "float32", seed: int | None = None) -> None:
-        super().__init__(name="cnn", dtype=dtype)
+        super().__init__(spec, dtype)
         draws = keras.random.SeedGenerator(seed)
-        self.spec = spec
         self.encoder = [ConvBlock(block, dtype, draws) for block in spec.encoder]
         self.amplitude = Decoder(spec.amplitude_decoder, dtype, draws)
         self.phase = None if spec.phase_decoder is None else Decoder(spec.phase_decoder, dtype, draws)
@@ -243,10 +243,6 @@ class CnnNetwork(DirectLayer):
             if head is not None and spec is not None:
                 found |= named_convolution(spec.name, head)
         return {name: found[name] for name in self.spec.parameters()}
-
-    def named_statistics(self) -> dict[str, keras.Variable]:
-        """Running statistics by canonical name."""
-        return {name: value for norm in self.normalisations() for name, value in norm.named_statistics().items()}
 
     def normalisations(self) -> list[Normalisation]:
         """Every normalisation, in the order of the network."""

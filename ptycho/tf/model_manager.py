@@ -24,9 +24,8 @@ from ptycho.networks.archiving import (
     make_archive,
     restore_params,
 )
-from ptycho.tf.layers import CnnNetwork
+from ptycho.tf.network import Network
 from ptycho.tf.pinn import PtychoPINN
-from ptycho.tf.unrolled import UnrolledNetwork
 
 __all__ = [
     "ModelManager",
@@ -41,18 +40,17 @@ __all__ = [
 ]
 
 
-def canonical_weights(network: CnnNetwork | UnrolledNetwork) -> dict[str, NDArray[np.floating[Any]]]:
+def canonical_weights(network: Network) -> dict[str, NDArray[np.floating[Any]]]:
     """Trained arrays and running statistics by canonical name; kernels as `(row, column, in, out)`."""
     return {name: np.array(variable.numpy()) for name, variable in _named(network).items()}
 
 
-def _named(network: CnnNetwork | UnrolledNetwork) -> dict[str, keras.Variable]:
+def _named(network: Network) -> dict[str, keras.Variable]:
     """What an archive holds of a network, by canonical name."""
-    statistics = network.named_statistics() if isinstance(network, CnnNetwork) else {}
-    return network.named_parameters() | statistics
+    return network.named_parameters() | network.named_statistics()
 
 
-def set_canonical_weights(network: CnnNetwork | UnrolledNetwork, weights: dict[str, NDArray[Any]], source: str) -> None:
+def set_canonical_weights(network: Network, weights: dict[str, NDArray[Any]], source: str) -> None:
     """Put arrays with canonical names into a network; names and shapes must be just those of its spec.
 
     Raises:

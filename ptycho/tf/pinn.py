@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,13 +13,16 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ptycho.config.config import ModelConfig
-from ptycho.core.physics.group_gradient import light_extent, worked_margin
+from ptycho.core.physics.group_gradient import light_extent
 from ptycho.core.physics.patches import GROUP_WEIGHT_FLOOR
 from ptycho.core.training.scales import GAIN_FLOOR, NEUTRAL_INPUT, InputScaling
 from ptycho.errors import BackendError, DataError
-from ptycho.networks.architecture import NEUTRAL, NetworkOptions, UnrolledSpec, network_spec
-from ptycho.networks.options import probe_support
-from ptycho.tf.layers import CnnNetwork, DirectLayer, Normalisation
+from ptycho.networks.options import NEUTRAL, NetworkOptions, probe_support
+from ptycho.networks.registry import network_class, network_entry
+from ptycho.networks.spec import network_spec
+from ptycho.tf.direct_layer import DirectLayer
+from ptycho.tf.group_gradient import shifted_probes, split_positions
+from ptycho.tf.network import Network
 from ptycho.tf.physics import (
     illuminate,
     intensity,
@@ -30,12 +33,9 @@ from ptycho.tf.physics import (
     to_complex,
 )
 from ptycho.tf.probe import ProbeLayer
-from ptycho.tf.reassembly import assemble_group, cut, cut_whole
-from ptycho.tf.unrolled import UnrolledNetwork, shifted_probes, split_positions
+from ptycho.tf.reassembly import channel_first, channel_last, cut, members_first
 
 __all__ = ["PtychoPINN"]
-
-Subpixel = Literal["bilinear", "fourier"]
 
 
 class PtychoPINN(DirectLayer):
@@ -74,7 +74,7 @@ class PtychoPINN(DirectLayer):
         seed: int | None = None,
         options: NetworkOptions = NEUTRAL,
         scaling: InputScaling = NEUTRAL_INPUT,
-        network: CnnNetwork | UnrolledNetwork | None = None,
+        network: Network | None = None,
     ) -> None:
         if keras.backend.backend() != "tensorflow":
             raise BackendError(
@@ -89,13 +89,9 @@ class PtychoPINN(DirectLayer):
         self.input_scale = float(input_scale)
         self.nominal_intensity_scale = float(intensity_scale)
         spec = network_spec(config, options)
-        if network is None:
-            if isinstance(spec, UnrolledSpec):
-                network = UnrolledNetwork(spec, dtype, seed)
-            else:
-                network = CnnNetwork(spec, dtype, seed)
-        self.network = network
-        self.subpixel: Subpixel = "fourier" if isinstance(spec, UnrolledSpec) else "bilinear"
+        kind = network_class(config.architecture, "tensorflow")
+        self.network: Network = kind(spec, dtype, seed) if network is None else network
+        self.subpixel = network_entry(config.architecture).subpixel
         support = probe_support(config, options)
         if probe.shape[-2:] != (config.N, config.N):
             raise DataError(f"the probe must be {config.N} x {config.N} pixels as N says, found shape {probe.shape}")
@@ -119,7 +115,7 @@ class PtychoPINN(DirectLayer):
     @contextmanager
     def training_mode(self) -> Iterator[None]:
         """Within it the network normalises by the batch and notes its statistics, in whatever is traced or run."""
-        norms = self._normalisations()
+        norms = self.network.normalisations()
         try:
             for norm in norms:
                 norm.of_batch = True
@@ -131,10 +127,7 @@ class PtychoPINN(DirectLayer):
     @property
     def running_statistics(self) -> list[tf.Variable]:
         """What training changes besides the trained variables."""
-        return [part.value for norm in self._normalisations() for part in (norm.mean, norm.variance)]
-
-    def _normalisations(self) -> list[Normalisation]:
-        return self.network.normalisations() if isinstance(self.network, CnnNetwork) else []
+        return [part.value for norm in self.network.normalisations() for part in (norm.mean, norm.variance)]
 
     @property
     def intensity_scale(self) -> float:
@@ -151,19 +144,24 @@ class PtychoPINN(DirectLayer):
     def object_patches(
         self, normalised: tf.Tensor, mask: tf.Tensor | None = None, positions: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """What the `cnn` network sees in `X_norm (B, N, N, C)`: one O_net patch `(B, N, N, C)` per member.
+        """What a `PatchNetwork` makes of `X_norm (B, N, N, C)`: one O_net patch `(B, N, N, C)` per member.
 
         Positions are needed where the members share one amplitude.
         """
         normalised = tf.cast(normalised, self.dtype)
         constants = projection_constants(tf.stop_gradient(self.probe()))
-        pictures = _channel_last(project_from_vacuum(_channel_first(normalised), constants, self._valid(mask)))
+        pictures = channel_last(project_from_vacuum(channel_first(normalised), constants, self.valid(mask)))
         return self.network(tf.concat([tf.math.real(pictures), tf.math.imag(pictures)], axis=-1), positions)
 
-    def _valid(self, mask: tf.Tensor | None) -> tf.Tensor:
+    @property
+    def _on_whole_pixels(self) -> bool:
+        """Whether members lie at whole pixels of a canvas that the network makes, and any number of them can."""
+        return self.network.canvas and self.config.object_big
+
+    def valid(self, mask: tf.Tensor | None) -> tf.Tensor:
         """The mask of a call, or the model's own, with the image axes last."""
         valid = tf.convert_to_tensor(self.mask if mask is None else mask)
-        return _channel_first(valid) if valid.shape.rank == 4 else valid
+        return channel_first(valid) if valid.shape.rank == 4 else valid
 
     def canvas_and_members(
         self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None
@@ -171,8 +169,8 @@ class PtychoPINN(DirectLayer):
         """The group's canvas `(B, size, size)` and the patches `(B, N, N, C)` that the probe meets (O_net units).
 
         With `object_big` the canvas is one object for all members, from which they are cut; otherwise each stands
-        alone and the canvas is the mean of the members moved to the centre. `unrolled` sees the first gridsize^2
-        members; further ones are cut from its canvas all the same, held out to judge it.
+        alone and the canvas is the mean of the members moved to the centre. A network that makes the
+        canvas sees the first gridsize^2 members; further ones are cut from it all the same, held out for validation.
 
         Raises:
             DataError: shapes that do not fit; the line names both.
@@ -180,9 +178,9 @@ class PtychoPINN(DirectLayer):
         normalised, positions = tf.cast(normalised, self.dtype), tf.cast(positions, self.dtype)
         self._check_shapes(normalised, positions)
         if not self.scaling.even_groups:
-            return self._canvas_and_members(normalised, positions, size, mask)
+            return self.network.canvas_and_members(self, normalised, positions, size, mask)
         gain = self._gain(normalised)
-        canvas, members = self._canvas_and_members(normalised * gain[..., None], positions, size, mask)
+        canvas, members = self.network.canvas_and_members(self, normalised * gain[..., None], positions, size, mask)
         return canvas / to_complex(gain), members / to_complex(gain[..., None])
 
     def _gain(self, normalised: tf.Tensor) -> tf.Tensor:
@@ -192,57 +190,10 @@ class PtychoPINN(DirectLayer):
         energy = tf.reduce_sum(tf.square(seen), axis=(1, 2, 3)) / seen.shape[-1]
         return tf.sqrt(full / tf.maximum(energy, GAIN_FLOOR * full))[:, None, None]
 
-    def _canvas_and_members(
-        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        dx, dy = -positions[:, 0, 0, :], -positions[:, 0, 1, :]
-        if isinstance(self.network, CnnNetwork):
-            patches = self.object_patches(normalised, mask, positions)
-            if patches.shape[-1] == 1:
-                return patches[..., 0], patches
-        elif self.config.object_big:
-            canvas = self._unrolled_canvas(normalised, positions, size, mask)
-            return canvas, _channel_last(cut_whole(canvas, tf.round(dx), tf.round(dy), self.config.N))
-        else:
-            patches = self._unrolled_alone(normalised, mask)
-        canvas = assemble_group(_channel_first(patches), dx, dy, self.group_weight(), size)
-        if self.config.object_big:
-            patches = _channel_last(cut(canvas[:, None], dx, dy, self.config.N))
-        return canvas, patches
-
-    def _unrolled_canvas(
-        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
-    ) -> tf.Tensor:
-        """The canvas that the `unrolled` network makes of the members it sees."""
-        seen = slice(self.network.spec.members)
-        whole, remainder = split_positions(_members_first(positions[..., seen]))
-        valid = self._valid(mask)
-        valid = valid[:, seen] if valid.shape.rank == 4 else valid
-        factor = self.nominal_intensity_scale / tf.exp(self.log_intensity_scale.value)
-        return self.network(
-            _channel_first(normalised[..., seen]) * factor,
-            shifted_probes(self.probe(), remainder),
-            whole,
-            size,
-            worked_margin(size, self.config.N, self.light),
-            valid,
-            self.config.gaussian_smoothing_sigma,
-        )
-
-    def _unrolled_alone(self, normalised: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-        """Every member as a group of its own, `(B, N, N, C)`."""
-        n, members = normalised.shape[1], normalised.shape[-1]
-        first = _channel_first(normalised)
-        valid = tf.broadcast_to(self._valid(mask), tf.shape(first))
-        each, known = (tf.reshape(images, (-1, n, n, 1)) for images in (first, valid))
-        nowhere = tf.zeros((tf.shape(each)[0], 1, 2, 1), self.dtype)
-        return _channel_last(tf.reshape(self._unrolled_canvas(each, nowhere, n, known), (-1, members, n, n)))
-
     def _check_shapes(self, normalised: tf.Tensor, positions: tf.Tensor) -> None:
         spec, found = self.network.spec, tuple(normalised.shape)
-        more = isinstance(self.network, UnrolledNetwork) and self.config.object_big
         fits = len(found) == 4 and found[1:3] == (spec.N, spec.N) and found[0] != 0
-        if not fits or found[3] < spec.members or (found[3] > spec.members and not more):
+        if not fits or found[3] < spec.members or (found[3] > spec.members and not self._on_whole_pixels):
             raise DataError(
                 f"amplitudes must be (B, {spec.N}, {spec.N}, {spec.members}) with B >= 1 (C = gridsize^2), "
                 f"found {found}"
@@ -259,14 +210,14 @@ class PtychoPINN(DirectLayer):
     def expected_counts(self, members: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
         """Photons that O_net patches `(B, N, N, C)` would give, `s^2 sum_m |F(P_n O_net)|^2`.
 
-        `unrolled` has its members at whole pixels and moves the probe by the rest of `positions` (`fourier` rule).
+        By the `fourier` rule members lie at whole pixels, and the probe moves by the rest of `positions`.
         """
         probe = self.probe()
-        if self.subpixel == "fourier" and self.config.object_big:
+        if self._on_whole_pixels:
             positions = tf.cast(positions, self.dtype)
-            probe = shifted_probes(probe, split_positions(_members_first(positions))[1])
-        waves = smooth(illuminate(probe, _channel_first(members)), self.config.gaussian_smoothing_sigma)
-        return tf.exp(2 * self.log_intensity_scale.value) * _channel_last(intensity(waves))
+            probe = shifted_probes(probe, split_positions(members_first(positions))[1])
+        waves = smooth(illuminate(probe, channel_first(members)), self.config.gaussian_smoothing_sigma)
+        return tf.exp(2 * self.log_intensity_scale.value) * channel_last(intensity(waves))
 
     def call(self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Expected counts `(B, N, N, C)` for `X_norm (B, N, N, C)`: what training compares with the data."""
@@ -278,9 +229,9 @@ class PtychoPINN(DirectLayer):
     ) -> tf.Tensor:
         """Object patches of every member at its own position, complex `(B, N, N, C)`, in the file's units."""
         canvas, members = self.canvas_and_members(normalised, positions, size, mask)
-        if self.subpixel == "fourier" and self.config.object_big:
+        if self._on_whole_pixels:
             dx, dy = (-tf.cast(positions, self.dtype)[:, 0, axis, :] for axis in (0, 1))
-            members = _channel_last(cut(canvas[:, None], dx, dy, self.config.N))
+            members = channel_last(cut(canvas[:, None], dx, dy, self.config.N))
         return self._in_file_units(members)
 
     def predict_on_grid(
@@ -304,16 +255,3 @@ class PtychoPINN(DirectLayer):
 
     def _in_file_units(self, patches: tf.Tensor) -> tf.Tensor:
         return to_complex(self.object_scale) * patches
-
-
-def _channel_first(images: tf.Tensor) -> tf.Tensor:
-    return tf.transpose(images, (0, 3, 1, 2))
-
-
-def _channel_last(images: tf.Tensor) -> tf.Tensor:
-    return tf.transpose(images, (0, 2, 3, 1))
-
-
-def _members_first(positions: tf.Tensor) -> tf.Tensor:
-    """Positions `(B, 1, 2, C)` as `(B, C, 2)`."""
-    return tf.transpose(positions[:, 0], (0, 2, 1))

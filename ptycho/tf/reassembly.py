@@ -11,7 +11,34 @@ import tensorflow as tf
 
 from ptycho.tf.physics import to_complex
 
-__all__ = ["assemble_group", "cut", "cut_whole", "place", "place_sum", "place_whole", "placement_matrix", "translate"]
+__all__ = [
+    "assemble_group",
+    "channel_first",
+    "channel_last",
+    "cut",
+    "cut_whole",
+    "members_first",
+    "place",
+    "place_sum",
+    "place_whole",
+    "placement_matrix",
+    "translate",
+]
+
+
+def channel_first(images: tf.Tensor) -> tf.Tensor:
+    """Images `(B, N, N, C)` as `(B, C, N, N)`."""
+    return tf.transpose(images, (0, 3, 1, 2))
+
+
+def channel_last(images: tf.Tensor) -> tf.Tensor:
+    """Images `(B, C, N, N)` as `(B, N, N, C)`."""
+    return tf.transpose(images, (0, 2, 3, 1))
+
+
+def members_first(positions: tf.Tensor) -> tf.Tensor:
+    """Positions `(B, 1, 2, C)` as `(B, C, 2)`."""
+    return tf.transpose(positions[:, 0], (0, 2, 1))
 
 
 def placement_matrix(offset_px: tf.Tensor, n_patch: int, n_canvas: int) -> tf.Tensor:

@@ -18,7 +18,8 @@ from ptycho.core.groups.options import NEUTRAL_GROUPS, GroupOptions
 from ptycho.core.scan.identity import ScanIdentity
 from ptycho.core.training.scales import NEUTRAL_SCALES, InputScaling, ScaleOptions
 from ptycho.errors import ConfigError, DataError, PtychoError
-from ptycho.networks.architecture import network_spec
+from ptycho.networks.registry import BUILT_IN, network_entry
+from ptycho.networks.spec import network_spec
 from ptycho.raw_data import RawData
 from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs
 from ptycho.workflows.result_frame import scan_frame
@@ -177,14 +178,15 @@ def _neighbourhoods(
 ) -> Neighbourhoods | None:
     """What the groups of a network that is judged on held-out neighbours are drawn from; None for any other."""
     spec, asked = network_spec(config.model), config.held_out_neighbors
-    if config.model.architecture != "unrolled" or not config.model.object_big:
+    if not (network_entry(config.model.architecture).canvas and config.model.object_big):
         if asked:
+            able = " or ".join(f"architecture={name!r}" for name, entry in BUILT_IN.items() if entry.canvas)
             raise ConfigError(
-                f"held_out_neighbors={asked} needs architecture='unrolled' with object_big, found "
+                f"held_out_neighbors={asked} needs {able} with object_big, found "
                 f"{config.model.architecture!r}, object_big={config.model.object_big}: leave it out"
             )
         return None
-    held_out = min(spec.recipe.held_out, len(data) - spec.members) if asked is None else asked
+    held_out = min(spec.recipe.held_out(spec.members), len(data) - spec.members) if asked is None else asked
     seeds, size = grouped["nn_indices"][:, 0], spec.members + held_out
     return make_neighbourhoods(data.xcoords, data.ycoords, seeds, size, config.subsample_seed or 0, options=groups)
 

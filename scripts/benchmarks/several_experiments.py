@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=180.0)
     parser.add_argument("--backend", choices=("pytorch", "tensorflow"), default="pytorch")
-    parser.add_argument("--architecture", choices=("cnn", "unrolled"), default="cnn")
+    parser.add_argument("--architecture", default="cnn")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     scans = experiments()

@@ -13,8 +13,8 @@ from ptycho import params
 from ptycho.config.config import TrainingConfig
 from ptycho.core.archive import load_archive
 from ptycho.errors import ArchiveError, MissingFileError
-from ptycho.networks import architecture
 from ptycho.networks import archiving as bundle
+from ptycho.networks import unrolled as unrolled_data
 from ptycho.tf.model_manager import load_tf_bundle, save_tf_bundle
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 
@@ -33,7 +33,7 @@ def twins(request, make_twins, rng, monkeypatch):
 
     The patterns are of no one object, and iterating on such multiplies rounding: there are no plain steps.
     """
-    monkeypatch.setattr(architecture, "DESCENT", 0)
+    monkeypatch.setattr(unrolled_data, "DESCENT", 0)
     settings = {"architecture": getattr(request, "param", "cnn"), "gridsize": 2, "probe_mask": True}
     made = make_twins("float32", settings=settings, probe_trainable=True)
     change = 1 + 0.1 * rng.random((2, 64, 64)).astype(np.float32)

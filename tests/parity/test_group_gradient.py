@@ -9,8 +9,8 @@ import pytest
 
 from ptycho.core.physics import group_gradient as oracle
 from ptycho.core.physics import patches as core_patches
-from ptycho.tf import unrolled as tf_unrolled
-from ptycho_torch import unrolled
+from ptycho.tf import group_gradient as tf_group_gradient
+from ptycho_torch import group_gradient as torch_group_gradient
 
 N, CANVAS = 8, 14
 
@@ -20,7 +20,7 @@ def complex_normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def functions(backend) -> ModuleType:
-    return {"numpy": oracle, "pytorch": unrolled, "tensorflow": tf_unrolled}[backend.name]
+    return {"numpy": oracle, "pytorch": torch_group_gradient, "tensorflow": tf_group_gradient}[backend.name]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from ptycho import params
 from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.core.archive import load_archive
-from ptycho.networks.architecture import NetworkOptions
+from ptycho.networks.options import NetworkOptions
 from ptycho.tf import fit, model_manager
 from ptycho.tf.model_manager import load_tf_bundle, save_tf_bundle
 from ptycho.tf.pinn import PtychoPINN

@@ -24,7 +24,7 @@ from ptycho.core.physics.diffraction import diffract, intensity, smooth
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.probes import make_probe
 from ptycho.errors import DataError
-from ptycho.networks import architecture
+from ptycho.networks import unrolled as unrolled_data
 from ptycho.raw_data import RawData
 from ptycho.tf import fit, loader, model_manager
 from ptycho.tf import pinn as tf_model
@@ -36,7 +36,7 @@ from ptycho_torch import pinn as torch_model
 SIZE = 72
 """Canvas of a group; its offsets stay below 4 px."""
 HELD_OUT = 2
-LENGTH = {"DESCENT": architecture.DESCENT, "STAGES": architecture.STAGES}
+LENGTH = {"DESCENT": unrolled_data.DESCENT, "STAGES": unrolled_data.STAGES}
 """Steps of the network; most tests take a shorter one, for time."""
 SETTINGS: dict[str, dict[str, Any]] = {
     "gridsize 1": {"gridsize": 1},
@@ -52,8 +52,8 @@ PREDICTIONS = ("predict_members", "predict_on_grid", "predict_group")
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three plain steps and two stages."""
-    monkeypatch.setattr(architecture, "DESCENT", 3)
-    monkeypatch.setattr(architecture, "STAGES", 2)
+    monkeypatch.setattr(unrolled_data, "DESCENT", 3)
+    monkeypatch.setattr(unrolled_data, "STAGES", 2)
 
 
 def complex_normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -155,7 +155,7 @@ def test_a_fresh_network_is_the_oracle_s_iteration(make_pair, agree, dtype, grid
     probes = oracle.shifted_probes(pair.torch.probe().detach().numpy(), remainder)
     canvas = np.ones((2, SIZE, SIZE), complex)
     velocity = np.zeros_like(canvas)
-    plain = [(architecture.DESCENT_STEP, architecture.DESCENT_MOMENTUM)] * spec.descent
+    plain = [(unrolled_data.DESCENT_STEP, unrolled_data.DESCENT_MOMENTUM)] * spec.descent
     assert len(plain) == (3 if gridsize == 2 else 0)
     for size, momentum in (*plain, (1.0, 0.7), (0.8, 0.6)):
         step, _ = oracle.amplitude_step(canvas, amplitudes, probes, whole, mask, 0.7)
@@ -171,7 +171,7 @@ def test_a_fresh_network_is_the_oracle_s_iteration(make_pair, agree, dtype, grid
 def test_at_full_length(make_pair, agree, dtype, monkeypatch) -> None:
     """Rounding may not grow through all steps."""
     for name, value in LENGTH.items():
-        monkeypatch.setattr(architecture, name, value)
+        monkeypatch.setattr(unrolled_data, name, value)
     pair = make_pair(dtype, HELD_OUT, {"gridsize": 2})
     assert (pair.torch.network.spec.descent, len(pair.torch.network.spec.corrections)) == tuple(LENGTH.values())
     found = pair.tensorflow.canvas_and_members(*pair.tensorflow_batch(), SIZE)
@@ -342,7 +342,7 @@ def test_the_true_canvas_gives_the_recorded_patterns(make_pair, agree, dtype, rn
     counts = 30.0**2 * diffract(probe, patches, *remainders)
     canvas = extract_rounded(truth, *middle[:, None], SIZE)[0]
     for model, known in ((pair.tensorflow, tf.constant(canvas)), (pair.torch, torch.as_tensor(canvas))):
-        monkeypatch.setattr(type(model), "_unrolled_canvas", lambda *_, known=known: known)
+        monkeypatch.setattr(type(model.network), "_canvas", lambda *_, known=known: known)
     recorded = pair._replace(positions=-(places - middle).T[None, None])
     found = recorded.tensorflow(*recorded.tensorflow_batch(), SIZE)[0]
     agree("network", "counts of the truth, tensorflow", found, counts.transpose(1, 2, 0))
@@ -365,7 +365,7 @@ def test_patches_on_the_grid_are_pixels_of_the_object(make_twins, dtype, gridsiz
         middles = np.rint(np.asarray(grouped["coords_offsets"])[:, 0, :, 0]) + 64
         canvas = extract_rounded(truth, *middles.T, container.canvas_size)[0]
         known = tf.constant(canvas) if model is twins.tensorflow else torch.as_tensor(canvas)
-        monkeypatch.setattr(type(model), "_unrolled_canvas", lambda *_, known=known: known)
+        monkeypatch.setattr(type(model.network), "_canvas", lambda *_, known=known: known)
         found = model.predict_on_grid(*container.batch(slice(0, 7))[:2], container.canvas_size)
         found = found.numpy().transpose(0, 3, 1, 2) if model is twins.tensorflow else found.detach().numpy()
         found = found / float(twins.tensorflow.object_scale)

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from ptycho.config.config import ModelConfig, TrainingConfig
-from ptycho.networks import architecture
+from ptycho.networks import unrolled as unrolled_data
 from ptycho.tf import fit, model_manager
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.workflows.components import predict_scan, reconstruct_scan, train_cdi_model
@@ -28,7 +28,7 @@ def unrolled(training: TrainingConfig) -> TrainingConfig:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of one stage, for time."""
-    monkeypatch.setattr(architecture, "STAGES", 1)
+    monkeypatch.setattr(unrolled_data, "STAGES", 1)
 
 
 def error_of_amplitude(found: np.ndarray, truth: np.ndarray) -> float:

@@ -12,7 +12,8 @@ from ptycho import params
 from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.core.physics import diffraction
 from ptycho.errors import ArchiveError, ConfigError, DataError
-from ptycho.networks.architecture import LADDERS, amplitude_head, cnn_spec
+from ptycho.networks.cnn import LADDERS, cnn_spec
+from ptycho.networks.parts import amplitude_head
 from ptycho_torch.layers import CnnNetwork, amplitude_activation, canonical_name
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 from ptycho_torch.pinn import PtychoPINN

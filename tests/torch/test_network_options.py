@@ -14,7 +14,8 @@ from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.core.archive import ModelArchive, load_archive, save_archive
 from ptycho.core.physics.probes import probe_mask
 from ptycho.errors import ArchiveError, ConfigError, DataError
-from ptycho.networks.architecture import NEUTRAL, NetworkOptions, cnn_spec
+from ptycho.networks.cnn import cnn_spec
+from ptycho.networks.options import NEUTRAL, NetworkOptions
 from ptycho.networks.parts import Block, ChannelGate, EfficientGate, SpatialGate
 from ptycho_torch.attention import attention
 from ptycho_torch.layers import CnnNetwork, ConvBlock

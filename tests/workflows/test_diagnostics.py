@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from ptycho.environment import warn_of_ignored_variables
 
 from ptycho import params
 from ptycho.cli.train_infer import inference_main, train_main

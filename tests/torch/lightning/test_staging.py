@@ -15,7 +15,7 @@ from torch import nn
 
 from ptycho.config.config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.errors import ArchiveError, ConfigError
-from ptycho.networks.architecture import network_spec
+from ptycho.networks.spec import network_spec
 from ptycho.workflows.training_data import prepare_training
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.fit import PtychoPINN_Lightning, fit

@@ -10,18 +10,11 @@ import pytest
 
 from ptycho.config.config import ModelConfig, PyTorchExecutionConfig
 from ptycho.errors import ConfigError
-from ptycho.networks.architecture import (
-    CANVAS_CHANNELS,
-    DESCENT,
-    STAGES,
-    UNSHUFFLE,
-    CnnSpec,
-    NetworkOptions,
-    UnrolledSpec,
-    cnn_spec,
-    network_spec,
-)
+from ptycho.networks.cnn import CnnSpec, cnn_spec
+from ptycho.networks.options import NetworkOptions
 from ptycho.networks.parts import EfficientGate
+from ptycho.networks.spec import network_spec
+from ptycho.networks.unrolled import CANVAS_CHANNELS, DESCENT, STAGES, UNSHUFFLE, UnrolledSpec
 
 UNROLLED = ModelConfig(architecture="unrolled")
 
@@ -93,13 +86,13 @@ def test_recipes() -> None:
     """`cnn` trains at the rate that the settings have by default; `unrolled` is judged by at least 3 others."""
     assert network_spec(ModelConfig()).recipe.learning_rate == PyTorchExecutionConfig.learning_rate
     assert not network_spec(ModelConfig()).recipe.one_cycle
-    assert network_spec(ModelConfig()).recipe.held_out == 0
-    recipes = [network_spec(replace(UNROLLED, gridsize=gridsize)).recipe for gridsize in (1, 2, 3)]
-    assert [recipe.held_out for recipe in recipes] == [6, 3, 3]
+    assert network_spec(ModelConfig()).recipe.held_out(1) == 0
+    specs = [network_spec(replace(UNROLLED, gridsize=gridsize)) for gridsize in (1, 2, 3)]
+    assert [spec.recipe.held_out(spec.members) for spec in specs] == [6, 3, 3]
     assert network_spec(ModelConfig()).recipe.clip is None
-    assert all(recipe.clip == 0.02 for recipe in recipes)
-    assert all(recipe.one_cycle for recipe in recipes)
-    assert all(math.isclose(recipe.learning_rate, 4e-3) for recipe in recipes)
+    assert all(spec.recipe.clip == 0.02 for spec in specs)
+    assert all(spec.recipe.one_cycle for spec in specs)
+    assert all(math.isclose(spec.recipe.learning_rate, 4e-3) for spec in specs)
 
 
 def test_neutral_options_change_nothing() -> None:

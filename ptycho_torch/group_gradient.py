@@ -1,0 +1,80 @@
+"""Gradient steps on the canvas of a group: `ptycho.core.physics.group_gradient` in PyTorch.
+
+Members are the second axis.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ptycho.core.physics.group_gradient import FIELD_FLOOR, ILLUMINATION_FLOOR
+from ptycho_torch.physics import fourier_shift, smooth, squared_modulus
+from ptycho_torch.reassembly import cut_whole, place_whole
+
+__all__ = ["SeenGroup", "amplitude_step", "group_illumination", "shifted_probes", "split_positions"]
+
+
+def split_positions(positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole pixels and remainders of members seen from the canvas' middle, `(B, C, 2)`, from minus their positions."""
+    whole = torch.round(-positions)
+    return whole, -positions - whole
+
+
+def shifted_probes(probe: Tensor, remainder: Tensor) -> Tensor:
+    """The probe `(M, N, N)` at the remainders `(B, C, 2)` of its members: `(B, C, M, N, N)`."""
+    return fourier_shift(probe, remainder[..., 0, None], remainder[..., 1, None])
+
+
+def group_illumination(probes: Tensor, whole: Tensor, size: int) -> Tensor:
+    """`w = sum_c place(sum_m |P_cm|^2)`, real `(B, size, size)`, for probes `(B, C, M, N, N)` at whole pixels."""
+    return place_whole(squared_modulus(probes).sum(dim=2), whole[..., 0], whole[..., 1], size)
+
+
+class SeenGroup:
+    """The patterns that a group's canvas has to explain: what every step needs of them, made once.
+
+    Arguments as of `CanvasNetwork.forward`; `light` is the illumination over its maximum, `(B, size, size)`.
+    """
+
+    def __init__(
+        self,
+        amplitudes: Tensor,
+        probes: Tensor,
+        whole: Tensor,
+        size: int,
+        mask: Tensor | None = None,
+        sigma_px: float = 0.0,
+    ) -> None:
+        # zero frequency first, so that no field has to be shifted
+        self.amplitudes = torch.fft.ifftshift(amplitudes, dim=(-2, -1))
+        self.mask = None if mask is None else torch.fft.ifftshift(mask, dim=(-2, -1))
+        self.probes, self.conjugate, self.sigma_px = probes, probes.conj().resolve_conj(), sigma_px
+        self.dx, self.dy = whole[..., 0], whole[..., 1]
+        illumination = group_illumination(probes, whole, size)
+        peak = illumination.amax(dim=(-2, -1), keepdim=True)
+        self.divisor, self.light = illumination + ILLUMINATION_FLOOR * peak, illumination / peak
+
+    def step(self, canvas: Tensor) -> Tensor:
+        """One preconditioned gradient step of the canvas, complex `(B, S, S)`."""
+        patches = cut_whole(canvas, self.dx, self.dy, self.amplitudes.shape[-1])
+        fields = torch.fft.fft2(smooth(self.probes * patches[:, :, None], self.sigma_px), norm="ortho")
+        excess = 1 - self.amplitudes * torch.rsqrt(squared_modulus(fields).sum(dim=2) + FIELD_FLOOR)
+        if self.mask is not None:
+            excess = torch.where(self.mask, excess, 0.0)
+        residual = smooth(torch.fft.ifft2(fields * excess[:, :, None], norm="ortho"), self.sigma_px)
+        gradient = place_whole((residual * self.conjugate).sum(dim=2), self.dx, self.dy, canvas.shape[-1])
+        return -gradient / self.divisor
+
+
+def amplitude_step(
+    canvas: Tensor,
+    amplitudes: Tensor,
+    probes: Tensor,
+    whole: Tensor,
+    mask: Tensor | None = None,
+    sigma_px: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """One preconditioned gradient step `(B, S, S)` of a group's canvas, and the illumination over its maximum."""
+    group = SeenGroup(amplitudes, probes, whole, canvas.shape[-1], mask, sigma_px)
+    return group.step(canvas), group.light

@@ -1,0 +1,126 @@
+"""What a model asks of its network, whichever it is; the two kinds: patches of the members, or the group's canvas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ptycho.core.physics.group_gradient import worked_margin
+from ptycho.networks.spec import NetworkSpec
+from ptycho_torch.group_gradient import shifted_probes, split_positions
+from ptycho_torch.precision import no_autocast
+from ptycho_torch.reassembly import assemble_group, cut, cut_whole
+
+if TYPE_CHECKING:
+    from ptycho_torch.pinn import PtychoPINN
+
+__all__ = ["CanvasNetwork", "Network", "PatchNetwork"]
+
+
+class Network(nn.Module):
+    """A network of the registry, built from its spec; `ptycho.networks.registry` names its class.
+
+    Parameter names map to the canonical ones of the spec by `ptycho_torch.layers.canonical_name`.
+    """
+
+    canvas: ClassVar[bool]
+    """As the registry has it."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def canvas_and_members(
+        self, model: PtychoPINN, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The group's canvas `(B, size, size)` and what the probe meets `(B, C, N, N)`, both O_net.
+
+        Args:
+            model: around the network: its probe, scales and settings.
+            normalised: `X_norm (B, C, N, N)`.
+            positions: `(B, C, 1, 2)`, minus the members' positions.
+            size: side of the canvas, pixels.
+            mask: bool, broadcasts to the amplitudes; None: the model's own.
+        """
+        raise NotImplementedError
+
+
+class PatchNetwork(Network):
+    """A network that gives one patch of each member: pictures of the members in, `forward(pictures, positions)`.
+
+    Pictures are `(B, 2C, N, N)`, the amplitudes carried back to the sample plane, all real parts, then all imaginary
+    parts; positions `(B, C, 1, 2)`, minus the members' own. The patches O_net are complex `(B, C, N, N)`.
+    """
+
+    canvas = False
+
+    def canvas_and_members(
+        self, model: PtychoPINN, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """See `Network`."""
+        patches = model.object_patches(normalised, mask, positions)
+        if patches.shape[1] == 1:
+            return patches[:, 0], patches
+        return _assembled(model, patches, positions, size)
+
+
+class CanvasNetwork(Network):
+    """A network that makes the canvas of a group of any number of members, `forward(amplitudes, probes, ...)`.
+
+    Args of `forward`:
+        amplitudes: `(B, C, N, N)` in the unit of the probes, any C.
+        probes: `(B, C, M, N, N)`, each at its member's remainder.
+        whole: `(B, C, 2)` whole pixels (x, y) of the members from the canvas' middle.
+        size: side of the canvas, a multiple of 8.
+        margin: pixels at each edge where the probe has no light.
+        mask: bool, broadcasts to the amplitudes, True where valid.
+        sigma_px: smoothing of the exit waves.
+
+    The canvas O_net is complex `(B, size, size)`. The network sees the first gridsize^2 members; further ones are cut
+    from its canvas all the same. Without `object_big` it sees every member as a group of its own.
+    """
+
+    canvas = True
+
+    def canvas_and_members(
+        self, model: PtychoPINN, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """See `Network`."""
+        if not model.config.object_big:
+            return _assembled(model, self._alone(model, normalised, mask), positions, size)
+        canvas = self._canvas(model, normalised, positions, size, mask)
+        with no_autocast(canvas):
+            dx, dy = torch.round(-positions[:, :, 0, 0]), torch.round(-positions[:, :, 0, 1])
+            return canvas, cut_whole(canvas, dx, dy, model.config.N)
+
+    def _canvas(
+        self, model: PtychoPINN, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
+    ) -> Tensor:
+        """The canvas from the members that the network sees."""
+        seen = slice(self.spec.members)
+        with no_autocast(normalised):
+            whole, remainder = split_positions(positions[:, seen, 0])
+            probes = shifted_probes(model.probe(), remainder)
+        valid = model.mask if mask is None else mask
+        valid = valid[:, seen] if valid.ndim == 4 else valid
+        amplitudes = normalised[:, seen] * (model.nominal_intensity_scale / model.log_intensity_scale.exp())
+        margin, sigma_px = worked_margin(size, model.config.N, model.light), model.config.gaussian_smoothing_sigma
+        return self(amplitudes, probes, whole, size, margin, valid, sigma_px)  # type: ignore[no-any-return]
+
+    def _alone(self, model: PtychoPINN, normalised: Tensor, mask: Tensor | None) -> Tensor:
+        """Every member as a group of its own, `(B, C, N, N)`."""
+        valid = (model.mask if mask is None else mask).expand(normalised.shape)
+        batch, members, n = normalised.shape[:3]
+        each = normalised.reshape(batch * members, 1, n, n)
+        nowhere = each.new_zeros((batch * members, 1, 1, 2))
+        return self._canvas(model, each, nowhere, n, valid.reshape(each.shape)).reshape(normalised.shape)
+
+
+def _assembled(model: PtychoPINN, patches: Tensor, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The canvas of patches `(B, C, N, N)`; the members cut from it, or the patches where each stands alone."""
+    with no_autocast(patches):
+        dx, dy = -positions[:, :, 0, 0], -positions[:, :, 0, 1]
+        canvas = assemble_group(patches, dx, dy, model.group_weight(), size)
+        return canvas, cut(canvas[:, None], dx, dy, model.config.N) if model.config.object_big else patches
