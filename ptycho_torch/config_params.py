@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ptycho.config.config import DEFAULT_NETWORK, ExperimentNumber
+from ptycho.config.losses import DETECTOR_LOSSES, REGULARISERS
 from ptycho.config.schema import Doc
 from ptycho.networks.registry import BUILT_IN, added_names
 
@@ -21,7 +22,7 @@ Bounds = Annotated[
     tuple[float, float], Doc("part of the scan to use, as fractions of its extent", at_least=0, at_most=1)
 ]
 Members = Annotated[int, Doc("patterns of a group: gridsize^2 (left at its default: follows grid_size)", at_least=1)]
-AuxiliaryLoss = Annotated[Literal["Total_Variation", "Mean_Deviation"] | None, Doc("regulariser of the patches")]
+AuxiliaryLoss = Annotated[str | None, Doc("regulariser of the patches", choices=tuple(REGULARISERS))]
 AuxiliaryWeight = Annotated[float, Doc("weight of that regulariser", at_least=0)]
 Epochs = Annotated[int, Doc("epochs of one stage of a staged training", at_least=0)]
 RateFactor = Annotated[float, Doc("learning rate of one part in one stage, relative to learning_rate", at_least=0)]
@@ -106,7 +107,9 @@ class ModelConfig:
     gaussian_smoothing_sigma: Annotated[
         float, Doc("complex Gaussian smoothing of the exit wave, sigma in pixels", at_least=0)
     ] = 0.0
-    loss_function: Annotated[Literal["Poisson", "MAE"], Doc("loss on the detector")] = "Poisson"
+    loss_function: Annotated[
+        str, Doc("loss on the detector", choices=tuple(loss.title for loss in DETECTOR_LOSSES))
+    ] = DETECTOR_LOSSES[0].title
     amp_loss: AuxiliaryLoss = None
     phase_loss: AuxiliaryLoss = None
     amp_loss_coeff: AuxiliaryWeight = 1.0
@@ -162,9 +165,10 @@ class TrainingConfig:
         Literal["linear", "cosine", "exponential"], Doc("how the physics comes in, in stage 2")
     ] = "linear"
     stage_3_lr_factor: RateFactor = 0.1
-    torch_loss_mode: Annotated[Literal["poisson", "mae"], Doc("loss on the detector; loss_function is the same")] = (
-        "poisson"
-    )
+    torch_loss_mode: Annotated[
+        str,
+        Doc("loss on the detector; loss_function is the same", choices=tuple(loss.mode for loss in DETECTOR_LOSSES)),
+    ] = DETECTOR_LOSSES[0].mode
     enable_staged_finetuning: Annotated[bool, Doc("fine-tune part by part")] = False
     finetune_stage1_epochs: Epochs = 7
     finetune_stage2_epochs: Epochs = 7

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+from ptycho.config.losses import DETECTOR_LOSSES
 from ptycho.errors import ConfigError
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 
@@ -35,6 +36,8 @@ __all__ = [
 
 _ACTIVATIONS = {"silu": "swish", "SiLU": "swish"} | {name: name for name in ("swish", "sigmoid", "softplus", "relu")}
 _MODES = {"Unsupervised": "pinn", "Supervised": "supervised"}
+_TITLES = {loss.mode: loss.title for loss in DETECTOR_LOSSES}
+"""`loss_function` by `torch_loss_mode`."""
 _DEVICES = ("auto", "cpu", "gpu", "cuda", "tpu", "mps")
 _LIBRARY_BATCH = InferenceConfig.batch_size
 
@@ -128,7 +131,7 @@ ROUTES: dict[type, dict[str, Route]] = {
         "probe_big": Route("probe_big"),
         "pad_object": Route("pad_object"),
         "gaussian_smoothing_sigma": Route("gaussian_smoothing_sigma"),
-        "loss_function": Route("torch_loss_mode", str.lower, lambda mode: "MAE" if mode == "mae" else "Poisson"),
+        "loss_function": Route("torch_loss_mode", str.lower, _TITLES.__getitem__),
     },
     TrainingConfig: {
         "nll": Route("nll_weight", lambda nll: 1.0 if nll else 0.0, bool),

@@ -9,20 +9,10 @@ import torch
 from torch import Tensor
 
 from ptycho.config.config import TrainingConfig
-from ptycho.core.physics.losses import detector_weights
+from ptycho.config.losses import PatchLoss, detector_weights, patch_losses
 from ptycho.core.training.objective_options import ObjectiveOptions
 from ptycho.errors import ConfigError
-from ptycho_torch.losses import (
-    amplitude_flatness,
-    mae_loss,
-    mean_deviation,
-    modulus,
-    phasors,
-    poisson_loss,
-    probe_distance,
-    realspace_mae,
-    total_variation,
-)
+from ptycho_torch import losses
 from ptycho_torch.pinn import PtychoPINN
 
 __all__ = ["Objective"]
@@ -31,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 Batch = Sequence[Tensor]
 
-_REGULARISERS = {"Total_Variation": total_variation, "Mean_Deviation": mean_deviation}
+_PARTS = {"object": lambda patches: patches, "modulus": losses.modulus, "phasors": losses.phasors}
 
 
 class Objective:
@@ -83,12 +73,12 @@ class Objective:
         """
         normalised, positions, mask, *truth = batch
         members = model.canvas_and_members(normalised, positions, size, mask)[1]
-        losses = [
+        parts = [
             *self._detector_losses(model, members, positions, normalised, mask, physics_weight),
             *self._realspace_losses(model, members, *truth),
             *self._probe_losses(model),
         ]
-        return torch.stack(losses).sum()
+        return torch.stack(parts).sum()
 
     def _detector_losses(
         self,
@@ -108,35 +98,33 @@ class Objective:
                     "leave stage_1_epochs, stage_2_epochs and stage_3_epochs at 0"
                 )
             return []
-        weights = detector_weights(config.nll_weight, config.mae_weight, config.torch_loss_mode, physics_weight)
+        weights = detector_weights(vars(config), config.torch_loss_mode, physics_weight)
         expected = model.expected_counts(members, positions)
         counts, mean_count = (scale * normalised).square(), scale**2 / 4
         return [
-            weight * function(expected, counts, mean_count, mask)
-            for weight, function in zip(weights, (poisson_loss, mae_loss), strict=True)
+            weight * getattr(losses, name)(expected, counts, mean_count, mask)
+            for name, weight in weights.items()
             if weight
         ]
 
     def _realspace_losses(self, model: PtychoPINN, members: Tensor, truth: Tensor | None = None) -> list[Tensor]:
         """Roughness and error of the patches, per pixel, relative to the object's nominal scale."""
-        config, options, losses = self.config, self.options, []
         nominal = model.probe.scale / model.input_scale
         factor = model.object_scale.detach() if self.supervised else model.object_scale
         objects = factor / nominal * members
-        if config.realspace_weight:
-            losses.append(config.realspace_weight * total_variation(objects))
-        if self.needs_truth:
-            assert truth is not None
-            light = model.group_weight() if self.supervised else None
-            error = realspace_mae(objects, truth / nominal, options.phase_subtraction, light)
-            losses.append((config.realspace_mae_weight or 1.0) * error)
-        if options.amp_loss:
-            losses.append(options.amp_loss_coeff * _REGULARISERS[options.amp_loss](modulus(objects)))
-        if options.phase_loss:
-            losses.append(options.phase_loss_coeff * _REGULARISERS[options.phase_loss](phasors(objects)))
-        if options.amplitude_variance_loss:
-            losses.append(options.amplitude_variance_coeff * amplitude_flatness(objects))
-        return losses
+
+        def value(loss: PatchLoss) -> Tensor:
+            if loss.part == "truth":
+                return self._error(model, objects, truth, nominal)
+            return getattr(losses, loss.function)(_PARTS[loss.part](objects))  # type: ignore[no-any-return]
+
+        return [loss.weight * value(loss) for loss in patch_losses(self.config, self.options)]
+
+    def _error(self, model: PtychoPINN, objects: Tensor, truth: Tensor | None, nominal: Tensor) -> Tensor:
+        """Of the patches against the true ones, of a supervised model where the light is."""
+        assert truth is not None
+        light = model.group_weight() if self.supervised else None
+        return losses.realspace_mae(objects, truth / nominal, self.options.phase_subtraction, light)
 
     def _probe_losses(self, model: PtychoPINN) -> list[Tensor]:
         """How far the trainable probe has gone."""
@@ -144,4 +132,4 @@ class Objective:
         if not coefficient or not self.config.probe_trainable:
             return []
         probe = model.probe()
-        return [coefficient * probe_distance(probe, self.reference.to(probe))]
+        return [coefficient * losses.probe_distance(probe, self.reference.to(probe))]

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from ptycho.config.deprecation import warn_deprecated
 from ptycho.config.files import config_from_dict, load_config_file, load_yaml_config
 from ptycho.config.legacy import KEY_MAPPINGS, dataclass_to_legacy_dict, update_legacy_dict
+from ptycho.config.losses import DETECTOR_LOSSES
 from ptycho.config.schema import Doc, check_settings, strings_to_paths
 from ptycho.errors import ConfigError
 from ptycho.networks.registry import BUILT_IN, added_names, network_entry
@@ -40,6 +41,10 @@ DEFAULT_NETWORK = next(iter(BUILT_IN))
 
 _OF_NETWORKS = ", ".join(f"{entry.recipe.schedule} for {name}" for name, entry in BUILT_IN.items())
 _SCHEDULES = Doc(f"schedule of the learning rate (Default: {_OF_NETWORKS})")
+
+_LOSS_MODES = f"{DETECTOR_LOSSES[0].mode}: the losses by their weights; " + "; ".join(
+    f"{loss.mode}: {loss.summary} alone, by its weight or else 1" for loss in DETECTOR_LOSSES[1:]
+)
 
 # Fields that more than one configuration has.
 Architecture = Annotated[
@@ -151,10 +156,9 @@ class TrainingConfig:
         False
     )
     backend: Backend = "tensorflow"
-    torch_loss_mode: Annotated[
-        Literal["poisson", "mae"],
-        Doc("poisson: the losses by their weights; mae: the mean absolute error alone, by its weight or else 1"),
-    ] = "poisson"
+    torch_loss_mode: Annotated[str, Doc(_LOSS_MODES, choices=tuple(loss.mode for loss in DETECTOR_LOSSES))] = (
+        DETECTOR_LOSSES[0].mode
+    )
     gradient_clip_val: ClipValue = None
     gradient_clip_algorithm: ClipAlgorithm = "norm"
     optimizer: Annotated[Literal["adam", "adamw", "sgd"], Doc("optimiser")] = "adam"
@@ -296,7 +300,7 @@ def validate_training_config(config: TrainingConfig) -> None:
     _check_positions(config)
     weights = {name: getattr(config, name) for name in _LOSS_WEIGHTS}
     supervised = config.model.model_type == "supervised"
-    if config.torch_loss_mode == "poisson" and not supervised and not any(weights.values()):
+    if config.torch_loss_mode == DETECTOR_LOSSES[0].mode and not supervised and not any(weights.values()):
         raise ConfigError(f"{', '.join(weights)} are all 0: nothing to train on, raise at least one")
     if config.scheduler == "WarmupCosine" and config.lr_warmup_epochs >= config.nepochs:
         raise ConfigError(

@@ -7,21 +7,21 @@ import logging
 from importlib import metadata
 from typing import Any, TypeVar
 
-__all__ = ["plugins"]
+__all__ = ["FAILURES", "plugins"]
 
 logger = logging.getLogger(__name__)
 
 Entry = TypeVar("Entry")
 
-_FAILURES = (
+FAILURES = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError),
     *(RuntimeError, SyntaxError, TypeError, ValueError),
 )
-"""What the import of somebody else's module may raise."""
+"""What somebody else's module may raise."""
 
 
 @functools.cache
-def plugins(group: str, kind: type[Entry]) -> dict[str, Entry]:
+def plugins(group: str, kind: type[Entry], reserved: tuple[str, ...] = ()) -> dict[str, Entry]:
     """The entries that installed packages give under an entry point group, by name; looked up once a process.
 
     A package that cannot be loaded, or that gives something else than a `kind`, is left out with one line that names
@@ -30,14 +30,15 @@ def plugins(group: str, kind: type[Entry]) -> dict[str, Entry]:
     Args:
         group: as `ptychopinn.networks`.
         kind: of the entries, a class with `name`.
+        reserved: names that this library has itself.
     """
     found: dict[str, Entry] = {}
     for point in sorted(metadata.entry_points(group=group), key=lambda each: each.name):
         entry, problem = _loaded(point, kind)
         if entry is not None and entry.name != point.name:
             problem = f"expected an entry of that name, found {entry.name!r}"
-        elif point.name in found:
-            problem = "expected a name of its own, found one that another package has"
+        elif point.name in found or point.name in reserved:
+            problem = "expected a name of its own, found one that is taken"
         if problem:
             package = point.dist.name if point.dist else point.value
             logger.warning(
@@ -52,7 +53,7 @@ def _loaded(point: metadata.EntryPoint, kind: type[Any]) -> tuple[Any, str]:
     """The entry behind an entry point, or None and what is wrong with it, on one line."""
     try:
         entry = point.load()
-    except _FAILURES as error:
+    except FAILURES as error:
         return None, " ".join(f"{type(error).__name__}: {error}".split())
     if not isinstance(entry, kind):
         return None, f"expected a {kind.__name__}, found {type(entry).__name__}"

@@ -98,7 +98,7 @@ BUILT_IN = {
 
 def added_names() -> tuple[str, ...]:
     """Names of the networks of other packages."""
-    return tuple(name for name in _added() if name not in BUILT_IN)
+    return tuple(_added())
 
 
 def network_entry(name: str) -> NetworkEntry:
@@ -142,4 +142,4 @@ def network_class(name: str, backend: Literal["tensorflow", "pytorch"]) -> Calla
 def _added() -> dict[str, NetworkEntry]:
     from ptycho.core.plugins import plugins  # reads the metadata of every package: 30 ms that few need
 
-    return plugins(GROUP, NetworkEntry)
+    return plugins(GROUP, NetworkEntry, tuple(BUILT_IN))

@@ -8,22 +8,13 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from ptycho.config.config import TrainingConfig
-from ptycho.core.physics.losses import detector_weights
+from ptycho.config.losses import PatchLoss, detector_weights, patch_losses
 from ptycho.core.training.objective_options import ObjectiveOptions
 from ptycho.errors import ConfigError
-from ptycho.tf.losses import (
-    amplitude_flatness,
-    mae_loss,
-    mean_deviation,
-    modulus,
-    phasors,
-    poisson_loss,
-    probe_distance,
-    realspace_mae,
-    total_variation,
-)
+from ptycho.tf import losses
 from ptycho.tf.physics import to_complex
 from ptycho.tf.pinn import PtychoPINN
+from ptycho.tf.reassembly import channel_first
 
 __all__ = ["Objective"]
 
@@ -31,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 Batch = Sequence[tf.Tensor]
 
-_REGULARISERS = {"Total_Variation": total_variation, "Mean_Deviation": mean_deviation}
+_PARTS = {"object": lambda patches: patches, "modulus": losses.modulus, "phasors": losses.phasors}
 
 
 class Objective:
@@ -85,12 +76,12 @@ class Objective:
         normalised, positions, mask, *truth = batch
         normalised = tf.cast(normalised, model.dtype)
         members = model.canvas_and_members(normalised, positions, size, mask)[1]
-        losses = [
+        parts = [
             *self._detector_losses(model, members, positions, normalised, mask, physics_weight),
             *self._realspace_losses(model, members, *truth),
             *self._probe_losses(model),
         ]
-        return tf.add_n(losses)
+        return tf.add_n(parts)
 
     def _detector_losses(
         self,
@@ -110,12 +101,12 @@ class Objective:
                     "leave stage_1_epochs, stage_2_epochs and stage_3_epochs at 0"
                 )
             return []
-        weights = detector_weights(config.nll_weight, config.mae_weight, config.torch_loss_mode, physics_weight)
+        weights = detector_weights(vars(config), config.torch_loss_mode, physics_weight)
         expected = model.expected_counts(members, positions)
         counts, mean_count = tf.square(scale * normalised), scale**2 / 4
         return [
-            weight * function(expected, counts, mean_count, mask)
-            for weight, function in zip(weights, (poisson_loss, mae_loss), strict=True)
+            weight * getattr(losses, name)(expected, counts, mean_count, mask)
+            for name, weight in weights.items()
             if weight
         ]
 
@@ -123,31 +114,29 @@ class Objective:
         self, model: PtychoPINN, members: tf.Tensor, truth: tf.Tensor | None = None
     ) -> list[tf.Tensor]:
         """Roughness and error of the patches, per pixel, relative to the object's nominal scale."""
-        config, options, losses = self.config, self.options, []
         nominal = model.probe.scale / model.input_scale
         factor = tf.stop_gradient(model.object_scale) if self.supervised else model.object_scale
         objects = to_complex(factor / nominal) * members
-        pictures = tf.transpose(objects, (0, 3, 1, 2))
-        if config.realspace_weight:
-            losses.append(config.realspace_weight * total_variation(pictures))
-        if self.supervised:
-            known = tf.transpose(tf.cast(truth, objects.dtype), (0, 3, 1, 2)) / nominal
-            error = realspace_mae(pictures, known, options.phase_subtraction, model.group_weight())
-            losses.append((config.realspace_mae_weight or 1.0) * error)
-        elif self.needs_truth:
-            error = realspace_mae(objects, tf.cast(truth, objects.dtype) / nominal, options.phase_subtraction)
-            losses.append(config.realspace_mae_weight * error)
-        if options.amp_loss:
-            losses.append(options.amp_loss_coeff * _REGULARISERS[options.amp_loss](modulus(pictures)))
-        if options.phase_loss:
-            losses.append(options.phase_loss_coeff * _REGULARISERS[options.phase_loss](phasors(pictures)))
-        if options.amplitude_variance_loss:
-            losses.append(options.amplitude_variance_coeff * amplitude_flatness(pictures))
-        return losses
+        pictures = channel_first(objects)
+
+        def value(loss: PatchLoss) -> tf.Tensor:
+            if loss.part == "truth":
+                return self._error(model, objects, truth, nominal)
+            return getattr(losses, loss.function)(_PARTS[loss.part](pictures))
+
+        return [loss.weight * value(loss) for loss in patch_losses(self.config, self.options)]
+
+    def _error(self, model: PtychoPINN, objects: tf.Tensor, truth: tf.Tensor, nominal: tf.Tensor) -> tf.Tensor:
+        """Of the patches against the true ones, of a supervised model where the light is."""
+        known, phase_free = tf.cast(truth, objects.dtype), self.options.phase_subtraction
+        if not self.supervised:
+            return losses.realspace_mae(objects, known / nominal, phase_free)
+        pictures, known = channel_first(objects), channel_first(known) / nominal
+        return losses.realspace_mae(pictures, known, phase_free, model.group_weight())
 
     def _probe_losses(self, model: PtychoPINN) -> list[tf.Tensor]:
         """How far the trainable probe has gone."""
         coefficient = self.options.probe_reference_coeff
         if not coefficient or not self.config.probe_trainable:
             return []
-        return [coefficient * probe_distance(model.probe(), self.reference)]
+        return [coefficient * losses.probe_distance(model.probe(), self.reference)]

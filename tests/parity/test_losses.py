@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ptycho.config.losses import DETECTOR_LOSSES, REGULARISERS, detector_weights
 from ptycho.core.physics import losses as oracle
 
-NAMES = ["poisson_loss", "mae_loss"]
-REALSPACE = ["total_variation", "realspace_mae", "mean_deviation", "amplitude_flatness", "probe_distance"]
+NAMES = [loss.function for loss in DETECTOR_LOSSES]
+REALSPACE = [*REGULARISERS.values(), "realspace_mae", "amplitude_flatness", "probe_distance"]
 BESIDE_TRUTH = ("realspace_mae", "probe_distance")
 
 
@@ -172,7 +173,7 @@ def test_phasors_know_no_wrap(backend) -> None:
     assert abs(found[0, 0] - found[0, 1]) == pytest.approx(2 * np.sin(np.pi - 3.1), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["total_variation", "mean_deviation"])
+@pytest.mark.parametrize("name", REGULARISERS.values())
 @pytest.mark.parametrize("part", ["amplitude", "phase"])
 def test_regularisers_of_amplitude_and_phase(both, dtype, agree, name, part, patches) -> None:
     """Through |O| and O/|O|, values and gradients; a gradient along O changes no phase, across it no amplitude."""
@@ -245,7 +246,11 @@ def test_realspace_gradients_are_finite_where_there_is_nothing_to_see(framework,
     [("poisson", (1.0, 0.5), (1.0, 0.5)), ("mae", (1.0, 0.5), (0.0, 0.5)), ("mae", (1.0, 0.0), (0.0, 1.0))],
 )
 def test_the_mode_mae_leaves_the_absolute_error_alone(mode, weights, expected) -> None:
-    assert oracle.detector_weights(*weights, mode) == expected
-    assert oracle.detector_weights(*weights, mode, physics_weight=0.0) == (0.0, 1.0)
+    def found(physics_weight: float = 1.0) -> tuple[float, ...]:
+        given = dict(zip(("nll_weight", "mae_weight"), weights, strict=True))
+        return tuple(detector_weights(given, mode, physics_weight).values())
+
+    assert found() == expected
+    assert found(0.0) == (0.0, 1.0)
     half = tuple(0.5 * weight for weight in expected)
-    assert oracle.detector_weights(*weights, mode, physics_weight=0.5) == (half[0], half[1] + 0.5)
+    assert found(0.5) == (half[0], half[1] + 0.5)

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "ones win where both say the same",
     )
     parser.add_argument("output", type=Path, metavar="OUT", help="file to write, its format by its suffix or --to")
-    parser.add_argument("--to", metavar="FORMAT", help=f"format of OUT: {written}")
+    parser.add_argument("--to", metavar="FORMAT", help=f"format of OUT: {written}, or that of another package")
     for name, (_, _, text) in _SCALES.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=_positive, metavar="X", dest=name, help=text)
     parser.add_argument("--units", choices=("amplitude", "counts"), help="what the diffraction patterns hold")

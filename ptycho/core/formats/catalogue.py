@@ -15,29 +15,36 @@ class FormatEntry(NamedTuple):
     title: str
     """As errors name it."""
     module: str
-    """Below `ptycho.core.formats`."""
-    container: Literal["npz", "hdf5", "tiff", "folder"]
+    """Full name of the module; what it has is `ptycho.core.formats.registry.Format`."""
+    container: Literal["npz", "hdf5", "tiff", "folder", "file"]
+    """What its `recognise` is given: an open NPZ archive or HDF5 file, or for "file" the path of any other file."""
     suffixes: tuple[str, ...]
     """Of files that are written; reading goes by content."""
     reads: bool = True
     writes: bool = True
 
 
+_HERE = "ptycho.core.formats."
+
 FORMATS = (
-    FormatEntry("scan", "scan NPZ", "scan_npz", "npz", (".npz",)),
-    FormatEntry("reconstruction", "reconstruction NPZ", "reconstruction_npz", "npz", (), writes=False),
-    FormatEntry("ptychodus-product-npz", "ptychodus product NPZ", "ptychodus_product_npz", "npz", (".npz",)),
-    FormatEntry("ptychodus-product", "ptychodus product", "ptychodus_product", "hdf5", (".h5", ".hdf5")),
-    FormatEntry("ptychodus-training", "ptychodus training data", "ptychodus_training", "hdf5", (".h5", ".hdf5")),
-    FormatEntry("ptychodus-diffraction", "ptychodus diffraction", "ptychodus_diffraction", "hdf5", (".h5", ".hdf5")),
-    FormatEntry("ptyd", "ptypy data", "ptyd", "hdf5", (".ptyd",)),
-    FormatEntry("nexus", "NeXus NXcxi_ptycho", "nexus", "hdf5", (".nxs",)),
-    FormatEntry("cxi", "CXI", "cxi", "hdf5", (".cxi",)),
-    FormatEntry("nxdata", "NeXus NXdata", "nxdata", "hdf5", (), writes=False),
-    FormatEntry("tiff", "TIFF", "tiff", "tiff", (".tif", ".tiff"), reads=False),
+    FormatEntry("scan", "scan NPZ", _HERE + "scan_npz", "npz", (".npz",)),
+    FormatEntry("reconstruction", "reconstruction NPZ", _HERE + "reconstruction_npz", "npz", (), writes=False),
+    FormatEntry("ptychodus-product-npz", "ptychodus product NPZ", _HERE + "ptychodus_product_npz", "npz", (".npz",)),
+    FormatEntry("ptychodus-product", "ptychodus product", _HERE + "ptychodus_product", "hdf5", (".h5", ".hdf5")),
+    FormatEntry(
+        "ptychodus-training", "ptychodus training data", _HERE + "ptychodus_training", "hdf5", (".h5", ".hdf5")
+    ),
+    FormatEntry(
+        "ptychodus-diffraction", "ptychodus diffraction", _HERE + "ptychodus_diffraction", "hdf5", (".h5", ".hdf5")
+    ),
+    FormatEntry("ptyd", "ptypy data", _HERE + "ptyd", "hdf5", (".ptyd",)),
+    FormatEntry("nexus", "NeXus NXcxi_ptycho", _HERE + "nexus", "hdf5", (".nxs",)),
+    FormatEntry("cxi", "CXI", _HERE + "cxi", "hdf5", (".cxi",)),
+    FormatEntry("nxdata", "NeXus NXdata", _HERE + "nxdata", "hdf5", (), writes=False),
+    FormatEntry("tiff", "TIFF", _HERE + "tiff", "tiff", (".tif", ".tiff"), reads=False),
 )
 """In the order in which a file is looked at. Of several with one suffix, that which is meant has to be named, but for
 `.npz`, which is a scan."""
 
-SCAN_MAP = FormatEntry("map", "scan map", "map_folder", "folder", (), writes=False)
+SCAN_MAP = FormatEntry("map", "scan map", _HERE + "map_folder", "folder", (), writes=False)
 """No file but a folder that `ptycho dataset map` made of one; wherever a scan is read it stands for it."""

@@ -66,7 +66,8 @@ def open_scan(path: Path | str, units: str | None = None) -> ScanStream:
 
 def is_npz(path: Path) -> bool:
     """Whether a path is to be read as an NPZ file, which also says what is wrong where nothing is there."""
-    return not path.exists() or zipfile.is_zipfile(path) or path.suffix == ".npz"
+    found = not path.exists() or zipfile.is_zipfile(path) or path.suffix == ".npz"
+    return found and not registry.is_added(path)
 
 
 def load_scan(path: Path, units: str | None = None, memory_map: MemoryMap = "auto") -> ScanFile:
@@ -93,7 +94,7 @@ def load_scan(path: Path, units: str | None = None, memory_map: MemoryMap = "aut
     folder = path if is_map(path) else None
     if folder is None and memory_map != "never":
         folder = map_beside(path)
-    if folder is None and not _is_hdf5(path):
+    if folder is None and not _is_hdf5(path) and not registry.is_added(path):
         return _load_npz(path, units, memory_map)
     with _named(path):
         if folder is None:

@@ -1,21 +1,32 @@
-"""Which format a file has, by its content, and reading and writing in any of them."""
+"""Which format a file has, by its content, and reading and writing in any of them.
+
+A package adds a format by an entry point of the group `ptychopinn.formats` (CONTRIBUTING.md); it is asked for files
+that no format of this library knows.
+"""
 
 from __future__ import annotations
 
 import importlib
+import logging
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ptycho.core.formats.catalogue import FORMATS, SCAN_MAP, FormatEntry
+from ptycho.core.plugins import FAILURES, plugins
 from ptycho.core.scan.map_manifest import is_map
 from ptycho.errors import ConfigError, DataError, MissingFileError
 
 if TYPE_CHECKING:
     from ptycho.core.formats.record import ScanRecord
 
-__all__ = ["Format", "read", "recognise", "target", "write"]
+__all__ = ["GROUP", "Format", "is_added", "read", "recognise", "target", "write"]
+
+logger = logging.getLogger(__name__)
+
+GROUP = "ptychopinn.formats"
 
 _MAGIC = {b"\x89HDF": "hdf5", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"II*\0": "tiff", b"MM\0*": "tiff"}
 _SHOWN = 12
@@ -25,7 +36,7 @@ class Format(Protocol):
     """What a module of a format has; one that is only written has no `recognise` and `read`."""
 
     def recognise(self, file: Any) -> bool:
-        """Whether an open h5py.File or NpzFile is of this format."""
+        """Whether an open h5py.File or NpzFile is of this format, or where its container is "file", a path."""
 
     def read(self, path: Path) -> ScanRecord:
         """Read a file of this format."""
@@ -55,6 +66,9 @@ def recognise(path: Path) -> FormatEntry:
         return _recognise_npz(path)
     if container == "hdf5":
         return _recognise_hdf5(path)
+    entry = _first(path, "file")
+    if entry is not None:
+        return entry
     found = "an image, which is written but not read" if container == "tiff" else f"a file that begins with {head!r}"
     raise DataError(_unknown(path, found if head else "an empty file"))
 
@@ -85,16 +99,13 @@ def target(path: Path, name: str | None = None) -> FormatEntry:
     Raises:
         ConfigError: a suffix that none or several formats have, or a format that is only read.
     """
-    writable = [entry for entry in FORMATS if entry.writes]
     if name is not None:
-        found = next((entry for entry in writable if entry.name == name), None)
-        if found is None:
-            raise ConfigError(f"--to: expected one of {', '.join(e.name for e in writable)}, found {name!r}")
-        return found
+        return _writable(name)
     suffix = Path(path).suffix.lower()
-    fitting = [entry for entry in writable if suffix in entry.suffixes]
+    fitting = [entry for entry in FORMATS if entry.writes and suffix in entry.suffixes]
+    fitting = fitting or [entry for entry in _added() if entry.writes and suffix in entry.suffixes]
     if not fitting:
-        known = ", ".join(sorted({known for entry in writable for known in entry.suffixes}))
+        known = ", ".join(sorted({known for entry in _all() if entry.writes for known in entry.suffixes}))
         raise ConfigError(
             f"{path}: expected a suffix of a known format ({known}), found {suffix!r}; or say --to FORMAT"
         )
@@ -115,6 +126,23 @@ def write(path: Path, record: ScanRecord, name: str | None = None) -> FormatEntr
     entry = target(path, name)
     _module(entry).write(Path(path), record)
     return entry
+
+
+def _writable(name: str) -> FormatEntry:
+    found = next((entry for entry in _all() if entry.writes and entry.name == name), None)
+    if found is None:
+        known = ", ".join(entry.name for entry in _all() if entry.writes)
+        raise ConfigError(f"--to: expected one of {known}, found {name!r}")
+    return found
+
+
+def is_added(path: Path) -> bool:
+    """Whether a file has a format of another package."""
+    added = _added()
+    try:
+        return bool(added) and recognise(path) in added
+    except (DataError, OSError):
+        return False
 
 
 def _recognise_npz(path: Path) -> FormatEntry:
@@ -145,8 +173,31 @@ def _recognise_hdf5(path: Path) -> FormatEntry:
 
 
 def _first(file: Any, container: str) -> FormatEntry | None:
-    fitting = (entry for entry in FORMATS if entry.container == container and entry.reads)
-    return next((entry for entry in fitting if _module(entry).recognise(file)), None)
+    fitting = (entry for entry in _all() if entry.container == container and entry.reads)
+    return next((entry for entry in fitting if _is_of(entry, file)), None)
+
+
+def _is_of(entry: FormatEntry, file: Any) -> bool:
+    """What the module of a format says of a file; one of another package that fails is left out with one line."""
+    if entry in FORMATS:
+        return _module(entry).recognise(file)
+    try:
+        return bool(_module(entry).recognise(file))
+    except FAILURES as error:
+        fact = " ".join(f"{type(error).__name__}: {error}".split())
+        logger.warning("format %s of %s is left out: %s; update or remove it", entry.name, entry.module, fact)
+        return False
+
+
+def _added() -> tuple[FormatEntry, ...]:
+    """The formats of other packages."""
+    return tuple(plugins(GROUP, FormatEntry, tuple(entry.name for entry in FORMATS)).values())
+
+
+def _all() -> Iterator[FormatEntry]:
+    """Every format, those of other packages last, and only where somebody gets to them."""
+    yield from FORMATS
+    yield from _added()
 
 
 def _names(file: Any) -> list[str]:
@@ -164,9 +215,9 @@ def _listed(names: list[str]) -> str:
 
 
 def _unknown(path: Path, found: str) -> str:
-    known = ", ".join(entry.title for entry in FORMATS if entry.reads)
+    known = ", ".join(entry.title for entry in _all() if entry.reads)
     return f"{path}: expected one of {known}, found {found}; convert it with its own program first"
 
 
 def _module(entry: FormatEntry) -> Format:
-    return cast(Format, importlib.import_module(f"ptycho.core.formats.{entry.module}"))
+    return cast(Format, importlib.import_module(entry.module))

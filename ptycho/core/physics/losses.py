@@ -13,7 +13,6 @@ __all__ = [
     "FLATNESS_VARIANCE",
     "INTENSITY_FLOOR",
     "amplitude_flatness",
-    "detector_weights",
     "mae_loss",
     "mean_deviation",
     "phasors",
@@ -50,17 +49,6 @@ def poisson_loss(expected: Array, counts: Array, mean_count: float, mask: Array 
 def mae_loss(expected: Array, counts: Array, mean_count: float, mask: Array | None = None) -> float:
     """Mean absolute error of the amplitude per valid pixel, `mean |sqrt(L) - sqrt(Y)| / sqrt(mean_count)`."""
     return _mean_valid(np.abs(np.sqrt(expected) - np.sqrt(counts)), mask) / float(np.sqrt(mean_count))
-
-
-def detector_weights(
-    nll_weight: float, mae_weight: float, mode: str, physics_weight: float = 1.0
-) -> tuple[float, float]:
-    """Weights of `poisson_loss` and `mae_loss`; the mode `mae` leaves the second alone, with its weight or else 1.
-
-    A `physics_weight` w below 1 mixes these losses with the robust one: `w (n poisson + m mae) + (1 - w) mae`.
-    """
-    poisson, mae = (0.0, mae_weight or 1.0) if mode == "mae" else (nll_weight, mae_weight)
-    return physics_weight * poisson, physics_weight * mae + (1.0 - physics_weight)
 
 
 def total_variation(patches: Array) -> float:

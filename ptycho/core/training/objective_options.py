@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
 
+from ptycho.config.losses import REGULARISERS
 from ptycho.core.option_checks import require
 
-__all__ = ["REGULARISERS", "ObjectiveOptions", "Regulariser"]
-
-Regulariser = Literal["Total_Variation", "Mean_Deviation"]
-
-REGULARISERS = get_args(Regulariser)
-"""Names of the regularisers: `total_variation` and `mean_deviation` of `ptycho.core.physics.losses`."""
+__all__ = ["ObjectiveOptions"]
 
 
 @dataclass(frozen=True)
@@ -29,9 +24,9 @@ class ObjectiveOptions:
 
     phase_subtraction: bool = True
     """Compare with known objects after one phase per group is taken out; False: their absolute phase is learned."""
-    amp_loss: Regulariser | None = None
-    """Regulariser of the amplitude `|O|` of the patches."""
-    phase_loss: Regulariser | None = None
+    amp_loss: str | None = None
+    """Regulariser, one of `ptycho.config.losses.REGULARISERS`, of the amplitude `|O|` of the patches."""
+    phase_loss: str | None = None
     """Regulariser of their phase, as the phasor `O / |O|`, so that wraps do not count."""
     amp_loss_coeff: float = 1.0
     phase_loss_coeff: float = 1.0
