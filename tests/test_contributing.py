@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+import ptycho
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -209,3 +212,22 @@ print("trained")
 def test_a_loss_of_the_recipe_trains(with_a_loss: Path, fixture_file: Path) -> None:
     found = run(["-c", LOSS.format(scan=str(fixture_file))], with_a_loss)
     assert found.splitlines()[-1] == "trained"
+
+
+def test_the_citation_is_of_this_version() -> None:
+    found = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert found["version"] == ptycho.__version__
+    assert found["authors"] == [{"name": "The ptychopinn developers"}]
+
+
+def test_templates_and_hooks_can_be_read() -> None:
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert [path.stem for path in forms] == ["bug", "config", "idea"]
+    for path in (forms[0], forms[2]):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert {"name", "description", "body"} <= content.keys()
+        names = [part["id"] for part in content["body"]]
+        assert len(set(names)) == len(names)
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert repository["repo"] == "local"
+    assert {hook["language"] for hook in repository["hooks"]} == {"system"}
