@@ -124,10 +124,12 @@ def test_a_network_from_outside_can_be_chosen(tmp_path: Path) -> None:
     install("A network", tmp_path)
     code = """
 from ptycho.config.config import ModelConfig, validate_model_config
+from ptycho.config.schema import settings_of
 from ptycho.errors import ConfigError
 from ptycho.networks.spec import network_spec
 validate_model_config(ModelConfig(architecture="toy"))
 spec = network_spec(ModelConfig(architecture="toy", gridsize=2))
+assert settings_of(ModelConfig)["architecture"].from_text("toy") == "toy"
 print(spec.members, spec.recipe.learning_rate, sorted(spec.parameters())[0])
 try:
     validate_model_config(ModelConfig(architecture="toyy"))

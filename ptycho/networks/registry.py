@@ -129,14 +129,15 @@ def network_class(name: str, backend: Literal["tensorflow", "pytorch"]) -> Calla
     """
     entry = network_entry(name)
     path = entry.tensorflow if backend == "tensorflow" else entry.pytorch
-    found: Any = load(path)
-    if found.canvas != entry.canvas:
-        bases = ("PatchNetwork", "CanvasNetwork")
+    found = load(path)
+    canvas = getattr(found, "canvas", None)
+    if canvas != entry.canvas:
+        bases = {False: "PatchNetwork", True: "CanvasNetwork"}
         raise ConfigError(
-            f"network {name!r}: expected {path} to be a {bases[entry.canvas]}, because the registry says "
-            f"canvas={entry.canvas}, found a {bases[found.canvas]}: correct one of them"
+            f"network {name!r}: expected {path} to be a {bases[entry.canvas]}, because its entry says "
+            f"canvas={entry.canvas}, found {bases.get(canvas, 'neither kind of network')}: correct one of them"
         )
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _added() -> dict[str, NetworkEntry]:

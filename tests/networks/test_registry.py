@@ -35,7 +35,7 @@ def test_an_entry_leads_to_its_parts(name, backend) -> None:
 def test_an_entry_and_a_class_that_disagree(monkeypatch) -> None:
     """A canvas where patches are expected would be moved twice."""
     monkeypatch.setitem(BUILT_IN, "cnn", replace(BUILT_IN["cnn"], canvas=True))
-    with pytest.raises(ConfigError, match=r"expected .*CnnNetwork to be a CanvasNetwork.* a PatchNetwork"):
+    with pytest.raises(ConfigError, match=r"expected .*CnnNetwork to be a CanvasNetwork.* found PatchNetwork"):
         network_class("cnn", "pytorch")
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 import torch
 
 from ptycho.config.config import ModelConfig, TrainingConfig
+from ptycho.config.losses import REGULARISERS
 from ptycho.core.physics import losses as oracle
 from ptycho.core.training.objective_options import ObjectiveOptions
 from ptycho.errors import ConfigError
@@ -20,7 +21,7 @@ from ptycho_torch import objective as torch_objective
 
 SIZE = 80
 """Side of the canvas that holds every group of the twins, pixels."""
-JUDGES = {"Total_Variation": oracle.total_variation, "Mean_Deviation": oracle.mean_deviation}
+JUDGES = {title: getattr(oracle, function) for title, function in REGULARISERS.items()}
 EVERYTHING = ObjectiveOptions(
     phase_subtraction=False,
     amp_loss="Total_Variation",
