@@ -107,7 +107,7 @@ class CanvasNetwork(Network):
         valid = valid[:, seen] if valid.ndim == 4 else valid
         amplitudes = normalised[:, seen] * (model.nominal_intensity_scale / model.log_intensity_scale.exp())
         margin, sigma_px = worked_margin(size, model.config.N, model.light), model.config.gaussian_smoothing_sigma
-        return self(amplitudes, probes, whole, size, margin, valid, sigma_px)  # type: ignore[no-any-return]
+        return self(amplitudes, probes, whole, size, margin, valid, sigma_px)
 
     def _alone(self, model: PtychoPINN, normalised: Tensor, mask: Tensor | None) -> Tensor:
         """Every member as a group of its own, `(B, C, N, N)`."""

@@ -116,11 +116,11 @@ class Objective:
         def value(loss: PatchLoss) -> Tensor:
             if loss.part == "truth":
                 return self._error(model, objects, truth, nominal)
-            return getattr(losses, loss.function)(_PARTS[loss.part](objects))  # type: ignore[no-any-return]
+            return getattr(losses, loss.function)(_PARTS[loss.part](objects))
 
         return [loss.weight * value(loss) for loss in patch_losses(self.config, self.options)]
 
-    def _error(self, model: PtychoPINN, objects: Tensor, truth: Tensor | None, nominal: Tensor) -> Tensor:
+    def _error(self, model: PtychoPINN, objects: Tensor, truth: Tensor | None, nominal: float) -> Tensor:
         """Of the patches against the true ones, of a supervised model where the light is."""
         assert truth is not None
         light = model.group_weight() if self.supervised else None

@@ -130,7 +130,7 @@ def network_class(name: str, backend: Literal["tensorflow", "pytorch"]) -> Calla
     entry = network_entry(name)
     path = entry.tensorflow if backend == "tensorflow" else entry.pytorch
     found = load(path)
-    canvas = getattr(found, "canvas", None)
+    canvas: Any = getattr(found, "canvas", None)
     if canvas != entry.canvas:
         bases = {False: "PatchNetwork", True: "CanvasNetwork"}
         raise ConfigError(

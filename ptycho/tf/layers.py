@@ -164,6 +164,8 @@ class CnnNetwork(PatchNetwork):
     `named_parameters` gives its variables by the canonical names of the spec. `seed` is that of the first kernels.
     """
 
+    spec: CnnSpec
+
     def __init__(self, spec: CnnSpec, dtype: str = "float32", seed: int | None = None) -> None:
         super().__init__(spec, dtype)
         draws = keras.random.SeedGenerator(seed)

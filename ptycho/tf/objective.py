@@ -126,7 +126,7 @@ class Objective:
 
         return [loss.weight * value(loss) for loss in patch_losses(self.config, self.options)]
 
-    def _error(self, model: PtychoPINN, objects: tf.Tensor, truth: tf.Tensor, nominal: tf.Tensor) -> tf.Tensor:
+    def _error(self, model: PtychoPINN, objects: tf.Tensor, truth: tf.Tensor, nominal: float) -> tf.Tensor:
         """Of the patches against the true ones, of a supervised model where the light is."""
         known, phase_free = tf.cast(truth, objects.dtype), self.options.phase_subtraction
         if not self.supervised:

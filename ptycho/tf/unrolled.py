@@ -67,6 +67,8 @@ class CorrectionUNet(DirectLayer):
 class UnrolledNetwork(CanvasNetwork):
     """Amplitudes of a group's members -> its canvas O_net; `named_parameters` are those of the spec."""
 
+    spec: UnrolledSpec
+
     def __init__(self, spec: UnrolledSpec, dtype: str = "float32", seed: int | None = None) -> None:
         super().__init__(spec, dtype)
         draws = keras.random.SeedGenerator(seed)

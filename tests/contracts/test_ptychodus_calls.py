@@ -204,7 +204,6 @@ def test_configurations_travel_into_a_child_without_a_framework() -> None:
 def bundle(folder: Folder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The steps of the training child; the folder that it leaves."""
     import ptycho.model_manager
-
     from ptycho.workflows.components import run_cdi_example, save_outputs
 
     out = tmp_path_factory.mktemp("bundle")
@@ -252,7 +251,6 @@ def reconstruct(model: Any, raw: RawData, **grouping: Any) -> np.ndarray:
 def test_reconstruction_of_1_7_0(folder: Folder, bundle: Path, tmp_path: Path) -> None:
     """The bundle unpacked, all modes of the probe, patterns that are not contiguous."""
     import ptycho.probe
-
     from ptycho.workflows.components import load_inference_bundle
 
     with zipfile.ZipFile(bundle / "wts.h5.zip") as archive:
@@ -269,7 +267,6 @@ def test_reconstruction_of_1_7_0(folder: Folder, bundle: Path, tmp_path: Path) -
 def test_reconstruction_of_1_5_1(folder: Folder, bundle: Path) -> None:
     """The folder of the bundle, one mode, floats with repaired pixels, the grid size from the settings."""
     import ptycho.probe
-
     from ptycho.workflows.components import load_inference_bundle
 
     update_legacy_dict(params.cfg, inference_config())
@@ -284,7 +281,6 @@ def test_reconstruction_of_1_5_1(folder: Folder, bundle: Path) -> None:
 def test_reconstruction_of_1_4_2(folder: Folder, bundle: Path) -> None:
     """In the process of the program: the bundle first, the settings after it."""
     import ptycho.loader
-
     from ptycho.workflows.components import load_inference_bundle
 
     model, _config = load_inference_bundle(bundle)
@@ -348,10 +344,10 @@ class TorchRun(NamedTuple):
 @pytest.fixture(scope="module")
 def torch_run(folder: Folder, tmp_path_factory: pytest.TempPathFactory) -> TorchRun:
     from lightning.pytorch.callbacks import Callback
-    from ptycho_torch.model import PtychoPINN_Lightning
 
     from ptycho_torch.api.base_api import ConfigManager, DataloaderFormats, PtychoDataLoader, PtychoModel, Trainer
     from ptycho_torch.lightning_utils import find_best_checkpoint
+    from ptycho_torch.model import PtychoPINN_Lightning
 
     class Losses(Callback):
         def __init__(self, train_metric_name: str, val_metric_name: str) -> None:
@@ -416,9 +412,8 @@ def test_torch_training_leaves_a_checkpoint_and_its_losses(torch_run: TorchRun) 
     ("probe", "dtype"), [("all modes", np.uint32), ("one mode", np.int64), ("all modes", np.float32)]
 )
 def test_torch_reconstruction(folder: Folder, torch_run: TorchRun, probe: str, dtype: type) -> None:
-    from ptycho_torch.model import PtychoPINN_Lightning
-
     from ptycho_torch.api.base_api import ConfigManager, InferenceEngine, PtychoDataLoader, PtychoModel
+    from ptycho_torch.model import PtychoPINN_Lightning
 
     data, model, training, inference = PtychoModel._extract_configs_from_checkpoint(str(torch_run.checkpoint))
     settings = {

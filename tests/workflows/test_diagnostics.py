@@ -16,7 +16,6 @@ from ptycho import params
 from ptycho.cli.train_infer import inference_main, train_main
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.quality.patch_stats import batch_statistics, write_batch_statistics
-from ptycho.environment import warn_of_ignored_variables
 from ptycho.errors import ConfigError
 from ptycho.figures import drawing
 from ptycho.figures import patches as figure_patches
