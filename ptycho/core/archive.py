@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.core.atomic import atomic_path, output_folder
-from ptycho.core.training.divergence import non_finite
+from ptycho.core.finite import non_finite
 from ptycho.errors import ArchiveError, ConfigError, MissingFileError
 
 __all__ = [

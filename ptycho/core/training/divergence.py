@@ -9,29 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.finite import non_finite
 from ptycho.errors import ArchiveError, DivergedError
 
-__all__ = ["LOOK_EVERY", "DivergenceWatch", "check_resumed", "non_finite"]
+__all__ = [
+    "LOOK_EVERY",
+    "DivergenceWatch",
+    "check_resumed",
+]
 
 LOOK_EVERY = 256
 """Batches on a GPU after which their losses are looked at: every look waits until the device has computed them."""
 
 Named = Iterable[tuple[str, Any]]
 """Arrays, or what NumPy takes for one, by name."""
-
-
-def non_finite(arrays: Named) -> str:
-    """What is NaN or infinite in some arrays, in words; empty where nothing is.
-
-    >>> non_finite([("kernel", np.array([1.0, np.nan])), ("bias", np.ones(2))])
-    '1 of 4 numbers that are not (the first in kernel)'
-    """
-    bad, total, first = 0, 0, ""
-    for name, array in arrays:
-        values = np.asarray(array)
-        found = int(np.count_nonzero(~np.isfinite(values)))
-        bad, total, first = bad + found, total + values.size, first or (name if found else "")
-    return f"{bad:,} of {total:,} numbers that are not (the first in {first})" if bad else ""
 
 
 def check_resumed(path: Path, arrays: Named) -> None:

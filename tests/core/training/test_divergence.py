@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho.core.training.divergence import DivergenceWatch, check_resumed, non_finite
+from ptycho.core.finite import non_finite
+from ptycho.core.training.divergence import DivergenceWatch, check_resumed
 from ptycho.errors import ArchiveError, DivergedError, PtychoError
 
 BEST = Path("out") / "checkpoints" / "best-checkpoint.ckpt"
