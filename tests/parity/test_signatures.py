@@ -33,6 +33,7 @@ ONLY_PYTORCH = {
     "of_experiment": "a Lightning checkpoint brings the models of all experiments, an archive that of one",
     "on_before_optimizer_step": "a hook of Lightning",
     "on_save_checkpoint": "a hook of Lightning",
+    "on_train_start": "a hook of Lightning",
     "rate": "from the execution settings; TensorFlow's module has the argument `learning_rate`",
 }
 ONLY_TENSORFLOW = {
