@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho import params
+from ptycho.config.options import NEUTRAL_GROUPS, NEUTRAL_SCALES, GroupOptions, ScaleOptions
 from ptycho.core.formats.opening import MemoryMap, load_scan
 from ptycho.core.geometry import FramedOffsets, group_coordinates, member_positions
 from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.groups.grouping import make_groups, seed_points
-from ptycho.core.groups.options import NEUTRAL_GROUPS, GroupOptions
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import without_ramp
 from ptycho.core.result import Pictured, plural
@@ -34,7 +34,7 @@ from ptycho.core.scan.identity import ScanIdentity, scan_identity
 from ptycho.core.scan.npz_file import ScanFile, write_scan
 from ptycho.core.scan.scan import check_shapes
 from ptycho.core.scratch import taken
-from ptycho.core.training.scales import NEUTRAL_SCALES, ScaleOptions, Scales, measure_scales
+from ptycho.core.training.scales import Scales, measure_scales
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["RawData"]

@@ -27,7 +27,6 @@ from ptycho_torch import refine as refinement
 from ptycho_torch.cli.shared import resolve_execution
 from ptycho_torch.lightning.process_state import seeded
 from ptycho_torch.lightning.schedule import setting
-from ptycho_torch.lightning.staging import StageOptions
 from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 from ptycho_torch.pinn import PtychoPINN
@@ -86,7 +85,7 @@ def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPIN
                     found.mask,
                     config.probe_trainable,
                     config.intensity_scale_trainable,
-                    options=run.network,
+                    options=config.network,
                     scaling=found.scaling,
                     network=models[0].network if models else None,
                 )
@@ -103,7 +102,7 @@ def fit(models: Models, sets: Sets, config: TrainingConfig, run: RunOptions) -> 
     execution = _execution(run)
     train, test = [found.train for found in sets], [found.test for found in sets]
     size = max(found.canvas_size for found in sets)
-    module = training.PtychoPINN_Lightning(models, config, execution, size, run.objective)
+    module = training.PtychoPINN_Lightning(models, config, execution, size)
     module.interface = {"scan": dict(sets[0].frame)}
     module.identity = _identity(sets, config, run)
     logger.info(
@@ -121,7 +120,6 @@ def fit(models: Models, sets: Sets, config: TrainingConfig, run: RunOptions) -> 
         resume=run.resume,
         max_seconds=run.max_seconds,
         seed=sets[0].seed,
-        stages=StageOptions() if run.options is None else run.options.stages,
         callbacks=run.callbacks,
     )
     for model in models:
@@ -135,11 +133,6 @@ def _identity(sets: Sets, config: TrainingConfig, run: RunOptions) -> TrainingId
     return TrainingIdentity.of(
         [found.identity for found in sets],
         config,
-        run.groups,
-        run.scales,
-        run.network,
-        run.objective,
-        StageOptions() if run.options is None else run.options.stages,
         accum_steps=execution.accum_steps,
         scheduler=setting("scheduler", execution, config),
     )

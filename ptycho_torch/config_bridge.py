@@ -18,6 +18,7 @@ from ptycho.config import config as shared
 from ptycho.config.deprecation import warn_deprecated
 from ptycho.config.schema import nearest, settings_of
 from ptycho.errors import ConfigError
+from ptycho_torch.config_options import TorchOptions, options_of
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_torch.config_routes import COUNTS, LABELS, MEMBERS, OPTIONS, REFUSED, ROUTES
 
@@ -34,7 +35,7 @@ __all__ = [
 Overrides = Mapping[str, Any] | None
 
 SHARED_WITH_EXECUTION = ("gradient_clip_val", "gradient_clip_algorithm", "scheduler")
-"""Fields of TrainingConfig that PyTorchExecutionConfig repeats."""
+"""Fields of TrainingConfig that PyTorchExecutionConfig repeats; None there is as the training configuration says."""
 
 
 class Stated(NamedTuple):
@@ -67,12 +68,14 @@ def to_training_config(
     pt_model: ModelConfig,
     training: TrainingConfig,
     overrides: Overrides = None,
+    inference: InferenceConfig | None = None,
 ) -> shared.TrainingConfig:
-    """The shared training configuration, `backend='pytorch'`.
+    """The shared training configuration, `backend='pytorch'`, its sections of options included.
 
     Args:
         model: what `to_model_config` made.
         data, pt_model, training: the PyTorch dataclasses.
+        inference: brings the sections `stitching` and `patch_stats`, for after the training.
         overrides: has to bring `train_data_file`, `n_groups` (None: the library's number) and `nphotons`, unless the
             dataclasses do.
 
@@ -95,6 +98,7 @@ def to_training_config(
         )
     if _no_file(values.get("test_data_file")):
         warnings.warn("test_data_file is missing: training goes without evaluation", UserWarning, stacklevel=2)
+    values |= _sections(shared.TrainingConfig, options_of(data, pt_model, training, inference), values)
     return shared.config_from_dict(
         shared.TrainingConfig, values | _backend(values) | {"model": _changed(model, stated)}, "training"
     )
@@ -120,6 +124,7 @@ def to_inference_config(
     _require_file(values, "test_data_file", "the scan to reconstruct")
     if "n_groups" not in values:
         _missing_groups()
+    values |= _sections(shared.InferenceConfig, options_of(data, ModelConfig(), inference=inference), values)
     return shared.config_from_dict(
         shared.InferenceConfig, values | _backend(values) | {"model": _changed(model, stated)}, "inference"
     )
@@ -177,7 +182,7 @@ def stated_settings(overrides: Overrides, sources: tuple[type, ...], targets: tu
     for name, value in (overrides or {}).items():
         cls, setting = declared.get(name, (None, None))
         route = ROUTES.get(cls, {}).get(name) if cls else None
-        if name in allowed and (route is None or route.to != name):
+        if name in allowed and (route is None or route.to != name or route.unsaid):
             to = name
         elif route is not None and setting is not None and route.to in allowed:
             to, value = route.to, route.read(setting.from_value(value))
@@ -235,6 +240,8 @@ def _bridged(target: type, *configs: Any) -> dict[str, Any]:
             value = getattr(config, name)
             declared[name].check(value)
             value, default = route.read(value), route.read(declared[name].default)
+            if route.unsaid and value == default:
+                continue
             first = changed.get(route.to)
             if value == default:
                 found.setdefault(route.to, value)
@@ -269,6 +276,22 @@ def _changed(model: shared.ModelConfig, stated: Stated) -> shared.ModelConfig:
     """The model configuration itself, or with what the overrides say about it a new one."""
     changes = _fields_in(shared.ModelConfig, stated.settings)
     return shared.config_from_dict(shared.ModelConfig, vars(model) | changes, "model") if changes else model
+
+
+def _sections(target: type, asked: TorchOptions, stated: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of a shared dataclass: what the PyTorch dataclasses ask for, or what was stated in its place.
+
+    A section that was stated as a mapping changes the options that it names.
+    """
+    made: dict[str, Any] = {}
+    for name, declared in settings_of(target).items():
+        if declared.section is None:
+            continue
+        section = getattr(asked, name)
+        changes = stated.get(name, {})
+        whole = isinstance(changes, declared.section)
+        made[name] = changes if whole else shared.config_from_dict(type(section), {**vars(section), **changes}, name)
+    return made
 
 
 def _no_file(path: Any) -> bool:

@@ -3,7 +3,7 @@
 A setting comes from the first of these that states it:
 
 1. `overrides`: what the caller gives, under the name of a shared or of a PyTorch field;
-2. the execution config: all of it, but for what TrainingConfig also has (clipping, schedule) only where it is changed;
+2. the execution config: all of it that is not None, where that is its default: None says nothing;
 3. the scan file: N, from the header of its probe;
 4. the command line: the defaults that its help shows;
 5. the PyTorch dataclasses;
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from ptycho import params
 from ptycho.config import config as shared
+from ptycho.config.schema import settings_of
 from ptycho.core.formats.opening import is_npz, open_scan
 from ptycho.core.scan.npz_mapped import member_shape
 from ptycho.errors import ConfigError, DataError, MissingFileError
@@ -35,7 +36,7 @@ from ptycho_torch.config_bridge import (
     to_model_config,
     to_training_config,
 )
-from ptycho_torch.config_options import TorchOptions, neutral_settings, options_of
+from ptycho_torch.config_options import TorchOptions, neutral_settings, options_in, section_settings
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_torch.config_routes import MEMBERS, ROUTES
 
@@ -75,8 +76,8 @@ class TrainingPayload(_Payload):
 
     @property
     def options(self) -> TorchOptions:
-        """What the PyTorch dataclasses ask for beyond the shared configuration."""
-        return options_of(self.pt_data_config, self.pt_model_config, self.pt_training_config, self.pt_inference_config)
+        """The sections of the shared configuration."""
+        return options_in(self.tf_training_config)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +88,8 @@ class InferencePayload(_Payload):
 
     @property
     def options(self) -> TorchOptions:
-        """What the PyTorch dataclasses ask for beyond the shared configuration."""
-        return options_of(self.pt_data_config, self.pt_model_config, inference=self.pt_inference_config)
+        """The sections of the shared configuration."""
+        return options_in(self.tf_inference_config)
 
 
 def create_training_payload(
@@ -125,10 +126,14 @@ def create_training_payload(
     data, model, training = settled.configs
     execution = settled.of(Execution)
     tf_model = to_model_config(data, model, settled.of(shared.ModelConfig))
-    tf_training = to_training_config(tf_model, data, model, training, settled.of(shared.TrainingConfig))
+    base = neutral_settings(InferenceConfig, 1) if neutral else {}
+    inference = InferenceConfig(**{**base, **section_settings(InferenceConfig, settled.values, 1)})
+    tf_training = to_training_config(tf_model, data, model, training, settled.of(shared.TrainingConfig), inference)
     shared.validate_training_config(tf_training)
-    execution |= _changed_of(tf_training, SHARED_WITH_EXECUTION)
-    inference = InferenceConfig(**neutral_settings(InferenceConfig, 1)) if neutral else InferenceConfig()
+    for name in SHARED_WITH_EXECUTION:
+        execution.pop(name, None)
+        if settled.sources.get(name, "command line") != "command line":
+            execution[name] = getattr(tf_training, name)
     payload = TrainingPayload(
         tf_training_config=tf_training,
         pt_data_config=data,
@@ -255,7 +260,7 @@ def _settle(
         )
     levels = {
         "overrides": stated.settings,
-        "execution config": _changed_execution(execution, target),
+        "execution config": _stated_execution(execution),
         "scan file": {"N": N},
         "command line": stated_settings(command_line, own, targets).settings,
     }
@@ -274,23 +279,16 @@ def _settle(
     return _Settled(values, sources, configs)
 
 
-def _changed_execution(execution: Execution | None, target: type) -> dict[str, Any]:
-    """What an execution config states: every field, or of those that the target has too the changed ones."""
+def _stated_execution(execution: Execution | None) -> dict[str, Any]:
+    """What an execution config states: every field but those that are None by default, and are."""
     if execution is None:
         return {}
-    both = {f.name for f in fields(target)}
-    default = Execution()
+    declared = settings_of(Execution)
     return {
-        f.name: getattr(execution, f.name)
-        for f in fields(execution)
-        if f.name not in both or getattr(execution, f.name) != getattr(default, f.name)
+        name: value
+        for name, value in vars(execution).items()
+        if value is not None or declared[name].default is not None
     }
-
-
-def _changed_of(config: shared.TrainingConfig, names: tuple[str, ...]) -> dict[str, Any]:
-    """Those of these settings that are not at their defaults."""
-    default = shared.TrainingConfig()
-    return {name: getattr(config, name) for name in names if getattr(config, name) != getattr(default, name)}
 
 
 def _mirrored(cls: type, own: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
@@ -298,7 +296,8 @@ def _mirrored(cls: type, own: Mapping[str, Any], values: Mapping[str, Any]) -> A
     said = {name: route.write(values[route.to]) for name, route in ROUTES[cls].items() if route.to in values}
     if "gridsize" in values:
         said |= dict.fromkeys(MEMBERS.get(cls, ()), values["gridsize"] ** 2)
-    return cls(**{**said, **own})
+    said |= section_settings(cls, values, values.get("gridsize", DataConfig.grid_size[0]) ** 2)
+    return cls(**{**own, **said})
 
 
 def _execution(base: Execution, values: Mapping[str, Any]) -> Execution:

@@ -1,48 +1,61 @@
-"""What only the PyTorch dataclasses have: options of groups, scales, network, loss, stages, stitching, statistics.
+"""The sections of options that PyTorch dataclasses ask for, and back again.
 
-`ptycho_torch.config_routes.OPTIONS` says which field becomes which option. The options with every default are what the
-shared configuration alone does.
+`ptycho_torch.config_routes.OPTIONS` says which field becomes which option of `ptycho.config.options`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from ptycho.config import config as shared
+from ptycho.config.options import (
+    NEUTRAL,
+    NEUTRAL_GROUPS,
+    NEUTRAL_OBJECTIVE,
+    NEUTRAL_PATCH_STATS,
+    NEUTRAL_SCALES,
+    NEUTRAL_STAGES,
+    NEUTRAL_STITCHING,
+    GroupOptions,
+    NetworkOptions,
+    ObjectiveOptions,
+    PatchStatsOptions,
+    ScaleOptions,
+    StageOptions,
+    StitchOptions,
+)
 from ptycho.config.schema import settings_of
-from ptycho.core.groups.options import NEUTRAL_GROUPS, GroupOptions
-from ptycho.core.quality.patch_stats import NEUTRAL_PATCH_STATS, PatchStatsOptions
-from ptycho.core.stitching.options import NEUTRAL_STITCHING, StitchOptions
-from ptycho.core.training.objective_options import ObjectiveOptions
-from ptycho.core.training.scales import NEUTRAL_SCALES, ScaleOptions
-from ptycho.networks.options import NEUTRAL, NetworkOptions
 from ptycho.networks.registry import network_entry
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptycho_torch.config_routes import MEMBERS_OF_A_GROUP, OPTIONS, mask_array_of
-from ptycho_torch.lightning.staging import StageOptions
+from ptycho_torch.config_routes import OPTIONS, mask_array_of
 
-__all__ = ["NEUTRAL_OPTIONS", "TorchOptions", "neutral_settings", "options_of"]
-
-_NEUTRAL_OBJECTIVE, _NEUTRAL_STAGES = ObjectiveOptions(), StageOptions()
+__all__ = ["NEUTRAL_OPTIONS", "TorchOptions", "neutral_settings", "options_in", "options_of", "section_settings"]
 
 
 @dataclass(frozen=True)
 class TorchOptions:
-    """Every option of a run."""
+    """The sections of a configuration, together."""
 
     groups: GroupOptions = NEUTRAL_GROUPS
     scales: ScaleOptions = NEUTRAL_SCALES
     network: NetworkOptions = NEUTRAL
-    objective: ObjectiveOptions = _NEUTRAL_OBJECTIVE
-    stages: StageOptions = _NEUTRAL_STAGES
+    objective: ObjectiveOptions = NEUTRAL_OBJECTIVE
+    stages: StageOptions = NEUTRAL_STAGES
     stitching: StitchOptions = NEUTRAL_STITCHING
     patch_stats: PatchStatsOptions = NEUTRAL_PATCH_STATS
 
 
 NEUTRAL_OPTIONS = TorchOptions()
-"""What the shared configuration alone does."""
+"""What a configuration without options does."""
+
+
+def options_in(config: shared.TrainingConfig | shared.InferenceConfig) -> TorchOptions:
+    """The sections that a shared configuration has."""
+    names = [field.name for field in fields(TorchOptions)]
+    return TorchOptions(**{name: getattr(config, name) for name in names if hasattr(config, name)})
 
 
 def options_of(
@@ -67,24 +80,40 @@ def options_of(
         for name, option in OPTIONS[type(config)].items():
             value = getattr(config, name)
             declared[name].check(value)
-            if option.to == "network" and not shaped and _same(value, declared[name].default):
+            if option.section == "network" and not shaped and _same(value, declared[name].default):
                 continue
-            if option.neutral == MEMBERS_OF_A_GROUP and value == members:
+            if option.name == "amplitude_channels" and value == members:
                 continue
-            found.setdefault(option.to, {}).update(option.read(value))
-    if not (model.probe_mask is None or isinstance(model.probe_mask, bool)):
-        found.setdefault("network", {}).update(mask_array_of(model.probe_mask))
-    kinds = {field.name: type(getattr(NEUTRAL_OPTIONS, field.name)) for field in fields(TorchOptions)}
-    return TorchOptions(**{name: kinds[name](**values) for name, values in found.items()})
+            found.setdefault(option.section, {})[option.name] = option.read(value)
+    mask = mask_array_of(model.probe_mask)
+    if mask is not None:
+        found.setdefault("network", {})["mask_array"] = mask
+    made = {name: replace(getattr(NEUTRAL_OPTIONS, name), **values) for name, values in found.items()}
+    return TorchOptions(**made)
+
+
+def section_settings(cls: type, sections: Mapping[str, Any], members: int) -> dict[str, Any]:
+    """Values of the fields of a PyTorch dataclass, by name, that say what sections of options do.
+
+    Args:
+        cls: the dataclass.
+        sections: by name, whole ones or mappings with some of their options; others are passed over.
+        members: gridsize^2.
+    """
+    said: dict[str, Any] = {}
+    for name, option in OPTIONS[cls].items():
+        section = sections.get(option.section, {})
+        inside = section if isinstance(section, Mapping) else vars(section)
+        if option.name in inside:
+            said[name] = option.write(inside[option.name])
+    if said.get("decoder_last_amp_channels", members) is None:
+        said["decoder_last_amp_channels"] = members
+    return said
 
 
 def neutral_settings(cls: type, members: int) -> Mapping[str, Any]:
-    """Values of the fields of a PyTorch dataclass, by name, that ask for nothing beyond the shared configuration.
-
-    `members` is gridsize^2.
-    """
-    neutral = {name: option.neutral for name, option in OPTIONS[cls].items()}
-    return {name: members if value == MEMBERS_OF_A_GROUP else value for name, value in neutral.items()}
+    """Values of the fields of a PyTorch dataclass, by name, that ask for nothing special; `members` is gridsize^2."""
+    return section_settings(cls, vars(NEUTRAL_OPTIONS), members)
 
 
 def _same(value: Any, default: Any) -> bool:

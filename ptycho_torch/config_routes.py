@@ -3,7 +3,7 @@
 Every field of `ptycho_torch.config_params` stands in exactly one of
 
 * `ROUTES`: it becomes a field of a shared dataclass (or of PyTorchExecutionConfig);
-* `OPTIONS`: it is an option of the PyTorch backend that the shared configuration does not have;
+* `OPTIONS`: it becomes an option of a section of the shared configuration (`ptycho.config.options`);
 * `MEMBERS`: it repeats gridsize^2;
 * `COUNTS`: it repeats the number of experiments, and is compared with it where the scans are known;
 * `LABELS`: words and numbers of the user, kept in `params.cfg` and so in the archive of the model;
@@ -14,9 +14,11 @@ Every field of `ptycho_torch.config_params` stands in exactly one of
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from ptycho.config.losses import DETECTOR_LOSSES
+from ptycho.config.options import PatchStatsOptions, StageOptions, StitchOptions
+from ptycho.config.schema import settings_of
 from ptycho.errors import ConfigError
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 
@@ -24,7 +26,6 @@ __all__ = [
     "COUNTS",
     "LABELS",
     "MEMBERS",
-    "MEMBERS_OF_A_GROUP",
     "OPTIONS",
     "REFUSED",
     "ROUTES",
@@ -51,17 +52,19 @@ class Route(NamedTuple):
     """From the value here to the shared one."""
     write: Callable[[Any], Any] = lambda value: value
     """Back again."""
+    unsaid: bool = False
+    """Whether its default says nothing, so that the shared setting stays as it is."""
 
 
 class Option(NamedTuple):
-    """Which option a field is."""
+    """Which option of a section of the shared configuration a field is."""
 
-    to: Literal["groups", "scales", "network", "objective", "stages", "stitching", "patch_stats"]
-    """The field of `ptycho_torch.config_options.TorchOptions`."""
-    neutral: Any
-    """The value that asks for nothing."""
-    read: Callable[[Any], dict[str, Any]]
-    """From the value to the fields of the option."""
+    section: str
+    name: str
+    read: Callable[[Any], Any] = lambda value: tuple(value) if isinstance(value, list) else value
+    """From the value here to that of the option."""
+    write: Callable[[Any], Any] = lambda value: value
+    """Back again."""
 
 
 class Refusal(NamedTuple):
@@ -143,7 +146,9 @@ ROUTES: dict[type, dict[str, Route]] = {
             lambda name: "mlflow" if name == "Mlflow" else "csv",
             lambda name: "Mlflow" if name == "mlflow" else "Lightning",
         ),
-        "learning_rate": Route("learning_rate"),
+        "learning_rate": Route(
+            "learning_rate", write=lambda rate: TrainingConfig.learning_rate if rate is None else rate, unsaid=True
+        ),
         "epochs": Route("nepochs"),
         "batch_size": Route("batch_size"),
         "scheduler": Route("scheduler", _schedule),
@@ -178,112 +183,50 @@ ROUTES: dict[type, dict[str, Route]] = {
 }
 
 
-def _named(name: str) -> Callable[[Any], dict[str, Any]]:
-    """An option of one name, lists as tuples."""
-    return lambda value: {name: tuple(value) if isinstance(value, list) else value}
+def _options(section: Any, *names: str) -> dict[str, Option]:
+    """Fields that are options of the same name."""
+    return {name: Option(section, name) for name in names}
 
 
-def _options(to: Any, **neutral: Any) -> dict[str, Option]:
-    """Fields that are options of the same name, with their neutral values."""
-    return {name: Option(to, value, _named(name)) for name, value in neutral.items()}
-
-
-def mask_array_of(mask: Any) -> dict[str, Any]:
-    """The option that a mask, an array or a tensor, becomes; nothing where it is none."""
+def mask_array_of(mask: Any) -> Any:
+    """A mask as an array; None where it is a switch or nothing."""
     if mask is None or isinstance(mask, bool):
-        return {}
+        return None
     import numpy as np
 
-    return {"mask_array": np.asarray(mask.detach().cpu() if hasattr(mask, "detach") else mask)}
+    return np.asarray(mask.detach().cpu() if hasattr(mask, "detach") else mask)
 
-
-MEMBERS_OF_A_GROUP = "gridsize^2"
-"""A neutral value that follows the group."""
 
 OPTIONS: dict[type, dict[str, Option]] = {
     DataConfig: {
-        **_options(
-            "groups",
-            K_quadrant=30,
-            neighbor_function="Nearest",
-            min_neighbor_distance=0.0,
-            max_neighbor_distance=3.0,
-            scan_pattern="Isotropic",
-            x_bounds=(0.0, 1.0),
-            y_bounds=(0.0, 1.0),
-        ),
-        "n_subsample": Option("groups", 1, _named("groups_per_seed")),
-        **_options("scales", normalize="Batch", probe_ramp_removal=False, data_scaling="Parseval"),
-        **_options("objective", phase_subtraction=True),
+        **_options("groups", "K_quadrant", "neighbor_function", "min_neighbor_distance", "max_neighbor_distance"),
+        **_options("groups", "scan_pattern", "x_bounds", "y_bounds"),
+        "n_subsample": Option("groups", "groups_per_seed"),
+        **_options("scales", "normalize", "probe_ramp_removal", "data_scaling"),
+        **_options("objective", "phase_subtraction"),
     },
     ModelConfig: {
         "intensity_scale": Option(
             "scales",
-            ModelConfig.intensity_scale,
-            lambda value: {"intensity_scale": None if value == ModelConfig.intensity_scale else value},
+            "intensity_scale",
+            lambda value: None if value == ModelConfig.intensity_scale else value,
+            lambda value: ModelConfig.intensity_scale if value is None else value,
         ),
-        **_options(
-            "network",
-            batch_norm=False,
-            edge_pad=0,
-            use_shared_decoder=False,
-            eca_encoder=False,
-            cbam_encoder=False,
-            cbam_bottleneck=False,
-            cbam_decoder=False,
-            eca_decoder=False,
-            spatial_decoder=False,
-            decoder_spatial_kernel=7,
-        ),
-        "decoder_last_c_outer_fraction": Option("network", 1.0, _named("outer_fraction")),
-        "decoder_last_amp_channels": Option("network", MEMBERS_OF_A_GROUP, _named("amplitude_channels")),
-        "probe_mask_tensor": Option("network", None, mask_array_of),
-        "probe_mask_sigma": Option("network", 1.0, _named("mask_sigma")),
-        "probe_mask_diameter": Option("network", None, _named("mask_diameter")),
-        **_options(
-            "objective",
-            amp_loss=None,
-            phase_loss=None,
-            amp_loss_coeff=1.0,
-            phase_loss_coeff=1.0,
-            probe_reference_coeff=0.0,
-            amplitude_variance_loss=False,
-            amplitude_variance_coeff=0.01,
-        ),
+        **_options("network", "batch_norm", "edge_pad", "use_shared_decoder", "eca_encoder", "cbam_encoder"),
+        **_options("network", "cbam_bottleneck", "cbam_decoder", "eca_decoder", "spatial_decoder"),
+        **_options("network", "decoder_spatial_kernel"),
+        "decoder_last_c_outer_fraction": Option("network", "outer_fraction"),
+        "decoder_last_amp_channels": Option("network", "amplitude_channels"),
+        "probe_mask_tensor": Option("network", "mask_array", mask_array_of),
+        "probe_mask_sigma": Option("network", "mask_sigma"),
+        "probe_mask_diameter": Option("network", "mask_diameter"),
+        **_options("objective", "amp_loss", "phase_loss", "amp_loss_coeff", "phase_loss_coeff"),
+        **_options("objective", "probe_reference_coeff", "amplitude_variance_loss", "amplitude_variance_coeff"),
     },
-    TrainingConfig: _options(
-        "stages",
-        **{
-            name: getattr(TrainingConfig, name)
-            for name in (
-                "epochs_fine_tune",
-                "fine_tune_gamma",
-                "stage_1_epochs",
-                "stage_2_epochs",
-                "stage_3_epochs",
-                "physics_weight_schedule",
-                "stage_3_lr_factor",
-                "enable_staged_finetuning",
-                "finetune_stage1_epochs",
-                "finetune_stage2_epochs",
-                "finetune_stage3_epochs",
-                "finetune_stage1_lr_decoder",
-                "finetune_stage2_lr_encoder_top",
-                "finetune_stage2_lr_decoder",
-                "finetune_stage2_lr_phase_head",
-                "finetune_stage3_lr_encoder_bottom",
-                "finetune_stage3_lr_encoder_top",
-                "finetune_stage3_lr_decoder",
-                "finetune_stage3_lr_phase_head",
-                "finetune_skip_stage3",
-                "finetune_early_stop_patience",
-                "finetune_val_split",
-            )
-        },
-    ),
+    TrainingConfig: _options("stages", *settings_of(StageOptions)),
     InferenceConfig: {
-        **_options("stitching", middle_trim=0, window=0, pad_eval=True, patch_weighting="probe"),
-        **_options("patch_stats", log_patch_stats=False, patch_stats_limit=None),
+        **_options("stitching", *settings_of(StitchOptions)),
+        **_options("patch_stats", *settings_of(PatchStatsOptions)),
     },
 }
 

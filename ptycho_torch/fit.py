@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.files import config_to_dict
+from ptycho.config.options import ObjectiveOptions, StageOptions
 from ptycho.core.archive import check_experiment, to_json
 from ptycho.core.groups.container import as_experiments
 from ptycho.core.training.checkpoint_npz import nothing_left
 from ptycho.core.training.identity import TrainingIdentity
-from ptycho.core.training.objective_options import ObjectiveOptions
 from ptycho.core.training.schedules import one_cycle
 from ptycho.networks.archiving import most_alike
 from ptycho_torch.lightning.checkpoint import (
@@ -39,7 +40,7 @@ from ptycho_torch.lightning.divergence import FiniteTraining, check_finite
 from ptycho_torch.lightning.process_state import interrupts_raise, own_determinism, quiet_lightning
 from ptycho_torch.lightning.run_files import checkpoints, metric_logger
 from ptycho_torch.lightning.schedule import Stages, rate_curve, setting
-from ptycho_torch.lightning.staging import Groups, StageOptions, set_apart
+from ptycho_torch.lightning.staging import Groups, set_apart
 from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.objective import Objective
 from ptycho_torch.optimizers import optimizer_of
@@ -64,7 +65,7 @@ class PtychoPINN_Lightning(pl.LightningModule):
         config: settings of the training.
         execution: how PyTorch runs.
         size: side of the canvas, pixels.
-        objective: further terms of the loss.
+        objective: further terms of the loss; None: those of the configuration.
 
     `identity`, of scans and settings, travels in the checkpoints and is compared with that of one to go on from.
     """
@@ -80,7 +81,7 @@ class PtychoPINN_Lightning(pl.LightningModule):
         config: TrainingConfig,
         execution: PyTorchExecutionConfig,
         size: int,
-        objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008 - frozen
+        objective: ObjectiveOptions | None = None,
     ) -> None:
         super().__init__()
         models = [model] if isinstance(model, PtychoPINN) else list(model)
@@ -89,13 +90,14 @@ class PtychoPINN_Lightning(pl.LightningModule):
         self.config = config
         self.execution = execution
         self.size = size
-        self.objectives = [Objective(config, objective, each) for each in models]
+        terms = config.objective if objective is None else objective
+        self.objectives = [Objective(config, terms, each) for each in models]
         self.physics_weight = 1.0
         self.stages = Stages(StageOptions(), config.nepochs)
         self.max_seconds: float | None = None
         self.interface: dict[str, Any] = {}
         self.identity: TrainingIdentity | None = None
-        self.save_hyperparameters({"config": to_json(asdict(config))})
+        self.save_hyperparameters({"config": to_json(config_to_dict(config))})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the weights alone do not say."""
@@ -118,7 +120,8 @@ class PtychoPINN_Lightning(pl.LightningModule):
         path = Path(checkpoint_path)
         content = read_checkpoint(path)
         models = [model.to(map_location) for model in models_of(content, str(path))]
-        module = cls(models, training_of(content, str(path)), PyTorchExecutionConfig(), content["canvas_size"])
+        config = replace(training_of(content, str(path)), network=models[0].options)
+        module = cls(models, config, PyTorchExecutionConfig(), content["canvas_size"])
         module.interface = content.get("interface", {})
         return module.eval()
 
@@ -185,8 +188,7 @@ class PtychoPINN_Lightning(pl.LightningModule):
     def rate(self) -> float:
         """The learning rate before any schedule: of the settings, or else of the network's recipe."""
         asked = self.execution.learning_rate
-        default = PyTorchExecutionConfig.learning_rate
-        return self.model.network.spec.recipe.learning_rate if asked == default else asked
+        return self.model.network.spec.recipe.learning_rate if asked is None else asked
 
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule of the configuration."""
@@ -329,7 +331,7 @@ def fit(
     resume: Path | None = None,
     max_seconds: float | None = None,
     seed: int = 0,
-    stages: StageOptions = StageOptions(),  # noqa: B008 - frozen
+    stages: StageOptions | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> dict[str, list[float]]:
     """Train a model; return the history `{"train_loss", "val_loss", "seconds"}`, one entry per epoch.
@@ -347,7 +349,7 @@ def fit(
         resume: a checkpoint to go on from, with its optimiser and epoch.
         max_seconds: stop after this time, at the end of a step.
         seed: order of the batches.
-        stages: stages of the training and fine-tuning; by default there are none.
+        stages: stages of the training and fine-tuning; None: those of the configuration.
         callbacks: of Lightning, besides those of this library.
 
     Raises:
@@ -358,6 +360,7 @@ def fit(
         KeyboardInterrupt: training was interrupted; `last.ckpt` holds the last whole epoch.
     """
     config, execution = module.config, module.execution
+    stages = config.stages if stages is None else stages
     begun = None
     if resume is not None:
         begun = check_checkpoint(resume, module.state_dict(), config.optimizer, module.identity)

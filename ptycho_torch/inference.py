@@ -1,4 +1,4 @@
-"""Reconstruct with PyTorch: `python -m ptycho_torch.inference --model_path MODEL --test_data SCAN.npz`.
+"""Reconstruct with PyTorch: `python -m ptycho_torch.inference --model-path MODEL --test-data SCAN.npz`.
 
 The same as `ptycho_inference --backend pytorch`, with the flags of PyTorch under their own names; `--help` lists them.
 """
@@ -10,18 +10,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ptycho.cli.flags import add_refinement_flags, diagnostics_from_options, refinement_from_options
 from ptycho.config.config import InferenceConfig
 from ptycho.core.atomic import output_folder
-from ptycho.errors import ConfigError
-from ptycho_torch.cli.native import Request, native_parser, run_native
+from ptycho_torch.cli.native import NATIVE_INFERENCE, Request, native_parser, run_native
 from ptycho_torch.cli.shared import validate_paths
 from ptycho_torch.config_factory import create_inference_payload
 
 __all__ = ["main"]
 
 _log = logging.getLogger("ptycho_torch.inference")
-_EXECUTION = ("accelerator", "deterministic", "precision", "num_workers", "inference_batch_size")
 _SHOWN_PATTERNS = 64
 """Patterns, spread over the scan, that the summary picture averages."""
 
@@ -35,45 +32,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 for bad input, 130 for an interrupt.
     """
-    required = "--model_path MODEL --test_data SCAN.npz --output_dir FOLDER"
-    parser = native_parser(
-        "python -m ptycho_torch.inference", required, InferenceConfig, skip=("model", "debug"), execution=_EXECUTION
-    )
-    parser.add_argument("--refine", type=int, metavar="N", help="at most N iterations of refinement (default: 0)")
-    add_refinement_flags(parser)
-    return run_native(parser, InferenceConfig, _infer, argv)
+    required = "--model-path MODEL --test-data SCAN.npz --output-dir FOLDER"
+    parser = native_parser("python -m ptycho_torch.inference", required, NATIVE_INFERENCE)
+    return run_native(parser, NATIVE_INFERENCE, _infer, argv)
 
 
 def _infer(request: Request) -> None:
-    options = request.options
-    iterations = getattr(options, "refine", 0)
-    if iterations < 0:
-        raise ConfigError(f"--refine {iterations}: expected a whole number at least 0")
-    refinement = refinement_from_options(options, iterations)
-    asked = diagnostics_from_options(options, stitches=True)
-    validate_paths(None, None, asked.get("debug_dump"))
-    model, scan = request.path("model_path", "--model_path"), request.path("test_data_file", "--test_data")
+    run = request.settled.run
+    validate_paths(None, None, run.debug_dump)
+    model, scan = request.path("model_path", "--model-path"), request.path("test_data_file", "--test-data")
     folder = Path(request.overrides.get("output_dir", InferenceConfig.output_dir))
     payload = create_inference_payload(
         model, scan, folder, request.overrides, request.execution, command_line=request.command_line, neutral=True
     )
 
     from ptycho.raw_data import RawData
-    from ptycho.workflows.diagnostics import make_diagnostics
+    from ptycho.workflows.diagnostics import configured_diagnostics
     from ptycho.workflows.outputs import save_reconstruction
     from ptycho_torch.workflows.components import reconstruct_torch
 
     data = RawData.from_file(scan, **request.reading)
-    diagnostics = make_diagnostics(
-        folder, "pytorch", payload.execution_config.inference_batch_size, **(vars(payload.options.patch_stats) | asked)
-    )
+    config, execution = payload.tf_inference_config, payload.execution_config
+    diagnostics = configured_diagnostics(config, execution.inference_batch_size, run.debug_dump)
     found = reconstruct_torch(
         data,
-        payload.tf_inference_config,
-        refine_iterations=iterations,
-        refinement=refinement,
-        execution_config=payload.execution_config,
-        stitching=payload.options.stitching,
+        config,
+        refine_iterations=run.refine,
+        refinement=request.settled.refinement,
+        execution_config=execution,
         diagnostics=diagnostics,
     )
     shown = data.amplitude(range(0, len(data), 1 + len(data) // _SHOWN_PATTERNS))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ptycho.config.config import TrainingConfig
 from ptycho.config.losses import PatchLoss, detector_weights, patch_losses
-from ptycho.core.training.objective_options import ObjectiveOptions
+from ptycho.config.options import ObjectiveOptions
 from ptycho.errors import ConfigError
 from ptycho_torch import losses
 from ptycho_torch.pinn import PtychoPINN

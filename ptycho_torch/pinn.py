@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ptycho.config.config import ModelConfig
+from ptycho.config.options import NEUTRAL, NetworkOptions
 from ptycho.core.geometry import canvas_size
 from ptycho.core.physics.group_gradient import light_extent
 from ptycho.core.physics.patches import GROUP_WEIGHT_FLOOR
 from ptycho.core.training.scales import GAIN_FLOOR, NEUTRAL_INPUT, InputScaling
 from ptycho.errors import DataError
-from ptycho.networks.options import NEUTRAL, NetworkOptions, probe_support
+from ptycho.networks.options import probe_support
 from ptycho.networks.registry import network_class, network_entry
 from ptycho.networks.spec import network_spec
 from ptycho_torch.group_gradient import shifted_probes, split_positions

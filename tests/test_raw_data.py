@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ptycho import params, raw_data
+from ptycho.config.options import GroupOptions
 from ptycho.core.groups.grouped_data import GROUPED_KEYS, GroupedData
-from ptycho.core.groups.options import GroupOptions
 from ptycho.core.scan.npz_file import ScanFile, write_scan
 from ptycho.core.scan_edit.map_write import make_map
 from ptycho.core.scratch import taken

@@ -12,10 +12,11 @@ from typing import Protocol, cast
 import ptycho
 from ptycho.cli import commands
 from ptycho.cli.console import USER_ERRORS, DefaultsHelp, LineParser, add_volume_flags, complain, console_log, log_level
+from ptycho.cli.settings import INFERENCE, TRAINING
 from ptycho.config.schema import nearest
 from ptycho.errors import ConfigError
 
-__all__ = ["Subcommand", "main", "subcommands"]
+__all__ = ["Subcommand", "main", "parser_of", "subcommands"]
 
 _PROGRAM = "ptycho"
 _ALIASES = {
@@ -62,6 +63,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return complain(_PROGRAM, error, "--debug" in arguments)
     return _run(name, found, arguments[1:])
+
+
+def parser_of(program: str) -> LineParser:
+    """The whole parser of a program, with its subcommands if it has any; for those who look at flags.
+
+    `program` is `ptycho` or one of the two commands of their own, `ptycho_train` and `ptycho_inference`.
+    """
+    own = {"ptycho_train": TRAINING, "ptycho_inference": INFERENCE}
+    parser = LineParser(prog=program)
+    if program in own:
+        own[program].add_flags(parser)
+    else:
+        several = parser.add_subparsers(dest="subcommand")
+        for name in subcommands():
+            inner = several.add_parser(name, help=_summary(name))
+            if name in _ALIASES:
+                own[_ALIASES[name][0]].add_flags(inner)
+            else:
+                add_volume_flags(inner)
+                _find(name).add_arguments(inner)
+            inner.spell_with_dashes()
+    parser.spell_with_dashes()
+    return parser
 
 
 def subcommands() -> list[str]:

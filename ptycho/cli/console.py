@@ -34,7 +34,10 @@ USER_ERRORS = (PtychoError, OSError, KeyboardInterrupt)
 
 
 class LineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are ConfigErrors of one line; abbreviations of flags are not taken."""
+    """An argument parser whose errors are ConfigErrors of one line; abbreviations of flags are not taken.
+
+    Flags are shown with dashes; with underscores, or both, they are taken too.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
@@ -45,15 +48,36 @@ class LineParser(argparse.ArgumentParser):
         Raises:
             ConfigError: an unknown flag (with the nearest valid ones), or a value that a flag may not have.
         """
-        options, unknown = self.parse_known_args(arguments)
+        options, unknown = self.parse_known_args([_dashed(word) for word in arguments])
         if unknown:
             flag = next((word for word in unknown if word.startswith("-")), unknown[0]).split("=")[0]
             raise ConfigError(f"unknown argument {flag}{nearest(flag, self._option_string_actions)}")
         return options
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As of the base class, with every flag spelled with dashes."""
+        self.spell_with_dashes()
+        return super().parse_known_args(args, namespace)
+
+    def spell_with_dashes(self) -> None:
+        """Rename the flags that were added with underscores; their destinations stay."""
+        for action in self._actions:
+            action.option_strings = list(dict.fromkeys(map(_dashed, action.option_strings)))
+        actions = {flag: action for action in self._actions for flag in action.option_strings}
+        self._option_string_actions.clear()  # the groups of flags hold this very dictionary
+        self._option_string_actions.update(actions)
+
     def error(self, message: str) -> Any:
         """Raise what is wrong with the arguments, for the caller to report."""
         raise ConfigError(message)
+
+
+def _dashed(word: str) -> str:
+    """A flag, alone or with `=value`, spelled with dashes; any other word as it is."""
+    if not word.startswith("--"):
+        return word
+    flag, equals, value = word.partition("=")
+    return flag.replace("_", "-") + equals + value
 
 
 class DefaultsHelp(argparse.HelpFormatter):

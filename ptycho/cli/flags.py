@@ -1,38 +1,44 @@
-"""Command line flags made from the configuration dataclasses, and the configuration that they make."""
+"""Command line flags made from the configuration dataclasses, and the values that were given with them.
+
+A flag is spelled with dashes; underscores are taken too (`ptycho.cli.console.LineParser`). The short help shows the
+basic ones, `--help-all` all of them by section.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
+import warnings
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from ptycho.cli.console import LineParser
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig, config_from_dict
-from ptycho.config.schema import Doc, Setting, settings_of
+from ptycho.config.run import RefinementSettings
+from ptycho.config.schema import Setting, settings_of
 from ptycho.errors import ConfigError
 
 __all__ = [
     "FlagParser",
     "add_config_flags",
-    "add_diagnostics_flags",
     "add_execution_flags",
-    "add_learning_rate_flag",
-    "add_reading_flags",
     "add_refinement_flags",
+    "add_renamed_flag",
+    "add_run_flags",
     "config_from_options",
-    "diagnostics_from_options",
     "execution_from_options",
-    "reading_from_options",
-    "refinement_from_options",
+    "given",
+    "warn_of_deprecated",
+    "with_flags",
 ]
 
 Config = TypeVar("Config")
 
-_CONFIG, _MODEL, _EXECUTION, _REFINEMENT = "config.", "model.", "execution.", "refinement."
-_ALIASES = {"train_data_file": ("--train_data",), "test_data_file": ("--test_data",)}
-_SHARED_WITH_EXECUTION = ("gradient_clip_val", "gradient_clip_algorithm", "scheduler")
+CONFIG, EXECUTION, REFINEMENT, RUN, DEPRECATED = "config.", "execution.", "refinement.", "run.", "deprecated."
+"""What the destinations of flags begin with; a section of options has its own name."""
+SHARED_WITH_EXECUTION = ("gradient_clip_val", "gradient_clip_algorithm", "scheduler")
+_ALIASES = {"train_data_file": ("--train-data",), "test_data_file": ("--test-data",)}
 
 
 class FlagParser(LineParser):
@@ -40,6 +46,35 @@ class FlagParser(LineParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, argument_default=argparse.SUPPRESS, formatter_class=_Help)
+        self.advanced: dict[argparse.Action, Any] = {}
+        """Actions that the short help leaves out, with their help."""
+        self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show every flag, by section")
+
+    def format_help(self) -> str:
+        """The short help."""
+        for action in self.advanced:
+            action.help = argparse.SUPPRESS
+        try:
+            return super().format_help()
+        finally:
+            self._restore()
+
+    def format_full_help(self) -> str:
+        """The help of every flag, by section."""
+        return super().format_help()
+
+    def _restore(self) -> None:
+        for action, text in self.advanced.items():
+            action.help = text
+
+
+class _HelpAll(argparse.Action):
+    """Shows every flag and ends the program."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        assert isinstance(parser, FlagParser)
+        sys.stdout.write(parser.format_full_help())
+        parser.exit()
 
 
 class _Help(argparse.HelpFormatter):
@@ -74,18 +109,36 @@ class _Switch(argparse.Action):
             parser.error(f"argument {self.opposite}: expected no value, found {values}")
 
 
+class _Renamed(argparse.Action):
+    """An older name of a flag; `warn_of_deprecated` tells."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, successor: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, help=argparse.SUPPRESS, **options)
+        self.successor = successor
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        setattr(namespace, f"{DEPRECATED}{option_string}", f"{self.successor} {values}")
+
+
 def add_config_flags(parser: argparse.ArgumentParser, cls: type, skip: Container[str] = ()) -> None:
-    """Add one flag for every field of a shared configuration and of its model, named as the field."""
+    """Add one flag for every field of a shared configuration, of its model and of its sections, named as the field."""
     group = parser.add_argument_group(_title(cls))
     for name, declared in settings_of(cls).items():
         if name in skip:
             continue
         if declared.nested is None:
-            _add_flag(group, declared, [f"--{name}", *_ALIASES.get(name, ())], _CONFIG + name, f"--no-{name}")
+            _add_flag(parser, group, declared, CONFIG + name)
         else:
             inner = parser.add_argument_group(_title(declared.nested))
             for key, member in settings_of(declared.nested).items():
-                _add_flag(inner, member, [f"--{key}"], _MODEL + key, f"--no-{key}")
+                _add_flag(parser, inner, member, f"{name}.{key}")
 
 
 def add_execution_flags(
@@ -101,116 +154,44 @@ def add_execution_flags(
     group = parser.add_argument_group("PyTorch execution")
     for name, declared in settings_of(PyTorchExecutionConfig).items():
         if names is None or name in names:
-            stem = declared.doc.flag or name.replace("_", "-")
-            off = "disable-" + stem.removeprefix("enable-") if stem.startswith("enable-") else "no-" + stem
-            _add_flag(group, declared, [f"--{prefix}{stem}"], _EXECUTION + name, f"--{prefix}{off}")
+            _add_flag(parser, group, declared, EXECUTION + name, prefix)
 
 
-def add_learning_rate_flag(parser: argparse.ArgumentParser) -> None:
-    """Add `--learning_rate`, which either backend takes; it is no field of the shared configuration."""
-    declared = settings_of(PyTorchExecutionConfig)["learning_rate"]
-    _add_flag(parser, declared, ["--learning_rate"], "learning_rate", "--no-learning_rate")
-
-
-def add_reading_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say how scans are read."""
-    parser.add_argument(
-        "--units",
-        choices=("amplitude", "counts"),
-        help="what the diffraction patterns hold (default: what the file says, or its numbers show)",
-    )
-    parser.add_argument(
-        "--memory_map",
-        choices=("auto", "always", "never"),
-        help="leave the patterns in the file and read them batch by batch (auto, the default: where they are large)",
-    )
-
-
-def reading_from_options(options: argparse.Namespace) -> dict[str, Any]:
-    """How scans are read: the keywords of `RawData.from_file` that were given."""
-    return {name: getattr(options, name) for name in ("units", "memory_map") if name in options}
-
-
-@dataclass
-class _Refinement:
-    """Refinement."""
-
-    refine_probe: Annotated[bool, Doc("let the probe move too")] = True
-    refine_positions: Annotated[bool, Doc("let the scan positions move too, by fractions of a pixel")] = False
-    likelihood: Annotated[
-        Literal["amplitude", "poisson"], Doc("what is fitted (poisson: for few counts)", flag="refine_likelihood")
-    ] = "amplitude"
-    holdout: Annotated[
-        float,
-        Doc(
-            "patterns that stay unseen and choose the result, a fraction below 1 or a number",
-            at_least=0,
-            flag="refine_holdout",
-        ),
-    ] = 0.0
-    beyond_noise: Annotated[
-        bool, Doc("go on where photon noise is all that is left to explain", flag="refine_beyond_noise")
-    ] = False
+def add_run_flags(parser: argparse.ArgumentParser, cls: type, skip: Container[str] = ()) -> None:
+    """Add flags for what a command takes beside its configuration, all but `--quiet` and `--debug`."""
+    group = parser.add_argument_group(_title(cls))
+    for name, declared in settings_of(cls).items():
+        if name not in ("quiet", "debug") and name not in skip:
+            _add_flag(parser, group, declared, RUN + name)
 
 
 def add_refinement_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say how to refine."""
-    group = parser.add_argument_group(_title(_Refinement))
-    for name, declared in settings_of(_Refinement).items():
-        flag = declared.doc.flag or name
-        _add_flag(group, declared, [f"--{flag}"], _REFINEMENT + name, f"--no-{flag}")
+    group = parser.add_argument_group(_title(RefinementSettings))
+    for name, declared in settings_of(RefinementSettings).items():
+        _add_flag(parser, group, declared, REFINEMENT + name)
 
 
-def refinement_from_options(options: argparse.Namespace, iterations: int) -> dict[str, Any]:
-    """The keywords of a refinement that were given as flags.
-
-    Raises:
-        ConfigError: a flag without a refinement to go with.
-    """
-    given = _given(options, _REFINEMENT)
-    if given and not iterations:
-        name = next(iter(given))
-        flag = settings_of(_Refinement)[name].doc.flag or name
-        raise ConfigError(f"--{flag} says how to refine: give --refine N too, for example --refine 40")
-    if given.pop("beyond_noise", False):
-        given["noise"] = 0.0
-    return given
+def add_renamed_flag(parser: argparse.ArgumentParser, flag: str, dest: str, declared: Setting, successor: str) -> None:
+    """Add an older name of a flag; it works, with a DeprecationWarning."""
+    parser.add_argument(flag, dest=dest, type=_reader(declared), action=_Renamed, successor=successor)
 
 
-def add_diagnostics_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that ask for statistics of predicted patches."""
-    group = parser.add_argument_group("Diagnostics")
-    group.add_argument(
-        "--log-patch-stats", action="store_true", help="write statistics of predicted patches to OUTPUT_DIR/analysis"
-    )
-    group.add_argument(
-        "--patch-stats-limit", type=_at_least_one, metavar="N", help="batches to write them for (default: all)"
-    )
-    group.add_argument("--debug-dump", type=Path, metavar="DIR", help="write what stitching works with to a folder")
+def warn_of_deprecated(options: argparse.Namespace) -> None:
+    """A DeprecationWarning for every older name of a flag that was used."""
+    for flag, successor in given(options, DEPRECATED).items():
+        warnings.warn(f"{flag} is deprecated: use {successor}", DeprecationWarning, stacklevel=2)
 
 
-def diagnostics_from_options(options: argparse.Namespace, stitches: bool) -> dict[str, Any]:
-    """What was asked for: `log_patch_stats`, `patch_stats_limit`, `debug_dump`, those that were given.
-
-    Args:
-        options: the flags given.
-        stitches: whether the run stitches patches.
-
-    Raises:
-        ConfigError: a limit without statistics, or a dump of a stitching that does not take place.
-    """
-    if "patch_stats_limit" in options and "log_patch_stats" not in options:
-        raise ConfigError("--patch-stats-limit limits what --log-patch-stats writes: give that flag too")
-    if "debug_dump" in options and not stitches:
-        raise ConfigError("--debug-dump shows what stitching works with: give --do_stitching too")
-    names = ("log_patch_stats", "patch_stats_limit", "debug_dump")
-    return {name: getattr(options, name) for name in names if name in options}
+def given(options: argparse.Namespace, section: str) -> dict[str, Any]:
+    """The values of one section that were given as flags, by field; `section` ends with a dot."""
+    return {key.removeprefix(section): value for key, value in vars(options).items() if key.startswith(section)}
 
 
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number at least 1, found {text}")
-    return int(text)
+def with_flags(table: Any, flags: Mapping[str, Any]) -> Any:
+    """A table of a settings file under the flags of its section; one that is no table stays, for its error."""
+    inside = {} if table is None else table
+    return {**inside, **flags} if isinstance(inside, Mapping) else inside
 
 
 def config_from_options(
@@ -227,44 +208,53 @@ def config_from_options(
     Raises:
         ConfigError: the file names a field that is not there or gives a value that the field may not hold.
     """
-    values, model = dict(table), _given(options, _MODEL)
-    flags = _given(options, _CONFIG)
+    values, flags = dict(table), given(options, CONFIG)
     if "n_images" in flags and "n_groups" not in flags:
         values.pop("n_groups", None)  # a flag under its deprecated name still wins over the file
     values.update(flags)
-    if model:
-        inside = values.get("model", {})
-        values["model"] = {**inside, **model} if isinstance(inside, Mapping) else inside
+    for name, declared in settings_of(cls).items():
+        inside = given(options, f"{name}.") if declared.nested else {}
+        if inside:
+            values[name] = with_flags(values.get(name), inside)
     return config_from_dict(cls, values, source)
 
 
-def execution_from_options(options: argparse.Namespace, config: Any) -> PyTorchExecutionConfig | None:
+def execution_from_options(
+    options: argparse.Namespace, config: Any, table: Any = None, source: str = "command line"
+) -> PyTorchExecutionConfig | None:
     """The PyTorch settings that go with a configuration, or None when another backend is to run.
 
-    What TrainingConfig also has (gradient clipping, scheduler) comes from there unless its own flag is given.
+    Args:
+        options: the flags given; what TrainingConfig also has (gradient clipping, scheduler) counts here too, unless
+            its own flag is given.
+        config: the configuration.
+        table: the section `execution` of the settings file.
+        source: the file, for its errors.
 
     Raises:
         ConfigError: PyTorch flags with another backend, or a value that is not allowed.
     """
-    given = _given(options, _EXECUTION)
+    flags = given(options, EXECUTION)
     if config.backend != "pytorch":
-        if given:
+        if flags:
             raise ConfigError(f"the --torch- flags need --backend pytorch, found backend={config.backend}")
+        if table:
+            raise ConfigError(f"{source} needs backend: pytorch, found backend={config.backend}: remove the section")
         return None
     if isinstance(config, TrainingConfig):
-        given = {name: getattr(config, name) for name in _SHARED_WITH_EXECUTION} | given
-    return config_from_dict(PyTorchExecutionConfig, given, "command line")
-
-
-def _given(options: argparse.Namespace, section: str) -> dict[str, Any]:
-    return {key.removeprefix(section): value for key, value in vars(options).items() if key.startswith(section)}
+        stated = given(options, CONFIG)
+        flags = {name: stated[name] for name in SHARED_WITH_EXECUTION if name in stated} | flags
+    return config_from_dict(PyTorchExecutionConfig, with_flags(table, flags), source)
 
 
 def _title(cls: type) -> str:
     return (cls.__doc__ or cls.__name__).splitlines()[0].rstrip(".")
 
 
-def _add_flag(group: Any, declared: Setting, flags: list[str], dest: str, opposite: str) -> None:
+def _add_flag(
+    parser: argparse.ArgumentParser, group: Any, declared: Setting, dest: str, prefix: str = ""
+) -> argparse.Action:
+    stem = declared.doc.flag or declared.name.replace("_", "-")
     shown = "" if declared.default in (None, ()) else f" (default: {_text(declared.default)})"
     options: dict[str, Any] = {
         "dest": dest,
@@ -273,13 +263,20 @@ def _add_flag(group: Any, declared: Setting, flags: list[str], dest: str, opposi
         "metavar": _metavar(declared),
     }
     if bool in declared.kinds:
-        options |= {"action": _Switch, "opposite": opposite}
-    group.add_argument(*flags, **options)
+        enables = dest.startswith(EXECUTION) and stem.startswith("enable-")
+        off = "disable-" + stem.removeprefix("enable-") if enables else "no-" + stem
+        options |= {"action": _Switch, "opposite": f"--{prefix}{off}"}
+    action: argparse.Action = group.add_argument(f"--{prefix}{stem}", *_ALIASES.get(declared.name, ()), **options)
+    if isinstance(parser, FlagParser) and not declared.doc.basic:
+        parser.advanced[action] = action.help
+    return action
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(_text, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -288,7 +285,7 @@ def _metavar(declared: Setting) -> str:
         return "|".join(["true", "false", *map(str, declared.choices)])
     if declared.choices:
         return "{" + ",".join([*map(str, declared.choices), *["none"] * declared.optional]) + "}"
-    one = {int: "N", float: "X", Path: "PATH"}
+    one = {int: "N", float: "X", Path: "PATH", object: "PATH"}
     if declared.kinds[0] is tuple:
         return ",".join([one[declared.member]] * 2)
     return one.get(declared.kinds[0], "NAME")

@@ -5,9 +5,7 @@ Nothing heavy is imported before the arguments are known to be good, so that hel
 
 from __future__ import annotations
 
-import argparse
 import logging
-import math
 import os
 import sys
 import tempfile
@@ -16,27 +14,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho.cli.console import USER_ERRORS, add_volume_flags, complain, console_log, log_level, resumable
-from ptycho.cli.flags import (
-    FlagParser,
-    add_config_flags,
-    add_diagnostics_flags,
-    add_execution_flags,
-    add_learning_rate_flag,
-    add_reading_flags,
-    add_refinement_flags,
-    config_from_options,
-    diagnostics_from_options,
-    execution_from_options,
-    reading_from_options,
-    refinement_from_options,
-)
+from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level, resumable
+from ptycho.cli.flags import FlagParser
+from ptycho.cli.settings import INFERENCE, TRAINING, Command, Settled, load_table
 from ptycho.config.config import (
-    InferenceConfig,
-    PyTorchExecutionConfig,
-    TrainingConfig,
-    load_config_file,
-    validate_execution_config,
     validate_inference_config,
     validate_model_config,
     validate_training_config,
@@ -45,18 +26,18 @@ from ptycho.errors import ConfigError, MissingFileError, OutputError
 
 if TYPE_CHECKING:
     from ptycho.core.reconstruction import Reconstruction
+    from ptycho.raw_data import RawData
     from ptycho.workflows.diagnostics import Diagnostics
 
-__all__ = ["inference_main", "train_main"]
+__all__ = ["inference_main", "scans_to_train", "train_main"]
 
 _log = logging.getLogger(__name__)
 _SHOWN_PATTERNS = 64
 """Patterns, spread over the scan, that the summary picture averages."""
-_INFERENCE_EXECUTION = ("accelerator", "deterministic", "precision", "num_workers", "inference_batch_size")
 
 
 def train_main(argv: Sequence[str] | None = None) -> int:
-    """Train a network on a scan, write its archive and, with --do_stitching, the reconstruction.
+    """Train a network on a scan, write its archive and, with --do-stitching, the reconstruction.
 
     Args:
         argv: the arguments; those of the process when None.
@@ -64,36 +45,8 @@ def train_main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 for bad input, 130 for an interrupt.
     """
-    parser = _parser("ptycho_train", "--train_data_file SCAN.npz --output_dir FOLDER", train_main.__doc__)
-    parser.add_argument("--do_stitching", action="store_true", help="reconstruct the object after training")
-    parser.add_argument(
-        "--resume", type=Path, metavar="CHECKPOINT", help="go on from a checkpoint, with its optimiser and epoch"
-    )
-    parser.add_argument(
-        "--max_seconds",
-        type=_positive,
-        metavar="S",
-        help="stop after S seconds of training; one-cycle rates fit into it",
-    )
-    parser.add_argument(
-        "--simulated_objects",
-        type=_iterations,
-        metavar="N",
-        help="train on N simulated objects under the probe, positions and dose of the scan instead of on its patterns, "
-        "which then validate",
-    )
-    parser.add_argument(
-        "--refine_probe",
-        type=_iterations,
-        metavar="N",
-        help="first find the probe by at most N iterations of refinement on the scan; for a probeGuess that is not the "
-        "measured one (default: 0)",
-    )
-    add_diagnostics_flags(parser)
-    add_learning_rate_flag(parser)
-    add_config_flags(parser, TrainingConfig)
-    add_execution_flags(parser)
-    return _run(parser, _train, argv)
+    parser = _parser("ptycho_train", "--train-data-file SCAN.npz --output-dir FOLDER", train_main.__doc__)
+    return _run(parser, TRAINING, _train, argv)
 
 
 def inference_main(argv: Sequence[str] | None = None) -> int:
@@ -105,83 +58,49 @@ def inference_main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 for bad input, 130 for an interrupt.
     """
-    required = "--model_path MODEL --test_data SCAN.npz --output_dir FOLDER"
+    required = "--model-path MODEL --test-data SCAN.npz --output-dir FOLDER"
     parser = _parser("ptycho_inference", required, inference_main.__doc__)
-    parser.add_argument(
-        "--refine",
-        type=_iterations,
-        metavar="N",
-        help="at most N iterations of refinement of object and probe after the network (default: 0)",
-    )
-    add_diagnostics_flags(parser)
-    add_refinement_flags(parser)
-    add_config_flags(parser, InferenceConfig, skip=("model", "debug"))
-    add_execution_flags(parser, _INFERENCE_EXECUTION)
-    return _run(parser, _infer, argv)
+    return _run(parser, INFERENCE, _infer, argv)
 
 
 def _parser(program: str, required: str, doc: str | None) -> FlagParser:
     summary = (doc or "").splitlines()[0]
     parser = FlagParser(prog=program, usage=f"{program} {required} [options]", description=summary)
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings from YAML, TOML or JSON; flags win")
-    add_reading_flags(parser)
-    add_volume_flags(parser)
     return parser
 
 
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
-    return number
-
-
-def _iterations(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number at least 0, found {text}")
-    return int(text)
-
-
 def _run(
-    parser: FlagParser,
-    command: Callable[[argparse.Namespace, dict[str, Any]], None],
-    argv: Sequence[str] | None,
+    parser: FlagParser, settings: Command, command: Callable[[Settled, bool], None], argv: Sequence[str] | None
 ) -> int:
     """Parse, run the command and turn what it raises into one line on stderr and the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    settings.add_flags(parser)
     try:
         options = parser.parse_flags(arguments)
-        table = load_config_file(options.config) if "config" in options else {}
+        table = load_table(options)
         debug = debug or table.get("debug") is True
-        with console_log(log_level(debug=debug, quiet="quiet" in options)):
-            command(options, table)
+        with console_log(log_level(debug=debug, quiet="quiet" in options or table.get("quiet") is True)):
+            command(settings.settle(options, table), debug)
     except USER_ERRORS as error:
         return complain(parser.prog, error, debug)
     return 0
 
 
-def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
-    config = config_from_options(TrainingConfig, options, table, str(getattr(options, "config", "command line")))
-    validate_training_config(config)
-    execution = _execution(options, config)
-    asked = diagnostics_from_options(options, stitches="do_stitching" in options)
-    learning_rate = getattr(options, "learning_rate", None)
-    if learning_rate is not None and "execution.learning_rate" in options:
-        raise ConfigError("--learning_rate and --torch-learning-rate are the same setting: give one of them")
+def _train(asked: Settled, debug: bool) -> None:
+    config, run, execution = asked.config, asked.run, asked.execution
+    validate_training_config(config, stitching=run.do_stitching)
+    if run.debug_dump is not None and not run.do_stitching:
+        raise ConfigError("--debug-dump shows what stitching works with: give --do-stitching too")
     if not config.training_directories or _is_set(config.train_data_file):
-        _input_path(config.train_data_file, "--train_data_file", "the scan to train on")
+        _input_path(config.train_data_file, "--train-data-file", "the scan to train on")
     if _is_set(config.test_data_file):
-        _input_path(config.test_data_file, "--test_data_file", "the scan to validate with")
+        _input_path(config.test_data_file, "--test-data-file", "the scan to validate with")
     for folder in config.training_directories:
-        _input_path(folder, "--training_directories", "the folder of an experiment")
-    resume = _input_path(options.resume, "--resume", "a checkpoint") if "resume" in options else None
+        _input_path(folder, "--training-directories", "the folder of an experiment")
+    resume = None if run.resume is None else _input_path(run.resume, "--resume", "a checkpoint")
 
     from ptycho.workflows.backend_selector import (
-        refine_probe_with_backend,
         require_backend,
         run_cdi_example_with_backend,
         save_bundle_with_backend,
@@ -189,38 +108,25 @@ def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
     from ptycho.workflows.experiments import experiment_files, read_experiments
     from ptycho.workflows.outputs import save_reconstructions
 
-    _quiet_tensorflow(config.backend, options)
+    _quiet_tensorflow(config.backend, debug)
     require_backend(config.backend)
     checkpoint = config.output_dir / "checkpoints" / "last.ckpt"
-    with _output_folder(config.output_dir), _dump_folder(asked), resumable(checkpoint):
-        train_data, test_data = read_experiments(experiment_files(config), **reading_from_options(options))
-        if "model.N" not in options and "N" not in table.get("model", {}):
+    with _output_folder(config.output_dir), _dump_folder(run.debug_dump), resumable(checkpoint):
+        train_data, test_data = read_experiments(experiment_files(config), units=run.units, memory_map=run.memory_map)
+        if "N" not in asked.stated:
             config.model.N = int(train_data[0].probeGuess.shape[-1])
             validate_model_config(config.model)
-        iterations = getattr(options, "refine_probe", 0)
-        if iterations:
-            train_data = [
-                refine_probe_with_backend(scan, config, iterations, execution_config=execution) for scan in train_data
-            ]
-        objects = getattr(options, "simulated_objects", 0)
-        if objects:
-            from ptycho.workflows.simulated_training import simulated_scan_like
-
-            seed = config.subsample_seed or 0
-            test_data = [scan if test is None else test for scan, test in zip(train_data, test_data, strict=True)]
-            train_data = [
-                simulated_scan_like(scan, objects, scan.photons(config.nphotons), seed) for scan in train_data
-            ]
-        diagnostics = _diagnostics(asked, config, execution)
+        train_data, test_data = scans_to_train(asked, train_data, test_data)
+        diagnostics = _diagnostics(asked)
         _, _, results = run_cdi_example_with_backend(
             train_data,
             test_data,
             config,
-            do_stitching="do_stitching" in options,
-            learning_rate=learning_rate,
+            do_stitching=run.do_stitching,
+            learning_rate=run.learning_rate,
             execution_config=execution,
             resume=resume,
-            max_seconds=getattr(options, "max_seconds", None),
+            max_seconds=run.max_seconds,
             diagnostics=diagnostics,
         )
         written = [save_bundle_with_backend(results, config, config.output_dir)]
@@ -236,34 +142,47 @@ def _train(options: argparse.Namespace, table: dict[str, Any]) -> None:
         _report_trust(reconstruction, title)
 
 
-def _infer(options: argparse.Namespace, table: dict[str, Any]) -> None:
-    source = str(getattr(options, "config", "command line"))
-    if "model" in table:
-        raise ConfigError(f"{source}: the settings of the model come with --model_path, remove 'model'")
-    config = config_from_options(InferenceConfig, options, table, source)
-    config.debug = config.debug or "debug" in options
+def scans_to_train(asked: Settled, train: list[RawData], test: list[RawData | None]) -> tuple[Any, Any]:
+    """The scans to train on and to validate with: with the probes that refinement finds, or simulated, if asked for."""
+    config, run = asked.config, asked.run
+    if run.find_probe:
+        from ptycho.workflows.backend_selector import refine_probe_with_backend
+
+        train = [
+            refine_probe_with_backend(scan, config, run.find_probe, execution_config=asked.execution) for scan in train
+        ]
+    if run.simulated_objects:
+        from ptycho.workflows.simulated_training import simulated_scan_like
+
+        seed = config.subsample_seed or 0
+        test = [scan if known is None else known for scan, known in zip(train, test, strict=True)]
+        train = [
+            simulated_scan_like(scan, run.simulated_objects, scan.photons(config.nphotons), seed) for scan in train
+        ]
+    return train, test
+
+
+def _infer(asked: Settled, debug: bool) -> None:
+    config, run, execution = asked.config, asked.run, asked.execution
+    config.debug = config.debug or debug
     validate_inference_config(config)
-    execution = _execution(options, config)
-    iterations = getattr(options, "refine", 0)
-    refinement = refinement_from_options(options, iterations)
-    asked = diagnostics_from_options(options, stitches=True)
-    test_file = _input_path(config.test_data_file, "--test_data", "the scan to reconstruct")
-    config.model_path = _input_path(config.model_path, "--model_path", "the trained model")
+    test_file = _input_path(config.test_data_file, "--test-data", "the scan to reconstruct")
+    config.model_path = _input_path(config.model_path, "--model-path", "the trained model")
 
     from ptycho.raw_data import RawData
     from ptycho.workflows.backend_selector import reconstruct_with_backend, require_backend
     from ptycho.workflows.outputs import save_reconstruction
 
-    _quiet_tensorflow(config.backend, options)
+    _quiet_tensorflow(config.backend, debug)
     require_backend(config.backend)
-    with _output_folder(config.output_dir), _dump_folder(asked):
-        diagnostics = _diagnostics(asked, config, execution)
-        data = RawData.from_file(test_file, **reading_from_options(options))
+    with _output_folder(config.output_dir), _dump_folder(run.debug_dump):
+        diagnostics = _diagnostics(asked)
+        data = RawData.from_file(test_file, units=run.units, memory_map=run.memory_map)
         reconstruction = reconstruct_with_backend(
             data,
             config,
-            refine=iterations,
-            refinement=refinement,
+            refine=run.refine,
+            refinement=asked.refinement,
             execution_config=execution,
             diagnostics=diagnostics,
         )
@@ -275,31 +194,20 @@ def _infer(options: argparse.Namespace, table: dict[str, Any]) -> None:
     _report_trust(reconstruction)
 
 
-def _quiet_tensorflow(backend: str, options: argparse.Namespace) -> None:
+def _quiet_tensorflow(backend: str, debug: bool) -> None:
     """Keep what TensorFlow says about its own start from the terminal, unless --debug or the user's own setting."""
-    if backend == "tensorflow" and "debug" not in options:
+    if backend == "tensorflow" and not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def _execution(options: argparse.Namespace, config: TrainingConfig | InferenceConfig) -> PyTorchExecutionConfig | None:
-    execution = execution_from_options(options, config)
-    if execution is not None:
-        if "quiet" in options and "execution.enable_progress_bar" not in options:
-            execution.enable_progress_bar = False
-        validate_execution_config(execution)
-    return execution
-
-
-def _diagnostics(
-    asked: dict[str, Any], config: TrainingConfig | InferenceConfig, execution: PyTorchExecutionConfig | None
-) -> Diagnostics | None:
+def _diagnostics(asked: Settled) -> Diagnostics | None:
     """What writes the statistics and the dump that were asked for; None for neither."""
-    if not asked:
+    if not asked.config.patch_stats.log_patch_stats and asked.run.debug_dump is None:
         return None
-    from ptycho.workflows.diagnostics import make_diagnostics
+    from ptycho.workflows.diagnostics import configured_diagnostics
 
-    size = None if execution is None else execution.inference_batch_size
-    return make_diagnostics(config.output_dir, config.backend, size, **asked)
+    size = None if asked.execution is None else asked.execution.inference_batch_size
+    return configured_diagnostics(asked.config, size, asked.run.debug_dump)
 
 
 def _is_set(path: Path | None) -> bool:
@@ -315,7 +223,7 @@ def _input_path(path: Path | None, flag: str, meaning: str) -> Path:
 
 
 @contextmanager
-def _output_folder(folder: Path, flag: str = "--output_dir") -> Iterator[None]:
+def _output_folder(folder: Path, flag: str = "--output-dir") -> Iterator[None]:
     """Make the folder and prove that it can be written; if the run fails, empty folders made here go."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     finished = False
@@ -334,9 +242,9 @@ def _output_folder(folder: Path, flag: str = "--output_dir") -> Iterator[None]:
                 path.rmdir()
 
 
-def _dump_folder(asked: dict[str, Any]) -> AbstractContextManager[None]:
+def _dump_folder(folder: Path | None) -> AbstractContextManager[None]:
     """The folder of the dump, likewise, where there is to be one."""
-    return _output_folder(asked["debug_dump"], "--debug-dump") if "debug_dump" in asked else nullcontext()
+    return nullcontext() if folder is None else _output_folder(folder, "--debug-dump")
 
 
 def _report_history(history: Mapping[str, Sequence[float]]) -> None:

@@ -14,6 +14,23 @@ from ptycho.config.deprecation import warn_deprecated
 from ptycho.config.files import config_from_dict, load_config_file, load_yaml_config
 from ptycho.config.legacy import KEY_MAPPINGS, dataclass_to_legacy_dict, update_legacy_dict
 from ptycho.config.losses import DETECTOR_LOSSES
+from ptycho.config.options import (
+    NEUTRAL,
+    NEUTRAL_GROUPS,
+    NEUTRAL_OBJECTIVE,
+    NEUTRAL_PATCH_STATS,
+    NEUTRAL_SCALES,
+    NEUTRAL_STAGES,
+    NEUTRAL_STITCHING,
+    GroupOptions,
+    NetworkOptions,
+    ObjectiveOptions,
+    PatchStatsOptions,
+    ScaleOptions,
+    StageOptions,
+    StitchOptions,
+    changed_options,
+)
 from ptycho.config.schema import Doc, check_settings, strings_to_paths
 from ptycho.errors import ConfigError
 from ptycho.networks.registry import BUILT_IN, added_names, network_entry
@@ -53,20 +70,27 @@ Architecture = Annotated[
         "network: " + " or ".join(f"{entry.name} ({entry.summary})" for entry in BUILT_IN.values()),
         choices=tuple(BUILT_IN),
         added=added_names,
+        basic=True,
     ),
 ]
 OldGroups = Annotated[int | None, Doc("deprecated name of n_groups", at_least=1)]
 Subsample = Annotated[int | None, Doc("scan points to draw before grouping (none: all)", at_least=1)]
-Seed = Annotated[int | None, Doc("seed of every random draw (none: 0)", at_least=0)]
+Seed = Annotated[int | None, Doc("seed of every random draw (none: 0)", at_least=0, basic=True)]
 NeighborCount = Annotated[int, Doc("K: a group is drawn from the K nearest neighbours of its seed point", at_least=1)]
 Oversampling = Annotated[bool, Doc("allow more groups than scan points")]
 PoolSize = Annotated[int | None, Doc("neighbours to draw from, in place of neighbor_count", at_least=1)]
-OutputDir = Annotated[Path, Doc("folder for everything the run writes")]
-Backend = Annotated[Literal["tensorflow", "pytorch"], Doc("framework that runs the network")]
-ClipValue = Annotated[float | None, Doc("limit of the gradient (none: not clipped)", above=0)]
+OutputDir = Annotated[Path, Doc("folder for everything the run writes", basic=True)]
+Backend = Annotated[Literal["tensorflow", "pytorch"], Doc("framework that runs the network", basic=True)]
+ClipValue = Annotated[
+    float | None, Doc("limit of the gradient (none: that of the network's recipe, which cnn has none of)", above=0)
+]
 ClipAlgorithm = Annotated[
     Literal["norm", "value", "agc"],
     Doc("what gradient_clip_val limits: the norm, each value, or the ratio to the weights (agc)"),
+]
+LearningRate = Annotated[
+    float | None,
+    Doc("learning rate (none: that of the network's recipe, 0.001 for cnn, 0.004 for unrolled)", above=0, basic=True),
 ]
 ExperimentNumber = Annotated[
     int | None,
@@ -86,7 +110,7 @@ class ModelConfig:
     N: Annotated[
         int, Doc("side of a diffraction pattern, a patch and the probe, in pixels", choices=(64, 128, 256))
     ] = 64
-    gridsize: Annotated[int, Doc("a group is gridsize x gridsize neighbouring scan points", at_least=1)] = 1
+    gridsize: Annotated[int, Doc("a group is gridsize x gridsize neighbouring scan points", at_least=1, basic=True)] = 1
     n_filters_scale: Annotated[int, Doc("multiplies the number of filters of every layer", at_least=1)] = 2
     model_type: Annotated[
         Literal["pinn", "supervised"],
@@ -116,24 +140,24 @@ class TrainingConfig:
     """A training run: data, groups, losses, optimiser, output."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    train_data_file: Annotated[Path | None, Doc("scan to train on (NPZ)")] = None
-    test_data_file: Annotated[Path | None, Doc("scan to validate and to stitch with (NPZ)")] = None
+    train_data_file: Annotated[Path | None, Doc("scan to train on (NPZ)", basic=True)] = None
+    test_data_file: Annotated[Path | None, Doc("scan to validate and to stitch with (NPZ)", basic=True)] = None
     training_directories: Annotated[
         tuple[Path, ...],
         Doc("folders of further experiments, each with a probe of its own, that train the same network, with commas"),
     ] = ()
-    batch_size: Annotated[int, Doc("groups per step", at_least=1)] = 16
-    nepochs: Annotated[int, Doc("passes over the groups", at_least=1)] = 50
+    batch_size: Annotated[int, Doc("groups per step", at_least=1, basic=True)] = 16
+    nepochs: Annotated[int, Doc("passes over the groups", at_least=1, basic=True)] = 50
     mae_weight: Annotated[float, Doc("weight of the mean absolute error of the amplitudes", at_least=0)] = 0.0
     nll_weight: Annotated[float, Doc("weight of the Poisson negative log likelihood", at_least=0)] = 1.0
     realspace_mae_weight: Annotated[
         float, Doc("weight of the mean absolute error of the patches against Y of the scan", at_least=0)
     ] = 0.0
     realspace_weight: Annotated[float, Doc("weight of the total variation of the patches", at_least=0)] = 0.0
-    nphotons: Annotated[float, Doc("mean photons per pattern, where the data do not say", above=0)] = 1e9
+    nphotons: Annotated[float, Doc("mean photons per pattern, where the data do not say", above=0, basic=True)] = 1e9
     n_groups: Annotated[
         int | None,
-        Doc("groups to train on (none: 512, or the number of positions where that is smaller)", at_least=1),
+        Doc("groups to train on (none: 512, or the number of positions where that is smaller)", at_least=1, basic=True),
     ] = None
     n_images: OldGroups = None
     n_subsample: Subsample = None
@@ -149,7 +173,7 @@ class TrainingConfig:
         ),
     ] = None
     positions_provided: Annotated[bool, Doc("use the scan positions of the file")] = True
-    probe_trainable: Annotated[bool, Doc("learn the probe")] = False
+    probe_trainable: Annotated[bool, Doc("learn the probe", basic=True)] = False
     intensity_scale_trainable: Annotated[bool, Doc("learn the intensity scale")] = True
     output_dir: OutputDir = Path("training_outputs")
     sequential_sampling: Annotated[bool, Doc("take the first scan points in their order instead of a random draw")] = (
@@ -175,6 +199,13 @@ class TrainingConfig:
         float, Doc("last learning rate of WarmupCosine, relative to the first", at_least=0, at_most=1)
     ] = 0.1
     use_xla: UseXla = False
+    groups: GroupOptions = NEUTRAL_GROUPS
+    scales: ScaleOptions = NEUTRAL_SCALES
+    network: NetworkOptions = NEUTRAL
+    objective: ObjectiveOptions = NEUTRAL_OBJECTIVE
+    stages: StageOptions = NEUTRAL_STAGES
+    stitching: StitchOptions = NEUTRAL_STITCHING
+    patch_stats: PatchStatsOptions = NEUTRAL_PATCH_STATS
 
     def __post_init__(self) -> None:
         strings_to_paths(self)
@@ -186,9 +217,11 @@ class InferenceConfig:
     """A reconstruction with a trained model; the model's own settings come with its archive."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    model_path: Annotated[Path | None, Doc("trained model: the folder with wts.h5.zip, or the archive itself")] = None
-    test_data_file: Annotated[Path | None, Doc("scan to reconstruct (NPZ)")] = None
-    n_groups: Annotated[int | None, Doc("groups to reconstruct from (none: all)", at_least=1)] = None
+    model_path: Annotated[
+        Path | None, Doc("trained model: the folder with wts.h5.zip, or the archive itself", basic=True)
+    ] = None
+    test_data_file: Annotated[Path | None, Doc("scan to reconstruct (NPZ)", basic=True)] = None
+    n_groups: Annotated[int | None, Doc("groups to reconstruct from (none: all)", at_least=1, basic=True)] = None
     n_images: OldGroups = None
     n_subsample: Subsample = None
     subsample_seed: Seed = None
@@ -200,6 +233,8 @@ class InferenceConfig:
     output_dir: OutputDir = Path("inference_outputs")
     backend: Backend = "tensorflow"
     use_xla: UseXla = False
+    stitching: StitchOptions = NEUTRAL_STITCHING
+    patch_stats: PatchStatsOptions = NEUTRAL_PATCH_STATS
 
     def __post_init__(self) -> None:
         strings_to_paths(self)
@@ -216,7 +251,7 @@ class PyTorchExecutionConfig:
 
     accelerator: Annotated[
         Literal["auto", "cpu", "gpu", "cuda", "tpu", "mps"],
-        Doc("hardware (auto: CUDA where there is one, else the CPU)"),
+        Doc("hardware (auto: CUDA where there is one, else the CPU)", basic=True),
     ] = "auto"
     devices: Annotated[int, Doc("devices to train on", at_least=1)] = 1
     strategy: Annotated[Literal["auto", "ddp", "ddp_spawn"], Doc("how several devices share the work")] = "auto"
@@ -225,18 +260,24 @@ class PyTorchExecutionConfig:
         Doc("the same run gives the same numbers (warn: allow an operation that cannot, with a warning)"),
     ] = True
     precision: Annotated[Literal["32-true", "16-mixed", "bf16-mixed"], Doc("arithmetic of the network")] = "32-true"
-    gradient_clip_val: ClipValue = None
-    gradient_clip_algorithm: ClipAlgorithm = "norm"
+    gradient_clip_val: Annotated[
+        float | None, Doc("limit of the gradient (none: as the training configuration says)", above=0)
+    ] = None
+    gradient_clip_algorithm: Annotated[
+        Literal["norm", "value", "agc"] | None,
+        Doc("what gradient_clip_val limits (none: as the training configuration says)"),
+    ] = None
     accum_steps: Annotated[int, Doc("batches per optimiser step", at_least=1, flag="accumulate-grad-batches")] = 1
     num_workers: Annotated[int, Doc("loader processes (0: load in the main process)", at_least=0)] = 0
     pin_memory: Annotated[bool, Doc("load batches into page-locked memory")] = False
     persistent_workers: Annotated[bool, Doc("keep the loader processes between epochs")] = False
     prefetch_factor: Annotated[int | None, Doc("batches that each loader process holds ready", at_least=1)] = None
-    learning_rate: Annotated[float, Doc("learning rate", above=0)] = 1e-3
+    learning_rate: LearningRate = None
     scheduler: Annotated[
-        Literal["Default", "Exponential", "MultiStage", "Adaptive", "WarmupCosine", "Cosine", "ReduceLROnPlateau"],
-        _SCHEDULES,
-    ] = "Default"
+        Literal["Default", "Exponential", "MultiStage", "Adaptive", "WarmupCosine", "Cosine", "ReduceLROnPlateau"]
+        | None,
+        Doc("schedule of the learning rate (none: as the training configuration says)"),
+    ] = None
     enable_progress_bar: Annotated[bool, Doc("show the progress bar")] = True
     enable_checkpointing: Annotated[bool, Doc("write checkpoints while training")] = True
     checkpoint_save_top_k: Annotated[int, Doc("checkpoints to keep (-1: all, 0: none)", at_least=-1)] = 1
@@ -258,9 +299,7 @@ class PyTorchExecutionConfig:
     recon_log_max_stitch_samples: Annotated[int | None, Doc("groups in the logged object (none: all)", at_least=1)] = (
         None
     )
-    inference_batch_size: Annotated[int | None, Doc("groups per step of inference (none: batch_size)", at_least=1)] = (
-        None
-    )
+    inference_batch_size: Annotated[int | None, Doc("groups per step of inference (none: 64)", at_least=1)] = None
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -288,8 +327,10 @@ def validate_model_config(config: ModelConfig) -> None:
     check_settings(config)
 
 
-def validate_training_config(config: TrainingConfig) -> None:
+def validate_training_config(config: TrainingConfig, stitching: bool = False) -> None:
     """Check the settings of a training run, each by itself and together; files are not looked for.
+
+    `stitching` says whether the scan is reconstructed after the training.
 
     Raises:
         ConfigError: naming the fields, their values and what to change.
@@ -297,7 +338,10 @@ def validate_training_config(config: TrainingConfig) -> None:
     check_settings(config)
     _check_groups(config)
     _check_backend(config)
+    _check_sections(config)
     _check_positions(config)
+    if stitching and not config.positions_provided:
+        raise ConfigError("positions_provided=False: stitching needs the scan positions; train without do_stitching")
     weights = {name: getattr(config, name) for name in _LOSS_WEIGHTS}
     supervised = config.model.model_type == "supervised"
     if config.torch_loss_mode == DETECTOR_LOSSES[0].mode and not supervised and not any(weights.values()):
@@ -307,6 +351,21 @@ def validate_training_config(config: TrainingConfig) -> None:
             f"lr_warmup_epochs={config.lr_warmup_epochs} leaves no epoch of nepochs={config.nepochs}: "
             "lower lr_warmup_epochs or raise nepochs"
         )
+
+
+PYTORCH_ALONE = ("stages",)
+"""Sections that the TensorFlow backend cannot do."""
+
+
+def _check_sections(config: TrainingConfig) -> None:
+    """Refuse by name what the backend cannot do."""
+    for name in PYTORCH_ALONE if config.backend == "tensorflow" else ():
+        asked = changed_options(getattr(config, name))
+        if asked:
+            raise ConfigError(
+                f"{name}: {', '.join(asked)} works with backend=pytorch only, found backend=tensorflow: leave it out, "
+                "or train with pytorch"
+            )
 
 
 def _check_positions(config: TrainingConfig) -> None:

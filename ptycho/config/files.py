@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from ptycho.config.options import changed_options
 from ptycho.config.schema import nearest, settings_of
 from ptycho.errors import ConfigError, MissingFileError
 
@@ -18,7 +19,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["config_from_dict", "load_config_file", "load_yaml_config"]
+__all__ = ["config_from_dict", "config_to_dict", "load_config_file", "load_yaml_config"]
 
 Config = TypeVar("Config")
 
@@ -77,6 +78,22 @@ def config_from_dict(cls: type[Config], mapping: Mapping[str, Any], source: str 
         else:
             values[name] = value if isinstance(value, nested) else config_from_dict(nested, value, f"{source}: {name}")
     return cls(**values)
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as names and values, as archives and checkpoints keep it; `config_from_dict` reads it again.
+
+    A section of options holds those that are not at their defaults and is left out where there are none. The section
+    `network` is left out always: the options of a network are kept with its weights.
+    """
+    found: dict[str, Any] = {}
+    for name, declared in settings_of(type(config)).items():
+        value = getattr(config, name)
+        if declared.section is None:
+            found[name] = config_to_dict(value) if declared.nested else value
+        elif name != "network" and changed_options(value):
+            found[name] = changed_options(value)
+    return found
 
 
 def _hint(cls: type, name: str) -> str:

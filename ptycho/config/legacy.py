@@ -28,8 +28,8 @@ KEY_MAPPINGS = {
 def dataclass_to_legacy_dict(obj: Any) -> dict[str, Any]:
     """A configuration as a flat dictionary under the legacy names.
 
-    A configuration inside (`model`) is flattened, a path becomes text and a tuple of paths a list of texts; `Path()`
-    for a file counts as None.
+    The model inside is flattened, sections of options (`ptycho.config.options`) are left out: there are no legacy names
+    for them. A path becomes text and a tuple of paths a list of texts; `Path()` for a file counts as None.
 
     Raises:
         ConfigError: `obj` is not an instance of a dataclass.
@@ -39,8 +39,10 @@ def dataclass_to_legacy_dict(obj: Any) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for declared in fields(obj):
         value = getattr(obj, declared.name)
-        if is_dataclass(value):
+        if declared.name == "model":
             flat.update(dataclass_to_legacy_dict(value))
+        elif is_dataclass(value):
+            continue
         elif isinstance(value, Path):
             no_file = value == Path() and declared.name != "output_dir"
             flat[_legacy_name(declared.name)] = None if no_file else str(value)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from ptycho.config.config import TrainingConfig
-    from ptycho.core.training.objective_options import ObjectiveOptions
+    from ptycho.config.options import ObjectiveOptions
 
 __all__ = ["DETECTOR_LOSSES", "REGULARISERS", "DetectorLoss", "PatchLoss", "detector_weights", "patch_losses"]
 

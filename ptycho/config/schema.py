@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from ptycho.errors import ConfigError
 
-__all__ = ["Doc", "Setting", "check_settings", "nearest", "settings_of", "strings_to_paths"]
+__all__ = ["Doc", "Setting", "check_settings", "is_stated", "nearest", "note_stated", "settings_of", "strings_to_paths"]
 
 _LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "at_least": ("at least", operator.ge),
@@ -65,6 +65,8 @@ class Doc:
     """Further values, of other packages; asked for where a value is not among the others."""
     flag: str | None = None
     """The name on the command line, where it is not the field's own."""
+    basic: bool = False
+    """Whether the short help shows it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +89,12 @@ class Setting:
     def nested(self) -> type | None:
         """The dataclass that this field holds, if it holds one."""
         return self.kinds[0] if self.kinds and dataclasses.is_dataclass(self.kinds[0]) else None
+
+    @property
+    def section(self) -> type | None:
+        """The dataclass of options that this field holds, if it holds one: such are frozen, a model is not."""
+        nested: Any = self.nested
+        return nested if nested is not None and nested.__dataclass_params__.frozen else None
 
     @property
     def expected(self) -> str:
@@ -220,6 +228,17 @@ def check_settings(config: Any) -> None:
         declared.check(value)
         if declared.nested:
             check_settings(value)
+
+
+def note_stated(config: Any, names: Iterable[str]) -> None:
+    """Keep with a configuration which of its fields a user stated, as a command line knows it; no field of its own."""
+    vars(config)["_stated"] = frozenset(names)
+
+
+def is_stated(config: Any, name: str) -> bool:
+    """Whether a field was stated: it was noted, or its value is another one than where nothing is said."""
+    noted: frozenset[str] = vars(config).get("_stated", frozenset())
+    return name in noted or getattr(config, name) != settings_of(type(config))[name].default
 
 
 def strings_to_paths(config: Any) -> None:

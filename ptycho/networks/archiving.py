@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 import ptycho
 from ptycho import params
 from ptycho.config.config import ModelConfig, TrainingConfig
-from ptycho.config.files import config_from_dict
+from ptycho.config.files import config_from_dict, config_to_dict
 from ptycho.config.legacy import update_legacy_dict
+from ptycho.config.options import NetworkOptions
 from ptycho.core.archive import ArchivedExperiment, Backend, ModelArchive, json_snapshot, to_json
 from ptycho.core.physics.probes import probe_overlap
 from ptycho.core.training.scales import NEUTRAL_INPUT, InputScaling
 from ptycho.errors import ArchiveError, ConfigError
-from ptycho.networks.options import NetworkOptions, options_from_dict, options_to_dict
+from ptycho.networks.options import options_from_dict, options_to_dict
 from ptycho.networks.spec import NetworkSpec
 
 __all__ = [
@@ -74,7 +75,7 @@ def make_archive(
         **_experiment(model, masks[0]),
         others=tuple(ArchivedExperiment(**_experiment(*pair)) for pair in zip(models[1:], masks[1:], strict=True)),
         params=_legacy_snapshot(model, config),
-        configs={"training": to_json(asdict(config)), **extra},
+        configs={"training": to_json(config_to_dict(config)), **extra},
         versions={"ptychopinn": ptycho.__version__, **versions},
         probe_mask=model.options.mask_array,
     )

@@ -22,8 +22,8 @@ import math
 from dataclasses import dataclass
 
 from ptycho.config.config import ModelConfig
+from ptycho.config.options import NEUTRAL, NetworkOptions
 from ptycho.errors import ConfigError
-from ptycho.networks.options import NEUTRAL, NetworkOptions
 from ptycho.networks.parts import (
     FILTERS_PER_SCALE,
     Block,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar, cast
 
 from ptycho.config.config import ModelConfig
+from ptycho.config.options import NEUTRAL, NetworkOptions
 from ptycho.core.scan.scan import PATTERN_SIZES
 from ptycho.errors import ConfigError
-from ptycho.networks.options import MASK_OPTIONS, NEUTRAL, NetworkOptions
+from ptycho.networks.options import MASK_OPTIONS
 from ptycho.networks.registry import BUILT_IN, NetworkEntry, Recipe, load, network_entry
 
 __all__ = ["NetworkSpec", "group_members", "network_spec"]

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ptycho.config.config import ModelConfig
-from ptycho.networks.options import NEUTRAL, NetworkOptions
+from ptycho.config.options import NEUTRAL, NetworkOptions
 from ptycho.networks.parts import FILTERS_PER_SCALE, Block, Head
 from ptycho.networks.spec import NetworkSpec, group_members
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -88,12 +89,14 @@ def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPIN
                 config.probe_trainable,
                 config.intensity_scale_trainable,
                 seed=found.seed,
-                options=run.network,
+                options=config.network,
                 scaling=found.scaling,
                 network=models[0].network if models else None,
             )
         )
         models[-1].labels = dict(run.labels)
+        if found.first_intensity_scale != found.intensity_scale:
+            models[-1].log_intensity_scale.assign(math.log(found.first_intensity_scale))
     return models
 
 
@@ -101,8 +104,8 @@ def fit(models: Models, sets: Sets, config: TrainingConfig, run: RunOptions) -> 
     """Train the models of `build`; the history, one entry per epoch. `model_manager.save` writes these models then."""
     train, test = [found.train for found in sets], [found.test for found in sets]
     size = max(found.canvas_size for found in sets)
-    module = training.TrainingModule(models, config, size, run.learning_rate, run.objective)
-    module.identity = TrainingIdentity.of([found.identity for found in sets], config, run.network, run.objective)
+    module = training.TrainingModule(models, config, size, run.learning_rate)
+    module.identity = TrainingIdentity.of([found.identity for found in sets], config)
     logger.info(
         "training on %s: %d groups of %d, %d parameters",
         "gpu" if tf.config.list_physical_devices("GPU") else "cpu",

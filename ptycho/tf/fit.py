@@ -17,6 +17,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.files import config_to_dict
+from ptycho.config.options import ObjectiveOptions
 from ptycho.config.schema import settings_of
 from ptycho.core.archive import to_json
 from ptycho.core.atomic import output_folder
@@ -25,7 +27,6 @@ from ptycho.core.groups.container import as_experiments
 from ptycho.core.training.checkpoint_npz import MetricsFile, nothing_left, read_checkpoint, write_checkpoint
 from ptycho.core.training.divergence import LOOK_EVERY, DivergenceWatch, check_resumed
 from ptycho.core.training.identity import TrainingIdentity
-from ptycho.core.training.objective_options import ObjectiveOptions
 from ptycho.core.training.schedules import Plateau, RateCurve, one_cycle
 from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.objective import Objective
@@ -43,7 +44,7 @@ See = Callable[..., None]
 """`DivergenceWatch.see` of an epoch."""
 Experiments = PtychoDataContainer | Sequence[PtychoDataContainer | None]
 
-PATIENCE = PyTorchExecutionConfig.early_stop_patience
+PATIENCE: int = settings_of(PyTorchExecutionConfig)["early_stop_patience"].default
 
 
 class TrainingModule:
@@ -54,7 +55,7 @@ class TrainingModule:
         config: settings of the training.
         size: side of the canvas, pixels.
         learning_rate: None is the network's own.
-        objective: further terms of the loss.
+        objective: further terms of the loss; None: those of the configuration.
 
     `identity`, of scans and settings, travels in the checkpoints and is compared with that of one to go on from.
     """
@@ -65,14 +66,15 @@ class TrainingModule:
         config: TrainingConfig,
         size: int,
         learning_rate: float | None = None,
-        objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008 - frozen
+        objective: ObjectiveOptions | None = None,
     ) -> None:
         self.models = [model] if isinstance(model, PtychoPINN) else list(model)
         self.model = self.models[0]
         network = self.model.network
         self.config = config
         self.size = size
-        self.objectives = [Objective(config, objective, each) for each in self.models]
+        terms = config.objective if objective is None else objective
+        self.objectives = [Objective(config, terms, each) for each in self.models]
         self.physics_weight = 1.0
         self.identity: TrainingIdentity | None = None
         self.learning_rate = network.spec.recipe.learning_rate if learning_rate is None else learning_rate
@@ -122,7 +124,7 @@ class Schedule:
         self,
         config: TrainingConfig,
         steps_per_epoch: int,
-        learning_rate: float = PyTorchExecutionConfig.learning_rate,
+        learning_rate: float,
         default: Callable[[int], float] = lambda _step: 1.0,
     ) -> None:
         self.learning_rate = learning_rate
@@ -309,7 +311,7 @@ def _save_checkpoint(path: Path, module: TrainingModule, epoch: int, plateau: Pl
         "epoch": epoch,
         "plateau": asdict(plateau),
         "patience": asdict(patience),
-        "config": to_json(asdict(module.config)),
+        "config": to_json(config_to_dict(module.config)),
         "identity": None if module.identity is None else module.identity.content(),
     }
     write_checkpoint(path, [variable.numpy() for variable in _state(module)], about)

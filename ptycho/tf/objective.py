@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ptycho.config.config import TrainingConfig
 from ptycho.config.losses import PatchLoss, detector_weights, patch_losses
-from ptycho.core.training.objective_options import ObjectiveOptions
+from ptycho.config.options import ObjectiveOptions
 from ptycho.errors import ConfigError
 from ptycho.tf import losses
 from ptycho.tf.physics import to_complex

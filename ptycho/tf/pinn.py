@@ -13,11 +13,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ptycho.config.config import ModelConfig
+from ptycho.config.options import NEUTRAL, NetworkOptions
 from ptycho.core.physics.group_gradient import light_extent
 from ptycho.core.physics.patches import GROUP_WEIGHT_FLOOR
 from ptycho.core.training.scales import GAIN_FLOOR, NEUTRAL_INPUT, InputScaling
 from ptycho.errors import BackendError, DataError
-from ptycho.networks.options import NEUTRAL, NetworkOptions, probe_support
+from ptycho.networks.options import probe_support
 from ptycho.networks.registry import network_class, network_entry
 from ptycho.networks.spec import network_spec
 from ptycho.tf.direct_layer import DirectLayer

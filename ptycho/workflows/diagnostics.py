@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.config.config import InferenceConfig, TrainingConfig
+from ptycho.config.options import NEUTRAL_PATCH_STATS, PatchStatsOptions
 from ptycho.core.atomic import atomic_path, output_folder
 from ptycho.core.geometry import LOCAL_OFFSET_SIGN, ObjectFrame
-from ptycho.core.quality.patch_stats import (
-    NEUTRAL_PATCH_STATS,
-    Moments,
-    PatchStatsOptions,
-    Phase,
-    write_batch_statistics,
-)
+from ptycho.core.quality.patch_stats import Moments, Phase, write_batch_statistics
 from ptycho.figures.patches import save_patch_grid
+from ptycho.workflows.run_options import RunOptions
 
 if TYPE_CHECKING:
     from ptycho.workflows.stitch_scan import StitchedObject
 
-__all__ = ["BATCH", "Diagnostics", "make_diagnostics"]
+__all__ = ["BATCH", "Diagnostics", "configured_diagnostics", "make_diagnostics", "with_diagnostics"]
 
 BATCH = 64
 """Groups of one batch of an inference, unless its batch size is given."""
@@ -146,6 +143,22 @@ def make_diagnostics(
         return None
     dump = None if debug_dump is None else Path(debug_dump)
     return Diagnostics(Path(output_dir), backend, stats, dump, batch_size or BATCH)
+
+
+def configured_diagnostics(
+    config: TrainingConfig | InferenceConfig, batch_size: int | None = None, debug_dump: Path | None = None
+) -> Diagnostics | None:
+    """The diagnostics that a configuration asks for, and `debug_dump`; None where nothing is asked for."""
+    asked = vars(config.patch_stats)
+    return make_diagnostics(config.output_dir, config.backend, batch_size, debug_dump=debug_dump, **asked)
+
+
+def with_diagnostics(run: RunOptions, config: TrainingConfig | InferenceConfig) -> RunOptions:
+    """The options with the diagnostics that a configuration asks for, unless a caller brought some."""
+    if run.diagnostics is not None:
+        return run
+    size = None if run.execution is None else run.execution.inference_batch_size
+    return replace(run, diagnostics=configured_diagnostics(config, size))
 
 
 def _batches(patches: Patches, size: int) -> Iterator[Patches]:

@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig, validate_inference_config
+from ptycho.config.config import (
+    InferenceConfig,
+    ModelConfig,
+    TrainingConfig,
+    validate_inference_config,
+    validate_training_config,
+)
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import probe_overlap
@@ -23,6 +29,7 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel
+from ptycho.workflows.diagnostics import with_diagnostics
 from ptycho.workflows.results import Estimate, finished_reconstruction
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 from ptycho.workflows.stitch_scan import StitchedObject, stitch_scan
@@ -48,16 +55,16 @@ def inference_settings(config: TrainingConfig) -> InferenceConfig:
     """How to reconstruct right after training: the model and the neighbours of the training, every scan point.
 
     Raises:
-        ConfigError: the training has no positions to stitch by.
+        ConfigError: settings that cannot work, among them a training without positions to stitch by.
     """
-    if not config.positions_provided:
-        raise ConfigError("positions_provided=False: stitching needs the scan positions; train without do_stitching")
+    validate_training_config(config, stitching=True)
     return InferenceConfig(
         model=ModelConfig(**vars(config.model)),
         neighbor_count=config.neighbor_count,
         subsample_seed=config.subsample_seed,
         backend=config.backend,
         use_xla=config.use_xla,
+        stitching=config.stitching,
     )
 
 
@@ -66,7 +73,7 @@ def load_and_reconstruct(
 ) -> Reconstruction:
     """Load the model of `config.model_path` and reconstruct a scan with it, as `reconstruct`."""
     validate_inference_config(config)
-    path, run = model_path(config), backend.settled(run)
+    path, run = model_path(config), with_diagnostics(backend.settled(run), config)
     model, _ = backend.load(path, config.experiment_number, data.probeGuess, run)
     logger.info("Loaded intensity_scale from bundle: %f", model.intensity_scale)
     return reconstruct(backend, model, data, config, run)
@@ -101,7 +108,7 @@ def reconstruct(
         job.frame,
         found,
         final,
-        run.stitching,
+        settings.stitching,
         backend=backend.name,
         subpixel=model.subpixel,
         timings=job.timings,
@@ -157,7 +164,7 @@ class _Job:
     def stitched(self, patches: NDArray[np.complex64], positions: NDArray[np.floating[Any]]) -> StitchedObject:
         """The object that the patches make together."""
         with self.timed("stitching"):
-            found = stitch_scan(patches, positions, self.scan, self.probe, self.frame, self.run.stitching)
+            found = stitch_scan(patches, positions, self.scan, self.probe, self.frame, self.config.stitching)
         logger.info(
             "stitching: %.1f s, agreement of overlaps %.3f, with synchronised phases %.3f: %s",
             self.timings["stitching"],
@@ -244,6 +251,6 @@ def _compare_with_training(model: ScanModel, data: RawData) -> None:
     if overlap < PROBE_WARNING:
         logger.warning(
             "the scan's probe overlaps with that of the network by %.2f only: expect a poor object, unless the "
-            "training refined the probe of this set-up (--refine_probe)",
+            "training refined the probe of this set-up (--find-probe)",
             overlap,
         )

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.config import TrainingConfig
+from ptycho.config.options import StitchOptions
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.stitching.options import StitchOptions, lay_out, result_frames
+from ptycho.core.stitching.options import lay_out, result_frames
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.experiments import Scans

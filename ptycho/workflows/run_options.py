@@ -5,49 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ptycho.config.config import PyTorchExecutionConfig
-from ptycho.core.groups.options import NEUTRAL_GROUPS, GroupOptions
-from ptycho.core.stitching.options import NEUTRAL_STITCHING, StitchOptions
-from ptycho.core.training.objective_options import ObjectiveOptions
-from ptycho.core.training.scales import NEUTRAL_SCALES, ScaleOptions
-from ptycho.networks.options import NEUTRAL, NetworkOptions
 
 if TYPE_CHECKING:
     from ptycho.workflows.diagnostics import Diagnostics
 
-__all__ = ["NEUTRAL_RUN", "RunOptions", "Sections"]
-
-_NEUTRAL_OBJECTIVE = ObjectiveOptions()
-
-
-class Sections(Protocol):
-    """Options beyond the shared configuration, as `ptycho_torch.config_options.TorchOptions` has them."""
-
-    @property
-    def groups(self) -> GroupOptions:
-        """How groups are drawn."""
-
-    @property
-    def scales(self) -> ScaleOptions:
-        """How scales are measured."""
-
-    @property
-    def network(self) -> NetworkOptions:
-        """What else may be chosen of a network."""
-
-    @property
-    def objective(self) -> ObjectiveOptions:
-        """Further terms of the loss."""
-
-    @property
-    def stages(self) -> Any:
-        """Stages of the training (`ptycho_torch.lightning.staging.StageOptions`); PyTorch alone has them."""
-
-    @property
-    def stitching(self) -> StitchOptions:
-        """Weights of the patches, and what of the canvas is shown."""
+__all__ = ["NEUTRAL_RUN", "RunOptions"]
 
 
 @dataclass(frozen=True)
@@ -73,33 +38,6 @@ class RunOptions:
     refinement: Mapping[str, Any] | None = None
     """Further keywords of the backend's `refine`; without `noise` it stops where the photon noise of the scan is all
     that is left, so far as the dose is known."""
-    options: Sections | None = None
-    """Options beyond the shared configuration; None: none of them."""
-
-    @property
-    def groups(self) -> GroupOptions:
-        """How groups are drawn."""
-        return NEUTRAL_GROUPS if self.options is None else self.options.groups
-
-    @property
-    def scales(self) -> ScaleOptions:
-        """How scales are measured."""
-        return NEUTRAL_SCALES if self.options is None else self.options.scales
-
-    @property
-    def network(self) -> NetworkOptions:
-        """What else may be chosen of a network."""
-        return NEUTRAL if self.options is None else self.options.network
-
-    @property
-    def objective(self) -> ObjectiveOptions:
-        """Further terms of the loss."""
-        return _NEUTRAL_OBJECTIVE if self.options is None else self.options.objective
-
-    @property
-    def stitching(self) -> StitchOptions:
-        """Weights of the patches, and what of the canvas is shown."""
-        return NEUTRAL_STITCHING if self.options is None else self.options.stitching
 
 
 NEUTRAL_RUN = RunOptions()

@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.config.options import NEUTRAL_STITCHING, StitchOptions
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.quality.metrics import relative_fourier_error
-from ptycho.core.stitching.options import NEUTRAL_STITCHING, StitchOptions
+from ptycho.core.stitching.options import patch_weight
 from ptycho.core.stitching.stitch import probe_weight, stitch_variants
 from ptycho.core.stitching.synchronise import synchronise
 from ptycho.raw_data import RawData
@@ -82,7 +83,7 @@ def stitch_scan(
     flat, weight = patches.reshape(-1, n, n), probe_weight(probe)
     found = synchronise(flat, x, y, weight, labels=np.repeat(np.arange(groups), members))
     variants = [None, found.solved] if found.beyond_noise else [None]
-    made = stitch_variants(flat, x, y, options.weight(probe), frame, variants, options.middle(n))
+    made = stitch_variants(flat, x, y, patch_weight(probe, options), frame, variants, options.middle(n))
     judges = _Judges(data, probe, frame)
     levelled = [judges.level(each.object, each.coverage) for each in made]
     errors = [each.error for each in levelled]

@@ -16,6 +16,7 @@ from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
+from ptycho.workflows.diagnostics import with_diagnostics
 from ptycho.workflows.experiments import Scans, TestScans, scans_to_stitch
 from ptycho.workflows.reconstruct import inference_settings, reconstruct
 from ptycho.workflows.results import RunResults, add_reconstructions, training_results
@@ -47,9 +48,9 @@ def train(
         ConfigError, DataError, BackendError: settings, data or a machine that cannot work.
         KeyboardInterrupt: interrupted; `output_dir/checkpoints/last.ckpt` can be resumed.
     """
-    run = backend.settled(run)
+    run = with_diagnostics(backend.settled(run), config)
     validate_training_config(config)
-    sets = prepare_experiments(train_data, test_data, config, backend.container, run.groups, run.scales)
+    sets = prepare_experiments(train_data, test_data, config, backend.container)
     models = backend.build(sets, config, run)
     begun = time.perf_counter()
     history = backend.fit(models, sets, config, run)
@@ -79,7 +80,7 @@ def train_and_reconstruct(
         ConfigError: as `train` and `inference_settings`, the latter before any work.
     """
     settings = inference_settings(config) if do_stitching else None
-    run = backend.settled(run)
+    run = with_diagnostics(backend.settled(run), config)
     results = train(backend, train_data, test_data, config, run)
     if settings is None:
         return None, None, results

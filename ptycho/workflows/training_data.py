@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.config import InferenceConfig, TrainingConfig
+from ptycho.config.options import NEUTRAL_GROUPS, GroupOptions, ScaleOptions
+from ptycho.config.schema import is_stated
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.groups.known_patches import object_labels
 from ptycho.core.groups.neighbourhood import Neighbourhoods, make_neighbourhoods
-from ptycho.core.groups.options import NEUTRAL_GROUPS, GroupOptions
 from ptycho.core.scan.identity import ScanIdentity
-from ptycho.core.training.scales import NEUTRAL_SCALES, InputScaling, ScaleOptions
+from ptycho.core.training.scales import InputScaling
 from ptycho.errors import ConfigError, DataError, PtychoError
 from ptycho.networks.registry import BUILT_IN, network_entry
 from ptycho.networks.spec import network_spec
@@ -62,20 +63,19 @@ def prepare_training(
     test_data: RawData | None,
     config: TrainingConfig,
     container: type[Container],
-    groups: GroupOptions = NEUTRAL_GROUPS,
-    scaling: ScaleOptions = NEUTRAL_SCALES,
 ) -> TrainingSet[Container]:
     """Measure k and the dose, and group the scans.
 
     Args:
         train_data, test_data: the scans; the second may be missing.
-        config: settings of the training.
+        config: settings of the training; its sections `groups` and `scales` say how groups are drawn and scales are
+            measured.
         container: the backend's kind of container.
-        groups, scaling: how groups are drawn and scales are measured.
 
     Raises:
         ConfigError, DataError: settings or data that cannot work.
     """
+    groups, scaling = config.groups, config.scales
     _check_ramp(config, scaling)
     straight = scaling.probe_ramp_removal
     data = prepared_scan(train_data, config, straight)
@@ -117,15 +117,13 @@ def prepare_experiments(
     test_data: TestScans,
     config: TrainingConfig,
     container: type[Container],
-    groups: GroupOptions = NEUTRAL_GROUPS,
-    scaling: ScaleOptions = NEUTRAL_SCALES,
 ) -> list[TrainingSet[Container]]:
     """The training set of every experiment, as of `prepare_training`.
 
     Args:
         train_data: a scan, or one per experiment, each with its own probe, dose and unit.
         test_data: what to validate with; of several experiments a list in the same order, None where there is none.
-        config, container, groups, scaling: as in `prepare_training`; `n_groups` is that of each scan.
+        config, container: as in `prepare_training`; `n_groups` is that of each scan.
 
     Raises:
         ConfigError, DataError: settings or data that cannot work; of several experiments the line says which.
@@ -133,12 +131,12 @@ def prepare_experiments(
     pairs, made = experiment_pairs(train_data, test_data), []
     for number, (train, test) in enumerate(pairs):
         try:
-            made.append(prepare_training(train, test, config, container, groups, scaling))
+            made.append(prepare_training(train, test, config, container))
         except PtychoError as error:
             if len(pairs) == 1:
                 raise
             raise type(error)(f"experiment {number}: {error}") from error
-    _check_levels(made, scaling)
+    _check_levels(made, config.scales)
     return made
 
 
@@ -192,8 +190,8 @@ def _neighbourhoods(
 
 
 def _photons(data: RawData, config: TrainingConfig) -> float:
-    """Photons per pattern; with counts a dose left at its default is no claim that could be wrong."""
-    claimed = data.units == "amplitude" or config.nphotons != TrainingConfig().nphotons
+    """Photons per pattern; with counts a dose that nobody stated is no claim that could be wrong."""
+    claimed = data.units == "amplitude" or is_stated(config, "nphotons")
     return data.photons(config.nphotons if claimed else None)
 
 

@@ -14,7 +14,7 @@ from ptycho.config import config as shared
 from ptycho.config.schema import nearest
 from ptycho.errors import ConfigError
 from ptycho_torch.config_bridge import to_model_config
-from ptycho_torch.config_options import neutral_settings
+from ptycho_torch.config_options import section_settings
 from ptycho_torch.config_params import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_torch.config_routes import MEMBERS, ROUTES
 
@@ -99,13 +99,13 @@ def configs_from(plain: Mapping[str, Mapping[str, Any]], source: str) -> Configs
 
 
 def configs_of(training: shared.TrainingConfig) -> Configs:
-    """The PyTorch dataclasses that say what a shared configuration says; what only they have asks for nothing."""
+    """The PyTorch dataclasses that say what a shared configuration says."""
     values, members = {**vars(training), **vars(training.model)}, training.model.gridsize**2
     found = []
     for cls in _KEPT.values():
         said = {name: route.write(values[route.to]) for name, route in ROUTES[cls].items() if route.to in values}
         said |= dict.fromkeys(MEMBERS.get(cls, ()), members)
-        found.append(cls(**{**neutral_settings(cls, members), **said}))
+        found.append(cls(**section_settings(cls, values, members), **said))
     return tuple(found)
 
 

@@ -13,12 +13,12 @@ from ptycho.config import config as shared
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.raw_data import RawData
+from ptycho.workflows.diagnostics import configured_diagnostics
 from ptycho.workflows.result_frame import frame_of
 from ptycho_torch.api.config_manager import ConfigManager
 from ptycho_torch.api.models import PtychoModel
 from ptycho_torch.api.scans import PtychoDataLoader
 from ptycho_torch.config_bridge import to_execution_config, to_inference_config
-from ptycho_torch.config_options import options_of
 from ptycho_torch.datagen import simulate_multiple_experiments, simulate_synthetic_objects, simulate_synthetic_probes
 from ptycho_torch.workflows.components import reconstruct_scan
 
@@ -50,12 +50,15 @@ class InferenceEngine:
         module, manager = self.ptycho_model.module, self.config_manager
         settings = inference_settings(manager, module.model.config)
         frame = frame_of(loader.train, module.interface.get("scan"))
+        execution = to_execution_config(manager.training_config, manager.inference_config)
+        if settings.patch_stats.log_patch_stats:
+            settings.output_dir = loader.output_dir / "inference"
         found = reconstruct_scan(
             module.of_experiment(settings.experiment_number, loader.train.probeGuess),
             in_frame(loader.train, frame),
             settings,
-            execution_config=to_execution_config(manager.training_config, manager.inference_config),
-            stitching=options_of(manager.data_config, manager.model_config, None, manager.inference_config).stitching,
+            execution_config=execution,
+            diagnostics=configured_diagnostics(settings, execution.inference_batch_size),
         )
         return replace(found, frame=frame)
 

@@ -164,7 +164,7 @@ def training_payload(
         "n_groups": training.n_groups or loader.train.group_count(tf_model.gridsize, data.K, options=groups),
         "nphotons": data.nphotons if claimed else shared.TrainingConfig.nphotons,
     }
-    tf_training = to_training_config(tf_model, data, model, training, overrides)
+    tf_training = to_training_config(tf_model, data, model, training, overrides, inference)
     tf_training.train_data_file = loader.train_file
     shared.validate_training_config(tf_training)
     execution = replace(to_execution_config(training, inference), enable_progress_bar=False)

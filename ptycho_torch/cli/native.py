@@ -1,34 +1,37 @@
-"""The native command lines: the flags of the shared ones, those of PyTorch without their prefix."""
+"""The native command lines: the settings of the shared ones, the flags of PyTorch without their prefix."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ptycho.cli.console import USER_ERRORS, add_volume_flags, complain, console_log, log_level
-from ptycho.cli.flags import (
-    FlagParser,
-    add_config_flags,
-    add_diagnostics_flags,
-    add_execution_flags,
-    add_reading_flags,
-    config_from_options,
-    reading_from_options,
-)
-from ptycho.config.config import PyTorchExecutionConfig, load_config_file
+from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level
+from ptycho.cli.flags import SHARED_WITH_EXECUTION, FlagParser
+from ptycho.cli.settings import INFERENCE, TRAINING, Command, Settled, load_table
+from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.options import changed_options
 from ptycho.config.schema import settings_of
 from ptycho.errors import ConfigError
-from ptycho_torch.cli.shared import build_execution_config_from_args
+from ptycho_torch.cli.shared import deprecated_settings
 
-__all__ = ["Request", "native_parser", "run_native"]
+__all__ = ["NATIVE_INFERENCE", "NATIVE_TRAINING", "Request", "native_parser", "run_native"]
 
 _FIXED = ("backend", "use_xla")
 """What these command lines do not leave open."""
-_SHARED = ("scheduler", "gradient_clip_val", "gradient_clip_algorithm")
-"""Fields that the shared configuration and PyTorch's both have; a flag of either wins over the file."""
+_ONE_FLAG = (
+    "run.learning_rate",
+    "config.scheduler",
+    "execution.gradient_clip_val",
+    "execution.gradient_clip_algorithm",
+)
+"""What has a flag in another section, where none has a prefix."""
+
+NATIVE_TRAINING = replace(TRAINING, prefix="", no_flags=(*_ONE_FLAG, *(f"config.{name}" for name in _FIXED)))
+NATIVE_INFERENCE = replace(INFERENCE, prefix="", no_flags=tuple(f"config.{name}" for name in _FIXED))
 
 
 class Request(NamedTuple):
@@ -39,13 +42,13 @@ class Request(NamedTuple):
     execution: PyTorchExecutionConfig
     command_line: dict[str, Any]
     """Defaults of the flags that were not given."""
-    options: argparse.Namespace
-    """The other flags."""
+    settled: Settled
+    """The same, and what is no configuration."""
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How scans are read: the keywords of `RawData.from_file` that were given."""
-        return reading_from_options(self.options)
+        """How scans are read: keywords of `RawData.from_file`."""
+        return {"units": self.settled.run.units, "memory_map": self.settled.run.memory_map}
 
     def path(self, name: str, flag: str) -> Path:
         """A path that has to be given.
@@ -59,32 +62,23 @@ class Request(NamedTuple):
         return Path(path)
 
 
-def native_parser(
-    program: str, required: str, cls: type, skip: Container[str] = (), execution: Container[str] | None = None
-) -> FlagParser:
+def native_parser(program: str, required: str, command: Command) -> FlagParser:
     """A parser with the flags that the native command lines share.
 
     Args:
         program: how it is called.
         required: the flags that cannot be left out, for the usage line.
-        cls: the shared configuration whose fields are flags.
-        skip: fields of it that are none.
-        execution: fields of PyTorchExecutionConfig that are flags; all when None.
+        command: its settings.
     """
-    parser = FlagParser(prog=program, usage=f"{program} {required} [options]", description=(cls.__doc__ or "").strip())
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings from YAML, TOML or JSON; flags win")
-    add_reading_flags(parser)
-    add_volume_flags(parser)
-    hidden = {name for name in settings_of(cls) if name in skip} | {*_FIXED, "scheduler"}
-    add_config_flags(parser, cls, skip=hidden)
-    add_execution_flags(parser, execution, prefix="")
-    add_diagnostics_flags(parser)
+    summary = (command.config.__doc__ or "").strip()
+    parser = FlagParser(prog=program, usage=f"{program} {required} [options]", description=summary)
+    command.add_flags(parser)
     parser.add_argument("--device", metavar="NAME", help="deprecated name of --accelerator")
     return parser
 
 
 def run_native(
-    parser: FlagParser, cls: type, command: Callable[[Request], None], argv: Sequence[str] | None = None
+    parser: FlagParser, settings: Command, command: Callable[[Request], None], argv: Sequence[str] | None = None
 ) -> int:
     """Parse, run the command and turn what it raises into one line on stderr.
 
@@ -95,34 +89,44 @@ def run_native(
     debug = "--debug" in arguments
     try:
         options = parser.parse_flags(arguments)
-        with console_log(log_level(debug=debug, quiet="quiet" in options)):
-            command(_request(options, cls))
+        table = load_table(options)
+        debug = debug or table.get("debug") is True
+        with console_log(log_level(debug=debug, quiet="quiet" in options or table.get("quiet") is True)):
+            command(_request(settings, options, table))
     except USER_ERRORS as error:
         return complain(parser.prog, error, debug)
     return 0
 
 
-def _request(options: argparse.Namespace, cls: type) -> Request:
+def _request(command: Command, options: argparse.Namespace, table: Mapping[str, Any]) -> Request:
     source = str(getattr(options, "config", "command line"))
-    table = load_config_file(options.config) if "config" in options else {}
-    table = {name: value for name, value in table.items() if f"execution.{name}" not in options or name not in _SHARED}
+    names = [name for name in SHARED_WITH_EXECUTION if f"execution.{name}" in options]
+    table = {name: value for name, value in table.items() if name not in names}
     if table.get("backend", "pytorch") != "pytorch":
         raise ConfigError(f"{source}: backend={table['backend']}: this command runs pytorch, remove 'backend'")
-    config: Any = config_from_options(cls, options, table, source)
-    given = _names(options, table)
+    for name, value in deprecated_settings(options).items():
+        if f"execution.{name}" not in options:
+            setattr(options, f"execution.{name}", value)
+    settled = command.settle(options, {**table, "backend": "pytorch"})
+    config, execution = settled.config, settled.execution
+    assert execution is not None  # the backend is pytorch
+    rate = getattr(settled.run, "learning_rate", None)
+    if rate is not None:
+        execution = replace(execution, learning_rate=rate)
+    given = settled.stated | ({"n_groups"} if "n_images" in settled.stated else set())
     flat = {name: getattr(config.model, name) for name in settings_of(type(config.model))}
-    flat |= {name: getattr(config, name) for name in settings_of(cls) if name not in ("model", "n_images", *_FIXED)}
+    flat |= {
+        name: getattr(config, name)
+        for name, declared in settings_of(command.config).items()
+        if not declared.nested and name not in ("n_images", *_FIXED)
+    }
+    sections = {
+        name: getattr(config, name) for name, declared in settings_of(command.config).items() if declared.section
+    }
     return Request(
-        overrides={name: value for name, value in flat.items() if name in given},
-        execution=build_execution_config_from_args(options),
+        overrides={name: value for name, value in flat.items() if name in given}
+        | {name: section for name, section in sections.items() if changed_options(section)},
+        execution=execution,
         command_line={name: value for name, value in flat.items() if name not in given | {"N"}},
-        options=options,
+        settled=settled,
     )
-
-
-def _names(options: argparse.Namespace, table: Mapping[str, Any]) -> set[str]:
-    """The settings that were given, as flags or in the file; n_images is n_groups by now."""
-    flags = {key.partition(".")[2] for key in vars(options) if key.startswith(("config.", "model."))}
-    inside = table.get("model", {})
-    given = flags | set(table) | set(inside if isinstance(inside, Mapping) else ())
-    return given | ({"n_groups"} if "n_images" in given else set())

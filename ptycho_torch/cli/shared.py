@@ -14,7 +14,13 @@ from ptycho.config.deprecation import warn_deprecated
 from ptycho.config.schema import settings_of
 from ptycho.errors import BackendError, MissingFileError, OutputError
 
-__all__ = ["build_execution_config_from_args", "resolve_accelerator", "resolve_execution", "validate_paths"]
+__all__ = [
+    "build_execution_config_from_args",
+    "deprecated_settings",
+    "resolve_accelerator",
+    "resolve_execution",
+    "validate_paths",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +71,7 @@ def build_execution_config_from_args(args: argparse.Namespace) -> PyTorchExecuti
     Raises:
         ConfigError: a value that is not allowed.
     """
-    given = _deprecated(args)
+    given = deprecated_settings(args)
     if getattr(args, "quiet", False):
         given["enable_progress_bar"] = False
     for name in settings_of(PyTorchExecutionConfig):
@@ -75,7 +81,8 @@ def build_execution_config_from_args(args: argparse.Namespace) -> PyTorchExecuti
     return config_from_dict(PyTorchExecutionConfig, given, "command line")
 
 
-def _deprecated(args: argparse.Namespace) -> dict[str, Any]:
+def deprecated_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What the deprecated flags among the arguments of a command line mean, each with a DeprecationWarning."""
     given: dict[str, Any] = {}
     device = getattr(args, "device", None)
     if device is not None:

@@ -16,10 +16,11 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import nn
 
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.options import StageOptions
 from ptycho.core.training.schedules import Plateau, RateCurve
 from ptycho.errors import ArchiveError, ConfigError
 from ptycho_torch.lightning.checkpoint import read_checkpoint
-from ptycho_torch.lightning.staging import StageOptions, parts_of, physics_weight, plan
+from ptycho_torch.lightning.staging import parts_of, physics_weight, plan
 
 __all__ = ["Stages", "monitored", "rate_curve", "setting"]
 
@@ -27,9 +28,9 @@ logger = logging.getLogger(__name__)
 
 
 def setting(name: str, execution: PyTorchExecutionConfig, config: TrainingConfig) -> Any:
-    """A setting that both configurations have: the execution's, unless it is at its default."""
+    """A setting that both configurations have: the execution's, or else, where that is None, the training's."""
     value = getattr(execution, name)
-    return getattr(config, name) if value == getattr(PyTorchExecutionConfig, name) else value
+    return getattr(config, name) if value is None else value
 
 
 def monitored(trainer: pl.Trainer) -> str:

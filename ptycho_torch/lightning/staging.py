@@ -11,93 +11,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.config.options import StageOptions
 from ptycho.errors import ConfigError
 
-__all__ = ["Groups", "Phase", "SomeGroups", "StageOptions", "parts_of", "physics_weight", "plan", "set_apart"]
+__all__ = ["Groups", "Phase", "SomeGroups", "parts_of", "physics_weight", "plan", "set_apart"]
 
 EXPONENT = 5.0
 """How steep the exponential schedule is: half of its weight comes in the last seventh."""
 
 Part = Literal["decoder", "phase_head", "encoder_top", "encoder_bottom"]
-
-
-@dataclass(frozen=True)
-class StageOptions:
-    """Stages of a training; the defaults are one stage of `nepochs` epochs.
-
-    Rates are factors of the learning rate. `parts_of` says what the parts of a network are.
-
-    Raises:
-        ConfigError: a number that is not possible, or fine-tuning without an epoch.
-    """
-
-    stage_1_epochs: int = 0
-    """Epochs on the error of the amplitude alone."""
-    stage_2_epochs: int = 0
-    """Epochs in which the configured likelihood comes in."""
-    stage_3_epochs: int = 0
-    """Epochs on the configured likelihood alone. The sum of the three, where it is not 0, replaces `nepochs`."""
-    physics_weight_schedule: Literal["linear", "cosine", "exponential"] = "linear"
-    """How it comes in (`physics_weight`)."""
-    stage_3_lr_factor: float = 0.1
-    """Rate of the third stage, times what the schedule says; with the schedule `MultiStage` that of the last third."""
-    epochs_fine_tune: int = 0
-    """Further epochs, from the best weights so far where there is a checkpoint."""
-    fine_tune_gamma: float = 0.1
-    """Their rate, constant."""
-    enable_staged_finetuning: bool = False
-    """Fine-tune part by part after all other epochs, each stage from the best weights so far."""
-    finetune_stage1_epochs: int = 7
-    """Epochs of the decoder alone, its heads included."""
-    finetune_stage2_epochs: int = 7
-    """Epochs of all but the lower half of the encoder."""
-    finetune_stage3_epochs: int = 5
-    """Epochs of the whole network."""
-    finetune_stage1_lr_decoder: float = 0.1
-    finetune_stage2_lr_encoder_top: float = 0.01
-    finetune_stage2_lr_decoder: float = 0.05
-    finetune_stage2_lr_phase_head: float = 0.1
-    finetune_stage3_lr_encoder_bottom: float = 0.005
-    finetune_stage3_lr_encoder_top: float = 0.01
-    finetune_stage3_lr_decoder: float = 0.02
-    finetune_stage3_lr_phase_head: float = 0.05
-    finetune_skip_stage3: bool = True
-    """Leave out the third of them."""
-    finetune_early_stop_patience: int = 3
-    """Epochs without progress that end one of these stages."""
-    finetune_val_split: float = 0.05
-    """Part of the groups that judges these stages where there is no validation set; 0: the training loss does."""
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, (int, float)) and not 0 <= value < math.inf:
-                raise ConfigError(f"{field.name} must be 0 or more, found {value}: correct it or leave it out")
-        if not self.finetune_val_split < 1:
-            raise ConfigError(f"finetune_val_split must be below 1, found {self.finetune_val_split}: 0.05 is usual")
-        if self.finetune_early_stop_patience < 1:
-            raise ConfigError("finetune_early_stop_patience must be 1 or more, found 0: 3 is usual")
-        if self.physics_weight_schedule not in _RISES:
-            raise ConfigError(
-                f"physics_weight_schedule must be one of {', '.join(_RISES)}, found {self.physics_weight_schedule!r}"
-            )
-        if self.enable_staged_finetuning and not any(phase.epochs for phase in _finetuning(self)):
-            raise ConfigError("enable_staged_finetuning asks for no epoch: raise finetune_stage1_epochs")
-
-    @property
-    def three_stages(self) -> bool:
-        """Whether the training has three stages."""
-        return self.stage_1_epochs + self.stage_2_epochs + self.stage_3_epochs > 0
-
-    def epochs(self, nepochs: int) -> int:
-        """Epochs before any fine-tuning."""
-        return self.stage_1_epochs + self.stage_2_epochs + self.stage_3_epochs if self.three_stages else nepochs
 
 
 _RISES = {

@@ -13,11 +13,11 @@ from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.options import StitchOptions
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.stitching.options import NEUTRAL_STITCHING, StitchOptions
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
-from ptycho.workflows.diagnostics import Diagnostics, make_diagnostics
+from ptycho.workflows.diagnostics import Diagnostics
 from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs
 from ptycho.workflows.reconstruct import load_and_reconstruct, reconstruct
 from ptycho.workflows.results import RunResults
@@ -26,7 +26,6 @@ from ptycho.workflows.train import train, train_and_reconstruct
 from ptycho_torch import backend
 from ptycho_torch.config_bridge import labels_of
 from ptycho_torch.config_factory import TrainingPayload
-from ptycho_torch.config_options import NEUTRAL_OPTIONS
 from ptycho_torch.model_manager import save_torch_bundle
 from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.predictor import predict_batches, predict_scan
@@ -70,8 +69,8 @@ def train_cdi_model_torch(
         execution_config: how PyTorch runs; None takes the payload's.
         resume: a checkpoint to go on from.
         max_seconds: stop after this time.
-        training_payload: what `config_factory.create_training_payload` made: its PyTorch dataclasses bring the options
-            that the shared configuration does not have.
+        training_payload: what `config_factory.create_training_payload` made, for how PyTorch runs and the number of
+            experiments; the options are those of `config`.
         callbacks: of Lightning, besides those of this library.
         diagnostics: told of the patches of the training groups after the last epoch; None: nobody is.
 
@@ -103,7 +102,6 @@ def _as_paid(run: RunOptions, payload: TrainingPayload | None) -> RunOptions:
         run,
         execution=payload.execution_config if run.execution is None else run.execution,
         labels=labels_of(payload.pt_model_config, payload.pt_training_config),
-        options=payload.options,
     )
 
 
@@ -126,7 +124,7 @@ def reconstruct_scan(
     refine_iterations: int = 0,
     refinement: Mapping[str, Any] | None = None,
     execution_config: Execution | None = None,
-    stitching: StitchOptions = NEUTRAL_STITCHING,
+    stitching: StitchOptions | None = None,
     diagnostics: Diagnostics | None = None,
 ) -> Reconstruction:
     """Reconstruct a scan: one pass of the network, stitching and, when asked for, refinement.
@@ -135,24 +133,14 @@ def reconstruct_scan(
     `objectGuess` where there is one, else on the smallest canvas that holds every patch. `refinement` holds further
     keywords of `ptycho_torch.refine.refine`; `diagnostics` is told of the patches and of what stitching makes of them.
     """
-    run = _inference_run(refine_iterations, refinement, execution_config, stitching, diagnostics)
-    return reconstruct(backend, model, data, config, run)
+    run = RunOptions(execution=execution_config, diagnostics=diagnostics)
+    run = replace(run, refine_iterations=refine_iterations, refinement=refinement)
+    return reconstruct(backend, model, data, _stitched_by(config, stitching), run)
 
 
-def _inference_run(
-    refine_iterations: int,
-    refinement: Mapping[str, Any] | None,
-    execution_config: Execution | None,
-    stitching: StitchOptions,
-    diagnostics: Diagnostics | None,
-) -> RunOptions:
-    return RunOptions(
-        execution=execution_config,
-        diagnostics=diagnostics,
-        refine_iterations=refine_iterations,
-        refinement=refinement,
-        options=replace(NEUTRAL_OPTIONS, stitching=stitching),
-    )
+def _stitched_by(config: InferenceConfig, stitching: StitchOptions | None) -> InferenceConfig:
+    """The configuration, with other options of stitching where a caller gives some."""
+    return config if stitching is None else replace(config, stitching=stitching)
 
 
 def load_inference_bundle_torch(
@@ -176,12 +164,13 @@ def reconstruct_torch(
     refine_iterations: int = 0,
     refinement: Mapping[str, Any] | None = None,
     execution_config: Execution | None = None,
-    stitching: StitchOptions = NEUTRAL_STITCHING,
+    stitching: StitchOptions | None = None,
     diagnostics: Diagnostics | None = None,
 ) -> Reconstruction:
     """Load the model of `config.model_path` and reconstruct a scan with it."""
-    run = _inference_run(refine_iterations, refinement, execution_config, stitching, diagnostics)
-    return load_and_reconstruct(backend, data, config, run)
+    run = RunOptions(execution=execution_config, diagnostics=diagnostics)
+    run = replace(run, refine_iterations=refine_iterations, refinement=refinement)
+    return load_and_reconstruct(backend, data, _stitched_by(config, stitching), run)
 
 
 def run_cdi_example_torch(
@@ -208,8 +197,4 @@ def run_cdi_example_torch(
     _check_number(training_payload, train_data, test_data)
     asked = RunOptions(execution=execution_config, resume=resume, max_seconds=max_seconds, diagnostics=diagnostics)
     run = _as_paid(asked, training_payload)
-    if diagnostics is None and training_payload is not None:
-        size = None if run.execution is None else run.execution.inference_batch_size
-        statistics = vars(training_payload.options.patch_stats)
-        run = replace(run, diagnostics=make_diagnostics(config.output_dir, "pytorch", size, **statistics))
     return train_and_reconstruct(backend, train_data, test_data, config, do_stitching, run)

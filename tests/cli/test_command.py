@@ -130,9 +130,9 @@ class TestSubcommands:
 
     def test_the_commands_of_their_own_are_aliases(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["train"]) == 2
-        assert "ptycho_train: error: --train_data_file is required" in capsys.readouterr().err
+        assert "ptycho_train: error: --train-data-file is required" in capsys.readouterr().err
         assert main(["inference"]) == 2
-        assert "ptycho_inference: error: --test_data is required" in capsys.readouterr().err
+        assert "ptycho_inference: error: --test-data is required" in capsys.readouterr().err
 
     def test_the_version(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--version"]) == 0

@@ -23,7 +23,7 @@ from ptycho.cli.flags import (
 )
 from ptycho.cli.train_infer import inference_main, train_main
 from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
-from ptycho.config.schema import settings_of
+from ptycho.config.schema import is_stated, settings_of
 from ptycho.core.atomic import atomic_path
 from ptycho.errors import BackendError, ConfigError, DataError
 
@@ -155,13 +155,13 @@ class TestFlags:
             (["--nepoch", "3"], "unknown argument --nepoch; did you mean --nepochs"),
             (["--nepoch=3"], "unknown argument --nepoch; did you mean --nepochs"),
             (["scan.npz"], "unknown argument scan.npz"),
-            (["--batch_size", "0"], "argument --batch_size: expected a whole number at least 1, found 0"),
+            (["--batch_size", "0"], "argument --batch-size: expected a whole number at least 1, found 0"),
             (["--N", "100"], "argument --N: expected one of 64, 128, 256, found 100"),
             (["--nphotons", "nan"], "argument --nphotons: expected a finite number above 0, found nan"),
             (["--optimizer", "lion"], "argument --optimizer: expected one of adam, adamw, sgd, found lion"),
-            (["--object_big", "maybe"], "--no-object_big: expected true or false, found maybe"),
-            (["--no-object_big", "true"], "argument --no-object_big: expected no value, found True"),
-            (["--batch_size"], "argument --batch_size: expected one argument"),
+            (["--object_big", "maybe"], "--no-object-big: expected true or false, found maybe"),
+            (["--no-object_big", "true"], "argument --no-object-big: expected no value, found True"),
+            (["--batch_size"], "argument --batch-size: expected one argument"),
         ],
     )
     def test_errors(self, flags, message):
@@ -405,7 +405,7 @@ class TestInference:
         path = tmp_path / "c.yaml"
         path.write_text("model: {N: 128}\n")
         assert inference_main([*inference_flags, "--config", str(path)]) == 2
-        assert "the settings of the model come with --model_path" in capsys.readouterr().err
+        assert "the settings of the model come with --model-path" in capsys.readouterr().err
         assert inference_main([*inference_flags, "--gridsize", "2"]) == 2
 
 
@@ -420,20 +420,20 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("flags", "message"),
         [
-            ([], "--train_data_file is required"),
-            (["--train_data_file", "."], "--train_data_file is required"),
-            (["--train_data_file", "absent.npz"], "--train_data_file absent.npz: no such file"),
-            (["--test_data_file", "absent.npz"], "--test_data_file absent.npz: no such file"),
+            ([], "--train-data-file is required"),
+            (["--train_data_file", "."], "--train-data-file is required"),
+            (["--train_data_file", "absent.npz"], "--train-data-file absent.npz: no such file"),
+            (["--test_data_file", "absent.npz"], "--test-data-file absent.npz: no such file"),
             (["--config", "absent.yaml"], "absent.yaml: no such configuration file"),
             (["--nepoch", "3"], "unknown argument --nepoch; did you mean --nepochs"),
-            (["--batch_size", "0"], "argument --batch_size: expected a whole number at least 1, found 0"),
+            (["--batch_size", "0"], "argument --batch-size: expected a whole number at least 1, found 0"),
             (["--resume", "absent.ckpt"], "--resume absent.ckpt: no such file"),
-            (["--units", "volts"], "invalid choice: 'volts'"),
+            (["--units", "volts"], "expected one of amplitude, counts or none, found volts"),
             (["--gridsize", "2", "--neighbor_count", "3"], "raise neighbor_count to 4"),
             (["--torch-learning-rate", "-1"], "--torch-learning-rate: expected a finite number above 0"),
             (["--torch-prefetch-factor", "2"], "prefetch_factor=2 needs num_workers above 0"),
             (["--quiet", "--debug-dumps", "x"], "unknown argument --debug-dumps; did you mean --debug-dump"),
-            (["--debug-dump", "x"], "--debug-dump shows what stitching works with: give --do_stitching too"),
+            (["--debug-dump", "x"], "--debug-dump shows what stitching works with: give --do-stitching too"),
         ],
     )
     def test_bad_input_stops_before_any_work(self, flags, message, workflows, train_flags, tmp_path, capsys):
@@ -449,11 +449,11 @@ class TestErrors:
 
     @pytest.mark.parametrize("missing", ["--model_path", "--test_data"])
     def test_inference_needs_its_files(self, missing, workflows, inference_flags, capsys):
-        place = inference_flags.index(missing)
+        place, dashed = inference_flags.index(missing), missing.replace("_", "-")
         assert inference_main(inference_flags[:place] + inference_flags[place + 2 :]) == 2
-        assert last_line(capsys).startswith(f"ptycho_inference: error: {missing} is required: name the ")
+        assert last_line(capsys).startswith(f"ptycho_inference: error: {dashed} is required: name the ")
         assert inference_main([*inference_flags, missing, "absent"]) == 2
-        assert f"{missing} absent: no such file" in last_line(capsys)
+        assert f"{dashed} absent: no such file" in last_line(capsys)
         assert workflows == []
 
     @pytest.mark.parametrize("count", ["-1", "1.5", "few"])
@@ -464,13 +464,13 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("flags", "message"),
         [
-            (["--refine_positions"], "--refine_positions says how to refine: give --refine N too"),
-            (["--refine", "0", "--refine_likelihood", "poisson"], "--refine_likelihood says how to refine"),
+            (["--refine_positions"], "--refine-positions says how to refine: give --refine N too"),
+            (["--refine", "0", "--refine_likelihood", "poisson"], "--refine-likelihood says how to refine"),
             (
                 ["--refine", "5", "--refine_likelihood", "gauss"],
-                "--refine_likelihood: expected one of amplitude, poisson",
+                "--refine-likelihood: expected one of amplitude, poisson",
             ),
-            (["--refine", "5", "--refine_holdout", "-1"], "--refine_holdout: expected a finite number at least 0"),
+            (["--refine", "5", "--refine_holdout", "-1"], "--refine-holdout: expected a finite number at least 0"),
         ],
     )
     def test_a_refinement_that_cannot_work(self, flags, message, workflows, inference_flags, capsys):
@@ -489,7 +489,7 @@ class TestErrors:
         assert train_main([*train_flags, "--max_seconds", "90"]) == 0
         assert workflows.of("train")[1]["max_seconds"] == 90.0
         assert train_main([*train_flags, "--max_seconds", "0"]) == 2
-        assert "--max_seconds: expected a number above 0, found 0" in last_line(capsys)
+        assert "--max-seconds: expected a finite number above 0 or none, found 0" in last_line(capsys)
 
     def test_simulated_objects_train_and_the_scan_validates(self, workflows, train_flags, monkeypatch):
         made, calls = object(), []
@@ -505,8 +505,29 @@ class TestErrors:
         assert train_data is made and isinstance(test_data, StandInScan)
         assert calls == [(3, 1234.0, 8)]
 
-    def test_the_probe_is_refined_before_anything_is_trained(self, workflows, train_flags):
+    def test_the_older_name_of_find_probe_warns(self, workflows, train_flags, capsys):
         assert train_main([*train_flags, "--refine_probe", "7"]) == 0
+        assert capsys.readouterr().err.count("--refine-probe is deprecated: use --find-probe 7") == 1
+        assert workflows.of("refine_probe")[0][2] == 7
+
+    @pytest.mark.parametrize("command", ["train", "native"])
+    def test_what_cannot_be_stitched_is_found_before_any_work(self, command, workflows, train_flags, capsys):
+        from ptycho_torch.train import main
+
+        flags = ["--no-positions-provided", "--do-stitching"]
+        run = train_main if command == "train" else main
+        assert run([*train_flags[2 * (command == "native") :], *flags]) == 2
+        assert "positions_provided=False: stitching needs the scan positions" in last_line(capsys)
+        assert workflows == []
+
+    @pytest.mark.parametrize("stated", [True, False])
+    def test_a_dose_counts_as_a_claim_where_it_was_stated(self, stated, workflows, train_flags):
+        assert train_main([*train_flags, *(["--nphotons", "1e9"] if stated else [])]) == 0
+        config = workflows.of("train")[0][2]
+        assert (config.nphotons, is_stated(config, "nphotons")) == (1e9, stated)
+
+    def test_the_probe_is_refined_before_anything_is_trained(self, workflows, train_flags):
+        assert train_main([*train_flags, "--find-probe", "7"]) == 0
         (data, config, iterations), options = workflows.of("refine_probe")
         assert isinstance(data, StandInScan) and iterations == 7
         assert options["execution_config"] is workflows.of("train")[1]["execution_config"]
@@ -518,7 +539,7 @@ class TestErrors:
         flags = [*request.getfixturevalue(f"{main}_flags"), "--output_dir", str(scan / "out")]
         assert {"train": train_main, "inference": inference_main}[main](flags) == 2
         line = last_line(capsys)
-        assert f"error: --output_dir {scan / 'out'}: cannot be written: " in line
+        assert f"error: --output-dir {scan / 'out'}: cannot be written: " in line
         assert workflows.names == ["require_backend"]
 
     def test_failure_leaves_no_empty_folder(self, workflows, train_flags, tmp_path, capsys):
@@ -561,7 +582,7 @@ class TestErrors:
         assert train_main([*train_flags, "--learning_rate", "3e-4", "--torch-learning-rate", "1e-3"]) == 2
         assert "--torch-learning-rate are the same setting: give one of them" in last_line(capsys)
         assert train_main([*train_flags, "--learning_rate", "0"]) == 2
-        assert "--learning_rate: expected a finite number above 0, found 0" in last_line(capsys)
+        assert "--learning-rate: expected a finite number above 0 or none, found 0" in last_line(capsys)
 
     def test_interrupt(self, workflows, train_flags, tmp_path, capsys):
         workflows.fail["train"] = KeyboardInterrupt()
@@ -634,18 +655,19 @@ def test_help_is_quick_and_loads_nothing_heavy(script):
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, script], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "--output_dir" in done.stdout
+    assert "--output-dir" in done.stdout
     assert time.perf_counter() - started < 5.0  # a tenth of a second on an idle machine
 
 
 def test_help_names_every_field(capsys):
     with pytest.raises(SystemExit) as caught:
-        train_main(["--help"])
+        train_main(["--help-all"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
     for cls in (ModelConfig, TrainingConfig):
-        for name in settings_of(cls):
-            assert name == "model" or f"--{name} " in text
+        for name, declared in settings_of(cls).items():
+            for key in settings_of(declared.nested) if declared.nested else [declared.doc.flag or name]:
+                assert re.search(f"--{key.replace('_', '-')}[ ,]", text)
 
 
 def test_abbreviations_are_not_taken():

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from ptycho.config.config import ModelConfig, PyTorchExecutionConfig
+from ptycho.config.config import ModelConfig
 from ptycho.errors import ConfigError
 from ptycho.networks.cnn import CnnSpec, cnn_spec
 from ptycho.networks.options import NetworkOptions
@@ -83,8 +83,8 @@ def test_levels_of_a_correction_fit_together() -> None:
 
 
 def test_recipes() -> None:
-    """`cnn` trains at the rate that the settings have by default; `unrolled` is judged by at least 3 others."""
-    assert network_spec(ModelConfig()).recipe.learning_rate == PyTorchExecutionConfig.learning_rate
+    """`cnn` trains at 0.001 where no rate is asked for; `unrolled` is judged by at least 3 others."""
+    assert network_spec(ModelConfig()).recipe.learning_rate == 1e-3
     assert not network_spec(ModelConfig()).recipe.one_cycle
     assert network_spec(ModelConfig()).recipe.held_out(1) == 0
     specs = [network_spec(replace(UNROLLED, gridsize=gridsize)) for gridsize in (1, 2, 3)]

@@ -12,8 +12,8 @@ import torch
 
 from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.config.losses import REGULARISERS
+from ptycho.config.options import ObjectiveOptions
 from ptycho.core.physics import losses as oracle
-from ptycho.core.training.objective_options import ObjectiveOptions
 from ptycho.errors import ConfigError
 from ptycho.tf import objective as tf_objective
 from ptycho_torch import model_manager as torch_manager

@@ -251,7 +251,7 @@ def test_a_step_is_small_beside_the_weights(scan, training) -> None:
 
 
 def test_a_plateau_halves_the_rate_and_is_resumed(trained, scan, training) -> None:
-    schedule = Schedule(replace(training, scheduler="ReduceLROnPlateau"), 1)
+    schedule = Schedule(replace(training, scheduler="ReduceLROnPlateau"), 1, 1e-3)
     rates = []
     for loss in (1.0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.8, 0.8):
         schedule.plateau.see(loss)
@@ -274,7 +274,7 @@ def untrained(scan, config) -> PtychoPINN:
 def test_rates_by_hand(training) -> None:
     config = replace(training, nepochs=4, lr_min_ratio=0.1)
     constant, exponential, cosine = (
-        Schedule(replace(config, scheduler=name, lr_warmup_epochs=warmup), 5)
+        Schedule(replace(config, scheduler=name, lr_warmup_epochs=warmup), 5, 1e-3)
         for name, warmup in (("Default", 0), ("Exponential", 0), ("WarmupCosine", 1))
     )
     assert constant.rate(3, 17) == 1e-3

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ptycho.config.config import InferenceConfig, TrainingConfig
+from ptycho.config.options import ObjectiveOptions
 from ptycho.core.groups.known_patches import object_labels
 from ptycho.core.physics import losses as oracle
 from ptycho.core.physics.patches import extract
-from ptycho.core.training.objective_options import ObjectiveOptions
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.tf.fit import TrainingModule, fit

@@ -9,6 +9,7 @@ import pytest
 
 from ptycho import loader, params, tf_helper
 from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig, update_legacy_dict
+from ptycho.config.options import PatchStatsOptions, ScaleOptions
 from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.quality.metrics import relative_fourier_error
@@ -19,6 +20,7 @@ from ptycho.tf import model_manager
 from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.predictor import Autoencoder, DiffractionToObject
+from ptycho.workflows import components
 from ptycho.workflows import reconstruct as stages
 from ptycho.workflows.backend_selector import run_cdi_example_with_backend
 from ptycho.workflows.components import (
@@ -283,3 +285,24 @@ def test_the_autoencoder_adds_what_the_detector_would_see(gridsize: int, scan, t
     in_file_units = diffract(model.probe.file_units(), np.moveaxis(members, -1, 1))
     expected = (model.intensity_scale * model.input_scale) ** 2 * np.moveaxis(in_file_units, 1, -1)
     assert np.linalg.norm(intensity - expected) < 1e-4 * np.linalg.norm(expected)
+
+
+def test_what_cannot_be_stitched_is_found_before_the_training(scan, training, monkeypatch) -> None:
+    monkeypatch.setattr(components, "prepare_experiments", lambda *_: pytest.fail("the scan was read"))
+    config = replace(training, positions_provided=False)
+    with pytest.raises(ConfigError, match="positions_provided=False: stitching needs the scan positions"):
+        components.run_cdi_example(scan, None, config, do_stitching=True)
+
+
+def test_the_configuration_asks_for_statistics_of_patches(scan, training) -> None:
+    config = replace(training, nepochs=1, patch_stats=PatchStatsOptions(True, 1))
+    components.run_cdi_example(scan, None, config)
+    assert (config.output_dir / "analysis" / "tf_patch_stats.json").is_file()
+
+
+def test_a_first_intensity_scale_is_where_learning_starts(scan, training, monkeypatch) -> None:
+    begun = []
+    monkeypatch.setattr(components, "fit", lambda module, *_, **__: begun.append(module.model.intensity_scale) or {})
+    own = float(scan.scales(scan.photons()).intensity_scale)
+    components.train_cdi_model(scan, None, replace(training, scales=ScaleOptions(intensity_scale=1.5 * own)))
+    assert begun == [pytest.approx(1.5 * own)]

@@ -19,8 +19,8 @@ from ptycho import params
 from ptycho.config.config import ModelConfig as SharedModel
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.config import TrainingConfig as SharedTraining
+from ptycho.config.options import StitchOptions
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.stitching.options import StitchOptions
 from ptycho.errors import ArchiveError, ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
 from ptycho.workflows.reconstruct import inference_settings
@@ -499,3 +499,17 @@ def test_simulated_data(tmp_path: Path) -> None:
     assert made.probes(1).shape == (1, 64, 64)
     (path,) = made.experiments(tmp_path)
     assert len(RawData.from_file(path)) == 3
+
+
+def test_statistics_of_patches_are_written_where_the_settings_ask_for_them(fixture_file: Path, tmp_path: Path) -> None:
+    settings, scan = manager(epochs=1), RawData.from_file(fixture_file)
+    settings.update(inference_config={"log_patch_stats": True, "patch_stats_limit": 1})
+    part(scan, slice(0, 8)).to_file(tmp_path / "train_data.npz")
+    loader = PtychoDataLoader(tmp_path / "train_data.npz", settings, output_dir=tmp_path / "out")
+    model = PtychoModel._new_model(model=PtychoPINN_Lightning, config_manager=settings)
+    with pytest.warns(UserWarning, match="without evaluation"):
+        Trainer._from_lightning(model, loader, "lightning", settings).train()
+    InferenceEngine(settings, model).predict_and_stitch(loader)
+    found = [loader.output_dir / name / "analysis" / "torch_patch_stats.json" for name in ("", "inference")]
+    entries = [json.loads(path.read_text()) for path in found]
+    assert [[entry["phase"] for entry in each] for each in entries] == [["train"], ["inference"]]

@@ -15,6 +15,7 @@ import pytest
 from ptycho import params
 from ptycho.config import config as shared
 from ptycho.config.config import KEY_MAPPINGS, PyTorchExecutionConfig, update_legacy_dict
+from ptycho.config.options import StitchOptions
 from ptycho.config.schema import Setting, settings_of
 from ptycho.errors import ConfigError
 from ptycho_torch import config_params
@@ -70,7 +71,7 @@ CASES = [
     Case(TrainingConfig, "strategy", "ddp", "strategy", "auto", "ddp", "fsdp"),
     Case(TrainingConfig, "n_devices", 2, "devices", 1, 2, 0),
     Case(TrainingConfig, "orchestrator", "Mlflow", "logger_backend", "csv", "mlflow", "wandb"),
-    Case(TrainingConfig, "learning_rate", 0.01, "learning_rate", 1e-3, 0.01, 0),
+    Case(TrainingConfig, "learning_rate", 0.01, "learning_rate", None, 0.01, 0),
     Case(TrainingConfig, "epochs", 7, "nepochs", 50, 7, 0),
     Case(TrainingConfig, "batch_size", 3, "batch_size", 16, 3, 0),
     Case(TrainingConfig, "scheduler", "Cosine", "scheduler", "Default", "WarmupCosine", "Triangle"),
@@ -259,6 +260,7 @@ class TestConfigBridgeMVP:
             experiment_number=0,
             debug=True,
             backend="pytorch",
+            stitching=StitchOptions(middle_trim=32, window=20),
         )
         update_legacy_dict(params.cfg, config)
         assert (params.get("model_path"), params.get("neighbor_count")) == ("model", 9)
@@ -368,7 +370,7 @@ class TestConfigBridgeParity:
             name
             for cls in (shared.ModelConfig, shared.TrainingConfig)
             for name in settings_of(cls)
-            if name not in ("model", "n_images", "backend")
+            if name not in ("model", "n_images", "backend") and settings_of(cls)[name].section is None
         ],
     )
     def test_every_shared_field_can_be_overridden(self, name: str) -> None:
@@ -385,12 +387,12 @@ class TestConfigBridgeParity:
         value, option, expected = ASKED[cls][name]
         neutral = {kind: dict(neutral_settings(kind, 4)) for kind in PYTORCH}
         assert options_of(*(kind(**neutral[kind]) for kind in PYTORCH)) == NEUTRAL_OPTIONS
-        before = getattr(getattr(NEUTRAL_OPTIONS, OPTIONS[cls][name].to), option)
+        before = getattr(getattr(NEUTRAL_OPTIONS, OPTIONS[cls][name].section), option)
         neutral[cls][name] = value
         if name == "patch_stats_limit":  # a limit of nothing is refused
             neutral[cls]["log_patch_stats"] = True
         found = getattr(
-            getattr(options_of(*(kind(**neutral[kind]) for kind in PYTORCH)), OPTIONS[cls][name].to), option
+            getattr(options_of(*(kind(**neutral[kind]) for kind in PYTORCH)), OPTIONS[cls][name].section), option
         )
         np.testing.assert_array_equal(found, expected)
         default = settings_of(cls)[name].default
@@ -640,7 +642,7 @@ def becomes(cls: type, name: str) -> str:
     if name in LABELS.get(cls, ()):
         return "label"
     if name in OPTIONS.get(cls, {}):
-        return OPTIONS[cls][name].to
+        return "`{0.section}.{0.name}`".format(OPTIONS[cls][name])
     return "refused" if name in REFUSED.get(cls, {}) else "`datagen`"
 
 
@@ -661,6 +663,9 @@ def expected_tables() -> dict[str, list[list[str]]]:
         f"{cls.__name__} (shared)": rows_of(cls, legacy)
         for cls in (shared.ModelConfig, shared.TrainingConfig, shared.InferenceConfig)
     }
+    for name, declared in settings_of(shared.TrainingConfig).items():
+        if declared.section:
+            tables[f"Section {name}"] = [[*row[:3], row[4]] for row in rows_of(declared.section, legacy)]
     tables["PyTorchExecutionConfig"] = [[*row[:3], row[4]] for row in rows_of(PyTorchExecutionConfig, legacy)]
     for cls in (*PYTORCH, DatagenConfig):
         tables[f"{cls.__name__} (PyTorch)"] = rows_of(cls, lambda name, cls=cls: becomes(cls, name))

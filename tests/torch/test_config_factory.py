@@ -108,13 +108,13 @@ class TestPrecedence:
         assert found.sources["N"] == "scan file"
 
     def test_execution_config_wins_over_the_command_line(self, scan_file: Path) -> None:
-        execution = PyTorchExecutionConfig(accelerator="cpu", gradient_clip_val=0.5)
+        execution = PyTorchExecutionConfig(accelerator="cpu", learning_rate=2e-3, gradient_clip_val=0.5)
         defaults = {"learning_rate": 0.1, "gradient_clip_val": 3.0, "scheduler": "Exponential"}
         found = train(scan_file, execution_config=execution, command_line=defaults)
-        assert (found.execution_config.learning_rate, found.execution_config.num_workers) == (1e-3, 0)
+        assert (found.execution_config.learning_rate, found.execution_config.num_workers) == (2e-3, 0)
         assert found.tf_training_config.gradient_clip_val == found.execution_config.gradient_clip_val == 0.5
-        # what TrainingConfig has too counts only where it is changed
-        assert found.tf_training_config.scheduler == found.execution_config.scheduler == "Exponential"
+        # None says nothing: as the training configuration says
+        assert (found.tf_training_config.scheduler, found.execution_config.scheduler) == ("Exponential", None)
         assert (found.sources["learning_rate"], found.sources["scheduler"]) == ("execution config", "command line")
         assert found.pt_training_config.device == "cpu"
 

@@ -1,5 +1,6 @@
 """Training: it learns, it is repeatable, it can be interrupted and resumed, and it refuses what it cannot do."""
 
+import inspect
 import logging
 import signal
 import threading
@@ -14,14 +15,19 @@ import torch
 
 from ptycho import params
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.schema import settings_of
 from ptycho.core.physics.losses import realspace_mae, total_variation
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.training.checkpoint_npz import write_checkpoint
 from ptycho.core.training.schedules import warmup_cosine
 from ptycho.errors import ArchiveError, BackendError, DataError, MissingFileError
 from ptycho.raw_data import RawData
+from ptycho.workflows.diagnostics import BATCH
 from ptycho_torch import reassembly
 from ptycho_torch.cli.shared import resolve_accelerator, resolve_execution
+from ptycho_torch.fit import PtychoPINN_Lightning
+from ptycho_torch.lightning.schedule import setting
+from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.precision import full_float32
 from ptycho_torch.workflows.components import predict_scan, train_cdi_model_torch
 
@@ -288,3 +294,27 @@ def test_accelerators(monkeypatch, caplog) -> None:
     assert [record.getMessage() for record in caplog.records] == ["no CUDA device found: running on the CPU"]
     with pytest.raises(BackendError, match="'cuda' is not available on this machine"):
         resolve_accelerator("cuda")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "asked", "rate"),
+    [("cnn", None, 0.001), ("unrolled", None, 0.004), ("unrolled", 0.001, 0.001), ("cnn", 0.004, 0.004)],
+)
+def test_the_rate_is_the_one_asked_for_or_that_of_the_recipe(architecture, asked, rate, scan, training) -> None:
+    model = replace(training.model, architecture=architecture)
+    network = PtychoPINN(model, scan.probeGuess, scan.input_scale(), 1 / scan.input_scale())
+    execution = PyTorchExecutionConfig(accelerator="cpu", learning_rate=asked)
+    assert PtychoPINN_Lightning(network, replace(training, model=model), execution, 64).rate == rate
+
+
+def test_a_setting_of_the_execution_that_is_none_is_that_of_the_training(training) -> None:
+    config = replace(training, scheduler="Exponential", gradient_clip_val=2.0, gradient_clip_algorithm="value")
+    names = ("scheduler", "gradient_clip_val", "gradient_clip_algorithm")
+    assert [setting(name, PyTorchExecutionConfig(), config) for name in names] == ["Exponential", 2.0, "value"]
+    stated = PyTorchExecutionConfig(scheduler="Default", gradient_clip_algorithm="norm")
+    assert [setting(name, stated, config) for name in names] == ["Default", 2.0, "norm"]
+
+
+def test_an_inference_without_a_batch_size_takes_64() -> None:
+    assert inspect.signature(predict_scan).parameters["batch_size"].default == BATCH == 64
+    assert "(none: 64)" in settings_of(PyTorchExecutionConfig)["inference_batch_size"].doc.text

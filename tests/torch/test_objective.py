@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.options import ObjectiveOptions
 from ptycho.core.groups.known_patches import object_labels
 from ptycho.core.physics import losses as oracle
 from ptycho.core.physics.patches import extract
-from ptycho.core.training.objective_options import ObjectiveOptions
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch

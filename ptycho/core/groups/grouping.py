@@ -7,8 +7,10 @@ import logging
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ptycho.config.options import NEUTRAL_GROUPS, GroupOptions
 from ptycho.core.groups.neighbours import NOBODY, draw, nearest, quadrants, within
-from ptycho.core.groups.options import NEUTRAL_GROUPS, GroupOptions
+from ptycho.core.groups.options import inside as within_bounds
+from ptycho.core.groups.options import measured
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["make_groups", "nearest_points", "seed_points"]
@@ -75,7 +77,7 @@ def make_groups(
     chosen = _spread(len(seeds), count, sequential_sampling, rng)
     if found is None:
         centres, chosen_centre = np.unique(chosen, return_inverse=True)
-        neighbours = nearest(options.measured(points), seeds[centres], pool)
+        neighbours = nearest(measured(points, options), seeds[centres], pool)
         drawn = draw(neighbours, None, chosen_centre.reshape(-1), members - 1, rng)
     else:
         drawn = draw(*found, chosen, members - 1, rng)
@@ -131,7 +133,7 @@ def nearest_points(
     if size == 1:
         return first[:, None]
     if options.neighbor_function == "Nearest":
-        others = nearest(options.measured(points), first, size - 1)
+        others = nearest(measured(points, options), first, size - 1)
     else:
         others = _within(points, first, size - 1, options)
         fewest = int(np.count_nonzero(others != NOBODY, axis=1).min(initial=size - 1))
@@ -161,7 +163,7 @@ def _points(xcoords: ArrayLike, ycoords: ArrayLike) -> NDArray[np.float64]:
 
 def _inside(points: NDArray[np.float64], options: GroupOptions) -> Groups:
     """Points within the bounds, at least one."""
-    inside = options.inside(points)
+    inside = within_bounds(points, options)
     if inside.size == 0:
         raise ConfigError(
             f"x_bounds={options.x_bounds}, y_bounds={options.y_bounds}: expected scan points in this part of the "
@@ -221,7 +223,7 @@ def _seeds_with_neighbours(
         parts_of = np.where(neighbours == NOBODY, np.int8(-1), np.int8(0))
         share, parts = others, 1
     else:
-        neighbours = nearest(options.measured(points), inside, pool)
+        neighbours = nearest(measured(points, options), inside, pool)
         parts_of = quadrants(points[neighbours] - points[inside][:, None])
         share, parts = -(-others // 4), 4
     fewest = np.min([np.count_nonzero(parts_of == part, axis=1) for part in range(parts)], axis=0)
@@ -241,7 +243,9 @@ def _seeds_with_neighbours(
 
 def _within(points: NDArray[np.float64], centres: Groups, pool: int, options: GroupOptions) -> Groups:
     """Neighbours of 'Min_dist'."""
-    return within(options.measured(points), centres, pool, options.min_neighbor_distance, options.max_neighbor_distance)
+    return within(
+        measured(points, options), centres, pool, options.min_neighbor_distance, options.max_neighbor_distance
+    )
 
 
 def _too_few(gridsize: int, pool: int, share: int, found: int, options: GroupOptions) -> str:

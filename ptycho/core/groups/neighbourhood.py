@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ptycho.config.options import NEUTRAL_GROUPS, GroupOptions
 from ptycho.core.geometry import LOCAL_OFFSET_SIGN, canvas_size
 from ptycho.core.groups.grouping import nearest_points
-from ptycho.core.groups.options import NEUTRAL_GROUPS, GroupOptions
 
 __all__ = ["Neighbourhoods", "make_neighbourhoods"]
 

@@ -18,14 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.atomic import atomic_path
-from ptycho.core.option_checks import require
-from ptycho.errors import ConfigError, DataError, MissingFileError
+from ptycho.errors import DataError, MissingFileError
 
 __all__ = [
     "COMPARED",
-    "NEUTRAL_PATCH_STATS",
     "Moments",
-    "PatchStatsOptions",
     "Phase",
     "Ratio",
     "batch_statistics",
@@ -39,29 +36,6 @@ Complex = NDArray[np.complexfloating[Any, Any]]
 
 COMPARED = ("mean", "std", "var_zero_mean")
 """Statistics that two runs are compared in."""
-
-
-@dataclass(frozen=True)
-class PatchStatsOptions:
-    """Whether statistics of predicted patches are written, and of how many batches.
-
-    Raises:
-        ConfigError: a limit below 1, or one without statistics.
-    """
-
-    log_patch_stats: bool = False
-    patch_stats_limit: int | None = None
-    """Batches, the first ones; None: all."""
-
-    def __post_init__(self) -> None:
-        limit = self.patch_stats_limit
-        require(limit is None or limit >= 1, "patch_stats_limit", limit, "a number of batches, at least 1, or None")
-        if limit is not None and not self.log_patch_stats:
-            raise ConfigError(f"patch_stats_limit={limit} limits statistics that are not written: set log_patch_stats")
-
-
-NEUTRAL_PATCH_STATS = PatchStatsOptions()
-"""What is done where nothing is said."""
 
 
 class Moments:

@@ -2,57 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ptycho.config.options import NEUTRAL_STITCHING, StitchOptions
 from ptycho.core.geometry import ObjectFrame, object_frame, reframe
-from ptycho.core.option_checks import require, require_choice
 from ptycho.core.stitching.stitch import probe_weight
 from ptycho.errors import ConfigError
 
-__all__ = ["NEUTRAL_STITCHING", "StitchOptions", "lay_out", "result_frames"]
-
-PatchWeighting = Literal["probe", "uniform"]
+__all__ = ["lay_out", "patch_weight", "result_frames"]
 
 
-@dataclass(frozen=True)
-class StitchOptions:
-    """How patches become an object; with every default, all of each patch by |P|^2 on a canvas that holds them all.
+def patch_weight(probe: NDArray[Any], options: StitchOptions) -> NDArray[np.float64]:
+    """Weight (N, N) of the pixels of a patch, for a probe (N, N) or (M, N, N).
 
-    Raises:
-        ConfigError: a value that an option may not hold.
+    Of `patch_weighting='probe'` the light `sum_m |P_m|^2` that they received; with `uniform` all count alike, what a
+    network says of dark pixels too.
     """
-
-    patch_weighting: PatchWeighting = "probe"
-    """'probe': a pixel of a patch counts as the light `sum_m |P_m|^2` that it received. 'uniform': all count alike,
-    what a network says of dark pixels too."""
-    middle_trim: int = 0
-    """Side of the central part of a patch that is stitched, pixels; 0 and N are the whole patch. Where that leaves
-    holes inside the scan, they are filled from whole patches."""
-    window: int = 0
-    """Pixels at each edge of the canvas that are left out of the result: coverage 0, object 1, spread NaN."""
-    pad_eval: bool = True
-    """True: the canvas holds every patch. False: the box of the scan positions, patches are cut at its edge."""
-
-    def __post_init__(self) -> None:
-        require_choice("patch_weighting", self.patch_weighting, PatchWeighting)
-        for name in ("middle_trim", "window"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "pixels, at least 0")
-
-    def weight(self, probe: NDArray[Any]) -> NDArray[np.float64]:
-        """Weight (N, N) of the pixels of a patch, for a probe (N, N) or (M, N, N)."""
-        return np.ones(probe.shape[-2:]) if self.patch_weighting == "uniform" else probe_weight(probe)
-
-    def middle(self, N: int) -> int | None:
-        """Side of the central part of patches of N pixels; None where that is the whole patch."""
-        return self.middle_trim if 0 < self.middle_trim < N else None
-
-
-NEUTRAL_STITCHING = StitchOptions()
-"""What is done where nothing is said."""
+    return np.ones(probe.shape[-2:]) if options.patch_weighting == "uniform" else probe_weight(probe)
 
 
 def result_frames(

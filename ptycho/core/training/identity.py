@@ -32,6 +32,8 @@ MAY_DIFFER = frozenset(
         *("finetune_early_stop_patience", "finetune_val_split"),
         # what a training that diverged is told to change
         *("gradient_clip_val", "gradient_clip_algorithm"),
+        # what is made of a trained network, and what is told of it
+        *("middle_trim", "window", "pad_eval", "patch_weighting", "log_patch_stats", "patch_stats_limit"),
         # the machine; the file of a checkpoint says its backend itself
         *("backend", "use_xla"),
         # the deprecated name of n_groups

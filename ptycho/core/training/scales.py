@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite, sqrt
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.option_checks import require, require_choice
+from ptycho.config.options import NEUTRAL_SCALES, ScaleOptions
 from ptycho.core.physics.diffraction import as_modes, far_field
 from ptycho.core.scaling import input_scale, intensity_scale, probe_scale
 from ptycho.errors import ConfigError, DataError
@@ -22,17 +22,12 @@ from ptycho.errors import ConfigError, DataError
 __all__ = [
     "GAIN_FLOOR",
     "NEUTRAL_INPUT",
-    "NEUTRAL_SCALES",
     "InputScaling",
-    "ScaleOptions",
     "Scales",
     "group_gain",
     "input_scale_to_maximum",
     "measure_scales",
 ]
-
-DataScaling = Literal["Parseval", "Max"]
-Normalize = Literal["Batch", "Group", "None"]
 
 LEVELS = (0.25, 1.5)
 """Mean |O_net| that a network is trained at: heads start at 1, and that of `sigmoid` ends at 2."""
@@ -40,41 +35,6 @@ FIRST_SCALE = 2.0
 """Factor by which a first intensity scale may differ from the dose: further off, training does not find back."""
 GAIN_FLOOR = 1e-4
 """A group's energy counts as no less than this part of (N/2)^2, so that empty patterns are not blown up."""
-
-
-@dataclass(frozen=True)
-class ScaleOptions:
-    """How the scales of a training set are found; every default is what conventions section 4 says.
-
-    Raises:
-        ConfigError: a value that an option may not hold.
-    """
-
-    data_scaling: DataScaling = "Parseval"
-    """What k is measured by. 'Parseval': the mean energy. 'Max': the largest amplitude, as in
-    `input_scale_to_maximum`; one bright pixel decides."""
-    normalize: Normalize = "Batch"
-    """'Batch': one k for every pattern, `X_norm = k A`. 'Group': as 'Batch', but the network sees each group at the
-    energy (N/2)^2 (`group_gain`) and its object is divided by that gain again. 'None': k = 1, for patterns that are in
-    the network's unit already."""
-    probe_ramp_removal: bool = False
-    """Take the linear phase out of the probe (`ptycho.core.physics.probes.without_ramp`)."""
-    intensity_scale: float | None = None
-    """First value of the s that is learned, or used where it is not; None is s itself. The counts that the physics
-    explains stay those of the data."""
-
-    def __post_init__(self) -> None:
-        require_choice("data_scaling", self.data_scaling, DataScaling)
-        require_choice("normalize", self.normalize, Normalize)
-        first = self.intensity_scale
-        fits = first is None or (isfinite(first) and first > 0)
-        require(fits, "intensity_scale", first, "a positive number, or none for that of the dose")
-        if self.normalize == "None" and self.data_scaling == "Max":
-            raise ConfigError("data_scaling='Max': normalize='None' scales no data; leave one of them at its default")
-
-
-NEUTRAL_SCALES = ScaleOptions()
-"""What is done where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +50,7 @@ class InputScaling:
 
 
 NEUTRAL_INPUT = InputScaling()
-"""That of `NEUTRAL_SCALES`."""
+"""That of the default options."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ptycho.config.options import NEUTRAL_GROUPS, GroupOptions
 from ptycho.core.groups.grouping import make_groups, nearest_points, seed_points
 from ptycho.core.groups.neighbourhood import make_neighbourhoods
 from ptycho.core.groups.neighbours import quadrants
-from ptycho.core.groups.options import NEUTRAL_GROUPS, GroupOptions, axis_step
+from ptycho.core.groups.options import axis_step, measured
 from ptycho.errors import ConfigError
 
 MIDDLE = 12
@@ -86,7 +87,7 @@ def test_distances_against_a_slow_search(
     x, y = rng.random(60) * 50, rng.random(60) * 20
     options = GroupOptions("Min_dist", pattern, min_neighbor_distance=least, max_neighbor_distance=most)
     groups = make_groups(x, y, gridsize, K=K, seed=4, options=options)
-    u, v = options.measured(np.stack([x, y], axis=1)).T
+    u, v = measured(np.stack([x, y], axis=1), options).T
     assert (pattern == "Isotropic") == bool((u == x).all())
     allowed = {}
     for j in range(60):
@@ -219,7 +220,7 @@ def test_a_rectangular_scan_takes_the_next_of_each_line() -> None:
     options = GroupOptions(scan_pattern="Rectangular", groups_per_seed=20)
     across = make_groups(x, y, 2, seed=1, options=options)
     assert neighbours_of(across, MIDDLE) == {7, 11, 13, 17}
-    np.testing.assert_allclose(np.ptp(options.measured(np.stack([x, y], axis=1)), axis=0), [8, 8])
+    np.testing.assert_allclose(np.ptp(measured(np.stack([x, y], axis=1), options), axis=0), [8, 8])
 
 
 def test_a_rectangular_scan_of_equal_steps_and_a_single_line_are_isotropic() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ptycho.config.options import PatchStatsOptions
 from ptycho.core.quality.patch_stats import (
     COMPARED,
     Moments,
-    PatchStatsOptions,
     batch_statistics,
     compare_statistics,
     read_statistics,
@@ -114,7 +114,10 @@ def test_an_error_on_the_way_leaves_what_was_there(rng: np.random.Generator, tmp
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"log_patch_stats": True, "patch_stats_limit": 0}, "patch_stats_limit=0: expected a number of batches"),
+        (
+            {"log_patch_stats": True, "patch_stats_limit": 0},
+            "patch_stats_limit=0: expected a whole number at least 1 or none",
+        ),
         ({"patch_stats_limit": 2}, "patch_stats_limit=2 limits statistics that are not written"),
     ],
 )

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ptycho.config.options import NEUTRAL_STITCHING, StitchOptions
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.probes import gaussian_probe
-from ptycho.core.stitching.options import NEUTRAL_STITCHING, StitchOptions, lay_out, result_frames
+from ptycho.core.stitching.options import lay_out, patch_weight, result_frames
 from ptycho.core.stitching.stitch import central_weight, probe_weight, reassemble_position, stitch, stitch_variants
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
@@ -23,8 +24,8 @@ N = 8
     ("values", "message"),
     [
         ({"patch_weighting": "central"}, "patch_weighting='central': expected one of probe, uniform"),
-        ({"middle_trim": -1}, "middle_trim=-1: expected pixels, at least 0"),
-        ({"window": -2}, "window=-2: expected pixels, at least 0"),
+        ({"middle_trim": -1}, "middle_trim=-1: expected a whole number at least 0"),
+        ({"window": -2}, "window=-2: expected a whole number at least 0"),
     ],
 )
 def test_values_that_an_option_may_not_hold(values: dict[str, Any], message: str) -> None:
@@ -35,8 +36,8 @@ def test_values_that_an_option_may_not_hold(values: dict[str, Any], message: str
 def test_weights_by_hand() -> None:
     probe = np.zeros((2, 2, 2), complex)
     probe[0, 0, 1], probe[1, 0, 1], probe[1, 1, 0] = 3, 4j, 1
-    assert NEUTRAL_STITCHING.weight(probe).tolist() == [[0, 25], [1, 0]]
-    assert StitchOptions("uniform").weight(probe).tolist() == [[1, 1], [1, 1]]
+    assert patch_weight(probe, NEUTRAL_STITCHING).tolist() == [[0, 25], [1, 0]]
+    assert patch_weight(probe, StitchOptions("uniform")).tolist() == [[1, 1], [1, 1]]
     assert [StitchOptions(middle_trim=M).middle(8) for M in (0, 1, 7, 8, 20)] == [None, 1, 7, None, None]
 
 

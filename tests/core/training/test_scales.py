@@ -7,19 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ptycho.config.options import NEUTRAL_SCALES, ScaleOptions
 from ptycho.core.physics.diffraction import diffract, far_field
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.probes import disk_probe, orthogonal_modes, probe_ramp, without_ramp, zone_plate_probe
 from ptycho.core.scaling import input_scale, intensity_scale, largest_amplitude
-from ptycho.core.training.scales import (
-    GAIN_FLOOR,
-    NEUTRAL_SCALES,
-    ScaleOptions,
-    Scales,
-    group_gain,
-    input_scale_to_maximum,
-    measure_scales,
-)
+from ptycho.core.training.scales import GAIN_FLOOR, Scales, group_gain, input_scale_to_maximum, measure_scales
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 
@@ -38,7 +31,7 @@ def test_the_default_is_what_it_was() -> None:
     [
         ({"data_scaling": "Mean"}, "data_scaling='Mean': expected one of Parseval, Max"),
         ({"normalize": None}, "normalize=None: expected one of Batch, Group, None"),
-        ({"intensity_scale": 0.0}, "intensity_scale=0.0: expected a positive number"),
+        ({"intensity_scale": 0.0}, "intensity_scale=0.0: expected a finite number above 0 or none"),
         ({"normalize": "None", "data_scaling": "Max"}, "data_scaling='Max': normalize='None' scales no data"),
     ],
 )

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from ptycho.config.options import StageOptions
 from ptycho.core.training.schedules import RateCurve
 from ptycho.errors import ConfigError
 from ptycho_torch.lightning.schedule import rate_curve
-from ptycho_torch.lightning.staging import StageOptions
 from ptycho_torch.workflows.components import train_cdi_model_torch
 
 

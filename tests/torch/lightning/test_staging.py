@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from ptycho.config.config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.options import StageOptions
 from ptycho.errors import ArchiveError, ConfigError
 from ptycho.networks.spec import network_spec
 from ptycho.workflows.training_data import prepare_training
@@ -21,7 +22,7 @@ from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.fit import PtychoPINN_Lightning, fit
 from ptycho_torch.layers import CnnNetwork
 from ptycho_torch.lightning.schedule import Stages
-from ptycho_torch.lightning.staging import StageOptions, parts_of, physics_weight, plan, set_apart
+from ptycho_torch.lightning.staging import parts_of, physics_weight, plan, set_apart
 from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.unrolled import UnrolledNetwork
 
@@ -106,11 +107,14 @@ def test_phases_by_hand() -> None:
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"stage_2_epochs": -1}, "stage_2_epochs must be 0 or more, found -1"),
-        ({"fine_tune_gamma": math.nan}, "fine_tune_gamma must be 0 or more, found nan"),
-        ({"finetune_val_split": 1.0}, "finetune_val_split must be below 1"),
-        ({"finetune_early_stop_patience": 0}, "finetune_early_stop_patience must be 1 or more"),
-        ({"physics_weight_schedule": "step"}, "must be one of linear, cosine, exponential, found 'step'"),
+        ({"stage_2_epochs": -1}, "stage_2_epochs=-1: expected a whole number at least 0"),
+        ({"fine_tune_gamma": math.nan}, "fine_tune_gamma=nan: expected a finite number at least 0"),
+        ({"finetune_val_split": 1.0}, "finetune_val_split=1.0: expected .* below 1"),
+        ({"finetune_early_stop_patience": 0}, "finetune_early_stop_patience=0: expected a whole number at least 1"),
+        (
+            {"physics_weight_schedule": "step"},
+            "physics_weight_schedule='step': expected one of linear, cosine, exponential",
+        ),
         (
             {"enable_staged_finetuning": True, "finetune_stage1_epochs": 0, "finetune_stage2_epochs": 0},
             "enable_staged_finetuning asks for no epoch",

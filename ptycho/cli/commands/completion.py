@@ -1,0 +1,39 @@
+"""`ptycho completion`: print what makes a shell complete subcommands, flags and their choices."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ptycho.errors import BackendError
+
+__all__ = ["SUMMARY", "add_arguments", "run"]
+
+SUMMARY = 'print shell completion, for bash: eval "$(ptycho completion bash)"'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags; --quiet and --debug are there already."""
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
+    parser.add_argument(
+        "--program",
+        choices=("ptycho", "ptycho_train", "ptycho_inference"),
+        default="ptycho",
+        help="the command to complete",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the script.
+
+    Raises:
+        BackendError: shtab is not installed.
+    """
+    try:
+        import shtab
+    except ImportError as error:
+        raise BackendError("completion needs shtab, which is not installed: pip install shtab") from error
+    from ptycho.cli.command import parser_of
+
+    sys.stdout.write(shtab.complete(parser_of(options.program), shell=options.shell) + "\n")
+    return 0

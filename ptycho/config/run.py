@@ -1,0 +1,98 @@
+"""What a command takes beside its configuration: how scans are read, what is done with them, how much is told.
+
+Each field is a flag of the command and a key of its settings file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from ptycho.config.config import LearningRate
+from ptycho.config.schema import Doc
+
+__all__ = ["InferenceRun", "RefinementSettings", "TrainingRun"]
+
+Units = Annotated[
+    Literal["amplitude", "counts"] | None,
+    Doc("what the diffraction patterns hold (none: what the file says, or its numbers show)", basic=True),
+]
+MemoryMap = Annotated[
+    Literal["auto", "always", "never"],
+    Doc("leave the patterns in the file and read them batch by batch (auto: where they are large)"),
+]
+DebugDump = Annotated[Path | None, Doc("folder for what stitching works with (none: not written)")]
+Quiet = Annotated[bool, Doc("report warnings and errors only")]
+Debug = Annotated[bool, Doc("log every step, and show the traceback of an error")]
+
+
+@dataclass
+class TrainingRun:
+    """Run: what is done besides training, and how."""
+
+    do_stitching: Annotated[bool, Doc("reconstruct the object after training", basic=True)] = False
+    resume: Annotated[Path | None, Doc("checkpoint to go on from, with its optimiser and epoch", basic=True)] = None
+    max_seconds: Annotated[
+        float | None, Doc("stop after so many seconds of training; one-cycle rates fit into it", above=0, basic=True)
+    ] = None
+    learning_rate: LearningRate = None
+    find_probe: Annotated[
+        int,
+        Doc(
+            "first find the probe by at most so many iterations of refinement on the scan, where probeGuess is not the "
+            "measured one",
+            at_least=0,
+        ),
+    ] = 0
+    simulated_objects: Annotated[
+        int,
+        Doc(
+            "train on so many simulated objects under the probe, positions and dose of the scan instead of on its "
+            "patterns, which then validate (0: on the scan)",
+            at_least=0,
+        ),
+    ] = 0
+    units: Units = None
+    memory_map: MemoryMap = "auto"
+    debug_dump: DebugDump = None
+    quiet: Quiet = False
+    debug: Debug = False
+
+
+@dataclass
+class InferenceRun:
+    """Run: what is done besides one pass of the network, and how."""
+
+    refine: Annotated[
+        int,
+        Doc("at most so many iterations of refinement of object and probe after the network", at_least=0, basic=True),
+    ] = 0
+    units: Units = None
+    memory_map: MemoryMap = "auto"
+    debug_dump: DebugDump = None
+    quiet: Quiet = False
+
+
+@dataclass
+class RefinementSettings:
+    """Refinement."""
+
+    refine_probe: Annotated[bool, Doc("let the probe move too")] = True
+    refine_positions: Annotated[bool, Doc("let the scan positions move too, by fractions of a pixel", basic=True)] = (
+        False
+    )
+    likelihood: Annotated[
+        Literal["amplitude", "poisson"], Doc("what is fitted (poisson: for few counts)", flag="refine-likelihood")
+    ] = "amplitude"
+    holdout: Annotated[
+        float,
+        Doc(
+            "patterns that stay unseen and choose the result, a fraction below 1 or a number",
+            at_least=0,
+            flag="refine-holdout",
+        ),
+    ] = 0.0
+    beyond_noise: Annotated[
+        bool, Doc("go on where photon noise is all that is left to explain", flag="refine-beyond-noise")
+    ] = False
