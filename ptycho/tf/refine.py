@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,11 +14,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.passes import Likelihood, Measured, ScanData
-from ptycho.core.refinement.run import Refinement, Settings, Start, run
+from ptycho.core.refinement.run import Refinement, Start, refine_scan
 from ptycho.tf.physics import squared_modulus
 
-__all__ = ["RefinementKernels", "add_patches", "cut_patches", "refine"]
+__all__ = ["ENGINE", "RefinementKernels", "add_patches", "cut_patches", "refine"]
 
 Array = NDArray[Any]
 
@@ -238,45 +238,18 @@ def refine(
     report: Callable[[int, float], None] | None = None,
     use_xla: bool = False,
 ) -> Refinement:
-    """Refine object and, when asked for, probe and positions on the patterns of a scan.
-
-    Minimises `sum (|F| - A)^2` or the Poisson deviance over valid pixels; `ptycho.core.refinement.passes` has the
-    formulas, `ptycho.core.refinement.descent` the steps. Deterministic for a seed.
+    """`ptycho.core.refinement.run.refine_scan` with the engine 'tensorflow', where the other arguments are described.
 
     Args:
-        scan: patterns, positions, probe and mask, read batch by batch: a `ptycho.raw_data.RawData`.
-        start: None begins flat; an object `(H, W)` lies in `frame`; an earlier reconstruction or refinement brings its
-            object, probe, positions and frame.
-        iterations: at most so many.
-        probe: `(M, N, N)` or `(N, N)` in the unit of the amplitudes; None takes the start's, else the scan's.
-        frame: where the object lies on the scan's pixel grid; None takes the start's, else the smallest that holds
-            every patch.
-        likelihood: 'amplitude', or 'poisson' for few counts.
-        refine_probe: whether all modes of the probe move too.
-        refine_positions: whether positions move too, by fractions of a pixel at a time.
-        position_bound_px: how far from its start a position may go along each axis, pixels.
-        batch_size: patterns in a mini-batch; None takes all at once.
-        holdout: patterns that stay unseen, a fraction below 1 or a number: the result is then the point that explains
-            *them* best, which keeps noise from being fitted.
-        patience, tolerance: stops when `patience` iterations gain less than `tolerance` of the error.
-        seed: of batches and held-out patterns.
-        keep_bytes: what may be kept in memory beside a batch, patterns, far fields and probes; what does not fit is
-            read or computed again.
-        noise: relative error that photon noise alone leaves; where the error comes down to it, refinement stops, so
-            that what a good start knew is not given up for the noise (the discrepancy principle: V. A. Morozov, Soviet
-            Math. Dokl. 7, 414 (1966)). 0 goes on.
-        report: called with the iteration (0 = start) and its relative error.
         use_xla: compile the work on a batch; pays from some ten seconds of refinement on.
-
-    Returns:
-        The best point seen, the start included: never worse than the start.
-
-    Raises:
-        ConfigError: a setting that cannot work.
-        DataError: shapes that do not belong together, a patch outside the object, or a scan without light.
     """
-    settings = Settings(
-        iterations=iterations,
+    return refine_scan(
+        scan,
+        start,
+        iterations,
+        engine=ENGINE,
+        probe=probe,
+        frame=frame,
         likelihood=likelihood,
         refine_probe=refine_probe,
         refine_positions=refine_positions,
@@ -288,5 +261,9 @@ def refine(
         seed=seed,
         keep_bytes=keep_bytes,
         noise=noise,
+        report=report,
+        use_xla=use_xla,
     )
-    return run(partial(RefinementKernels, use_xla=use_xla), scan, start, probe, frame, settings, report)
+
+
+ENGINE = Engine("tensorflow", RefinementKernels, ("dtype", "use_xla"))

@@ -34,7 +34,7 @@ from ptycho.workflows.results import Estimate, finished_reconstruction
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 from ptycho.workflows.stitch_scan import StitchedObject, stitch_scan
 from ptycho.workflows.training_data import group_scan, prepared_scan
-from ptycho.workflows.trust import judge, noise_error
+from ptycho.workflows.trust import noise_error, scan_trust
 
 __all__ = ["inference_settings", "load_and_reconstruct", "model_path", "reconstruct"]
 
@@ -214,7 +214,7 @@ class _Job:
 
     def _trust(self, made: Estimate) -> Trust:
         nominal = (self.model.intensity_scale * self.model.scaling.level * self.scan.N / 2) ** 2
-        return judge(made.object, made.probe, made.xcoords, made.ycoords, self.scan, nominal)
+        return scan_trust(made.object, made.probe, made.xcoords, made.ycoords, self.scan, nominal)
 
 
 def _report(iterations: int, iteration: int, error: float) -> None:

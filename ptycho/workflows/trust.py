@@ -13,7 +13,7 @@ from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.scaling import photons_per_frame
 from ptycho.raw_data import RawData
 
-__all__ = ["judge", "noise_error", "photon_scale"]
+__all__ = ["noise_error", "photon_scale", "scan_trust"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def photon_scale(data: RawData, nominal_photons: float) -> tuple[float, Dose]:
     return photons_per_frame(data.mean_energy, data.units, nominal_photons, recorded) / data.mean_energy, dose
 
 
-def judge(
+def scan_trust(
     image: NDArray[np.complexfloating[Any, Any]],
     probe: NDArray[np.complexfloating[Any, Any]],
     xcoords: NDArray[np.float64],

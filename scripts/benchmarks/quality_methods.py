@@ -26,7 +26,7 @@ from ptycho.core.atomic import atomic_path
 from ptycho.core.geometry import ObjectFrame, reframe
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.raw_data import RawData
-from ptycho.workflows.trust import judge, noise_error, photon_scale
+from ptycho.workflows.trust import noise_error, photon_scale, scan_trust
 
 __all__ = [
     "METHODS",
@@ -267,7 +267,7 @@ def _refinements(
     if method == "refine-pass-noise":
         assert probe is not None
         x, y = frame.local(data.xcoords, data.ycoords)
-        noise = noise_error(judge(start, probe, x, y, data, data.mean_energy), "amplitude")
+        noise = noise_error(scan_trust(start, probe, x, y, data, data.mean_energy), "amplitude")
     snapshots: list[Snapshot] = []
     with peak_memory() as memory:
         for mark in limits.marks:

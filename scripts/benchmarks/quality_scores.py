@@ -22,7 +22,7 @@ from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.quality.metrics import relative_fourier_error
 from ptycho.core.quality.score import score
 from ptycho.raw_data import RawData
-from ptycho.workflows.trust import judge
+from ptycho.workflows.trust import scan_trust
 
 __all__ = ["Snapshot", "error_of", "figures_of_merit", "fourier_error", "peak_memory", "target_frame"]
 
@@ -53,7 +53,7 @@ def figures_of_merit(image: Complex, probe: Complex, frame: ObjectFrame, data: R
     if not np.isfinite(image).all():
         return {}
     x, y = frame.local(data.xcoords, data.ycoords)
-    trust = judge(image, probe, x, y, data, data.photons(data.mean_energy))
+    trust = scan_trust(image, probe, x, y, data, data.photons(data.mean_energy))
     figures: dict[str, Any] = {
         "fourier_error": fourier_error(image, probe, frame, data),
         "deviance_ratio": None if trust.dose == "nominal" else trust.overall_ratio,

@@ -157,7 +157,7 @@ def _mask(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
     import numpy as np
 
     from ptycho.core.doctor.detector import dead_pixels, hot_pixels
-    from ptycho.core.doctor.evidence import gather
+    from ptycho.core.doctor.statistics import gather
     from ptycho.core.scan_edit.detector import mask_pixels
 
     (stream,) = streams
@@ -170,10 +170,10 @@ def _mask(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
             raise ConfigError(f"--pixels: expected rows and columns below {N}, found {y},{x}; correct it")
         bad[y, x] = True
     if options.hot or options.dead or options.above is not None:
-        evidence = gather(stream)
-        bad |= hot_pixels(evidence) if options.hot else False
-        bad |= dead_pixels(evidence) if options.dead else False
-        bad |= evidence.highest >= options.above if options.above is not None else False
+        statistics = gather(stream)
+        bad |= hot_pixels(statistics) if options.hot else False
+        bad |= dead_pixels(statistics) if options.dead else False
+        bad |= statistics.highest >= options.above if options.above is not None else False
     elif options.bad is None and not options.pixels:
         raise ConfigError("mask: expected pixels to mark, found none; give --bad, --pixels, --above, --hot or --dead")
     logger.info("%d of %d detector pixels marked as bad", int(bad.sum()), bad.size)

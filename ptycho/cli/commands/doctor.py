@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     from ptycho.core.doctor import examine
     from ptycho.core.formats.opening import open_scan
 
-    diagnosis = examine(open_scan(options.scan, options.units), trials=not options.no_trials)
+    diagnosis = examine(open_scan(options.scan, options.units), reconstructions=not options.no_trials)
     if options.json:
         values = {"scan": str(options.scan)} | diagnosis.as_dict()
         sys.stdout.write(json.dumps(_finite(values), indent=2) + "\n")

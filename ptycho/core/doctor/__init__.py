@@ -19,60 +19,60 @@ from ptycho.core.doctor.detector import (
     dead_pixels,
     hot_pixels,
 )
-from ptycho.core.doctor.evidence import gather
 from ptycho.core.doctor.findings import SEVERITIES, Diagnosis, Finding, Severity
 from ptycho.core.doctor.positions import check_duplicates, check_order, check_place
-from ptycho.core.doctor.reconstructions import try_out
+from ptycho.core.doctor.reconstructions import examine_sample
 from ptycho.core.doctor.samples import Sampler
 from ptycho.core.doctor.sampling import check_energy, check_overlap, check_window, covered_pixels
+from ptycho.core.doctor.statistics import gather
 from ptycho.core.doctor.values import check_dose, check_numbers, check_saturation, check_size, check_units
 from ptycho.core.scan.stream import ScanStream
 
 __all__ = ["SEVERITIES", "Diagnosis", "Finding", "Severity", "examine"]
 
 
-def examine(stream: ScanStream, trials: bool = True) -> Diagnosis:
+def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
     """Examine a scan.
 
     Args:
         stream: the scan; values need not be sound.
-        trials: whether to reconstruct a sample for the axes, the positions and the probe (some seconds).
+        reconstructions: whether to reconstruct a sample for the axes, the positions and the probe (some seconds).
     """
     scan = stream.fields
-    evidence = gather(stream)
-    findings = [check_size(scan), check_numbers(evidence), check_units(evidence), check_mask(evidence)]
+    statistics = gather(stream)
+    findings = [check_size(scan), check_numbers(statistics), check_units(statistics), check_mask(statistics)]
     duplicates = check_duplicates(stream)
     if (
         findings[-1].severity == "fault"
-        or not evidence.energies.any()
+        or not statistics.energies.any()
         or duplicates.numbers["not_finite"]
         or not np.isfinite(scan.probeGuess).all()
     ):
-        return Diagnosis((*findings, duplicates, _stopped(stream, evidence.energies)))
+        return Diagnosis((*findings, duplicates, _stopped(stream, statistics.energies)))
     covered = covered_pixels(scan)
-    centre = check_centre(evidence, scan)
+    centre = check_centre(statistics, scan)
     shift = (-round(centre.numbers["dy"]), -round(centre.numbers["dx"]))
     findings += [
-        check_saturation(evidence, hot_pixels(evidence)),
-        check_hot_pixels(evidence),
-        check_dead_pixels(evidence),
+        check_saturation(statistics, hot_pixels(statistics)),
+        check_hot_pixels(statistics),
+        check_dead_pixels(statistics),
         centre,
-        check_edges(evidence, shift),
+        check_edges(statistics, shift),
         duplicates,
         check_place(stream),
-        check_order(stream, evidence),
+        check_order(stream, statistics),
         check_overlap(scan, covered),
-        check_window(evidence, scan),
-        check_energy(evidence, scan),
-        dose := check_dose(evidence, scan, covered),
+        check_window(statistics, scan),
+        check_energy(statistics, scan),
+        dose := check_dose(statistics, scan, covered),
     ]
     test = None
-    if trials:
-        bad = hot_pixels(evidence) | dead_pixels(evidence)
-        tried, test = try_out(Sampler(stream, evidence, shift, bad))
+    if reconstructions:
+        bad = hot_pixels(statistics) | dead_pixels(statistics)
+        tried, test = examine_sample(Sampler(stream, statistics, shift, bad))
         findings += tried
     photons = dose.numbers["photons_per_pattern"]
-    settings = suggest_settings(evidence, scan, photons)
+    settings = suggest_settings(statistics, scan, photons)
     findings += [settings, forecast(scan, test, settings.numbers["gridsize"])]
     return Diagnosis(tuple(findings))
 

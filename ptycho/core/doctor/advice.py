@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ptycho.core.doctor.evidence import Evidence
 from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.orientation import OrientationTest
 from ptycho.core.doctor.positions import neighbour_distance
+from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.scan.scan import PATTERN_SIZES, ScanFile
 
@@ -24,12 +24,12 @@ _WORK_PER_MEMBER = 0.1
 """What each further pattern of a group adds to that."""
 
 
-def suggest_settings(evidence: Evidence, scan: ScanFile, photons: float | None) -> Finding:
+def suggest_settings(statistics: ScanStatistics, scan: ScanFile, photons: float | None) -> Finding:
     """N, gridsize and the settings that go with them."""
     N, n = scan.diff3d.shape[-1], len(scan.diff3d)
     diameter, step = probe_diameter(scan.probeGuess), neighbour_distance(scan.xcoords, scan.ycoords)
     gridsize = 2 if n >= 64 and step < 0.6 * diameter else 1
-    needed = _needed_side(evidence)
+    needed = _needed_side(statistics)
     size = next((s for s in PATTERN_SIZES if s >= needed), PATTERN_SIZES[-1])
     suggested = min(size, max((s for s in PATTERN_SIZES if s <= N), default=PATTERN_SIZES[0]))
     settings: dict[str, Any] = {"N": suggested, "gridsize": gridsize, "neighbor_count": 4 if gridsize == 1 else 6}
@@ -69,9 +69,9 @@ def forecast(scan: ScanFile, test: OrientationTest | None, gridsize: int) -> Fin
     return Finding("forecast", "ok", f"{sentence}. Within a factor of two or three; a GPU is far faster.", numbers)
 
 
-def _needed_side(evidence: Evidence) -> int:
+def _needed_side(statistics: ScanStatistics) -> int:
     """Side of the central square of the detector that holds 99.9 % of the light."""
-    mean = np.where(evidence.valid, evidence.mean, 0)
+    mean = np.where(statistics.valid, statistics.mean, 0)
     N = len(mean)
     line = np.abs(np.arange(N) - N // 2)
     ring = np.maximum(line[:, None], line[None, :]).ravel()

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ptycho.core.doctor.evidence import Evidence
 from ptycho.core.doctor.findings import Finding, Severity
+from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.scan.scan import ScanFile
 from ptycho.core.scan_edit.centre import find_centre
 
@@ -40,13 +40,13 @@ _CENTRE_NOTE, _CENTRE_WARNING = 1.0, 2.5
 """Pixels off the centre; a tilt of the object's phase moves the mean pattern by about one."""
 
 
-def check_mask(evidence: Evidence) -> Finding:
+def check_mask(statistics: ScanStatistics) -> Finding:
     """Does the mask mark the right pixels?"""
-    masked = 1 - float(evidence.valid.mean())
-    numbers = {"masked_share": masked, "light_on_masked": evidence.masked_light}
-    if evidence.masked_light > 0.5 and evidence.masked_light > masked:
+    masked = 1 - float(statistics.valid.mean())
+    numbers = {"masked_share": masked, "light_on_masked": statistics.masked_light}
+    if statistics.masked_light > 0.5 and statistics.masked_light > masked:
         sentence = (
-            f"{100 * evidence.masked_light:.0f} % of all light falls on pixels marked as not valid "
+            f"{100 * statistics.masked_light:.0f} % of all light falls on pixels marked as not valid "
             f"({100 * masked:.0f} % of the detector): the mask is inverted. `mask` is True where a pixel is valid, "
             "`bad_pixels` where it is bad."
         )
@@ -56,37 +56,37 @@ def check_mask(evidence: Evidence) -> Finding:
     return Finding("mask", "ok", f"{100 * masked:.2g} % of the detector is masked.", numbers)
 
 
-def hot_pixels(evidence: Evidence) -> Array:
+def hot_pixels(statistics: ScanStatistics) -> Array:
     """Valid pixels (N, N) that are far brighter than all around them, or stuck at one value."""
-    mean = np.where(evidence.valid, evidence.mean, 0)
+    mean = np.where(statistics.valid, statistics.mean, 0)
     around = ndimage.rank_filter(mean, -3, footprint=_NEIGHBOURS, mode="wrap")
     hot = mean > _HOT_RATIO * around
-    if evidence.counts_per_intensity is not None:
-        counts, expected = (x * evidence.counts_per_intensity * len(evidence.energies) for x in (mean, around))
+    if statistics.counts_per_intensity is not None:
+        counts, expected = (x * statistics.counts_per_intensity * len(statistics.energies) for x in (mean, around))
         hot &= counts > expected + _HOT_SIGMAS * np.sqrt(expected + 1) + 30
     else:
         hot &= mean > 0.01 * mean.mean()
-    constant = (evidence.lowest == evidence.highest) & (evidence.highest > 0)
-    stuck = constant & (len(evidence.energies) >= 8) & (constant.mean() < 0.5)
-    return np.asarray((hot | stuck) & evidence.valid)
+    constant = (statistics.lowest == statistics.highest) & (statistics.highest > 0)
+    stuck = constant & (len(statistics.energies) >= 8) & (constant.mean() < 0.5)
+    return np.asarray((hot | stuck) & statistics.valid)
 
 
-def check_hot_pixels(evidence: Evidence) -> Finding:
+def check_hot_pixels(statistics: ScanStatistics) -> Finding:
     """Are there pixels that shine by themselves?
 
     One at the zero frequency is the direct beam, which optics let through to some degree.
     """
-    N = len(evidence.mean)
-    places = [(int(y), int(x)) for y, x in np.argwhere(hot_pixels(evidence))]
+    N = len(statistics.mean)
+    places = [(int(y), int(x)) for y, x in np.argwhere(hot_pixels(statistics))]
     beam = [(y, x) for y, x in places if np.hypot(y - N // 2, x - N // 2) <= _BEAM_RADIUS]
     numbers = {"count": len(places), "pixels_y_x": places[:20], "direct_beam_y_x": beam}
     if not places:
         return Finding("hot pixels", "ok", "No pixel is far brighter than all its neighbours.", numbers)
     y, x = max(
         (place for place in places if place not in beam or len(beam) == len(places)),
-        key=lambda place: evidence.mean[place],
+        key=lambda place: statistics.mean[place],
     )
-    level = f"mean intensity {evidence.mean[y, x]:.3g}, median of the detector {np.median(evidence.mean):.3g}"
+    level = f"mean intensity {statistics.mean[y, x]:.3g}, median of the detector {np.median(statistics.mean):.3g}"
     if len(beam) == len(places):
         sentence = (
             f"The direct beam shows in single pixels at the zero frequency, the brightest at [{y}, {x}] ({level}): "
@@ -101,23 +101,23 @@ def check_hot_pixels(evidence: Evidence) -> Finding:
     return Finding("hot pixels", "fault", sentence, numbers)
 
 
-def dead_pixels(evidence: Evidence) -> Array:
+def dead_pixels(statistics: ScanStatistics) -> Array:
     """Valid pixels (N, N) that are 0 in every pattern although their surroundings are lit too often for chance."""
-    silent, regions = ndimage.label((evidence.lit == 0) & evidence.valid, structure=np.ones((3, 3)))
+    silent, regions = ndimage.label((statistics.lit == 0) & statistics.valid, structure=np.ones((3, 3)))
     # a pixel lit in this share of the frames stays dark in all of them by accident once in 10^9
-    needed = 1 - _UNLIKELY ** (1 / len(evidence.energies))
+    needed = 1 - _UNLIKELY ** (1 / len(statistics.energies))
     dead = np.zeros(silent.shape, bool)
     for label in range(1, regions + 1):
         region = silent == label
-        rim = ndimage.binary_dilation(region, np.ones((3, 3), bool)) & ~region & evidence.valid
-        if rim.any() and np.median(evidence.lit[rim]) > max(needed, 1e-12):
+        rim = ndimage.binary_dilation(region, np.ones((3, 3), bool)) & ~region & statistics.valid
+        if rim.any() and np.median(statistics.lit[rim]) > max(needed, 1e-12):
             dead |= region
     return dead
 
 
-def check_dead_pixels(evidence: Evidence) -> Finding:
+def check_dead_pixels(statistics: ScanStatistics) -> Finding:
     """Are there valid pixels that never see light although all around them do?"""
-    dead = dead_pixels(evidence)
+    dead = dead_pixels(statistics)
     count = int(dead.sum())
     numbers = {"count": count, "pixels_y_x": [(int(y), int(x)) for y, x in np.argwhere(dead)[:20]]}
     if count:
@@ -130,10 +130,10 @@ def check_dead_pixels(evidence: Evidence) -> Finding:
     return Finding("dead pixels", "ok", "No dark pixel lies among lit ones.", numbers)
 
 
-def check_centre(evidence: Evidence, scan: ScanFile) -> Finding:
+def check_centre(statistics: ScanStatistics, scan: ScanFile) -> Finding:
     """Is the zero frequency at [N/2, N/2]?"""
-    N = evidence.mean.shape[0]
-    mean = np.where(evidence.valid & ~hot_pixels(evidence), evidence.mean, 0)
+    N = statistics.mean.shape[0]
+    mean = np.where(statistics.valid & ~hot_pixels(statistics), statistics.mean, 0)
     centre = find_centre(mean, scan.probeGuess)
     fits = centre.likeness > _LIKE
     dy, dx = centre.by_probe if fits else centre.by_mass
@@ -155,9 +155,9 @@ def check_centre(evidence: Evidence, scan: ScanFile) -> Finding:
     return Finding("centre", "ok", f"The zero frequency is at [N/2, N/2] within {max(off, 0.1):.1f} pixels.", numbers)
 
 
-def check_edges(evidence: Evidence, shift: tuple[int, int]) -> Finding:
+def check_edges(statistics: ScanStatistics, shift: tuple[int, int]) -> Finding:
     """Do the patterns, moved by (dy, dx) to their centre, fade out before the detector ends?"""
-    mean, valid = (np.roll(image, shift, (0, 1)) for image in (evidence.mean, evidence.valid))
+    mean, valid = (np.roll(image, shift, (0, 1)) for image in (statistics.mean, statistics.valid))
     rim = np.zeros(valid.shape, bool)
     rim[[0, -1]] = rim[:, [0, -1]] = True
     inside = float(mean[valid].mean()) if valid.any() else 0.0

@@ -29,7 +29,7 @@ _COUNT, _FEWEST = 25, 12
 """Places that are tried together, and without which nothing is said."""
 _CENTRES = 400
 """Places around which uneven steps are looked for."""
-_ITERATIONS, _PROBE_FROM = 12, 3
+_ITERATIONS = 6
 _CLEAR = 0.7
 """Error relative to that of the order as it is, below which another is better; its inverse where it is worse."""
 _UNRIVALLED = 0.8
@@ -87,7 +87,7 @@ def rank_shifts(sampler: Sampler, scale: float) -> ShiftTest:
 
     def tried(k: int) -> list[Prediction]:
         samples = (scaled(sampler.read(places, places - k), scale) for places in regions)
-        return [foretell(s, inner_points(s.xcoords, s.ycoords), _ITERATIONS, _PROBE_FROM) for s in samples]
+        return [foretell(s, inner_points(s.xcoords, s.ycoords), _ITERATIONS, refine_probe=True) for s in samples]
 
     found = {k: tried(k) for k in (0, -1, 1)}
     errors = {k: _mean([p.excess for p in predictions]) for k, predictions in found.items()}

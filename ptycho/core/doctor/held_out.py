@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.doctor.trial import Problem, Sample, descend, root_variance
+from ptycho.core.doctor.samples import Sample
+from ptycho.core.doctor.short_reconstruction import expected_intensity, noise_misfit, reconstruct, sample_frame
 
 __all__ = ["Prediction", "foretell", "inner_points", "significance"]
 
@@ -55,24 +56,27 @@ class Prediction:
         return max(self.trained - self.floor, 0.0) / max(self.flat - self.floor, 1e-30)
 
 
-def foretell(sample: Sample, kept_back: NDArray[np.bool_], iterations: int, probe_from: int | None) -> Prediction:
+def foretell(sample: Sample, kept_back: NDArray[np.bool_], iterations: int, refine_probe: bool) -> Prediction:
     """Reconstruct a sample without some of its patterns and predict those.
 
     Args:
         sample: patterns of scan points that lie together.
         kept_back: (n,) True for the patterns to predict; both kinds are needed.
-        iterations: number of full-batch steps.
-        probe_from: iteration at which the probe begins to move; None keeps it.
+        iterations: of the reconstruction.
+        refine_probe: whether the probe moves.
     """
-    problem = Problem.of(sample)
-    used, test = problem.only(~kept_back), problem.only(kept_back)
-    trial = descend(used, iterations, probe_from, sample.counts_per_intensity)
-    expected = test.intensities(trial.object, trial.probe)
-    squares = np.where(test.valid, (np.sqrt(expected) - test.amplitude) ** 2, np.float32(0))
-    noise, counts = 0.0, sample.counts_per_intensity
-    if counts is not None:
-        noise = float(np.sum(root_variance(expected * np.float32(counts)), where=test.valid)) / counts
-    return Prediction(squares, noise, test.energy, trial.errors[0], trial.error, trial.floor)
+    used, test = sample.only(~kept_back), sample.only(kept_back)
+    found = reconstruct(used, iterations, refine_probe, sample_frame(sample))
+    expected = expected_intensity(test, found)
+    squares = np.where(test.mask, (np.sqrt(expected) - test.patterns) ** 2, np.float32(0))
+    return Prediction(
+        squares,
+        noise=noise_misfit(test, expected),
+        energy=test.energy,
+        flat=found.error_history[0],
+        trained=found.error_history[found.kept],
+        floor=noise_misfit(used, expected_intensity(used, found)) / used.energy,
+    )
 
 
 def significance(worse: Array, better: Array) -> float:

@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.doctor.findings import Finding, Severity
-from ptycho.core.doctor.trial import Sample, Trial, reconstruct
+from ptycho.core.doctor.samples import Sample
+from ptycho.core.doctor.short_reconstruction import expected_intensity, noise_misfit, reconstruct
 from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
+from ptycho.core.refinement.run import Refinement
 
-__all__ = ["OrientationTest", "check_orientation", "check_probe", "run_trials"]
+__all__ = ["OrientationTest", "check_orientation", "check_probe", "compare_orientations"]
 
 Array = NDArray[Any]
 
-_RANKING, _JUDGING = 12, 30
+_RANKING, _LONGER = 6, 15
 """Iterations of each orientation, and of the best one afterwards."""
 _CLEAR = 1.15
 """Ratio of errors from which an orientation is better than another."""
@@ -37,10 +39,12 @@ class OrientationTest:
 
     ranking: tuple[tuple[Orientation, float], ...]
     """(orientation, relative Fourier error), best first."""
-    given_probe: Trial
+    given_probe: Refinement
     """The best orientation with the probe as it is."""
-    free_probe: Trial
+    free_probe: Refinement
     """The same while the probe moves."""
+    noise: float
+    """Error that photon noise alone leaves of `given_probe`; 0 when doses are unknown."""
     patterns: int
     seconds_per_pattern: float
     """Of one iteration on one pattern, object and probe, one thread."""
@@ -65,20 +69,24 @@ class OrientationTest:
         return best not in as_is and rivals[0] > _CLEAR * lowest
 
 
-def run_trials(sample: Sample) -> OrientationTest:
+def compare_orientations(sample: Sample) -> OrientationTest:
     """Reconstruct a sample in all eight orientations, and in the best one again, longer."""
     start = perf_counter()
-    errors = [(orientation, reconstruct(_turned(sample, orientation), _RANKING).error) for orientation in ORIENTATIONS]
-    seconds = (perf_counter() - start) / (len(ORIENTATIONS) * _RANKING * len(sample.amplitude))
+    errors = [
+        (orientation, _error(reconstruct(_turned(sample, orientation), _RANKING))) for orientation in ORIENTATIONS
+    ]
+    seconds = (perf_counter() - start) / (len(ORIENTATIONS) * _RANKING * len(sample))
     ranking = tuple(sorted(errors, key=lambda entry: entry[1]))
     best = _turned(sample, ranking[0][0])
+    given = reconstruct(best, _LONGER, refine_probe=False)
     return OrientationTest(
         ranking=ranking,
-        given_probe=reconstruct(best, _JUDGING, probe_from=None),
-        free_probe=reconstruct(best, _JUDGING),
-        patterns=len(sample.amplitude),
+        given_probe=given,
+        free_probe=reconstruct(best, _LONGER),
+        noise=noise_misfit(best, expected_intensity(best, given)) / best.energy,
+        patterns=len(sample),
         seconds_per_pattern=seconds,
-        flatness=_flatness(sample.probe),
+        flatness=_flatness(sample.probeGuess),
     )
 
 
@@ -124,15 +132,14 @@ def check_orientation(test: OrientationTest) -> Finding:
 
 def check_probe(test: OrientationTest) -> Finding:
     """Does the probe explain the patterns, or does it have to be refined?"""
-    fixed, free = test.given_probe, test.free_probe
-    floor = fixed.floor
-    flat = fixed.errors[0]
+    fixed, free = _error(test.given_probe), _error(test.free_probe)
+    floor, flat = test.noise, test.given_probe.error_history[0]
     signal = max(flat - floor, 1e-30)
-    unexplained = max(fixed.error - floor, 0.0) / signal
-    change = 1 - _likeness(fixed.probe, free.probe) ** 2
+    unexplained = max(fixed - floor, 0.0) / signal
+    change = 1 - _likeness(test.given_probe.probe, test.free_probe.probe) ** 2
     numbers = {
-        "error": fixed.error,
-        "error_probe_free": free.error,
+        "error": fixed,
+        "error_probe_free": free,
         "error_of_noise": floor,
         "error_flat_object": flat,
         "unexplained": unexplained,
@@ -141,18 +148,18 @@ def check_probe(test: OrientationTest) -> Finding:
     if floor > _NOISY:
         sentence = f"Too few photons to judge the probe: noise alone leaves an error of {floor:.2g}."
         return Finding("probe", "note", sentence, numbers)
-    excess = fixed.error - floor
+    excess = fixed - floor
     if excess < 0.3 * floor:
-        sentence = f"The probe fits: error {fixed.error:.3g} where photon noise alone makes about {floor:.3g}."
+        sentence = f"The probe fits: error {fixed:.3g} where photon noise alone makes about {floor:.3g}."
         return Finding("probe", "ok", sentence, numbers)
     text = (
-        f"With the probe given, an error of {fixed.error:.3g} remains, {100 * unexplained:.0f} % of the {flat:.3g} "
-        f"of a flat object; with the probe free {free.error:.3g} (it changes by {100 * change:.0f} % of its energy)"
+        f"With the probe given, an error of {fixed:.3g} remains, {100 * unexplained:.0f} % of the {flat:.3g} "
+        f"of a flat object; with the probe free {free:.3g} (it changes by {100 * change:.0f} % of its energy)"
     )
     if unexplained > _MISFIT or excess > _LARGE:
         todo = (
             "refine the probe along with the object"
-            if free.error < 0.6 * fixed.error
+            if free < 0.6 * fixed
             else "the probe is of another kind, or positions or distances are wrong"
         )
         return Finding("probe", "warning", f"{text}: it does not fit; {todo}.", numbers)
@@ -163,9 +170,13 @@ def check_probe(test: OrientationTest) -> Finding:
 def _turned(sample: Sample, orientation: Orientation) -> Sample:
     return replace(
         sample,
-        amplitude=np.ascontiguousarray(orientation.patterns(sample.amplitude)),
-        valid=np.ascontiguousarray(orientation.patterns(sample.valid)),
+        patterns=np.ascontiguousarray(orientation.patterns(sample.patterns)),
+        mask=np.ascontiguousarray(orientation.patterns(sample.mask)),
     )
+
+
+def _error(found: Refinement) -> float:
+    return found.error_history[found.kept]
 
 
 def _flatness(probe: Array) -> float:

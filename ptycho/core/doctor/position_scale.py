@@ -10,7 +10,7 @@ import numpy as np
 from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.held_out import Prediction, foretell, inner_points, significance
 from ptycho.core.doctor.positions import neighbour_distance
-from ptycho.core.doctor.trial import Sample, neighbourhood
+from ptycho.core.doctor.samples import Sample, neighbourhood
 from ptycho.core.physics.probes import probe_diameter
 
 __all__ = ["ScaleTest", "check_scale", "rank_scales", "scaled"]
@@ -21,7 +21,7 @@ _COARSE, _STEPS = 2 ** (1 / 3), 3
 """Ratio of neighbouring scales at first, and how many of them each way."""
 _FINE, _FINE_AT_MOST = 1.08, 6
 """Ratio of neighbouring scales around the best of them, and how many there are."""
-_SEARCHING, _REFINING, _JUDGING = 8, 30, 40
+_SEARCHING, _REFINING, _LONGER = 4, 15, 20
 """Iterations for each of the first scales, of those around the best, and around one that is not 1."""
 _SUSPECT, _TOLERANCE = 0.03, 0.06
 """Deviation of the scale from 1, in the logarithm, that is looked at again, and that is called an error."""
@@ -101,7 +101,7 @@ def scaled(sample: Sample, factor: float) -> Sample:
 def rank_scales(sample: Sample) -> ScaleTest:
     """Find the factor for the positions with which patterns foretell their neighbours best, the probe as given.
 
-    A few patterns are enough to find it. Where it is not 1, it is found again with all of the sample, and judged.
+    A few patterns are enough to find it. Where it is not 1, it is found again with all of the sample, and validated.
     """
     part = _part(sample)
     n = len(part.xcoords)
@@ -117,14 +117,14 @@ def rank_scales(sample: Sample) -> ScaleTest:
     if found.unexplained < _HOPELESS:
         scale, found = _refined(part, best, _REFINING)
     if _off(scale, _SUSPECT) and found.unexplained < _EXPLAINED:
-        scale, found = _refined(sample, scale, _JUDGING)
+        scale, found = _refined(sample, scale, _LONGER)
         n = len(sample.xcoords)
     if _off(scale, _TOLERANCE) and found.unexplained < _EXPLAINED:
-        pairs = [[_tried(sample, factor, _JUDGING, first) for factor in (1.0, scale)] for first in (0, 1)]
+        pairs = [[_tried(sample, factor, _LONGER, first) for factor in (1.0, scale)] for first in (0, 1)]
         worse, better = (np.concatenate([p.squares for p in group]) for group in zip(*pairs, strict=True))
         compared = (pairs[0][1].error, pairs[0][0].error)
         ratio = pairs[0][1].trained / pairs[0][0].trained
-    overlap = 1 - scale * neighbour_distance(part.xcoords, part.ycoords) / probe_diameter(part.probe)
+    overlap = 1 - scale * neighbour_distance(part.xcoords, part.ycoords) / probe_diameter(part.probeGuess)
     return ScaleTest(
         scale=scale,
         errors=errors,
@@ -190,19 +190,12 @@ def _off(scale: float, tolerance: float) -> bool:
 
 def _part(sample: Sample) -> Sample:
     """The patterns of a sample next to its middle."""
-    chosen = neighbourhood(sample.xcoords, sample.ycoords, _COUNT)
-    return replace(
-        sample,
-        amplitude=sample.amplitude[chosen],
-        valid=sample.valid[chosen],
-        xcoords=sample.xcoords[chosen],
-        ycoords=sample.ycoords[chosen],
-    )
+    return sample.only(neighbourhood(sample.xcoords, sample.ycoords, _COUNT))
 
 
 def _tried(part: Sample, factor: float, iterations: int, first: int = 0) -> Prediction:
     kept_back = inner_points(part.xcoords, part.ycoords, first)
-    return foretell(scaled(part, factor), kept_back, iterations, probe_from=None)
+    return foretell(scaled(part, factor), kept_back, iterations, refine_probe=False)
 
 
 def _lowest(tried: dict[float, Prediction]) -> float:

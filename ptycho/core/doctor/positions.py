@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from ptycho.core.doctor.evidence import Evidence
 from ptycho.core.doctor.findings import Finding, Severity
-from ptycho.core.doctor.trial import neighbourhood, root_variance
+from ptycho.core.doctor.samples import neighbourhood
+from ptycho.core.doctor.statistics import ScanStatistics
+from ptycho.core.physics.poisson import poisson_moments
 from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.scaling import frame_blocks
 from ptycho.core.scan.stream import ScanStream
@@ -93,7 +94,7 @@ def check_place(stream: ScanStream) -> Finding:
     return Finding("place", "ok", f"Positions span {span}.", numbers)
 
 
-def check_order(stream: ScanStream, evidence: Evidence) -> Finding:
+def check_order(stream: ScanStream, statistics: ScanStatistics) -> Finding:
     """Are patterns of near points more alike than others? If not, positions and patterns are in different order.
 
     The mean difference between patterns whose illuminations overlap is compared with what it is when the patterns
@@ -101,7 +102,7 @@ def check_order(stream: ScanStream, evidence: Evidence) -> Finding:
     """
     x, y = stream.fields.xcoords, stream.fields.ycoords
     diameter = probe_diameter(stream.fields.probeGuess)
-    lit = np.flatnonzero(evidence.energies > _DARK * np.median(evidence.energies))
+    lit = np.flatnonzero(statistics.energies > _DARK * np.median(statistics.energies))
     chosen = lit[neighbourhood(x[lit], y[lit], _SAMPLE)] if lit.size else lit
     distance = np.hypot(x[chosen, None] - x[chosen], y[chosen, None] - y[chosen])
     near = (distance < _OVERLAPPING * diameter) & ~np.eye(len(chosen), dtype=bool)
@@ -109,7 +110,7 @@ def check_order(stream: ScanStream, evidence: Evidence) -> Finding:
     if len(chosen) < _FEW or near.sum() < len(chosen) or near.mean() > 0.5:
         sentence = f"Not tested: {len(chosen)} points, {numbers['near_pairs']} pairs of them near, show too little."
         return Finding("order", "note", sentence, numbers)
-    features = _features(stream, evidence, chosen)
+    features = _features(stream, statistics, chosen)
     by_place, ratio = _likeness(features, near)
     numbers |= {"deviations": by_place, "ratio": ratio}
     if by_place > _SURE:
@@ -119,7 +120,7 @@ def check_order(stream: ScanStream, evidence: Evidence) -> Finding:
         )
         return Finding("order", "ok", sentence, numbers)
     run = np.arange(len(x))[max(0, len(x) // 2 - _SAMPLE // 2) :][:_SAMPLE]
-    by_time, ratio_in_time = _likeness(_features(stream, evidence, run), np.abs(run[:, None] - run) == 1)
+    by_time, ratio_in_time = _likeness(_features(stream, statistics, run), np.abs(run[:, None] - run) == 1)
     numbers |= {"deviations_in_time": by_time, "ratio_in_time": ratio_in_time}
     if by_time > _SURE:
         sentence = (
@@ -128,7 +129,7 @@ def check_order(stream: ScanStream, evidence: Evidence) -> Finding:
             "order of the scan."
         )
         return Finding("order", "fault", sentence, numbers)
-    noise = _noise(evidence, features)
+    noise = _noise(statistics, features)
     noisy = noise is not None and _mean_difference(features) < 1.2 * noise
     if by_place > _UNSURE or noisy or len(chosen) < _ENOUGH:
         few = "photons" if noisy else "points"
@@ -159,7 +160,7 @@ def _mean_difference(features: Array) -> float:
     return float(2 * (1 - np.sum(mean**2)))
 
 
-def _features(stream: ScanStream, evidence: Evidence, indices: Array) -> Array:
+def _features(stream: ScanStream, statistics: ScanStatistics, indices: Array) -> Array:
     """Patterns at low resolution (b, n, n): the root of the intensity of blocks, of unit norm."""
     side = stream.frames.shape[-1]
     bins = min(side, _BINS)
@@ -167,17 +168,17 @@ def _features(stream: ScanStream, evidence: Evidence, indices: Array) -> Array:
     made = np.empty((len(indices), bins, bins))
     for block in frame_blocks(len(indices), side**2):
         values = np.nan_to_num(stream.frames.read(indices[block]).astype(np.float64), posinf=0, neginf=0)
-        values = np.maximum(np.where(evidence.valid, values, 0), 0)
-        intensity = values**2 if evidence.units == "amplitude" else values
+        values = np.maximum(np.where(statistics.valid, values, 0), 0)
+        intensity = values**2 if statistics.units == "amplitude" else values
         cut = intensity[:, : n * bins, : n * bins]
         made[block] = np.sqrt(cut.reshape(-1, bins, n, bins, n).sum(axis=(2, 4)))
     return made / np.maximum(np.linalg.norm(made, axis=(1, 2), keepdims=True), 1e-30)
 
 
-def _noise(evidence: Evidence, features: Array) -> float | None:
+def _noise(statistics: ScanStatistics, features: Array) -> float | None:
     """Squared difference of the features of two patterns that photon noise alone makes."""
-    if evidence.counts_per_intensity is None:
+    if statistics.counts_per_intensity is None:
         return None
-    counts = float(np.mean(evidence.energies)) * evidence.counts_per_intensity
+    counts = float(np.mean(statistics.energies)) * statistics.counts_per_intensity
     expected = np.mean(features**2, axis=0) * counts
-    return float(2 * np.sum(root_variance(expected)) / max(counts, 1e-30))
+    return float(2 * poisson_moments(expected[None])[0, 2] / max(counts, 1e-30))

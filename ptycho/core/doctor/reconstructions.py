@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.frame_shift import check_shift, rank_shifts
-from ptycho.core.doctor.orientation import OrientationTest, check_orientation, check_probe, run_trials
+from ptycho.core.doctor.orientation import OrientationTest, check_orientation, check_probe, compare_orientations
 from ptycho.core.doctor.position_scale import check_scale, rank_scales, scaled
 from ptycho.core.doctor.samples import Sampler
 
-__all__ = ["try_out"]
+__all__ = ["examine_sample"]
 
 
-def try_out(sampler: Sampler) -> tuple[list[Finding], OrientationTest]:
-    """Findings on positions, orientation and probe, and the trials in all orientations.
+def examine_sample(sampler: Sampler) -> tuple[list[Finding], OrientationTest]:
+    """Findings on positions, orientation and probe, and the short reconstructions in all orientations.
 
-    Where positions are wrong, orientation and probe are judged with the right ones. Positions are not tested where
+    Where positions are wrong, orientation and probe are examined with the right ones. Positions are not tested where
     the axes are mistaken beyond doubt.
     """
     sample = sampler.middle()
-    test = run_trials(sample)
+    test = compare_orientations(sample)
     if test.mistaken:
         return [check_orientation(test), check_probe(test)], test
     scale = rank_scales(sample)
@@ -27,5 +27,5 @@ def try_out(sampler: Sampler) -> tuple[list[Finding], OrientationTest]:
         sample = sampler.middle(shift.best)
         scale = rank_scales(sample)
     if scale.wrong or shift.wrong:
-        test = run_trials(scaled(sample, scale.scale if scale.wrong else 1.0))
+        test = compare_orientations(scaled(sample, scale.scale if scale.wrong else 1.0))
     return [check_scale(scale), check_shift(shift), check_orientation(test), check_probe(test)], test

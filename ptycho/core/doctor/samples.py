@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import KDTree
 
-from ptycho.core.doctor.evidence import Evidence
-from ptycho.core.doctor.trial import Sample, neighbourhood
+from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.scaling import to_amplitude
 from ptycho.core.scan.stream import ScanStream
 
-__all__ = ["Sampler"]
+__all__ = ["Sample", "Sampler", "neighbourhood"]
 
 Array = NDArray[Any]
 
@@ -24,11 +24,59 @@ _MODES = 3
 
 
 @dataclass(frozen=True)
+class Sample:
+    """Patterns of neighbouring scan points, as a refinement reads them (`ptycho.core.refinement.passes.ScanData`)."""
+
+    patterns: NDArray[np.float32]
+    """(n, N, N) amplitude, 0 where not valid, the zero frequency at [N/2, N/2]."""
+    mask: NDArray[np.bool_]
+    """(n, N, N) True where valid."""
+    xcoords: NDArray[np.float64]
+    """(n,) pixels."""
+    ycoords: NDArray[np.float64]
+    probeGuess: NDArray[np.complex64]
+    """(M, N, N), its middle at index N/2."""
+    counts_per_intensity: float | None = None
+    """Photons in one unit of intensity, where it is known."""
+
+    def __len__(self) -> int:
+        return len(self.patterns)
+
+    def amplitude(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
+        """Amplitudes (b, N, N) of these patterns, zero frequency in the middle."""
+        return self.patterns if indices is None else self.patterns[np.asarray(indices)]
+
+    @property
+    def energy(self) -> float:
+        """`sum A^2`."""
+        return float(np.sum(self.patterns.astype(np.float64) ** 2))
+
+    def only(self, chosen: NDArray[Any]) -> Sample:
+        """Some of the points, by a mask (n,) or by their indices."""
+        return replace(
+            self,
+            patterns=self.patterns[chosen],
+            mask=self.mask[chosen],
+            xcoords=self.xcoords[chosen],
+            ycoords=self.ycoords[chosen],
+        )
+
+
+def neighbourhood(xcoords: Array, ycoords: Array, count: int) -> NDArray[np.intp]:
+    """Indices of the `count` scan points nearest to the one in the middle of the scan, in scan order."""
+    points = np.column_stack([xcoords, ycoords])
+    tree = KDTree(points)
+    _, middle = tree.query(np.median(points, axis=0))
+    _, near = tree.query(points[middle], k=min(count, len(points)))
+    return np.sort(np.atleast_1d(near))
+
+
+@dataclass(frozen=True)
 class Sampler:
     """Reads patterns of a scan centred, in amplitude, without bad pixels."""
 
     stream: ScanStream
-    evidence: Evidence
+    statistics: ScanStatistics
     """Of the scan, for its units."""
     shift: tuple[int, int]
     """(dy, dx) in pixels that brings the zero frequency to [N/2, N/2]."""
@@ -55,16 +103,14 @@ class Sampler:
         valid = np.isfinite(values) & ~self.bad
         if fields.mask is not None:
             valid &= fields.mask[frames] if fields.mask.ndim == 3 else fields.mask
-        amplitude = to_amplitude(np.where(valid, np.maximum(values, 0), 0), self.evidence.units)
-        half = values.shape[-1] // 2
-        to_corner = (self.shift[0] - half, self.shift[1] - half)
+        amplitude = to_amplitude(np.where(valid, np.maximum(values, 0), 0), self.statistics.units)
         modes = as_modes(fields.probeGuess)
         strongest = np.argsort(-np.sum(np.abs(modes) ** 2, axis=(1, 2)), kind="stable")[:_MODES]
         return Sample(
-            amplitude=np.roll(amplitude, to_corner, (-2, -1)),
-            valid=np.roll(valid, to_corner, (-2, -1)),
+            patterns=np.roll(amplitude, self.shift, (-2, -1)),
+            mask=np.roll(valid, self.shift, (-2, -1)),
             xcoords=fields.xcoords[places],
             ycoords=fields.ycoords[places],
-            probe=modes[strongest].astype(np.complex64),
-            counts_per_intensity=self.evidence.counts_per_intensity,
+            probeGuess=modes[strongest].astype(np.complex64),
+            counts_per_intensity=self.statistics.counts_per_intensity,
         )

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.doctor.evidence import Evidence
 from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.positions import neighbour_distance
+from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.patches import assemble
 from ptycho.core.physics.probes import probe_diameter
@@ -65,9 +65,9 @@ def check_overlap(scan: ScanFile, covered: float) -> Finding:
     return Finding("overlap", "ok", f"{text}.", numbers)
 
 
-def check_window(evidence: Evidence, scan: ScanFile) -> Finding:
+def check_window(statistics: ScanStatistics, scan: ScanFile) -> Finding:
     """Is the illuminated area smaller than the window that the detector's pixels allow?"""
-    mean = np.where(evidence.valid, evidence.mean, 0)
+    mean = np.where(statistics.valid, statistics.mean, 0)
     correlation = np.abs(np.fft.fftshift(np.fft.ifft2(mean)))
     N = len(mean)
     peak = float(correlation[N // 2, N // 2])
@@ -96,10 +96,10 @@ def check_window(evidence: Evidence, scan: ScanFile) -> Finding:
     return Finding("sampling", "ok", sentence, numbers)
 
 
-def check_energy(evidence: Evidence, scan: ScanFile) -> Finding:
+def check_energy(statistics: ScanStatistics, scan: ScanFile) -> Finding:
     """Is the probe in the unit of the patterns?"""
     probe = float(np.sum(np.abs(as_modes(scan.probeGuess)) ** 2, dtype=np.float64))
-    data = float(evidence.energies.mean())
+    data = float(statistics.energies.mean())
     ratio = data / probe
     numbers = {"pattern_energy": data, "probe_energy": probe, "object_amplitude": float(np.sqrt(ratio))}
     text = (

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.doctor.evidence import Evidence
 from ptycho.core.doctor.findings import Finding, Severity
+from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.scan.scan import PATTERN_SIZES, ScanFile
 
 __all__ = ["check_dose", "check_numbers", "check_saturation", "check_size", "check_units"]
@@ -39,21 +39,21 @@ def check_size(scan: ScanFile) -> Finding:
     return Finding("pattern size", "ok", f"{n} patterns of {N} x {N} pixels.", numbers)
 
 
-def check_numbers(evidence: Evidence) -> Finding:
+def check_numbers(statistics: ScanStatistics) -> Finding:
     """Are all values in valid pixels finite and not negative?"""
-    numbers = {"not_finite": evidence.not_finite, "negative": evidence.negative}
-    if evidence.not_finite or evidence.negative:
+    numbers = {"not_finite": statistics.not_finite, "negative": statistics.negative}
+    if statistics.not_finite or statistics.negative:
         sentence = (
-            f"{evidence.not_finite} values in valid pixels are NaN or infinite and {evidence.negative} are negative; "
-            "mark these pixels in bad_pixels (ptycho dataset mask) or repair them."
+            f"{statistics.not_finite} values in valid pixels are NaN or infinite and {statistics.negative} are "
+            "negative; mark these pixels in bad_pixels (ptycho dataset mask) or repair them."
         )
         return Finding("numbers", "fault", sentence, numbers)
     return Finding("numbers", "ok", "Every value in a valid pixel is finite and not negative.", numbers)
 
 
-def check_units(evidence: Evidence) -> Finding:
+def check_units(statistics: ScanStatistics) -> Finding:
     """Amplitude or counts, and does the file agree with its numbers?"""
-    measured, declared = evidence.measured, evidence.declared
+    measured, declared = statistics.measured, statistics.declared
     numbers = {
         "declared": declared,
         "measured": None if measured is None else measured.units,
@@ -77,22 +77,22 @@ def check_units(evidence: Evidence) -> Finding:
     return Finding("units", "ok", f"The patterns hold {measured}.", numbers)
 
 
-def check_saturation(evidence: Evidence, hot: Array) -> Finding:
+def check_saturation(statistics: ScanStatistics, hot: Array) -> Finding:
     """Do many pixels share the largest value, as they do where a counter ends?
 
     Below a true maximum values thin out, so that a single step of the counter holds no more pixels at the top than
     further down. The number of pixels per step is taken from the fifth of intensity below the largest value. A largest
     value that only hot pixels (N, N) reach is theirs.
     """
-    (value, often), *below = evidence.top or ((0.0, 0),)
-    counts = evidence.units == "counts"
+    (value, often), *below = statistics.top or ((0.0, 0),)
+    counts = statistics.units == "counts"
     share = 0.8 if counts else np.sqrt(0.8)
     near = sum(count for v, count in below if v >= share * value)
-    steps = (value if counts else value**2) * (evidence.counts_per_intensity or np.inf)
+    steps = (value if counts else value**2) * (statistics.counts_per_intensity or np.inf)
     expected = max(near / max(0.2 * steps, 1.0), below[0][1] if below else 0)
     numbers = {"largest": value, "pixels_at_largest": often, "pixels_near_it": near, "pixels_per_step": expected}
     # one or two photons are no ceiling: of the value below, 0, there may be fewer
-    reached = (evidence.highest == value) & evidence.valid & ~hot
+    reached = (statistics.highest == value) & statistics.valid & ~hot
     if reached.any() and often >= _CLIPPED and often > _PILED * expected and steps > 2.5:
         sentence = (
             f"{often} pixels hold exactly {value:g}, the largest value, where {expected:.2g} would be expected: the "
@@ -104,20 +104,20 @@ def check_saturation(evidence: Evidence, hot: Array) -> Finding:
     return Finding("saturation", "ok", sentence, numbers)
 
 
-def check_dose(evidence: Evidence, scan: ScanFile, covered_pixels: float) -> Finding:
+def check_dose(statistics: ScanStatistics, scan: ScanFile, covered_pixels: float) -> Finding:
     """How many photons are there, and are all patterns exposed alike?"""
-    energy = float(np.median(evidence.energies))
+    energy = float(np.median(statistics.energies))
     recorded = (scan.metadata or {}).get("nphotons")
-    mean = float(evidence.energies.mean())
-    if evidence.counts_per_intensity is not None:
-        photons, source = mean * evidence.counts_per_intensity, "measured"
+    mean = float(statistics.energies.mean())
+    if statistics.counts_per_intensity is not None:
+        photons, source = mean * statistics.counts_per_intensity, "measured"
     elif recorded is not None:
         photons, source = float(recorded), "as the file says"
     else:
         photons, source = None, "unknown"
-    odd = np.flatnonzero((evidence.energies < _DARK * energy) | (evidence.energies > _BRIGHT * energy))
-    dark = int(np.count_nonzero(evidence.energies < _DARK * energy))
-    per_pixel = None if photons is None else photons * len(evidence.energies) / covered_pixels
+    odd = np.flatnonzero((statistics.energies < _DARK * energy) | (statistics.energies > _BRIGHT * energy))
+    dark = int(np.count_nonzero(statistics.energies < _DARK * energy))
+    per_pixel = None if photons is None else photons * len(statistics.energies) / covered_pixels
     numbers = {
         "photons_per_pattern": photons,
         "photons_per_object_pixel": per_pixel,
@@ -128,8 +128,8 @@ def check_dose(evidence: Evidence, scan: ScanFile, covered_pixels: float) -> Fin
     }
     if len(odd) or energy <= 0:
         sentence = (
-            f"{dark} of {len(evidence.energies)} patterns hold less than 2 % and {len(odd) - dark} more than 20 times "
-            "the median intensity: a shutter, a beam loss or wrong frames. Leave them out: ptycho dataset subsample "
+            f"{dark} of {len(statistics.energies)} patterns hold less than 2 % and {len(odd) - dark} more than 20 "
+            "times the median intensity: a shutter, a beam loss or wrong frames. Leave them out: ptycho dataset subsample "
             f"--drop {','.join(map(str, odd[:10]))}{',...' if len(odd) > 10 else ''}."
         )
         return Finding("dose", "warning", sentence, numbers)

@@ -128,10 +128,10 @@ def descend(
             continue
         direction = search.direction(point, gradient, iteration)
         length = search.length(point, gradient, direction) * 0.25**failures
-        trial = problem.adjust(problem.step(point, direction, length), iteration)
-        trial_error, trial_gradient = problem.gradient(trial)
-        if trial_error < error:
-            point, error, gradient, failures = trial, trial_error, trial_gradient, 0
+        ahead = problem.adjust(problem.step(point, direction, length), iteration)
+        error_ahead, gradient_ahead = problem.gradient(ahead)
+        if error_ahead < error:
+            point, error, gradient, failures = ahead, error_ahead, gradient_ahead, 0
             continue
         failures, found.restarts = failures + 1, found.restarts + 1
         if failures > REJECTIONS or not np.isfinite(length):
@@ -191,9 +191,9 @@ def _note(
     found.errors.append(error)
     if problem.holds_out:
         found.unseen.append(problem.unseen_error(point))
-    judged = found.unseen or found.errors
-    if judged[-1] <= judged[found.kept] and not _overshot(found, limits.noise):
-        found.point, found.kept = point, len(judged) - 1
+    decisive = found.unseen or found.errors
+    if decisive[-1] <= decisive[found.kept] and not _overshot(found, limits.noise):
+        found.point, found.kept = point, len(decisive) - 1
 
 
 def _overshot(found: Descent[Point], noise: float) -> bool:
@@ -204,15 +204,15 @@ def _overshot(found: Descent[Point], noise: float) -> bool:
 
 def _reason(found: Descent[Point], iteration: int, limits: Limits) -> str:
     """Why to stop now; empty to go on."""
-    judged, kind = (found.unseen, "unseen patterns") if found.unseen else (found.errors, "patterns")
-    if judged[-1] == 0:
+    decisive, kind = (found.unseen, "unseen patterns") if found.unseen else (found.errors, "patterns")
+    if decisive[-1] == 0:
         return f"nothing is left to explain, after {iteration} iterations"
     if limits.noise and found.errors[-1] <= limits.noise:
         return f"the patterns are explained to the noise, after {iteration} iterations"
     if iteration >= limits.iterations:
         return f"the {limits.iterations} iterations are done"
     if iteration >= limits.patience:
-        before = min(judged[: -limits.patience])
-        if min(judged[-limits.patience :]) > (1 - limits.tolerance) * before:
+        before = min(decisive[: -limits.patience])
+        if min(decisive[-limits.patience :]) > (1 - limits.tolerance) * before:
             return f"the error of the {kind} fell by less than {limits.tolerance:g} in {limits.patience} iterations"
     return ""

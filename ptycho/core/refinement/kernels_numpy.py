@@ -1,40 +1,49 @@
-"""What a refinement does to a batch of patterns, in NumPy: the oracle of both backends' kernels."""
+"""What a refinement does to a batch of patterns, in NumPy: the oracle of both backends' kernels, and the doctor's."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+import scipy.fft
+from numpy.typing import DTypeLike, NDArray
 
-from ptycho.core.physics.diffraction import fourier_shift
+from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.passes import Likelihood, Measured
 
-__all__ = ["NumpyKernels"]
+__all__ = ["ENGINE", "NumpyKernels"]
 
 Array = NDArray[Any]
 
 
+class _Fields(NamedTuple):
+    """Far fields `(b, M, N, N)` and `sum_m |F_m|^2 + e` `(b, N, N)`, which every question about them begins with."""
+
+    waves: Array
+    intensity: Array
+
+
 class NumpyKernels:
-    """`ptycho.core.refinement.passes.Kernels` in double precision; every formula stands there.
+    """`ptycho.core.refinement.passes.Kernels` in NumPy; every formula stands there.
 
     Args:
         likelihood: 'amplitude' or 'poisson'.
         floor: e, added to intensities.
+        dtype: real type of the numbers: double precision as the oracle, single where time counts.
     """
 
-    complex_bytes = 16
-
-    def __init__(self, likelihood: Likelihood, floor: float) -> None:
-        self.likelihood, self.floor = likelihood, floor
+    def __init__(self, likelihood: Likelihood, floor: float, *, dtype: DTypeLike = np.float64) -> None:
+        self.likelihood, self.floor, self.dtype = likelihood, floor, np.dtype(dtype)
+        self._complex = np.result_type(self.dtype, np.complex64)
+        self.complex_bytes = self._complex.itemsize
 
     def measured(self, amplitude: Array, valid: Array | None) -> Measured:
-        """Patterns in double precision."""
-        return Measured(amplitude.astype(np.float64), 1.0 if valid is None else valid)
+        """Patterns in the kernels' precision."""
+        return Measured(amplitude.astype(self.dtype), None if valid is None else valid.astype(self.dtype))
 
     def image(self, values: Array) -> Array:
-        """Object or probe in double precision."""
-        return values.astype(np.complex128)
+        """Object or probe in the kernels' precision."""
+        return values.astype(self._complex, copy=False)
 
     def numpy(self, values: Array) -> Array:
         """The array itself."""
@@ -52,74 +61,95 @@ class NumpyKernels:
             total[row : row + n, col : col + n] += patch
         return total
 
-    def ramps(self, dx: Array, dy: Array, n: int) -> tuple[Array, Array]:
-        """The remainders themselves."""
-        return dx[:, None], dy[:, None]
+    def ramps(self, dx: Array, dy: Array, n: int) -> Array:
+        """Phase ramps `(b, 1, N, N)` that move an image by each remainder, as `fourier_shift` does."""
+        fy, fx = (np.exp(-2j * np.pi * np.multiply.outer(shift, np.fft.fftfreq(n))) for shift in (dy, dx))
+        return self.image(fy[:, None, :, None]) * self.image(fx[:, None, None, :])
 
-    def shifted(self, probe: Array, ramps: tuple[Array, Array]) -> Array:
+    def shifted(self, probe: Array, ramps: Array) -> Array:
         """The probe moved by every remainder."""
-        return fourier_shift(probe[None], *ramps)
+        return scipy.fft.ifft2(scipy.fft.fft2(probe) * ramps, overwrite_x=True)
 
-    def fields(self, probes: Array, patches: Array) -> Array:
+    def fields(self, probes: Array, patches: Array) -> _Fields:
         """Far fields."""
-        return np.fft.fft2(probes * patches[:, None], norm="ortho")
+        return self._with_intensity(scipy.fft.fft2(probes * patches[:, None], norm="ortho", overwrite_x=True))
 
     def fields_along(self, probes: Array, patches: Array, probe_moves: Array | None, patch_moves: Array) -> Array:
         """The change of the far fields."""
         waves = probes * patch_moves[:, None]
-        return np.fft.fft2(waves if probe_moves is None else waves + probe_moves * patches[:, None], norm="ortho")
+        if probe_moves is not None:
+            waves += probe_moves * patches[:, None]
+        return scipy.fft.fft2(waves, norm="ortho", overwrite_x=True)
 
-    def advanced(self, fields: Array, moves: Array, length: float) -> Array:
+    def advanced(self, fields: _Fields, moves: Array, length: float) -> _Fields:
         """Fields further on."""
-        return fields + length * moves
+        return self._with_intensity(fields.waves + float(length) * moves)
 
-    def _modulus(self, fields: Array) -> Array:
-        return np.sqrt((abs(fields) ** 2).sum(axis=1) + self.floor)
-
-    def _residual(self, modulus: Array, amplitude: Array) -> Array:
-        if self.likelihood == "amplitude":
-            return modulus - amplitude
-        return (modulus**2 - amplitude**2 - self.floor) / (2 * modulus)
-
-    def error(self, fields: Array, measured: Measured) -> Any:
+    def error(self, fields: _Fields, measured: Measured) -> float:
         """Sum of the likelihood."""
-        modulus = self._modulus(fields)
         if self.likelihood == "amplitude":
-            return ((modulus - measured.amplitude) ** 2 * measured.valid).sum()
-        count = measured.amplitude**2 + self.floor
-        return ((count * np.log(count / modulus**2) - count + modulus**2) * measured.valid).sum() / 2
+            return _sum_of_squares(_masked(np.sqrt(fields.intensity) - measured.amplitude, measured))
+        count = self._count(measured)
+        # Y log(Y / L) - Y + L, written so that it loses nothing where Y is near L
+        change = (fields.intensity - count) / count
+        return float(_masked(count * (change - np.log1p(change)), measured).sum(dtype=np.float64)) / 2
 
-    def pull(self, fields: Array, measured: Measured, probes: Array) -> tuple[Any, Array, Array]:
+    def pull(self, fields: _Fields, measured: Measured, probes: Array) -> tuple[float, Array, Array]:
         """Error, residual waves, and the gradient with respect to the patches."""
-        modulus = self._modulus(fields)
-        ratio = self._residual(modulus, measured.amplitude) / modulus * measured.valid
-        waves = np.fft.ifft2(fields * ratio[:, None], norm="ortho")
-        return self.error(fields, measured), waves, (waves * probes.conj()).sum(axis=1)
+        if self.likelihood == "amplitude":
+            modulus = np.sqrt(fields.intensity)
+            excess = _masked(modulus - measured.amplitude, measured)
+            error, ratio = _sum_of_squares(excess), excess / modulus
+        else:
+            error = self.error(fields, measured)
+            ratio = _masked((1 - self._count(measured) / fields.intensity) / 2, measured)
+        waves = scipy.fft.ifft2(fields.waves * ratio[:, None], norm="ortho", overwrite_x=True)
+        return error, waves, (waves * probes.conj()).sum(axis=1)
 
-    def probe_gradient(self, waves: Array, patches: Array, ramps: tuple[Array, Array]) -> Array:
+    def probe_gradient(self, waves: Array, patches: Array, ramps: Array) -> Array:
         """Gradient with respect to the probe."""
-        return fourier_shift(waves * patches[:, None].conj(), -ramps[0], -ramps[1]).sum(axis=0)
+        spectra = scipy.fft.fft2(waves * patches[:, None].conj(), overwrite_x=True)
+        return scipy.fft.ifft2((spectra * ramps.conj()).sum(axis=0))
 
-    def _jacobian(self, fields: Array, moves: Array) -> Array:
-        return (fields.conj() * moves).real.sum(axis=1) / self._modulus(fields)
-
-    def slopes(self, fields: Array, moves: Array, measured: Measured) -> Any:
+    def slopes(self, fields: _Fields, moves: Array, measured: Measured) -> float:
         """`sum J^2`."""
-        return (self._jacobian(fields, moves) ** 2 * measured.valid).sum()
+        return _sum_of_squares(_masked(_jacobian(fields, moves), measured))
 
-    def position_terms(
-        self, probe: Array, patches: Array, measured: Measured, ramps: tuple[Array, Array]
-    ) -> tuple[Array, Array]:
+    def position_terms(self, probe: Array, patches: Array, measured: Measured, ramps: Array) -> tuple[Array, Array]:
         """Gradient and curvature of the likelihood in (dx, dy), by the derivative of the Fourier shift."""
-        probes = self.shifted(probe, ramps)
-        fields = self.fields(probes, patches)
-        modulus = self._modulus(fields)
-        residual = self._residual(modulus, measured.amplitude) * measured.valid
-        frequency = np.fft.fftfreq(probe.shape[-1])
-        slopes = []
-        for ramp in (frequency[None, :], frequency[:, None]):
-            moved = np.fft.ifft2(-2j * np.pi * ramp * np.fft.fft2(probes))
-            slopes.append(self._jacobian(fields, self.fields(moved, patches)))
-        jacobian = np.stack(slopes, axis=1)
-        gradient = (jacobian * residual[:, None]).sum(axis=(-2, -1))
-        return gradient, np.einsum("bikl,bjkl,bkl->bij", jacobian, jacobian, measured.valid * np.ones_like(modulus))
+        spectrum = scipy.fft.fft2(probe) * ramps
+        fields = self.fields(scipy.fft.ifft2(spectrum), patches)
+        modulus = np.sqrt(fields.intensity)
+        residual = modulus - measured.amplitude
+        if self.likelihood == "poisson":
+            residual = (fields.intensity - self._count(measured)) / (2 * modulus)
+        turn = self.image(-2j * np.pi * np.fft.fftfreq(probe.shape[-1]))
+        moved = (scipy.fft.ifft2(spectrum * ramp) for ramp in (turn[None, :], turn[:, None]))
+        jacobian = np.stack([_jacobian(fields, self.fields(each, patches).waves) for each in moved], axis=1)
+        gradient = (jacobian * _masked(residual, measured)[:, None]).sum(axis=(-2, -1))
+        valid = _masked(np.ones_like(modulus), measured)
+        return gradient, np.einsum("bikl,bjkl,bkl->bij", jacobian, jacobian, valid)
+
+    def _with_intensity(self, waves: Array) -> _Fields:
+        return _Fields(waves, (waves.real**2 + waves.imag**2).sum(axis=1) + self.floor)
+
+    def _count(self, measured: Measured) -> Array:
+        """`Y + e`."""
+        return measured.amplitude**2 + self.floor
+
+
+def _jacobian(fields: _Fields, moves: Array) -> Array:
+    """`J = Re sum_m conj(F_m) D_m / a` `(b, N, N)`."""
+    product = fields.waves.real * moves.real + fields.waves.imag * moves.imag
+    return product.sum(axis=1) / np.sqrt(fields.intensity)
+
+
+def _masked(values: Array, measured: Measured) -> Array:
+    return values if measured.valid is None else values * measured.valid
+
+
+def _sum_of_squares(values: Array) -> float:
+    return float(np.vdot(values, values))
+
+
+ENGINE = Engine("numpy", NumpyKernels, ("dtype",), batch_pixels=1 << 17)

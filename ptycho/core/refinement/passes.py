@@ -51,10 +51,21 @@ BATCH_PIXELS = 1 << 20
 class ScanData(Protocol):
     """What a refinement reads of a scan; `ptycho.raw_data.RawData` has it."""
 
-    xcoords: NDArray[np.float64]
-    ycoords: NDArray[np.float64]
-    probeGuess: Array
-    mask: NDArray[np.bool_] | None
+    @property
+    def xcoords(self) -> NDArray[np.float64]:
+        """(n,) centre of each patch, pixels."""
+
+    @property
+    def ycoords(self) -> NDArray[np.float64]:
+        """(n,) likewise."""
+
+    @property
+    def probeGuess(self) -> Array:
+        """(N, N) or (M, N, N)."""
+
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """(N, N) or (n, N, N), True where valid; None everywhere."""
 
     def __len__(self) -> int: ...
 
@@ -69,6 +80,11 @@ class Point(NamedTuple):
     probe: Array
     x: NDArray[np.float64]
     y: NDArray[np.float64]
+
+    def in_precision(self, complex_bytes: int) -> Point:
+        """A copy whose object and probe are complex numbers of so many bytes."""
+        dtype = np.complex64 if complex_bytes == np.dtype(np.complex64).itemsize else np.complex128
+        return Point(np.array(self.object, dtype), np.array(self.probe, dtype), self.x, self.y)
 
 
 class Direction(NamedTuple):
@@ -98,7 +114,9 @@ class Kernels(Protocol):
     Patches are `(b, N, N)`, waves, probes and fields `(b, M, N, N)`.
     """
 
-    complex_bytes: int
+    @property
+    def complex_bytes(self) -> int:
+        """Of one complex number."""
 
     def measured(self, amplitude: Array, valid: Array | None) -> Measured:
         """Patterns on the device."""
@@ -185,6 +203,7 @@ class Passes:
         modes: of the probe.
         keep: bytes that may be kept beside a batch: amplitudes first, then far fields, then moved probes and ramps,
             then the patches under a probe that moves.
+        batch_pixels: exit-wave pixels worked on at once; None: `BATCH_PIXELS`.
     """
 
     def __init__(
@@ -195,10 +214,11 @@ class Passes:
         unseen: NDArray[np.int64],
         modes: int,
         keep: int,
+        batch_pixels: int | None = None,
     ) -> None:
         self.kernels, self.scan = kernels, scan
         self.n = int(scan.probeGuess.shape[-1])
-        size = max(1, BATCH_PIXELS // (modes * self.n**2))
+        size = max(1, (batch_pixels or BATCH_PIXELS) // (modes * self.n**2))
         self.groups = [[_Part(group[i : i + size]) for i in range(0, len(group), size)] for group in groups]
         self.seen = [part for parts in self.groups for part in parts]
         self.unseen = [_Part(unseen[i : i + size]) for i in range(0, len(unseen), size)]
@@ -287,6 +307,8 @@ class Passes:
         if mask is not None:
             valid = np.fft.ifftshift(mask[part.indices] if mask.ndim == 3 else mask, axes=(-2, -1)).astype(np.float32)
         part.energy = float(np.square(amplitude, dtype=np.float64).sum())
+        if not np.isfinite(part.energy):
+            raise DataError("diffraction: expected finite values in valid pixels, found NaN or infinity; mask them")
         measured = self.kernels.measured(amplitude, valid)
         if self._keeps_patterns:
             part.measured = measured

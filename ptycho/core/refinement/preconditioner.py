@@ -16,6 +16,7 @@ iterations.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +51,16 @@ def modulation_curvature(probe: Array) -> tuple[NDArray[np.float64], NDArray[np.
         Frequencies in cycles per pixel, from 0 to the corner of the spectrum, and both curvatures there.
     """
     modes = as_modes(probe).astype(np.complex64)
-    n = modes.shape[-1]
+    return _curvature_of(modes.tobytes(), modes.shape)
+
+
+# some 230 transforms: as much as several iterations on few patterns, and many short refinements begin with one probe
+@lru_cache(maxsize=4)
+def _curvature_of(
+    values: bytes, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """`modulation_curvature` of complex64 modes, by their bytes."""
+    modes, n = np.frombuffer(values, np.complex64).reshape(shape), shape[-1]
     field = scipy.fft.fft2(modes, norm="ortho")
     modulus = np.sqrt((abs(field) ** 2).sum(axis=0))
     # of modulus 1 in the dark too: light that a modulation brings there is seen in full

@@ -1,8 +1,8 @@
 """Refinement of object, probe and positions: from a first object to the likelihood's own answer.
 
-The order of things for both backends; a backend brings its `Kernels`. The objective is a sum over valid pixels
-(`refinement_passes` has both likelihoods), reported relative to `sum A^2`. Steps are conjugate gradients
-(`descent`) in the metric of `preconditioner`; positions take a Gauss-Newton step of their own.
+The order of things for every engine (`engine`), which brings its `Kernels`. The objective is a sum over valid pixels
+(`passes` has both likelihoods), reported relative to `sum A^2`. Steps are conjugate gradients (`descent`) in the
+metric of `preconditioner`; positions take a Gauss-Newton step of their own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,35 +21,17 @@ from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.descent import Limits, descend
-from ptycho.core.refinement.passes import (
-    Direction,
-    Kernels,
-    Likelihood,
-    Passes,
-    Point,
-    ScanData,
-    intensity_floor,
-    places,
-)
-from ptycho.core.refinement.preconditioner import Preconditioner
+from ptycho.core.refinement.engine import Engine, find_engine
+from ptycho.core.refinement.passes import Likelihood, Passes, Point, ScanData, intensity_floor, places
+from ptycho.core.refinement.problem import ScanProblem
 from ptycho.core.result import ObjectResult, plural
 from ptycho.errors import ConfigError, DataError
 
-__all__ = ["Refinement", "Settings", "Start", "run"]
+__all__ = ["Refinement", "Settings", "Start", "refine_scan", "run"]
 
 logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
-MakeKernels = Callable[[Likelihood, float], Kernels]
-
-REFRESH = (0, 2, 5, 10, 20, 40, 80)
-"""Iterations before which the preconditioner is made anew while the probe moves."""
-POSITIONS_WAIT, POSITIONS_EVERY = 4, 2
-"""Positions begin to move once the object has taken shape, and then every other iteration."""
-POSITION_STEP, POSITION_TRUST_PX = 0.8, 0.5
-"""Part of the Gauss-Newton step of a position that is taken, and its greatest length along an axis."""
-POSITION_DAMPING = 1e-3
-"""Added to the curvature of a position, relative to the mean over the scan."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,6 +61,8 @@ class Refinement(ObjectResult):
     seconds: float
     stopped: str
     """Why it stopped, in words."""
+    engine: str
+    """Name of the engine."""
 
     def __repr__(self) -> str:
         modes, N, _ = self.probe.shape
@@ -98,7 +82,7 @@ Start = Reconstruction | Refinement | Array
 
 @dataclass(frozen=True)
 class Settings:
-    """How to refine; `ptycho_torch.refine.refine` describes every field."""
+    """How to refine; `refine_scan` describes every field."""
 
     iterations: int
     likelihood: Likelihood
@@ -130,27 +114,114 @@ class Settings:
                 raise ConfigError(f"{name}: expected {expected}, found {getattr(self, name)!r}; correct it")
 
 
+def refine_scan(
+    scan: ScanData,
+    start: Start | None = None,
+    iterations: int = 40,
+    *,
+    engine: str | Engine = "numpy",
+    probe: NDArray[np.complexfloating[Any, Any]] | None = None,
+    frame: ObjectFrame | None = None,
+    likelihood: Likelihood = "amplitude",
+    refine_probe: bool = True,
+    refine_positions: bool = False,
+    position_bound_px: float = 2.0,
+    batch_size: int | None = None,
+    holdout: float = 0.0,
+    patience: int = 5,
+    tolerance: float = 1e-4,
+    seed: int = 0,
+    keep_bytes: int = 2 << 30,
+    noise: float = 0.0,
+    report: Callable[[int, float], None] | None = None,
+    **options: Any,
+) -> Refinement:
+    """Refine object and, when asked for, probe and positions on the patterns of a scan.
+
+    Minimises `sum (|F| - A)^2` or the Poisson deviance over valid pixels; `ptycho.core.refinement.passes` has the
+    formulas, `ptycho.core.refinement.descent` the steps. Deterministic for a seed.
+
+    Args:
+        scan: patterns, positions, probe and mask, read batch by batch: a `ptycho.raw_data.RawData`.
+        start: None begins flat; an object `(H, W)` lies in `frame`; an earlier reconstruction or refinement brings its
+            object, probe, positions and frame.
+        iterations: at most so many.
+        engine: 'numpy', 'tensorflow', 'pytorch', one that another package brings
+            (`ptycho.core.refinement.engine.engine_names`), or an `Engine` itself.
+        probe: `(M, N, N)` or `(N, N)` in the unit of the amplitudes; None takes the start's, else the scan's.
+        frame: where the object lies on the scan's pixel grid; None takes the start's, else the smallest that holds
+            every patch.
+        likelihood: 'amplitude', or 'poisson' for few counts.
+        refine_probe: whether all modes of the probe move too.
+        refine_positions: whether positions move too, by fractions of a pixel at a time.
+        position_bound_px: how far from its start a position may go along each axis, pixels.
+        batch_size: patterns in a mini-batch; None takes all at once.
+        holdout: patterns that stay unseen, a fraction below 1 or a number: the result is then the point that explains
+            *them* best, which keeps noise from being fitted.
+        patience, tolerance: stops when `patience` iterations gain less than `tolerance` of the error.
+        seed: of batches and held-out patterns.
+        keep_bytes: what may be kept in memory beside a batch, patterns, far fields and probes; what does not fit is
+            read or computed again.
+        noise: relative error that photon noise alone leaves; where the error comes down to it, refinement stops, so
+            that what a good start knew is not given up for the noise (the discrepancy principle: V. A. Morozov, Soviet
+            Math. Dokl. 7, 414 (1966)). 0 goes on.
+        report: called with the iteration (0 = start) and its relative error.
+        options: of the engine: `dtype` ('numpy'), `use_xla` ('tensorflow'), `device` ('pytorch').
+
+    Returns:
+        The best point seen, the start included: never worse than the start, and finite.
+
+    Raises:
+        ConfigError: a setting that cannot work, or an engine that is not there.
+        BackendError: an engine that cannot be imported.
+        DataError: shapes that do not belong together, a patch outside the object, a scan without light, or a start or
+            patterns that are not finite.
+    """
+    settings = Settings(
+        iterations=iterations,
+        likelihood=likelihood,
+        refine_probe=refine_probe,
+        refine_positions=refine_positions,
+        position_bound_px=position_bound_px,
+        batch_size=batch_size,
+        holdout=holdout,
+        patience=patience,
+        tolerance=tolerance,
+        seed=seed,
+        keep_bytes=keep_bytes,
+        noise=noise,
+    )
+    found = find_engine(engine) if isinstance(engine, str) else engine
+    return run(found, scan, start, probe, frame, settings, report, options)
+
+
 def run(
-    make_kernels: MakeKernels,
+    engine: Engine,
     scan: ScanData,
     start: Start | None,
     probe: Array | None,
     frame: ObjectFrame | None,
     settings: Settings,
     report: Callable[[int, float], None] | None = None,
-    dtype: type[np.complexfloating[Any, Any]] = np.complex64,
+    options: Mapping[str, Any] | None = None,
 ) -> Refinement:
-    """Refine with the kernels of a backend; `ptycho_torch.refine.refine` describes the arguments."""
+    """Refine with an engine; `refine_scan` describes the arguments."""
     begun = time.perf_counter()
-    point, frame = _first_point(scan, start, probe, frame, settings, dtype)
+    point, frame = _first_point(scan, start, probe, frame, settings)
     rng = np.random.default_rng(settings.seed)
     unseen = _held_out(settings.holdout, len(scan), rng)
     groups = _batches(np.setdiff1d(np.arange(len(scan)), unseen), settings.batch_size, rng)
-    kernels = make_kernels(settings.likelihood, intensity_floor(scan, settings.likelihood))
-    passes = Passes(kernels, scan, groups, unseen, len(point.probe), settings.keep_bytes)
-    problem = _Ptychography(passes, settings, point)
+    kernels = engine.kernels(settings.likelihood, intensity_floor(scan, settings.likelihood), options or {})
+    point = point.in_precision(kernels.complex_bytes)
+    passes = Passes(kernels, scan, groups, unseen, len(point.probe), settings.keep_bytes, engine.batch_pixels)
+    bound = settings.position_bound_px if settings.refine_positions else None
+    problem = ScanProblem(passes, point, settings.refine_probe, bound)
     limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise)
     found = descend(problem, point, limits, rng, report)
+    if not math.isfinite(found.errors[0]):
+        raise DataError(
+            f"start: expected a finite error of the first object and probe, found {found.errors[0]}; check their scale"
+        )
     logger.debug("refinement: %s, %d restarts", found.stopped, found.restarts)
     return Refinement(
         object=found.point.object.astype(np.complex64),
@@ -165,6 +236,7 @@ def run(
         iterations=len(found.errors) - 1,
         seconds=time.perf_counter() - begun,
         stopped=found.stopped,
+        engine=engine.name,
     )
 
 
@@ -174,7 +246,6 @@ def _first_point(
     probe: Array | None,
     frame: ObjectFrame | None,
     settings: Settings,
-    dtype: type[np.complexfloating[Any, Any]],
 ) -> tuple[Point, ObjectFrame]:
     """Object, probe and positions to begin with, and the frame they lie in."""
     x, y = np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64)
@@ -199,10 +270,12 @@ def _first_point(
     modes = as_modes(np.asarray(scan.probeGuess if probe is None else probe))
     if modes.ndim != 3 or modes.shape[1:] != (n, n):
         raise DataError(f"probe: expected shape (M, {n}, {n}) as the patterns, found {modes.shape}; crop or pad it")
+    for name, values in (("start", image), ("probe", modes), ("xcoords", x), ("ycoords", y)):
+        if values is not None and not np.isfinite(values).all():
+            raise DataError(f"{name}: expected finite values, found NaN or infinity; replace them")
     x, y = frame.local(x, y)
     places(x, y, n, frame.shape)
-    flat = np.ones(frame.shape) if image is None else image
-    return Point(np.array(flat, dtype), np.array(modes, dtype), x, y), frame
+    return Point(np.ones(frame.shape) if image is None else image, modes, x, y), frame
 
 
 def _widened(frame: ObjectFrame, margin: int) -> ObjectFrame:
@@ -222,102 +295,3 @@ def _batches(seen: NDArray[np.int64], size: int | None, rng: np.random.Generator
     if size is None or size >= len(seen):
         return [seen]
     return [np.sort(batch) for batch in np.array_split(rng.permutation(seen), math.ceil(len(seen) / size))]
-
-
-class _Ptychography:
-    """The problem that `descend` solves: `ptycho.core.refinement.descent.Problem` of points and directions."""
-
-    def __init__(self, passes: Passes, settings: Settings, start: Point) -> None:
-        self._passes, self._settings, self._start = passes, settings, start
-        self._preconditioner: Preconditioner | None = None
-        self._made = -1
-
-    @property
-    def batches(self) -> int:
-        """Number of mini-batches."""
-        return len(self._passes.groups)
-
-    @property
-    def holds_out(self) -> bool:
-        """Whether some patterns stay unseen."""
-        return bool(self._passes.unseen)
-
-    def error(self, point: Point) -> float:
-        """Relative likelihood of the patterns seen."""
-        return self._passes.error(point)
-
-    def unseen_error(self, point: Point) -> float:
-        """Relative likelihood of the patterns held out."""
-        return self._passes.error(point, unseen=True)
-
-    def gradient(self, point: Point, batch: int | None = None) -> tuple[float, Direction]:
-        """Relative likelihood and its gradient."""
-        return self._passes.gradient(point, self._settings.refine_probe, batch)
-
-    def curvature(self, point: Point, direction: Direction, batch: int | None = None) -> float:
-        """Gauss-Newton curvature along a direction."""
-        return self._passes.curvature(point, direction, batch)
-
-    def precondition(self, point: Point, gradient: Direction, iteration: int) -> Direction:
-        """Map a gradient to a step."""
-        due = max((k for k in REFRESH if k <= iteration), default=0)
-        if self._preconditioner is None or (self._settings.refine_probe and self._made < due):
-            rows, cols, _, _ = places(point.x, point.y, point.probe.shape[-1], point.object.shape)
-            moves = self._settings.refine_probe
-            self._preconditioner, self._made = Preconditioner(point.object, point.probe, rows, cols, moves), due
-        probe_step = None
-        if gradient.probe is not None:
-            probe_step = self._preconditioner.probe_step(gradient.probe, point.probe)
-        return Direction(self._preconditioner.object_step(gradient.object, point.object), probe_step)
-
-    def dot(self, a: Direction, b: Direction) -> float:
-        """Real inner product."""
-        pairs = [(a.object, b.object)]
-        if a.probe is not None and b.probe is not None:
-            pairs.append((a.probe, b.probe))
-        return sum(float(np.vdot(one, other).real) for one, other in pairs)
-
-    def combine(self, a: Direction, factor: float, b: Direction) -> Direction:
-        """`-a + factor b`."""
-        if a.probe is None or b.probe is None:
-            return Direction(factor * b.object - a.object, None)
-        return Direction(factor * b.object - a.object, factor * b.probe - a.probe)
-
-    def step(self, point: Point, direction: Direction, length: float) -> Point:
-        """`point + length direction`, far fields and all."""
-        probe = point.probe if direction.probe is None else point.probe + length * direction.probe
-        target = Point(point.object + length * direction.object, probe, point.x, point.y)
-        self._passes.advance(point, target, length)
-        return target
-
-    def adjust(self, point: Point, iteration: int) -> Point:
-        """Move the positions by a damped Gauss-Newton step, within their bound and without a common drift."""
-        late = iteration - POSITIONS_WAIT
-        if not self._settings.refine_positions or late < 0 or late % POSITIONS_EVERY:
-            return point
-        shifts = np.zeros((len(point.x), 2))
-        found = [(indices, *terms) for indices, terms in self._passes.position_terms(point)]
-        seen = np.concatenate([indices for indices, _, _ in found])
-        gradient, curvature = (np.concatenate([entry[k] for entry in found]) for k in (1, 2))
-        stiffness = np.trace(curvature, axis1=1, axis2=2) / 2
-        damped = curvature + POSITION_DAMPING * stiffness.mean() * np.eye(2)
-        step = -POSITION_STEP * np.linalg.solve(damped, gradient[..., None])[..., 0]
-        shifts[seen] = np.clip(step, -POSITION_TRUST_PX, POSITION_TRUST_PX)
-        x, y = (
-            _bounded(now + shift, first, seen, self._settings.position_bound_px, size, point.probe.shape[-1])
-            for now, shift, first, size in (
-                (point.x, shifts[:, 0], self._start.x, point.object.shape[1]),
-                (point.y, shifts[:, 1], self._start.y, point.object.shape[0]),
-            )
-        )
-        return Point(point.object, point.probe, x, y)
-
-
-def _bounded(
-    moved: Array, first: Array, seen: NDArray[np.int64], bound: float, size: int, n: int
-) -> NDArray[np.float64]:
-    """Positions along one axis, without their common drift, near their start and with their patches in the object."""
-    drift = float((moved - first)[seen].mean())
-    displacement = np.zeros_like(first)
-    displacement[seen] = np.clip((moved - first)[seen] - drift, -bound, bound)
-    return np.clip(first + displacement, n // 2, size - n + n // 2)

@@ -10,7 +10,7 @@ from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.diffraction import deviance, diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.refinement.descent import Limits, descend
-from ptycho.core.refinement.kernels_numpy import NumpyKernels
+from ptycho.core.refinement.kernels_numpy import ENGINE, NumpyKernels
 from ptycho.core.refinement.passes import Direction, Passes, Point, intensity_floor, places
 from ptycho.core.refinement.preconditioner import Preconditioner, modulation_curvature
 from ptycho.core.refinement.run import Settings, run
@@ -366,7 +366,7 @@ def test_settings_that_cannot_work(change, message) -> None:
 
 
 def refined(scan: RawData, start=None, probe=None, frame=None, **change):
-    return run(NumpyKernels, scan, start, probe, frame, replace(SETTINGS, **change), dtype=np.complex128)
+    return run(ENGINE, scan, start, probe, frame, replace(SETTINGS, **change))
 
 
 def test_the_oracle_refines() -> None:

@@ -12,7 +12,7 @@ from ptycho.core.scaling import Units, UnitsDecision, decide_units
 from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.errors import DataError
 
-__all__ = ["Evidence", "gather"]
+__all__ = ["ScanStatistics", "gather"]
 
 Array = NDArray[Any]
 
@@ -23,7 +23,7 @@ _TOP_KEPT = 1 << 16
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ScanStatistics:
     """Sums over a scan, taken in one pass with a block of patterns in memory."""
 
     units: Units
@@ -55,7 +55,7 @@ class Evidence:
     """(N, N), True where the pixel is valid in some pattern."""
 
 
-def gather(stream: ScanStream) -> Evidence:
+def gather(stream: ScanStream) -> ScanStatistics:
     """Read every pattern once."""
     fields, frames = stream.fields, stream.frames
     declared = fields.units
@@ -86,7 +86,7 @@ def gather(stream: ScanStream) -> Evidence:
     valid_once = np.ones((N, N), bool)
     if fields.mask is not None:
         valid_once = np.asarray(fields.mask.reshape(-1, N, N).any(axis=0))
-    return Evidence(
+    return ScanStatistics(
         units=units,
         declared=declared,
         measured=measured,

@@ -1,0 +1,133 @@
+"""The problem that a refinement solves: errors, gradients, steps and preconditioner for a whole scan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.refinement.passes import Direction, Passes, Point, places
+from ptycho.core.refinement.preconditioner import Preconditioner
+
+__all__ = ["ScanProblem"]
+
+Array = NDArray[Any]
+
+REFRESH = (0, 2, 5, 10, 20, 40, 80)
+"""Iterations before which the preconditioner is made anew while the probe moves."""
+POSITIONS_WAIT, POSITIONS_EVERY = 4, 2
+"""Positions begin to move once the object has taken shape, and then every other iteration."""
+POSITION_STEP, POSITION_TRUST_PX = 0.8, 0.5
+"""Part of the Gauss-Newton step of a position that is taken, and its greatest length along an axis."""
+POSITION_DAMPING = 1e-3
+"""Added to the curvature of a position, relative to the mean over the scan."""
+
+
+class ScanProblem:
+    """`ptycho.core.refinement.descent.Problem` of points and directions.
+
+    Args:
+        passes: over the patterns.
+        start: where positions are bound to.
+        refine_probe: whether the probe moves.
+        position_bound_px: how far from `start` positions move along each axis, pixels; None: they stay.
+    """
+
+    def __init__(self, passes: Passes, start: Point, refine_probe: bool, position_bound_px: float | None) -> None:
+        self._passes, self._start = passes, start
+        self._refine_probe, self._bound = refine_probe, position_bound_px
+        self._preconditioner: Preconditioner | None = None
+        self._made = -1
+
+    @property
+    def batches(self) -> int:
+        """Number of mini-batches."""
+        return len(self._passes.groups)
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether some patterns stay unseen."""
+        return bool(self._passes.unseen)
+
+    def error(self, point: Point) -> float:
+        """Relative likelihood of the patterns seen."""
+        return self._passes.error(point)
+
+    def unseen_error(self, point: Point) -> float:
+        """Relative likelihood of the patterns held out."""
+        return self._passes.error(point, unseen=True)
+
+    def gradient(self, point: Point, batch: int | None = None) -> tuple[float, Direction]:
+        """Relative likelihood and its gradient."""
+        return self._passes.gradient(point, self._refine_probe, batch)
+
+    def curvature(self, point: Point, direction: Direction, batch: int | None = None) -> float:
+        """Gauss-Newton curvature along a direction."""
+        return self._passes.curvature(point, direction, batch)
+
+    def precondition(self, point: Point, gradient: Direction, iteration: int) -> Direction:
+        """Map a gradient to a step."""
+        due = max((k for k in REFRESH if k <= iteration), default=0)
+        if self._preconditioner is None or (self._refine_probe and self._made < due):
+            rows, cols, _, _ = places(point.x, point.y, point.probe.shape[-1], point.object.shape)
+            moves = self._refine_probe
+            self._preconditioner, self._made = Preconditioner(point.object, point.probe, rows, cols, moves), due
+        probe_step = None
+        if gradient.probe is not None:
+            probe_step = self._preconditioner.probe_step(gradient.probe, point.probe)
+        return Direction(self._preconditioner.object_step(gradient.object, point.object), probe_step)
+
+    def dot(self, a: Direction, b: Direction) -> float:
+        """Real inner product."""
+        pairs = [(a.object, b.object)]
+        if a.probe is not None and b.probe is not None:
+            pairs.append((a.probe, b.probe))
+        return sum(float(np.vdot(one, other).real) for one, other in pairs)
+
+    def combine(self, a: Direction, factor: float, b: Direction) -> Direction:
+        """`-a + factor b`."""
+        if a.probe is None or b.probe is None:
+            return Direction(factor * b.object - a.object, None)
+        return Direction(factor * b.object - a.object, factor * b.probe - a.probe)
+
+    def step(self, point: Point, direction: Direction, length: float) -> Point:
+        """`point + length direction`, far fields and all."""
+        probe = point.probe if direction.probe is None else point.probe + length * direction.probe
+        target = Point(point.object + length * direction.object, probe, point.x, point.y)
+        self._passes.advance(point, target, length)
+        return target
+
+    def adjust(self, point: Point, iteration: int) -> Point:
+        """Move the positions by a damped Gauss-Newton step, within their bound and without a common drift."""
+        late = iteration - POSITIONS_WAIT
+        if self._bound is None or late < 0 or late % POSITIONS_EVERY:
+            return point
+        bound, shifts = self._bound, np.zeros((len(point.x), 2))
+        found = [(indices, *terms) for indices, terms in self._passes.position_terms(point)]
+        seen = np.concatenate([indices for indices, _, _ in found])
+        gradient, curvature = (np.concatenate([entry[k] for entry in found]) for k in (1, 2))
+        stiffness = np.trace(curvature, axis1=1, axis2=2) / 2
+        if not stiffness.mean() > 0:
+            return point  # where nothing is lit, nothing holds a position
+        damped = curvature + POSITION_DAMPING * stiffness.mean() * np.eye(2)
+        step = -POSITION_STEP * np.linalg.solve(damped, gradient[..., None])[..., 0]
+        shifts[seen] = np.clip(step, -POSITION_TRUST_PX, POSITION_TRUST_PX)
+        x, y = (
+            _bounded(now + shift, first, seen, bound, size, point.probe.shape[-1])
+            for now, shift, first, size in (
+                (point.x, shifts[:, 0], self._start.x, point.object.shape[1]),
+                (point.y, shifts[:, 1], self._start.y, point.object.shape[0]),
+            )
+        )
+        return Point(point.object, point.probe, x, y)
+
+
+def _bounded(
+    moved: Array, first: Array, seen: NDArray[np.int64], bound: float, size: int, n: int
+) -> NDArray[np.float64]:
+    """Positions along one axis, without their common drift, near their start and with their patches in the object."""
+    drift = float((moved - first)[seen].mean())
+    displacement = np.zeros_like(first)
+    displacement[seen] = np.clip((moved - first)[seen] - drift, -bound, bound)
+    return np.clip(first + displacement, n // 2, size - n + n // 2)
