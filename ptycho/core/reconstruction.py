@@ -44,7 +44,9 @@ class Reconstruction(ObjectResult):
     frame: ObjectFrame
     """Where `object` lies on the scan's own pixel grid."""
     backend: str
+    """Name of the backend, or of the engine that refined without a network."""
     method: Literal["network", "network+refined", "refined"]
+    """'refined': without a network."""
     subpixel: Literal["bilinear", "fourier"]
     network_object: npt.NDArray[np.complex64] | None
     """(H, W) the object before refinement; None when it was not refined."""

@@ -129,8 +129,8 @@ def check_dose(statistics: ScanStatistics, scan: ScanFile, covered_pixels: float
     if len(odd) or energy <= 0:
         sentence = (
             f"{dark} of {len(statistics.energies)} patterns hold less than 2 % and {len(odd) - dark} more than 20 "
-            "times the median intensity: a shutter, a beam loss or wrong frames. Leave them out: ptycho dataset subsample "
-            f"--drop {','.join(map(str, odd[:10]))}{',...' if len(odd) > 10 else ''}."
+            "times the median intensity: a shutter, a beam loss or wrong frames. Leave them out: ptycho dataset "
+            f"subsample --drop {','.join(map(str, odd[:10]))}{',...' if len(odd) > 10 else ''}."
         )
         return Finding("dose", "warning", sentence, numbers)
     if photons is None or per_pixel is None:

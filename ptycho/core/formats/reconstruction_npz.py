@@ -90,7 +90,7 @@ def read_npz(path: Path) -> Reconstruction:
             ycoords=stored["ycoords"],
             frame=ObjectFrame(height=height, width=width, x0=x0, y0=y0),
             backend=str(stored["backend"]),
-            method=str(stored["method"]),  # type: ignore[arg-type]  # one of two words, as written
+            method=str(stored["method"]),  # type: ignore[arg-type]  # one of three words, as written
             subpixel=str(stored["subpixel"]),  # type: ignore[arg-type]
             network_object=stored.get("network_object"),
             error_history=tuple(float(value) for value in stored["error_history"]),

@@ -205,6 +205,8 @@ def _overshot(found: Descent[Point], noise: float) -> bool:
 def _reason(found: Descent[Point], iteration: int, limits: Limits) -> str:
     """Why to stop now; empty to go on."""
     decisive, kind = (found.unseen, "unseen patterns") if found.unseen else (found.errors, "patterns")
+    if not np.isfinite(found.errors[0]):
+        return "the error of the start is not finite"
     if decisive[-1] == 0:
         return f"nothing is left to explain, after {iteration} iterations"
     if limits.noise and found.errors[-1] <= limits.noise:

@@ -307,8 +307,7 @@ class Passes:
         if mask is not None:
             valid = np.fft.ifftshift(mask[part.indices] if mask.ndim == 3 else mask, axes=(-2, -1)).astype(np.float32)
         part.energy = float(np.square(amplitude, dtype=np.float64).sum())
-        if not np.isfinite(part.energy):
-            raise DataError("diffraction: expected finite values in valid pixels, found NaN or infinity; mask them")
+        _check_finite(part.energy)
         measured = self.kernels.measured(amplitude, valid)
         if self._keeps_patterns:
             part.measured = measured
@@ -394,6 +393,12 @@ def intensity_floor(scan: ScanData, likelihood: Likelihood) -> float:
     values, mask = scan.amplitude(chosen), scan.mask
     valid = np.ones(1, bool) if mask is None else mask[chosen] if mask.ndim == 3 else mask
     mean = float(np.vdot(values, values)) / max(np.broadcast_to(valid, values.shape).sum(), 1)
+    _check_finite(mean)
     if not mean > 0:
         raise DataError("diffraction: expected light in valid pixels, found none; check patterns and mask")
     return FLOORS[likelihood] * mean
+
+
+def _check_finite(energy: float) -> None:
+    if not np.isfinite(energy):
+        raise DataError("diffraction: expected finite values in valid pixels, found NaN or infinity; mask them")

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.physics.diffraction import as_modes
 
-__all__ = ["Preconditioner", "modulation_curvature"]
+__all__ = ["Preconditioner", "illumination", "modulation_curvature"]
 
 Array = NDArray[Any]
 
@@ -79,6 +79,14 @@ def _curvature_of(
         phase[k] = (abs(plus - minus.conj()) ** 2).sum() / (2 * len(_ANGLES) * energy)
         amplitude[k] = (abs(plus + minus.conj()) ** 2).sum() / (2 * len(_ANGLES) * energy)
     return _FREQUENCIES, phase, amplitude
+
+
+def illumination(light: Array, rows: NDArray[np.int64], cols: NDArray[np.int64], shape: tuple[int, ...]) -> Array:
+    """Light that every pixel of an object of `shape` gets from a scan: `light (N, N)` added at each first pixel."""
+    n, total = light.shape[-1], np.zeros(shape, light.dtype)
+    for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
+        total[row : row + n, col : col + n] += light
+    return total
 
 
 class _Filter(NamedTuple):
@@ -148,11 +156,9 @@ class Preconditioner:
     ) -> None:
         n = probe.shape[-1]
         light = (probe.real**2 + probe.imag**2).sum(axis=0)
-        illumination = np.zeros(image.shape, light.dtype)
-        for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
-            illumination[row : row + n, col : col + n] += light
+        weight = illumination(light, rows, cols, image.shape)
         curves = modulation_curvature(probe)
-        self._object = _Filter.make(illumination, illumination, curves)
+        self._object = _Filter.make(weight, weight, curves)
         self._probe = None
         if with_probe:
             power, transmission = image.real**2 + image.imag**2, np.zeros_like(light)

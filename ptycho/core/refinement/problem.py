@@ -108,8 +108,6 @@ class ScanProblem:
         seen = np.concatenate([indices for indices, _, _ in found])
         gradient, curvature = (np.concatenate([entry[k] for entry in found]) for k in (1, 2))
         stiffness = np.trace(curvature, axis1=1, axis2=2) / 2
-        if not stiffness.mean() > 0:
-            return point  # where nothing is lit, nothing holds a position
         damped = curvature + POSITION_DAMPING * stiffness.mean() * np.eye(2)
         step = -POSITION_STEP * np.linalg.solve(damped, gradient[..., None])[..., 0]
         shifts[seen] = np.clip(step, -POSITION_TRUST_PX, POSITION_TRUST_PX)

@@ -273,6 +273,8 @@ def _first_point(
     for name, values in (("start", image), ("probe", modes), ("xcoords", x), ("ycoords", y)):
         if values is not None and not np.isfinite(values).all():
             raise DataError(f"{name}: expected finite values, found NaN or infinity; replace them")
+        if name in ("start", "probe") and values is not None and not values.any():
+            raise DataError(f"{name}: expected a value that is not 0, found none; nothing can be refined from the dark")
     x, y = frame.local(x, y)
     places(x, y, n, frame.shape)
     return Point(np.ones(frame.shape) if image is None else image, modes, x, y), frame

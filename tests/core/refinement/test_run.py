@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.physics.diffraction import deviance, diffract
+from ptycho.core.physics.diffraction import deviance, diffract, fourier_shift
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.refinement.descent import Limits, descend
 from ptycho.core.refinement.kernels_numpy import ENGINE, NumpyKernels
@@ -158,6 +158,30 @@ def test_what_is_not_finite_is_never_the_result(sound: int, batches: int) -> Non
     assert np.isfinite(found.point).all()
     assert problem.error(found.point) == min(error for error in found.errors if math.isfinite(error))
     assert found.stopped.startswith("no step lowers the error any more")
+
+
+@pytest.mark.parametrize("beyond", [math.nan, math.inf])
+@pytest.mark.parametrize("batches", [1, 3])
+def test_what_is_not_finite_is_taken_back(beyond, batches) -> None:
+    """A step that leads where the error cannot be told ends at the best point before it."""
+
+    class Cliff(Bowl):
+        def error(self, point):
+            return beyond if np.abs(point).max() > self.reach else super().error(point)
+
+    found = down(Cliff([1.0, 40.0, 900.0], batches=batches, reach=1.5), 30)
+    assert np.isfinite(found.point).all()
+    assert np.isfinite(found.errors).all()
+    assert found.errors[found.kept] == min(found.errors) < found.errors[0]
+    assert found.restarts > 0
+    assert found.stopped.startswith("no step lowers the error")
+
+
+def test_a_start_that_is_not_finite_ends_at_once() -> None:
+    problem = Bowl([1.0, 5.0])
+    found = descend(problem, np.full(2, np.nan), Limits(5, 5, 0.0), np.random.default_rng(0))
+    assert found.stopped == "the error of the start is not finite"
+    assert problem.gradients == 1
 
 
 class Unseen(Bowl):
@@ -394,3 +418,47 @@ def test_a_dark_scan_is_an_error(small: Small) -> None:
     small.scan.diff3d = np.zeros_like(small.scan.diff3d)
     with pytest.raises(DataError, match="expected light in valid pixels"):
         refined(small.scan)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_start_or_data_that_are_not_finite_are_one_line(small: Small, value) -> None:
+    shape = refined(small.scan, iterations=1).object.shape
+    spoiled = np.ones(shape, complex)
+    spoiled[3, 4] = value
+    probe = np.array(small.scan.probeGuess, complex)
+    probe[0, 0] = value
+    for change, message in (
+        ({"start": spoiled}, "start: expected finite values, found NaN or infinity"),
+        ({"probe": probe}, "probe: expected finite values"),
+    ):
+        with pytest.raises(DataError, match=message):
+            refined(small.scan, **change)
+    patterns = small.scan.amplitude()
+    lit = np.argwhere(patterns[1] > 0)[0]
+    patterns[1][tuple(lit)] = value
+    small.scan.amplitude = lambda indices: patterns[indices]
+    with pytest.raises(DataError, match="diffraction: expected finite values in valid pixels"):
+        refined(small.scan)
+
+
+def test_a_start_too_large_for_its_numbers_is_one_line(small: Small) -> None:
+    """Finite itself, its intensities are not."""
+    frame = refined(small.scan, iterations=1).frame
+    huge = np.full(frame.shape, 1e200)
+    with np.errstate(all="ignore"), pytest.raises(DataError, match="start: expected a finite error of the first object"):
+        refined(small.scan, huge, frame=frame)
+
+
+def test_nothing_is_refined_from_the_dark(small: Small) -> None:
+    frame = refined(small.scan, iterations=1).frame
+    with pytest.raises(DataError, match="start: expected a value that is not 0"):
+        refined(small.scan, np.zeros(frame.shape), frame=frame)
+    with pytest.raises(DataError, match="probe: expected a value that is not 0"):
+        refined(small.scan, probe=np.zeros((N, N)))
+
+
+def test_the_oracle_moves_a_probe_as_the_physics_does(rng) -> None:
+    probe = rng.standard_normal((2, N, N)) + 1j * rng.standard_normal((2, N, N))
+    kernels, (dx, dy) = NumpyKernels("amplitude", 0.0), rng.uniform(-0.5, 0.5, (2, 5))
+    found = kernels.shifted(probe, kernels.ramps(dx, dy, N))
+    np.testing.assert_allclose(found, fourier_shift(probe[None], dx[:, None], dy[:, None]), atol=1e-12)
