@@ -207,6 +207,13 @@ def test_summary_of_a_network_result(drawn: list[Figure], plain: Reconstruction)
     ]
 
 
+def test_summary_without_a_network(drawn: list[Figure], plain: Reconstruction) -> None:
+    save_summary_png(replace(plain, method="refined", backend="numpy", error_history=(0.3, 0.05)), Path("s.png"))
+    assert list(panels(drawn[0]))[-2:] == ["Amplitude, refined", "Phase, refined"]
+    assert drawn[0].get_suptitle().startswith("refined, numpy")
+    assert "overlap agreement" not in drawn[0].get_suptitle()
+
+
 def test_patterns_without_a_count_are_drawn(tmp_path: Path, plain: Reconstruction) -> None:
     empty = replace(plain, probe=np.zeros((1, N, N), np.complex64), coverage=np.zeros_like(plain.coverage))
     save_summary_png(empty, tmp_path / "s.png", patterns=np.zeros((2, N, N), np.float32))

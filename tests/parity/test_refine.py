@@ -11,8 +11,10 @@ import pytest
 import tensorflow as tf
 import torch
 
+from ptycho.core.refinement.engine import find_engine
 from ptycho.core.refinement.kernels_numpy import NumpyKernels
-from ptycho.core.refinement.passes import Direction, Passes, Point, intensity_floor
+from ptycho.core.refinement.passes import Direction, Passes, Point, intensity_floor, places
+from ptycho.core.refinement.run import Refinement, refine_scan
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData
 from ptycho.tf import refine as tf_refine
@@ -84,24 +86,95 @@ def test_kernels_are_those_of_the_oracle(name, likelihood, keep, dtype, scan, po
         close(terms.curvature, expected_terms.curvature, dtype)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"refine_probe": False, "tolerance": 0.0},
-        {"refine_positions": True, "likelihood": "poisson", "holdout": 5},
-        {"batch_size": 10, "seed": 3},
-    ],
-    ids=["object", "positions, poisson, held out", "mini-batches"],
-)
-def test_whole_refinements_agree(settings, scan) -> None:
-    found = [each.refine(scan, None, 9, **settings) for each in (torch_refine, tf_refine)]
-    assert found[0].stopped == found[1].stopped
-    assert (found[0].kept, found[0].restarts) == (found[1].kept, found[1].restarts)
-    np.testing.assert_allclose(found[0].error_history, found[1].error_history, rtol=1e-4)
-    np.testing.assert_allclose(found[0].unseen_history, found[1].unseen_history, rtol=1e-3)
-    np.testing.assert_allclose(found[0].object, found[1].object, atol=5e-3)
-    np.testing.assert_allclose(found[0].probe, found[1].probe, atol=5e-3 * abs(found[1].probe).max())
-    np.testing.assert_allclose(found[0].xcoords, found[1].xcoords, atol=5e-3)
+LAWS: dict[str, dict[str, Any]] = {
+    "object": {"refine_probe": False, "tolerance": 0.0},
+    "probe modes": {"tolerance": 0.0},
+    "positions": {"refine_positions": True, "tolerance": 0.0},
+    "poisson": {"likelihood": "poisson", "tolerance": 0.0},
+    "mini-batches": {"batch_size": 10, "seed": 3},
+    "held out": {"holdout": 5, "tolerance": 0.0},
+    "positions, poisson, held out": {"refine_positions": True, "likelihood": "poisson", "holdout": 5},
+}
+"""What is refined, each on a scan with a mask for every pattern and two modes."""
+
+
+@pytest.fixture
+def modes(point) -> Any:
+    return point.probe.astype(np.complex64)
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("engine", ["tensorflow", "pytorch"])
+def test_every_engine_refines_as_the_oracle(engine, law, scan, modes) -> None:
+    """Whole refinements: single precision in the backends, double in the oracle."""
+    oracle, found = (refine_scan(scan, None, 9, engine=name, probe=modes, **LAWS[law]) for name in ("numpy", engine))
+    assert (oracle.engine, found.engine) == ("numpy", engine)
+    assert oracle.error_history[oracle.kept] < 0.7 * oracle.error_history[0]
+    agree(found, oracle)
+
+
+def test_the_backends_own_functions_are_their_engines(scan, modes) -> None:
+    for name, refine in (("tensorflow", tf_refine.refine), ("pytorch", torch_refine.refine)):
+        agree(refine(scan, None, 4, probe=modes), refine_scan(scan, None, 4, engine=name, probe=modes), exactly=True)
+
+
+def agree(found: Refinement, expected: Refinement, exactly: bool = False) -> None:
+    """The same way to the same point."""
+    assert found.stopped == expected.stopped
+    assert (found.kept, found.restarts) == (expected.kept, expected.restarts)
+    loose = 0 if exactly else 1
+    np.testing.assert_allclose(found.error_history, expected.error_history, rtol=1e-4 * loose)
+    np.testing.assert_allclose(found.unseen_history, expected.unseen_history, rtol=1e-3 * loose)
+    np.testing.assert_allclose(found.object, expected.object, atol=5e-3 * loose)
+    np.testing.assert_allclose(found.probe, expected.probe, atol=5e-3 * loose * abs(expected.probe).max())
+    np.testing.assert_allclose(found.xcoords, expected.xcoords, atol=5e-3 * loose)
+
+
+@pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
+@pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])
+def test_gradients_are_differences_of_the_error(name, likelihood, scan, point, rng) -> None:
+    """Object, probe and positions of every engine, in double precision, by central differences."""
+    made = find_engine(name).kernels(likelihood, intensity_floor(scan, likelihood), {"dtype": double(name)})
+    passes = Passes(made, scan, [np.arange(len(scan))], np.arange(0), 2, 0)
+    energy = float((scan.amplitude().astype(float) ** 2).sum())
+    _, gradient = passes.gradient(point, with_probe=True)
+    (_, terms), *_ = passes.position_terms(point)
+    zero, step = Point(*(np.zeros_like(each) for each in point)), 1e-5
+    image, probe = (rng.standard_normal(each.shape) + 1j * rng.standard_normal(each.shape) for each in point[:2])
+    shift = rng.standard_normal((2, len(scan)))
+    for move, slope in (
+        (zero._replace(object=image), np.vdot(gradient.object, image).real),
+        (zero._replace(probe=probe), np.vdot(gradient.probe, probe).real),
+        (zero._replace(x=shift[0], y=shift[1]), (terms.gradient.T * shift).sum()),
+    ):
+        ends = [Point(*(a + sign * step * b for a, b in zip(point, move, strict=True))) for sign in (1, -1)]
+        found = (passes.error(ends[0]) - passes.error(ends[1])) / (2 * step)
+        assert found == pytest.approx(2 * slope / energy, rel=2e-5)
+
+
+@pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])
+def test_the_gradient_of_the_probe_is_the_adjoint_of_the_far_field(name, scan, point, rng) -> None:
+    """`<fft2(w), fields_along(p)> = <probe_gradient(w), p>` for any residual waves w and any probe p."""
+    made = find_engine(name).kernels("amplitude", 1e-9, {"dtype": double(name)})
+    rows, cols, dx, dy = places(point.x, point.y, N, point.object.shape)
+    ramps, patches = made.ramps(dx, dy, N), made.cut(made.image(point.object), rows, cols, N)
+    probes = made.shifted(made.image(point.probe), ramps)
+    waves = rng.standard_normal((len(scan), 2, N, N)) + 1j * rng.standard_normal((len(scan), 2, N, N))
+    probe = rng.standard_normal((2, N, N)) + 1j * rng.standard_normal((2, N, N))
+    still = made.cut(made.image(np.zeros_like(point.object)), rows, cols, N)
+    forward = made.numpy(made.fields_along(probes, patches, made.shifted(made.image(probe), ramps), still))
+    unit = N if name == "tensorflow" else 1  # whose far fields are N times the unitary ones
+    left = np.vdot(np.fft.fft2(waves, norm="ortho"), forward / unit)
+    right = np.vdot(made.numpy(made.probe_gradient(device(name, waves), patches, ramps)), probe)
+    assert left == pytest.approx(right, rel=1e-9)
+
+
+def double(name: str) -> Any:
+    return {"numpy": np, "pytorch": torch, "tensorflow": tf}[name].float64
+
+
+def device(name: str, values: np.ndarray) -> Any:
+    return {"numpy": np.asarray, "pytorch": torch.as_tensor, "tensorflow": tf.constant}[name](values)
 
 
 def test_compiled_kernels_find_the_same(scan) -> None:
