@@ -13,11 +13,11 @@ from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.passes import Likelihood
-from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
-from ptycho.workflows.trust import judge, noise_error
+from ptycho.workflows.refined_result import measured_reconstruction
+from ptycho.workflows.trust import noise_error, scan_trust
 
 __all__ = ["reconstruct", "refine"]
 
@@ -72,8 +72,7 @@ def reconstruct(
         execution=execution,
         **settings,
     )
-    trust = judge(found.object, found.probe, found.xcoords, found.ycoords, data, NOMINAL_PHOTONS)
-    return reconstruction_of(found, trust, used)
+    return measured_reconstruction(found, data)
 
 
 def refine(
@@ -145,4 +144,4 @@ def _noise(data: RawData, likelihood: Likelihood) -> float:
     frame = object_frame(data.xcoords, data.ycoords, data.N)
     x, y = frame.local(data.xcoords, data.ycoords)
     flat, probe = np.ones(frame.shape, np.complex64), as_modes(np.asarray(data.probeGuess))
-    return noise_error(judge(flat, probe, x, y, data, NOMINAL_PHOTONS), likelihood)
+    return noise_error(scan_trust(flat, probe, x, y, data, NOMINAL_PHOTONS), likelihood)

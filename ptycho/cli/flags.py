@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ptycho.cli.console import LineParser
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig, config_from_dict
+from ptycho.config.deprecation import warn_deprecated
 from ptycho.config.run import RefinementSettings
 from ptycho.config.schema import Setting, settings_of
 from ptycho.errors import ConfigError
@@ -180,7 +180,7 @@ def add_renamed_flag(parser: argparse.ArgumentParser, flag: str, dest: str, decl
 def warn_of_deprecated(options: argparse.Namespace) -> None:
     """A DeprecationWarning for every older name of a flag that was used."""
     for flag, successor in given(options, DEPRECATED).items():
-        warnings.warn(f"{flag} is deprecated: use {successor}", DeprecationWarning, stacklevel=2)
+        warn_deprecated(flag, f"use {successor}")
 
 
 def given(options: argparse.Namespace, section: str) -> dict[str, Any]:

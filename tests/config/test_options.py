@@ -161,29 +161,27 @@ def watch(monkeypatch: pytest.MonkeyPatch, section: str, backend: str) -> None:
     from ptycho.workflows import reconstruct
 
     if backend == "pytorch":
+        from ptycho_torch import backend as chain
         from ptycho_torch import fit
-        from ptycho_torch.workflows import components
     else:
+        from ptycho.tf import backend as chain
         from ptycho.tf import fit
-        from ptycho.workflows import components
 
     if section == "groups":
         monkeypatch.setattr(RawData, "generate_grouped_data", lambda *_, options, **__: stop(options))
     elif section == "scales":
         monkeypatch.setattr(RawData, "scales", lambda _self, _photons, options: stop(options))
     elif section == "network":
-        monkeypatch.setattr(
-            components, "PtychoPINN", lambda *args, **named: stop(named["options"] if "options" in named else args[7])
-        )
+        monkeypatch.setattr(chain, "PtychoPINN", lambda *_, options, **__: stop(options))
     elif section == "objective":
         monkeypatch.setattr(fit, "Objective", lambda _config, options, _model: stop(options))
     elif section == "stages":
-        monkeypatch.setattr(fit, "_callbacks", lambda _module, _report, _folder, options, _validates: stop(options))
+        monkeypatch.setattr(fit, "_callbacks", lambda _module, _report, _folder, options, *_: stop(options))
     elif section == "stitching":
-        monkeypatch.setattr(components, "fit", lambda *_, **__: {})
+        monkeypatch.setattr(fit, "fit", lambda *_, **__: {})
         monkeypatch.setattr(reconstruct, "stitch_scan", lambda *args: stop(args[-1]))
     else:
-        monkeypatch.setattr(components, "fit", lambda *_, **__: {})
+        monkeypatch.setattr(fit, "fit", lambda *_, **__: {})
         monkeypatch.setattr("ptycho.workflows.diagnostics.Diagnostics.trained", lambda self, _batches: stop(self.stats))
 
 

@@ -49,6 +49,7 @@ def refinement(rng: np.random.Generator) -> Refinement:
         iterations=2,
         seconds=0.5,
         stopped="the 2 iterations are done",
+        engine="pytorch",
     )
 
 
@@ -56,7 +57,7 @@ def refinement(rng: np.random.Generator) -> Refinement:
 def results(refinement: Refinement, rng: np.random.Generator) -> dict[str, Any]:
     trust = Trust(*rng.uniform(1, 2, (7, 3)), dose="stated")
     spread = np.full((SIZE, SIZE), np.nan, np.float32)
-    found = replace(reconstruction_of(refinement, trust, "pytorch"), spread=spread)
+    found = replace(reconstruction_of(refinement, trust), spread=spread)
     other = PlacedObject("b", refinement.object + rng.normal(0, 0.01, (SIZE, SIZE)))
     diagnosis = Diagnosis((Finding("dose", "ok", "Fine."), Finding("order", "warning", "Shuffled <b>?", {"k": 1.0})))
     return {

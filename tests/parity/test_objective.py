@@ -189,8 +189,8 @@ def test_a_supervised_model_has_no_physics_to_weigh(make_twins, rng) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"amp_loss": "TV"}, "amp_loss='TV': expected one of Total_Variation, Mean_Deviation, or None"),
-        ({"phase_loss": "mean"}, "phase_loss='mean': expected one of Total_Variation, Mean_Deviation, or None"),
+        ({"amp_loss": "TV"}, "amp_loss='TV': expected one of Total_Variation, Mean_Deviation or none"),
+        ({"phase_loss": "mean"}, "phase_loss='mean': expected one of Total_Variation, Mean_Deviation or none"),
         ({"amp_loss_coeff": -1.0}, "amp_loss_coeff=-1.0: expected a finite number at least 0"),
         ({"amplitude_variance_coeff": float("nan")}, "amplitude_variance_coeff=nan: expected a finite number"),
     ],

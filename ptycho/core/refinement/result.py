@@ -1,4 +1,4 @@
-"""A refinement as a reconstruction: the same object with the light that each of its pixels received."""
+"""A refinement without a network as a reconstruction: the same object, with the light that each pixel received."""
 
 from __future__ import annotations
 
@@ -10,45 +10,50 @@ from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement
 from ptycho.core.scaling import frame_blocks
+from ptycho.core.stitching.stitch import probe_weight
 
 __all__ = ["reconstruction_of"]
 
+LIT = 1e-6
+"""Light, relative to the brightest pixel of the object, below which a pixel is in no pattern."""
 
-def reconstruction_of(refinement: Refinement, trust: Trust | None = None, backend: str = "unknown") -> Reconstruction:
+
+def reconstruction_of(refinement: Refinement, trust: Trust | None = None) -> Reconstruction:
     """The result of a refinement in the form of every other result, with `method` 'refined'.
 
-    `coverage` is the light of the probe, `sum_j sum_m |P_m(r - r_j)|^2`; where it is 0 the object is 1.
+    `coverage` is the light of the refined probe, `sum_j sum_m |P_m(r - r_j)|^2`, bilinear between pixels and 0 below a
+    millionth of the brightest; there the object is 1+0j.
 
     Args:
         refinement: what was found.
-        trust: how well it explains the patterns, where that was measured.
-        backend: the one that refined.
+        trust: how well it explains the patterns, where that was measured (`ptycho.workflows.refined_result`).
     """
-    coverage = _light(refinement)
+    r, light = refinement, _light(refinement)
+    coverage = np.where(light > LIT * light.max(), light, 0).astype(np.float32)
     return Reconstruction(
-        object=np.where(coverage > 0, refinement.object, np.complex64(1)),
+        object=np.where(coverage > 0, r.object, np.complex64(1)),
         coverage=coverage,
-        probe=refinement.probe,
-        xcoords=refinement.xcoords,
-        ycoords=refinement.ycoords,
-        frame=refinement.frame,
-        backend=backend,
+        probe=r.probe,
+        xcoords=r.xcoords,
+        ycoords=r.ycoords,
+        frame=r.frame,
+        backend=r.engine,
         method="refined",
         subpixel="fourier",
         network_object=None,
-        error_history=refinement.error_history[: refinement.kept + 1],
-        timings={"refinement": refinement.seconds},
+        error_history=r.error_history[: r.kept + 1],
+        timings={"refinement": r.seconds},
         synchronised=False,
         agreement=(float("nan"), float("nan")),
         trust=trust,
     )
 
 
-def _light(found: Refinement) -> NDArray[np.float32]:
+def _light(found: Refinement) -> NDArray[np.float64]:
     """The light of the probe at all positions, `(H, W)`, block by block."""
-    weight = np.sum(np.abs(found.probe.astype(np.complex128)) ** 2, axis=0)
+    weight = probe_weight(found.probe).astype(np.float64)
     total = np.zeros(found.frame.shape)
     for block in frame_blocks(len(found.xcoords), weight.size):
         x, y = found.xcoords[block], found.ycoords[block]
         total += assemble(np.broadcast_to(weight, (len(x), *weight.shape)), x, y, found.frame.shape)
-    return total.astype(np.float32)
+    return total

@@ -92,9 +92,7 @@ def test_two_packages_cannot_bring_one_name(tmp_path, monkeypatch) -> None:
     for package in ("first", "second"):
         install(tmp_path, "toy", "toy_engine_h:ENGINE", package=package)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(
-        ConfigError, match=r"one package to bring it, found (first and second|second and first)"
-    ):
+    with pytest.raises(ConfigError, match=r"one package to bring it, found (first and second|second and first)"):
         find_engine("toy")
 
 
