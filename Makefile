@@ -2,6 +2,7 @@
 #   make demo       simulate, train, reconstruct, refine; pictures and numbers go to demo_output/
 #   make test       the fast tests          make test-all   all tests
 #   make lint       ruff and mypy           make format     rewrite the layout of the code
+#   make docs       the documentation, strictly, into build/site
 #   make lock       renew requirements.lock from pyproject.toml
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ SCANS   = $(wildcard ../shared/data)
 # two processes of one thread each: most tests are too small for two threads
 PYTEST  = OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(if $(SCANS),--scan-dir=$(SCANS))
 
-.PHONY: install demo test test-all lint format lock clean
+.PHONY: install demo test test-all lint format docs lock clean
 
 install: $(VENV)/.installed
 
@@ -40,12 +41,15 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: install
+	$(BIN)/python scripts/docs/build.py --output build/site
+
 # torch is named first and alone: the newest build that a bare `torch` takes brings gigabytes of CUDA
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --upgrade pip
 	build/lock/bin/python -m pip install torch==2.13.0 tensorflow==2.21.0
-	build/lock/bin/python -m pip install ".[dev]"
+	build/lock/bin/python -m pip install ".[dev,docs]"
 	echo "# Pinned environment of make, for Python 3.11 and newer; renewed by make lock" > requirements.lock
 	build/lock/bin/python -m pip freeze --all --exclude pip --exclude ptychopinn | sed 's/+cpu$$//' >> requirements.lock
 

@@ -20,6 +20,7 @@ REPORTED = {"offset": 4, "max_position_jitter": 10}
 """Numbers that sizes are reported by, unless a caller sets others."""
 
 cfg: dict[str, Any] = dict(REPORTED)
+"""The dictionary itself; at first the defaults of TrainingConfig under their legacy names."""
 update_legacy_dict(cfg, TrainingConfig())
 
 

@@ -1,4 +1,4 @@
-"""The notebooks: well formed, without outputs, and run from top to bottom without Jupyter, writing nothing beside them.
+"""The notebooks: well formed, with the outputs of a run without Jupyter, which writes nothing beside them.
 
 Run as a program, this file is the fresh interpreter in which the cells of one notebook are executed.
 """
@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LAST_LINE = {
     "analysis_frc": (r"resolution by the one-bit rule: ([\d.]+) nm", 15.0, 30.0),
+    "real_scan": (r"relative Fourier error ([\d.]+)", 0.0105, 0.0125),
     "probe_similarity": (r"deviance over that of noise: [\d.]+ -> ([\d.]+)", 0.9, 1.25),
     "simulate_train_reconstruct": (r"refined, deviance over that of noise: ([\d.]+)", 0.9, 1.25),
     "supervised_set": (r"labels and patterns differ by ([\d.]+) %", 2.0, 5.0),
@@ -28,6 +29,8 @@ LAST_LINE = {
 """What the last printed line of each notebook says, and the range that its number lies in."""
 LONGEST = {"code": 45, "markdown": 12}
 """Lines of a cell."""
+LARGEST = 200_000
+"""Bytes of a notebook with its outputs."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -40,16 +43,25 @@ def code_of(path: Path) -> list[tuple[str, str]]:
     return [(cell["id"], "".join(cell["source"])) for cell in cells if cell["cell_type"] == "code"]
 
 
-def execute(path: Path, pictures: Path, allowed: Path) -> None:
-    """Run the code cells in order in one namespace, save their figures; exit 1 if a file was made outside `allowed`."""
-    strays = watch(allowed)
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    for name, source in code_of(path):
-        exec(compile(source, f"{path.name}#{name}", "exec"), namespace)
-    import matplotlib.pyplot as plt
+def outputs_of(path: Path) -> list[tuple[str, list[str], int]]:
+    """Name, printed lines and number of pictures of the code cells."""
+    found = []
+    for cell in (cell for cell in read(path)["cells"] if cell["cell_type"] == "code"):
+        printed = [line for output in cell["outputs"] for line in output.get("text", ())]
+        pictures = [output for output in cell["outputs"] if "image/png" in output.get("data", {})]
+        found.append((cell["id"], printed, len(pictures)))
+    return found
 
-    for number in plt.get_fignums():
-        plt.figure(number).savefig(pictures / f"{path.stem}_{number}.png", dpi=80)
+
+def execute(path: Path, output: Path, allowed: Path) -> None:
+    """Run a notebook, write it with its outputs; exit 1 if a file was made outside `allowed`."""
+    sys.path.insert(0, str(ROOT / "scripts" / "docs"))
+    from run_notebook import run_cells
+
+    strays = watch(allowed)
+    notebook = read(path)
+    run_cells(notebook["cells"], path.name)
+    output.write_text(json.dumps(notebook), encoding="utf-8")
     if strays:
         sys.exit(f"written outside of {allowed}: {strays}")
 
@@ -77,9 +89,9 @@ def watch(allowed: Path) -> list[str]:
     return strays
 
 
-def run(path: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Execute a notebook in a fresh interpreter, everything it may write to below `folder`."""
-    for name in ("work", "temporary", "pictures"):
+def run(path: Path, folder: Path, scans: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Execute a notebook in a fresh interpreter; everything it writes, done.ipynb too, lies below `folder`."""
+    for name in ("work", "temporary"):
         (folder / name).mkdir()
     environment = {
         **os.environ,
@@ -87,7 +99,9 @@ def run(path: Path, folder: Path) -> subprocess.CompletedProcess[str]:
         "TMPDIR": str(folder / "temporary"),
         "TORCHINDUCTOR_CACHE_DIR": str(folder / "cache"),  # else in the temporary folder, or in that of this process
     }
-    line = [sys.executable, __file__, str(path), str(folder / "pictures"), str(folder)]
+    if scans is not None:
+        environment["PTYCHO_SCANS"] = str(scans.resolve())
+    line = [sys.executable, __file__, str(path), str(folder / "done.ipynb"), str(folder)]
     return subprocess.run(line, cwd=folder / "work", env=environment, capture_output=True, text=True, timeout=600)
 
 
@@ -119,11 +133,23 @@ def test_the_structure_is_nbformat_4_5(notebook: Path) -> None:
         assert last.strip() and "\n" not in last
 
 
-def test_it_is_stored_without_outputs(notebook: Path) -> None:
-    for cell in read(notebook)["cells"]:
-        assert cell["metadata"] == {}, cell["id"]
-        if cell["cell_type"] == "code":
-            assert (cell["outputs"], cell["execution_count"]) == ([], None), cell["id"]
+def test_it_is_stored_with_the_outputs_of_a_run_from_top_to_bottom(notebook: Path) -> None:
+    assert notebook.stat().st_size < LARGEST
+    cells = read(notebook)["cells"]
+    assert all(cell["metadata"] == {} for cell in cells)
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    assert {output["output_type"] for cell in code for output in cell["outputs"]} == {"stream", "display_data"}
+    assert_last_line(notebook)
+
+
+def assert_last_line(path: Path, stem: str | None = None) -> None:
+    """The last line that a notebook with outputs has printed says a number in its range."""
+    pattern, low, high = LAST_LINE[stem or path.stem]
+    last = [line for _, printed, _ in outputs_of(path) for line in printed][-1]
+    said = re.match(pattern, last)
+    assert said, last
+    assert low <= float(said[1]) <= high
 
 
 def test_it_begins_with_a_title_has_short_cells_and_ends_with_a_number(notebook: Path) -> None:
@@ -156,16 +182,23 @@ def test_a_notebook_that_writes_beside_itself_is_caught(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_runs_and_leaves_nothing_behind(notebook: Path, tmp_path: Path) -> None:
-    done = run(notebook, tmp_path)
+def test_it_runs_leaves_nothing_behind_and_says_what_is_stored(
+    notebook: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    scans = request.getfixturevalue("scan_dir") if notebook.stem == "real_scan" else None
+    done = run(notebook, tmp_path, scans)
     assert done.returncode == 0, done.stderr[-3000:]
     assert not [*(tmp_path / "work").iterdir(), *(tmp_path / "temporary").iterdir()]
-    assert 1 <= len(list((tmp_path / "pictures").glob("*.png"))) <= 2
-    pattern, low, high = LAST_LINE[notebook.stem]
-    last = done.stdout.splitlines()[-1]
-    said = re.match(pattern, last)
-    assert said, last
-    assert low <= float(said[1]) <= high
+    assert_last_line(tmp_path / "done.ipynb", notebook.stem)
+    fresh, stored = outputs_of(tmp_path / "done.ipynb"), outputs_of(notebook)
+    for (name, printed, pictures), (_, said, shown) in zip(fresh, stored, strict=True):
+        assert pictures == shown, name
+        assert [words_of(line) for line in printed] == [words_of(line) for line in said], name
+
+
+def words_of(line: str) -> list[str]:
+    """A printed line without its numbers, which differ from machine to machine."""
+    return re.findall(r"[^\W\d_]+", re.sub(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?|\bnan\b", " ", line))
 
 
 if __name__ == "__main__":

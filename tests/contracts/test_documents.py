@@ -6,25 +6,15 @@ import ast
 import importlib
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from ptycho.cli import command
-from ptycho.cli import train_infer as cli
-from ptycho_torch import inference, train
-
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "specs").glob("*.md")])
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "ptycho_train": cli.train_main,
-    "ptycho_inference": cli.inference_main,
-    "ptycho_torch.train": train.main,
-    "ptycho_torch.inference": inference.main,
-}
-SCRIPTS = ROOT / "scripts"
 
 
 def names(path: Path) -> str:
@@ -37,18 +27,19 @@ def blocks(path: Path, language: str) -> Iterator[str]:
 
 
 @cache
-def flags_of(name: str) -> frozenset[str]:
-    """The flags that a command's help lists."""
-    import contextlib
-    import io
+def table_of_commands() -> ModuleType:
+    """The table of the library's commands that the documentation is made from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts" / "docs"))
+        return importlib.import_module("commands")
 
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text), pytest.raises(SystemExit):
-        if name.startswith("ptycho "):
-            command.main([name.split()[1], full_help(name.split()[1])])
-        else:
-            COMMANDS[name](["--help-all"])
-    return frozenset(re.findall(r"--[\w-]+", text.getvalue()))
+
+@cache
+def flags_of(name: str) -> frozenset[str]:
+    """The flags that a command takes, those of its operations included."""
+    parser = table_of_commands().parser_of(name)
+    parsers = [parser, *table_of_commands().operations_of(parser).values()]
+    return frozenset(flag for one in parsers for action in one._actions for flag in action.option_strings)
 
 
 def full_help(name: str) -> str:
@@ -61,12 +52,11 @@ def called(path: Path) -> Iterator[tuple[str, list[str]]]:
     for block in blocks(path, "bash"):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
-            if words[:2] == ["python", "-m"]:
-                words = words[2:]
-            if words and words[0] in COMMANDS:
-                yield words[0], words[1:]
-            elif words and words[0] == "ptycho":
+            name = next((n for n in (" ".join(words[:3]), *words[:1]) if n in table_of_commands().COMMANDS), None)
+            if name == "ptycho" and not words[1].startswith("-"):
                 yield " ".join(words[:2]), words[2:]
+            elif name and name != "ptycho":
+                yield name, words[len(name.split()) :]
 
 
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if any(called(path))], ids=names)
