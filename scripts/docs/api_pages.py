@@ -89,16 +89,23 @@ def public_names(module: str) -> list[str]:
 def _described(module: str, name: str) -> str:
     """The path under which a name's documentation is found: its own, or where a lazy name comes from."""
     path = f"{module}.{name}"
-    try:
-        found = _object(path)
-        found = found.final_target if isinstance(found, griffe.Alias) else found
-    except (KeyError, griffe.AliasResolutionError, griffe.CyclicAliasError):
+    found = _found(path)
+    if found is None or found.is_module:
         thing = getattr(importlib.import_module(module), name)
         path = f"{thing.__module__}.{thing.__qualname__}"
         found = _object(path)
     if not found.has_docstring:
         raise LookupError(f"{path}: expected a docstring, found none; a public name is described where it is defined")
     return path
+
+
+def _found(path: str) -> griffe.Object | None:
+    """What the source has under this path; None for a name that is only made when it is asked for."""
+    try:
+        found = _object(path)
+        return found.final_target if isinstance(found, griffe.Alias) else found
+    except (KeyError, griffe.AliasResolutionError, griffe.CyclicAliasError):
+        return None
 
 
 def api_page(title: str) -> str:
@@ -119,12 +126,14 @@ def _entry(module: str, name: str) -> Iterator[str]:
     path = _described(module, name)
     if path != f"{module}.{name}":
         yield f'<span id="{module}.{name}"></span>'
-    if module in CONFIGURATIONS and _object(path).is_class:
-        anchor = settings_anchor(module, name)
-        yield f"::: {path}\n    options:\n      members: false\n      show_signature: false"
-        yield f"Its settings: [configuration reference](../configuration.md#{anchor})."
-    else:
+    target = _found(path)
+    homes = [module, target.module.path] if target is not None and target.is_class else []
+    settings = next((home for home in homes if home in CONFIGURATIONS), None)
+    if settings is None:
         yield f"::: {path}"
+    else:
+        yield f"::: {path}\n    options:\n      members: false\n      show_signature: false"
+        yield f"Its settings: [configuration reference](../configuration.md#{settings_anchor(settings, name)})."
 
 
 def api_index() -> str:
