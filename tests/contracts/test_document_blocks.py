@@ -62,6 +62,14 @@ def uses_a_network(page: Path) -> bool:
     return any(re.search(r"_train\b|\.train |run_cdi_example|train_cdi|model_path", block.text) for block in runs(page))
 
 
+def begins_with_a_model(page: Path) -> bool:
+    """Whether the first command with a network loads one that is there."""
+    words = [
+        word for block in runs(page) for word in re.findall(r"_train\b|\.train |--model_path|train_cdi", block.text)
+    ]
+    return words[:1] == ["--model_path"]
+
+
 def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
@@ -70,11 +78,9 @@ def case(page: Path) -> Any:
     return pytest.param(page, id=name_of(page), marks=[pytest.mark.slow] if uses_a_network(page) else [])
 
 
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory, commands: Any) -> Path:
-    """A folder with the files that the pages name: a simulated scan, the same as a detector wrote it, folders."""
-    folder = tmp_path_factory.mktemp("scans")
-    flags = ["--quiet", "--size", "160", "--photons", "1e6", "--units", "counts"]
+def write_scans(folder: Path, commands: Any, side: int) -> None:
+    """The files that the pages name: a simulated scan, the same as a detector wrote it, folders of it."""
+    flags = ["--quiet", "--size", str(side), "--photons", "1e6", "--units", "counts"]
     assert commands.find_command("ptycho")(["simulate", "--output", str(folder / "scan.npz"), *flags]) == 0
     for copied in ("test.npz", "train_data.npz", "test_data.npz"):
         shutil.copyfile(folder / "scan.npz", folder / copied)
@@ -82,7 +88,6 @@ def scans(tmp_path_factory: pytest.TempPathFactory, commands: Any) -> Path:
         (folder / day).mkdir()
         shutil.copyfile(folder / "scan.npz", folder / day / "train_data.npz")
     write_as_detector(RawData.from_file(folder / "scan.npz"), folder)
-    return folder
 
 
 def write_as_detector(scan: RawData, folder: Path) -> None:
@@ -92,7 +97,7 @@ def write_as_detector(scan: RawData, folder: Path) -> None:
     pixel_m = 12.398e-10 / ENERGY_KEV * DISTANCE_M / (scan.N * DETECTOR_PIXEL_M)
     with h5py.File(folder / "frames.h5", "w") as file:
         file["entry/data/data"] = frames
-    np.savetxt(folder / "positions.txt", 1e6 * pixel_m * np.column_stack([scan.xcoords - 80, scan.ycoords - 80]))
+    np.savetxt(folder / "positions.txt", 1e6 * pixel_m * np.column_stack([scan.xcoords - 70, scan.ycoords - 70]))
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +111,13 @@ def commands() -> Iterator[Any]:
 
 
 @pytest.fixture
-def folder(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the files, as the working folder; `params.cfg` is put back."""
+def folder(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: Any
+) -> Iterator[Path]:
+    """The working folder with those files, of an object of 120 pixels or `param`; `params.cfg` is put back."""
     before = copy.copy(params.cfg)
-    shutil.copytree(scans, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    write_scans(tmp_path, commands, getattr(request, "param", 120))
     yield tmp_path
     params.cfg.clear()
     params.cfg.update(before)
@@ -180,7 +187,7 @@ def test_a_block_says_its_language_and_why_it_is_not_run(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [case(page) for page in PAGES if runs(page) and name_of(page) not in MEASURED])
 def test_the_blocks_of_a_page_run(page: Path, folder: Path, commands: Any) -> None:
-    if uses_a_network(page):
+    if begins_with_a_model(page):
         train = ["ptycho_train", "--backend", "pytorch", "--train_data_file", "scan.npz", "--output_dir", "model"]
         assert run_command(train, commands) == 0
     run_page(page, commands)
@@ -196,12 +203,12 @@ def test_frames_and_positions_become_the_scan_that_was_simulated(folder: Path, c
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("folder", [160], indirect=True)
 def test_the_probe_that_is_made_from_the_patterns_is_the_true_one(folder: Path, commands: Any) -> None:
     truth = RawData.from_file("scan.npz").probeGuess
     run_page(ROOT / "docs" / "your_data.md", commands)
     made = run_page(ROOT / "docs" / "probe.md", commands)
     found = made["probes"][made["best"]][0]
-    assert made["best"] == -3, "the simulated defocus is -2.7 mm"
+    assert made["best"] in (-3, -2), "the simulated defocus is -2.7 mm"
     assert abs(np.vdot(found, truth)) / (np.linalg.norm(found) * np.linalg.norm(truth)) > 0.99
-    others = [error for defocus, error in made["errors"].items() if defocus != made["best"]]
-    assert min(others) > 1.5 * made["errors"][made["best"]]
+    assert min(made["errors"][defocus] for defocus in (-1, 0, 1, 2, 3, 4)) > 3 * made["errors"][made["best"]]
