@@ -26,9 +26,16 @@ Data and results:
 
 Settings:
     ModelConfig           the network
-    TrainingConfig        a training
+    TrainingConfig        a training; its sections follow
     InferenceConfig       a reconstruction with a network
     PyTorchExecutionConfig  device, precision, loggers of the PyTorch backend
+    GroupOptions          its groups of neighbouring scan points
+    ScaleOptions          its scales
+    NetworkOptions        its network beyond the model
+    ObjectiveOptions      its further terms of the loss
+    StageOptions          its stages (PyTorch)
+    StitchOptions         how patches become one object
+    PatchStatsOptions     statistics of the patches
     ScanSettings          a simulated scan
 
 Errors:
@@ -39,6 +46,7 @@ Errors:
     MissingFileError      a file that is not there
     OutputError           a place that cannot be written
     BackendError          a backend that was asked for and cannot run
+    DivergedError         a training whose loss or weights are no longer finite
 
 Nothing of it is loaded before it is used. The TensorFlow backend is in this package, that of PyTorch in `ptycho_torch`.
 """
@@ -61,6 +69,13 @@ if TYPE_CHECKING:
     from ptycho.config.config import ModelConfig as ModelConfig
     from ptycho.config.config import PyTorchExecutionConfig as PyTorchExecutionConfig
     from ptycho.config.config import TrainingConfig as TrainingConfig
+    from ptycho.config.options import GroupOptions as GroupOptions
+    from ptycho.config.options import NetworkOptions as NetworkOptions
+    from ptycho.config.options import ObjectiveOptions as ObjectiveOptions
+    from ptycho.config.options import PatchStatsOptions as PatchStatsOptions
+    from ptycho.config.options import ScaleOptions as ScaleOptions
+    from ptycho.config.options import StageOptions as StageOptions
+    from ptycho.config.options import StitchOptions as StitchOptions
     from ptycho.core.doctor.findings import Diagnosis as Diagnosis
     from ptycho.core.quality.comparison import Comparison as Comparison
     from ptycho.core.quality.trust import Trust as Trust
@@ -71,6 +86,7 @@ if TYPE_CHECKING:
     from ptycho.errors import BackendError as BackendError
     from ptycho.errors import ConfigError as ConfigError
     from ptycho.errors import DataError as DataError
+    from ptycho.errors import DivergedError as DivergedError
     from ptycho.errors import MissingFileError as MissingFileError
     from ptycho.errors import OutputError as OutputError
     from ptycho.errors import PtychoError as PtychoError
@@ -90,10 +106,14 @@ _HOMES = {
     "ptycho.core.quality.comparison": ("Comparison",),
     "ptycho.core.doctor.findings": ("Diagnosis",),
     "ptycho.config.config": ("ModelConfig", "TrainingConfig", "InferenceConfig", "PyTorchExecutionConfig"),
+    "ptycho.config.options": (
+        *("GroupOptions", "ScaleOptions", "NetworkOptions", "ObjectiveOptions", "StageOptions", "StitchOptions"),
+        "PatchStatsOptions",
+    ),
     "ptycho.core.simulation.plan": ("ScanSettings",),
     "ptycho.errors": (
         *("PtychoError", "ConfigError", "DataError", "ArchiveError", "MissingFileError", "OutputError"),
-        "BackendError",
+        *("BackendError", "DivergedError"),
     ),
 }
 """Where the public names live; the block above says the same to type checkers, and a test compares the two."""

@@ -255,3 +255,4 @@ def refine(
 
 
 ENGINE = Engine("pytorch", RefinementKernels, ("dtype", "device"))
+"""The entry of this engine (`ptycho.core.refinement.engine`)."""

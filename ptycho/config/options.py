@@ -364,9 +364,16 @@ def _mask(values: Any) -> Any:
 
 
 NEUTRAL = NetworkOptions()
+"""What is done where nothing is said."""
 NEUTRAL_GROUPS = GroupOptions()
+"""What is done where nothing is said."""
 NEUTRAL_SCALES = ScaleOptions()
+"""What is done where nothing is said."""
 NEUTRAL_OBJECTIVE = ObjectiveOptions()
+"""What is done where nothing is said."""
 NEUTRAL_STAGES = StageOptions()
+"""What is done where nothing is said."""
 NEUTRAL_STITCHING = StitchOptions()
+"""What is done where nothing is said."""
 NEUTRAL_PATCH_STATS = PatchStatsOptions()
+"""What is done where nothing is said."""

@@ -267,3 +267,4 @@ def refine(
 
 
 ENGINE = Engine("tensorflow", RefinementKernels, ("dtype", "use_xla"))
+"""The entry of this engine (`ptycho.core.refinement.engine`)."""

@@ -20,14 +20,14 @@ ROOT = Path(__file__).parents[2]
 
 API: Mapping[str, tuple[str, ...]] = {
     "The library": ("ptycho",),
-    "Scans": ("ptycho.raw_data", "ptycho.loader", "ptycho_torch.data_container_bridge", "ptycho_torch.dataset"),
+    "Scans": ("ptycho.raw_data", "ptycho.loader", "ptycho_torch.data_container_bridge"),
     "Workflows": (
         "ptycho.workflows.backend_selector",
         "ptycho.workflows.components",
         "ptycho_torch.workflows.components",
     ),
-    "Refinement": ("ptycho_torch.refine",),
-    "Configuration": ("ptycho.config.config", "ptycho.params"),
+    "Refinement": ("ptycho.core.refinement.run", "ptycho.tf.refine", "ptycho_torch.refine"),
+    "Configuration": ("ptycho.config.config", "ptycho.config.options", "ptycho.params"),
     "Configuration of PyTorch": (
         "ptycho_torch.config_params",
         "ptycho_torch.config_bridge",
@@ -79,8 +79,10 @@ def _object(path: str) -> griffe.Object | griffe.Alias:
 
 def public_names(module: str) -> list[str]:
     """The names in a module's `__all__`, dunders left out, in its order; none where it has no `__all__`."""
+    if module == "ptycho":  # its list is made from its table of lazy names; importing it loads nothing
+        return [name for name in importlib.import_module(module).__all__ if not name.startswith("__")]
     exports = _object(module).exports
-    if exports is None and module != "ptycho":
+    if exports is None:
         raise LookupError(f"{module}: expected an __all__ that says what is public, found none")
     names = [str(getattr(export, "name", export)) for export in exports or ()]
     return [name for name in names if not name.startswith("__")]
@@ -89,7 +91,7 @@ def public_names(module: str) -> list[str]:
 def _described(module: str, name: str) -> str:
     """The path under which a name's documentation is found: its own, or where a lazy name comes from."""
     path = f"{module}.{name}"
-    found = _found(path)
+    found: griffe.Object | griffe.Alias | None = _found(path)
     if found is None or found.is_module:
         thing = getattr(importlib.import_module(module), name)
         path = f"{thing.__module__}.{thing.__qualname__}"

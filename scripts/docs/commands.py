@@ -15,9 +15,9 @@ __all__ = ["COMMANDS", "find_command", "operations_of", "parser_of", "subcommand
 Main = Callable[[Sequence[str]], int]
 
 COMMANDS = {
-    "ptycho": "ptycho.command:main",
-    "ptycho_train": "ptycho.cli:train_main",
-    "ptycho_inference": "ptycho.cli:inference_main",
+    "ptycho": "ptycho.cli.command:main",
+    "ptycho_train": "ptycho.cli.train_infer:train_main",
+    "ptycho_inference": "ptycho.cli.train_infer:inference_main",
     "python -m ptycho_torch.train": "ptycho_torch.train:main",
     "python -m ptycho_torch.inference": "ptycho_torch.inference:main",
 }
@@ -38,11 +38,9 @@ def subcommands() -> list[str]:
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
-    """The parser of a command or, as `ptycho doctor`, of a subcommand, with all that its fullest help shows."""
+    """The parser of a command or, as `ptycho doctor`, of a subcommand, with all of its flags."""
     command, *rest = [name] if name in COMMANDS else name.split()
-    parser = _asked(find_command(command), [*rest, "--help"])
-    flags = {flag for action in parser._actions for flag in action.option_strings}
-    return _asked(find_command(command), [*rest, "--help-all"]) if "--help-all" in flags else parser
+    return _asked(find_command(command), [*rest, "--help"])
 
 
 def operations_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

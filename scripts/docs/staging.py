@@ -125,5 +125,11 @@ def _contributing() -> str:
     path = ROOT / "CONTRIBUTING.md"
     if not path.is_file():
         return ""
-    text = linked(path.read_text(encoding="utf-8"), path)
+    # it becomes a part of a page in docs/, whose links are looked up from there
+    text = _LINK.sub(lambda found: found[1] + _from_docs(found[2]) + found[3], path.read_text(encoding="utf-8"))
     return re.sub(r"\A# .*\n", "", text)
+
+
+def _from_docs(link: str) -> str:
+    """A link of a file at the root, as a file in docs/ has it."""
+    return link if "://" in link or link.startswith("#") else os.path.relpath(link, "docs")

@@ -153,3 +153,4 @@ def _sum_of_squares(values: Array) -> float:
 
 
 ENGINE = Engine("numpy", NumpyKernels, ("dtype",), batch_pixels=1 << 17)
+"""The entry of this engine (`ptycho.core.refinement.engine`)."""

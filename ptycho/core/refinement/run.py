@@ -78,6 +78,7 @@ class Refinement(ObjectResult):
 
 
 Start = Reconstruction | Refinement | Array
+"""What a refinement can begin with: a result, or an object (H, W) in the frame of the result."""
 
 
 @dataclass(frozen=True)
