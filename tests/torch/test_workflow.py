@@ -228,5 +228,5 @@ def test_the_labels_of_a_payload_go_into_the_archive_whatever_the_legacy_diction
     results = train_cdi_model_torch(scan, None, config, training_payload=payload)
     params.cfg.update(notes="another", gridsize=7, input_scale=3.0)
     found = load_archive(save_torch_bundle(tmp_path, results["model"], config)).params
-    assert (found["notes"], found["gridsize"]) == ("a word", 1)
+    assert (found["notes"], found["gridsize"]) == ("a word", 2)
     assert found["input_scale"] == pytest.approx(scan.input_scale())
