@@ -46,7 +46,7 @@ def twins(request, make_twins, rng, monkeypatch):
 
 
 def save(backend: str, twins, folder: Path) -> Path:
-    config = TrainingConfig(model=twins.tensorflow.config, output_dir=folder)
+    config = TrainingConfig(model=twins.tensorflow.config, output_dir=folder.parent)
     if backend == "pytorch":
         return save_torch_bundle(folder, twins.torch, config)
     return save_tf_bundle(folder, twins.tensorflow, config)
