@@ -114,17 +114,13 @@ class Objective:
         objects = factor / nominal * members
 
         def value(loss: PatchLoss) -> Tensor:
-            if loss.part == "truth":
-                return self._error(model, objects, truth, nominal)
-            return getattr(losses, loss.function)(_PARTS[loss.part](objects))
+            if loss.part != "truth":
+                return getattr(losses, loss.function)(_PARTS[loss.part](objects))  # type: ignore[no-any-return]
+            assert truth is not None
+            light = model.group_weight() if self.supervised else None
+            return losses.realspace_mae(objects, truth / nominal, self.options.phase_subtraction, light)
 
         return [loss.weight * value(loss) for loss in patch_losses(self.config, self.options)]
-
-    def _error(self, model: PtychoPINN, objects: Tensor, truth: Tensor | None, nominal: float) -> Tensor:
-        """Of the patches against the true ones, of a supervised model where the light is."""
-        assert truth is not None
-        light = model.group_weight() if self.supervised else None
-        return losses.realspace_mae(objects, truth / nominal, self.options.phase_subtraction, light)
 
     def _probe_losses(self, model: PtychoPINN) -> list[Tensor]:
         """How far the trainable probe has gone."""

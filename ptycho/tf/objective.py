@@ -120,19 +120,14 @@ class Objective:
         pictures = channel_first(objects)
 
         def value(loss: PatchLoss) -> tf.Tensor:
-            if loss.part == "truth":
-                return self._error(model, objects, truth, nominal)
-            return getattr(losses, loss.function)(_PARTS[loss.part](pictures))
+            if loss.part != "truth":
+                return getattr(losses, loss.function)(_PARTS[loss.part](pictures))
+            known, phase_free = tf.cast(truth, objects.dtype), self.options.phase_subtraction
+            if not self.supervised:
+                return losses.realspace_mae(objects, known / nominal, phase_free)
+            return losses.realspace_mae(pictures, channel_first(known) / nominal, phase_free, model.group_weight())
 
         return [loss.weight * value(loss) for loss in patch_losses(self.config, self.options)]
-
-    def _error(self, model: PtychoPINN, objects: tf.Tensor, truth: tf.Tensor, nominal: float) -> tf.Tensor:
-        """Of the patches against the true ones, of a supervised model where the light is."""
-        known, phase_free = tf.cast(truth, objects.dtype), self.options.phase_subtraction
-        if not self.supervised:
-            return losses.realspace_mae(objects, known / nominal, phase_free)
-        pictures, known = channel_first(objects), channel_first(known) / nominal
-        return losses.realspace_mae(pictures, known, phase_free, model.group_weight())
 
     def _probe_losses(self, model: PtychoPINN) -> list[tf.Tensor]:
         """How far the trainable probe has gone."""
