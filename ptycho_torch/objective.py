@@ -115,7 +115,7 @@ class Objective:
 
         def value(loss: PatchLoss) -> Tensor:
             if loss.part != "truth":
-                return getattr(losses, loss.function)(_PARTS[loss.part](objects))  # type: ignore[no-any-return]
+                return getattr(losses, loss.function)(_PARTS[loss.part](objects))
             assert truth is not None
             light = model.group_weight() if self.supervised else None
             return losses.realspace_mae(objects, truth / nominal, self.options.phase_subtraction, light)
