@@ -1,4 +1,4 @@
-"""From the PyTorch dataclasses to the shared ones; `ptycho_torch.config_routes` holds the mapping table.
+"""From the PyTorch dataclasses to the shared ones; `ptycho_torch.config.routes` holds the mapping table.
 
     PyTorch dataclass -> to_*_config -> shared dataclass -> update_legacy_dict -> params.cfg
 
@@ -18,9 +18,9 @@ from ptycho.config import config as shared
 from ptycho.config.deprecation import warn_deprecated
 from ptycho.config.schema import nearest, settings_of
 from ptycho.errors import ConfigError
-from ptycho_torch.config_options import TorchOptions, options_of
+from ptycho_torch.config.options import TorchOptions, options_of
+from ptycho_torch.config.routes import COUNTS, LABELS, MEMBERS, OPTIONS, REFUSED, ROUTES
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptycho_torch.config_routes import COUNTS, LABELS, MEMBERS, OPTIONS, REFUSED, ROUTES
 
 __all__ = [
     "Stated",

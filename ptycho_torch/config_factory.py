@@ -27,6 +27,8 @@ from ptycho.core.formats.opening import is_npz, open_scan
 from ptycho.core.scan.npz_mapped import member_shape
 from ptycho.errors import ConfigError, DataError, MissingFileError
 from ptycho_torch.cli.shared import validate_paths
+from ptycho_torch.config.options import TorchOptions, neutral_settings, options_in, section_settings
+from ptycho_torch.config.routes import MEMBERS, ROUTES
 from ptycho_torch.config_bridge import (
     SHARED_WITH_EXECUTION,
     labels_of,
@@ -36,9 +38,7 @@ from ptycho_torch.config_bridge import (
     to_model_config,
     to_training_config,
 )
-from ptycho_torch.config_options import TorchOptions, neutral_settings, options_in, section_settings
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptycho_torch.config_routes import MEMBERS, ROUTES
 
 __all__ = [
     "InferencePayload",

@@ -13,10 +13,10 @@ import torch
 from ptycho.config import config as shared
 from ptycho.config.schema import nearest
 from ptycho.errors import ConfigError
+from ptycho_torch.config.options import section_settings
+from ptycho_torch.config.routes import MEMBERS, ROUTES
 from ptycho_torch.config_bridge import to_model_config
-from ptycho_torch.config_options import section_settings
 from ptycho_torch.config_params import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptycho_torch.config_routes import MEMBERS, ROUTES
 
 if TYPE_CHECKING:
     from ptycho_torch.api.models import PtychoModel

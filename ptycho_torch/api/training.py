@@ -15,9 +15,9 @@ from ptycho.workflows.experiments import read_experiments
 from ptycho_torch.api.config_manager import ConfigManager, plain_configs
 from ptycho_torch.api.models import PtychoModel
 from ptycho_torch.api.scans import PtychoDataLoader
+from ptycho_torch.config.options import options_of
 from ptycho_torch.config_bridge import labels_of, to_execution_config, to_model_config, to_training_config
 from ptycho_torch.config_factory import TrainingPayload, populate_legacy_params
-from ptycho_torch.config_options import options_of
 from ptycho_torch.config_params import DataConfig
 from ptycho_torch.fit import PtychoPINN_Lightning
 from ptycho_torch.workflows.components import train_cdi_model_torch

@@ -38,9 +38,9 @@ from ptycho.core.archive import to_json
 from ptycho.errors import ConfigError, MissingFileError
 from ptycho.raw_data import RawData
 from ptycho_torch import config_params
+from ptycho_torch.config.options import neutral_settings
+from ptycho_torch.config.routes import OPTIONS
 from ptycho_torch.config_bridge import to_model_config, to_training_config
-from ptycho_torch.config_options import neutral_settings
-from ptycho_torch.config_routes import OPTIONS
 
 SECTIONS = {name: one.section for name, one in settings_of(TrainingConfig).items() if one.section}
 FIELDS = [

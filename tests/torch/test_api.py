@@ -38,8 +38,8 @@ from ptycho_torch.api.base_api import (
 from ptycho_torch.api.config_manager import configs_from, configs_of, plain_configs
 from ptycho_torch.api.inference import in_frame
 from ptycho_torch.api.training import training_payload
+from ptycho_torch.config.options import NEUTRAL_OPTIONS, options_of
 from ptycho_torch.config_bridge import to_model_config
-from ptycho_torch.config_options import NEUTRAL_OPTIONS, options_of
 from ptycho_torch.config_params import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_torch.lightning.checkpoint import read_checkpoint
 from ptycho_torch.lightning_utils import find_best_checkpoint

@@ -19,6 +19,8 @@ from ptycho.config.options import StitchOptions
 from ptycho.config.schema import Setting, settings_of
 from ptycho.errors import ConfigError
 from ptycho_torch import config_params
+from ptycho_torch.config.options import NEUTRAL_OPTIONS, neutral_settings, options_of
+from ptycho_torch.config.routes import COUNTS, LABELS, MEMBERS, OPTIONS, REFUSED, ROUTES
 from ptycho_torch.config_bridge import (
     labels_of,
     to_execution_config,
@@ -26,9 +28,7 @@ from ptycho_torch.config_bridge import (
     to_model_config,
     to_training_config,
 )
-from ptycho_torch.config_options import NEUTRAL_OPTIONS, neutral_settings, options_of
 from ptycho_torch.config_params import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptycho_torch.config_routes import COUNTS, LABELS, MEMBERS, OPTIONS, REFUSED, ROUTES
 
 SPEC = Path(__file__).parents[2] / "specs" / "ptychodus_api_spec.md"
 PYTORCH = (DataConfig, ModelConfig, TrainingConfig, InferenceConfig)

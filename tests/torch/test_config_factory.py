@@ -16,13 +16,13 @@ from ptycho.core.scan_edit.map_write import make_map
 from ptycho.errors import ConfigError, DataError, MissingFileError, OutputError
 from ptycho.raw_data import RawData
 from ptycho_torch import config_factory, config_params
+from ptycho_torch.config.options import NEUTRAL_OPTIONS, options_of
 from ptycho_torch.config_factory import (
     create_inference_payload,
     create_training_payload,
     infer_probe_size,
     populate_legacy_params,
 )
-from ptycho_torch.config_options import NEUTRAL_OPTIONS, options_of
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig
 
 STATED = {"n_groups": 8, "nphotons": 1e9}

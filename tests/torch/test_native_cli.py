@@ -15,7 +15,7 @@ from ptycho.config.schema import settings_of
 from ptycho.raw_data import RawData
 from ptycho.workflows import outputs
 from ptycho_torch import inference, train
-from ptycho_torch.config_options import NEUTRAL_OPTIONS
+from ptycho_torch.config.options import NEUTRAL_OPTIONS
 from ptycho_torch.workflows import components
 
 NOT_FLAGS = ("model", "backend", "use_xla", "debug", "scheduler")

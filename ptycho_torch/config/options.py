@@ -1,6 +1,6 @@
 """The sections of options that PyTorch dataclasses ask for, and back again.
 
-`ptycho_torch.config_routes.OPTIONS` says which field becomes which option of `ptycho.config.options`.
+`ptycho_torch.config.routes.OPTIONS` says which field becomes which option of `ptycho.config.options`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from ptycho.config.options import (
 )
 from ptycho.config.schema import settings_of
 from ptycho.networks.registry import network_entry
+from ptycho_torch.config.routes import OPTIONS, mask_array_of
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptycho_torch.config_routes import OPTIONS, mask_array_of
 
 __all__ = ["NEUTRAL_OPTIONS", "TorchOptions", "neutral_settings", "options_in", "options_of", "section_settings"]
 

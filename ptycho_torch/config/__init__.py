@@ -1,0 +1,1 @@
+"""The second spelling of the configuration: where each of its fields goes."""
