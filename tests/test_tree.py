@@ -15,10 +15,12 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("ptycho", "ptycho_torch")
 
 BASE = {
-    "ptycho": {"__init__", "__main__", "errors", "params", "raw_data"},
-    "ptycho_torch": {"__init__", "pinn"},
+    "ptycho": {"__main__", "errors", "params", "raw_data"},
+    "ptycho_torch": {
+        *("config_params", "config_bridge", "config_factory", "lightning_utils", "train", "inference"),
+    },
 }
-"""Files at the top that hold more than imports."""
+"""Files at the top that hold more than imports; those of `ptycho_torch` beside the twins of `ptycho/tf`."""
 
 
 @cache
@@ -94,6 +96,57 @@ def room(name: str) -> str:
     """The folder of a module."""
     path = modules()[name]
     return ".".join(path.parent.relative_to(ROOT).parts)
+
+
+def is_face(name: str) -> bool:
+    """Whether a module holds a docstring, imports and `__all__`, and nothing else."""
+    for node in tree_of(name).body:
+        text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        names = isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]
+        if not (text or names or isinstance(node, ast.Import | ast.ImportFrom)):
+            return False
+    return True
+
+
+def test_a_file_at_the_top_only_passes_names_on() -> None:
+    twins = {name.rpartition(".")[2] for name in modules() if name.startswith("ptycho.tf.")}
+    for package, base in BASE.items():
+        own = {name for name in modules() if room(name) == package and name != package}
+        held = {name.rpartition(".")[2] for name in own if not is_face(name)}
+        assert held == base | (twins & held if package == "ptycho_torch" else set())
+
+
+def test_a_face_is_told_from_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    face = '"""A face."""\nfrom ptycho.core.geometry import x\n__all__ = ["x"]'
+    for text, expected in ((face, True), (f"{face}\ny = 1", False), (f"{face}\ndef f():\n    pass", False)):
+        monkeypatch.setattr(sys.modules[__name__], "tree_of", lambda _name, text=text: ast.parse(text))
+        assert is_face("any") is expected
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def listed_rooms() -> dict[str, set[str]]:
+    """The modules of every folder as the tree in docs/architecture.md has them; `__init__` is not listed."""
+    tree = READERS.read_text(encoding="utf-8").split("## The tree", 1)[1].split("```")[1]
+    found: dict[str, set[str]] = {}
+    for line in tree.splitlines():
+        if line.startswith("ptycho"):
+            folder = line.split()[0].rstrip("/").replace("/", ".")
+            found[folder] = set()
+        elif line.strip():
+            found[folder] |= set(line.split())
+    return found
+
+
+def test_the_tree_is_the_one_of_the_document() -> None:
+    there: dict[str, set[str]] = {}
+    for name, path in modules().items():
+        inside = there.setdefault(room(name), set())
+        if path.stem != "__init__":
+            inside.add(path.stem)
+    assert listed_rooms() == there
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
