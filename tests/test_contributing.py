@@ -233,3 +233,23 @@ def test_templates_and_hooks_can_be_read() -> None:
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
     assert repository["repo"] == "local"
     assert {hook["language"] for hook in repository["hooks"]} == {"system"}
+
+
+REFINE = """
+from ptycho.core.refinement.run import refine_scan
+from ptycho.core.simulation.plan import make_scan
+from ptycho.raw_data import RawData
+
+made = make_scan("lines", 64, 32, 4.0, 0.5, 1e6, 4)
+scan = RawData(made.xcoords, made.ycoords, None, None, made.diffraction, made.probe, units="amplitude")
+found = refine_scan(scan, iterations=2, engine="toy")
+from toy_engine import ToyKernels
+
+known = refine_scan(scan, iterations=2, engine="numpy")
+print(found.engine, (found.object == known.object).all(), ToyKernels.batches > 0)
+"""
+
+
+def test_a_refinement_engine_from_outside(tmp_path: Path) -> None:
+    install("A refinement engine", tmp_path)
+    assert run(["-c", REFINE], tmp_path, ROOT).split() == ["toy", "True", "True"]

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ptycho.api.backends import installed_backend, refiner
+from ptycho.api.backends import installed_backend
 from ptycho.api.scans import Scan, as_scan
-from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.reconstruction import Reconstruction
@@ -16,7 +16,9 @@ from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
+from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.refined_result import measured_reconstruction
+from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.trust import noise_error, scan_trust
 
 __all__ = ["reconstruct", "refine"]
@@ -117,10 +119,13 @@ def refine(
     data, used = as_scan(scan), installed_backend(backend)
     if "frame" not in settings and not isinstance(start, Reconstruction | Refinement):
         settings["frame"] = _frame(data)
-    return refiner(used, execution)(
+    engine = backend_named(used)
+    return engine.refine(
         data,
         start,
         iterations,
+        InferenceConfig(backend=used),
+        engine.settled(RunOptions(execution=execution)),
         refine_probe=refine_probe,
         refine_positions=refine_positions,
         likelihood=likelihood,

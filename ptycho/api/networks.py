@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ptycho.api.backends import installed_backend, reconstructor
+from ptycho.api.backends import installed_backend
 from ptycho.api.scans import Scan, as_scan
 from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.reconstruction import Reconstruction
@@ -17,11 +17,13 @@ from ptycho.core.result import plural
 from ptycho.errors import ConfigError
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.backend_selector import (
+    backend_named,
     reconstruct_with_backend,
     save_bundle_with_backend,
     train_cdi_model_with_backend,
 )
-from ptycho.workflows.reconstruct import inference_settings
+from ptycho.workflows.reconstruct import inference_settings, reconstruct
+from ptycho.workflows.run_options import RunOptions
 
 __all__ = ["TrainedModel", "infer", "train"]
 
@@ -158,12 +160,12 @@ def infer(
     """
     data = as_scan(scan)
     if isinstance(model, TrainedModel):
-        return reconstructor(model.backend, execution)(
+        return reconstruct(
+            backend_named(model.backend),
             model.networks[0],
             data,
             inference_settings(model.config) if config is None else config,
-            refine_iterations=refine,
-            refinement=refinement,
+            RunOptions(execution=execution, refine_iterations=refine, refinement=refinement),
         )
     settings = InferenceConfig() if config is None else config
     named = backend if config is None else backend or config.backend

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ptycho.workflows.diagnostics import Diagnostics
 
 __all__ = [
+    "backend_named",
     "load_inference_bundle_with_backend",
     "reconstruct_with_backend",
     "refine_probe_with_backend",
@@ -75,7 +76,7 @@ def require_backend(name: str) -> None:
         )
 
 
-def _backend(name: str) -> Backend:
+def backend_named(name: str) -> Backend:
     """The backend of a name; errors as of `require_backend`."""
     require_backend(name)
     return cast(Backend, importlib.import_module(_BACKENDS[name].module))
@@ -83,7 +84,7 @@ def _backend(name: str) -> Backend:
 
 def _enter(config: TrainingConfig | InferenceConfig, run: RunOptions) -> tuple[Backend, RunOptions]:
     """The backend of a configuration and the options settled for it; `params.cfg` mirrors the configuration."""
-    backend = _backend(config.backend)
+    backend = backend_named(config.backend)
     run = backend.settled(run)
     update_legacy_dict(params.cfg, config)
     return backend, run
@@ -142,7 +143,7 @@ def refine_probe_with_backend(
 
 def save_bundle_with_backend(results: dict[str, Any], config: TrainingConfig, output_dir: Path) -> Path:
     """Write the trained model of `results` to `output_dir/wts.h5.zip` and return that path."""
-    return _backend(results["backend"]).save(Path(output_dir), results["models"], config)
+    return backend_named(results["backend"]).save(Path(output_dir), results["models"], config)
 
 
 def load_inference_bundle_with_backend(
