@@ -5,6 +5,7 @@
     found.save("result")
 
 Functions:
+
     load_scan             read a scan from a file of any format that is known
     simulate              make a scan whose object is known
     doctor                examine a scan: what is wrong with it, and the settings to begin with
@@ -16,6 +17,7 @@ Functions:
     load_reconstruction   read a reconstruction that was saved
 
 Data and results:
+
     RawData               a scan: patterns, positions, probe
     Reconstruction        an object, how it was found, where it lies, how far to trust it
     Refinement            what a refinement found, and how it came there
@@ -25,6 +27,7 @@ Data and results:
     Diagnosis             what the doctor found
 
 Settings:
+
     ModelConfig           the network
     TrainingConfig        a training; its sections follow
     InferenceConfig       a reconstruction with a network
@@ -39,6 +42,7 @@ Settings:
     ScanSettings          a simulated scan
 
 Errors:
+
     PtychoError           base of all that follow
     ConfigError           a setting that cannot work
     DataError             a scan, a probe or an array that breaks the data contract

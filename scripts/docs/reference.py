@@ -16,8 +16,8 @@ from ptycho.config.schema import Setting, settings_of
 
 __all__ = ["CONFIGURATIONS", "command_reference", "config_reference", "settings_anchor"]
 
-CONFIGURATIONS = ("ptycho.config.config", "ptycho_torch.config_params")
-"""Modules whose public dataclasses are the configuration."""
+CONFIGURATIONS = ("ptycho.config.config", "ptycho.config.options", "ptycho.config.run", "ptycho_torch.config_params")
+"""Modules whose public dataclasses are the configuration, in the order in which they are shown."""
 
 
 def config_reference() -> str:
