@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
-from ptycho.core.refinement.passes import ScanData
+from ptycho.core.refinement.kernels import ScanData
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.workflows.backend import BackendName

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.refinement.engine import Engine
-from ptycho.core.refinement.passes import Likelihood, Measured, ScanData
+from ptycho.core.refinement.kernels import Measured, ScanData
+from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.run import Refinement, Start, refine_scan
 
 __all__ = ["ENGINE", "RefinementKernels", "add_patches", "cut_patches", "refine"]
@@ -50,7 +51,7 @@ class _Fields(NamedTuple):
 
 
 class RefinementKernels:
-    """`ptycho.core.refinement.passes.Kernels` in PyTorch.
+    """`ptycho.core.refinement.kernels.Kernels` in PyTorch.
 
     Args:
         likelihood: 'amplitude' or 'poisson'.

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.refinement.engine import Engine
-from ptycho.core.refinement.passes import Likelihood, Measured, ScanData
+from ptycho.core.refinement.kernels import Measured, ScanData
+from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.run import Refinement, Start, refine_scan
 from ptycho.tf.physics import squared_modulus
 
@@ -47,7 +48,7 @@ class _Fields(NamedTuple):
 
 
 class RefinementKernels:
-    """`ptycho.core.refinement.passes.Kernels` in TensorFlow.
+    """`ptycho.core.refinement.kernels.Kernels` in TensorFlow.
 
     Fields are kept as `fft2` gives them, N times the unitary ones, and so are the amplitudes they are compared with: a
     pass over complex numbers saved at each transform. What leaves a kernel is in the unit of the scan.

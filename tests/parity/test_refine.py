@@ -12,8 +12,9 @@ import tensorflow as tf
 import torch
 
 from ptycho.core.refinement.engine import find_engine
+from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.kernels_numpy import NumpyKernels
-from ptycho.core.refinement.passes import Direction, Passes, Point, intensity_floor, places
+from ptycho.core.refinement.passes import Passes, intensity_floor, places
 from ptycho.core.refinement.run import Refinement, refine_scan
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData

@@ -25,7 +25,7 @@ _MODES = 3
 
 @dataclass(frozen=True)
 class Sample:
-    """Patterns of neighbouring scan points, as a refinement reads them (`ptycho.core.refinement.passes.ScanData`)."""
+    """Patterns of neighbouring scan points, as a refinement reads them (`ptycho.core.refinement.kernels.ScanData`)."""
 
     patterns: NDArray[np.float32]
     """(n, N, N) amplitude, 0 where not valid, the zero frequency at [N/2, N/2]."""

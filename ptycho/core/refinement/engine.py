@@ -1,6 +1,6 @@
 """Which refinement engines there are: kernels by name, built in or from other packages.
 
-An engine is a name, the kernels that work on a batch of patterns (`ptycho.core.refinement.passes.Kernels`), and the
+An engine is a name, the kernels that work on a batch of patterns (`ptycho.core.refinement.kernels.Kernels`), and the
 keywords that these take beside the likelihood: device, precision, compilation. The order of the steps is one for all
 of them (`ptycho.core.refinement.run`). A new engine of this package is a file with its kernels and an `ENGINE`, and a
 line in `BUILT_IN`; a package of its own names its `Engine` in an entry point of the group `ptychopinn.engines` and
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from ptycho.core.refinement.passes import Kernels
+from ptycho.core.refinement.kernels import Kernels
 from ptycho.errors import BackendError, ConfigError
 
 __all__ = ["BUILT_IN", "ENTRY_POINTS", "Engine", "engine_names", "find_engine"]

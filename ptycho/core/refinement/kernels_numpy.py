@@ -9,7 +9,8 @@ import scipy.fft
 from numpy.typing import DTypeLike, NDArray
 
 from ptycho.core.refinement.engine import Engine
-from ptycho.core.refinement.passes import Likelihood, Measured
+from ptycho.core.refinement.kernels import Measured
+from ptycho.core.refinement.passes import Likelihood
 
 __all__ = ["ENGINE", "NumpyKernels"]
 
@@ -24,7 +25,7 @@ class _Fields(NamedTuple):
 
 
 class NumpyKernels:
-    """`ptycho.core.refinement.passes.Kernels` in NumPy; every formula stands there.
+    """`ptycho.core.refinement.kernels.Kernels` in NumPy; every formula stands there.
 
     Args:
         likelihood: 'amplitude' or 'poisson'.

@@ -17,22 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from ptycho.core.refinement.kernels import Direction, Kernels, Measured, Point, ScanData, Terms
 from ptycho.errors import DataError
 
 __all__ = [
-    "Direction",
-    "Kernels",
     "Likelihood",
-    "Measured",
     "Passes",
-    "Point",
-    "ScanData",
-    "Terms",
     "intensity_floor",
     "places",
 ]
@@ -46,122 +41,6 @@ any count that a single one would outweigh all others (Poisson; ten times more l
 less takes twice the iterations)."""
 BATCH_PIXELS = 1 << 20
 """Exit-wave pixels in flight, 8 MB an array: smaller ones fit a cache, but wake the threads too often."""
-
-
-class ScanData(Protocol):
-    """What a refinement reads of a scan; `ptycho.raw_data.RawData` has it."""
-
-    @property
-    def xcoords(self) -> NDArray[np.float64]:
-        """(n,) centre of each patch, pixels."""
-
-    @property
-    def ycoords(self) -> NDArray[np.float64]:
-        """(n,) likewise."""
-
-    @property
-    def probeGuess(self) -> Array:
-        """(N, N) or (M, N, N)."""
-
-    @property
-    def mask(self) -> NDArray[np.bool_] | None:
-        """(N, N) or (n, N, N), True where valid; None everywhere."""
-
-    def __len__(self) -> int: ...
-
-    def amplitude(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Amplitudes (b, N, N) of these patterns, zero frequency in the middle."""
-
-
-class Point(NamedTuple):
-    """One place of the search, as NumPy arrays; positions are those of the patches' centres in the object."""
-
-    object: Array
-    probe: Array
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-
-    def in_precision(self, complex_bytes: int) -> Point:
-        """A copy whose object and probe are complex numbers of so many bytes."""
-        dtype = np.complex64 if complex_bytes == np.dtype(np.complex64).itemsize else np.complex128
-        return Point(np.array(self.object, dtype), np.array(self.probe, dtype), self.x, self.y)
-
-
-class Direction(NamedTuple):
-    """A change of object and probe; None where the probe stays."""
-
-    object: Array
-    probe: Array | None
-
-
-class Terms(NamedTuple):
-    """Normal equations of every position of a batch: gradient `(b, 2)` and curvature `(b, 2, 2)`, ordered (x, y)."""
-
-    gradient: Array
-    curvature: Array
-
-
-class Measured(NamedTuple):
-    """A batch of patterns on the device: amplitudes, and 1 where they are valid (None: everywhere)."""
-
-    amplitude: Any
-    valid: Any
-
-
-class Kernels(Protocol):
-    """What a backend does with a batch. Its own arrays are `Any`, NumPy's are `Array`; zero frequency comes first.
-
-    Patches are `(b, N, N)`, waves, probes and fields `(b, M, N, N)`.
-    """
-
-    @property
-    def complex_bytes(self) -> int:
-        """Of one complex number."""
-
-    def measured(self, amplitude: Array, valid: Array | None) -> Measured:
-        """Patterns on the device."""
-
-    def image(self, values: Array) -> Any:
-        """Object or probe on the device."""
-
-    def cut(self, image: Any, rows: Array, cols: Array, n: int) -> Any:
-        """Patches of an object."""
-
-    def add(self, total: Any, shape: tuple[int, int], patches: Any, rows: Array, cols: Array) -> Any:
-        """Add patches to a sum of the given shape (None: begin one); the adjoint of `cut`."""
-
-    def numpy(self, values: Any) -> Array:
-        """Back to NumPy."""
-
-    def ramps(self, dx: Array, dy: Array, n: int) -> Any:
-        """What moves an image of n pixels by every remainder `(b,)`: phase ramps, or whatever the kernels like."""
-
-    def shifted(self, probe: Any, ramps: Any) -> Any:
-        """The probe `(M, N, N)` moved by every remainder."""
-
-    def fields(self, probes: Any, patches: Any) -> Any:
-        """Far fields `F = fft2(probes patches) / N`."""
-
-    def fields_along(self, probes: Any, patches: Any, probe_moves: Any, patch_moves: Any) -> Any:
-        """The change of the far fields: `fft2(probes patch_moves + probe_moves patches) / N`; None is no move."""
-
-    def advanced(self, fields: Any, moves: Any, length: float) -> Any:
-        """`fields + length moves`."""
-
-    def error(self, fields: Any, measured: Measured) -> Any:
-        """Sum of the likelihood, a scalar of the backend."""
-
-    def pull(self, fields: Any, measured: Measured, probes: Any) -> tuple[Any, Any, Any]:
-        """Error, residual waves `ifft2(r F / a) N`, and the gradient with respect to the patches."""
-
-    def probe_gradient(self, waves: Any, patches: Any, ramps: Any) -> Any:
-        """Gradient `(M, N, N)` with respect to the probe, moved back and summed over the batch."""
-
-    def slopes(self, fields: Any, moves: Any, measured: Measured) -> Any:
-        """`sum J^2`, a scalar of the backend."""
-
-    def position_terms(self, probe: Any, patches: Any, measured: Measured, ramps: Any) -> tuple[Array, Array]:
-        """Gradient `(b, 2)` and curvature `(b, 2, 2)` of the likelihood in (dx, dy)."""
 
 
 @dataclass

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.refinement.passes import Direction, Passes, Point, places
+from ptycho.core.refinement.kernels import Direction, Point
+from ptycho.core.refinement.passes import Passes, places
 from ptycho.core.refinement.preconditioner import Preconditioner
 
 __all__ = ["ScanProblem"]

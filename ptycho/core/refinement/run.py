@@ -22,7 +22,8 @@ from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.descent import Limits, descend
 from ptycho.core.refinement.engine import Engine, find_engine
-from ptycho.core.refinement.passes import Likelihood, Passes, Point, ScanData, intensity_floor, places
+from ptycho.core.refinement.kernels import Point, ScanData
+from ptycho.core.refinement.passes import Likelihood, Passes, intensity_floor, places
 from ptycho.core.refinement.problem import ScanProblem
 from ptycho.core.result import ObjectResult, plural
 from ptycho.errors import ConfigError, DataError

@@ -10,8 +10,9 @@ from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.diffraction import deviance, diffract, fourier_shift
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.refinement.descent import Limits, descend
+from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.kernels_numpy import ENGINE, NumpyKernels
-from ptycho.core.refinement.passes import Direction, Passes, Point, intensity_floor, places
+from ptycho.core.refinement.passes import Passes, intensity_floor, places
 from ptycho.core.refinement.preconditioner import Preconditioner, modulation_curvature
 from ptycho.core.refinement.run import Settings, run
 from ptycho.core.simulation.plan import make_scan
