@@ -16,11 +16,11 @@ import pytest
 
 from ptycho.core.formats import registry
 from ptycho.core.formats.opening import open_scan
-from ptycho.core.scan import map_read as scan_map
 from ptycho.core.scan.map_manifest import FORMAT, MANIFEST, Manifest, is_map
 from ptycho.core.scan.map_read import FIELDS, STACKS, map_beside, open_map
 from ptycho.core.scan.npz_file import ScanFile, read_scan, write_scan
 from ptycho.core.scan.stream import Frames, ScanStream, stand_in, write_stream
+from ptycho.core.scan_edit import map_write
 from ptycho.core.scan_edit.map_write import make_map, remove_map
 from ptycho.errors import DataError, MissingFileError, OutputError
 
@@ -157,7 +157,7 @@ def test_memory_stays_bounded_and_progress_is_told(
     frames = Frames((count, N, N), np.dtype(np.uint16), lambda i: np.full((len(i), N, N), 7, np.uint16))
     x = np.arange(count) * 1.0
     fields = ScanFile(stand_in(frames.shape, np.uint16), x, x, np.ones((N, N), complex))
-    monkeypatch.setattr(scan_map, "_TOLD_BYTES", frames.nbytes)
+    monkeypatch.setattr(map_write, "_TOLD_BYTES", frames.nbytes)
     tracemalloc.start()
     path = write_stream(tmp_path / "large.npz", ScanStream.joined(frames, None, fields))
     with caplog.at_level(logging.INFO, "ptycho"):
@@ -244,13 +244,13 @@ def test_a_map_elsewhere_remembers_its_scan(source: Path, tmp_path: Path) -> Non
 
 
 def test_a_scan_that_changes_meanwhile_is_refused(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = scan_map.write_frames
+    write = map_write.write_frames
 
     def slow(*arguments: Any) -> None:
         write(*arguments)
         changed(source)
 
-    monkeypatch.setattr(scan_map, "write_frames", slow)
+    monkeypatch.setattr(map_write, "write_frames", slow)
     assert "changed meanwhile" in refused(make_map, source)
     assert names(source.parent) == ["scan.npz"]
 
@@ -314,14 +314,14 @@ def test_an_interrupt_leaves_what_was_there(
 ) -> None:
     if renew:
         make_map(source)
-    write, before = scan_map.write_frames, names(source.parent)
+    write, before = map_write.write_frames, names(source.parent)
 
     def interrupted(file: Any, frames: Frames) -> None:
         write(file, frames)
         if f"{name}." in file.name:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(scan_map, "write_frames", interrupted)
+    monkeypatch.setattr(map_write, "write_frames", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make_map(source, renew=renew)
     assert names(source.parent) == before
