@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from ptycho import params
 from ptycho.core.simulation.exposure import SimulatedScan, expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.raw_data import RawData
@@ -22,6 +23,21 @@ FIXTURE = ROOT / "tests" / "fixtures" / "pytorch_integration" / "minimal_dataset
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--scan-dir", type=Path, default=None, help="folder with the real scans (see docs/benchmarks.md)")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _params_of_a_module() -> Iterator[None]:
+    """The legacy dictionary is put back after each file, whatever its fixtures have written."""
+    before = dict(params.cfg)
+    yield
+    params.cfg.clear()
+    params.cfg.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _own_params(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The legacy dictionary of a test, put back afterwards."""
+    monkeypatch.setattr(params, "cfg", dict(params.cfg))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import pytest
 import tensorflow as tf
 import torch
 
-from ptycho import params
 from ptycho.config.config import ModelConfig
 from ptycho.core.physics import diffraction, patches, projection
 from ptycho.core.physics import losses as core_losses
@@ -118,11 +117,6 @@ def framework(request: pytest.FixtureRequest, dtype: str) -> Backend:
 def both(dtype: str) -> tuple[Backend, Backend]:
     """PyTorch and TensorFlow."""
     return make_backend("pytorch", dtype), make_backend("tensorflow", dtype)
-
-
-@pytest.fixture(autouse=True)
-def _own_params(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(params, "cfg", dict(params.cfg))
 
 
 Agree = Callable[..., None]

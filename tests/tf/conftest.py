@@ -4,14 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho import params
 from ptycho.config.config import ModelConfig, TrainingConfig
-
-
-@pytest.fixture(autouse=True)
-def _own_params(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test has a legacy dictionary of its own."""
-    monkeypatch.setattr(params, "cfg", dict(params.cfg))
 
 
 @pytest.fixture

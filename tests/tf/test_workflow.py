@@ -16,7 +16,7 @@ from ptycho.core.quality.metrics import relative_fourier_error
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
-from ptycho.tf import model_manager
+from ptycho.tf import backend, model_manager
 from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.predictor import Autoencoder, DiffractionToObject
@@ -288,7 +288,7 @@ def test_the_autoencoder_adds_what_the_detector_would_see(gridsize: int, scan, t
 
 
 def test_what_cannot_be_stitched_is_found_before_the_training(scan, training, monkeypatch) -> None:
-    monkeypatch.setattr(components, "prepare_experiments", lambda *_: pytest.fail("the scan was read"))
+    monkeypatch.setattr(RawData, "generate_grouped_data", lambda *_, **__: pytest.fail("the scan was read"))
     config = replace(training, positions_provided=False)
     with pytest.raises(ConfigError, match="positions_provided=False: stitching needs the scan positions"):
         components.run_cdi_example(scan, None, config, do_stitching=True)
@@ -302,7 +302,9 @@ def test_the_configuration_asks_for_statistics_of_patches(scan, training) -> Non
 
 def test_a_first_intensity_scale_is_where_learning_starts(scan, training, monkeypatch) -> None:
     begun = []
-    monkeypatch.setattr(components, "fit", lambda module, *_, **__: begun.append(module.model.intensity_scale) or {})
+    monkeypatch.setattr(
+        backend.training, "fit", lambda module, *_, **__: begun.append(module.model.intensity_scale) or {}
+    )
     own = float(scan.scales(scan.photons()).intensity_scale)
     components.train_cdi_model(scan, None, replace(training, scales=ScaleOptions(intensity_scale=1.5 * own)))
     assert begun == [pytest.approx(1.5 * own)]

@@ -193,8 +193,11 @@ class TestFlags:
     @pytest.mark.parametrize(
         ("flags", "message"),
         [
-            (["--patch-stats-limit", "2"], "--patch-stats-limit limits what --log-patch-stats writes"),
-            (["--log-patch-stats", "--patch-stats-limit", "0"], "expected a whole number at least 1, found 0"),
+            (
+                ["--patch-stats-limit", "2"],
+                "patch_stats_limit=2 limits statistics that are not written: set log_patch_stats",
+            ),
+            (["--log-patch-stats", "--patch-stats-limit", "0"], "expected a whole number at least 1 or none, found 0"),
         ],
     )
     @pytest.mark.parametrize("main", [train_main, inference_main])
@@ -204,7 +207,7 @@ class TestFlags:
 
     def test_a_dump_needs_stitching(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert train_main(["--debug-dump", "d"]) == 2
-        assert "--debug-dump shows what stitching works with: give --do_stitching too" in capsys.readouterr().err
+        assert "--debug-dump shows what stitching works with: give --do-stitching too" in capsys.readouterr().err
 
     def test_a_dump_that_cannot_be_written_is_found_before_the_work(self, fixture_file, tmp_path, capsys) -> None:
         (tmp_path / "file").touch()
