@@ -78,7 +78,8 @@ def loaded_by(code: str) -> list:
         "ptycho",
         "ptycho, ptycho.raw_data, ptycho.config.config",
         "ptycho.params",
-        "ptycho.cli.train_infer",
+        "ptycho.cli.train",
+        "ptycho.cli.infer",
         "ptycho.workflows.backend_selector",
         "ptycho.workflows.outputs",
     ],
@@ -89,7 +90,7 @@ def test_shared_modules_load_no_framework(modules):
 
 
 def test_configuration_and_command_line_load_no_array_library():
-    modules = "ptycho.config.config, ptycho.params, ptycho.cli.train_infer"
+    modules = "ptycho.config.config, ptycho.params, ptycho.cli.train, ptycho.cli.infer"
     code = f"import json, sys, {modules}; print(json.dumps(sorted(sys.modules)))"
     assert {"numpy", "scipy", "h5py", "matplotlib", "rich"} & set(loaded_by(code)) == set()
 

@@ -12,7 +12,9 @@ from typing import Protocol, cast
 import ptycho
 from ptycho.cli import commands
 from ptycho.cli.console import USER_ERRORS, DefaultsHelp, LineParser, add_volume_flags, complain, console_log, log_level
-from ptycho.cli.settings import INFERENCE, TRAINING
+from ptycho.cli.infer import inference_main
+from ptycho.cli.programs import INFERENCE, TRAINING
+from ptycho.cli.train import train_main
 from ptycho.config.schema import nearest
 from ptycho.errors import ConfigError
 
@@ -20,10 +22,10 @@ __all__ = ["Subcommand", "main", "parser_of", "subcommands"]
 
 _PROGRAM = "ptycho"
 _ALIASES = {
-    "train": ("ptycho_train", "train_main", "train a network on a scan"),
-    "inference": ("ptycho_inference", "inference_main", "reconstruct a scan with a trained network"),
+    "train": (TRAINING, train_main, "train a network on a scan"),
+    "inference": (INFERENCE, inference_main, "reconstruct a scan with a trained network"),
 }
-"""Subcommands that are commands of their own: their name, their function in `ptycho.cli.train_infer`, their summary."""
+"""Subcommands that are commands of their own: their settings, their function, their summary."""
 
 
 class Subcommand(Protocol):
@@ -56,8 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{_PROGRAM} {ptycho.__version__}\n")
         return 0
     if name in _ALIASES:
-        status: int = getattr(importlib.import_module("ptycho.cli.train_infer"), _ALIASES[name][1])(arguments[1:])
-        return status
+        return _ALIASES[name][1](arguments[1:])
     try:
         found = _find(name)
     except ConfigError as error:
@@ -70,7 +71,7 @@ def parser_of(program: str) -> LineParser:
 
     `program` is `ptycho` or one of the two commands of their own, `ptycho_train` and `ptycho_inference`.
     """
-    own = {"ptycho_train": TRAINING, "ptycho_inference": INFERENCE}
+    own = {command.program: command for command, _, _ in _ALIASES.values()}
     parser = LineParser(prog=program)
     if program in own:
         own[program].add_flags(parser)
@@ -79,7 +80,7 @@ def parser_of(program: str) -> LineParser:
         for name in subcommands():
             inner = several.add_parser(name, help=_summary(name))
             if name in _ALIASES:
-                own[_ALIASES[name][0]].add_flags(inner)
+                _ALIASES[name][0].add_flags(inner)
             else:
                 add_volume_flags(inner)
                 _find(name).add_arguments(inner)

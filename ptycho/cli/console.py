@@ -19,7 +19,9 @@ from ptycho.errors import ConfigError, PtychoError
 __all__ = [
     "USER_ERRORS",
     "DefaultsHelp",
+    "FlagParser",
     "LineParser",
+    "Switch",
     "add_volume_flags",
     "complain",
     "console_log",
@@ -78,6 +80,75 @@ def _dashed(word: str) -> str:
         return word
     flag, equals, value = word.partition("=")
     return flag.replace("_", "-") + equals + value
+
+
+class FlagParser(LineParser):
+    """A parser that leaves out of its result what was not given, so that a file can stand in for it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, argument_default=argparse.SUPPRESS, formatter_class=_Help)
+        self.advanced: dict[argparse.Action, Any] = {}
+        """Actions that the short help leaves out, with their help."""
+        self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show every flag, by section")
+
+    def format_help(self) -> str:
+        """The short help."""
+        for action in self.advanced:
+            action.help = argparse.SUPPRESS
+        try:
+            return super().format_help()
+        finally:
+            self._restore()
+
+    def format_full_help(self) -> str:
+        """The help of every flag, by section."""
+        return super().format_help()
+
+    def _restore(self) -> None:
+        for action, text in self.advanced.items():
+            action.help = text
+
+
+class _HelpAll(argparse.Action):
+    """Shows every flag and ends the program."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        assert isinstance(parser, FlagParser)
+        sys.stdout.write(parser.format_full_help())
+        parser.exit()
+
+
+class _Help(argparse.HelpFormatter):
+    """Shows the opposite of a switch without the value that it does not take."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        text = super()._format_action_invocation(action)
+        if isinstance(action, Switch):
+            text = text.partition(action.opposite)[0] + action.opposite
+        return text
+
+
+class Switch(argparse.Action):
+    """A flag that turns something on, with an opposite that turns it off; it also takes the value as text."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, opposite: str, **options: Any) -> None:
+        super().__init__([*option_strings, opposite], dest, nargs="?", **options)
+        self.opposite = opposite
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Keep the value, true for the flag alone."""
+        if option_string != self.opposite:
+            setattr(namespace, self.dest, True if values is None else values)
+        elif values is None:
+            setattr(namespace, self.dest, False)
+        else:
+            parser.error(f"argument {self.opposite}: expected no value, found {values}")
 
 
 class DefaultsHelp(argparse.HelpFormatter):

@@ -7,12 +7,11 @@ basic ones, `--help-all` all of them by section.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from ptycho.cli.console import LineParser
+from ptycho.cli.console import FlagParser, Switch
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig, config_from_dict
 from ptycho.config.deprecation import warn_deprecated
 from ptycho.config.run import RefinementSettings
@@ -20,11 +19,11 @@ from ptycho.config.schema import Setting, settings_of
 from ptycho.errors import ConfigError
 
 __all__ = [
-    "FlagParser",
+    "OtherName",
     "add_config_flags",
     "add_execution_flags",
+    "add_other_name",
     "add_refinement_flags",
-    "add_renamed_flag",
     "add_run_flags",
     "config_from_options",
     "execution_from_options",
@@ -41,79 +40,24 @@ SHARED_WITH_EXECUTION = ("gradient_clip_val", "gradient_clip_algorithm", "schedu
 _ALIASES = {"train_data_file": ("--train-data",), "test_data_file": ("--test-data",)}
 
 
-class FlagParser(LineParser):
-    """A parser that leaves out of its result what was not given, so that a file can stand in for it."""
+class OtherName(NamedTuple):
+    """A further name of a flag."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options, argument_default=argparse.SUPPRESS, formatter_class=_Help)
-        self.advanced: dict[argparse.Action, Any] = {}
-        """Actions that the short help leaves out, with their help."""
-        self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show every flag, by section")
-
-    def format_help(self) -> str:
-        """The short help."""
-        for action in self.advanced:
-            action.help = argparse.SUPPRESS
-        try:
-            return super().format_help()
-        finally:
-            self._restore()
-
-    def format_full_help(self) -> str:
-        """The help of every flag, by section."""
-        return super().format_help()
-
-    def _restore(self) -> None:
-        for action, text in self.advanced.items():
-            action.help = text
+    flag: str
+    to: str
+    """The destination, such as `run.find_probe`."""
+    successor: str
+    """The flag itself."""
+    value: str | None = None
+    """What the name stands for, where it takes no value."""
+    deprecated: bool = True
 
 
-class _HelpAll(argparse.Action):
-    """Shows every flag and ends the program."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        assert isinstance(parser, FlagParser)
-        sys.stdout.write(parser.format_full_help())
-        parser.exit()
-
-
-class _Help(argparse.HelpFormatter):
-    """Shows the opposite of a switch without the value that it does not take."""
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        text = super()._format_action_invocation(action)
-        if isinstance(action, _Switch):
-            text = text.partition(action.opposite)[0] + action.opposite
-        return text
-
-
-class _Switch(argparse.Action):
-    """A flag that turns something on, with an opposite that turns it off; it also takes the value as text."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, opposite: str, **options: Any) -> None:
-        super().__init__([*option_strings, opposite], dest, nargs="?", **options)
-        self.opposite = opposite
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        if option_string != self.opposite:
-            setattr(namespace, self.dest, True if values is None else values)
-        elif values is None:
-            setattr(namespace, self.dest, False)
-        else:
-            parser.error(f"argument {self.opposite}: expected no value, found {values}")
-
-
-class _Renamed(argparse.Action):
-    """An older name of a flag; `warn_of_deprecated` tells."""
+class _Deprecated(argparse.Action):
+    """An older name of a flag, which gives way to the flag itself; `warn_of_deprecated` tells."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, successor: str, **options: Any) -> None:
-        super().__init__(option_strings, dest, help=argparse.SUPPRESS, **options)
+        super().__init__(option_strings, dest, **options)
         self.successor = successor
 
     def __call__(
@@ -123,8 +67,10 @@ class _Renamed(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        setattr(namespace, self.dest, values)
-        setattr(namespace, f"{DEPRECATED}{option_string}", f"{self.successor} {values}")
+        value = self.const if self.nargs == 0 else values
+        if not hasattr(namespace, self.dest):
+            setattr(namespace, self.dest, value)
+        setattr(namespace, f"{DEPRECATED}{option_string}", f"{self.successor} {'none' if value is None else value}")
 
 
 def add_config_flags(parser: argparse.ArgumentParser, cls: type, skip: Container[str] = ()) -> None:
@@ -172,9 +118,17 @@ def add_refinement_flags(parser: argparse.ArgumentParser) -> None:
         _add_flag(parser, group, declared, REFINEMENT + name)
 
 
-def add_renamed_flag(parser: argparse.ArgumentParser, flag: str, dest: str, declared: Setting, successor: str) -> None:
-    """Add an older name of a flag; it works, with a DeprecationWarning."""
-    parser.add_argument(flag, dest=dest, type=_reader(declared), action=_Renamed, successor=successor)
+def add_other_name(parser: argparse.ArgumentParser, other: OtherName, declared: Setting) -> None:
+    """Add a further name of a flag; one that is deprecated works, with a DeprecationWarning."""
+    options: dict[str, Any] = {"dest": other.to, "type": _reader(declared), "metavar": _metavar(declared)}
+    if other.value is not None:
+        options |= {"nargs": 0, "const": declared.from_text(other.value)}
+    if other.deprecated:
+        options |= {"action": _Deprecated, "successor": other.successor}
+    text = f"{'deprecated name of' if other.deprecated else 'the same as'} {other.successor} {other.value or ''}"
+    action = parser.add_argument(other.flag, help=text.rstrip(), **options)
+    if isinstance(parser, FlagParser) and other.deprecated:
+        parser.advanced[action] = action.help
 
 
 def warn_of_deprecated(options: argparse.Namespace) -> None:
@@ -265,7 +219,7 @@ def _add_flag(
     if bool in declared.kinds:
         enables = dest.startswith(EXECUTION) and stem.startswith("enable-")
         off = "disable-" + stem.removeprefix("enable-") if enables else "no-" + stem
-        options |= {"action": _Switch, "opposite": f"--{prefix}{off}"}
+        options |= {"action": Switch, "opposite": f"--{prefix}{off}"}
     action: argparse.Action = group.add_argument(f"--{prefix}{stem}", *_ALIASES.get(declared.name, ()), **options)
     if isinstance(parser, FlagParser) and not declared.doc.basic:
         parser.advanced[action] = action.help

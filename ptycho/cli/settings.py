@@ -7,8 +7,7 @@ The keys of a settings file are the fields of the configuration with its section
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,13 @@ from ptycho.cli.flags import (
     EXECUTION,
     REFINEMENT,
     RUN,
+    SHARED_WITH_EXECUTION,
+    FlagParser,
+    OtherName,
     add_config_flags,
     add_execution_flags,
+    add_other_name,
     add_refinement_flags,
-    add_renamed_flag,
     add_run_flags,
     config_from_options,
     execution_from_options,
@@ -31,18 +33,17 @@ from ptycho.cli.flags import (
     with_flags,
 )
 from ptycho.config.config import (
-    InferenceConfig,
     PyTorchExecutionConfig,
     TrainingConfig,
     config_from_dict,
     load_config_file,
     validate_execution_config,
 )
-from ptycho.config.run import InferenceRun, RefinementSettings, TrainingRun
+from ptycho.config.run import RefinementSettings
 from ptycho.config.schema import Setting, nearest, note_stated, settings_of
 from ptycho.errors import ConfigError
 
-__all__ = ["INFERENCE", "INFERENCE_EXECUTION", "TRAINING", "Command", "Settled", "load_table", "settings_file"]
+__all__ = ["Command", "Settled", "load_table"]
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,13 @@ class Settled:
 
 @dataclass(frozen=True)
 class Command:
-    """The settings of a command."""
+    """A command: its name and its settings."""
 
+    program: str
+    """As it is called."""
+    required: str
+    """The flags that cannot be left out, for the usage line."""
+    summary: str
     config: type
     run: type
     execution: tuple[str, ...] | None = None
@@ -70,12 +76,20 @@ class Command:
     refines: bool = False
     skip: tuple[str, ...] = ()
     """Fields of the configuration that it does not take: they come with the model."""
-    renamed: tuple[tuple[str, str], ...] = ()
-    """Older names of flags of the run, and their fields."""
+    other_names: tuple[OtherName, ...] = ()
     prefix: str = "torch-"
     """What the flags of `execution` begin with."""
     no_flags: tuple[str, ...] = ()
     """Destinations without a flag, such as `config.scheduler`: another flag says the same."""
+    backend: str | None = None
+    """The only backend that it runs; None: the configuration says."""
+
+    def parser(self) -> FlagParser:
+        """The parser of its flags."""
+        usage = f"{self.program} {self.required} [options]"
+        parser = FlagParser(prog=self.program, usage=usage, description=self.summary)
+        self.add_flags(parser)
+        return parser
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
         """Add every flag."""
@@ -86,8 +100,15 @@ class Command:
             add_refinement_flags(parser)
         add_config_flags(parser, self.config, {*self.skip, "debug", *self._without_flag(CONFIG)})
         add_execution_flags(parser, set(self.members("execution")) - self._without_flag(EXECUTION), self.prefix)
-        for flag, name in self.renamed:
-            add_renamed_flag(parser, flag, RUN + name, settings_of(self.run)[name], f"--{name.replace('_', '-')}")
+        if self.backend is not None:
+            text = "what this command runs"
+            parser.add_argument("--backend", dest=f"{CONFIG}backend", choices=(self.backend,), help=text)
+        for other in self.other_names:
+            add_other_name(parser, other, self._declared(other.to))
+
+    def _declared(self, destination: str) -> Setting:
+        section, _, name = destination.partition(".")
+        return settings_of({"config": self.config, "run": self.run}.get(section, PyTorchExecutionConfig))[name]
 
     def _without_flag(self, section: str) -> set[str]:
         return {name.removeprefix(section) for name in self.no_flags if name.startswith(section)}
@@ -122,6 +143,7 @@ class Command:
         source = str(getattr(options, "config", "command line"))
         table = {name: value for name, value in table.items() if value is not None or name not in self.sections}
         check_keys(self, table, source)
+        table = self._with_backend(table, source)
         warn_of_deprecated(options)
         run = {name: table[name] for name in self.top_level(self.run) if name in table}
         inside = {name: value for name, value in table.items() if name in self.top_level(self.config)}
@@ -138,6 +160,16 @@ class Command:
             stated=stated,
         )
 
+    def _with_backend(self, table: dict[str, Any], source: str) -> dict[str, Any]:
+        """The table with the backend of a command that has only one."""
+        if self.backend is None:
+            return table
+        if table.get("backend", self.backend) != self.backend:
+            raise ConfigError(
+                f"{source}: backend={table['backend']}: this command runs {self.backend}, remove 'backend'"
+            )
+        return {**table, "backend": self.backend}
+
     def _execution(
         self, options: argparse.Namespace, config: Any, run: Any, table: Any, source: str
     ) -> PyTorchExecutionConfig | None:
@@ -148,6 +180,7 @@ class Command:
             execution.enable_progress_bar = False
         _one_learning_rate(options, run, execution)
         validate_execution_config(execution)
+        _one_answer(config, execution)
         return execution
 
     def _refinement(self, options: argparse.Namespace, run: Any, table: Any, source: str) -> dict[str, Any]:
@@ -175,6 +208,14 @@ def _one_learning_rate(options: argparse.Namespace, run: Any, execution: PyTorch
         execution.learning_rate = None
     else:
         run.learning_rate = None
+
+
+def _one_answer(config: Any, execution: PyTorchExecutionConfig) -> None:
+    """Let the configuration say what acts, where both have a setting: the model is archived with it."""
+    for name in SHARED_WITH_EXECUTION if isinstance(config, TrainingConfig) else ():
+        value = getattr(execution, name)
+        if value is not None and value in (settings_of(TrainingConfig)[name].choices or (value,)):
+            setattr(config, name, value)
 
 
 def as_keywords(refinement: dict[str, Any]) -> dict[str, Any]:
@@ -214,45 +255,6 @@ def _hint(command: Command, name: str, section: str) -> str:
 def _home_of(matches: str, homes: Mapping[str, str]) -> str:
     first = matches.removeprefix("; did you mean ").split(" or ")[0].rstrip("?")
     return homes[first]
-
-
-def settings_file(command: Command, title: str) -> str:
-    """A settings file in which every key stands with its meaning, what it may hold and its default, commented out."""
-    lines = [f"## {title}", "## Remove the '# ' in front of a key to change it; flags on the command line win.", ""]
-    for cls in (command.run, command.config):
-        lines += _keys({name: one for name, one in command.top_level(cls).items() if not one.nested}, "")
-    for section, cls in command.sections.items():
-        lines += ["", f"## {(cls.__doc__ or '').splitlines()[0].rstrip('.')}", f"{section}:"]
-        lines += _keys(command.members(section), "  ")
-    return "\n".join(lines) + "\n"
-
-
-def _keys(settings: Mapping[str, Setting], indent: str) -> Iterator[str]:
-    for name, one in settings.items():
-        if name == "n_images":
-            continue
-        yield f"{indent}## {one.doc.text}: {one.expected}"
-        yield f"{indent}# {name}: {_plain(one.default)}"
-
-
-def _plain(value: Any) -> str:
-    """A default as YAML, which JSON is."""
-    if isinstance(value, Path):
-        value = value.as_posix()
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
-
-
-INFERENCE_EXECUTION = ("accelerator", "deterministic", "precision", "num_workers", "inference_batch_size")
-"""Fields of PyTorchExecutionConfig that matter to inference."""
-
-TRAINING = Command(TrainingConfig, TrainingRun, renamed=(("--refine-probe", "find_probe"),))
-INFERENCE = Command(
-    InferenceConfig,
-    InferenceRun,
-    execution=INFERENCE_EXECUTION,
-    refines=True,
-    skip=("model",),
-)
 
 
 def load_table(options: argparse.Namespace) -> dict[str, Any]:

@@ -16,8 +16,8 @@ Main = Callable[[Sequence[str]], int]
 
 COMMANDS = {
     "ptycho": "ptycho.cli.command:main",
-    "ptycho_train": "ptycho.cli.train_infer:train_main",
-    "ptycho_inference": "ptycho.cli.train_infer:inference_main",
+    "ptycho_train": "ptycho.cli.train:train_main",
+    "ptycho_inference": "ptycho.cli.infer:inference_main",
     "python -m ptycho_torch.train": "ptycho_torch.train:main",
     "python -m ptycho_torch.inference": "ptycho_torch.inference:main",
 }

@@ -7,7 +7,7 @@
 
 import sys
 
-from ptycho.cli.train_infer import inference_main
+from ptycho.cli.infer import inference_main
 
 if __name__ == "__main__":
     sys.exit(inference_main())

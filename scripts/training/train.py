@@ -7,7 +7,7 @@
 
 import sys
 
-from ptycho.cli.train_infer import train_main
+from ptycho.cli.train import train_main
 
 if __name__ == "__main__":
     sys.exit(train_main())

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import yaml
 
-from ptycho.cli.flags import FlagParser
-from ptycho.cli.settings import INFERENCE, TRAINING, Command, settings_file
+from ptycho.cli.commands.init import settings_file
+from ptycho.cli.console import FlagParser
+from ptycho.cli.programs import INFERENCE, TRAINING
+from ptycho.cli.settings import Command
 from ptycho.config import config as shared
 from ptycho.config.config import (
     InferenceConfig,

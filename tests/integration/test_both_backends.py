@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from ptycho import params
-from ptycho.cli.train_infer import inference_main, train_main
+from ptycho.cli.infer import inference_main
+from ptycho.cli.train import train_main
 from ptycho.core.quality.score import score
 
 BACKENDS = ["pytorch", "tensorflow"]

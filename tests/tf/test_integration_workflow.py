@@ -5,7 +5,7 @@ What both backends have to do is in `tests/integration`.
 
 import numpy as np
 
-from ptycho.cli.train_infer import inference_main
+from ptycho.cli.infer import inference_main
 
 
 def test_train_save_load_infer(chain) -> None:

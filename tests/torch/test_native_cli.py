@@ -1,58 +1,129 @@
-"""`python -m ptycho_torch.train` and `.inference`: flags to settings, with stand-ins for the work itself."""
+"""`python -m ptycho_torch.train` and `.inference`: the command lines of `ptycho_train` and `ptycho_inference` under
+another name, with PyTorch alone and without the prefix of its flags.
+"""
 
+from __future__ import annotations
+
+import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from ptycho import params
+from ptycho.cli.infer import inference_main
+from ptycho.cli.programs import INFERENCE, PYTORCH_INFERENCE, PYTORCH_TRAINING, TRAINING
+from ptycho.cli.settings import Command, Settled
+from ptycho.cli.train import train_main
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
-from ptycho.config.schema import settings_of
-from ptycho.raw_data import RawData
-from ptycho.workflows import outputs
+from ptycho.config.run import TrainingRun
+from ptycho.core.archive import load_archive
+from ptycho.workflows import backend_selector, outputs
 from ptycho_torch import inference, train
-from ptycho_torch.config.options import NEUTRAL_OPTIONS
-from ptycho_torch.workflows import components
 
-NOT_FLAGS = ("model", "backend", "use_xla", "debug", "scheduler")
+Main = Callable[[Sequence[str]], int]
+
 EXECUTION_FLAGS = (
     *("--accelerator", "--deterministic", "--no-deterministic", "--num-workers", "--learning-rate", "--scheduler"),
     *("--accumulate-grad-batches", "--enable-checkpointing", "--disable-checkpointing", "--checkpoint-save-top-k"),
     *("--checkpoint-monitor", "--checkpoint-mode", "--early-stop-patience", "--logger", "--inference-batch-size"),
 )
 
+TIMES = re.compile(r"[\d.]+ (s|groups/s|patches/s)\b|seconds [\d.]+")
+"""What differs from run to run."""
 
-def dashed(flags: Iterable[str]) -> list[str]:
-    return [flag.replace("_", "-") for flag in flags]
+
+def flags_of(command: Command, *others: str) -> set[str]:
+    """Every flag of a command, those of PyTorch without their prefix."""
+    own = {
+        flag.replace("--torch-", "--") if action.dest.startswith("execution.") else flag
+        for action in command.parser()._actions
+        for flag in action.option_strings
+    }
+    assert set(others) <= own
+    return own - set(others)
 
 
-@pytest.fixture
-def work(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
-    """The calls that stand in for training and reconstruction."""
-    calls: list[SimpleNamespace] = []
+class TestFlags:
+    @pytest.mark.parametrize(
+        ("shared", "native", "others"),
+        [
+            (TRAINING, PYTORCH_TRAINING, ("--device", "--disable-mlflow", "--max-epochs")),
+            (INFERENCE, PYTORCH_INFERENCE, ("--device",)),
+        ],
+    )
+    def test_both_doors_take_the_same_ones(self, shared: Command, native: Command, others: tuple[str, ...]) -> None:
+        assert flags_of(native, *others) == flags_of(shared)
 
-    def run(train_data: list[RawData], test_data: list[Any], config: TrainingConfig, **options: Any) -> Any:
-        (train,), (test,) = train_data, test_data
-        calls.append(SimpleNamespace(train=train, test=test, config=config, cfg=dict(params.cfg), **options))
-        stitched = {"reconstructions": ("object",)} if options["do_stitching"] else {}
-        return None, None, {"models": ("model",), **stitched}
+    def test_those_of_pytorch_have_no_prefix(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for main, name, wanted in (
+            (train.main, "train", EXECUTION_FLAGS),
+            (inference.main, "inference", ("--accelerator", "--inference-batch-size")),
+        ):
+            with pytest.raises(SystemExit) as status:
+                main(["--help-all"])
+            text = capsys.readouterr().out
+            assert status.value.code == 0
+            assert text.startswith(f"usage: python -m ptycho_torch.{name} --")
+            assert set(wanted) <= set(text.replace(",", " ").split())
+            assert "--torch-" not in text.replace("--torch-loss-mode", "")
 
-    def reconstruct(data: RawData, config: InferenceConfig, **options: Any) -> Any:
-        calls.append(SimpleNamespace(data=data, config=config, cfg=dict(params.cfg), **options))
-        return SimpleNamespace(trust=None)
 
-    def save(found: Any, folder: Path, patterns: Any = None) -> list[Path]:
-        return [folder / "reconstruction.npz"]
+def settled(command: Command, *flags: str, table: dict[str, Any] | None = None) -> Settled:
+    return command.settle(command.parser().parse_flags(flags), table or {})
 
-    monkeypatch.setattr(components, "run_cdi_example_torch", run)
-    monkeypatch.setattr(components, "reconstruct_torch", reconstruct)
-    monkeypatch.setattr(components, "save_torch_bundle", lambda folder, model, config: folder / "wts.h5.zip")
-    monkeypatch.setattr(outputs, "save_reconstruction", save)
-    return calls
+
+class TestSettings:
+    def test_nothing_said_is_what_the_other_door_settles(self) -> None:
+        for native, shared in ((PYTORCH_TRAINING, TRAINING), (PYTORCH_INFERENCE, INFERENCE)):
+            found, expected = settled(native), settled(shared, "--backend", "pytorch")
+            assert (found.config, found.run, found.execution) == (expected.config, expected.run, expected.execution)
+        assert settled(PYTORCH_TRAINING).config == TrainingConfig(backend="pytorch")
+        assert settled(PYTORCH_TRAINING).run == TrainingRun()
+        assert settled(PYTORCH_INFERENCE).config == InferenceConfig(backend="pytorch")
+        assert settled(PYTORCH_INFERENCE).execution == PyTorchExecutionConfig()
+
+    def test_flags_without_prefix(self) -> None:
+        flags = ["--accelerator", "cpu", "--learning-rate", "0.01", "--scheduler", "Exponential", "--logger", "none"]
+        flags += ["--no-deterministic", "--disable-checkpointing", "--gradient-clip-val", "0.5", "--quiet"]
+        found = settled(PYTORCH_TRAINING, *flags, "--max_epochs", "3")
+        config, execution = found.config, found.execution
+        assert execution is not None
+        assert (config.nepochs, found.run.learning_rate) == (3, 0.01)
+        assert config.gradient_clip_val == execution.gradient_clip_val == 0.5
+        assert config.scheduler == execution.scheduler == "Exponential"
+        assert (execution.accelerator, execution.logger_backend) == ("cpu", None)
+        assert (execution.deterministic, execution.enable_checkpointing, execution.enable_progress_bar) == (False,) * 3
+
+    def test_a_schedule_of_pytorch_alone(self) -> None:
+        found = settled(PYTORCH_TRAINING, "--scheduler", "MultiStage")
+        assert found.execution is not None
+        assert (found.execution.scheduler, found.config.scheduler) == ("MultiStage", "Default")
+
+    def test_flags_win_over_the_file(self) -> None:
+        table = {"nepochs": 7, "scheduler": "Exponential", "gradient_clip_val": 3.0, "learning_rate": 0.1}
+        flags = ["--max-epochs", "2", "--scheduler", "WarmupCosine", "--gradient_clip_val", "1", "--learning_rate", "1"]
+        found = settled(PYTORCH_TRAINING, *flags, table=table | {"execution": {"gradient_clip_val": 2.0}})
+        assert found.execution is not None
+        assert (found.config.nepochs, found.config.scheduler, found.run.learning_rate) == (2, "WarmupCosine", 1.0)
+        assert found.config.gradient_clip_val == found.execution.gradient_clip_val == 1.0
+
+    def test_deprecated_names_warn_and_give_way(self) -> None:
+        for flags in (["--device", "cuda", "--accelerator", "cpu"], ["--accelerator", "cpu", "--device", "cuda"]):
+            with pytest.warns(DeprecationWarning, match="--device is deprecated: use --accelerator cuda") as told:
+                found = settled(PYTORCH_TRAINING, *flags)
+            assert found.execution is not None
+            assert (found.execution.accelerator, len(told)) == ("cpu", 1)
+        with pytest.warns(DeprecationWarning, match="--disable-mlflow is deprecated: use --logger none"):
+            found = settled(PYTORCH_TRAINING, "--disable_mlflow")
+        assert found.execution is not None
+        assert found.execution.logger_backend is None
+        with pytest.warns(DeprecationWarning, match="n_images is deprecated"):
+            assert settled(PYTORCH_TRAINING, "--n_images", "9").config.n_groups == 9
 
 
 @pytest.fixture
@@ -60,57 +131,42 @@ def training_flags(fixture_file: Path, tmp_path: Path) -> list[str]:
     return ["--train_data_file", str(fixture_file), "--output_dir", str(tmp_path / "out")]
 
 
-@pytest.fixture
-def inference_flags(fixture_file: Path, tmp_path: Path) -> list[str]:
-    (tmp_path / "model").mkdir()
-    files = ["--model_path", str(tmp_path / "model"), "--test_data", str(fixture_file)]
-    return [*files, "--output_dir", str(tmp_path / "out")]
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (["--learning-rate", "0"], "argument --learning-rate: expected a finite number above 0 or none, found 0"),
+            (["--learning-rat", "1"], "unknown argument --learning-rat; did you mean --learning-rate"),
+            (["--torch-accelerator", "cpu"], "unknown argument --torch-accelerator"),
+            (["--backend", "tensorflow"], "argument --backend: invalid choice: 'tensorflow' (choose from 'pytorch')"),
+            (["--use-xla"], "use_xla=True works with backend=tensorflow only"),
+            (["--N", "128"], "N=128"),
+            (["--gridsize", "2", "--neighbor_count", "3"], "neighbor_count=3 is too few for gridsize=2"),
+            (["--test_data_file", "no.npz"], "--test-data-file no.npz: no such file"),
+            (["--train_data_file", "no.npz"], "--train-data-file no.npz: no such file"),
+        ],
+    )
+    def test_bad_input_is_one_line(
+        self, flags: list[str], message: str, training_flags: list[str], capsys: Any, tmp_path: Path
+    ) -> None:
+        assert train.main([*training_flags, "--accelerator", "cpu", *flags, "--quiet"]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1
+        assert lines[0].startswith("python -m ptycho_torch.train: error: ")
+        assert message in lines[0]
+        assert not (tmp_path / "out").exists()
 
-
-def test_help_has_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
-    for main, cls, others in (
-        (train.main, TrainingConfig, (*EXECUTION_FLAGS, "--max_epochs", "--do_stitching", "--N", "--gridsize")),
-        (inference.main, InferenceConfig, ("--refine", "--accelerator", "--inference-batch-size")),
-    ):
-        with pytest.raises(SystemExit) as status:
-            main(["--help-all"])
-        text = capsys.readouterr().out
-        fields = [f"--{name}" for name, one in settings_of(cls).items() if name not in NOT_FLAGS and not one.nested]
-        missing = {*dashed(fields), *dashed(others), "--device", "--config", "--units", "--quiet", "--debug"} - set(
-            text.replace(",", " ").split()
-        )
-        assert (status.value.code, missing) == (0, set())
-        assert "--torch-" not in text.replace("--torch-loss-mode", "")
-
-
-class TestTraining:
-    def test_defaults_are_those_that_help_shows(self, work: Any, training_flags: list[str], fixture_file: Path) -> None:
-        assert train.main(training_flags) == 0
-        (call,) = work
-        expected = TrainingConfig(backend="pytorch", train_data_file=fixture_file, output_dir=Path(training_flags[-1]))
-        assert call.config == expected
-        assert call.training_payload.execution_config == PyTorchExecutionConfig()
-        assert call.training_payload.options == NEUTRAL_OPTIONS
-        assert (call.test, call.do_stitching, call.resume, len(call.train)) == (None, False, None, 64)
-        assert (call.cfg["train_data_file_path"], call.cfg["backend"]) == (str(fixture_file), "pytorch")
-
-    def test_flags(self, work: Any, training_flags: list[str], fixture_file: Path, caplog: Any) -> None:
-        flags = ["--max_epochs", "3", "--n_groups", "9", "--gridsize", "2", "--test_data_file", str(fixture_file)]
-        flags += ["--accelerator", "cpu", "--learning-rate", "0.01", "--scheduler", "Cosine", "--logger", "none"]
-        flags += ["--no-deterministic", "--disable-checkpointing", "--gradient-clip-val", "0.5", "--do_stitching"]
-        with caplog.at_level("INFO", "ptycho_torch"):
-            assert train.main([*training_flags, *flags, "--quiet", "--units", "counts"]) == 0
-        (call,) = work
-        config, execution = call.config, call.training_payload.execution_config
-        assert (config.nepochs, config.n_groups, config.model.gridsize) == (3, 9, 2)
-        assert config.gradient_clip_val == execution.gradient_clip_val == 0.5
-        assert config.scheduler == execution.scheduler == "WarmupCosine"
-        assert (execution.accelerator, execution.learning_rate, execution.logger_backend) == ("cpu", 0.01, None)
-        assert (execution.deterministic, execution.enable_checkpointing, execution.enable_progress_bar) == (False,) * 3
-        assert (len(call.test), call.do_stitching, call.train.units) == (64, True, "counts")
+    def test_another_backend_and_no_scan(self, tmp_path: Path, capsys: Any) -> None:
+        (tmp_path / "c.yaml").write_text("backend: tensorflow\n")
+        assert train.main(["--config", str(tmp_path / "c.yaml")]) == 2
+        assert "backend=tensorflow: this command runs pytorch, remove 'backend'" in capsys.readouterr().err
+        assert train.main([]) == 2
+        assert "--train-data-file is required" in capsys.readouterr().err
+        assert inference.main(["--test_data", str(tmp_path / "c.yaml")]) == 2
+        assert "--model-path is required" in capsys.readouterr().err
 
     def test_an_interrupt_names_a_checkpoint_of_this_run_alone(
-        self, monkeypatch, training_flags: list[str], tmp_path: Path, capsys: Any
+        self, monkeypatch: pytest.MonkeyPatch, training_flags: list[str], tmp_path: Path, capsys: Any
     ) -> None:
         checkpoint = tmp_path / "out" / "checkpoints" / "last.ckpt"
         checkpoint.parent.mkdir(parents=True)
@@ -125,97 +181,67 @@ class TestTraining:
                     checkpoint.write_bytes(content)
                 raise KeyboardInterrupt
 
-            monkeypatch.setattr(components, "run_cdi_example_torch", run)
+            monkeypatch.setattr(backend_selector, "run_cdi_example_with_backend", run)
             assert train.main(training_flags) == 130
             assert capsys.readouterr().err.splitlines()[-1].endswith(f"interrupted: {advice}")
 
-    def test_what_was_written_is_reported(self, work: Any, training_flags: list[str], capsys: Any) -> None:
-        assert train.main([*training_flags, "--do_stitching"]) == 0
-        text = capsys.readouterr().err
-        assert "Wrote" in text
-        assert [name in text for name in ("wts.h5.zip", "reconstruction.npz")] == [True, True]
 
-    def test_flags_win_over_the_file(self, work: Any, training_flags: list[str], tmp_path: Path) -> None:
-        table = tmp_path / "c.toml"
-        table.write_text(
-            'nepochs = 7\nscheduler = "Exponential"\nneighbor_count = 5\ngradient_clip_val = 3.0\n[model]\nN = 64\n'
-            "n_filters_scale = 1\n"
+def test_a_reconstruction_is_asked_for_in_the_same_words(
+    monkeypatch: pytest.MonkeyPatch, fixture_file: Path, tmp_path: Path
+) -> None:
+    calls: list[SimpleNamespace] = []
+
+    def reconstruct(data: Any, config: InferenceConfig, **options: Any) -> Any:
+        calls.append(SimpleNamespace(config=config, **options))
+        return SimpleNamespace(
+            object=np.ones((2, 2)), coverage=np.ones((2, 2)), method="", error_history=(), trust=None
         )
-        flags = ["--config", str(table), "--max_epochs", "2", "--scheduler", "WarmupCosine"]
-        assert train.main([*training_flags, *flags, "--gradient-clip-val", "1"]) == 0
-        config = work[0].config
-        assert (config.nepochs, config.scheduler, config.neighbor_count) == (2, "WarmupCosine", 5)
-        assert (config.gradient_clip_val, config.model.n_filters_scale) == (1.0, 1)
 
-    def test_deprecated_flags(self, work: Any, training_flags: list[str], capsys: Any) -> None:
-        flags = ["--n_images", "9", "--device", "cpu", "--disable_mlflow"]
-        assert train.main([*training_flags, *flags]) == 0
-        text = capsys.readouterr().err
-        assert [text.count(f"{name} is deprecated") for name in ("n_images", "--device", "--disable_mlflow")] == [1] * 3
-        call = work[0]
-        assert (call.config.n_groups, call.training_payload.execution_config.accelerator) == (9, "cpu")
-        assert call.training_payload.execution_config.logger_backend is None
-
-    @pytest.mark.parametrize(
-        ("flags", "message"),
-        [
-            (["--learning-rate", "0"], "argument --learning-rate: expected a finite number above 0 or none, found 0"),
-            (["--learning-rat", "1"], "unknown argument --learning-rat; did you mean --learning-rate"),
-            (["--torch-accelerator", "cpu"], "unknown argument --torch-accelerator"),
-            (["--N", "128"], "N=128 in overrides, but"),
-            (["--gridsize", "2", "--neighbor_count", "3"], "neighbor_count=3 is too few for gridsize=2"),
-            (["--test_data_file", "no.npz"], "no.npz: expected the test scan"),
-            (["--train_data_file", "no.npz"], "no.npz: expected the scan to train on"),
-        ],
-    )
-    def test_bad_input_is_one_line(
-        self, flags: list[str], message: str, work: Any, training_flags: list[str], capsys: Any, tmp_path: Path
-    ) -> None:
-        assert train.main([*training_flags, *flags, "--quiet"]) == 2
-        lines = [line for line in capsys.readouterr().err.splitlines() if "test_data_file is missing" not in line]
-        assert len(lines) == 1
-        assert lines[0].startswith(f"python -m ptycho_torch.train: error: {message}")
-        assert (work, (tmp_path / "out").exists()) == ([], False)
-
-    def test_another_backend_and_no_scan(self, work: Any, tmp_path: Path, capsys: Any) -> None:
-        (tmp_path / "c.yaml").write_text("backend: tensorflow\n")
-        assert train.main(["--config", str(tmp_path / "c.yaml")]) == 2
-        assert "backend=tensorflow: this command runs pytorch" in capsys.readouterr().err
-        assert train.main([]) == 2
-        assert "--train-data-file is required" in capsys.readouterr().err
+    monkeypatch.setattr(backend_selector, "reconstruct_with_backend", reconstruct)
+    monkeypatch.setattr(outputs, "save_reconstruction", lambda *_, **__: [])
+    files = ["--model_path", str(tmp_path), "--test_data", str(fixture_file), "--output_dir", str(tmp_path / "out")]
+    flags = ["--refine", "4", "--no-refine_probe"]
+    own, prefixed = (["--accelerator", "cpu", "--inference-batch-size", "5"] for _ in range(2))
+    prefixed = [word.replace("--", "--torch-") for word in prefixed]
+    assert inference.main([*files, *own, *flags]) == 0
+    assert inference_main([*files, *prefixed, *flags, "--backend", "pytorch"]) == 0
+    assert calls[0] == calls[1]
+    assert calls[0].execution_config == PyTorchExecutionConfig(accelerator="cpu", inference_batch_size=5)
+    assert (calls[0].refine, calls[0].refinement) == (4, {"refine_probe": False})
 
 
-class TestInference:
-    def test_flags(self, work: Any, inference_flags: list[str], tmp_path: Path, fixture_file: Path) -> None:
-        flags = ["--accelerator", "cpu", "--inference-batch-size", "5", "--refine", "4", "--no-refine_probe"]
-        assert inference.main([*inference_flags, *flags]) == 0
-        (call,) = work
-        assert call.config == InferenceConfig(
-            model_path=tmp_path / "model", test_data_file=fixture_file, output_dir=tmp_path / "out", backend="pytorch"
-        )
-        assert call.execution_config == PyTorchExecutionConfig(accelerator="cpu", inference_batch_size=5)
-        assert (call.refine_iterations, call.refinement) == (4, {"refine_probe": False})
-        assert call.cfg["model_path"] == str(tmp_path / "model")
+class TestOneTrainingByBothDoors:
+    """The same archive, the same files, the same lines, the same status."""
 
-    @pytest.mark.parametrize(
-        ("flags", "message"),
-        [
-            (["--refine", "-1"], "argument --refine: expected a whole number at least 0, found -1"),
-            (["--refine_positions"], "--refine-positions says how to refine"),
-            (["--model_path", "nowhere"], "nowhere: expected a trained model"),
-        ],
-    )
-    def test_bad_input_is_one_line(
-        self, flags: list[str], message: str, work: Any, inference_flags: list[str], capsys: Any
-    ) -> None:
-        assert inference.main([*inference_flags, *flags]) == 2
-        text = capsys.readouterr().err
-        assert text.startswith(f"python -m ptycho_torch.inference: error: {message}")
-        assert (text.count("\n"), work) == (1, [])
+    SETTINGS = ("--n-filters-scale", "1", "--nepochs", "1", "--n-groups", "16", "--batch-size", "8", "--do-stitching")
 
-    def test_what_is_required(self, capsys: Any) -> None:
-        assert inference.main([]) == 2
-        assert "--model-path is required" in capsys.readouterr().err
+    def trained(
+        self, main: Main, prefix: str, scan: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> tuple[int, list[str], list[str]]:
+        """Exit status, what was told and the files."""
+        flags = [f"--{prefix}{word}" for word in ("accelerator", "logger")]
+        files = ["--train-data-file", str(scan), "--output-dir", str(folder)]
+        status = main([*files, *self.SETTINGS, flags[0], "cpu", flags[1], "none"])
+        lines = [line for line in capsys.readouterr().err.splitlines() if re.match(r"\d\d:\d\d:\d\d ", line)]
+        told = [TIMES.sub("", line[9:].replace(str(folder), "FOLDER")) for line in lines]
+        return status, told, sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+    def test_they_are_the_same(self, fixture_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        def shared(flags: Sequence[str]) -> int:
+            return train_main([*flags, "--backend", "pytorch"])
+
+        found = self.trained(train.main, "", fixture_file, tmp_path / "native", capsys)
+        expected = self.trained(shared, "torch-", fixture_file, tmp_path / "shared", capsys)
+        assert found == expected
+        status, told, files = found
+        assert (status, told[-1].startswith(("INFO Trust: ", "WARNING Trust: "))) == (0, True)
+        assert {"wts.h5.zip", "reconstruction.npz"} <= set(files)
+        own, other = (load_archive(tmp_path / name) for name in ("native", "shared"))
+        assert own.weights.keys() == other.weights.keys()
+        assert all(np.array_equal(own.weights[name], other.weights[name]) for name in own.weights)
+        own.configs["training"]["output_dir"] = other.configs["training"]["output_dir"]
+        own.params["output_prefix"] = other.params["output_prefix"]
+        assert (own.configs, own.params) == (other.configs, other.params)
 
 
 @pytest.mark.parametrize("module", ["train", "inference"])

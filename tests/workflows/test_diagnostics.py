@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from ptycho import params
-from ptycho.cli.train_infer import inference_main, train_main
+from ptycho.cli.infer import inference_main
+from ptycho.cli.train import train_main
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.quality.patch_stats import batch_statistics, write_batch_statistics
 from ptycho.errors import ConfigError

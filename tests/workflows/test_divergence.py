@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ptycho import params
-from ptycho.cli.train_infer import train_main
+from ptycho.cli.train import train_main
 from ptycho.config.config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.errors import ArchiveError, DivergedError
 from ptycho.raw_data import RawData

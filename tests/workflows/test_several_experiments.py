@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ptycho import params
-from ptycho.cli.train_infer import inference_main, train_main
+from ptycho.cli.infer import inference_main
+from ptycho.cli.train import train_main
 from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.core.archive import load_archive
 from ptycho.core.groups.batches import batch_count, epoch_orders, experiment_batches, split_batches

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from ptycho.cli.settings import INFERENCE, TRAINING, settings_file
+from ptycho.cli.programs import INFERENCE, TRAINING
+from ptycho.cli.settings import Command
+from ptycho.config.schema import Setting
 from ptycho.core.atomic import atomic_path
 from ptycho.errors import OutputError
 
-__all__ = ["SUMMARY", "add_arguments", "run"]
+__all__ = ["SUMMARY", "add_arguments", "run", "settings_file"]
 
 SUMMARY = "write a settings file in which every setting stands with its meaning and its default"
 
@@ -41,3 +46,29 @@ def run(options: argparse.Namespace) -> int:
         temporary.write_text(text, encoding="utf-8")
     _log.info("Wrote %s", path)
     return 0
+
+
+def settings_file(command: Command, title: str) -> str:
+    """A settings file in which every key stands with its meaning, what it may hold and its default, commented out."""
+    lines = [f"## {title}", "## Remove the '# ' in front of a key to change it; flags on the command line win.", ""]
+    for cls in (command.run, command.config):
+        lines += _keys({name: one for name, one in command.top_level(cls).items() if not one.nested}, "")
+    for section, cls in command.sections.items():
+        lines += ["", f"## {(cls.__doc__ or '').splitlines()[0].rstrip('.')}", f"{section}:"]
+        lines += _keys(command.members(section), "  ")
+    return "\n".join(lines) + "\n"
+
+
+def _keys(settings: Mapping[str, Setting], indent: str) -> Iterator[str]:
+    for name, one in settings.items():
+        if name == "n_images":
+            continue
+        yield f"{indent}## {one.doc.text}: {one.expected}"
+        yield f"{indent}# {name}: {_plain(one.default)}"
+
+
+def _plain(value: Any) -> str:
+    """A default as YAML, which JSON is."""
+    if isinstance(value, Path):
+        value = value.as_posix()
+    return json.dumps(list(value) if isinstance(value, tuple) else value)

@@ -1,0 +1,70 @@
+"""The command line `ptycho_inference`: read the settings, reconstruct, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ptycho.cli.programs import INFERENCE
+from ptycho.cli.run import (
+    diagnostics_of,
+    dump_folder,
+    input_path,
+    output_folder,
+    quiet_tensorflow,
+    report_files,
+    report_reconstruction,
+    report_trust,
+    run_command,
+)
+from ptycho.cli.settings import Command, Settled
+from ptycho.config.config import validate_inference_config
+
+__all__ = ["inference_main"]
+
+_SHOWN_PATTERNS = 64
+"""Patterns, spread over the scan, that the summary picture averages."""
+
+
+def inference_main(argv: Sequence[str] | None = None, command: Command = INFERENCE) -> int:
+    """Reconstruct a scan with a trained model and write the object as pictures, NPZ and HDF5.
+
+    Args:
+        argv: the arguments; those of the process when None.
+        command: its name and its flags.
+
+    Returns:
+        The exit status: 0, 2 for bad input, 130 for an interrupt.
+    """
+    return run_command(command, _infer, argv)
+
+
+def _infer(asked: Settled, debug: bool) -> None:
+    config, run = asked.config, asked.run
+    config.debug = config.debug or debug
+    validate_inference_config(config)
+    test_file = input_path(config.test_data_file, "--test-data", "the scan to reconstruct")
+    config.model_path = input_path(config.model_path, "--model-path", "the trained model")
+
+    from ptycho.raw_data import RawData
+    from ptycho.workflows.backend_selector import reconstruct_with_backend, require_backend
+    from ptycho.workflows.outputs import save_reconstruction
+
+    quiet_tensorflow(config.backend, debug)
+    require_backend(config.backend)
+    with output_folder(config.output_dir), dump_folder(run.debug_dump):
+        diagnostics = diagnostics_of(asked)
+        data = RawData.from_file(test_file, units=run.units, memory_map=run.memory_map)
+        reconstruction = reconstruct_with_backend(
+            data,
+            config,
+            refine=run.refine,
+            refinement=asked.refinement,
+            execution_config=asked.execution,
+            diagnostics=diagnostics,
+        )
+        shown = data.amplitude(range(0, len(data), 1 + len(data) // _SHOWN_PATTERNS))
+        written = save_reconstruction(reconstruction, config.output_dir, patterns=shown)
+        written += diagnostics.written if diagnostics is not None else []
+    report_reconstruction(reconstruction)
+    report_files(written)
+    report_trust(reconstruction)

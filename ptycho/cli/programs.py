@@ -1,0 +1,64 @@
+"""The command lines that train and reconstruct: of either backend, and the same for PyTorch alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ptycho.cli.flags import OtherName
+from ptycho.cli.settings import Command
+from ptycho.config.config import InferenceConfig, TrainingConfig
+from ptycho.config.run import InferenceRun, TrainingRun
+
+__all__ = ["INFERENCE", "INFERENCE_EXECUTION", "PYTORCH_INFERENCE", "PYTORCH_TRAINING", "TRAINING"]
+
+INFERENCE_EXECUTION = ("accelerator", "deterministic", "precision", "num_workers", "inference_batch_size")
+"""Fields of PyTorchExecutionConfig that matter to inference."""
+
+TRAINING = Command(
+    program="ptycho_train",
+    required="--train-data-file SCAN.npz --output-dir FOLDER",
+    summary="Train a network on a scan, write its archive and, with --do-stitching, the reconstruction.",
+    config=TrainingConfig,
+    run=TrainingRun,
+    other_names=(OtherName("--refine-probe", "run.find_probe", "--find-probe"),),
+)
+INFERENCE = Command(
+    program="ptycho_inference",
+    required="--model-path MODEL --test-data SCAN.npz --output-dir FOLDER",
+    summary="Reconstruct a scan with a trained model and write the object as pictures, NPZ and HDF5.",
+    config=InferenceConfig,
+    run=InferenceRun,
+    execution=INFERENCE_EXECUTION,
+    refines=True,
+    skip=("model",),
+)
+
+_DEVICE = OtherName("--device", "execution.accelerator", "--accelerator")
+_NOT_TWICE = (
+    "config.backend",
+    "config.scheduler",
+    *(f"execution.{name}" for name in ("learning_rate", "gradient_clip_val", "gradient_clip_algorithm")),
+)
+"""Where no flag has a prefix, these would stand there twice."""
+
+PYTORCH_TRAINING = replace(
+    TRAINING,
+    program="python -m ptycho_torch.train",
+    backend="pytorch",
+    prefix="",
+    no_flags=_NOT_TWICE,
+    other_names=(
+        *TRAINING.other_names,
+        _DEVICE,
+        OtherName("--disable-mlflow", "execution.logger_backend", "--logger", value="none"),
+        OtherName("--max-epochs", "config.nepochs", "--nepochs", deprecated=False),
+    ),
+)
+PYTORCH_INFERENCE = replace(
+    INFERENCE,
+    program="python -m ptycho_torch.inference",
+    backend="pytorch",
+    prefix="",
+    no_flags=_NOT_TWICE,
+    other_names=(*INFERENCE.other_names, _DEVICE),
+)

@@ -1,0 +1,155 @@
+"""What training and inference share around their work: a run from its flags to its exit status, and its report.
+
+Nothing heavy is imported before the arguments are known to be good, so that help and complaints come at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level
+from ptycho.cli.settings import Command, Settled, load_table
+from ptycho.errors import ConfigError, MissingFileError, OutputError
+
+if TYPE_CHECKING:
+    from ptycho.core.reconstruction import Reconstruction
+    from ptycho.workflows.diagnostics import Diagnostics
+
+__all__ = [
+    "diagnostics_of",
+    "dump_folder",
+    "input_path",
+    "is_set",
+    "output_folder",
+    "quiet_tensorflow",
+    "report_files",
+    "report_history",
+    "report_reconstruction",
+    "report_trust",
+    "run_command",
+]
+
+_log = logging.getLogger(__name__)
+
+
+def run_command(command: Command, work: Callable[[Settled, bool], None], argv: Sequence[str] | None) -> int:
+    """Parse, work and turn what that raises into one line on stderr and the exit status.
+
+    Args:
+        command: what it takes.
+        work: what it does with its settings; the second argument says whether `--debug` was given.
+        argv: the arguments; those of the process when None.
+
+    Returns:
+        The exit status: 0, 2 for bad input, 130 for an interrupt.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        options = command.parser().parse_flags(arguments)
+        table = load_table(options)
+        debug = debug or table.get("debug") is True
+        with console_log(log_level(debug=debug, quiet="quiet" in options or table.get("quiet") is True)):
+            work(command.settle(options, table), debug)
+    except USER_ERRORS as error:
+        return complain(command.program, error, debug)
+    return 0
+
+
+def quiet_tensorflow(backend: str, debug: bool) -> None:
+    """Keep what TensorFlow says about its own start from the terminal, unless --debug or the user's own setting."""
+    if backend == "tensorflow" and not debug:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def diagnostics_of(asked: Settled) -> Diagnostics | None:
+    """What writes the statistics and the dump that were asked for; None for neither."""
+    if not asked.config.patch_stats.log_patch_stats and asked.run.debug_dump is None:
+        return None
+    from ptycho.workflows.diagnostics import configured_diagnostics
+
+    size = None if asked.execution is None else asked.execution.inference_batch_size
+    return configured_diagnostics(asked.config, size, asked.run.debug_dump)
+
+
+def is_set(path: Path | None) -> bool:
+    """Whether a path was given; the empty one counts as none."""
+    return path is not None and path != Path()
+
+
+def input_path(path: Path | None, flag: str, meaning: str) -> Path:
+    """A path that has to be given and to be there.
+
+    Raises:
+        ConfigError: it was not given; `meaning` says what to name.
+        MissingFileError: there is nothing.
+    """
+    if path is None or not is_set(path):
+        raise ConfigError(f"{flag} is required: name {meaning}")
+    if not path.exists():
+        raise MissingFileError(f"{flag} {path}: no such file")
+    return path
+
+
+@contextmanager
+def output_folder(folder: Path, flag: str = "--output-dir") -> Iterator[None]:
+    """Make the folder and prove that it can be written; if the run fails, empty folders made here go."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    finished = False
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OutputError(f"{flag} {folder}: cannot be written: {error.strerror}") from error
+        yield
+        finished = True
+    finally:
+        for path in () if finished else made:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def dump_folder(folder: Path | None) -> AbstractContextManager[None]:
+    """The folder of the dump, likewise, where there is to be one."""
+    return nullcontext() if folder is None else output_folder(folder, "--debug-dump")
+
+
+def report_history(history: Mapping[str, Sequence[float]]) -> None:
+    """The last value of every loss."""
+    last = [f"{name} {values[-1]:.6g}" for name, values in history.items() if len(values)]
+    epochs = max((len(values) for values in history.values()), default=0)
+    if epochs:
+        _log.info("Last of %d epochs: %s", epochs, ", ".join(last))
+
+
+def report_reconstruction(reconstruction: Reconstruction, title: str = "") -> None:
+    """Size, coverage and method, and what refinement has brought."""
+    height, width = reconstruction.object.shape
+    covered = 100 * float((reconstruction.coverage > 0).mean())
+    text = "%sReconstructed %d x %d pixels, %.1f %% covered (%s)"
+    _log.info(text, title, height, width, covered, reconstruction.method)
+    if reconstruction.error_history:
+        first, last = reconstruction.error_history[0], reconstruction.error_history[-1]
+        _log.info("Relative Fourier error: %.4g before refinement, %.4g after", first, last)
+
+
+def report_files(written: Sequence[Path]) -> None:
+    """Every file that was written."""
+    for path in written:
+        _log.info("Wrote %s", path)
+
+
+def report_trust(reconstruction: Reconstruction, title: str = "") -> None:
+    """The verdict as the last line; where it is bad even with --quiet."""
+    if reconstruction.trust is not None:
+        level = logging.WARNING if reconstruction.trust.grade == "fails" else logging.INFO
+        _log.log(level, "%sTrust: %s", title, reconstruction.trust.verdict)

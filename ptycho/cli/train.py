@@ -1,0 +1,138 @@
+"""The command line `ptycho_train`: read the settings, train, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ptycho.cli.console import resumable
+from ptycho.cli.programs import TRAINING
+from ptycho.cli.run import (
+    diagnostics_of,
+    dump_folder,
+    input_path,
+    is_set,
+    output_folder,
+    quiet_tensorflow,
+    report_files,
+    report_history,
+    report_reconstruction,
+    report_trust,
+    run_command,
+)
+from ptycho.cli.settings import Command, Settled
+from ptycho.config.config import validate_model_config, validate_training_config
+from ptycho.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ptycho.core.reconstruction import Reconstruction
+    from ptycho.raw_data import RawData
+
+__all__ = ["train_main"]
+
+
+def train_main(argv: Sequence[str] | None = None, command: Command = TRAINING) -> int:
+    """Train a network on a scan, write its archive and, with --do-stitching, the reconstruction.
+
+    Args:
+        argv: the arguments; those of the process when None.
+        command: its name and its flags.
+
+    Returns:
+        The exit status: 0, 2 for bad input, 130 for an interrupt.
+    """
+    return run_command(command, _train, argv)
+
+
+def _train(asked: Settled, debug: bool) -> None:
+    _check(asked)
+    config, run = asked.config, asked.run
+    resume = None if run.resume is None else input_path(run.resume, "--resume", "a checkpoint")
+
+    from ptycho.workflows.backend_selector import (
+        require_backend,
+        run_cdi_example_with_backend,
+        save_bundle_with_backend,
+    )
+    from ptycho.workflows.outputs import save_reconstructions
+
+    quiet_tensorflow(config.backend, debug)
+    require_backend(config.backend)
+    checkpoint = config.output_dir / "checkpoints" / "last.ckpt"
+    with output_folder(config.output_dir), dump_folder(run.debug_dump), resumable(checkpoint):
+        train_data, test_data = _scans(asked)
+        diagnostics = diagnostics_of(asked)
+        _, _, results = run_cdi_example_with_backend(
+            train_data,
+            test_data,
+            config,
+            do_stitching=run.do_stitching,
+            learning_rate=run.learning_rate,
+            execution_config=asked.execution,
+            resume=resume,
+            max_seconds=run.max_seconds,
+            diagnostics=diagnostics,
+        )
+        written = [save_bundle_with_backend(results, config, config.output_dir)]
+        reconstructions = results.get("reconstructions", ())
+        written += save_reconstructions(reconstructions, config.output_dir)
+        written += diagnostics.written if diagnostics is not None else []
+    report_history(results["history"])
+    _report(reconstructions, written)
+
+
+def _check(asked: Settled) -> None:
+    """What can be known to be wrong before anything is read."""
+    config, run = asked.config, asked.run
+    validate_training_config(config, stitching=run.do_stitching)
+    if run.debug_dump is not None and not run.do_stitching:
+        raise ConfigError("--debug-dump shows what stitching works with: give --do-stitching too")
+    if not config.training_directories or is_set(config.train_data_file):
+        input_path(config.train_data_file, "--train-data-file", "the scan to train on")
+    if is_set(config.test_data_file):
+        input_path(config.test_data_file, "--test-data-file", "the scan to validate with")
+    for folder in config.training_directories:
+        input_path(folder, "--training-directories", "the folder of an experiment")
+
+
+def _scans(asked: Settled) -> tuple[list[RawData], list[RawData | None]]:
+    """The scans to train on and to validate with; N is theirs, unless it was given."""
+    from ptycho.workflows.experiments import experiment_files, read_experiments
+
+    config, run = asked.config, asked.run
+    train, test = read_experiments(experiment_files(config), units=run.units, memory_map=run.memory_map)
+    if "N" not in asked.stated:
+        config.model.N = int(train[0].probeGuess.shape[-1])
+        validate_model_config(config.model)
+    if run.find_probe:
+        train = _with_found_probes(asked, train)
+    return _simulated(asked, train, test) if run.simulated_objects else (train, test)
+
+
+def _with_found_probes(asked: Settled, train: list[RawData]) -> list[RawData]:
+    """The scans with the probes that refinement finds."""
+    from ptycho.workflows.backend_selector import refine_probe_with_backend
+
+    iterations, execution = asked.run.find_probe, asked.execution
+    return [refine_probe_with_backend(scan, asked.config, iterations, execution_config=execution) for scan in train]
+
+
+def _simulated(
+    asked: Settled, train: list[RawData], test: list[RawData | None]
+) -> tuple[list[RawData], list[RawData | None]]:
+    """Simulated scans like those to train on, which validate where there is nothing else to."""
+    from ptycho.workflows.simulated_training import simulated_scan_like
+
+    objects, dose, seed = asked.run.simulated_objects, asked.config.nphotons, asked.config.subsample_seed or 0
+    test = [scan if known is None else known for scan, known in zip(train, test, strict=True)]
+    return [simulated_scan_like(scan, objects, scan.photons(dose), seed) for scan in train], test
+
+
+def _report(reconstructions: Sequence[Reconstruction], written: Sequence[Path]) -> None:
+    titles = [f"experiment {number}: " if len(reconstructions) > 1 else "" for number in range(len(reconstructions))]
+    for title, reconstruction in zip(titles, reconstructions, strict=True):
+        report_reconstruction(reconstruction, title)
+    report_files(written)
+    for title, reconstruction in zip(titles, reconstructions, strict=True):
+        report_trust(reconstruction, title)

@@ -1,0 +1,77 @@
+"""`ptycho_inference`: bad input is one line and status 2, a run says what it did."""
+
+import pytest
+
+from ptycho.cli.infer import inference_main
+
+
+class TestInference:
+    def test_run(self, workflows, inference_flags, tmp_path, scan, capsys):
+        assert inference_main([*inference_flags, "--refine", "40", "--torch-inference-batch-size", "8"]) == 0
+        assert workflows.names == ["require_backend", "load", "reconstruct", "save"]
+        (_, config), options = workflows.of("reconstruct")
+        assert (config.model_path, config.test_data_file) == (tmp_path / "model", scan)
+        assert (options["refine"], options["refinement"]) == (40, {})
+        assert options["execution_config"].inference_batch_size == 8
+        told = capsys.readouterr().err
+        assert str(tmp_path / "out" / "reconstruction.npz") in told
+        assert told.splitlines()[-1].endswith("Trust: usable, with numbers")
+
+    def test_no_refinement_unless_asked(self, workflows, inference_flags):
+        assert inference_main(inference_flags) == 0
+        assert workflows.of("reconstruct")[1]["refine"] == 0
+
+    def test_how_to_refine(self, workflows, inference_flags):
+        how = ["--no-refine_probe", "--refine_positions", "--refine_likelihood", "poisson", "--refine_holdout", "0.05"]
+        assert inference_main([*inference_flags, "--refine", "9", *how]) == 0
+        expected = {"refine_probe": False, "refine_positions": True, "likelihood": "poisson", "holdout": 0.05}
+        assert workflows.of("reconstruct")[1]["refinement"] == expected
+
+    @pytest.mark.parametrize(("flag", "expected"), [("", {"noise": 0.0}), ("no-", {})])
+    def test_refinement_stops_at_the_noise_unless_asked_to_go_on(self, flag, expected, workflows, inference_flags):
+        assert inference_main([*inference_flags, "--refine", "9", f"--{flag}refine_beyond_noise"]) == 0
+        assert workflows.of("reconstruct")[1]["refinement"] == expected
+
+    def test_debug_reaches_the_configuration(self, workflows, inference_flags):
+        assert inference_main([*inference_flags, "--debug"]) == 0
+        assert workflows.of("reconstruct")[0][1].debug is True
+
+    def test_model_settings_are_not_the_callers(self, workflows, inference_flags, tmp_path, capsys):
+        path = tmp_path / "c.yaml"
+        path.write_text("model: {N: 128}\n")
+        assert inference_main([*inference_flags, "--config", str(path)]) == 2
+        assert "the settings of the model come with --model-path" in capsys.readouterr().err
+        assert inference_main([*inference_flags, "--gridsize", "2"]) == 2
+
+
+class TestErrors:
+    @pytest.mark.parametrize("missing", ["--model_path", "--test_data"])
+    def test_inference_needs_its_files(self, missing, workflows, inference_flags, last_line):
+        place, dashed = inference_flags.index(missing), missing.replace("_", "-")
+        assert inference_main(inference_flags[:place] + inference_flags[place + 2 :]) == 2
+        assert last_line().startswith(f"ptycho_inference: error: {dashed} is required: name the ")
+        assert inference_main([*inference_flags, missing, "absent"]) == 2
+        assert f"{dashed} absent: no such file" in last_line()
+        assert workflows == []
+
+    @pytest.mark.parametrize("count", ["-1", "1.5", "few"])
+    def test_refine_takes_a_count(self, count, workflows, inference_flags, last_line):
+        assert inference_main([*inference_flags, f"--refine={count}"]) == 2
+        assert f"--refine: expected a whole number at least 0, found {count}" in last_line()
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (["--refine_positions"], "--refine-positions says how to refine: give --refine N too"),
+            (["--refine", "0", "--refine_likelihood", "poisson"], "--refine-likelihood says how to refine"),
+            (
+                ["--refine", "5", "--refine_likelihood", "gauss"],
+                "--refine-likelihood: expected one of amplitude, poisson",
+            ),
+            (["--refine", "5", "--refine_holdout", "-1"], "--refine-holdout: expected a finite number at least 0"),
+        ],
+    )
+    def test_a_refinement_that_cannot_work(self, flags, message, workflows, inference_flags, last_line):
+        assert inference_main([*inference_flags, *flags]) == 2
+        assert message in last_line()
+        assert workflows == []

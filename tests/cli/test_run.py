@@ -1,0 +1,64 @@
+"""What the command lines share: folders, the workflows they call, help that loads nothing."""
+
+import inspect
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ptycho.cli.infer import inference_main
+from ptycho.cli.train import train_main
+
+
+@pytest.mark.parametrize("main", ["train", "inference"])
+def test_output_folder_that_cannot_be_written(main, workflows, request, scan, last_line):
+    flags = [*request.getfixturevalue(f"{main}_flags"), "--output_dir", str(scan / "out")]
+    assert {"train": train_main, "inference": inference_main}[main](flags) == 2
+    line = last_line()
+    assert f"error: --output-dir {scan / 'out'}: cannot be written: " in line
+    assert workflows.names == ["require_backend"]
+
+
+def test_workflows_take_the_calls_that_the_command_lines_make():
+    from ptycho.raw_data import RawData
+    from ptycho.workflows import backend_selector, outputs
+
+    for call, args, options in [
+        (RawData.from_file, ["scan"], ["units"]),
+        (backend_selector.require_backend, ["name"], []),
+        (
+            backend_selector.run_cdi_example_with_backend,
+            ["train", "test", "config"],
+            ["do_stitching", "learning_rate", "execution_config", "resume", "max_seconds", "diagnostics"],
+        ),
+        (backend_selector.refine_probe_with_backend, ["data", "config", 3], ["execution_config"]),
+        (backend_selector.save_bundle_with_backend, ["results", "config", "folder"], []),
+        (
+            backend_selector.reconstruct_with_backend,
+            ["data", "config"],
+            ["refine", "refinement", "execution_config", "diagnostics"],
+        ),
+        (outputs.save_reconstruction, ["reconstruction", "folder"], ["patterns"]),
+    ]:
+        inspect.signature(call).bind(*args, **dict.fromkeys(options))
+
+
+@pytest.mark.parametrize("script", ["scripts/training/train.py", "scripts/inference/inference.py"])
+def test_help_is_quick_and_loads_nothing_heavy(script):
+    root = Path(__file__).parents[2]
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = [sys.argv[1], '--help']\n"
+        "try:\n"
+        "    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as stop:\n"
+        "    heavy = {'torch', 'tensorflow', 'lightning', 'numpy', 'scipy', 'h5py'} & set(sys.modules)\n"
+        "    sys.exit(f'loaded {heavy}, status {stop.code}' if heavy or stop.code else 0)\n"
+    )
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code, script], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--output-dir" in done.stdout
+    assert time.perf_counter() - started < 5.0  # a tenth of a second on an idle machine
