@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ __all__ = ["SUMMARY", "add_arguments", "run", "settings_file"]
 SUMMARY = "write a settings file in which every setting stands with its meaning and its default"
 
 _log = logging.getLogger(__name__)
+_WIDTH = 110  # of a comment in the file
 _COMMANDS = {"train": TRAINING, "inference": INFERENCE}
 
 
@@ -63,7 +65,13 @@ def _keys(settings: Mapping[str, Setting], indent: str) -> Iterator[str]:
     for name, one in settings.items():
         if name == "n_images":
             continue
-        yield f"{indent}## {one.doc.text}: {one.expected}"
+        yield from textwrap.wrap(
+            f"{one.doc.text}: {one.expected}",
+            _WIDTH,
+            initial_indent=f"{indent}## ",
+            subsequent_indent=f"{indent}##   ",
+            break_on_hyphens=False,
+        )
         yield f"{indent}# {name}: {_plain(one.default)}"
 
 
