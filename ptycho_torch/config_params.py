@@ -183,7 +183,7 @@ class TrainingConfig:
     finetune_stage3_lr_phase_head: RateFactor = 0.05
     finetune_skip_stage3: Annotated[bool, Doc("leave out the third stage")] = True
     finetune_early_stop_patience: Annotated[int, Doc("epochs without progress that end a stage", at_least=1)] = 3
-    finetune_val_split: Annotated[float, Doc("part of the groups that judges a stage", at_least=0, at_most=1)] = 0.05
+    finetune_val_split: Annotated[float, Doc("part of the groups that validates a stage", at_least=0, at_most=1)] = 0.05
     experiment_name: Label = ""
     notes: Label = ""
     model_name: Label = ""

@@ -192,7 +192,7 @@ class PtychoPINN_Lightning(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule of the configuration."""
         trained = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
-        optimiser = optimizer_of(self.config, self.stages.groups(trained), self.rate)
+        optimiser = optimizer_of(self.config, self.stages.parameter_groups(trained), self.rate)
         name, cycles = setting("scheduler", self.execution, self.config), self.model.network.spec.recipe.one_cycle
         if name == "Default" and not cycles and not self.stages.several:
             return optimiser
@@ -336,24 +336,24 @@ def fit(
         if truth and container is not None:
             container.check_truth()
     seen: Sequence[Groups | None] = given
-    judges: Sequence[Groups | None] = known
+    unseen: Sequence[Groups | None] = known
     if not any(known) and stages.enable_staged_finetuning and stages.finetune_val_split:
         pairs = [set_apart(groups, stages.finetune_val_split, seed) for groups in given if groups is not None]
-        seen, judges = zip(*pairs, strict=True)
+        seen, unseen = zip(*pairs, strict=True)
     pictures = _pictures(module, next(filter(None, (*known, *given))), seed)
     epochs_seen = 0 if begun is None else _epochs_of(begun)
     train_loader = group_loader(seen, config.batch_size, execution, seed, truth, epochs_seen)
-    judge_loader = group_loader(judges, config.batch_size, execution, truth=truth) if any(judges) else None
+    validation_loader = group_loader(unseen, config.batch_size, execution, truth=truth) if any(unseen) else None
     report = EpochReport(len(train_loader.dataset), max_seconds)  # type: ignore[arg-type]
     with quiet_lightning(), interrupts_raise(), own_determinism(execution.deterministic):
         module.max_seconds = max_seconds
-        ours = _callbacks(module, report, folder, stages, judge_loader is not None, resume)
+        ours = _callbacks(module, report, folder, stages, validation_loader is not None, resume)
         if resume is not None and begun is not None and epochs_seen >= module.stages.total_epochs:
             logger.warning("%s", nothing_left(resume, epochs_seen, module.stages.total_epochs))
             module.load_state_dict(begun["state_dict"])
             return report.history
         trainer = _trainer(module, [*ours, *pictures, *callbacks], accelerator, max_seconds)
-        trainer.fit(module, train_loader, judge_loader, ckpt_path=resume)
+        trainer.fit(module, train_loader, validation_loader, ckpt_path=resume)
     return report.history
 
 

@@ -28,7 +28,7 @@ class Objective:
     """The loss of a training; batches are `(X_norm, positions, mask)`, with `needs_truth` also `Y`.
 
     Of a `pinn` it is the weighted sum of the losses on the detector and in real space. A `supervised` model is
-    judged by known objects alone, `realspace_mae` with its weight or else 1: no photon is predicted, and weights of
+    compared with known objects alone, `realspace_mae` with its weight or else 1: no photon is predicted, and weights of
     detector losses have no effect. There a pixel counts as it does in stitching, by the light on it, because of one
     in the dark a pattern says nothing; and the intensity scale stays what it was, a matter of photons. Regularisers
     and the other terms of the options are added to either.

@@ -38,7 +38,7 @@ __all__ = ["PtychoPINN"]
 
 
 class PtychoPINN(nn.Module):
-    """A network that sees amplitudes, and the physics that judges what it says.
+    """A network that sees amplitudes, and the physics that predicts patterns from its answer.
 
     Args:
         config: the model's settings.

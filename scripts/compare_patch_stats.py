@@ -22,7 +22,7 @@ from ptycho.core.quality.patch_stats import compare_statistics, read_statistics
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the ratios as lines `name ratio status`, or as JSON."""
     parser = LineParser(prog="compare_patch_stats", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("found", type=Path, metavar="A", help="statistics or folder of the run that is judged")
+    parser.add_argument("found", type=Path, metavar="A", help="statistics or folder of the run to compare")
     parser.add_argument("baseline", type=Path, metavar="B", help="those of the run it is compared with")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     try:

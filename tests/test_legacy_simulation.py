@@ -1,4 +1,4 @@
-"""The simulation under its names of old: `ptycho.diffsim`, `ptycho.nongrid_simulation`."""
+"""The simulation under the names that callers import: `ptycho.diffsim`, `ptycho.nongrid_simulation`."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """The configuration that both backends share, and its checks.
 
 The dataclasses are mutable, and making one checks nothing across fields: a caller may fill in step by step.
-`validate_*_config` judge a finished configuration at the entry points; files are left to those who open them.
+`validate_*_config` check a finished configuration at the entry points; files are left to those who open them.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class TrainingConfig:
     held_out_neighbors: Annotated[
         int | None,
         Doc(
-            "neighbours that a group is judged by without being shown them, drawn afresh (none: the network's own)",
+            "neighbours in the loss of a group that the network is not shown, drawn afresh (none: the network's own)",
             at_least=0,
         ),
     ] = None

@@ -245,7 +245,7 @@ class StageOptions:
     finetune_skip_stage3: Annotated[bool, Doc("leave out the third stage of staged fine-tuning")] = True
     finetune_early_stop_patience: Annotated[int, Doc("epochs without progress that end one of them", at_least=1)] = 3
     finetune_val_split: Annotated[
-        float, Doc("part of the groups that judges them where there is no validation set", at_least=0, below=1)
+        float, Doc("part of the groups that validates them where there is no validation set", at_least=0, below=1)
     ] = 0.05
 
     def __post_init__(self) -> None:

@@ -53,7 +53,7 @@ class Reconstruction(ObjectResult):
     error_history: tuple[float, ...]
     """Relative Fourier error at the start and after each refinement iteration; empty when not refined."""
     timings: dict[str, float]
-    """Seconds by stage."""
+    """Seconds by step of the workflow."""
     synchronised: bool
     """Whether the synchronised phases were kept."""
     agreement: tuple[float, float]

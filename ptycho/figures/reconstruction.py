@@ -180,7 +180,7 @@ def _summary_title(r: Reconstruction) -> str:
         numbers.append(f"overlap agreement {r.agreement[0]:.3f} → {r.agreement[1]:.3f} ({phases})")
     if r.error_history:
         numbers.append(f"relative Fourier error {r.error_history[0]:.4g} → {r.error_history[-1]:.4g}")
-    timings = [f"{stage} {seconds:.2f} s" for stage, seconds in r.timings.items()]
+    timings = [f"{step} {seconds:.2f} s" for step, seconds in r.timings.items()]
     return "\n".join("   ·   ".join(line) for line in (facts, numbers, timings) if line)
 
 

@@ -1,4 +1,4 @@
-"""Where to trust a reconstruction, on one sheet: the verdict, maps over the object, and every pattern of the scan."""
+"""Where to trust a reconstruction, on one sheet: in words, as maps over the object, and by pattern of the scan."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["save_trust_png"]
 SHEET = 13.0
 """Width of the sheet, inches."""
 COLOURS: dict[Grade, str] = {"to the noise": "#2e7d4f", "usable": "#a8690f", "fails": "#b3261e", "unknown": "#5a6472"}
-"""Of the verdict."""
+"""Of the title."""
 _NAMED = 12  # outliers that are labelled
 
 Real = npt.NDArray[np.floating]
@@ -57,7 +57,7 @@ def save_trust_png(reconstruction: Reconstruction, path: Path) -> Path:
         grid = figure.add_gridspec(2, 1, height_ratios=(above, below))
         maps = iter(figure.add_subfigure(grid[0]).subplots(1, panels))
         patterns = figure.add_subfigure(grid[1]).subplots()
-        _draw_verdict(figure, r.trust)
+        _draw_title(figure, r.trust)
         _draw_amplitude(next(maps), r)
         limits = _limits(r.trust.ratio)
         _draw_ratio(next(maps), r, r.trust, limits)
@@ -66,8 +66,8 @@ def save_trust_png(reconstruction: Reconstruction, path: Path) -> Path:
         return save_figure(figure, path)
 
 
-def _draw_verdict(figure: Figure, trust: Trust) -> None:
-    """The verdict as the title of the sheet, in a colour of its own."""
+def _draw_title(figure: Figure, trust: Trust) -> None:
+    """`Trust.verdict` as the title of the sheet, in a colour of its own."""
     text = "\n".join(textwrap.wrap(trust.verdict[0].upper() + trust.verdict[1:], 125))
     box = {"boxstyle": "round,pad=0.5", "facecolor": COLOURS[trust.grade], "edgecolor": "none"}
     figure.suptitle(text, fontsize=11, color="white", bbox=box)

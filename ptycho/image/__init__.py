@@ -1,1 +1,1 @@
-"""Images of the object: names of old for `ptycho.core`."""
+"""Images of the object: `ptycho.core` under the names that callers import."""

@@ -1,4 +1,4 @@
-"""Cutting images to what can be compared: names of old for `ptycho.core`."""
+"""Cutting images to what can be compared, under the name that callers import."""
 
 from ptycho.core.geometry import ObjectFrame, object_frame, reframe
 from ptycho.core.quality.comparison import scanned_region

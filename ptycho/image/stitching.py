@@ -1,4 +1,4 @@
-"""Stitching of patches: names of old for `ptycho.core.stitching.stitch`."""
+"""Stitching of patches (`ptycho.core.stitching.stitch`), under the name that callers import."""
 
 from ptycho.core.stitching.stitch import reassemble_position, stitch
 

@@ -1,4 +1,4 @@
-"""Names of old for simulated diffraction of patches on a grid; thin over `ptycho.core`.
+"""Simulated diffraction of patches on a grid: the functions of `ptycho.diffsim`, thin over `ptycho.core`.
 
 Patches are channel-last, `(B, N, N, C)`; `s` is the intensity scale, amplitude times s is in photon units.
 """

@@ -1,4 +1,4 @@
-"""Names of old, for notebooks."""
+"""Prediction in notebooks: `reconstruct_image` of `ptycho.nbutils`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of old for a simulated scan in memory, at given or random positions; thin over `ptycho.core`."""
+"""A simulated scan in memory, at given or random positions: `ptycho.nongrid_simulation`, thin over `ptycho.core`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that callers of long standing use, on the shared core; loads no framework."""
+"""Stitching as callers of `ptycho.tf_helper` know it, on the shared core; loads no framework."""
 
 from __future__ import annotations
 

@@ -202,8 +202,8 @@ def fit(
         KeyboardInterrupt: training was interrupted; `last.ckpt` holds the last whole epoch.
     """
     config, begun, done = module.config, time.perf_counter(), 0
-    seen, judges = as_experiments(train), as_experiments(validation)
-    for container in (*seen, *judges):
+    seen, unseen = as_experiments(train), as_experiments(validation)
+    for container in (*seen, *unseen):
         if module.needs_truth and container is not None:
             container.check_truth()
     sizes = group_counts(seen)
@@ -214,7 +214,7 @@ def fit(
         if done >= config.nepochs:
             logger.warning("%s", nothing_left(resume, done, config.nepochs))
     folder, metrics = output_folder(Path(config.output_dir) / "checkpoints"), MetricsFile(Path(config.output_dir))
-    steps, verdicts = (
+    steps, validation_steps = (
         [
             tf.function(partial(function, experiment_id=number), autograph=False, jit_compile=config.use_xla)
             for number in range(len(module.models))
@@ -233,8 +233,8 @@ def fit(
         watch.look()
         watch.check(_changed(module))
         losses = {"train_loss": loss}
-        if any(judges):
-            losses["val_loss"] = _mean_loss(module, verdicts, judges, partial(see, kind="validation loss"))
+        if any(unseen):
+            losses["val_loss"] = _mean_loss(module, validation_steps, unseen, partial(see, kind="validation loss"))
             watch.look()
         for name, value in (*losses.items(), ("seconds", time.perf_counter() - begun)):
             history.setdefault(name, []).append(value)
@@ -284,13 +284,13 @@ def _train_epoch(
 
 
 def _mean_loss(
-    module: TrainingModule, verdicts: Sequence[Step], experiments: Sequence[PtychoDataContainer | None], see: See
+    module: TrainingModule, steps: Sequence[Step], experiments: Sequence[PtychoDataContainer | None], see: See
 ) -> float:
     """Mean loss of groups that training does not see."""
     sizes, total = group_counts(experiments), 0.0
     batches = experiment_batches(np.arange(sum(sizes)), sizes, module.config.batch_size)
     for count, (number, batch) in enumerate(batches, 1):
-        loss = float(verdicts[number](*_batch(module, experiments[number], batch)))
+        loss = float(steps[number](*_batch(module, experiments[number], batch)))
         see(loss, batch=count)
         total += loss * len(batch)
     return total / sum(sizes)

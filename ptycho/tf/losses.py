@@ -1,4 +1,4 @@
-"""What a prediction is judged by: Poisson deviance or absolute error where the detector is valid, and real space.
+"""The losses of a prediction: Poisson deviance or absolute error where the detector is valid, and real space.
 
 Detector losses are divided by a property of the data set, never of the batch, so that learning rate, clipping and
 floors mean the same at every dose.

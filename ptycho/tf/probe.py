@@ -85,6 +85,7 @@ def _values(array: NDArray[Any]) -> Any:
 def set_probe_guess(X_or_None: Any, probe: NDArray[Any]) -> None:
     """Write a probe `(N, N)` or `(M, N, N)` to `params.cfg["probe"]`, complex64 `(M, N, N)`.
 
-    The first argument, for callers of long standing, is not looked at: a probe is given, never guessed from patterns.
+    The first argument, kept for compatibility with ptychodus, is not looked at: a probe is given, never guessed from
+    patterns.
     """
     params.cfg["probe"] = np.asarray(as_modes(np.asarray(probe)), np.complex64)

@@ -1,1 +1,1 @@
-"""Whole workflows; only they know the order of the stages."""
+"""Whole workflows; only they know the order of the steps."""

@@ -37,7 +37,7 @@ class ScanProbe(Protocol):
 
 
 class ScanModel(Protocol):
-    """What the stages need of a model of either backend."""
+    """What the workflows need of a model of either backend."""
 
     config: ModelConfig
     input_scale: float

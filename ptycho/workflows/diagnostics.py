@@ -19,7 +19,7 @@ from ptycho.config.config import InferenceConfig, TrainingConfig
 from ptycho.config.options import NEUTRAL_PATCH_STATS, PatchStatsOptions
 from ptycho.core.atomic import atomic_path, output_folder
 from ptycho.core.geometry import LOCAL_OFFSET_SIGN, ObjectFrame
-from ptycho.core.quality.patch_stats import Moments, Phase, write_batch_statistics
+from ptycho.core.quality.patch_stats import Moments, Purpose, write_batch_statistics
 from ptycho.figures.patches import save_patch_grid
 from ptycho.workflows.run_options import RunOptions
 
@@ -39,7 +39,7 @@ Patches = NDArray[np.complex64]
 
 @dataclass
 class Diagnostics:
-    """Where to write what; the stages of a run call its methods in their order."""
+    """Where to write what; the steps of a run call its methods in their order."""
 
     output_dir: Path
     """Of the run."""
@@ -87,8 +87,8 @@ class Diagnostics:
             path = folder / f"pred_patches_amp_grid{name}.png"
             self._note(save_patch_grid(shown, path, title, normalised))
 
-    def _log(self, batches: Iterable[Patches], phase: Phase) -> None:
-        """Statistics after those of an earlier phase of this run, and a picture of the first batch."""
+    def _log(self, batches: Iterable[Patches], purpose: Purpose) -> None:
+        """Statistics after those of an earlier purpose of this run, and a picture of the first batch."""
         if not self.stats.log_patch_stats:
             return
         folder, prefix = output_folder(self.output_dir / "analysis"), _PREFIX[self.backend]
@@ -101,11 +101,11 @@ class Diagnostics:
                 yield batch
 
         limit = self.stats.patch_stats_limit
-        self._note(write_batch_statistics(path, watched(), phase, limit, path if path in self.written else None))
+        self._note(write_batch_statistics(path, watched(), purpose, limit, path if path in self.written else None))
         if first:
             shown, title = _shown(first[0])
             grid = folder / f"{prefix}_patch_grid.png"
-            self._note(save_patch_grid(shown, grid, f"{phase}, first batch: {title}", normalised=True))
+            self._note(save_patch_grid(shown, grid, f"{purpose}, first batch: {title}", normalised=True))
 
     def _json(self, path: Path, content: dict[str, Any], indent: int | None = 1) -> None:
         with atomic_path(path) as temporary:

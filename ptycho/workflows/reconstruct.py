@@ -112,7 +112,7 @@ def reconstruct(
         backend=backend.name,
         subpixel=model.subpixel,
         timings=job.timings,
-        trust=job.judged(final),
+        trust=job.trust(final),
     )
 
 
@@ -126,11 +126,11 @@ class _Job:
     config: InferenceConfig
     run: RunOptions
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds of each stage so far."""
+    """Seconds of each step so far."""
 
     @cached_property
     def frame(self) -> ObjectFrame:
-        """The canvas that every stage works on."""
+        """The canvas that every step works on."""
         return object_frame(self.scan.xcoords, self.scan.ycoords, self.scan.N)
 
     @cached_property
@@ -139,11 +139,11 @@ class _Job:
         return self.model.probe.file_units()
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Note how long a stage takes."""
+    def timed(self, step: str) -> Iterator[None]:
+        """Note how long a step takes."""
         begun = time.perf_counter()
         yield
-        self.timings[stage] = time.perf_counter() - begun
+        self.timings[step] = time.perf_counter() - begun
 
     def predicted(self) -> tuple[NDArray[np.complex64], NDArray[np.floating[Any]]]:
         """Patches (B, C, N, N) of every group, and their centres (B, 1, 2, C) on the object's grid."""
@@ -207,7 +207,7 @@ class _Job:
         history = better.error_history[: better.kept + 1]
         return Estimate(image, better.probe, better.xcoords, better.ycoords, history, refined=True)
 
-    def judged(self, final: Estimate) -> Trust:
+    def trust(self, final: Estimate) -> Trust:
         """How far the result explains the scan."""
         with self.timed("trust"):
             return self._trust(final)

@@ -76,7 +76,7 @@ def add_reconstructions(
 
 @dataclass(frozen=True)
 class Estimate:
-    """An object and what belongs to it, on the canvas that the stages work on."""
+    """An object and what belongs to it, on the canvas that the workflow works on."""
 
     object: NDArray[np.complex64]
     probe: NDArray[np.complex64]

@@ -36,7 +36,7 @@ __all__ = ["StitchedObject", "stitch_scan"]
 
 logger = logging.getLogger(__name__)
 
-JUDGES = 64
+SAMPLE = 64
 """Patterns, spread over the scan, that decide."""
 GAIN = 0.02
 """Part of the error that synchronised phases must take away to be kept."""
@@ -84,8 +84,8 @@ def stitch_scan(
     found = synchronise(flat, x, y, weight, labels=np.repeat(np.arange(groups), members))
     variants = [None, found.solved] if found.beyond_noise else [None]
     made = stitch_variants(flat, x, y, patch_weight(probe, options), frame, variants, options.middle(n))
-    judges = _Judges(data, probe, frame)
-    levelled = [judges.level(each.object, each.coverage) for each in made]
+    sample = _Sample(data, probe, frame)
+    levelled = [sample.level(each.object, each.coverage) for each in made]
     errors = [each.error for each in levelled]
     chosen = int(errors[-1] < (1 - GAIN) * errors[0])
     logger.info("relative Fourier error of the stitched object %.4g%s", errors[0], _turned(errors[1:]))
@@ -107,22 +107,22 @@ def _turned(errors: list[float]) -> str:
 
 @dataclass(frozen=True)
 class _Levelled:
-    """An object, the plane that was taken out of it, and its relative Fourier error on the judges."""
+    """An object, the plane that was taken out of it, and its relative Fourier error on the sample."""
 
     object: NDArray[np.complex64]
     plane: tuple[float, float]
     error: float
 
 
-class _Judges:
+class _Sample:
     """Some patterns of the scan, and how well an object predicts them."""
 
     def __init__(self, data: RawData, probe: NDArray[np.complex64], frame: ObjectFrame) -> None:
-        sample = np.unique(np.linspace(0, len(data) - 1, min(len(data), JUDGES)).astype(int))
+        chosen = np.unique(np.linspace(0, len(data) - 1, min(len(data), SAMPLE)).astype(int))
         self.probe = probe
-        self.x, self.y = frame.local(data.xcoords[sample], data.ycoords[sample])
-        self.measured = data.amplitude(sample)
-        mask = data.mask[sample] if data.mask is not None and data.mask.ndim == 3 else data.mask
+        self.x, self.y = frame.local(data.xcoords[chosen], data.ycoords[chosen])
+        self.measured = data.amplitude(chosen)
+        mask = data.mask[chosen] if data.mask is not None and data.mask.ndim == 3 else data.mask
         self.mask = np.ones(self.measured.shape[1:], bool) if mask is None else mask
 
     def predicted(self, image: NDArray[np.complex64]) -> NDArray[np.floating[Any]]:

@@ -85,11 +85,11 @@ def prepare_training(
     def contained(part: RawData, config: TrainingConfig) -> Container:
         number, ordered = _number(part, config, groups), config.sequential_sampling
         grouped = group_scan(part, config, number, ordered, scales.input_scale, groups)
-        judged = _neighbourhoods(part, grouped, config, groups)
+        drawn_from = _neighbourhoods(part, grouped, config, groups)
         labels = None
         if config.model.model_type == "supervised" and part.Y is None and config.positions_provided:
             labels = object_labels(part.objectGuess, part.xcoords, part.ycoords)
-        return container(grouped, part.probeGuess, part.mask, dose_scale, neighbourhoods=judged, labels=labels)
+        return container(grouped, part.probeGuess, part.mask, dose_scale, neighbourhoods=drawn_from, labels=labels)
 
     train, test = contained(data, config), None
     if test_data is not None:
@@ -174,7 +174,7 @@ def _number(data: RawData, config: TrainingConfig, groups: GroupOptions) -> int:
 def _neighbourhoods(
     data: RawData, grouped: GroupedData, config: TrainingConfig, groups: GroupOptions
 ) -> Neighbourhoods | None:
-    """What the groups of a network that is judged on held-out neighbours are drawn from; None for any other."""
+    """What the groups of a network that learns from held-out neighbours are drawn from; None for any other."""
     spec, asked = network_spec(config.model), config.held_out_neighbors
     if not (network_entry(config.model.architecture).canvas and config.model.object_big):
         if asked:

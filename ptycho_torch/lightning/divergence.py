@@ -20,7 +20,7 @@ Named = Iterator[tuple[str, Tensor]]
 
 
 class FiniteTraining(Callback):
-    """Ends a training with a `DivergedError` before an epoch that is not finite is reported, judged or written.
+    """Ends a training with a `DivergedError` before an epoch that is not finite is reported, validated or written.
 
     A gradient that is not finite is no divergence: with mixed precision such a step is left out.
 
@@ -48,7 +48,7 @@ class FiniteTraining(Callback):
         self.watch.see(outputs["loss"], trainer.current_epoch + 1, batch_idx + 1)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the weights before they are judged."""
+        """Look at the weights before they are validated."""
         self._check(trainer, pl_module)
 
     def on_validation_batch_end(

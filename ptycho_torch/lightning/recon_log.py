@@ -116,7 +116,7 @@ def predicted(
 ) -> tuple[Complex, NDArray[np.float64]]:
     """Patches `(n, C, N, N)` of the members of some groups, and their positions `(n, C, 2)`, (x, y) pixels.
 
-    The groups are seen as at inference: the members alone, without neighbours that judge them.
+    The groups are seen as at inference: the members alone, without held-out neighbours.
     """
     on_grid = model.subpixel == "fourier"
     alone = PtychoDataContainerTorch(groups.grouped, groups.probe.numpy(), groups._mask, on_grid=on_grid)

@@ -81,18 +81,18 @@ def rate_curve(
 
 
 class Stages(Callback):
-    """Where a training stands: its phase, what it watches, and the learning rate of every part of the network.
+    """Where a training stands: its period, what it watches, and the learning rate of every part of the network.
 
-    A phase ends after its epochs, or when the watched loss has not improved for its patience; the next one begins
+    A period ends after its epochs, or when the watched loss has not improved for its patience; the next one begins
     with the best weights so far and a fresh optimiser where there is a checkpoint, else it goes on. While the weight
     of the likelihood still grows, losses of different epochs cannot be compared: patience and the best checkpoint
-    count from the first epoch with the weight 1. Unseen groups are always judged by the whole likelihood.
+    count from the first epoch with the weight 1. The loss of unseen groups is always the whole likelihood.
 
     Args:
         options: the stages.
         nepochs: epochs of a training without stages.
         metric, mode: what is watched, and whether it has to fall (`min`) or rise (`max`).
-        patience: of the phases that have none of their own.
+        patience: of the periods that have none of their own.
     """
 
     def __init__(
@@ -104,30 +104,30 @@ class Stages(Callback):
         patience: int = PyTorchExecutionConfig.early_stop_patience,
     ) -> None:
         self.options = options
-        self.phases = plan(options, nepochs, patience)
+        self.periods = plan(options, nepochs, patience)
         self.metric, self.sign = metric, 1 if mode == "min" else -1
         self.best_checkpoint: ModelCheckpoint | None = None
         self.plateau = Plateau()
         self.curve: RateCurve | None = None
-        self.phase, self.begun = 0, 0
+        self.period, self.begun = 0, 0
         self.best, self.waited = math.inf, 0
 
     @property
     def total_epochs(self) -> int:
-        """Epochs of all phases, if none ends early."""
-        return sum(phase.epochs for phase in self.phases)
+        """Epochs of all periods, if none ends early."""
+        return sum(period.epochs for period in self.periods)
 
     @property
     def several(self) -> bool:
         """Whether there are stages at all; otherwise Lightning's own callbacks do everything."""
-        return len(self.phases) > 1 or self.options.three_stages
+        return len(self.periods) > 1 or self.options.three_stages
 
     @property
     def weighs_from(self) -> int:
         """The first epoch of the whole likelihood."""
         return self.options.stage_1_epochs + self.options.stage_2_epochs
 
-    def groups(self, trained: Mapping[str, nn.Parameter]) -> list[Any]:
+    def parameter_groups(self, trained: Mapping[str, nn.Parameter]) -> list[Any]:
         """What an optimiser is made of: the parameters, by parts where the parts have rates of their own."""
         if not self.options.enable_staged_finetuning:
             return list(trained.values())
@@ -149,7 +149,7 @@ class Stages(Callback):
 
     def factor(self, part: str, step: int) -> float:
         """What the learning rate of a part is multiplied by at a step of the training."""
-        rates, curve = self.phases[self.phase].rates, self.curve
+        rates, curve = self.periods[self.period].rates, self.curve
         if rates is not None:
             return rates[part]
         assert curve is not None
@@ -163,19 +163,19 @@ class Stages(Callback):
         pl_module.physics_weight = physics_weight(epoch, self.options)
         if self.several and epoch == self.weighs_from > 0:
             self._forget(trainer)
-        if self.phase + 1 < len(self.phases) and epoch - self.begun >= self.phases[self.phase].epochs:
-            # a training that was over has been resumed with further phases
+        if self.period + 1 < len(self.periods) and epoch - self.begun >= self.periods[self.period].epochs:
+            # a training that was over has been resumed with further periods
             self._next(epoch)
-        if self.phase and epoch == self.begun:
+        if self.period and epoch == self.begun:
             self._begin(trainer, pl_module)
         self._set_rates(trainer, pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Judge by the whole likelihood."""
+        """The loss of unseen groups is the whole likelihood."""
         pl_module.physics_weight = 1.0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note the loss; end a phase that is over."""
+        """Note the loss; end a period that is over."""
         losses = {name: float(value) for name, value in trainer.callback_metrics.items()}
         done = trainer.current_epoch + 1
         if done > self.weighs_from:
@@ -186,10 +186,10 @@ class Stages(Callback):
         if done > self.weighs_from:
             self.waited = 0 if loss < self.best else self.waited + 1
             self.best = min(self.best, loss)
-        phase = self.phases[self.phase]
-        if done - self.begun < phase.epochs and self.waited < phase.patience:
+        period = self.periods[self.period]
+        if done - self.begun < period.epochs and self.waited < period.patience:
             return
-        if self.phase + 1 == len(self.phases):
+        if self.period + 1 == len(self.periods):
             trainer.should_stop = True
         else:
             self._next(done)
@@ -197,7 +197,7 @@ class Stages(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Numbers alone."""
         return {
-            "phase": self.phase,
+            "phase": self.period,  # the name in checkpoints
             "begun": self.begun,
             "best": self.best,
             "waited": self.waited,
@@ -211,21 +211,21 @@ class Stages(Callback):
         Raises:
             ArchiveError: the checkpoint is of a training with other stages.
         """
-        phase, by_parts = state_dict["phase"], state_dict["by_parts"]
-        if by_parts != self.options.enable_staged_finetuning or phase >= len(self.phases):
+        period, by_parts = state_dict["phase"], state_dict["by_parts"]
+        if by_parts != self.options.enable_staged_finetuning or period >= len(self.periods):
             raise ArchiveError(
-                f"the checkpoint is in phase {phase + 1} of a training {'with' if by_parts else 'without'} staged "
-                f"fine-tuning, the settings ask for {len(self.phases)} phases "
+                f"the checkpoint is in period {period + 1} of a training {'with' if by_parts else 'without'} staged "
+                f"fine-tuning, the settings ask for {len(self.periods)} periods "
                 f"{'with' if self.options.enable_staged_finetuning else 'without'}: resume with the settings of the "
                 "training that wrote it"
             )
-        self.phase, self.begun = phase, state_dict["begun"]
+        self.period, self.begun = period, state_dict["begun"]
         self.best, self.waited = state_dict["best"], state_dict["waited"]
         vars(self.plateau).update(state_dict["plateau"])
 
     def _next(self, epoch: int) -> None:
-        """Go on to the next phase, which begins with this epoch."""
-        self.phase, self.begun, self.waited = self.phase + 1, epoch, 0
+        """Go on to the next period, which begins with this epoch."""
+        self.period, self.begun, self.waited = self.period + 1, epoch, 0
 
     def _forget(self, trainer: pl.Trainer) -> None:
         """Compare with no epoch of another loss."""
@@ -240,15 +240,15 @@ class Stages(Callback):
         best.best_model_score, best.kth_value = None, torch.tensor(self.sign * math.inf)
 
     def _begin(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Begin a phase with the best weights so far."""
+        """Begin a period with the best weights so far."""
         best = "" if self.best_checkpoint is None else self.best_checkpoint.best_model_path
         found = Path(best).is_file()
         if found:
             module.load_state_dict(read_checkpoint(Path(best))["state_dict"])
             trainer.optimizers[0].state.clear()
-        phase = self.phases[self.phase]
+        period = self.periods[self.period]
         start = f"the best weights so far ({Path(best).name})" if found else "the last weights"
-        logger.info("%s: %d epochs from %s", phase.name, phase.epochs, start)
+        logger.info("%s: %d epochs from %s", period.name, period.epochs, start)
 
     def _set_rates(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Rates of this epoch's first step; what has the rate 0 stays as it is, its statistics too."""

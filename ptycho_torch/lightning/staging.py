@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ptycho.config.options import StageOptions
 from ptycho.errors import ConfigError
 
-__all__ = ["Groups", "Phase", "SomeGroups", "parts_of", "physics_weight", "plan", "set_apart"]
+__all__ = ["Groups", "Period", "SomeGroups", "parts_of", "physics_weight", "plan", "set_apart"]
 
 EXPONENT = 5.0
 """How steep the exponential schedule is: half of its weight comes in the last seventh."""
@@ -53,7 +53,7 @@ def physics_weight(epoch: int, options: StageOptions) -> float:
 
 
 @dataclass(frozen=True)
-class Phase:
+class Period:
     """Epochs that follow one rule and can end early together."""
 
     name: str
@@ -64,31 +64,31 @@ class Phase:
     """Factor of the learning rate, constant, of every part; None: what the schedule says, for all of them."""
 
 
-def plan(options: StageOptions, nepochs: int, patience: int) -> tuple[Phase, ...]:
-    """The phases of a training in their order; those without an epoch are left out.
+def plan(options: StageOptions, nepochs: int, patience: int) -> tuple[Period, ...]:
+    """The periods of a training in their order; those without an epoch are left out.
 
     Args:
         options: the stages.
         nepochs: epochs of a training without stages.
-        patience: epochs without progress that end a phase, where the options do not say.
+        patience: epochs without progress that end a period, where the options do not say.
     """
     parts: Sequence[Part] = ("decoder", "phase_head", "encoder_top", "encoder_bottom")
-    fine = Phase("fine-tuning", options.epochs_fine_tune, patience, dict.fromkeys(parts, options.fine_tune_gamma))
-    phases = [Phase("training", options.epochs(nepochs), patience), fine]
+    fine = Period("fine-tuning", options.epochs_fine_tune, patience, dict.fromkeys(parts, options.fine_tune_gamma))
+    periods = [Period("training", options.epochs(nepochs), patience), fine]
     if options.enable_staged_finetuning:
-        phases += _finetuning(options)
-    return tuple(phase for phase in phases if phase.epochs)
+        periods += _finetuning(options)
+    return tuple(period for period in periods if period.epochs)
 
 
-def _finetuning(options: StageOptions) -> list[Phase]:
+def _finetuning(options: StageOptions) -> list[Period]:
     """The stages of staged fine-tuning."""
     o, patience = options, options.finetune_early_stop_patience
 
-    def phase(stage: int, epochs: int, **rates: float) -> Phase:
-        return Phase(f"fine-tuning, stage {stage}", epochs, patience, rates)
+    def period(stage: int, epochs: int, **rates: float) -> Period:
+        return Period(f"fine-tuning, stage {stage}", epochs, patience, rates)
 
     return [
-        phase(
+        period(
             1,
             o.finetune_stage1_epochs,
             decoder=o.finetune_stage1_lr_decoder,
@@ -96,7 +96,7 @@ def _finetuning(options: StageOptions) -> list[Phase]:
             encoder_top=0.0,
             encoder_bottom=0.0,
         ),
-        phase(
+        period(
             2,
             o.finetune_stage2_epochs,
             decoder=o.finetune_stage2_lr_decoder,
@@ -104,7 +104,7 @@ def _finetuning(options: StageOptions) -> list[Phase]:
             encoder_top=o.finetune_stage2_lr_encoder_top,
             encoder_bottom=0.0,
         ),
-        phase(
+        period(
             3,
             0 if o.finetune_skip_stage3 else o.finetune_stage3_epochs,
             decoder=o.finetune_stage3_lr_decoder,

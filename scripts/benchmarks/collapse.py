@@ -245,7 +245,7 @@ def main() -> None:
 
 
 def print_table(rows: list[Row]) -> None:
-    """Print the rows as a Markdown table, with the verdict of each."""
+    """Print the rows as a Markdown table, with what each shows."""
     print("| run | epochs | groups/s | std ratio | unseen loss (flat) | amplitude / phase SSIM | NRMSE (flat) | |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in rows:

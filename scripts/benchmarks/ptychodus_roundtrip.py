@@ -1,7 +1,7 @@
 """Does ptychodus train and reconstruct with this library, and is the object right? The program itself, batch mode.
 
 Simulates a scan, writes what ptychodus reads, runs `ptychodus -b train` and `ptychodus -b reconstruct` for each
-library and kind of training, and holds every product against the truth. Exit status 0 where all stages passed.
+library and kind of training, and holds every product against the truth. Exit status 0 where all steps passed.
 
     python3.11 -m venv V && V/bin/pip install ptychodus==1.7.0 -e .
     python scripts/benchmarks/ptychodus_roundtrip.py --python V/bin/python --output runs

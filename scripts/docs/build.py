@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import yaml
 from api_pages import API, missing_entries, page_name
-from staging import ROOT, stage
+from site_pages import ROOT, gather
 
 SETTINGS = ROOT / "scripts" / "docs" / "site.yml"
 API_PAGES = "API_PAGES"
@@ -35,7 +35,7 @@ def main() -> int:
     work = ROOT / "build" / "docs"
     site = work / "site"
     try:
-        pages = stage(work / "pages")
+        pages = gather(work / "pages")
         settings = configured()
         faults = outside(settings["nav"], pages)
     except LookupError as error:

@@ -20,7 +20,7 @@ def docs() -> Iterator[Any]:
     """The modules that build the site, found as a script finds those beside it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(SCRIPTS))
-        names = ("api_pages", "build", "commands", "reference", "staging")
+        names = ("api_pages", "build", "commands", "reference", "site_pages")
         yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
 
 
@@ -56,12 +56,12 @@ def test_a_public_name_without_a_docstring_is_refused(docs: Any, tmp_path: Path)
 @pytest.mark.parametrize("link", ["nowhere.md", "../scripts/demo.py", "../../elsewhere.md"])
 def test_a_link_that_leads_to_no_page_is_refused(docs: Any, link: str) -> None:
     with pytest.raises(LookupError, match="expected a link to a page of the site"):
-        docs.staging.linked(f"see [there]({link})", ROOT / "docs" / "quickstart.md")
+        docs.site_pages.linked(f"see [there]({link})", ROOT / "docs" / "quickstart.md")
 
 
 def test_links_lead_to_where_the_pages_lie_on_the_site(docs: Any) -> None:
     text = "[a](../specs/formats.md#x) [b](conventions.md) `[c](d.md)` [e](https://a.org) [f](../notebooks/README.md)"
-    linked = docs.staging.linked(text, ROOT / "docs" / "quickstart.md")
+    linked = docs.site_pages.linked(text, ROOT / "docs" / "quickstart.md")
     assert linked.split() == [
         "[a](specs/formats.md#x)",
         "[b](conventions.md)",

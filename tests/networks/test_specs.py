@@ -83,7 +83,7 @@ def test_levels_of_a_correction_fit_together() -> None:
 
 
 def test_recipes() -> None:
-    """`cnn` trains at 0.001 where no rate is asked for; `unrolled` is judged by at least 3 others."""
+    """`cnn` trains at 0.001 where no rate is asked for; `unrolled` has at least 3 others in its loss."""
     assert network_spec(ModelConfig()).recipe.learning_rate == 1e-3
     assert not network_spec(ModelConfig()).recipe.one_cycle
     assert network_spec(ModelConfig()).recipe.held_out(1) == 0

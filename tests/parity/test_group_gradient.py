@@ -75,7 +75,7 @@ def test_a_step_on_the_canvas(backend, agree, group, masked, sigma_px) -> None:
 @pytest.mark.parametrize("by", ["canvas", "probe"])
 def test_gradients_of_a_step(both, dtype, agree, group, by, rng) -> None:
     """Of a number made of step and light, by the canvas and by the probe; between the frameworks and the oracle."""
-    judge, glow = complex_normal(rng, 2, CANVAS, CANVAS), rng.random((2, CANVAS, CANVAS))
+    target, glow = complex_normal(rng, 2, CANVAS, CANVAS), rng.random((2, CANVAS, CANVAS))
 
     def value(backend, values):
         module, array = functions(backend), backend.array
@@ -84,14 +84,14 @@ def test_gradients_of_a_step(both, dtype, agree, group, by, rng) -> None:
         probes = module.shifted_probes(probe, array(group["remainder"]))
         mask, whole, amplitudes = (array(group[name]) for name in ("mask", "whole", "amplitudes"))
         step, light = module.amplitude_step(canvas, amplitudes, probes, whole, mask)
-        power = backend.physics.squared_modulus(step - array(judge))
+        power = backend.physics.squared_modulus(step - array(target))
         return backend.total(power) + backend.total(array(glow) * light)
 
     def expected(values: np.ndarray) -> float:
         canvas, probe = (values, group["probe"]) if by == "canvas" else (group["canvas"], values)
         probes = oracle.shifted_probes(probe, group["remainder"])
         step, light = oracle.amplitude_step(canvas, group["amplitudes"], probes, group["whole"], group["mask"])
-        return float((abs(step - judge) ** 2).sum() + (glow * light).sum())
+        return float((abs(step - target) ** 2).sum() + (glow * light).sum())
 
     gradients = [backend.gradient(lambda values, b=backend: value(b, values), group[by]) for backend in both]
     agree("network gradient", f"of amplitude_step, by {by}", gradients[1], gradients[0])

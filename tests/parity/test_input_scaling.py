@@ -42,7 +42,7 @@ def test_the_object_of_a_brighter_group_is_the_same_times_its_amplitude(make_twi
 
 
 def test_held_out_members_do_not_count(make_twins) -> None:
-    """The gain follows the members that the network sees; further ones only judge it."""
+    """The gain follows the members that the network sees; further ones only count in the loss."""
     twins = make_twins("float64", settings={"gridsize": 1})
     twins.torch.scaling = twins.tensorflow.scaling = InputScaling(even_groups=True)
     amplitudes, _ = twins.torch_batch()

@@ -48,8 +48,8 @@ def test_gradients(both, dtype, agree, name, masked, counts, expected, rng) -> N
     for place in [(0, 0, 0, 1), (1, 2, 4, 3), (0, 1, 2, 2)]:
         step = np.zeros_like(expected)
         step[place] = 1e-6
-        judge = getattr(oracle, name)
-        slope = (judge(expected + step, counts, 3.0, mask) - judge(expected - step, counts, 3.0, mask)) / 2e-6
+        loss = getattr(oracle, name)
+        slope = (loss(expected + step, counts, 3.0, mask) - loss(expected - step, counts, 3.0, mask)) / 2e-6
         limit = 1e-5 if dtype == "float32" else 1e-6
         assert gradients[1][place] == pytest.approx(slope, rel=limit, abs=1e-9)
 
@@ -131,10 +131,10 @@ def test_realspace_mae_where_the_light_is(both, dtype, agree, phase_free, patche
     weight, gradients = rng.random((5, 7)), []
     for framework in both:
         given = framework.array(truth), phase_free, framework.array(weight)
-        judge = framework.losses.realspace_mae
+        loss = framework.losses.realspace_mae
         expected = oracle.realspace_mae(patches, truth, phase_free, weight)
-        agree("function", "realspace_mae, weighted", judge(framework.array(patches), *given), expected)
-        gradients.append(framework.gradient(lambda x, f=judge, g=given: f(x, *g), patches))
+        agree("function", "realspace_mae, weighted", loss(framework.array(patches), *given), expected)
+        gradients.append(framework.gradient(lambda x, f=loss, g=given: f(x, *g), patches))
     agree("gradient", "realspace_mae, weighted", gradients[1], gradients[0])
     step = np.zeros_like(patches)
     step[1, 2, 4, 6] = 1e-6
@@ -177,13 +177,13 @@ def test_phasors_know_no_wrap(backend) -> None:
 @pytest.mark.parametrize("part", ["amplitude", "phase"])
 def test_regularisers_of_amplitude_and_phase(both, dtype, agree, name, part, patches) -> None:
     """Through |O| and O/|O|, values and gradients; a gradient along O changes no phase, across it no amplitude."""
-    judge, parts = getattr(oracle, name), {"amplitude": np.abs, "phase": oracle.phasors}
+    loss, parts = getattr(oracle, name), {"amplitude": np.abs, "phase": oracle.phasors}
     gradients = []
     for framework in both:
         function = getattr(framework.losses, name)
         reduced = {"amplitude": framework.losses.modulus, "phase": framework.losses.phasors}[part]
         value = function(reduced(framework.array(patches)))
-        agree("function", f"{name} of {part}", value, judge(parts[part](patches)))
+        agree("function", f"{name} of {part}", value, loss(parts[part](patches)))
         gradients.append(framework.gradient(lambda x, f=function, r=reduced: f(r(x)), patches))
     agree("gradient", f"{name} of {part}", gradients[1], gradients[0])
     along = gradients[1] * patches.conj() / abs(patches)
@@ -192,14 +192,14 @@ def test_regularisers_of_amplitude_and_phase(both, dtype, agree, name, part, pat
     for place in [(0, 0, 0, 0), (1, 2, 4, 6)]:
         step = np.zeros_like(patches)
         step[place] = 1e-6
-        slope = (judge(parts[part](patches + step)) - judge(parts[part](patches - step))) / 2e-6
+        slope = (loss(parts[part](patches + step)) - loss(parts[part](patches - step))) / 2e-6
         assert gradients[1][place].real == pytest.approx(slope, rel=2e-4 if dtype == "float32" else 1e-5, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["modulus", "phasors"])
 def test_an_empty_pixel_has_a_finite_gradient(framework, name) -> None:
-    function, judge = getattr(framework.losses, name), framework.losses.mean_deviation
-    gradient = framework.gradient(lambda x: judge(function(x)), np.array([[[0, 1j], [0, 2]]]))
+    function, loss = getattr(framework.losses, name), framework.losses.mean_deviation
+    gradient = framework.gradient(lambda x: loss(function(x)), np.array([[[0, 1j], [0, 2]]]))
     assert np.isfinite(gradient).all()
     assert gradient[0, 0, 0] == gradient[0, 1, 0] == 0
 
@@ -213,7 +213,7 @@ def test_realspace_values(backend, agree, name, patches, truth) -> None:
 
 @pytest.mark.parametrize("name", REALSPACE)
 def test_realspace_gradients(both, dtype, agree, name, patches, truth) -> None:
-    others, judge = realspace_arguments(name, truth), getattr(oracle, name)
+    others, loss = realspace_arguments(name, truth), getattr(oracle, name)
     patches, gradients = realspace_subject(name, patches), []
     for framework in both:
         function, given = getattr(framework.losses, name), [framework.array(other) for other in others]
@@ -225,7 +225,7 @@ def test_realspace_gradients(both, dtype, agree, name, patches, truth) -> None:
         for direction in (1e-6, 1e-6j):
             step = np.zeros_like(patches)
             step[place] = direction
-            slopes.append((judge(patches + step, *others) - judge(patches - step, *others)) / 2e-6)
+            slopes.append((loss(patches + step, *others) - loss(patches - step, *others)) / 2e-6)
         assert gradients[1][place] == pytest.approx(complex(*slopes), rel=2e-5 if dtype == "float32" else 1e-6)
 
 

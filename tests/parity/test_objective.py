@@ -21,7 +21,7 @@ from ptycho_torch import objective as torch_objective
 
 SIZE = 80
 """Side of the canvas that holds every group of the twins, pixels."""
-JUDGES = {title: getattr(oracle, function) for title, function in REGULARISERS.items()}
+REGULARISER_LOSSES = {title: getattr(oracle, function) for title, function in REGULARISERS.items()}
 EVERYTHING = ObjectiveOptions(
     phase_subtraction=False,
     amp_loss="Total_Variation",
@@ -100,9 +100,9 @@ def expected_loss(model, batch, changes: dict[str, Any], options: ObjectiveOptio
         physics = oracle.poisson_loss(*given) + changes.get("mae_weight", 0.0) * mae
         total += weight * physics + (1 - weight) * mae
     if options.amp_loss:
-        total += options.amp_loss_coeff * JUDGES[options.amp_loss](np.abs(objects))
+        total += options.amp_loss_coeff * REGULARISER_LOSSES[options.amp_loss](np.abs(objects))
     if options.phase_loss:
-        total += options.phase_loss_coeff * JUDGES[options.phase_loss](oracle.phasors(objects))
+        total += options.phase_loss_coeff * REGULARISER_LOSSES[options.phase_loss](oracle.phasors(objects))
     if options.amplitude_variance_loss:
         total += options.amplitude_variance_coeff * oracle.amplitude_flatness(objects)
     return total + options.probe_reference_coeff * oracle.probe_distance(probe, reference)

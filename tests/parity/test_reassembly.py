@@ -75,17 +75,17 @@ def test_constant_members_give_the_constant_where_they_reach_and_vacuum_elsewher
 
 def test_gradients_of_groups(framework, agree, rng) -> None:
     members, weight, (dx, dy) = complex_normal(rng, 2, 3, 5, 5), rng.uniform(0.1, 1, (5, 5)), offsets(rng, 3, 2, 3)
-    judge = complex_normal(rng, 2, 3, 5, 5)
+    target = complex_normal(rng, 2, 3, 5, 5)
     shift = framework.array(dx), framework.array(dy)
 
     def inner_product(values):
         canvas = framework.reassembly.assemble_group(values, *shift, framework.array(weight), 12)
         patches = framework.reassembly.cut(canvas[:, None], *shift, 5)
-        return framework.total(framework.physics.squared_modulus(patches - framework.array(judge))) / 2
+        return framework.total(framework.physics.squared_modulus(patches - framework.array(target))) / 2
 
     def expected(values: np.ndarray) -> float:
         canvas = oracle.assemble_group(values, dx, dy, weight, 12)
-        return float((abs(oracle.cut(canvas[:, None], dx, dy, 5) - judge) ** 2).sum() / 2)
+        return float((abs(oracle.cut(canvas[:, None], dx, dy, 5) - target) ** 2).sum() / 2)
 
     gradient = framework.gradient(inner_product, members)
     # a quadratic function: central differences are exact

@@ -39,7 +39,7 @@ ONLY_PYTORCH = {
 ONLY_TENSORFLOW = {
     "Autoencoder": "callers of TensorFlow know its `predict`",
     "DiffractionToObject": "callers of TensorFlow know its `predict`; those of PyTorch know `forward_predict`",
-    "ModelManager": "for older callers, which know TensorFlow only",
+    "ModelManager": "kept for compatibility with callers of TensorFlow",
     "DirectLayer": "PyTorch modules are called as they are",
     "Optimizer": "PyTorch has its own; these follow its rules",
     "adaptive_clip": "PyTorch clips in a hook of Lightning (`ptycho_torch.lightning.clipping`)",
@@ -49,13 +49,13 @@ ONLY_TENSORFLOW = {
     "channel_first": "PyTorch has images channel-first",
     "channel_last": "PyTorch has images channel-first",
     "doubled": "PyTorch has `interpolate`",
-    "last_trained": "what `save` writes, for callers of long standing",
+    "last_trained": "what `save` of TensorFlow callers writes",
     "members_first": "PyTorch has positions with the members first",
     "named_convolution": "`canonical_name` says it for PyTorch",
     "to_complex": "PyTorch multiplies real and complex tensors by itself",
-    "remember": "what `save` writes, for callers of long standing",
-    "model_manager.save": "for callers of long standing, which know TensorFlow only",
-    "set_probe_guess": "for callers of long standing, which know TensorFlow only",
+    "remember": "what `save` of TensorFlow callers writes",
+    "model_manager.save": "kept for compatibility with ptychodus, which calls it of TensorFlow only",
+    "set_probe_guess": "kept for compatibility with ptychodus, which calls it of TensorFlow only",
 }
 PLACEMENT = {"dtype", "seed", "device", "use_xla"}
 """What PyTorch says after construction (`.double()`, `.to`) or of the process (`torch.manual_seed`), devices, and

@@ -420,9 +420,9 @@ def masked_scan(scan: RawData, rng: np.random.Generator) -> RawData:
 def test_both_containers_draw_the_same_batch(dtype, scan, rng) -> None:
     data = masked_scan(scan, rng)
     grouped = data.generate_grouped_data(64, K=6, nsamples=20, gridsize=2)
-    judged = make_neighbourhoods(data.xcoords, data.ycoords, grouped["nn_indices"][:, 0], 7)
+    drawn_from = make_neighbourhoods(data.xcoords, data.ycoords, grouped["nn_indices"][:, 0], 7)
     ours, theirs = (
-        kind(grouped, data.probeGuess, data.mask, neighbourhoods=judged)
+        kind(grouped, data.probeGuess, data.mask, neighbourhoods=drawn_from)
         for kind in (loader.PtychoDataContainer, data_container_bridge.PtychoDataContainerTorch)
     )
     assert ours.canvas_size == theirs.canvas_size

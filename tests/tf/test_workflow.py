@@ -21,7 +21,7 @@ from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.predictor import Autoencoder, DiffractionToObject
 from ptycho.workflows import components
-from ptycho.workflows import reconstruct as stages
+from ptycho.workflows import reconstruct as workflow
 from ptycho.workflows.backend_selector import run_cdi_example_with_backend
 from ptycho.workflows.components import (
     load_data,
@@ -235,7 +235,7 @@ def test_reading_less_of_a_scan(fixture_file) -> None:
 @pytest.mark.parametrize("asked", [{}, {"noise": 0.0}])
 def test_what_a_pass_knew_is_not_given_up_for_the_noise(asked, scan, training, monkeypatch) -> None:
     """Where noise alone would leave all that the pass leaves, refinement stays with it, unless told to go on."""
-    monkeypatch.setattr(stages, "noise_error", lambda trust, likelihood: {"amplitude": 1.0}[likelihood])
+    monkeypatch.setattr(workflow, "noise_error", lambda trust, likelihood: {"amplitude": 1.0}[likelihood])
     options = {"refine_iterations": 2, "refinement": asked}
     settings = InferenceConfig(model=training.model)
     found = reconstruct_scan(untrained(scan, training), scan, settings, **options)

@@ -20,24 +20,24 @@ def expected(rng: np.random.Generator) -> np.ndarray:
     return rng.uniform(0.5, 6, (2, 3, 5, 5))
 
 
-@pytest.mark.parametrize(("function", "judge"), PAIRS)
+@pytest.mark.parametrize(("function", "reference"), PAIRS)
 @pytest.mark.parametrize("masked", [False, True])
-def test_values_agree_with_the_oracle(function, judge, masked, counts, expected, rng) -> None:
+def test_values_agree_with_the_oracle(function, reference, masked, counts, expected, rng) -> None:
     mask = rng.random((5, 5)) > 0.4 if masked else None
     found = function(
         torch.as_tensor(expected), torch.as_tensor(counts), 3.0, None if mask is None else torch.as_tensor(mask)
     )
-    assert float(found) == pytest.approx(judge(expected, counts, 3.0, mask), rel=1e-12)
+    assert float(found) == pytest.approx(reference(expected, counts, 3.0, mask), rel=1e-12)
 
 
-@pytest.mark.parametrize(("function", "judge"), PAIRS)
-def test_gradients_agree_with_finite_differences_of_the_oracle(function, judge, counts, expected) -> None:
+@pytest.mark.parametrize(("function", "reference"), PAIRS)
+def test_gradients_agree_with_finite_differences_of_the_oracle(function, reference, counts, expected) -> None:
     variable = torch.as_tensor(expected).requires_grad_()
     function(variable, torch.as_tensor(counts), 3.0).backward()
     for place in [(0, 0, 0, 0), (1, 2, 4, 3), (0, 1, 2, 2)]:
         step = np.zeros_like(expected)
         step[place] = 1e-6
-        slope = (judge(expected + step, counts, 3.0) - judge(expected - step, counts, 3.0)) / 2e-6
+        slope = (reference(expected + step, counts, 3.0) - reference(expected - step, counts, 3.0)) / 2e-6
         assert float(variable.grad[place]) == pytest.approx(slope, rel=1e-5, abs=1e-10)
 
 

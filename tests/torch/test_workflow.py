@@ -16,7 +16,7 @@ from ptycho.core.quality.metrics import relative_fourier_error
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
-from ptycho.workflows import reconstruct as stages
+from ptycho.workflows import reconstruct as workflow
 from ptycho.workflows.backend_selector import run_cdi_example_with_backend
 from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
@@ -131,7 +131,7 @@ def fourier_error(scan: RawData, found: Reconstruction) -> float:
 @pytest.mark.parametrize("asked", [{}, {"noise": 0.0}])
 def test_what_a_pass_knew_is_not_given_up_for_the_noise(asked, scan, training, execution, monkeypatch) -> None:
     """Where noise alone would leave all that the pass leaves, refinement stays with it, unless told to go on."""
-    monkeypatch.setattr(stages, "noise_error", lambda trust, likelihood: {"amplitude": 1.0}[likelihood])
+    monkeypatch.setattr(workflow, "noise_error", lambda trust, likelihood: {"amplitude": 1.0}[likelihood])
     options = {"refine_iterations": 2, "refinement": asked}
     found = reconstruct(untrained(scan, training), scan, execution, **options)
     assert len(found.error_history) == (3 if asked else 1)

@@ -72,7 +72,7 @@ class TestPictures:
 
 class TestDiagnostics:
     @pytest.mark.parametrize(("backend", "prefix"), [("pytorch", "torch"), ("tensorflow", "tf")])
-    def test_statistics_and_picture_of_each_phase(self, backend, prefix, patches, tmp_path: Path) -> None:
+    def test_statistics_and_picture_of_each_purpose(self, backend, prefix, patches, tmp_path: Path) -> None:
         found = make_diagnostics(tmp_path / "run", backend, 2, log_patch_stats=True)
         found.trained([patches[:3], patches[3:]])
         found.predicted(patches)
@@ -93,7 +93,7 @@ class TestDiagnostics:
             make_diagnostics(tmp_path, "pytorch", log_patch_stats=True).predicted(patches)
         assert len(read(tmp_path / "analysis" / "torch_patch_stats.json")) == 1
 
-    def test_the_limit_holds_in_each_phase(self, patches: np.ndarray, tmp_path: Path) -> None:
+    def test_the_limit_holds_for_each_purpose(self, patches: np.ndarray, tmp_path: Path) -> None:
         found = make_diagnostics(tmp_path, "pytorch", 1, log_patch_stats=True, patch_stats_limit=2)
         found.trained(patches[k : k + 1] for k in range(5))
         found.predicted(patches)

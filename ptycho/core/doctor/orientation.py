@@ -146,7 +146,7 @@ def check_probe(test: OrientationTest) -> Finding:
         "probe_change": change,
     }
     if floor > _NOISY:
-        sentence = f"Too few photons to judge the probe: noise alone leaves an error of {floor:.2g}."
+        sentence = f"Too few photons to tell whether the probe fits: noise alone leaves an error of {floor:.2g}."
         return Finding("probe", "note", sentence, numbers)
     excess = fixed - floor
     if excess < 0.3 * floor:

@@ -56,7 +56,7 @@ def read(path: Path) -> ScanRecord:
 
 
 def write(path: Path, record: ScanRecord) -> None:
-    """Write a file with all that the record has; what the experiment alone knows (source, beam size) is left out.
+    """Write a file with all that the record has; what the beamline alone knows (source, beam size) is left out.
 
     Raises:
         DataError: patterns, positions, energy, distance or detector pixel are missing.

@@ -40,7 +40,7 @@ def write_ptychodus_product(
 
     Args:
         reconstruction: what to write. `coverage`, and where there are such `spread` and `trust_ratio`, go along as
-            data sets of their own, which ptychodus passes over, and the verdict on the trust in `comments`.
+            data sets of their own, which ptychodus passes over, and the trust in one line in `comments`.
         path: file to write, atomically.
         pixel_size_m, photon_energy_ev, detector_distance_m: size of an object pixel (m), photon energy (eV),
             object to detector (m). The format requires all three: one that is unknown (None) is written as

@@ -1,4 +1,4 @@
-"""A scan as every format knows it: patterns, positions, probe, object and the geometry of the experiment."""
+"""A scan as every format knows it: patterns, positions, probe, object and the geometry of the set-up."""
 
 from __future__ import annotations
 

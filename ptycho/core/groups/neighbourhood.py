@@ -1,4 +1,4 @@
-"""Groups that are drawn afresh at every step: some neighbours are seen, the others are held out to judge."""
+"""Groups that are drawn afresh at every step: some neighbours are seen, the loss counts the held-out ones too."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["Neighbourhoods", "make_neighbourhoods"]
 class Neighbourhoods:
     """Seed points with their nearest neighbours; a draw puts those of each seed in a random order.
 
-    The network is shown the first C of a draw and judged on all: what it says of the others it cannot have read off
-    their own patterns. Positions are seen from the pixel nearest to the neighbourhood's mean, so that the canvas
-    lies on the pixels of the object.
+    The network is shown the first C of a draw, and its loss counts all: what it says of the others it cannot have
+    read off their own patterns. Positions are seen from the pixel nearest to the neighbourhood's mean, so that the
+    canvas lies on the pixels of the object.
     """
 
     pool: NDArray[np.int32]

@@ -1,4 +1,4 @@
-"""What a prediction is judged by, at the detector and in real space, in NumPy: the oracle of the backends' losses."""
+"""The losses of a prediction, at the detector and in real space, in NumPy: the oracle of the backends' losses."""
 
 from __future__ import annotations
 

@@ -206,16 +206,16 @@ def _climb(fit: _Fit, start: Real) -> tuple[Real, float]:
         diagonal = np.diag(np.diag(normal)) + 1e-12 * normal.max() * np.eye(6)
         while damping < 1e6:
             step = np.clip(np.linalg.solve(normal + damping * diagonal, right)[2:], -0.75, 0.75)
-            trial = parameters + step * unit
-            trial[:2] = np.clip(trial[:2], start[:2] - _REACH, start[:2] + _REACH)
-            reached = fit.correlation(fit.apply(trial))
+            candidate = parameters + step * unit
+            candidate[:2] = np.clip(candidate[:2], start[:2] - _REACH, start[:2] + _REACH)
+            reached = fit.correlation(fit.apply(candidate))
             if reached >= best:
                 break
             damping *= 5
         else:
             break
-        moved_by = np.max(np.abs((trial - parameters) / unit))
-        parameters, best, damping = trial, reached, max(damping / 5, 1e-9)
+        moved_by = np.max(np.abs((candidate - parameters) / unit))
+        parameters, best, damping = candidate, reached, max(damping / 5, 1e-9)
         if moved_by < _TOLERANCE:
             break
     return parameters, best

@@ -130,7 +130,7 @@ def compare(
     """Compare an object with another, the truth or another reconstruction.
 
     Args:
-        first: what is judged; global phase, phase plane, shift and scale are taken out of it.
+        first: what is compared with the second; global phase, phase plane, shift and scale are taken out of it.
         second: what it is compared with.
         region: (y0, y1, x0, x1) of the second, half open; None is the box around the scan positions of either, or
             everything where none are known.

@@ -72,7 +72,7 @@ class OrientedMatch:
 def rank_orientations(reconstruction: Array, truth: Array, region: Region | None = None) -> list[OrientedMatch]:
     """All 16 orientations and conjugates of a reconstruction by their likeness to the truth, best first.
 
-    Each is placed and levelled (`alignment.rough_correlation`) before it is judged. A half turn with
+    Each is placed and levelled (`alignment.rough_correlation`) before it is compared. A half turn with
     conjugation is the twin image, which explains the same patterns.
 
     Args:

@@ -23,7 +23,7 @@ from ptycho.errors import DataError, MissingFileError
 __all__ = [
     "COMPARED",
     "Moments",
-    "Phase",
+    "Purpose",
     "Ratio",
     "batch_statistics",
     "compare_statistics",
@@ -31,7 +31,7 @@ __all__ = [
     "write_batch_statistics",
 ]
 
-Phase = Literal["train", "inference"]
+Purpose = Literal["train", "inference"]
 Complex = NDArray[np.complexfloating[Any, Any]]
 
 COMPARED = ("mean", "std", "var_zero_mean")
@@ -76,12 +76,12 @@ class Moments:
         return {"mean": _plain(mean), "std": _plain(self.variance**0.5), "var_zero_mean": _plain(self.variance)}
 
 
-def batch_statistics(patches: Complex, phase: Phase, batch_idx: int) -> dict[str, Any]:
+def batch_statistics(patches: Complex, purpose: Purpose, batch_idx: int) -> dict[str, Any]:
     """The entry of one batch, ready for JSON.
 
     Args:
         patches: (b, C, N, N) complex object patches.
-        phase: what they were predicted for.
+        purpose: what they were predicted for.
         batch_idx: number of the batch, from 0.
 
     Returns:
@@ -98,7 +98,7 @@ def batch_statistics(patches: Complex, phase: Phase, batch_idx: int) -> dict[str
     columns = zip(flat.mean(axis=1), variance**0.5, variance, flat.min(axis=1), flat.max(axis=1), strict=True)
     names = ("mean", "std", "var_zero_mean", "min", "max")
     return {
-        "phase": phase,
+        "phase": purpose,  # the name in the files
         "batch_idx": batch_idx,
         "batch_size": len(patches),
         "global_mean": _plain(flat.mean()),
@@ -112,32 +112,32 @@ def batch_statistics(patches: Complex, phase: Phase, batch_idx: int) -> dict[str
 
 
 def write_batch_statistics(
-    path: Path, batches: Iterable[Complex], phase: Phase, limit: int | None = None, after: Path | None = None
+    path: Path, batches: Iterable[Complex], purpose: Purpose, limit: int | None = None, after: Path | None = None
 ) -> Path:
     """Write the entries of `batch_statistics` as a JSON list, one line per batch, and return the path.
 
     Args:
         path: file to write, whole or not at all; its folder is there.
         batches: (b, C, N, N) each; one is held at a time, and none is asked for beyond the limit.
-        phase: what they were predicted for.
+        purpose: what they were predicted for.
         limit: number of batches; None: all.
         after: a file written by this function, whose entries come first; may be `path` itself.
     """
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         separator = "[\n"
-        for line in _lines(after, batches, phase, limit):
+        for line in _lines(after, batches, purpose, limit):
             file.write(separator + line)
             separator = ",\n"
         file.write("\n]\n" if separator == ",\n" else "[]\n")
     return path
 
 
-def _lines(after: Path | None, batches: Iterable[Complex], phase: Phase, limit: int | None) -> Iterator[str]:
+def _lines(after: Path | None, batches: Iterable[Complex], purpose: Purpose, limit: int | None) -> Iterator[str]:
     if after is not None:
         with after.open(encoding="utf-8") as earlier:
             yield from (line.rstrip(",\n") for line in earlier if line.startswith("{"))
     for index, patches in enumerate(islice(batches, limit)):
-        yield json.dumps(batch_statistics(patches, phase, index), allow_nan=False)
+        yield json.dumps(batch_statistics(patches, purpose, index), allow_nan=False)
 
 
 def _plain(value: float) -> float | None:
@@ -195,7 +195,7 @@ def read_statistics(path: Path | str) -> dict[str, dict[str, float | None]]:
 
     Args:
         path: `stats.json` of a debug dump, `*_patch_stats.json`, or a folder with one of them, in itself or under
-            `analysis/`. Of a list of batches the last phase counts, all its batches together.
+            `analysis/`. Of a list of batches those of the last purpose count, all its batches together.
 
     Raises:
         MissingFileError: nothing there.
@@ -228,10 +228,10 @@ def _statistics_file(path: Path) -> Path:
 
 
 def _pooled(entries: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """The statistics of all pixels of the last phase; every patch has equally many."""
-    moments, phase = Moments(), entries[-1]["phase"]
+    """The statistics of all pixels of the last purpose; every patch has equally many."""
+    moments, purpose = Moments(), entries[-1]["phase"]
     for entry in entries:
-        if entry["phase"] != phase:
+        if entry["phase"] != purpose:
             continue
         mean, variance = entry["global_mean"], entry["var_zero_mean"]
         if mean is None or variance is None:

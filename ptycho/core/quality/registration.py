@@ -1,4 +1,4 @@
-"""Taking out what a diffraction experiment cannot know, one at a time: global phase, phase plane, shift.
+"""Taking out what diffraction cannot know, one at a time: global phase, phase plane, shift.
 
 An object times `exp(i (phi + 2 pi k.r))`, or moved by any d, explains the data as well when the probe moves
 along. These freedoms are removed before an object is compared with a truth (all at once: `alignment.align`).

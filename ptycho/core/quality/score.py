@@ -1,4 +1,4 @@
-"""The score of a reconstruction: every figure of merit at once, after what no experiment can know is removed."""
+"""The score of a reconstruction: every figure of merit at once, after what diffraction cannot know is removed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def score(
     region: Region | None = None,
     offset: tuple[int, int] | None = (0, 0),
 ) -> Score:
-    """Compare a reconstructed object with the truth, up to what no experiment can know.
+    """Compare a reconstructed object with the truth, up to what diffraction cannot know.
 
     Sub-pixel shift, phase plane and global phase are removed first (`alignment.align`). Amplitude figures
     are taken after one real least-squares factor, `complex_nrmse` after one complex one,

@@ -36,7 +36,7 @@ Float = NDArray[np.float64]
 Dose = Literal["measured", "stated", "nominal"]
 """Where the number of photons is from: counts, a number that came with the amplitudes, or an assumption."""
 Grade = Literal["to the noise", "usable", "fails", "unknown"]
-"""What a verdict comes down to."""
+"""What the trust in a result comes down to."""
 
 NOISE = 1.25
 """Ratio up to which a model explains the data to the noise: its error is then below half of the noise."""
@@ -50,7 +50,7 @@ unknowns of real scans (partial coherence, motion) up to 0.35.
 SIGNIFICANT = 5.0
 """Standard deviations by which a number has to stand out of the noise."""
 _STEADY = 6.0  # the same, in units of the scatter over the scan
-_LISTED = 5  # outliers in the verdict
+_LISTED = 5  # outliers in `Trust.verdict`
 _LIT = 1e-3  # of the most light a pixel gets: below it a map shows nothing
 _PIXELS = 1 << 15  # of patterns in flight; larger temporaries leave the cache
 _FLOOR = float(np.finfo(np.float32).eps) ** 2  # of the brightest pixel: less light is rounding of single precision

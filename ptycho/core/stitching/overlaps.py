@@ -4,7 +4,7 @@
 multiplied on their overlap at the rounded displacement; `pair_products` sums that to `sum w_i w_j conj(O_i) O_j`, whose
 phase is the difference of the phases of the two patches, and `pair_slopes` takes its slope along x and y, the
 difference of their phase ramps. Both do so for two halves of the pixels, so that what is fitted to one half can be
-judged on the other. Memory is that of a cache full of patches and some 100 bytes per pair: the patches may be
+validated on the other. Memory is that of a cache full of patches and some 100 bytes per pair: the patches may be
 memory-mapped.
 """
 

@@ -7,7 +7,7 @@ and of two ramps; here all are solved for at once:
 
 1. ramps, where a sample of the pairs shows that there are any (`ptycho.core.stitching.ramps`);
 2. the phases z that maximise `Re sum c_ij conj(z_i) z_j` (`phase_graph.solve_phases`);
-3. both are fitted to one half of the pixels and judged on the other.
+3. both are fitted to one half of the pixels and validated on the other.
 
 What overlaps cannot tell: a phase that all patches of a region share, and a ramp that all of them share, since the
 same ramp in every patch is, but for phases, a plane through the whole object. Means over a region are therefore left

@@ -1,4 +1,4 @@
-"""Patches and canvases: adjoints, rolls, constants, and a slow loop as the judge."""
+"""Patches and canvases: adjoints, rolls, constants, and a slow loop as the oracle."""
 
 import numpy as np
 import pytest

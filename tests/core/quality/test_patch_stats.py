@@ -89,12 +89,12 @@ def test_no_batch_is_made_beyond_the_limit(rng: np.random.Generator, tmp_path: P
 
 
 @pytest.mark.parametrize(("first", "second"), [(2, 1), (0, 2), (1, 0), (0, 0)])
-def test_a_second_phase_goes_behind_the_first(first: int, second: int, rng: np.random.Generator, tmp_path) -> None:
+def test_a_second_purpose_goes_behind_the_first(first: int, second: int, rng: np.random.Generator, tmp_path) -> None:
     path = tmp_path / "s.json"
     write_batch_statistics(path, [patches(rng, 1, 1, 3, 3)] * first, "train")
     write_batch_statistics(path, [patches(rng, 1, 1, 3, 3)] * second, "inference", after=path)
-    phases = [entry["phase"] for entry in json.loads(path.read_text())]
-    assert phases == ["train"] * first + ["inference"] * second
+    purposes = [entry["phase"] for entry in json.loads(path.read_text())]
+    assert purposes == ["train"] * first + ["inference"] * second
     assert [entry.name for entry in tmp_path.iterdir()] == ["s.json"]
 
 
@@ -126,7 +126,7 @@ def test_options_that_cannot_work(settings: dict, message: str) -> None:
         PatchStatsOptions(**settings)
 
 
-def test_a_list_of_batches_is_pooled_over_its_last_phase(rng: np.random.Generator, tmp_path: Path) -> None:
+def test_a_list_of_batches_is_pooled_over_its_last_purpose(rng: np.random.Generator, tmp_path: Path) -> None:
     whole = patches(rng, 5, 2, 3, 3)
     path = write_batch_statistics(tmp_path / "s.json", [9 * whole], "train")
     write_batch_statistics(path, [whole[:2], whole[2:]], "inference", after=path)

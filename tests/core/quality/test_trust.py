@@ -48,7 +48,7 @@ def scan_of(photons: float, probe: np.ndarray | None = None, side: int = 8, step
     return Scan(np.sqrt(counts).astype(np.float32), (np.sqrt(unit) * probe).astype(np.complex64), x, y, truth)
 
 
-def judged(scan: Scan, **changes) -> Trust:
+def trust_of(scan: Scan, **changes) -> Trust:
     """The true object, or what else is given, against the patterns of a scan."""
     arguments = {
         "object": scan.object,
@@ -65,7 +65,7 @@ def judged(scan: Scan, **changes) -> Trust:
 class TestCorrectModel:
     @pytest.mark.parametrize("photons", [1e2, 1e3, 1e4, 1e6, 1e9])
     def test_ratio_is_1_at_any_dose(self, photons):
-        found = judged(scan_of(photons))
+        found = trust_of(scan_of(photons))
         assert abs(found.overall_z) < 3 and found.overall_ratio == pytest.approx(1, abs=0.03)
         assert found.z.std() == pytest.approx(1, abs=0.3) and np.abs(found.z).max() < 5
         assert found.model_error < found.model_error_limit < 0.3 * found.noise_level
@@ -75,13 +75,13 @@ class TestCorrectModel:
 
     def test_the_reference_scan_of_64_pixels(self):
         scan = scan_of(1e9, zone_plate_probe(64), side=4, step=8.0)
-        assert judged(scan).overall_ratio == pytest.approx(1, abs=0.01)
+        assert trust_of(scan).overall_ratio == pytest.approx(1, abs=0.01)
 
     def test_modes(self):
         scan = scan_of(1e5, orthogonal_modes(probe_of(1.3), (0.7, 0.2, 0.1)))
-        found = judged(scan)
+        found = trust_of(scan)
         assert abs(found.overall_z) < 3 and found.overall_ratio == pytest.approx(1, abs=0.03)
-        assert judged(scan, probe=scan.probe[0]).overall_ratio > 20
+        assert trust_of(scan, probe=scan.probe[0]).overall_ratio > 20
 
     @pytest.mark.parametrize("each", [False, True])
     def test_a_mask_leaves_pixels_out(self, rng, each):
@@ -89,20 +89,22 @@ class TestCorrectModel:
         mask = rng.random((64, N, N) if each else (N, N)) < 0.5
         scan = scan_of(1e5)
         wild = np.where(mask, scan.diffraction, np.nan)
-        found = judged(scan, amplitude=lambda j: wild[j], mask=mask)
+        found = trust_of(scan, amplitude=lambda j: wild[j], mask=mask)
         assert abs(found.overall_z) < 3 and found.overall_ratio == pytest.approx(1, abs=0.03)
         assert found.counts.sum() == pytest.approx(np.sum(scan.diffraction.astype(float) ** 2 * mask))
 
     def test_the_unit_of_the_amplitudes_does_not_matter(self):
         scan = scan_of(1e4)
-        one = judged(scan)
-        other = judged(scan, amplitude=lambda j: 0.01 * scan.diffraction[j], probe=0.01 * scan.probe, photon_scale=1e4)
+        one = trust_of(scan)
+        other = trust_of(
+            scan, amplitude=lambda j: 0.01 * scan.diffraction[j], probe=0.01 * scan.probe, photon_scale=1e4
+        )
         for name in ("deviance", "expected", "misfit", "uniform", "counts"):
             np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-5, atol=1e-3, err_msg=name)
 
     def test_pattern_by_pattern_as_by_hand(self):
         scan = scan_of(30.0)
-        found = judged(scan)
+        found = trust_of(scan)
         patches, dx, dy = extract_rounded(scan.object, scan.xcoords, scan.ycoords, N)
         for j in (0, 41):
             wave = fourier_shift(scan.probe.astype(complex), dx[j], dy[j]) * patches[j]
@@ -123,7 +125,7 @@ def test_a_small_model_error_weighs_with_the_dose():
         scan = scan_of(photons)
         expected = diffract(scan.probe.astype(complex), extract(scan.object, scan.xcoords, scan.ycoords, N))
         measured = np.sqrt(np.random.default_rng(0).poisson(expected))
-        found[photons] = judged(replace(scan, diffraction=measured))
+        found[photons] = trust_of(replace(scan, diffraction=measured))
     assert found[1e4].overall_ratio < 1.1
     assert found[1e4].verdict.startswith("explains the data to the noise: ")
     assert found[1e9].overall_ratio > 30 and 0.003 < found[1e9].model_error < 0.02
@@ -193,7 +195,7 @@ def bright() -> Scan:
 
 @pytest.fixture(scope="module")
 def correct(bright: Scan) -> Trust:
-    return judged(bright, object=refined(bright))
+    return trust_of(bright, object=refined(bright))
 
 
 class TestAfterRefinement:
@@ -206,7 +208,7 @@ class TestAfterRefinement:
     @pytest.mark.parametrize("fault", FAULTS)
     def test_a_wrong_input_is_named(self, bright, correct, fault):
         wrong = FAULTS[fault](bright)
-        found = judged(wrong, object=refined(wrong))
+        found = trust_of(wrong, object=refined(wrong))
         assert found.overall_ratio > 8 * correct.overall_ratio
         assert found.unexplained > 1.1 * USABLE
         assert found.verdict.startswith("does not explain the data: model error ")
@@ -217,7 +219,7 @@ class TestAfterRefinement:
         """An object takes most of a change of scale: what is left is as small as a wrong interpolation."""
         scan = inputs(scan_of(1e8))
         wrong = replace(scan, xcoords=about(MIDDLE, scan.xcoords, factor), ycoords=about(MIDDLE, scan.ycoords, factor))
-        correct, found = (judged(each, object=refined(each, 160)) for each in (scan, wrong))
+        correct, found = (trust_of(each, object=refined(each, 160)) for each in (scan, wrong))
         assert found.overall_ratio > 4 * correct.overall_ratio and found.overall_ratio > 4 * NOISE
         assert "does not explain the data to the noise: " in found.verdict
 
@@ -230,14 +232,14 @@ class TestOutliers:
         x[50] += 1.5
         wrong = replace(scan, diffraction=patterns, xcoords=x)
         for image in (scan.object, refined(wrong)):
-            found = judged(wrong, object=image)
+            found = trust_of(wrong, object=image)
             assert set(found.outliers[:2]) == {17, 50}
             assert f"patterns stand out of the scan: {found.outliers[0]} (" in found.verdict
         assert found.ratio[17] > 5 * np.median(found.ratio)
 
     def test_patterns_without_a_valid_pixel_are_no_outliers(self):
         scan = scan_of(1e4)
-        found = judged(scan, mask=np.arange(64)[:, None, None] > 2 * np.ones((N, N)))
+        found = trust_of(scan, mask=np.arange(64)[:, None, None] > 2 * np.ones((N, N)))
         assert (found.ratio[:3] == 1).all() and (found.z[:3] == 0).all() and found.outliers.size == 0
 
     def test_no_more_than_five_are_named(self):
@@ -290,7 +292,7 @@ def test_memory_is_that_of_a_batch():
         sizes.append(len(j))
         return scan.diffraction[j]
 
-    judged(scan, amplitude=amplitude)
+    trust_of(scan, amplitude=amplitude)
     assert sum(sizes) == 64 and max(sizes) == 32
 
 
@@ -304,7 +306,7 @@ def test_memory_is_that_of_a_batch():
 )
 def test_what_cannot_be_judged_is_refused(change, message):
     with pytest.raises(DataError, match=message):
-        judged(scan_of(1e3), **change)
+        trust_of(scan_of(1e3), **change)
 
 
 class TestMap:

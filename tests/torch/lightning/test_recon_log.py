@@ -117,7 +117,7 @@ def test_a_picture_has_both_parts_of_every_patch(rng) -> None:
 
 
 def test_the_network_with_a_canvas_shows_its_members_alone(patterns, execution, training, tmp_path) -> None:
-    """Of `unrolled`, whose training batches hold neighbours that judge."""
+    """Of `unrolled`, whose training batches hold held-out neighbours."""
     model = replace(training.model, architecture="unrolled")
     config = replace(training, model=model, n_groups=4, batch_size=2, nepochs=1, output_dir=tmp_path)
     asked = replace(execution, recon_log_every_n_epochs=1, recon_log_stitch=True, enable_checkpointing=False)

@@ -52,9 +52,9 @@ def weights(module: nn.Module) -> Weights:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def run(scan, config: TrainingConfig, execution: PyTorchExecutionConfig, judged: bool = False, **options):
+def run(scan, config: TrainingConfig, execution: PyTorchExecutionConfig, validated: bool = False, **options):
     """Module and history of a training."""
-    found = prepare_training(scan, scan if judged else None, config, PtychoDataContainerTorch)
+    found = prepare_training(scan, scan if validated else None, config, PtychoDataContainerTorch)
     with torch.random.fork_rng():
         torch.manual_seed(found.seed)
         model = PtychoPINN(config.model, found.probe, found.input_scale, found.intensity_scale, found.mask)
@@ -94,7 +94,7 @@ def test_weights_of_the_likelihood_by_hand() -> None:
     assert [physics_weight(e, StageOptions(2, 0, 0)) for e in range(3)] == [0, 0, 1]
 
 
-def test_phases_by_hand() -> None:
+def test_periods_by_hand() -> None:
     assert [(p.name, p.epochs, p.rates) for p in plan(StageOptions(), 7, 9)] == [("training", 7, None)]
     options = StageOptions(1, 2, 3, epochs_fine_tune=4, enable_staged_finetuning=True, finetune_skip_stage3=False)
     found = plan(options, 50, 9)
@@ -164,14 +164,14 @@ class Numbers:
 
 
 def test_groups_that_judge_are_taken_out() -> None:
-    rest, judges = set_apart(Numbers(), 0.3, seed=2)
-    assert (len(rest), len(judges)) == (6, 3)
-    both = [part.batch(np.arange(len(part)), True) for part in (rest, judges)]
+    rest, drawn = set_apart(Numbers(), 0.3, seed=2)
+    assert (len(rest), len(drawn)) == (6, 3)
+    both = [part.batch(np.arange(len(part)), True) for part in (rest, drawn)]
     assert sorted([*both[0][0], *both[1][0]]) == list(range(9))
     assert both[0][1] is True
     assert rest.batch([2, 0])[0].tolist() == [both[0][0][2], both[0][0][0]]
-    np.testing.assert_array_equal(set_apart(Numbers(), 0.3, seed=2)[1].chosen, judges.chosen)
-    assert any(set_apart(Numbers(), 0.3, seed=s)[1].chosen.tolist() != judges.chosen.tolist() for s in range(3))
+    np.testing.assert_array_equal(set_apart(Numbers(), 0.3, seed=2)[1].chosen, drawn.chosen)
+    assert any(set_apart(Numbers(), 0.3, seed=s)[1].chosen.tolist() != drawn.chosen.tolist() for s in range(3))
     assert len(set_apart(Numbers(), 0.01, seed=0)[1]) == 1
     with pytest.raises(ConfigError, match=r"finetune_val_split=0.95 leaves none of 9 groups"):
         set_apart(Numbers(), 0.95, seed=0)
@@ -196,7 +196,7 @@ def test_the_first_stage_is_training_on_the_amplitude_alone(scan, small, bare) -
 
 def test_unseen_groups_are_always_judged_by_the_whole_likelihood(scan, small, bare) -> None:
     still = replace(bare, learning_rate=1e-12)
-    history = watched(scan, small, still, StageOptions(1, 0, 1), judged=True)[2]
+    history = watched(scan, small, still, StageOptions(1, 0, 1), validated=True)[2]
     assert history["val_loss"][0] == pytest.approx(history["val_loss"][1], rel=1e-6)
     assert abs(history["train_loss"][0] / history["train_loss"][1] - 1) > 0.1
 
@@ -221,7 +221,7 @@ def test_without_a_checkpoint_it_goes_on(scan, small, bare) -> None:
     assert watch.rates[-1]["all"] == pytest.approx(2.5e-4)
 
 
-def test_a_phase_without_progress_makes_way_for_the_next(scan, small, bare) -> None:
+def test_a_period_without_progress_makes_way_for_the_next(scan, small, bare) -> None:
     still = replace(bare, learning_rate=1e-12, early_stop_patience=2)
     options = StageOptions(epochs_fine_tune=9, fine_tune_gamma=0.5)
     watch = watched(scan, replace(small, nepochs=9), still, options)[0]
@@ -240,9 +240,9 @@ def test_staged_fine_tuning_frees_part_by_part(scan, small, bare, caplog) -> Non
     config = replace(small, nepochs=1, optimizer="adamw", weight_decay=0.5)
     with caplog.at_level(logging.INFO, "ptycho_torch.lightning.schedule"):
         watch, last, history = watched(scan, config, bare, options)
-    assert len(history["val_loss"]) == 4, "some groups judge"
+    assert len(history["val_loss"]) == 4, "some groups validate"
     named = [{part: rate / 1e-3 for part, rate in step.items()} for step in watch.rates[1:]]
-    assert [pytest.approx(step) for step in named] == [dict(phase.rates) for phase in plan(options, 1, 1)[1:]]
+    assert [pytest.approx(step) for step in named] == [dict(period.rates) for period in plan(options, 1, 1)[1:]]
     states = [*watch.weights[1:], last]
     parts = parts_of(name for name in last if "network" in name)
     for stage, (before, after) in enumerate(pairwise(states)):
@@ -271,7 +271,7 @@ def test_statistics_of_frozen_layers_stay() -> None:
     module.phase = nn.Sequential(nn.BatchNorm2d(1))
     module.train()
     stages = Stages(StageOptions(enable_staged_finetuning=True), 3)
-    optimiser = torch.optim.SGD(stages.groups(dict(module.named_parameters())), 1.0, weight_decay=0.5)
+    optimiser = torch.optim.SGD(stages.parameter_groups(dict(module.named_parameters())), 1.0, weight_decay=0.5)
     for group in optimiser.param_groups:
         group["lr"] = float(group["part"] == "decoder")
     stages._set_rates(SimpleNamespace(lr_scheduler_configs=[], optimizers=[optimiser]), module)
@@ -334,5 +334,5 @@ def test_a_checkpoint_of_other_stages_is_an_error() -> None:
     state = Stages(replace(STAGED, enable_staged_finetuning=True), 3).state_dict()
     with pytest.raises(ArchiveError, match="resume with the settings of the training that wrote it"):
         Stages(StageOptions(), 3).load_state_dict(state)
-    with pytest.raises(ArchiveError, match="is in phase 2 of a training without staged fine-tuning"):
+    with pytest.raises(ArchiveError, match="is in period 2 of a training without staged fine-tuning"):
         Stages(StageOptions(), 3).load_state_dict({**state, "by_parts": False, "phase": 1})

@@ -1,4 +1,4 @@
-"""Names of old: they are the functions of the core."""
+"""Figures of merit and images under the names that callers import: they are the functions of the core."""
 
 import numpy as np
 import pytest

@@ -12,7 +12,7 @@ from api_pages import API, api_index, api_page, page_name
 from notebook_page import notebook_page
 from reference import command_reference, config_reference
 
-__all__ = ["ROOT", "place_of", "stage"]
+__all__ = ["ROOT", "gather", "place_of"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +45,7 @@ def place_of(path: Path) -> Path | None:
     return None
 
 
-def stage(target: Path) -> list[Path]:
+def gather(target: Path) -> list[Path]:
     """Write every page and picture of the site to a fresh folder.
 
     Returns:
