@@ -81,7 +81,7 @@ class ModelConfig:
     amp_activation: Annotated[str, Doc("activation of the amplitude head; silu is swish")] = "silu"
     batch_norm: Annotated[bool, Doc("normalise over the batch between layers")] = False
     probe_mask: Annotated[
-        bool | object | None, Doc("limit the probe to a disk of diameter N/2 (a tensor: the same as true)")
+        bool | object | None, Doc("limit the probe to a disk of diameter N/2 (an array: the mask itself)")
     ] = None
     probe_mask_tensor: Annotated[object | None, Doc("the mask itself, N x N")] = None
     probe_mask_sigma: Annotated[float, Doc("soft edge of the mask, pixels", at_least=0)] = 1.0

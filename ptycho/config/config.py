@@ -57,6 +57,11 @@ _LOSS_WEIGHTS = ("mae_weight", "nll_weight", "realspace_mae_weight", "realspace_
 DEFAULT_NETWORK = next(iter(BUILT_IN))
 
 _OF_NETWORKS = ", ".join(f"{entry.recipe.schedule} for {name}" for name, entry in BUILT_IN.items())
+_RATES = ", ".join(f"{entry.recipe.learning_rate:g} for {name}" for name, entry in BUILT_IN.items())
+_CLIPS = ", ".join(
+    f"{'none' if entry.recipe.clip is None else format(entry.recipe.clip, 'g')} for {name}"
+    for name, entry in BUILT_IN.items()
+)
 _SCHEDULES = Doc(f"schedule of the learning rate (Default: {_OF_NETWORKS})")
 
 _LOSS_MODES = f"{DETECTOR_LOSSES[0].mode}: the losses by their weights; " + "; ".join(
@@ -82,7 +87,7 @@ PoolSize = Annotated[int | None, Doc("neighbours to draw from, in place of neigh
 OutputDir = Annotated[Path, Doc("folder for everything the run writes", basic=True)]
 Backend = Annotated[Literal["tensorflow", "pytorch"], Doc("framework that runs the network", basic=True)]
 ClipValue = Annotated[
-    float | None, Doc("limit of the gradient (none: that of the network's recipe, which cnn has none of)", above=0)
+    float | None, Doc(f"limit of the gradient (none: that of the network's recipe, {_CLIPS})", above=0)
 ]
 ClipAlgorithm = Annotated[
     Literal["norm", "value", "agc"],
@@ -90,7 +95,7 @@ ClipAlgorithm = Annotated[
 ]
 LearningRate = Annotated[
     float | None,
-    Doc("learning rate (none: that of the network's recipe, 0.001 for cnn, 0.004 for unrolled)", above=0, basic=True),
+    Doc(f"learning rate (none: that of the network's recipe, {_RATES})", above=0, basic=True),
 ]
 ExperimentNumber = Annotated[
     int | None,
