@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ptycho.config.config import TrainingConfig
+from ptycho import params
+from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.errors import ConfigError
 from ptycho.nbutils import reconstruct_image
 from ptycho.raw_data import RawData
@@ -13,7 +14,9 @@ from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.predictor import DiffractionToObject
 
 
-def test_patches_and_where_they_lie(scan: RawData, training: TrainingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patches_and_where_they_lie(scan: RawData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(params, "cfg", dict(params.cfg))
+    training = TrainingConfig(model=ModelConfig(N=64, gridsize=1, n_filters_scale=1))
     monkeypatch.setattr(model_manager, "_trained", [])
     model = PtychoPINN(training.model, scan.probeGuess, scan.input_scale(), 10.0)
     grouped = scan.generate_grouped_data(64, nsamples=5, gridsize=1, sequential_sampling=True)

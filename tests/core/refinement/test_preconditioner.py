@@ -1,0 +1,39 @@
+"""Curvatures of modulations in their limits, and the map from gradients to steps."""
+
+import numpy as np
+import pytest
+
+from ptycho.core.physics.probes import gaussian_probe
+from ptycho.core.refinement.preconditioner import Preconditioner, illumination, modulation_curvature
+
+
+def test_a_constant_phase_is_free_and_a_constant_amplitude_held_twice() -> None:
+    """At a third of a cycle, beyond the structure of the probe, both are held as unrelated pixels are."""
+    frequency, phase, amplitude = modulation_curvature(gaussian_probe(32, 6.0))
+    assert frequency[0] == 0
+    assert (phase[0], amplitude[0]) == pytest.approx((0, 2), abs=1e-6)
+    far = int(np.argmin(abs(frequency - 1 / 3)))
+    assert (phase[far], amplitude[far]) == pytest.approx((1, 1), abs=1e-3)
+
+
+def test_light_is_added_where_each_patch_lies() -> None:
+    total = illumination(np.ones((2, 2)), np.array([0, 1]), np.array([0, 1]), (3, 3))
+    assert total.tolist() == [[1, 1, 0], [1, 2, 1], [0, 1, 1]]
+
+
+def test_the_map_is_symmetric_and_positive(rng: np.random.Generator) -> None:
+    probe = gaussian_probe(8, 3.0).reshape(1, 8, 8)
+    image = np.exp(1j * rng.normal(size=(12, 12)))
+    rows, cols = (np.array(values) for values in ([0, 0, 4, 4], [0, 4, 0, 4]))
+    step = Preconditioner(image, probe, rows, cols, with_probe=False)
+    one, other = (_complex(rng) for _ in range(2))
+    applied = step.object_step(one, image), step.object_step(other, image)
+    forth, back = (np.vdot(a, b).real for a, b in ((other, applied[0]), (applied[1], one)))
+    assert forth == pytest.approx(back, rel=1e-6)
+    assert np.vdot(one, applied[0]).real > 0
+    with pytest.raises(ValueError, match="found one for the object alone"):
+        step.probe_step(one, probe)
+
+
+def _complex(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(12, 12)) + 1j * rng.normal(size=(12, 12))
