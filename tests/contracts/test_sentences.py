@@ -99,3 +99,12 @@ def test_what_a_choice_of_method_says_of_the_functions() -> None:
     assert "`ptycho.refine` takes the backend that is installed" in text
     assert inspect.signature(ptycho.refine).parameters["backend"].default is None
     assert "iterations" in inspect.signature(refine).parameters
+
+
+def test_errors_under_the_picture_of_the_demo_are_those_of_its_benchmark() -> None:
+    demo = text_of(ROOT / "docs" / "benchmarks.md").split("## The demo", 1)[1].split("\n## ", 1)[0]
+    rows = {row.split(" | ")[0]: row.split(" | ") for row in re.findall(r"^\| (.+) \|$", demo, re.MULTILINE)}
+    network, refined = (float(rows[name][3]) for name in ("one pass of `unrolled`", "refined"))
+    readme = text_of(ROOT / "README.md")
+    assert f"relative error {network:.3f})" in readme
+    assert f"({refined:.4f})" in readme
