@@ -73,15 +73,17 @@ class UnrolledNetwork(CanvasNetwork):
         velocity = torch.zeros_like(canvas)
         with no_autocast(canvas):
             group = SeenGroup(amplitudes, probes, whole, size, mask, sigma_px)
-            with torch.no_grad():
+            with torch.no_grad():  # plain steps have nothing to learn, and their gradients would fill the memory
                 for _ in range(self.spec.descent):
                     velocity = DESCENT_MOMENTUM * velocity + DESCENT_STEP * group.step(canvas)
                     canvas = canvas + velocity
+        # no light reaches the margin: corrections there would have nothing to learn from
         inner = slice(margin, size - margin)
         for step, momentum, correction in zip(self.step, self.momentum, self.stages, strict=True):
             with no_autocast(canvas):
                 gradient = group.step(canvas)
                 velocity = momentum * velocity + step * gradient
+                # less the vacuum, which is then 0, as is the padding of the convolutions
                 fields = (canvas - 1, gradient, velocity)
                 seen = [part for field in fields for part in (field.real, field.imag)] + [group.light]
             change = correction(torch.stack(seen, dim=1)[:, :, inner, inner])

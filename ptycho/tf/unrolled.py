@@ -101,12 +101,15 @@ class UnrolledNetwork(CanvasNetwork):
                 maximum_iterations=self.spec.descent,
                 parallel_iterations=1,
             )
+            # plain steps have nothing to learn, and their gradients would fill the memory
             canvas, velocity = (tf.stop_gradient(field) for field in found)
+        # no light reaches the margin: corrections there would have nothing to learn from
         inner = slice(margin, size - margin)
         steps, momenta = tf.unstack(self.step.value), tf.unstack(self.momentum.value)
         for step, momentum, correction in zip(steps, momenta, self.stages, strict=True):
             gradient = group.step(canvas)
             velocity = to_complex(momentum) * velocity + to_complex(step) * gradient
+            # less the vacuum, which is then 0, as is the padding of the convolutions
             parts = [part for field in (canvas - 1, gradient, velocity) for part in _parts(field)]
             seen = tf.stack([*parts, group.light], axis=-1)
             change = correction(seen[:, inner, inner])

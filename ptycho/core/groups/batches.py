@@ -63,6 +63,7 @@ def experiment_batches(
         places = np.flatnonzero(owner == experiment)
         for batch in split_batches(places, batch_size):
             batches.append((batch[-1], experiment, order[batch] - first))
+    # by the last group, so that small experiments are met all along the epoch and not at its end
     for _, experiment, groups in sorted(batches, key=lambda found: int(found[0])):
         yield experiment, groups
 

@@ -48,6 +48,7 @@ class Neighbourhoods:
         resume, and another batch with the same seed points is drawn otherwise.
         """
         chosen = np.arange(len(self.pool))[indices]
+        # from the batch itself and no state: a resumed training and the other backend draw the same
         rng = np.random.default_rng([self.seed, *chosen.tolist()])
         order = rng.permuted(np.tile(np.arange(self.pool.shape[1]), (len(chosen), 1)), axis=1)
         points = np.take_along_axis(self.pool[chosen], order, axis=1)

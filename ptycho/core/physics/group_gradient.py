@@ -94,6 +94,7 @@ def amplitude_step(
     patches = cut(canvas[:, None], whole[..., 0], whole[..., 1], n)
     fields = far_field(smooth(probes * patches[:, :, None], sigma_px))
     modulus = np.sqrt(np.sum(np.abs(fields) ** 2, axis=2) + FIELD_FLOOR)
+    # the gradient of sum (|F| - A)^2 / 2 at the detector is F (1 - A / |F|); each step back is an adjoint
     excess = 1 - amplitudes / modulus
     if mask is not None:
         excess = np.where(mask, excess, 0.0)

@@ -127,6 +127,7 @@ def descend(
             error, gradient = problem.gradient(point)
             continue
         direction = search.direction(point, gradient, iteration)
+        # the curvature is that of a parabola: after a step that raised the error it is believed for a shorter way
         length = search.length(point, gradient, direction) * 0.25**failures
         ahead = problem.adjust(problem.step(point, direction, length), iteration)
         error_ahead, gradient_ahead = problem.gradient(ahead)
@@ -138,6 +139,7 @@ def descend(
             found.stopped = f"no step lowers the error any more, after {iteration} iterations"
             break
         search.restart()
+        # the problem keeps what it worked out for the last point that it was asked about, the rejected one
         error, gradient = problem.gradient(point)
     return found
 
@@ -162,6 +164,7 @@ class _Search(Generic[Point, Direction]):
             last, last_gradient, last_slope = self._last
             factor = max(0.0, (slope - dot(mapped, last_gradient)) / last_slope) if last_slope else 0.0
         direction = combine(mapped, factor, last)
+        # the preconditioner changes on the way, and with it what was conjugate: such a direction may lead up
         if factor and dot(gradient, direction) >= 0:
             direction = combine(mapped, 0.0, last)
         self._last = direction, gradient, slope
@@ -177,7 +180,7 @@ def _sweep(problem: Problem[Point, Direction], point: Point, iteration: int, rng
     """One step for each mini-batch, in random order."""
     search = _Search(problem)
     for batch in rng.permutation(problem.batches).tolist():
-        search.restart()
+        search.restart()  # the last direction was conjugate for the error of another batch
         _, gradient = problem.gradient(point, batch)
         direction = search.direction(point, gradient, iteration)
         point = problem.step(point, direction, search.length(point, gradient, direction, batch))

@@ -105,10 +105,12 @@ class _Filter(NamedTuple):
     def make(cls, weight: Array, light: Array, curves: tuple[Array, Array, Array]) -> _Filter:
         """From the weight of each pixel, the light on it, and the curvature of modulations."""
         inverse = 1 / (weight + ILLUMINATION_FLOOR * weight.max())
+        # the root, because the filter is applied between two of them: so the map stays symmetric
         lit = light / (light + LIT * light.max()) * np.sqrt(inverse)
         padded = tuple(scipy.fft.next_fast_len(size, real=True) for size in weight.shape)
         radius = np.hypot(np.fft.fftfreq(padded[0])[:, None], np.fft.rfftfreq(padded[1])[None, :])
         phase, amplitude = (np.interp(radius, curves[0], curve) for curve in curves[1:])
+        # slow phases are only made faster, slow amplitudes, which are held twice, only slower
         return cls(
             inverse,
             lit,
@@ -121,6 +123,7 @@ class _Filter(NamedTuple):
         """Map a gradient with respect to `image` (both of the last two axes): symmetric and positive definite."""
         modulus = abs(image)
         dark = modulus <= 1e-6 * modulus.max()
+        # relative to the image a real gradient changes its amplitude and an imaginary one its phase
         turn = np.where(dark, 1, image / np.where(dark, 1, modulus))
         relative = gradient * turn.conj()
         weighted = relative * self.lit

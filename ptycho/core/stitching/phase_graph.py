@@ -57,7 +57,7 @@ def solve_phases(products: Complex, pairs: Int, positions: Float) -> Complex:
     linked = np.flatnonzero(np.diff(matrix.indptr))
     if linked.size == 0:
         return phases
-    if linked.size < len(positions):
+    if linked.size < len(positions):  # the degree of a lone node is 0, and degrees divide
         matrix = matrix[linked][:, linked]
     z = _polish(matrix, _by_blocks(matrix, positions[linked]))
     region, count = _regions(matrix)
@@ -92,6 +92,7 @@ def _by_blocks(matrix: sp.csr_array, positions: Float) -> Complex:
     if count == n:  # not one pair within a tile
         part, count = _regions(matrix)
     z = _phases_within(matrix, part)
+    # the phases within a block are settled up to one for all of it: from outside it is one node with summed links
     spread = sp.csr_array((z, part, np.arange(n + 1)), shape=(n, count))
     coarse = (spread.conj().T @ matrix @ spread).tocoo()
     between = coarse.row != coarse.col
@@ -158,6 +159,7 @@ def _leading_phases(matrix: sp.csr_array) -> Complex:
     if n <= _DENSE:
         vector = np.linalg.eigh(normalised.toarray())[1][:, -1]
     else:
+        # a start of its own would be another one every time: the same products are to give the same phases
         start = np.random.default_rng(0).standard_normal((2, n))
         vector = eigsh(normalised, k=1, which="LA", v0=start[0] + 1j * start[1], tol=1e-6)[1][:, 0]
     return np.asarray(np.exp(1j * np.angle(vector)))
@@ -177,6 +179,7 @@ def _polish(matrix: sp.csr_array, z: Complex) -> Complex:
     for _ in range(_POLISH):
         slope = np.asarray((z.conj() * (matrix @ z)).imag, np.float64)
         slope -= share * np.bincount(region, slope, count)[region]  # 0 but for rounding, which L cannot invert
+        # a rough solution will do: conjugate gradients from 0 raise the bound with every step of theirs
         turn, _ = cg(laplacian, slope, rtol=1e-2, maxiter=1000, M=jacobi)
         z = z * np.exp(1j * turn)
         if slope @ turn < 1e-9 * degree.sum():

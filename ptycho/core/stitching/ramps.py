@@ -56,6 +56,7 @@ def find_ramps(
     def measured(chosen: Int, turns: Turns | None = None) -> tuple[Float, Float]:
         return pair_slopes(patches, xcoords, ycoords, weight, chosen, turns, stride)
 
+    # noise differs between the halves, a ramp does not: where their slopes are unlike, there is nothing to solve for
     slopes, counts = measured(near[:: max(1, len(near) // _SAMPLE)])
     counts = np.sqrt(counts[0] * counts[1])
     power = [float((counts * half**2).sum()) for half in slopes]
@@ -66,6 +67,7 @@ def find_ramps(
     slopes, counts = measured(near)
     links, nodes = node[near], int(node.max()) + 1
     black = solve_ramps(slopes[0], counts[0], links, nodes)
+    # the half that was not fitted decides: n ramps fit some of any noise
     left = slopes[1] - (black[links[:, 1]] - black[links[:, 0]])
     if (counts[1] * left**2).sum() > _KEEP * (counts[1] * slopes[1] ** 2).sum():
         return None

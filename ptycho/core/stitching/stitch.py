@@ -207,7 +207,7 @@ def _summed(
     compact, (rows, columns) = compact_weight(weight)
     corner = positions - N / 2 + [columns.start - frame.x0, rows.start - frame.y0]
     corner_pixel = np.floor(corner).astype(np.int64)
-    fraction = corner - corner_pixel
+    fraction = corner - corner_pixel  # less than a pixel; whole pixels are an offset into the flat canvas
     window = np.array(compact.shape) + 1
     # A margin as wide as a window takes what reaches beyond the frame.
     shape = np.array([frame.height, frame.width]) + 2 * window
@@ -232,6 +232,7 @@ def _summed(
                 _add(squared, index, placed * placed)
             values = batch[chunk, rows, columns] * compact.astype(real)
             still = _splat(values, dx, dy)
+            # |w O|^2 / w is w |O|^2, also where the move has spread a pixel over four
             floor = np.maximum(placed, np.finfo(real).tiny)
             for k, turns in enumerate(variants):
                 if turns is None:
@@ -253,6 +254,7 @@ def _summed(
 
 def _add(canvas: NDArray[Any], index: NDArray[np.int64], values: NDArray[Any]) -> None:
     """Add the values to the flat canvas at the indices, in the canvas's precision."""
+    # not `canvas[index] += values`, which adds one patch where several reach a pixel
     np.add.at(canvas, index, values.astype(canvas.dtype, copy=False).ravel())
 
 
@@ -346,6 +348,7 @@ def _inside_hull(x: Float, y: Float, M: int, frame: ObjectFrame) -> NDArray[np.b
     corners = (np.stack([x - frame.x0, y - frame.y0], axis=1)[:, None] + square).reshape(-1, 2)
     a, b, c = ConvexHull(corners).equations.T[:, :, None]  # inside: a x + b y + c <= 0 for every edge
     a = np.where(a == 0, 1e-30, a)  # an edge along x keeps all of a row or nothing
+    # 1e-9: a pixel on an edge is inside, whichever way its sum is rounded
     crossing = (1e-9 - b * np.arange(frame.height) - c) / a
     upper = np.where(a > 0, crossing, np.inf).min(axis=0)
     lower = np.where(a < 0, crossing, -np.inf).max(axis=0)

@@ -152,6 +152,7 @@ def _compared(
     ramps = find_ramps(patches, x, y, weight, pairs, node, stride)
     if ramps is None:
         return links, plain, plain, Turns(np.ones(len(positions), np.complex64))
+    # a ramp turns about the middle of its patch; seen from the middle of the node this constant phase comes along
     about = np.einsum("jk,jk->j", ramps[node], positions - centres[node])
     given = Turns(np.exp(1j * about).astype(np.complex64), ramps[node])
     _, halves = _merge(node[pairs], pair_products(patches, x, y, weight, pairs, given, stride))
@@ -160,6 +161,7 @@ def _compared(
 
 def _merge(pairs: Int, halves: Complex) -> tuple[Int, Complex]:
     """Sum of the products (2, m) of all pairs that link the same two nodes, i < j in the result; spoils `halves`."""
+    # a link from j to i measures the conjugate of one from i to j
     np.conj(halves, out=halves, where=pairs[:, 0] > pairs[:, 1])
     nodes = pairs.max(initial=0) + 1
     keys, index = np.unique(

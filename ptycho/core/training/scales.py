@@ -99,7 +99,7 @@ def measure_scales(
             other = input_scale_to_maximum(largest, probe)
         level = other / k
         _check_level(level, options)
-        k, s = other, s / level
+        k, s = other, s / level  # the photons of a pattern, (s level N/2)^2, stay what they are
     first = s if options.intensity_scale is None else options.intensity_scale
     if not 1 / FIRST_SCALE <= first / s <= FIRST_SCALE:
         raise ConfigError(
