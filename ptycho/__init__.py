@@ -96,7 +96,7 @@ if TYPE_CHECKING:
     from ptycho.errors import PtychoError as PtychoError
     from ptycho.raw_data import RawData as RawData
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "ptycho.api.scans": ("load_scan", "simulate", "doctor"),
