@@ -122,7 +122,6 @@ ELSEWHERE = {
     "ptycho_torch.api.training": "torch/test_api.py",
     "ptycho_torch.attention": "torch/test_layers.py",
     "ptycho_torch.backend": "torch/workflows/test_components.py",
-    "ptycho_torch.cli.shared": "torch/test_cli_shared.py",
     "ptycho_torch.config.options": "torch/test_config_bridge.py",
     "ptycho_torch.config.routes": "torch/test_config_bridge.py",
     "ptycho_torch.config_params": "torch/test_config_bridge.py",
@@ -149,7 +148,7 @@ ELSEWHERE = {
 Parts of one whole (findings of the doctor, formats behind the registry, pictures, the interface for programs) are
 tested where the whole is; steps of a workflow by what the workflow makes.
 """
-MOST = 125
+MOST = 124
 """Entries of the list above. It only gets smaller."""
 
 
