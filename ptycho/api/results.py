@@ -50,7 +50,7 @@ def compare(
     """Compare two objects; shift, phase plane, scale and global phase are taken out first.
 
     Args:
-        a: what is judged: a result, a scan with `objectGuess`, an array (H, W) complex, or a file.
+        a: what is compared: a result, a scan with `objectGuess`, an array (H, W) complex, or a file.
         b: what it is compared with, the truth perhaps.
         region: (y0, y1, x0, x1) pixels of b, half open; None is the box around the scan positions.
         halves: whether both were reconstructed from half of the data each, for the half-bit threshold.

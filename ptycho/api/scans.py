@@ -100,13 +100,13 @@ def simulate(
     )
 
 
-def doctor(scan: Scan, *, units: str | None = None, trials: bool = True) -> Diagnosis:
+def doctor(scan: Scan, *, units: str | None = None, reconstructions: bool = True) -> Diagnosis:
     """Examine a scan: what is wrong with it, and the settings to begin with.
 
     Args:
         scan: a scan or its file; a file may be one that `load_scan` refuses for its values.
         units: 'amplitude' or 'counts', instead of what the file says.
-        trials: whether to reconstruct a sample for the axes, the positions and the probe, some seconds.
+        reconstructions: whether to reconstruct a sample for the axes, the positions and the probe, some seconds.
 
     Returns:
         One finding per question; `print` gives them as plain sentences.
@@ -114,10 +114,10 @@ def doctor(scan: Scan, *, units: str | None = None, trials: bool = True) -> Diag
     Raises:
         MissingFileError, DataError: a file that cannot be read.
 
-    >>> doctor(example, trials=False).verdict
+    >>> doctor(example, reconstructions=False).verdict
     'nothing wrong found'
     """
     if isinstance(scan, RawData):
         fields = scan.scan_file()
-        return examine(ScanStream.of(fields if units is None else replace(fields, units=units)), trials)
-    return examine(open_scan(scan, units), trials)
+        return examine(ScanStream.of(fields if units is None else replace(fields, units=units)), reconstructions)
+    return examine(open_scan(scan, units), reconstructions)

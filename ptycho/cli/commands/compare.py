@@ -20,7 +20,7 @@ SUMMARY = "compare a reconstruction with a truth or another reconstruction"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the two files and what to make of them."""
     what = "reconstruction.npz, product (HDF5) or scan with objectGuess"
-    parser.add_argument("first", type=Path, metavar="A", help=f"what is judged: {what}")
+    parser.add_argument("first", type=Path, metavar="A", help=f"what is compared: {what}")
     parser.add_argument("second", type=Path, metavar="B", help=f"what it is compared with, the truth perhaps: {what}")
     parser.add_argument(
         "--output", type=Path, metavar="PNG", default=Path("comparison.png"), help="the picture; - for none"
