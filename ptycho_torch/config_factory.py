@@ -109,8 +109,8 @@ def create_training_payload(
         overrides: has to bring `n_groups` and `nphotons`.
         execution_config: how PyTorch runs.
         command_line: the defaults of a command line.
-        neutral: whether what only the PyTorch dataclasses have begins at values that ask for nothing, as the command
-            lines want it, instead of at its defaults.
+        neutral: whether what only the PyTorch dataclasses have begins at values that ask for nothing, as on the command
+            lines, instead of at its defaults.
 
     Raises:
         ConfigError: settings that are not allowed, missing, contradictory or not supported.
@@ -167,8 +167,8 @@ def create_inference_payload(
         overrides: has to bring `n_groups` (None: all).
         execution_config: how PyTorch runs.
         command_line: the defaults of a command line.
-        neutral: whether what only the PyTorch dataclasses have begins at values that ask for nothing, as the command
-            lines want it, instead of at its defaults.
+        neutral: whether what only the PyTorch dataclasses have begins at values that ask for nothing, as on the command
+            lines, instead of at its defaults.
 
     Raises:
         ConfigError: settings that are not allowed, missing, contradictory or not supported.

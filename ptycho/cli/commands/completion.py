@@ -35,5 +35,17 @@ def run(options: argparse.Namespace) -> int:
         raise BackendError("completion needs shtab, which is not installed: pip install shtab") from error
     from ptycho.cli.command import parser_of
 
-    sys.stdout.write(shtab.complete(parser_of(options.program), shell=options.shell) + "\n")
+    parser = parser_of(options.program)
+    _offer_choices(parser)
+    sys.stdout.write(shtab.complete(parser, shell=options.shell) + "\n")
     return 0
+
+
+def _offer_choices(parser: argparse.ArgumentParser) -> None:
+    """Give the flags the choices that their help shows, `{a,b}`; what parses checks them by the configuration."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                _offer_choices(inner)
+        elif isinstance(action.metavar, str) and action.metavar.startswith("{"):
+            action.choices = action.metavar.strip("{}").split(",")
