@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.config import INFERENCE_BATCH, InferenceConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.refinement.kernels import ScanData
@@ -49,9 +49,6 @@ logger = logging.getLogger(__name__)
 
 name: BackendName = "pytorch"
 container: type[GroupContainer] = PtychoDataContainerTorch
-
-BATCH = 64
-"""Groups of one batch of a prediction, unless `inference_batch_size` says another number."""
 
 Models = Sequence[PtychoPINN]
 Sets = Sequence[TrainingSet[PtychoDataContainerTorch]]
@@ -143,7 +140,7 @@ def predict(
 ) -> NDArray[np.complex64]:
     """Object patches of every member of every group, (B, C, N, N) in the file's units."""
     execution = _execution(run)
-    size = execution.inference_batch_size or BATCH
+    size = execution.inference_batch_size or INFERENCE_BATCH
     return predictor.predict_scan(model, container, size, execution.accelerator)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ptycho.config.config import INFERENCE_BATCH
 from ptycho.core.stitching.patch_store import gathered
 from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.pinn import PtychoPINN
@@ -19,7 +20,7 @@ __all__ = ["predict_batches", "predict_scan"]
 def predict_scan(
     model: PtychoPINN,
     container: PtychoDataContainerTorch,
-    batch_size: int = 64,
+    batch_size: int = INFERENCE_BATCH,
     device: torch.device | str = "cpu",
 ) -> NDArray[np.complex64]:
     """Object patches of every member of every group as the probe meets them, `(B, C, N, N)` in the file's units."""
@@ -31,7 +32,7 @@ def predict_scan(
 def predict_batches(
     model: PtychoPINN,
     container: PtychoDataContainerTorch,
-    batch_size: int = 64,
+    batch_size: int = INFERENCE_BATCH,
     device: torch.device | str = "cpu",
 ) -> Iterator[NDArray[np.complex64]]:
     """What `predict_scan` returns, batch by batch; of a training container also the members held out."""

@@ -36,6 +36,7 @@ from ptycho.errors import ConfigError
 from ptycho.networks.registry import BUILT_IN, added_names, network_entry
 
 __all__ = [
+    "INFERENCE_BATCH",
     "KEY_MAPPINGS",
     "InferenceConfig",
     "ModelConfig",
@@ -54,6 +55,8 @@ __all__ = [
 
 _LOSS_WEIGHTS = ("mae_weight", "nll_weight", "realspace_mae_weight", "realspace_weight")
 
+INFERENCE_BATCH = 64
+"""Groups of one batch of an inference, unless `inference_batch_size` says another number."""
 DEFAULT_NETWORK = next(iter(BUILT_IN))
 
 _OF_NETWORKS = ", ".join(f"{entry.recipe.schedule} for {name}" for name, entry in BUILT_IN.items())
@@ -304,7 +307,9 @@ class PyTorchExecutionConfig:
     recon_log_max_stitch_samples: Annotated[int | None, Doc("groups in the logged object (none: all)", at_least=1)] = (
         None
     )
-    inference_batch_size: Annotated[int | None, Doc("groups per step of inference (none: 64)", at_least=1)] = None
+    inference_batch_size: Annotated[
+        int | None, Doc(f"groups per step of inference (none: {INFERENCE_BATCH})", at_least=1)
+    ] = None
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
+from ptycho.config.config import INFERENCE_BATCH
 from ptycho.core.geometry import canvas_size
 from ptycho.core.stitching.patch_store import gathered
 from ptycho.errors import DataError
@@ -41,7 +42,7 @@ def compiled(function: Predict, size: int, use_xla: bool = False) -> Predict:
 
 
 def predict_scan(
-    model: PtychoPINN, container: PtychoDataContainer, batch_size: int = 64, use_xla: bool = False
+    model: PtychoPINN, container: PtychoDataContainer, batch_size: int = INFERENCE_BATCH, use_xla: bool = False
 ) -> NDArray[np.complex64]:
     """Object patches of every member of every group as the probe meets them, `(B, C, N, N)` in the file's units."""
     n = model.config.N
@@ -50,7 +51,7 @@ def predict_scan(
 
 
 def predict_batches(
-    model: PtychoPINN, container: PtychoDataContainer, batch_size: int = 64, use_xla: bool = False
+    model: PtychoPINN, container: PtychoDataContainer, batch_size: int = INFERENCE_BATCH, use_xla: bool = False
 ) -> Iterator[NDArray[np.complex64]]:
     """What `predict_scan` returns, batch by batch; of a training container also the members held out."""
     predict = compiled(model.predict_on_grid, container.canvas_size, use_xla)

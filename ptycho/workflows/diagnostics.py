@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.config.config import InferenceConfig, TrainingConfig
+from ptycho.config.config import INFERENCE_BATCH, InferenceConfig, TrainingConfig
 from ptycho.config.options import NEUTRAL_PATCH_STATS, PatchStatsOptions
 from ptycho.core.atomic import atomic_path, output_folder
 from ptycho.core.geometry import LOCAL_OFFSET_SIGN, ObjectFrame
@@ -26,10 +26,8 @@ from ptycho.workflows.run_options import RunOptions
 if TYPE_CHECKING:
     from ptycho.workflows.stitch_scan import StitchedObject
 
-__all__ = ["BATCH", "Diagnostics", "configured_diagnostics", "make_diagnostics", "with_diagnostics"]
+__all__ = ["Diagnostics", "configured_diagnostics", "make_diagnostics", "with_diagnostics"]
 
-BATCH = 64
-"""Groups of one batch of an inference, unless its batch size is given."""
 _SHOWN = 16
 """Patches in a picture."""
 _PREFIX = {"pytorch": "torch", "tensorflow": "tf"}
@@ -47,7 +45,7 @@ class Diagnostics:
     stats: PatchStatsOptions = NEUTRAL_PATCH_STATS
     debug_dump: Path | None = None
     """Folder for what stitching works with; None: not written."""
-    batch_size: int = BATCH
+    batch_size: int = INFERENCE_BATCH
     """Groups per batch of an inference."""
     written: list[Path] = field(default_factory=list)
     """Every file so far."""
@@ -142,7 +140,7 @@ def make_diagnostics(
     if not log_patch_stats and debug_dump is None:
         return None
     dump = None if debug_dump is None else Path(debug_dump)
-    return Diagnostics(Path(output_dir), backend, stats, dump, batch_size or BATCH)
+    return Diagnostics(Path(output_dir), backend, stats, dump, batch_size or INFERENCE_BATCH)
 
 
 def configured_diagnostics(

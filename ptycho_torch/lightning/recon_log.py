@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.config import INFERENCE_BATCH, PyTorchExecutionConfig
 from ptycho.core.atomic import output_folder
 from ptycho.core.geometry import object_frame
 from ptycho.core.stitching.stitch import probe_weight, stitch_variants
@@ -29,7 +29,6 @@ __all__ = ["ReconstructionLog", "draw_object", "draw_patches"]
 
 Complex = NDArray[np.complex64]
 
-_BATCH = 64
 _SIDE = 2.2  # inches of a patch
 
 
@@ -123,8 +122,8 @@ def predicted(
     positions = alone.pixel_positions if on_grid else np.asarray(alone.grouped["coords_nn"])
     device, found = model.log_intensity_scale.device, []
     with torch.inference_mode(), full_float32():
-        for start in range(0, len(chosen), _BATCH):
-            batch: tuple[Tensor, ...] = alone.batch(chosen[start : start + _BATCH])
+        for start in range(0, len(chosen), INFERENCE_BATCH):
+            batch: tuple[Tensor, ...] = alone.batch(chosen[start : start + INFERENCE_BATCH])
             normalised, relative, mask = (tensor.to(device) for tensor in batch)
             found.append(model.predict_on_grid(normalised, relative, alone.canvas_size, mask).cpu().numpy())
     return np.concatenate(found), np.moveaxis(positions[chosen][:, 0], 1, 2)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ptycho import params
-from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.config import INFERENCE_BATCH, PyTorchExecutionConfig, TrainingConfig
 from ptycho.config.schema import settings_of
 from ptycho.core.physics.losses import realspace_mae, total_variation
 from ptycho.core.physics.patches import extract_rounded
@@ -22,7 +22,6 @@ from ptycho.core.training.checkpoint_npz import write_checkpoint
 from ptycho.core.training.schedules import warmup_cosine
 from ptycho.errors import ArchiveError, BackendError, DataError, MissingFileError
 from ptycho.raw_data import RawData
-from ptycho.workflows.diagnostics import BATCH
 from ptycho_torch import reassembly
 from ptycho_torch.cli.shared import resolve_accelerator, resolve_execution
 from ptycho_torch.fit import PtychoPINN_Lightning
@@ -316,5 +315,5 @@ def test_a_setting_of_the_execution_that_is_none_is_that_of_the_training(trainin
 
 
 def test_an_inference_without_a_batch_size_takes_64() -> None:
-    assert inspect.signature(predict_scan).parameters["batch_size"].default == BATCH == 64
+    assert inspect.signature(predict_scan).parameters["batch_size"].default == INFERENCE_BATCH == 64
     assert "(none: 64)" in settings_of(PyTorchExecutionConfig)["inference_batch_size"].doc.text
