@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ptycho.config.config import ModelConfig
 from ptycho.core.physics.group_gradient import worked_margin
 from ptycho.networks.spec import NetworkSpec
 from ptycho_torch.group_gradient import shifted_probes, split_positions
 from ptycho_torch.precision import no_autocast
 from ptycho_torch.reassembly import assemble_group, cut, cut_whole
 
-if TYPE_CHECKING:
-    from ptycho_torch.pinn import PtychoPINN
+__all__ = ["CanvasNetwork", "Network", "PatchNetwork", "Surroundings"]
 
-__all__ = ["CanvasNetwork", "Network", "PatchNetwork"]
+
+class Surroundings(Protocol):
+    """What a network asks of the model around it, `ptycho_torch.pinn.PtychoPINN`: its probe, scales and settings."""
+
+    config: ModelConfig
+    mask: Tensor
+    nominal_intensity_scale: float
+    log_intensity_scale: nn.Parameter
+
+    @property
+    def light(self) -> int:
+        """Half the side of the square that holds the probe's light, pixels."""
+
+    @property
+    def probe(self) -> Callable[[], Any]:
+        """The probe's modes `(M, N, N)`, normalised, when it is called."""
+
+    def object_patches(self, normalised: Tensor, mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
+        """What a `PatchNetwork` makes of `X_norm (B, C, N, N)`."""
+
+    def group_weight(self) -> Tensor:
+        """Weight `(N, N)` of a member on the canvas."""
 
 
 class Network(nn.Module):
@@ -33,7 +55,7 @@ class Network(nn.Module):
         self.spec = spec
 
     def canvas_and_members(
-        self, model: PtychoPINN, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
+        self, model: Surroundings, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The group's canvas `(B, size, size)` and what the probe meets `(B, C, N, N)`, both O_net.
 
@@ -57,7 +79,7 @@ class PatchNetwork(Network):
     canvas = False
 
     def canvas_and_members(
-        self, model: PtychoPINN, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
+        self, model: Surroundings, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """See `Network`."""
         patches = model.object_patches(normalised, mask, positions)
@@ -85,7 +107,7 @@ class CanvasNetwork(Network):
     canvas = True
 
     def canvas_and_members(
-        self, model: PtychoPINN, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
+        self, model: Surroundings, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """See `Network`."""
         if not model.config.object_big:
@@ -96,7 +118,7 @@ class CanvasNetwork(Network):
             return canvas, cut_whole(canvas, dx, dy, model.config.N)
 
     def _canvas(
-        self, model: PtychoPINN, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
+        self, model: Surroundings, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
     ) -> Tensor:
         """The canvas from the members that the network sees."""
         seen = slice(self.spec.members)
@@ -109,7 +131,7 @@ class CanvasNetwork(Network):
         margin, sigma_px = worked_margin(size, model.config.N, model.light), model.config.gaussian_smoothing_sigma
         return self(amplitudes, probes, whole, size, margin, valid, sigma_px)
 
-    def _alone(self, model: PtychoPINN, normalised: Tensor, mask: Tensor | None) -> Tensor:
+    def _alone(self, model: Surroundings, normalised: Tensor, mask: Tensor | None) -> Tensor:
         """Every member as a group of its own, `(B, C, N, N)`."""
         valid = (model.mask if mask is None else mask).expand(normalised.shape)
         batch, members, n = normalised.shape[:3]
@@ -118,7 +140,7 @@ class CanvasNetwork(Network):
         return self._canvas(model, each, nowhere, n, valid.reshape(each.shape)).reshape(normalised.shape)
 
 
-def _assembled(model: PtychoPINN, patches: Tensor, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def _assembled(model: Surroundings, patches: Tensor, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The canvas of patches `(B, C, N, N)`; the members cut from it, or the patches where each stands alone."""
     with no_autocast(patches):
         dx, dy = -positions[:, :, 0, 0], -positions[:, :, 0, 1]

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ptycho.config.config import TrainingConfig
-from ptycho.config.losses import PatchLoss, detector_weights, patch_losses
+from ptycho.config.losses import detector_weights
 from ptycho.config.options import ObjectiveOptions
+from ptycho.core.training.patch_losses import PatchLoss, patch_losses
 from ptycho.errors import ConfigError
 from ptycho_torch import losses
 from ptycho_torch.pinn import PtychoPINN

@@ -24,7 +24,6 @@ ELSEWHERE = {
     "ptycho.api.results": "api/test_front_door.py",
     "ptycho.api.scans": "api/test_front_door.py",
     "ptycho.cli.commands._scan_maps": "cli/commands/test_dataset.py",
-    "ptycho.cli.commands.completion": "cli/test_command.py",
     "ptycho.cli.commands.convert": "core/formats/test_convert.py",
     "ptycho.cli.commands.init": "cli/test_command.py",
     "ptycho.cli.commands.show": "cli/test_command.py",
@@ -148,7 +147,7 @@ ELSEWHERE = {
 Parts of one whole (findings of the doctor, formats behind the registry, pictures, the interface for programs) are
 tested where the whole is; steps of a workflow by what the workflow makes.
 """
-MOST = 124
+MOST = 123
 """Entries of the list above. It only gets smaller."""
 
 

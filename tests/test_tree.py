@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -39,19 +38,10 @@ def tree_of(name: str) -> ast.Module:
     return ast.parse(modules()[name].read_text(encoding="utf-8"))
 
 
-def statements(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node that runs: what stands under `if TYPE_CHECKING` is for type checkers alone."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            continue
-        yield child
-        yield from statements(child)
-
-
 def imported(name: str) -> set[str]:
-    """Modules of this project that a module imports, at its top or in a function."""
+    """Modules of this project that a module imports: at its top, in a function, or for types alone."""
     known, found = modules(), set()
-    for node in statements(tree_of(name)):
+    for node in ast.walk(tree_of(name)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

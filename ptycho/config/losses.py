@@ -7,13 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from ptycho.config.config import TrainingConfig
-    from ptycho.config.options import ObjectiveOptions
-
-__all__ = ["DETECTOR_LOSSES", "REGULARISERS", "DetectorLoss", "PatchLoss", "detector_weights", "patch_losses"]
+__all__ = ["DETECTOR_LOSSES", "REGULARISERS", "DetectorLoss", "detector_weights"]
 
 
 @dataclass(frozen=True)
@@ -66,28 +61,3 @@ def detector_weights(weights: Mapping[str, float], mode: str, physics_weight: fl
         found[loss.function] = physics_weight * (own if mode == DETECTOR_LOSSES[0].mode else alone)
     found[ROBUST] += 1.0 - physics_weight
     return found
-
-
-class PatchLoss(NamedTuple):
-    """A loss of the patches, times a weight."""
-
-    weight: float
-    function: str
-    part: Literal["object", "modulus", "phasors", "truth"]
-    """What of the patches it sees: the complex object, `|O|`, `O / |O|`, or the object beside the true one."""
-
-
-def patch_losses(config: TrainingConfig, options: ObjectiveOptions) -> list[PatchLoss]:
-    """The losses of the patches that are asked for."""
-    losses = []
-    if config.realspace_weight:
-        losses.append(PatchLoss(config.realspace_weight, "total_variation", "object"))
-    if config.model.model_type == "supervised" or config.realspace_mae_weight:
-        losses.append(PatchLoss(config.realspace_mae_weight or 1.0, "realspace_mae", "truth"))
-    if options.amp_loss:
-        losses.append(PatchLoss(options.amp_loss_coeff, REGULARISERS[options.amp_loss], "modulus"))
-    if options.phase_loss:
-        losses.append(PatchLoss(options.phase_loss_coeff, REGULARISERS[options.phase_loss], "phasors"))
-    if options.amplitude_variance_loss:
-        losses.append(PatchLoss(options.amplitude_variance_coeff, "amplitude_flatness", "object"))
-    return losses

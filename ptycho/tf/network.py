@@ -2,22 +2,62 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol
 
 import keras
 import tensorflow as tf
 
+from ptycho.config.config import ModelConfig
 from ptycho.core.physics.group_gradient import worked_margin
 from ptycho.networks.spec import NetworkSpec
 from ptycho.tf.direct_layer import DirectLayer
 from ptycho.tf.group_gradient import shifted_probes, split_positions
 from ptycho.tf.reassembly import assemble_group, channel_first, channel_last, cut, cut_whole, members_first
 
-if TYPE_CHECKING:
-    from ptycho.tf.layers import Normalisation
-    from ptycho.tf.pinn import PtychoPINN
+__all__ = ["CanvasNetwork", "Network", "PatchNetwork", "Surroundings"]
 
-__all__ = ["CanvasNetwork", "Network", "PatchNetwork"]
+
+class Surroundings(Protocol):
+    """What a network asks of the model around it, `ptycho.tf.pinn.PtychoPINN`: its probe, scales and settings."""
+
+    config: ModelConfig
+    nominal_intensity_scale: float
+    log_intensity_scale: Any
+
+    @property
+    def dtype(self) -> Any:
+        """Of everything that is computed."""
+
+    @property
+    def light(self) -> int:
+        """Half the side of the square that holds the probe's light, pixels."""
+
+    @property
+    def probe(self) -> Callable[[], Any]:
+        """The probe's modes `(M, N, N)`, normalised, when it is called."""
+
+    def object_patches(
+        self, normalised: tf.Tensor, mask: tf.Tensor | None = None, positions: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """What a `PatchNetwork` makes of `X_norm (B, N, N, C)`."""
+
+    def group_weight(self) -> tf.Tensor:
+        """Weight `(N, N)` of a member on the canvas."""
+
+    def valid(self, mask: tf.Tensor | None) -> tf.Tensor:
+        """The mask of a call, or the model's own, with the image axes last."""
+
+
+class Statistics(Protocol):
+    """A normalisation over a batch, `ptycho.tf.layers.Normalisation`."""
+
+    mean: Any
+    variance: Any
+    of_batch: bool
+
+    def named_statistics(self) -> dict[str, keras.Variable]:
+        """Running statistics by canonical name."""
 
 
 class Network(DirectLayer):
@@ -34,7 +74,7 @@ class Network(DirectLayer):
         self.spec = spec
 
     def canvas_and_members(
-        self, model: PtychoPINN, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
+        self, model: Surroundings, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The group's canvas `(B, size, size)` and what the probe meets `(B, N, N, C)`, both O_net.
 
@@ -55,7 +95,7 @@ class Network(DirectLayer):
         """Running statistics by canonical name."""
         return {name: value for norm in self.normalisations() for name, value in norm.named_statistics().items()}
 
-    def normalisations(self) -> list[Normalisation]:
+    def normalisations(self) -> Sequence[Statistics]:
         """Every normalisation over a batch, in the order of the network."""
         return []
 
@@ -70,7 +110,7 @@ class PatchNetwork(Network):
     canvas = False
 
     def canvas_and_members(
-        self, model: PtychoPINN, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
+        self, model: Surroundings, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Network`."""
         patches = model.object_patches(normalised, mask, positions)
@@ -98,7 +138,7 @@ class CanvasNetwork(Network):
     canvas = True
 
     def canvas_and_members(
-        self, model: PtychoPINN, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
+        self, model: Surroundings, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Network`."""
         if not model.config.object_big:
@@ -108,7 +148,7 @@ class CanvasNetwork(Network):
         return canvas, channel_last(cut_whole(canvas, dx, dy, model.config.N))
 
     def _canvas(
-        self, model: PtychoPINN, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
+        self, model: Surroundings, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
     ) -> tf.Tensor:
         """The canvas from the members that the network sees."""
         seen = slice(self.spec.members)
@@ -126,7 +166,7 @@ class CanvasNetwork(Network):
             model.config.gaussian_smoothing_sigma,
         )
 
-    def _alone(self, model: PtychoPINN, normalised: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    def _alone(self, model: Surroundings, normalised: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
         """Every member as a group of its own, `(B, N, N, C)`."""
         n, members = normalised.shape[1], normalised.shape[-1]
         first = channel_first(normalised)
@@ -136,7 +176,7 @@ class CanvasNetwork(Network):
         return channel_last(tf.reshape(self._canvas(model, each, nowhere, n, known), (-1, members, n, n)))
 
 
-def _assembled(model: PtychoPINN, patches: tf.Tensor, positions: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _assembled(model: Surroundings, patches: tf.Tensor, positions: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
     """The canvas of patches `(B, N, N, C)`; the members cut from it, or the patches where each stands alone."""
     dx, dy = -positions[:, 0, 0, :], -positions[:, 0, 1, :]
     canvas = assemble_group(channel_first(patches), dx, dy, model.group_weight(), size)

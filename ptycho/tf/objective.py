@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from ptycho.config.config import TrainingConfig
-from ptycho.config.losses import PatchLoss, detector_weights, patch_losses
+from ptycho.config.losses import detector_weights
 from ptycho.config.options import ObjectiveOptions
+from ptycho.core.training.patch_losses import PatchLoss, patch_losses
 from ptycho.errors import ConfigError
 from ptycho.tf import losses
 from ptycho.tf.physics import to_complex

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ptycho import params
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.scaling import probe_scale
-from ptycho.tf.layers import DirectLayer
+from ptycho.tf.direct_layer import DirectLayer
 from ptycho.tf.physics import squared_modulus, to_complex
 
 __all__ = ["ProbeLayer", "set_probe_guess"]

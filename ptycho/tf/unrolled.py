@@ -13,8 +13,9 @@ import keras
 import tensorflow as tf
 
 from ptycho.networks.unrolled import DESCENT_MOMENTUM, DESCENT_STEP, UNSHUFFLE, Correction, UnrolledSpec
+from ptycho.tf.direct_layer import DirectLayer
 from ptycho.tf.group_gradient import SeenGroup
-from ptycho.tf.layers import ConvBlock, DirectLayer, doubled, linear_head, named_convolution
+from ptycho.tf.layers import ConvBlock, doubled, linear_head, named_convolution
 from ptycho.tf.network import CanvasNetwork
 from ptycho.tf.physics import to_complex
 

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.core.geometry import ObjectFrame
+from ptycho.workflows.stitch_scan import StitchedObject
 
-if TYPE_CHECKING:
-    from ptycho.workflows.diagnostics import Diagnostics
+__all__ = ["NEUTRAL_RUN", "Observer", "RunOptions"]
 
-__all__ = ["NEUTRAL_RUN", "RunOptions"]
+Patches = NDArray[np.complex64]
+
+
+class Observer(Protocol):
+    """Who is told of the patches of a run; `ptycho.workflows.diagnostics.Diagnostics` is one."""
+
+    def trained(self, batches: Iterable[Patches]) -> None:
+        """Patches (b, C, N, N) of training batches after the last epoch; no more of them are made than are taken."""
+
+    def predicted(self, patches: Patches) -> None:
+        """The patches (B, C, N, N) of a scan, which may be memory-mapped."""
+
+    def stitched(
+        self, patches: Patches, positions: NDArray[np.floating[Any]], found: StitchedObject, frame: ObjectFrame
+    ) -> None:
+        """What stitching worked with and what it made."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +46,7 @@ class RunOptions:
     """A checkpoint to go on from."""
     max_seconds: float | None = None
     """Stop the training after this time."""
-    diagnostics: Diagnostics | None = None
+    diagnostics: Observer | None = None
     """Told of the patches, and of what stitching makes of them."""
     callbacks: Sequence[Any] = ()
     """Of Lightning, besides those of this library."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,9 +17,6 @@ from ptycho_torch.config.options import section_settings
 from ptycho_torch.config.routes import MEMBERS, ROUTES
 from ptycho_torch.config_bridge import to_model_config
 from ptycho_torch.config_params import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
-
-if TYPE_CHECKING:
-    from ptycho_torch.api.models import PtychoModel
 
 __all__ = ["ConfigManager", "Configs", "configs_from", "configs_of", "plain_configs"]
 
@@ -33,6 +30,19 @@ _KEPT: dict[str, type[Any]] = {
     "inference_config": InferenceConfig,
 }
 """What a checkpoint keeps, in the order of `Configs`."""
+
+
+class Configured(Protocol):
+    """A network with its settings, `ptycho_torch.api.models.PtychoModel`."""
+
+    data_config: DataConfig
+    model_config: ModelConfig
+    training_config: TrainingConfig
+    inference_config: InferenceConfig
+
+    @property
+    def module(self) -> Any:
+        """The trained Lightning module."""
 
 
 @dataclass
@@ -62,11 +72,11 @@ class ConfigManager:
         vars(self).update(found)
 
     @classmethod
-    def from_loaded_model(cls, model: PtychoModel) -> ConfigManager:
+    def from_loaded_model(cls, model: Configured) -> ConfigManager:
         """The settings that came with a model, as copies."""
         return cls(**{name: replace(getattr(model, name)) for name in _KEPT})
 
-    def validate_arch_compatibility(self, model: PtychoModel) -> None:
+    def validate_arch_compatibility(self, model: Configured) -> None:
         """Raise ConfigError, naming the first setting and both values, unless the network is of these settings."""
         ours, theirs = vars(to_model_config(self.data_config, self.model_config)), vars(model.module.model.config)
         for name, value in ours.items():
