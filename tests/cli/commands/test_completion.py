@@ -34,7 +34,6 @@ printf '%s\\n' "${COMPREPLY[@]}"
 def test_what_bash_offers(
     words: tuple[str, ...], offered: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("shtab")
     assert main(["completion", "bash", "--program", words[0]]) == 0
     script = tmp_path / "completion.sh"
     script.write_text(capsys.readouterr().out)
