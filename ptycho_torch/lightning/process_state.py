@@ -6,10 +6,12 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from ptycho.core.process_settings import Agreement, changed_once
 
@@ -30,14 +32,34 @@ def interrupts_raise() -> Iterator[None]:
 
 
 _deterministic = Agreement("deterministic")
-_generator = threading.RLock()
+_DRAWS = ("uniform_", "normal_", "random_", "bernoulli_", "exponential_", "rand", "randn", "randint", "randperm")
+"""What draws numbers; functions of `torch.nn.init` name their generator besides."""
+
+
+class _OwnGenerator(TorchFunctionMode):
+    """Whatever is drawn in place, in this thread, comes from a generator of its own."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        settings = dict(kwargs or {})
+        draws = "generator" in settings or getattr(func, "__name__", "") in _DRAWS
+        if draws and settings.get("generator") is None:
+            settings["generator"] = self.generator
+        return func(*args, **settings)
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw from PyTorch's generator as if it had just been seeded, one thread at a time; it is as it was afterwards."""
-    with _generator, torch.random.fork_rng():
-        torch.manual_seed(seed)
+    """First weights are what they are right after `torch.manual_seed(seed)`; the process' generator is not touched.
+
+    It could not be used: Lightning puts it back while another thread draws from it, and the weights of both are others.
+    """
+    with _OwnGenerator(seed):
         yield
 
 

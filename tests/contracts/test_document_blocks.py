@@ -59,15 +59,17 @@ def runs(page: Path) -> list[Block]:
 
 def uses_a_network(page: Path) -> bool:
     """Whether a page trains or loads one, which takes long enough to leave to the slow tests."""
-    return any(re.search(r"_train\b|\.train |run_cdi_example|train_cdi|model_path", block.text) for block in runs(page))
+    return any(
+        re.search(r"_train\b|\.train |run_cdi_example|train_cdi|model[-_]path", block.text) for block in runs(page)
+    )
 
 
 def begins_with_a_model(page: Path) -> bool:
     """Whether the first command with a network loads one that is there."""
     words = [
-        word for block in runs(page) for word in re.findall(r"_train\b|\.train |--model_path|train_cdi", block.text)
+        word for block in runs(page) for word in re.findall(r"_train\b|\.train |--model[-_]path|train_cdi", block.text)
     ]
-    return words[:1] == ["--model_path"]
+    return words[:1] in (["--model_path"], ["--model-path"])
 
 
 def name_of(page: Path) -> str:
