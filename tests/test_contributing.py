@@ -182,6 +182,7 @@ def with_a_loss(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_loss_is_four_files(with_a_loss: Path) -> None:
     """The parity tests of the copy know it, against the oracle and between the backends."""
     changed = {}

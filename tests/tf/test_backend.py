@@ -137,6 +137,7 @@ def test_the_reconstruction_does_not_depend_on_where_the_origin_is(scan, trainin
     assert there.frame.x0 == here.frame.x0 + 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gridsize", [1, 2])
 def test_training_leads_to_a_better_object_than_a_flat_one(gridsize, scan, training) -> None:
     config = replace(with_gridsize(training, gridsize), nepochs=8, n_groups=64, batch_size=8)

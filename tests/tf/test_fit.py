@@ -68,6 +68,7 @@ def trained(fixture_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Tra
         return Trained(results, folder, dict(params.cfg))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gridsize", [1, 2])
 def test_the_loss_falls_and_epochs_are_reported(gridsize, scan, training, caplog) -> None:
     config = replace(with_model(training, gridsize=gridsize), nepochs=6, n_groups=48, batch_size=8)
@@ -96,6 +97,7 @@ def test_the_losses_of_every_epoch_are_written(trained) -> None:
         assert [float(row[name]) for row in rows] == trained.results["history"][name]
 
 
+@pytest.mark.slow
 def test_an_odd_last_batch_makes_the_graph_twice_and_never_again(scan, training, monkeypatch) -> None:
     traced = []
     step = TrainingModule.training_step
@@ -142,6 +144,7 @@ def test_a_trained_probe_moves_at_constant_energy_and_a_fixed_one_stays(trained,
     assert np.linalg.norm(moved.file_units()) == pytest.approx(np.linalg.norm(before), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_resuming_is_never_having_stopped(scan, training, tmp_path) -> None:
     """The same batches, rates and moments: the weights are the same to the last digit."""
     config = replace(training, nepochs=3, scheduler="WarmupCosine", batch_size=6, n_groups=12)
@@ -229,6 +232,7 @@ def test_patience_ends_after_a_hundred_epochs_without_progress() -> None:
     assert [patience.gone(1.0) for _ in range(101)] == [False] * 100 + [True]
 
 
+@pytest.mark.slow
 def test_a_step_is_small_beside_the_weights(scan, training) -> None:
     """Adaptive clipping: plain descent, two steps, of which the first leaves the decoder: its heads are 0 before."""
     config = replace(training, batch_size=2, nepochs=1, optimizer="sgd")
@@ -332,6 +336,7 @@ def test_xla_gives_the_same_loss(scan, training) -> None:
     assert compiled[0] == pytest.approx(plain[0], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_mean_absolute_error_can_be_the_loss(trained, scan, training) -> None:
     """The mode `mae` is what weights of 0 and 1 are, as in the PyTorch backend."""
     config = replace(training, n_groups=16)
@@ -349,6 +354,7 @@ def labelled(scan: RawData) -> RawData:
     return RawData(*positions, scan.diff3d, scan.probeGuess, Y=truth, units=scan.units)
 
 
+@pytest.mark.slow
 def test_the_truth_teaches_the_object_and_total_variation_smooths_it(scan, training) -> None:
     """Losses in real space alone, and the oracle's figures of the patches that are predicted."""
     config = replace(training, nll_weight=0.0, realspace_mae_weight=1.0, nepochs=4, batch_size=8)
@@ -418,6 +424,7 @@ def test_the_model_that_was_trained_last_is_saved(scan, training, tmp_path, monk
         np.testing.assert_array_equal(model_manager.canonical_weights(loaded.network)[name], array)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gridsize", [1, 2])
 def test_both_backends_learn_alike_from_the_same_weights(gridsize, scan, training) -> None:
     """The same groups, batches, clipping, schedule and steps: the losses differ by rounding that Adam amplifies."""

@@ -99,6 +99,7 @@ def test_a_scan_without_labels_cannot_be_learned_from_them(scan, training) -> No
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_options_smooth_the_object_and_hold_the_probe(fitted, scan) -> None:
     before = np.asarray(scan.probeGuess).reshape(1, 64, 64)
     options = ObjectiveOptions(

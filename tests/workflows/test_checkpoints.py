@@ -36,7 +36,7 @@ def _own_params(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(params, "cfg", dict(params.cfg))
 
 
-@pytest.fixture(params=["pytorch", "tensorflow"])
+@pytest.fixture(params=["pytorch", pytest.param("tensorflow", marks=pytest.mark.slow)])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> TrainingConfig:
     model = ModelConfig(N=64, n_filters_scale=1)
     return TrainingConfig(

@@ -23,7 +23,7 @@ from ptycho.workflows.backend_selector import (
     train_cdi_model_with_backend,
 )
 
-BACKENDS = pytest.mark.parametrize("backend", ["tensorflow", "pytorch"])
+BACKENDS = pytest.mark.parametrize("backend", [pytest.param("tensorflow", marks=pytest.mark.slow), "pytorch"])
 REPETITIONS = 3
 
 
