@@ -8,7 +8,7 @@ import numpy as np
 
 from ptycho.api.backends import installed_backend
 from ptycho.api.scans import Scan, as_scan
-from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.reconstruction import Reconstruction
@@ -19,14 +19,12 @@ from ptycho.workflows.backend import BackendName
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.trust import noise_error, scan_trust
+from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, scan_trust
 
 __all__ = ["reconstruct", "refine"]
 
 ITERATIONS = 80
 """After which a scan that can be solved is solved; a refinement that gains nothing more ends sooner."""
-NOMINAL_PHOTONS = TrainingConfig().nphotons
-"""Mean photons per pattern where a scan does not tell; the trust then says that the dose is not known."""
 
 
 def reconstruct(

@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from ptycho.config.config import TrainingConfig
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.run import Refinement
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
-from ptycho.workflows.trust import scan_trust
+from ptycho.workflows.trust import NOMINAL_PHOTONS, scan_trust
 
 __all__ = ["measured_reconstruction"]
 
 
 def measured_reconstruction(
-    refinement: Refinement, scan: RawData, nominal_photons: float = TrainingConfig.nphotons
+    refinement: Refinement, scan: RawData, nominal_photons: float = NOMINAL_PHOTONS
 ) -> Reconstruction:
     """The reconstruction that a refinement of this scan found (`reconstruction_of`), with its trust measured.
 

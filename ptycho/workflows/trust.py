@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.config.config import TrainingConfig
 from ptycho.core.quality.trust import Dose, Trust, measure_trust
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.scaling import photons_per_frame
 from ptycho.raw_data import RawData
 
-__all__ = ["noise_error", "photon_scale", "scan_trust"]
+__all__ = ["NOMINAL_PHOTONS", "noise_error", "photon_scale", "scan_trust"]
+
+NOMINAL_PHOTONS = TrainingConfig.nphotons
+"""Mean photons per pattern where a scan does not tell; the trust then says that the dose is not known."""
 
 logger = logging.getLogger(__name__)
 
