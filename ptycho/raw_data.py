@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +33,8 @@ from ptycho.core.scaling import (
 )
 from ptycho.core.scan.identity import ScanIdentity, scan_identity
 from ptycho.core.scan.npz_file import ScanFile, write_scan
-from ptycho.core.scan.scan import check_shapes
+from ptycho.core.scan.scan import check_shapes, check_square
+from ptycho.core.scan_edit.fit_detector import fitted
 from ptycho.core.scratch import taken
 from ptycho.core.training.scales import Scales, measure_scales
 from ptycho.errors import ConfigError, DataError
@@ -98,6 +100,7 @@ class RawData(Pictured):
         self._decision: UnitsDecision | None = None
         self._mean_energy: float | None = None
         check_shapes(self._as_file(units))
+        check_square(self._as_file(units))
 
     @classmethod
     def from_file(cls, path: Path | str, units: str | None = None, memory_map: MemoryMap = "auto") -> RawData:
@@ -109,7 +112,8 @@ class RawData(Pictured):
 
         Args:
             path: NPZ file, scan map, or a file of another format that has patterns, positions and a probe
-                (specs/formats.md).
+                (specs/formats.md). Patterns of a detector that is not square, or of a side without a fast transform,
+                are cropped or widened (`ptycho.core.scan_edit.fit_detector`); a logged line says how.
             units: 'amplitude' or 'counts', instead of what the file says or leaves open.
             memory_map: 'always' leaves frames on disk, 'never' reads them into memory, 'auto' leaves them where the
                 patterns are larger than `ptycho.core.formats.opening.MEMORY_MAP_BYTES`, 1 GiB.
@@ -119,8 +123,43 @@ class RawData(Pictured):
             MissingFileError, DataError: one line that names the file; also for a scan map that is older than its scan.
             OutputError: no room for the temporary copy.
         """
-        raw = cls(**vars(load_scan(Path(path), units, memory_map)))
-        raw._path = Path(path)
+        scan, path = load_scan(Path(path), units, memory_map), Path(path)
+        raw = cls._of(*fitted(scan), scan, path.name)
+        raw._path = path
+        return raw
+
+    def fitted(self, crop: int | None = None, bin: int = 1, sizes: Sequence[int] | None = None) -> RawData:
+        """This scan with square patterns of another side, as `ptycho.core.scan_edit.fit_detector.fitted` makes them.
+
+        What is done is logged. The scan itself, where nothing is.
+
+        Args:
+            crop: side of the square of detector pixels to keep, before they are binned; None goes by the light.
+            bin: `bin` x `bin` detector pixels become one.
+            sizes: sides to choose from; None takes any with a fast transform.
+
+        Raises:
+            ConfigError: a crop or a bin that cannot be.
+            DataError: patterns to bin in unknown units.
+        """
+        scan = self._as_file(self._declared if self._decision is None else self._decision.units)
+        made, sentences = fitted(scan, crop, bin, sizes)
+        if not sentences:
+            return self
+        raw = RawData._of(made, sentences, scan, self.name)
+        raw._path = self._path
+        if self.made_of is not None:
+            raw.made_of = self.made_of.derived("; ".join(sentences))
+        return raw
+
+    @classmethod
+    def _of(cls, made: ScanFile, sentences: tuple[str, ...], scan: ScanFile, name: str) -> RawData:
+        """The scan that was made of `scan`, which it has the identity of, derived."""
+        raw = cls(**vars(made))
+        for sentence in sentences:
+            logger.info("%s: %s", name, sentence)
+        if sentences:
+            raw.made_of = scan_identity(scan, name).derived("; ".join(sentences))
         return raw
 
     @classmethod

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from ptycho.config.config import DEFAULT_NETWORK, ExperimentNumber
 from ptycho.config.losses import DETECTOR_LOSSES, REGULARISERS
 from ptycho.config.schema import Doc
-from ptycho.networks.registry import BUILT_IN, added_names
+from ptycho.networks.registry import BUILT_IN, PATTERN_SIZES, added_names
 
 __all__ = ["DataConfig", "DatagenConfig", "InferenceConfig", "ModelConfig", "TrainingConfig"]
 
@@ -37,7 +37,7 @@ class DataConfig:
     """Scans, groups and scaling."""
 
     nphotons: Annotated[float, Doc("mean photons per pattern, where the data do not say", above=0)] = 1e5
-    N: Annotated[int, Doc("side of a diffraction pattern, in pixels", choices=(64, 128, 256))] = 64
+    N: Annotated[int, Doc("side of a diffraction pattern, in pixels", choices=PATTERN_SIZES)] = 64
     C: Members = 4
     K: Annotated[int, Doc("a group is drawn from the K nearest neighbours of its seed point", at_least=1)] = 6
     K_quadrant: Annotated[int, Doc("neighbours to look through for each quadrant", at_least=0)] = 30

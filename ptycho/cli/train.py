@@ -24,6 +24,7 @@ from ptycho.cli.run import (
 from ptycho.cli.settings import Command, Settled
 from ptycho.config.config import validate_model_config, validate_training_config
 from ptycho.errors import ConfigError
+from ptycho.networks.registry import PATTERN_SIZES
 
 if TYPE_CHECKING:
     from ptycho.core.reconstruction import Reconstruction
@@ -103,11 +104,18 @@ def _scans(asked: Settled) -> tuple[list[RawData], list[RawData | None]]:
     config, run = asked.config, asked.run
     train, test = read_experiments(experiment_files(config), units=run.units, memory_map=run.memory_map)
     if "N" not in asked.stated:
-        config.model.N = int(train[0].probeGuess.shape[-1])
+        config.model.N = train[0].fitted(sizes=PATTERN_SIZES).N
         validate_model_config(config.model)
+    train = [_of_known_size(scan, config.model.N) for scan in train]
+    test = [None if scan is None else _of_known_size(scan, config.model.N) for scan in test]
     if run.find_probe:
         train = _with_found_probes(asked, train)
     return _simulated(asked, train, test) if run.simulated_objects else (train, test)
+
+
+def _of_known_size(scan: RawData, N: int) -> RawData:
+    """The scan at the size N of the network, where its own is that of no network."""
+    return scan if scan.N in PATTERN_SIZES else scan.fitted(sizes=(N,))
 
 
 def _with_found_probes(asked: Settled, train: list[RawData]) -> list[RawData]:

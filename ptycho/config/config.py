@@ -33,7 +33,7 @@ from ptycho.config.options import (
 )
 from ptycho.config.schema import Doc, check_settings, strings_to_paths
 from ptycho.errors import ConfigError
-from ptycho.networks.registry import BUILT_IN, added_names, network_entry
+from ptycho.networks.registry import BUILT_IN, PATTERN_SIZES, added_names, network_entry
 
 __all__ = [
     "INFERENCE_BATCH",
@@ -115,9 +115,9 @@ UseXla = Annotated[bool, Doc("compile the TensorFlow graph with XLA (jit_compile
 class ModelConfig:
     """The network and its physics."""
 
-    N: Annotated[
-        int, Doc("side of a diffraction pattern, a patch and the probe, in pixels", choices=(64, 128, 256))
-    ] = 64
+    N: Annotated[int, Doc("side of a diffraction pattern, a patch and the probe, in pixels", choices=PATTERN_SIZES)] = (
+        64
+    )
     gridsize: Annotated[int, Doc("a group is gridsize x gridsize neighbouring scan points", at_least=1, basic=True)] = 1
     n_filters_scale: Annotated[int, Doc("multiplies the number of filters of every layer", at_least=1)] = 2
     model_type: Annotated[

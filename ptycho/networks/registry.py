@@ -13,7 +13,19 @@ from typing import Any, Literal
 from ptycho.config.schema import nearest
 from ptycho.errors import ConfigError
 
-__all__ = ["BUILT_IN", "NetworkEntry", "Recipe", "added_names", "load", "network_class", "network_entry"]
+__all__ = [
+    "BUILT_IN",
+    "PATTERN_SIZES",
+    "NetworkEntry",
+    "Recipe",
+    "added_names",
+    "load",
+    "network_class",
+    "network_entry",
+]
+
+PATTERN_SIZES = (64, 128, 256)
+"""Sides N of a pattern that the networks are built for, pixels; the iterative solver takes any (`is_fast_side`)."""
 
 GROUP = "ptychopinn.networks"
 

@@ -7,10 +7,9 @@ from typing import ClassVar, cast
 
 from ptycho.config.config import ModelConfig
 from ptycho.config.options import NEUTRAL, NetworkOptions
-from ptycho.core.scan.scan import PATTERN_SIZES
 from ptycho.errors import ConfigError
 from ptycho.networks.options import MASK_OPTIONS
-from ptycho.networks.registry import BUILT_IN, NetworkEntry, Recipe, load, network_entry
+from ptycho.networks.registry import BUILT_IN, PATTERN_SIZES, NetworkEntry, Recipe, load, network_entry
 
 __all__ = ["NetworkSpec", "group_members", "network_spec"]
 

@@ -27,6 +27,7 @@ from ptycho.core.physics.probes import probe_overlap
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import ConfigError
+from ptycho.networks.registry import PATTERN_SIZES
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel
 from ptycho.workflows.diagnostics import with_diagnostics
@@ -225,7 +226,8 @@ def _report(iterations: int, iteration: int, error: float) -> None:
 
 def _prepared(model: ScanModel, data: RawData, config: InferenceConfig) -> RawData:
     """The scan as the model takes it; the model's probe has its energy then."""
-    scan = prepared_scan(data, config, model.scaling.straight_probe)
+    known = data if data.N in PATTERN_SIZES else data.fitted(sizes=(model.config.N,))
+    scan = prepared_scan(known, config, model.scaling.straight_probe)
     _compare_with_training(model, scan)
     model.probe.take_energy_of(np.asarray(scan.probeGuess))
     return scan

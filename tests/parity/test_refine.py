@@ -184,6 +184,16 @@ def test_compiled_kernels_find_the_same(scan) -> None:
     np.testing.assert_allclose(compiled.object, eager.object, atol=2e-3)
 
 
+def test_every_engine_finds_the_same_at_a_side_that_is_no_power_of_two() -> None:
+    made = make_scan("lines", 150, 100, 25.0, 0.5, 1e6, 4)
+    scan = RawData(made.xcoords, made.ycoords, None, None, made.diffraction, made.probe, units="amplitude")
+    oracle, *others = (refine_scan(scan, None, 3, engine=name) for name in ("numpy", "pytorch", "tensorflow"))
+    assert oracle.error_history[-1] < 0.5 * oracle.error_history[0]
+    for each in others:
+        np.testing.assert_allclose(each.error_history, oracle.error_history, rtol=1e-3)
+        assert np.linalg.norm(each.object - oracle.object) < 2e-3 * np.linalg.norm(oracle.object)
+
+
 def test_cutting_and_adding_are_the_oracles(dtype, rng) -> None:
     image = rng.standard_normal((9, 7)) + 1j * rng.standard_normal((9, 7))
     rows, cols = np.array([0, 3, 3, 5, 1]), np.array([2, 0, 0, 3, 1])

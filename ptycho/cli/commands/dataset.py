@@ -88,8 +88,7 @@ def run(options: argparse.Namespace) -> int:
     streams = [_with_units(open_scan(path, options.units)) for path in paths]
     for output, stream in _OPERATIONS[options.operation](streams, options).items():
         write_stream(output, stream, options.compress)
-        n, N, _ = stream.frames.shape
-        logger.info("%s: %d patterns of %d x %d, %s", output, n, N, N, stream.frames.dtype)
+        logger.info("%s: %d patterns of %d x %d, %s", output, *stream.frames.shape, stream.frames.dtype)
     return 0
 
 
@@ -129,6 +128,9 @@ def _split(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
 def _crop(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
     from ptycho.core.scan_edit.detector import crop_detector
 
+    limit = min(streams[0].frames.shape[1:])
+    if options.size > limit:
+        raise ConfigError(f"--size: expected an even size from 2 to {limit}, found {options.size}")
     return {options.output: crop_detector(streams[0], options.size)}
 
 

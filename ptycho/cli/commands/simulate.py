@@ -27,7 +27,6 @@ _SHOWN_PATTERNS = 64
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags; what is left out makes 576 patterns of 64 x 64 pixels in a second."""
     from ptycho.core.physics.probes import PROBES
-    from ptycho.core.scan.scan import PATTERN_SIZES
     from ptycho.core.simulation.objects import OBJECTS
     from ptycho.core.simulation.plan import ScanSettings
     from ptycho.core.simulation.scan_paths import SCAN_PATHS
@@ -59,8 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--N",
         type=int,
-        choices=PATTERN_SIZES,
-        help=f"side of a pattern, pixels (default: the probe file's, or {usual.N})",
+        help=f"side of a pattern, pixels; networks take 64, 128, 256 (default: the probe file's, or {usual.N})",
     )
     group.add_argument("--probe", choices=PROBES, default=usual.probe, help="kind of probe")
     group.add_argument("--probe-file", type=Path, metavar="FILE", help="take the probe from NPY, NPZ or HDF5 instead")

@@ -27,6 +27,7 @@ from ptycho.core.doctor.sampling import check_energy, check_overlap, check_windo
 from ptycho.core.doctor.statistics import gather
 from ptycho.core.doctor.values import check_dose, check_numbers, check_saturation, check_size, check_units
 from ptycho.core.scan.stream import ScanStream
+from ptycho.core.scan_edit.fit_detector import fit_stream
 
 __all__ = ["SEVERITIES", "Diagnosis", "Finding", "Severity", "examine"]
 
@@ -35,12 +36,18 @@ def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
     """Examine a scan.
 
     Args:
-        stream: the scan; values need not be sound.
+        stream: the scan, of any detector; values need not be sound.
         reconstructions: whether to reconstruct a sample for the axes, the positions and the probe (some seconds).
     """
+    stream, made_to_fit = fit_stream(stream)
     scan = stream.fields
     statistics = gather(stream)
-    findings = [check_size(scan), check_numbers(statistics), check_units(statistics), check_mask(statistics)]
+    findings = [
+        check_size(scan, made_to_fit),
+        check_numbers(statistics),
+        check_units(statistics),
+        check_mask(statistics),
+    ]
     duplicates = check_duplicates(stream)
     if (
         findings[-1].severity == "fault"

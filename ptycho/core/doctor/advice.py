@@ -12,7 +12,8 @@ from ptycho.core.doctor.orientation import OrientationTest
 from ptycho.core.doctor.positions import neighbour_distance
 from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.physics.probes import probe_diameter
-from ptycho.core.scan.scan import PATTERN_SIZES, ScanFile
+from ptycho.core.scan.scan import ScanFile
+from ptycho.networks.registry import PATTERN_SIZES
 
 __all__ = ["forecast", "suggest_settings"]
 

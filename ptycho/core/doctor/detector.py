@@ -34,8 +34,6 @@ _BEAM_RADIUS = 2.5
 """Pixels around the zero frequency where a single bright one is the direct beam."""
 _UNLIKELY = 1e-9
 """Probability of an accident that is taken for none."""
-_LIKE = 0.7
-"""Correlation of the mean pattern with the far field of the probe from which on the latter tells the centre."""
 _CENTRE_NOTE, _CENTRE_WARNING = 1.0, 2.5
 """Pixels off the centre; a tilt of the object's phase moves the mean pattern by about one."""
 
@@ -135,8 +133,7 @@ def check_centre(statistics: ScanStatistics, scan: ScanFile) -> Finding:
     N = statistics.mean.shape[0]
     mean = np.where(statistics.valid & ~hot_pixels(statistics), statistics.mean, 0)
     centre = find_centre(mean, scan.probeGuess)
-    fits = centre.likeness > _LIKE
-    dy, dx = centre.by_probe if fits else centre.by_mass
+    fits, (dy, dx) = centre.fits, centre.offset
     off = float(np.hypot(dy, dx))
     numbers = {"dy": dy, "dx": dx, "likeness": centre.likeness, "mass_dy_dx": list(centre.by_mass)}
     if min(abs(dy), abs(dx)) > 0.4 * N:

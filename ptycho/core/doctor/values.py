@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ptycho.core.doctor.findings import Finding, Severity
 from ptycho.core.doctor.statistics import ScanStatistics
-from ptycho.core.scan.scan import PATTERN_SIZES, ScanFile
+from ptycho.core.scan.scan import ScanFile
+from ptycho.networks.registry import PATTERN_SIZES
 
 __all__ = ["check_dose", "check_numbers", "check_saturation", "check_size", "check_units"]
 
@@ -27,16 +28,22 @@ _DARK, _BRIGHT = 0.02, 20.0
 """Energy of a pattern relative to the median, beyond which it is no pattern of this scan."""
 
 
-def check_size(scan: ScanFile) -> Finding:
-    """Is the side of a pattern one that the networks take?"""
+def check_size(scan: ScanFile, made_to_fit: tuple[str, ...] = ()) -> Finding:
+    """Is the side of a pattern one that the solver takes as it is, and the networks?
+
+    Args:
+        scan: the scan as it is examined.
+        made_to_fit: what was done to its patterns for that (`fit_stream`).
+    """
     N, n = scan.diff3d.shape[-1], len(scan.diff3d)
-    numbers = {"patterns": n, "N": N}
+    numbers = {"patterns": n, "N": N, "made_to_fit": list(made_to_fit)}
+    sentence = f"{n} patterns of {N} x {N} pixels."
+    if made_to_fit:
+        sentence = f"{n} patterns, examined as {N} x {N} pixels, as they are reconstructed: {'; '.join(made_to_fit)}."
     if N not in PATTERN_SIZES:
-        smaller = [size for size in PATTERN_SIZES if size < N]
-        todo = f"crop them: ptycho dataset crop --size {max(smaller)}" if smaller else "pad them to 64"
-        sentence = f"The patterns are {N} x {N} pixels; 64, 128 and 256 can be reconstructed, so {todo}."
-        return Finding("pattern size", "fault", sentence, numbers)
-    return Finding("pattern size", "ok", f"{n} patterns of {N} x {N} pixels.", numbers)
+        sizes = ", ".join(map(str, PATTERN_SIZES))
+        sentence += f" Networks, which take {sizes}, are given the nearest size; ptycho reconstruct takes these."
+    return Finding("pattern size", "note" if made_to_fit or N not in PATTERN_SIZES else "ok", sentence, numbers)
 
 
 def check_numbers(statistics: ScanStatistics) -> Finding:

@@ -59,7 +59,7 @@ class ScanRecord:
     """
 
     patterns: Frames | None = None
-    """(n, N, N), zero frequency at [N/2, N/2]."""
+    """(n, N, N), zero frequency at [N/2, N/2]; of a detector that is not square (n, H, W), at [H/2, W/2]."""
     units: Units | None = None
     """Of the patterns; None where nobody said."""
     xcoords: NDArray[np.float64] | None = None
@@ -91,8 +91,6 @@ class ScanRecord:
 
     def __post_init__(self) -> None:
         n, N = self.count, self.side
-        if self.patterns is not None and self.patterns.shape[1] != self.patterns.shape[2]:
-            raise DataError(f"patterns: expected square ones (n, N, N), found {self.patterns.shape}; crop or pad them")
         for name in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "scan_index", "indexes"):
             array = getattr(self, name)
             if array is not None and array.shape != (n,):
@@ -105,8 +103,10 @@ class ScanRecord:
             raise DataError(f"probe: expected shape (modes, {N}, {N}), found {self.probe.shape}; crop or pad it")
         if self.object is not None and self.object.ndim != 2:
             raise DataError(f"object: expected one image (H, W), found shape {self.object.shape}")
-        if self.mask is not None and N is not None and self.mask.shape not in ((N, N), (n, N, N)):
-            raise DataError(f"mask: expected shape ({N}, {N}) or ({n}, {N}, {N}), found {self.mask.shape}; correct it")
+        height, width = (N, N) if self.patterns is None else self.patterns.shape[1:]
+        if self.mask is not None and N is not None and self.mask.shape not in ((height, width), (n, height, width)):
+            expected = f"({height}, {width}) or ({n}, {height}, {width})"
+            raise DataError(f"mask: expected shape {expected}, found {self.mask.shape}; correct it")
 
     @property
     def count(self) -> int | None:
@@ -117,9 +117,12 @@ class ScanRecord:
 
     @property
     def side(self) -> int | None:
-        """Side N of a pattern or of the probe, None where there is neither."""
+        """Side N of a pattern, the longer one, or of the probe; None where there is neither.
+
+        What belongs to object pixels (positions, probe, object) belongs to a detector of N x N pixels.
+        """
         if self.patterns is not None:
-            return self.patterns.shape[-1]
+            return max(self.patterns.shape[1:])
         return None if self.probe is None else int(self.probe.shape[-1])
 
 
@@ -249,5 +252,4 @@ def in_counts(record: ScanRecord) -> Frames:
     assert record.patterns is not None
     if resolved_units(record) == "counts":
         return record.patterns
-    side = record.patterns.shape[-1]
-    return record.patterns.map(lambda block: to_amplitude(block, "amplitude") ** 2, side, np.float32)
+    return record.patterns.map(lambda block: to_amplitude(block, "amplitude") ** 2, None, np.float32)

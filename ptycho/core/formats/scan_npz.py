@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +12,11 @@ import numpy as np
 from ptycho.core.formats.record import ScanRecord, in_pixels, required, resolved_units
 from ptycho.core.scan.npz_file import PATTERN_KEYS
 from ptycho.core.scan.npz_mapped import mapped_scan
-from ptycho.core.scan.scan import PATTERN_SIZES, ScanFile
+from ptycho.core.scan.scan import ScanFile
 from ptycho.core.scan.stream import Frames, ScanStream, stand_in, write_stream
 from ptycho.errors import DataError
 
 __all__ = ["METADATA_KEYS", "geometry_numbers", "read", "recognise", "record_of", "stream_of", "write"]
-
-logger = logging.getLogger(__name__)
 
 TITLE = "scan NPZ"
 
@@ -86,9 +83,6 @@ def write(path: Path, record: ScanRecord) -> None:
         DataError: patterns, positions or probe are missing, or units that nothing tells.
     """
     record = in_pixels(required(record, TITLE, "patterns", "xcoords", "probe"), TITLE)
-    if record.side not in PATTERN_SIZES:
-        sizes = ", ".join(str(size) for size in PATTERN_SIZES)
-        logger.warning("patterns of %s pixels a side: training takes %s; crop, pad or bin them", record.side, sizes)
     write_stream(path, stream_of(replace(record, units=resolved_units(record))))
 
 

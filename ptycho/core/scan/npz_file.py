@@ -213,7 +213,7 @@ def _scan(reader: _Reader, units: str | None) -> ScanFile:
     probe = reader.number("probeGuess", "iufc", required=True)
     truth = reader.number("Y", "iufc")
     assert xcoords is not None and ycoords is not None and probe is not None
-    return ScanFile(
+    scan = ScanFile(
         diff3d=_frames_first(patterns, xcoords.size),
         xcoords=xcoords,
         ycoords=ycoords,
@@ -227,15 +227,32 @@ def _scan(reader: _Reader, units: str | None) -> ScanFile:
         metadata=_metadata(reader),
         units=_declared_units(reader, units),
     )
+    return _in_a_row(scan, patterns.shape[:2]) if _is_raster(patterns, xcoords.size) else scan
 
 
 def _frames_first(stack: Array, n: int) -> Array:
-    """A view (n, N, N); the number of positions tells the legacy layouts (n, H, W, 1) and (H, W, n)."""
+    """A view (n, H, W); the number n of positions tells the layouts (n, H, W, 1), (H, W, n) and (ny, nx, H, W)."""
     if stack.ndim == 4 and stack.shape[-1] == 1:
         stack = stack[..., 0]
+    if _is_raster(stack, n):
+        return stack.reshape(n, *stack.shape[2:])
     if stack.ndim == 3 and len(stack) != n and stack.shape[-1] == n:
         return np.moveaxis(stack, -1, 0)
     return stack
+
+
+def _is_raster(stack: Array, n: int) -> bool:
+    return stack.ndim == 4 and stack.shape[0] * stack.shape[1] == n
+
+
+def _in_a_row(scan: ScanFile, raster: tuple[int, ...]) -> ScanFile:
+    """The scan with (n,) positions, and masks one per pattern, where they are (ny, nx) as the raster is."""
+    row: dict[str, Any] = {}
+    for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "scan_index", "mask"):
+        array = getattr(scan, key)
+        if array is not None and array.shape[:2] == raster and array.ndim in (2, 4):
+            row[key] = array.reshape(-1, *array.shape[2:])
+    return replace(scan, **row)
 
 
 def _valid_pixels(reader: _Reader) -> Array | None:

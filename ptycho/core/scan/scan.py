@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from ptycho.core.scaling import frame_blocks
 from ptycho.errors import DataError
 
-__all__ = ["PATTERN_SIZES", "ScanFile", "check_shapes", "check_values"]
+__all__ = ["ScanFile", "check_shapes", "check_square", "check_values", "is_fast_side", "next_fast_side", "own_sides"]
 
-PATTERN_SIZES = (64, 128, 256)
+_LARGEST_FACTOR = 13
+"""Largest prime factor of a length that FFTs take without a detour: FFTW and cuFFT have code of their own up to it."""
 
 Array = NDArray[Any]
 
@@ -23,7 +24,9 @@ Array = NDArray[Any]
 class ScanFile:
     """A scan as arrays, in the layout of today's file; what the file left out is None.
 
-    n is the number of patterns, N their side, M the number of probe modes; positions are pixels.
+    n is the number of patterns, N their side, M the number of probe modes; positions are pixels. Patterns of a file may
+    be (n, H, W): positions, probe, object and `Y` then belong to the detector of `own_sides`, until
+    `ptycho.core.scan_edit.fit_detector` makes them square.
     """
 
     diff3d: Array
@@ -56,14 +59,14 @@ def check_shapes(scan: ScanFile) -> None:
     patterns, n = scan.diff3d, scan.xcoords.size
     if patterns.dtype.kind not in "iuf":
         raise DataError(f"diffraction: expected integers or real numbers, found dtype {patterns.dtype}; convert it")
-    if patterns.ndim != 3 or patterns.shape[1] != patterns.shape[2]:
+    if patterns.ndim != 3 or 0 in patterns.shape[1:]:
         raise DataError(
-            f"diffraction: expected square patterns (n, N, N) with n = {n} (the length of xcoords), "
+            f"diffraction: expected patterns (n, N, N) with n = {n} (the length of xcoords), "
             f"found shape {patterns.shape}; crop or transpose them"
         )
     if len(patterns) == 0 or n == 0:
         raise DataError(f"expected at least one pattern, found {len(patterns)} and {n} positions; check the export")
-    N = patterns.shape[-1]
+    height, width = patterns.shape[1:]
     vectors = {
         key: getattr(scan, key) for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "scan_index")
     }
@@ -73,15 +76,69 @@ def check_shapes(scan: ScanFile) -> None:
     if wrong:
         found = ", ".join(f"{key} {shape}" for key, shape in wrong.items())
         raise DataError(f"expected one entry per pattern, shape ({len(patterns)},), found {found}; drop the extra ones")
-    if scan.probeGuess.ndim not in (2, 3) or scan.probeGuess.shape[-2:] != (N, N) or scan.probeGuess.size == 0:
-        raise DataError(
-            f"probeGuess: expected ({N}, {N}) or (modes, {N}, {N}) to fit the patterns, "
-            f"found {scan.probeGuess.shape}; crop or pad it"
-        )
-    _expect_shape(scan.mask, "mask", [(N, N), (len(patterns), N, N)])
-    _expect_shape(scan.Y, "Y", [(len(patterns), N, N)])
+    _check_probe(scan)
+    _expect_shape(scan.mask, "mask", [(height, width), (len(patterns), height, width)])
+    _expect_shape(scan.Y, "Y", [(len(patterns), *own_sides(scan))])
     if scan.objectGuess is not None and (scan.objectGuess.ndim != 2 or scan.objectGuess.size == 0):
         raise DataError(f"objectGuess: expected one image (H, W), found shape {scan.objectGuess.shape}; take one layer")
+
+
+def _check_probe(scan: ScanFile) -> None:
+    """The probe has the patterns' sides or, where these are not square, is a square of its own."""
+    (height, width), found = scan.diff3d.shape[1:], scan.probeGuess.shape
+    square = height != width and len(found) > 1 and found[-1] == found[-2]
+    if scan.probeGuess.ndim not in (2, 3) or scan.probeGuess.size == 0 or not (square or found[-2:] == (height, width)):
+        raise DataError(
+            f"probeGuess: expected ({height}, {width}) or (modes, {height}, {width}) to fit the patterns, "
+            f"found {found}; crop or pad it"
+        )
+
+
+def check_square(scan: ScanFile) -> None:
+    """Raise DataError where patterns are not square, or the probe is not of their size."""
+    _, height, width = scan.diff3d.shape
+    if height != width or scan.probeGuess.shape[-2:] != (height, width):
+        raise DataError(
+            f"diffraction: expected square patterns (n, N, N), found shape {scan.diff3d.shape}; "
+            "let ptycho.core.scan_edit.fit_detector.fitted, as ptycho.load_scan does, make them square"
+        )
+
+
+def own_sides(scan: ScanFile) -> tuple[int, int]:
+    """(rows, columns) of the detector, in its pixels, that positions, object and probe of a scan belong to.
+
+    An object pixel is the wavelength times the distance over this extent. They are the sides of the probe, without
+    one the longer side of the patterns.
+    """
+    if scan.probeGuess is None:
+        return max(scan.diff3d.shape[1:]), max(scan.diff3d.shape[1:])
+    rows, columns = scan.probeGuess.shape[-2:]
+    return int(rows), int(columns)
+
+
+def is_fast_side(N: int) -> bool:
+    """Whether N is even and has no prime factor above 13: the sides of a pattern that FFTs take without a detour.
+
+    >>> [N for N in range(90, 110) if is_fast_side(N)]
+    [90, 96, 98, 100, 104, 108]
+    """
+    rest = N if N > 0 and N % 2 == 0 else 0
+    for factor in range(2, _LARGEST_FACTOR + 1):
+        while rest > 1 and rest % factor == 0:
+            rest //= factor
+    return rest == 1
+
+
+def next_fast_side(N: int) -> int:
+    """The smallest fast side (`is_fast_side`) of at least N pixels.
+
+    >>> [next_fast_side(N) for N in (60, 61, 515, 1030)]
+    [60, 64, 520, 1040]
+    """
+    side = max(2, N + N % 2)
+    while not is_fast_side(side):
+        side += 2
+    return side
 
 
 def _expect_shape(array: Array | None, name: str, shapes: list[tuple[int, ...]]) -> None:
@@ -90,16 +147,8 @@ def _expect_shape(array: Array | None, name: str, shapes: list[tuple[int, ...]])
         raise DataError(f"{name}: expected shape {allowed} to fit the patterns, found {array.shape}; correct it")
 
 
-def _check_size(scan: ScanFile) -> None:
-    N = scan.diff3d.shape[-1]
-    if N not in PATTERN_SIZES:
-        sizes = ", ".join(str(size) for size in PATTERN_SIZES)
-        raise DataError(f"diffraction: expected patterns of {sizes} pixels a side, found {N}; crop, pad or bin them")
-
-
 def check_values(scan: ScanFile) -> None:
     """Raise DataError for numbers that no measurement gives; reads everything once, in blocks."""
-    _check_size(scan)
     for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "probeGuess", "objectGuess", "Y"):
         array = getattr(scan, key)
         bad = 0 if array is None else _count(array, lambda values: ~np.isfinite(values))
@@ -146,7 +195,7 @@ def _check_patterns(patterns: Array, mask: Array | None) -> None:
 def _check_positions(scan: ScanFile) -> None:
     """Every patch reaches into the object that the file claims to show."""
     assert scan.objectGuess is not None
-    (height, width), half = scan.objectGuess.shape, scan.diff3d.shape[-1] / 2
+    (height, width), half = scan.objectGuess.shape, max(own_sides(scan)) / 2
     outside = (np.abs(scan.xcoords - width / 2) > width / 2 + half) | (
         np.abs(scan.ycoords - height / 2) > height / 2 + half
     )

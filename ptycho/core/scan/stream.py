@@ -36,7 +36,7 @@ _SAMPLE = 32
 
 @dataclass(frozen=True)
 class Frames:
-    """n frames of (N, N) pixels that are made when they are asked for."""
+    """n frames of (N, N), or (H, W), pixels that are made when they are asked for."""
 
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
@@ -78,10 +78,12 @@ class Frames:
         """Some of the frames, in the order of `indices`."""
         return Frames((len(indices), *self.shape[1:]), self.dtype, lambda chosen: self.read(indices[chosen]))
 
-    def map(self, function: Callable[[Array], Array], side: int, dtype: DTypeLike) -> Frames:
-        """Every block of frames through `function`, which gives (b, side, side) of this type."""
-        made = np.dtype(dtype)
-        return Frames((len(self), side, side), made, lambda indices: function(self.read(indices)).astype(made))
+    def map(self, function: Callable[[Array], Array], side: int | None, dtype: DTypeLike) -> Frames:
+        """Every block of frames through `function`, which gives (b, side, side), or keeps the size, of this type."""
+        made, (n, height, width) = np.dtype(dtype), self.shape
+        return Frames(
+            (n, side or height, side or width), made, lambda indices: function(self.read(indices)).astype(made)
+        )
 
 
 @dataclass(frozen=True)

@@ -13,21 +13,36 @@ from ptycho.core.quality.registration import register_subpixel, shift_subpixel
 from ptycho.core.scaling import Units
 from ptycho.core.scan.stream import Frames
 
-__all__ = ["PatternCentre", "find_centre", "mean_intensity"]
+__all__ = ["FITS", "PatternCentre", "find_centre", "mean_intensity"]
 
 Array = NDArray[Any]
+
+_SPREAD = 0.02
+"""Length of the mean direction on the torus, 1 for a point, up to which light is everywhere and has no centre."""
+FITS = 0.7
+"""Correlation of the mean pattern with the far field of the probe from which on the latter tells the centre."""
 
 
 @dataclass(frozen=True)
 class PatternCentre:
-    """How far the zero frequency lies from [N/2, N/2]; pairs are (y, x), pixels, modulo N in (-N/2, N/2]."""
+    """How far the zero frequency lies from [H/2, W/2]; pairs are (y, x), pixels, modulo H and W in (-H/2, H/2]."""
 
     by_probe: tuple[float, float]
     """Shift of the mean pattern against the far field of the probe: the peak of their circular correlation."""
     by_mass: tuple[float, float]
     """Circular centre of mass of the mean pattern, blind to the probe."""
     likeness: float
-    """Correlation of the two (roots of intensity) at that shift, 1 where the object changes nothing."""
+    """Correlation of the two (roots of intensity) at that shift, 1 where the object changes nothing; 0 without one."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the probe tells the centre."""
+        return self.likeness > FITS
+
+    @property
+    def offset(self) -> tuple[float, float]:
+        """By the probe where that fits, else by mass."""
+        return self.by_probe if self.fits else self.by_mass
 
 
 def mean_intensity(frames: Frames, units: Units, mask: Array | None = None) -> NDArray[np.float64]:
@@ -44,8 +59,10 @@ def mean_intensity(frames: Frames, units: Units, mask: Array | None = None) -> N
     return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
 
 
-def find_centre(mean: Array, probe: Array) -> PatternCentre:
-    """Find the zero frequency in a mean pattern (N, N) by the probe (N, N) or (M, N, N), and without it."""
+def find_centre(mean: Array, probe: Array | None) -> PatternCentre:
+    """Find the zero frequency in a mean pattern (H, W) by the probe, (H, W) or (M, H, W), and without it."""
+    if probe is None:
+        return PatternCentre((0.0, 0.0), _circular_mass(mean), 0.0)
     model = np.sum(np.abs(far_field(as_modes(probe).astype(np.complex128))) ** 2, axis=0)
     # roots, so that a few bright pixels do not decide alone
     expected, seen = np.sqrt(model), np.sqrt(np.maximum(mean, 0))
@@ -57,7 +74,11 @@ def find_centre(mean: Array, probe: Array) -> PatternCentre:
 
 def _circular_mass(mean: Array) -> tuple[float, float]:
     """Centre of mass on a torus, from [N/2, N/2]: the phase of the first Fourier coefficient along each axis."""
-    n = mean.shape[0]
-    wave = np.exp(2j * np.pi * (np.arange(n) - n // 2) / n)
-    rows, cols = mean.sum(axis=1), mean.sum(axis=0)
-    return tuple(float(np.angle(np.sum(line * wave)) * n / (2 * np.pi)) for line in (rows, cols))  # type: ignore[return-value]
+
+    def along(line: Array) -> float:
+        n = len(line)
+        wave = np.exp(2j * np.pi * (np.arange(n) - n // 2) / n)
+        mean = np.sum(line * wave)
+        return float(np.angle(mean) * n / (2 * np.pi)) if abs(mean) > _SPREAD * line.sum() else 0.0
+
+    return along(mean.sum(axis=1)), along(mean.sum(axis=0))

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from ptycho.core.physics.diffraction import as_modes, far_field, propagate_back
 from ptycho.core.quality.orientation import Orientation
 from ptycho.core.scaling import Units
+from ptycho.core.scan.scan import own_sides
 from ptycho.core.scan.stream import Frames, ScanStream
+from ptycho.core.scratch import scratch_array
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["bin_detector", "crop_detector", "mask_pixels", "recentre", "turn_detector"]
@@ -27,35 +29,46 @@ Array = NDArray[Any]
 _PER_POINT = ("xcoords", "ycoords", "xcoords_start", "ycoords_start")
 
 
-def crop_detector(stream: ScanStream, size: int) -> ScanStream:
-    """Keep the central `size` x `size` pixels of the detector.
+def crop_detector(stream: ScanStream, size: int, centre: tuple[int, int] | None = None) -> ScanStream:
+    """Keep `size` x `size` pixels of the detector around one of them; what lies beyond its rim is 0 and not valid.
 
-    An object pixel becomes larger by N / size, so that positions are multiplied by size / N; the object, the true
-    patches and the probe lose the frequencies that the smaller detector does not see.
+    With (R, C) the sides that the scan belonged to (`own_sides`) an object pixel changes by R / size (C / size), so
+    that positions are multiplied by size / R; the object, the true patches and the probe lose the frequencies that the
+    new detector does not see, and have none at those that it sees newly.
+
+    Args:
+        stream: the scan, patterns (n, H, W).
+        size: even, at most that of the detector, or more to widen it.
+        centre: (row, column) of the pixel that becomes [size/2, size/2]; None is [H/2, W/2].
 
     Raises:
-        ConfigError: a size that is odd, below 2 or above N.
+        ConfigError: a size that is odd or below 2.
+        DataError: no pixel of the detector is left.
     """
-    N = stream.frames.shape[-1]
-    if not 2 <= size <= N or size % 2:
-        raise ConfigError(f"crop: expected an even size from 2 to {N}, found {size}; for example {N // 2}")
-    low = (N - size) // 2
-    window = np.s_[..., low : low + size, low : low + size]
-    fields = stream.fields
-    probe = propagate_back(far_field(as_modes(fields.probeGuess))[window]).reshape(
-        *fields.probeGuess.shape[:-2], size, size
-    )
-    chosen: dict[str, Any] = {key: _scaled(getattr(fields, key), size / N) for key in _PER_POINT}
+    if size < 2 or size % 2:
+        raise ConfigError(f"crop: expected an even size of at least 2, found {size}; for example {max(2, size + 1)}")
+    height, width = stream.frames.shape[1:]
+    row, column = (height // 2, width // 2) if centre is None else centre
+    first = (row - size // 2, column - size // 2)
+    if not all(-size < begin < side for begin, side in zip(first, (height, width), strict=True)):
+        raise DataError(
+            f"crop: expected pixels of the {height} x {width} detector, found none around {centre}; move it"
+        )
+    fields, sides = stream.fields, own_sides(stream.fields)
+    by_y, by_x = (size / side for side in sides)
+    scaled: dict[str, Any] = {
+        key: _scaled(getattr(fields, key), by_x if key.startswith("x") else by_y) for key in _PER_POINT
+    }
     return ScanStream.joined(
-        stream.frames.map(lambda values: values[window], size, stream.frames.dtype),
-        _mapped(stream.patches, lambda values: _low_pass(values, (size, size)), size),
+        _window(stream.frames, first, size),
+        _mapped(stream.patches, lambda values: _resampled(values, (size, size)), size),
         replace(
             fields,
-            **chosen,
-            probeGuess=probe.astype(fields.probeGuess.dtype if np.iscomplexobj(fields.probeGuess) else np.complex64),
-            objectGuess=_shrunk(fields.objectGuess, size, N),
-            mask=None if fields.mask is None else fields.mask[window],
-            metadata=_geometry(fields.metadata, object_pixel_size_m=N / size, origin_px=size / N),
+            **scaled,
+            probeGuess=_on_sides(fields.probeGuess, size),
+            objectGuess=_rescaled(fields.objectGuess, size, sides),
+            mask=_window_mask(fields.mask, first, size, (height, width)),
+            metadata=_geometry(fields.metadata, object_pixel_size_m=1 / by_x, origin_px=[by_x, by_y]),
         ),
     )
 
@@ -76,7 +89,7 @@ def bin_detector(stream: ScanStream, factor: int, units: Units) -> ScanStream:
     Raises:
         ConfigError: a factor that does not divide N into an even number of pixels.
     """
-    N = stream.frames.shape[-1]
+    N = _square_side(stream)
     if factor < 1 or N % (2 * factor):
         raise ConfigError(f"bin: expected a factor that divides {N} into an even number, found {factor}; try 2")
     size, fields = N // factor, stream.fields
@@ -91,7 +104,7 @@ def bin_detector(stream: ScanStream, factor: int, units: Units) -> ScanStream:
     low = (N - size) // 2
     window = np.s_[..., low : low + size, low : low + size]
     ramp = np.exp(-1j * np.pi * (factor - 1) * (np.arange(size) - size // 2) / N)
-    mask = None
+    mask, probe = None, fields.probeGuess
     if fields.mask is not None:
         mask = np.asarray(_blocks(fields.mask, factor).all(axis=(-3, -1)))
     return ScanStream.joined(
@@ -99,7 +112,7 @@ def bin_detector(stream: ScanStream, factor: int, units: Units) -> ScanStream:
         _mapped(stream.patches, lambda values: values[window], size),
         replace(
             fields,
-            probeGuess=(fields.probeGuess[window] * (ramp[:, None] * ramp)).astype(np.complex64),
+            probeGuess=None if probe is None else (probe[window] * (ramp[:, None] * ramp)).astype(np.complex64),
             mask=mask,
             metadata=_geometry(fields.metadata, detector_pixel_size_m=factor),
         ),
@@ -112,7 +125,7 @@ def recentre(stream: ScanStream, dy: int, dx: int) -> ScanStream:
     By exactly N/2 along both axes they are rolled (the zero frequency was at the corner); otherwise what comes in
     from outside is 0 and marked as not valid.
     """
-    N = stream.frames.shape[-1]
+    N = _square_side(stream)
     if max(abs(dy), abs(dx)) >= N:
         raise ConfigError(f"recentre: expected a shift below {N} pixels, found ({dy}, {dx}); correct it")
     fields = stream.fields
@@ -153,39 +166,89 @@ def mask_pixels(stream: ScanStream, bad: Array, zero: bool = True) -> ScanStream
         raise DataError("mask: expected valid pixels to remain, found none; True marks a bad pixel")
     frames = stream.frames
     if zero:
-        frames = frames.map(lambda v: np.where(valid, v, np.zeros((), v.dtype)), shape[-1], frames.dtype)
+        frames = frames.map(lambda v: np.where(valid, v, np.zeros((), v.dtype)), None, frames.dtype)
     return ScanStream.joined(frames, stream.patches, replace(fields, mask=mask))
 
 
 def turn_detector(stream: ScanStream, orientation: Orientation) -> ScanStream:
     """Exchange or reverse the axes of the patterns and of the mask about the zero frequency; nothing else moves."""
     frames, fields = stream.frames, stream.fields
+    side = _square_side(stream)
     return ScanStream.joined(
-        frames.map(orientation.patterns, frames.shape[-1], frames.dtype),
+        frames.map(orientation.patterns, side, frames.dtype),
         stream.patches,
         replace(fields, mask=None if fields.mask is None else orientation.patterns(fields.mask)),
     )
 
 
-def _low_pass(images: Array, shape: tuple[int, int]) -> Array:
-    """Images (..., H, W) sampled on `shape` over the same extent: the high frequencies cut off."""
+def _window(frames: Frames, first: tuple[int, int], size: int) -> Frames:
+    """`size` x `size` pixels from `first` (row, column) on; of an array that has them all, a view of it."""
+    inside = all(0 <= begin <= side - size for begin, side in zip(first, frames.shape[1:], strict=True))
+    if inside and frames.array is not None:
+        return Frames.of(_cut(frames.array, first, (size, size)))
+    return frames.map(lambda values: _cut(values, first, (size, size)), size, frames.dtype)
+
+
+def _window_mask(mask: Array | None, first: tuple[int, int], size: int, shape: tuple[int, int]) -> Array | None:
+    """The window of a mask, not valid beyond the rim; None where all is valid."""
+    if mask is not None and mask.ndim == 3:
+        frames = _window(Frames.of(mask), first, size)
+        return frames.into(scratch_array(frames.shape, bool, what="masks")) if frames.array is None else frames.array
+    window = _cut(np.ones(shape, bool) if mask is None else mask, first, (size, size))
+    return None if mask is None and window.all() else window
+
+
+def _cut(images: Array, first: tuple[int, int], shape: tuple[int, int]) -> Array:
+    """The part of images (..., H, W) that begins at `first`, with 0 beyond their rim; a view where there is none."""
+    have = [slice(max(0, begin), max(0, begin + side)) for begin, side in zip(first, shape, strict=True)]
+    inside = images[..., have[0], have[1]]
+    if inside.shape[-2:] == shape:
+        return inside
+    made = np.zeros((*images.shape[:-2], *shape), images.dtype)
+    row, column = (max(0, -begin) for begin in first)
+    made[..., row : row + inside.shape[-2], column : column + inside.shape[-1]] = inside
+    return made
+
+
+def _resized(spectra: Array, shape: tuple[int, int]) -> Array:
+    """Spectra (..., H, W) with the zero frequency at [H/2, W/2], cut or filled with zeros to `shape`."""
+    height, width = spectra.shape[-2:]
+    return _cut(spectra, (height // 2 - shape[0] // 2, width // 2 - shape[1] // 2), shape)
+
+
+def _resampled(images: Array, shape: tuple[int, int]) -> Array:
+    """Images (..., H, W) sampled on `shape` over the same extent: high frequencies cut off, or none added."""
     height, width = images.shape[-2:]
-    low = [n // 2 - m // 2 for n, m in zip((height, width), shape, strict=True)]
     spectrum = np.fft.fftshift(np.fft.fft2(images), axes=(-2, -1))
-    kept = spectrum[..., low[0] : low[0] + shape[0], low[1] : low[1] + shape[1]]
     gain = shape[0] * shape[1] / (height * width)
-    return np.fft.ifft2(np.fft.ifftshift(kept, axes=(-2, -1))) * gain
+    return np.fft.ifft2(np.fft.ifftshift(_resized(spectrum, shape), axes=(-2, -1))) * gain
 
 
-def _shrunk(image: Array | None, size: int, N: int) -> Array | None:
-    """An object on pixels larger by N / size, padded at its far ends to a whole number of them."""
-    if image is None:
-        return None
-    unit = N // gcd(N, size)
-    short = [-n % unit for n in image.shape]
+def _on_sides(probe: Array, size: int) -> Array:
+    """A probe (..., R, C) as a detector of size x size pixels sees it."""
+    if probe is None or probe.shape[-2:] == (size, size):
+        return probe
+    made = propagate_back(_resized(far_field(as_modes(probe)), (size, size))).reshape(*probe.shape[:-2], size, size)
+    return made.astype(probe.dtype if np.iscomplexobj(probe) else np.complex64)
+
+
+def _rescaled(image: Array | None, size: int, sides: tuple[int, int]) -> Array | None:
+    """An object on pixels larger by R / size and C / size, padded at its far ends to a whole number of them."""
+    if image is None or sides == (size, size):
+        return image
+    units = [side // gcd(side, size) for side in sides]
+    short = [-n % unit for n, unit in zip(image.shape, units, strict=True)]
     padded = np.pad(image, [(0, short[0]), (0, short[1])], mode="edge")
-    height, width = (n * size // N for n in padded.shape)
-    return _low_pass(padded, (height, width)).astype(np.complex64)
+    height, width = (n * size // side for n, side in zip(padded.shape, sides, strict=True))
+    return _resampled(padded, (height, width)).astype(np.complex64)
+
+
+def _square_side(stream: ScanStream) -> int:
+    """N of patterns that are square; else DataError."""
+    _, height, width = stream.frames.shape
+    if height != width:
+        raise DataError(f"expected square patterns, found {height} x {width}; crop them first: ptycho dataset crop")
+    return height
 
 
 def _blocks(images: Array, factor: int) -> Array:
@@ -216,11 +279,15 @@ def _scaled(coords: Array | None, factor: float) -> Array | None:
     return None if coords is None else coords * factor
 
 
-def _geometry(metadata: dict[str, Any] | None, **factors: float) -> dict[str, Any] | None:
+def _geometry(metadata: dict[str, Any] | None, **factors: float | list[float]) -> dict[str, Any] | None:
     """The metadata with these of its numbers multiplied, those that are there."""
     if metadata is None:
         return None
-    found = {key: (np.asarray(metadata[key], float) * by).tolist() for key, by in factors.items() if metadata.get(key)}
+    found = {
+        key: (np.asarray(metadata[key], float) * np.asarray(by)).tolist()
+        for key, by in factors.items()
+        if metadata.get(key)
+    }
     return metadata | found
 
 

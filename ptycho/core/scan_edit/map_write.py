@@ -126,7 +126,7 @@ def _stacks(stream: ScanStream) -> dict[str, Frames]:
 def _native(frames: Frames) -> Frames:
     if frames.dtype.isnative:
         return frames
-    return frames.map(lambda block: block, frames.shape[-1], frames.dtype.newbyteorder("="))
+    return frames.map(lambda block: block, None, frames.dtype.newbyteorder("="))
 
 
 def _reported(frames: Frames, name: str) -> Frames:

@@ -123,7 +123,7 @@ def change_dtype(stream: ScanStream, dtype: DTypeLike) -> ScanStream:
             raise DataError(f"dtype: expected values that {wanted} can hold, found {worst}; choose a wider type")
         return rounded
 
-    frames = stream.frames.map(convert, stream.frames.shape[-1], wanted)
+    frames = stream.frames.map(convert, None, wanted)
     return ScanStream.joined(frames, stream.patches, stream.fields)
 
 

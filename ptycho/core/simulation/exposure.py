@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from ptycho.core.physics.diffraction import as_modes, diffract, fourier_shift, illuminate, poisson_amplitude
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.scaling import Units
-from ptycho.core.scan.scan import PATTERN_SIZES, ScanFile
+from ptycho.core.scan.scan import ScanFile, is_fast_side, next_fast_side
 from ptycho.core.scan.stream import Frames, ScanStream, stand_in, write_stream
 from ptycho.errors import ConfigError, DataError
+from ptycho.networks.registry import PATTERN_SIZES
 
 __all__ = ["ScanPlan", "SimulatedScan", "expose", "expose_to_file"]
 
@@ -163,9 +164,9 @@ def expose_to_file(
     """
     probe, recorded = _to_dose(plan)
     N = probe.shape[-1]
-    if N not in PATTERN_SIZES:
-        sizes = ", ".join(map(str, PATTERN_SIZES))
-        raise ConfigError(f"N: expected patterns of {sizes} pixels a side in a scan file, found {N}; choose one")
+    if not is_fast_side(N):
+        fast = f"an even side without a prime factor above 13 (of the networks: {', '.join(map(str, PATTERN_SIZES))})"
+        raise ConfigError(f"N: expected {fast}, found {N}; for example {next_fast_side(N)}")
     shape = (len(plan.xcoords), N, N)
     fields = ScanFile(
         diff3d=stand_in(shape, plan.frame_type),

@@ -61,12 +61,6 @@ def repeated(scan: ScanFile) -> ScanFile:
     return replace(scan, xcoords=x, ycoords=y)
 
 
-def padded(scan: ScanFile) -> ScanFile:
-    return replace(
-        scan, diff3d=np.pad(scan.diff3d, ((0, 0), (16, 16), (16, 16))), probeGuess=np.pad(scan.probeGuess, 16)
-    )
-
-
 def dark(scan: ScanFile) -> ScanFile:
     data = scan.diff3d.copy()
     data[7] = 0
@@ -105,7 +99,6 @@ FAULTS: dict[str, tuple[Callable[[ScanFile], ScanFile], str, str]] = {
     "dark pattern": (dark, "dose", "--drop 7"),
     "inverted mask": (lambda s: replace(s, mask=np.hypot(*np.mgrid[-32:32, -32:32]) > 24), "mask", "inverted"),
     "background": (lambda s: replace(s, diff3d=s.diff3d + 400), "detector edge", "background"),
-    "odd size": (padded, "pattern size", "crop --size 64"),
     "probe too wide": (lambda s: replace(s, probeGuess=gaussian_probe(64, 70, 1e6)), "sampling", "cut off"),
     "no light": (lambda s: replace(s, diff3d=0 * s.diff3d), "examination", "dark"),
     "broken probe": (lambda s: replace(s, probeGuess=np.full((64, 64), np.nan + 0j)), "examination", "NaN"),
@@ -119,6 +112,22 @@ def test_a_planted_fault_is_found(sound: ScanFile, planted: str) -> None:
     assert finding.severity in ("warning", "fault")
     assert re.search(words, finding.sentence), finding.sentence
     assert finding.numbers or name == "examination"
+
+
+def test_any_detector_is_examined_as_it_is_reconstructed(sound: ScanFile) -> None:
+    """Ten columns are missing on the left: the beam is at column 22 of 54."""
+    diagnosis = examine(ScanStream.of(replace(sound, diff3d=sound.diff3d[:, :, 10:])), reconstructions=False)
+    finding = diagnosis.named("pattern size")
+    assert finding.severity == "note"
+    assert "patterns of 64 x 54 pixels" in finding.sentence
+    assert "is at row 32 and column 22 by the probe: moved to the middle" in finding.sentence
+    assert warnings_of(diagnosis) == []
+    wide = replace(
+        sound, diff3d=np.pad(sound.diff3d, ((0, 0), (16, 16), (16, 16))), probeGuess=np.pad(sound.probeGuess, 16)
+    )
+    finding = examine(ScanStream.of(wide), reconstructions=False).named("pattern size")
+    assert finding.numbers["N"] == 96
+    assert "Networks, which take 64, 128, 256, are given the nearest size" in finding.sentence
 
 
 @pytest.mark.parametrize(

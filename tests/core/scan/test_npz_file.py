@@ -11,6 +11,7 @@ import pytest
 
 from ptycho.core.groups.grouped_data import GROUPED_KEYS
 from ptycho.core.scan.npz_file import SCAN_KEYS, ScanFile, read_scan, write_scan
+from ptycho.core.scan.npz_mapped import mapped_scan
 from ptycho.errors import DataError, OutputError
 
 Arrays = dict[str, Any]
@@ -34,6 +35,25 @@ def save(tmp_path: Path) -> Callable[[Arrays], Path]:
         return tmp_path / "scan.npz"
 
     return write
+
+
+def test_a_raster_is_read_line_by_line(
+    arrays: Arrays, save: Callable[[Arrays], Path], rng: np.random.Generator
+) -> None:
+    """2 lines of 3 patterns, 64 x 60 pixels each; positions as (2, 3) or (6,)."""
+    patterns, mask = rng.poisson(2, (2, 3, 64, 60)), rng.random((2, 3, 64, 60)) > 0.1
+    x, y = rng.random((2, 2, 3))
+    for shape in ((2, 3), (6,)):
+        content = {**arrays, "diff3d": patterns, "xcoords": x.reshape(shape), "ycoords": y.reshape(shape), "mask": mask}
+        scan = read_scan(save(content))
+        np.testing.assert_array_equal(scan.diff3d[4], patterns[1, 1])
+        assert scan.xcoords[4] == x[1, 1]
+        assert scan.ycoords.shape == (6,)
+        assert scan.mask is not None
+        np.testing.assert_array_equal(scan.mask[5], mask[1, 2])
+        np.testing.assert_array_equal(mapped_scan(save(content)).diff3d, scan.diff3d)
+    with pytest.raises(DataError, match=r"expected patterns .*n = 5 .*, found shape \(2, 3, 64, 60\)"):
+        read_scan(save({**arrays, "diff3d": patterns, "xcoords": np.zeros(5), "ycoords": np.zeros(5)}))
 
 
 def test_everything_comes_back_as_it_was_written(arrays: Arrays, tmp_path: Path, rng: np.random.Generator) -> None:

@@ -183,7 +183,7 @@ def test_a_plan_that_cannot_be_is_refused(change: dict, error: type[Exception], 
     [
         (ScanSettings(step=3.0, overlap=0.5), r"one of step, overlap and count, found step=3.0, overlap=0.5"),
         (ScanSettings(seed=-1), "found -1"),
-        (ScanSettings(N=32), "64, 128, 256 pixels a side in a scan file, found 32"),
+        (ScanSettings(N=34), r"prime factor above 13 .*64, 128, 256\), found 34; for example 36"),
         (ScanSettings(shape=(80, 80), photons=1e15), r"below 2\^31"),
     ],
 )
