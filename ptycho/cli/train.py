@@ -103,7 +103,7 @@ def _scans(asked: Settled) -> tuple[list[RawData], list[RawData | None]]:
     config, run = asked.config, asked.run
     train, test = read_experiments(experiment_files(config), units=run.units, memory_map=run.memory_map)
     if "N" not in asked.stated:
-        config.model.N = int(train[0].probeGuess.shape[-1])
+        config.model.N = train[0].N
         validate_model_config(config.model)
     if run.find_probe:
         train = _with_found_probes(asked, train)

@@ -135,8 +135,8 @@ def check_centre(statistics: ScanStatistics, scan: ScanFile) -> Finding:
     N = statistics.mean.shape[0]
     mean = np.where(statistics.valid & ~hot_pixels(statistics), statistics.mean, 0)
     centre = find_centre(mean, scan.probeGuess)
-    fits = centre.likeness > _LIKE
-    dy, dx = centre.by_probe if fits else centre.by_mass
+    fits = centre.likeness is not None and centre.likeness > _LIKE
+    dy, dx = centre.best if fits else centre.by_mass
     off = float(np.hypot(dy, dx))
     numbers = {"dy": dy, "dx": dx, "likeness": centre.likeness, "mass_dy_dx": list(centre.by_mass)}
     if min(abs(dy), abs(dx)) > 0.4 * N:

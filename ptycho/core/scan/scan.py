@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ptycho.core.scaling import frame_blocks
 from ptycho.errors import DataError
 
-__all__ = ["PATTERN_SIZES", "ScanFile", "check_shapes", "check_values"]
+__all__ = ["PATTERN_SIZES", "ScanFile", "check_probe_shape", "check_shapes", "check_values", "no_probe"]
 
 PATTERN_SIZES = (64, 128, 256)
 
@@ -32,7 +32,7 @@ class ScanFile:
     """(n,) float64 column of each patch centre."""
     ycoords: Array
     """(n,) float64 row of each patch centre."""
-    probeGuess: Array
+    probeGuess: Array | None
     """(N, N) or (M, N, N) complex."""
     xcoords_start: Array | None = None
     """(n,) positions at the start of each exposure, where they differ from xcoords and ycoords."""
@@ -49,6 +49,25 @@ class ScanFile:
     """Plain JSON values; `nphotons` is the mean number of photons per pattern."""
     units: str | None = None
     """'amplitude', 'counts', or None where nobody said."""
+
+    @property
+    def probe(self) -> Array:
+        """`probeGuess` of a scan that has one, (N, N) or (M, N, N).
+
+        Raises:
+            DataError: the scan has none.
+        """
+        if self.probeGuess is None:
+            raise no_probe()
+        return self.probeGuess
+
+
+def no_probe(name: str = "SCAN") -> DataError:
+    """What to raise where a probe is needed and the scan of this name has none."""
+    return DataError(
+        "the scan has no probe: expected probeGuess, found none; find one in its patterns (ptycho probe "
+        f"{name} -o probe.npz) or give one with --probe"
+    )
 
 
 def check_shapes(scan: ScanFile) -> None:
@@ -73,15 +92,21 @@ def check_shapes(scan: ScanFile) -> None:
     if wrong:
         found = ", ".join(f"{key} {shape}" for key, shape in wrong.items())
         raise DataError(f"expected one entry per pattern, shape ({len(patterns)},), found {found}; drop the extra ones")
-    if scan.probeGuess.ndim not in (2, 3) or scan.probeGuess.shape[-2:] != (N, N) or scan.probeGuess.size == 0:
-        raise DataError(
-            f"probeGuess: expected ({N}, {N}) or (modes, {N}, {N}) to fit the patterns, "
-            f"found {scan.probeGuess.shape}; crop or pad it"
-        )
+    if scan.probeGuess is not None:
+        check_probe_shape(scan.probeGuess, N)
     _expect_shape(scan.mask, "mask", [(N, N), (len(patterns), N, N)])
     _expect_shape(scan.Y, "Y", [(len(patterns), N, N)])
     if scan.objectGuess is not None and (scan.objectGuess.ndim != 2 or scan.objectGuess.size == 0):
         raise DataError(f"objectGuess: expected one image (H, W), found shape {scan.objectGuess.shape}; take one layer")
+
+
+def check_probe_shape(probe: Array, N: int) -> None:
+    """Raise DataError where a probe is not (N, N) or (M, N, N)."""
+    if probe.ndim not in (2, 3) or probe.shape[-2:] != (N, N) or probe.size == 0:
+        raise DataError(
+            f"probeGuess: expected ({N}, {N}) or (modes, {N}, {N}) to fit the patterns, "
+            f"found {probe.shape}; crop or pad it"
+        )
 
 
 def _expect_shape(array: Array | None, name: str, shapes: list[tuple[int, ...]]) -> None:
@@ -105,7 +130,7 @@ def check_values(scan: ScanFile) -> None:
         bad = 0 if array is None else _count(array, lambda values: ~np.isfinite(values))
         if bad:
             raise DataError(f"{key}: expected finite numbers, found {bad} NaN or infinite of {array.size}; repair them")
-    if not scan.probeGuess.any():
+    if scan.probeGuess is not None and not scan.probeGuess.any():
         raise DataError("probeGuess: expected an illumination, found only zeros; give an estimate of the probe")
     if scan.mask is not None and not scan.mask.any():
         raise DataError(

@@ -22,12 +22,18 @@ Array = NDArray[Any]
 class PatternCentre:
     """How far the zero frequency lies from [N/2, N/2]; pairs are (y, x), pixels, modulo N in (-N/2, N/2]."""
 
-    by_probe: tuple[float, float]
-    """Shift of the mean pattern against the far field of the probe: the peak of their circular correlation."""
+    by_probe: tuple[float, float] | None
+    """Shift of the mean pattern against the far field of the probe: the peak of their circular correlation; None
+    without a probe."""
     by_mass: tuple[float, float]
     """Circular centre of mass of the mean pattern, blind to the probe."""
-    likeness: float
-    """Correlation of the two (roots of intensity) at that shift, 1 where the object changes nothing."""
+    likeness: float | None
+    """Correlation of the two (roots of intensity) at that shift, 1 where the object changes nothing; None without."""
+
+    @property
+    def best(self) -> tuple[float, float]:
+        """By the probe where there is one, else by mass."""
+        return self.by_mass if self.by_probe is None else self.by_probe
 
 
 def mean_intensity(frames: Frames, units: Units, mask: Array | None = None) -> NDArray[np.float64]:
@@ -44,8 +50,10 @@ def mean_intensity(frames: Frames, units: Units, mask: Array | None = None) -> N
     return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
 
 
-def find_centre(mean: Array, probe: Array) -> PatternCentre:
+def find_centre(mean: Array, probe: Array | None) -> PatternCentre:
     """Find the zero frequency in a mean pattern (N, N) by the probe (N, N) or (M, N, N), and without it."""
+    if probe is None:
+        return PatternCentre(None, _circular_mass(mean), None)
     model = np.sum(np.abs(far_field(as_modes(probe).astype(np.complex128))) ** 2, axis=0)
     # roots, so that a few bright pixels do not decide alone
     expected, seen = np.sqrt(model), np.sqrt(np.maximum(mean, 0))

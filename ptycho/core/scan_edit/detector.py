@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.physics.diffraction import as_modes, far_field, propagate_back
+from ptycho.core.physics.diffraction import far_field, propagate_back
 from ptycho.core.quality.orientation import Orientation
 from ptycho.core.scaling import Units
 from ptycho.core.scan.stream import Frames, ScanStream
@@ -42,9 +42,6 @@ def crop_detector(stream: ScanStream, size: int) -> ScanStream:
     low = (N - size) // 2
     window = np.s_[..., low : low + size, low : low + size]
     fields = stream.fields
-    probe = propagate_back(far_field(as_modes(fields.probeGuess))[window]).reshape(
-        *fields.probeGuess.shape[:-2], size, size
-    )
     chosen: dict[str, Any] = {key: _scaled(getattr(fields, key), size / N) for key in _PER_POINT}
     return ScanStream.joined(
         stream.frames.map(lambda values: values[window], size, stream.frames.dtype),
@@ -52,12 +49,18 @@ def crop_detector(stream: ScanStream, size: int) -> ScanStream:
         replace(
             fields,
             **chosen,
-            probeGuess=probe.astype(fields.probeGuess.dtype if np.iscomplexobj(fields.probeGuess) else np.complex64),
+            probeGuess=None if fields.probeGuess is None else _fewer_frequencies(fields.probeGuess, window),
             objectGuess=_shrunk(fields.objectGuess, size, N),
             mask=None if fields.mask is None else fields.mask[window],
             metadata=_geometry(fields.metadata, object_pixel_size_m=N / size, origin_px=size / N),
         ),
     )
+
+
+def _fewer_frequencies(probe: Array, window: tuple[Any, ...]) -> Array:
+    """A probe of the frequencies in a window of the detector, in as many pixels."""
+    made = propagate_back(far_field(probe)[window])
+    return np.asarray(made.astype(probe.dtype if np.iscomplexobj(probe) else np.complex64))
 
 
 def bin_detector(stream: ScanStream, factor: int, units: Units) -> ScanStream:
@@ -79,7 +82,7 @@ def bin_detector(stream: ScanStream, factor: int, units: Units) -> ScanStream:
     N = stream.frames.shape[-1]
     if factor < 1 or N % (2 * factor):
         raise ConfigError(f"bin: expected a factor that divides {N} into an even number, found {factor}; try 2")
-    size, fields = N // factor, stream.fields
+    size, fields, probe = N // factor, stream.fields, stream.fields.probeGuess
     dtype = _sum_type(stream.frames.dtype, factor)
 
     def binned(values: Array) -> Array:
@@ -99,7 +102,7 @@ def bin_detector(stream: ScanStream, factor: int, units: Units) -> ScanStream:
         _mapped(stream.patches, lambda values: values[window], size),
         replace(
             fields,
-            probeGuess=(fields.probeGuess[window] * (ramp[:, None] * ramp)).astype(np.complex64),
+            probeGuess=None if probe is None else (probe[window] * (ramp[:, None] * ramp)).astype(np.complex64),
             mask=mask,
             metadata=_geometry(fields.metadata, detector_pixel_size_m=factor),
         ),
