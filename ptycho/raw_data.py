@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +34,7 @@ from ptycho.core.scaling import (
 )
 from ptycho.core.scan.identity import ScanIdentity, scan_identity
 from ptycho.core.scan.npz_file import ScanFile, write_scan
-from ptycho.core.scan.scan import check_shapes, check_square
+from ptycho.core.scan.scan import check_probe_shape, check_shapes, check_square, no_probe
 from ptycho.core.scan_edit.fit_detector import fitted
 from ptycho.core.scratch import taken
 from ptycho.core.training.scales import Scales, measure_scales
@@ -55,7 +56,7 @@ class RawData(Pictured):
             file has them; None where they are the same.
         diff3d: (n, N, N) amplitude or photon counts, any real type or a memory map, zero frequency at
             [N/2, N/2]; kept as given.
-        probeGuess: (N, N) or (M, N, N) complex, kept as given.
+        probeGuess: (N, N) or (M, N, N) complex, kept as given; None where the scan has no probe.
         scan_index: (n,) integers; None is all 0.
         objectGuess: (H, W) complex.
         Y: (n, N, N) complex ground-truth patches.
@@ -74,7 +75,7 @@ class RawData(Pictured):
         xcoords_start: ArrayLike | None,
         ycoords_start: ArrayLike | None,
         diff3d: ArrayLike,
-        probeGuess: ArrayLike,
+        probeGuess: ArrayLike | None,
         scan_index: ArrayLike | None = None,
         objectGuess: ArrayLike | None = None,
         Y: ArrayLike | None = None,
@@ -87,7 +88,7 @@ class RawData(Pictured):
         self.xcoords_start = self.xcoords if xcoords_start is None else np.asarray(xcoords_start, np.float64)
         self.ycoords_start = self.ycoords if ycoords_start is None else np.asarray(ycoords_start, np.float64)
         self.diff3d: Array = np.asanyarray(diff3d)
-        self.probeGuess: Array = np.asanyarray(probeGuess)
+        self._probe = _optional(probeGuess)
         self.scan_index = np.zeros(len(self.xcoords), np.int64) if scan_index is None else np.asarray(scan_index)
         self.objectGuess = _optional(objectGuess)
         self.Y = _optional(Y)
@@ -111,9 +112,9 @@ class RawData(Pictured):
         (`ptycho dataset map`), else of a temporary copy, with a logged advice.
 
         Args:
-            path: NPZ file, scan map, or a file of another format that has patterns, positions and a probe
-                (specs/formats.md). Patterns of a detector that is not square, or of a side without a fast transform,
-                are cropped or widened (`ptycho.core.scan_edit.fit_detector`); a logged line says how.
+            path: NPZ file, scan map, or a file of another format that has patterns and positions (specs/formats.md).
+                Patterns of a detector that is not square, or of a side without a fast transform, are cropped or
+                widened (`ptycho.core.scan_edit.fit_detector`); a logged line says how.
             units: 'amplitude' or 'counts', instead of what the file says or leaves open.
             memory_map: 'always' leaves frames on disk, 'never' reads them into memory, 'auto' leaves them where the
                 patterns are larger than `ptycho.core.formats.opening.MEMORY_MAP_BYTES`, 1 GiB.
@@ -168,7 +169,7 @@ class RawData(Pictured):
         xcoords: ArrayLike,
         ycoords: ArrayLike,
         diff3d: ArrayLike,
-        probeGuess: ArrayLike,
+        probeGuess: ArrayLike | None,
         scan_index: ArrayLike | None,
         objectGuess: ArrayLike | None = None,
         units: str | None = None,
@@ -194,7 +195,7 @@ class RawData(Pictured):
         known = [
             f"{plural(len(self), 'pattern')} of {self.N} x {self.N}",
             f"{self.diff3d.dtype} {units or '(units not looked at yet)'}",
-            plural(len(as_modes(self.probeGuess)), "probe mode"),
+            "no probe" if self._probe is None else plural(len(as_modes(self._probe)), "probe mode"),
         ]
         if self.objectGuess is not None:
             known.append("object {} x {}".format(*self.objectGuess.shape[-2:]))
@@ -210,7 +211,7 @@ class RawData(Pictured):
             diff3d=self.diff3d,
             xcoords=self.xcoords,
             ycoords=self.ycoords,
-            probeGuess=self.probeGuess,
+            probeGuess=self._probe,
             xcoords_start=None if same else self.xcoords_start,
             ycoords_start=None if same else self.ycoords_start,
             scan_index=self.scan_index,
@@ -223,6 +224,23 @@ class RawData(Pictured):
 
     def __len__(self) -> int:
         return len(self.xcoords)
+
+    @property
+    def has_probe(self) -> bool:
+        """Whether the scan has a probe; `with_probe` gives it one."""
+        return self._probe is not None
+
+    @property
+    def probeGuess(self) -> Array:
+        """(N, N) or (M, N, N), as given.
+
+        Raises:
+            DataError: the scan has none.
+        """
+        if self._probe is None:
+            error = no_probe("SCAN" if self._path is None else shlex.quote(str(self._path)))
+            raise DataError(f"{self._path or 'scan'}: {error}")
+        return self._probe
 
     @property
     def name(self) -> str:
@@ -254,7 +272,7 @@ class RawData(Pictured):
         if self._decision is None:
             policy: Literal["error", "amplitude"] = "amplitude" if self._path is None else "error"
             try:
-                self._decision = decide_units(self.diff3d, self.probeGuess, self._declared, policy, self.mask)
+                self._decision = decide_units(self.diff3d, self._probe, self._declared, policy, self.mask)
             except DataError as error:
                 raise DataError(f"{self._path or 'scan'}: {error}") from error
         return self._decision
@@ -337,10 +355,15 @@ class RawData(Pictured):
         return self.with_probe(without_ramp(self.probeGuess))
 
     def with_probe(self, probe: ArrayLike) -> RawData:
-        """This scan, on the same arrays, with another probe; its units stay those decided with the one it had."""
-        decided = self.units_decision
+        """This scan, on the same arrays, with a probe or another one; its units stay those decided without it.
+
+        Raises:
+            DataError: a probe that does not fit the patterns.
+        """
+        decided, given = self.units_decision, np.asanyarray(probe)
+        check_probe_shape(given, self.N, self.N)
         other = copy.copy(self)
-        other.probeGuess, other._decision, other.made_of = np.asanyarray(probe), decided, None
+        other._probe, other._decision, other.made_of = given, decided, None
         return other
 
     def group_count(

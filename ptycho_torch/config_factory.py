@@ -205,16 +205,16 @@ def create_inference_payload(
 
 
 def infer_probe_size(data_file: Path | str) -> int:
-    """N, the side of the probe in a scan; of an NPZ from the header of that array, and no pattern is read of any.
+    """N, the side of the probe in a scan, else of its patterns; of an NPZ from a header, and no pattern is read of any.
 
     Raises:
         MissingFileError: there is no such file.
         DataError: no scan of a format that is known, or no square probe.
     """
     path = Path(data_file)
-    shape = member_shape(path, "probeGuess") if is_npz(path) else open_scan(path).fields.probeGuess.shape
+    shape = member_shape(path, "probeGuess") if is_npz(path) else None
     if shape is None:
-        raise DataError(f"{path}: probeGuess: expected the probe, found none; add it, or name another file")
+        return open_scan(path).frames.shape[-1]
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise DataError(f"{data_file}: probeGuess: expected (N, N) or (M, N, N), found {shape}; cut it to a square")
     return int(shape[-1])

@@ -100,6 +100,37 @@ def test_nan_in_a_valid_pixel_is_an_error_not_a_picture(rng: np.random.Generator
         raw.amplitude()
 
 
+def test_a_scan_without_a_probe_is_a_scan_until_one_is_needed(rng: np.random.Generator, tmp_path: Path) -> None:
+    raw = scan(rng, probeGuess=None)
+    assert not raw.has_probe
+    assert "no probe" in repr(raw)
+    assert raw.amplitude().shape == (12, N, N)
+    with pytest.raises(DataError, match=r"^scan: the scan has no probe: .*ptycho probe SCAN .*--probe$"):
+        raw.probeGuess  # noqa: B018
+    raw.to_file(tmp_path / "s.npz")
+    with np.load(tmp_path / "s.npz") as file:
+        assert "probeGuess" not in file
+    given = raw.with_probe(np.ones((2, N, N)))
+    assert given.has_probe
+    assert not raw.has_probe
+    assert given.probeGuess.shape == (2, N, N)
+    with pytest.raises(DataError, match=r"probeGuess: expected \(8, 8\)"):
+        raw.with_probe(np.ones((N, N + 1)))
+
+
+def test_a_scan_without_probe_asks_for_the_units_that_only_a_probe_told(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
+    place = tmp_path / "s.npz"
+    fields = {"xcoords": np.arange(3.0), "ycoords": np.arange(3.0), "diff3d": rng.random((3, 64, 64))}
+    np.savez(place, **fields)
+    with pytest.raises(DataError, match=r"s\.npz: amplitude or counts\? .*say --units"):
+        RawData.from_file(place).with_probe(np.ones((64, 64)))
+    found = RawData.from_file(place, "amplitude")
+    with pytest.raises(DataError, match=r"s\.npz: the scan has no probe: .*\(ptycho probe .*s\.npz -o probe\.npz\)"):
+        found.without_probe_ramp()
+
+
 def test_undecidable_arrays_are_amplitude_with_one_warning(rng: np.random.Generator) -> None:
     raw = scan(rng, diff3d=rng.random((12, N, N)), probeGuess=np.full((N, N), 1e9 + 0j))
     with pytest.warns(UserWarning, match="taken as amplitude") as caught:

@@ -206,7 +206,7 @@ class UnitsDecision:
 
 def decide_units(
     patterns: ArrayLike,
-    probe: ArrayLike,
+    probe: ArrayLike | None,
     declared: str | None = None,
     undecidable: Literal["error", "amplitude"] = "error",
     mask: Mask | None = None,
@@ -221,7 +221,7 @@ def decide_units(
        a factor (a scan normalised to its probe).
     6. The probe: `mean_j sum X_j` (counts) or `mean_j sum X_j^2` (amplitude), whichever is nearer to
        `sum |P|^2` in the logarithm. It does not decide when the two are within a factor of 2 of being
-       equally near, or when the nearer is more than a factor of 1000 away.
+       equally near, when the nearer is more than a factor of 1000 away, or when there is no probe.
 
     Zeros are whole in every unit and count for nothing. Rules 3 to 6 look at no more than 32 frames, evenly
     spaced over the scan, so that a memory-mapped scan is not read as a whole; masked pixels are left out.
@@ -229,7 +229,7 @@ def decide_units(
 
     Args:
         patterns: (n, N, N).
-        probe: (N, N) or (M, N, N).
+        probe: (N, N) or (M, N, N); None where the scan has none.
         declared: 'amplitude', 'counts' or None.
         undecidable: what to do when no rule decides: raise, or take amplitude with one warning.
         mask: (N, N) or (n, N, N), True where valid.
@@ -249,7 +249,7 @@ def decide_units(
     return decision
 
 
-def _decide(data: NDArray[Any], probe: ArrayLike, declared: str | None, mask: Mask | None) -> UnitsDecision:
+def _decide(data: NDArray[Any], probe: ArrayLike | None, declared: str | None, mask: Mask | None) -> UnitsDecision:
     if declared is not None:
         if declared not in get_args(Units):
             raise ConfigError(f"units={declared!r}: expected 'amplitude' or 'counts'; correct or omit it")
@@ -264,7 +264,8 @@ def _decide(data: NDArray[Any], probe: ArrayLike, declared: str | None, mask: Ma
     whole = float(np.mean(nonzero == np.rint(nonzero))) if nonzero.size else 0.0
     maximum = float(values.max(initial=0.0))
     sums = (float(values.sum()) / frames, float(np.vdot(values, values)) / frames)
-    numbers = (squares, whole, maximum, *sums, _probe_energy(probe))
+    energy = None if probe is None else _probe_energy(probe)
+    numbers = (squares, whole, maximum, *sums, energy)
     if informative and squares > _MOSTLY:
         return UnitsDecision("amplitude", "whole squares", *numbers)
     if whole > _MOSTLY and maximum > 1:
@@ -272,7 +273,7 @@ def _decide(data: NDArray[Any], probe: ArrayLike, declared: str | None, mask: Ma
     stepped = _units_by_steps(nonzero, eps)
     if stepped is not None:
         return UnitsDecision(stepped, "whole steps", *numbers)
-    nearer = _units_by_probe(*sums, numbers[-1])
+    nearer = None if energy is None else _units_by_probe(*sums, energy)
     if nearer is not None:
         return UnitsDecision(nearer, "probe", *numbers)
     return UnitsDecision("amplitude", "undecidable", *numbers)

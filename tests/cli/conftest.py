@@ -21,7 +21,7 @@ class Calls(list):
 class StandInScan:
     """What the command line needs of a scan."""
 
-    probeGuess = np.zeros((2, 128, 128), np.complex64)
+    N = 128
 
     def __len__(self):
         return 200

@@ -61,7 +61,6 @@ def frame(fill: float, size: int = 64, count: int = n) -> np.ndarray:
 ARRAYS: dict[str, tuple[Callable[[Arrays], None], str]] = {
     "no patterns": (without("diff3d"), "an array diff3d or diffraction, found only xcoords, ycoords, probeGuess"),
     "no positions": (without("ycoords"), "an array ycoords, found only diff3d, xcoords"),
-    "no probe": (without("probeGuess"), "an array probeGuess"),
     "no frames": (changed(diff3d=frame(1, count=0), xcoords=np.zeros(0), ycoords=np.zeros(0), Y=None), "one pattern"),
     "complex patterns": (changed(diff3d=frame(1) * 1j), "diffraction: .* complex128"),
     "text as patterns": (changed(diff3d=np.array(["a", "b"])), "diffraction: .* <U1"),

@@ -217,6 +217,13 @@ def test_values_without_steps_go_to_the_probe(dtype: type, rng: np.random.Genera
     assert amplitude.mean_sum_of_squares == pytest.approx(energy, rel=1e-6)
 
 
+def test_units_that_the_values_tell_need_no_probe(rng: np.random.Generator) -> None:
+    for data, found in ((counts(rng), "integers"), (np.sqrt(counts(rng)), "whole squares")):
+        decision = decide_units(data, None)
+        assert (decision.rule, decision.probe_energy) == (found, None)
+    assert "probe" not in str(decision)
+
+
 def test_modes_add_up_to_the_energy_of_the_probe(rng: np.random.Generator) -> None:
     amplitude = rng.random((5, 12, 12)) * 100
     modes = np.stack([probe_of(1e5), probe_of(3e5)])
@@ -224,11 +231,14 @@ def test_modes_add_up_to_the_energy_of_the_probe(rng: np.random.Generator) -> No
 
 
 @pytest.mark.parametrize(
-    "energy", [1.0, 0.0, 7e8], ids=["between the two", "no probe", "a thousand times brighter than both"]
+    "energy",
+    [1.0, 0.0, 7e8, None],
+    ids=["between the two", "dark probe", "a thousand times brighter than both", "no probe"],
 )
-def test_undecidable_is_an_error_or_amplitude_with_one_warning(energy: float, rng: np.random.Generator) -> None:
+def test_undecidable_is_an_error_or_amplitude_with_one_warning(energy: float | None, rng: np.random.Generator) -> None:
     data = rng.random((5, 12, 12)) * 20
-    probe = probe_of(np.sqrt(data.sum() / 5 * np.sum(data**2) / 5) if energy == 1.0 else energy)
+    between = np.sqrt(data.sum() / 5 * np.sum(data**2) / 5)
+    probe = None if energy is None else probe_of(between if energy == 1.0 else energy)
     with pytest.raises(DataError, match="--units amplitude or --units counts") as error:
         decide_units(data, probe)
     assert "\n" not in str(error.value)

@@ -62,10 +62,14 @@ class TestProbeSize:
         registry.write(tmp_path / "scan.cxi", record)
         assert infer_probe_size(tmp_path / "scan.cxi") == 64
 
+    def test_a_scan_without_a_probe_has_its_patterns(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "scan.npz", diff3d=np.ones((3, 64, 64)), xcoords=np.arange(3), ycoords=np.arange(3))
+        assert infer_probe_size(tmp_path / "scan.npz") == 64
+
     @pytest.mark.parametrize(
         ("arrays", "message"),
         [
-            ({"diff3d": np.ones(3)}, r"scan\.npz: probeGuess: expected the probe, found none; add it"),
+            ({"diff3d": np.ones(3)}, r"scan\.npz: expected an array xcoords, found only diff3d; add it"),
             ({"probeGuess": np.ones((64, 60))}, r"scan\.npz: probeGuess: expected \(N, N\) .* found \(64, 60\)"),
             ({"probeGuess": np.ones(64)}, r"found \(64,\)"),
         ],

@@ -148,9 +148,11 @@ def _recentre(streams: list[ScanStream], options: argparse.Namespace) -> Outputs
     shift = options.shift
     if shift is None:
         mean = mean_intensity(stream.frames, _units(stream), stream.fields.mask)
-        dy, dx = find_centre(mean, stream.fields.probeGuess).by_probe
+        centre = find_centre(mean, stream.fields.probeGuess)
+        dy, dx = centre.offset
         shift = (-round(dy), -round(dx))
-        logger.info("the mean pattern lies (%+.1f, %+.1f) pixels (y, x) from the probe's far field", dy, dx)
+        where = "the probe's far field" if centre.fits else "[N/2, N/2], by its mass"
+        logger.info("the mean pattern lies (%+.1f, %+.1f) pixels (y, x) from %s", dy, dx, where)
     logger.info("patterns moved by (%d, %d) pixels (y, x)", *shift)
     return {options.output: recentre(stream, *shift)}
 

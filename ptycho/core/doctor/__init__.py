@@ -24,12 +24,22 @@ from ptycho.core.doctor.positions import check_duplicates, check_order, check_pl
 from ptycho.core.doctor.reconstructions import examine_sample
 from ptycho.core.doctor.samples import Sampler
 from ptycho.core.doctor.sampling import check_energy, check_overlap, check_window, covered_pixels
-from ptycho.core.doctor.statistics import gather
+from ptycho.core.doctor.statistics import ScanStatistics, gather
 from ptycho.core.doctor.values import check_dose, check_numbers, check_saturation, check_size, check_units
+from ptycho.core.scan.scan import ScanFile
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.fit_detector import fit_stream
 
 __all__ = ["SEVERITIES", "Diagnosis", "Finding", "Severity", "examine"]
+
+
+_NO_PROBE = Finding(
+    "probe",
+    "note",
+    "The scan has no probe: order, overlap, energy, axes, position scale and settings were not examined. A "
+    "reconstruction finds one in the patterns, ptycho probe does so alone.",
+    {},
+)
 
 
 def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
@@ -53,10 +63,9 @@ def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
         findings[-1].severity == "fault"
         or not statistics.energies.any()
         or duplicates.numbers["not_finite"]
-        or not np.isfinite(scan.probeGuess).all()
+        or not _finite_probe(scan)
     ):
         return Diagnosis((*findings, duplicates, _stopped(stream, statistics.energies)))
-    covered = covered_pixels(scan)
     centre = check_centre(statistics, scan)
     shift = (-round(centre.numbers["dy"]), -round(centre.numbers["dx"]))
     findings += [
@@ -67,6 +76,20 @@ def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
         check_edges(statistics, shift),
         duplicates,
         check_place(stream),
+    ]
+    if scan.probeGuess is None:
+        return Diagnosis((*findings, check_window(statistics, scan), check_dose(statistics, scan, None), _NO_PROBE))
+    findings += _by_the_probe(stream, statistics, shift, reconstructions)
+    return Diagnosis(tuple(findings))
+
+
+def _by_the_probe(
+    stream: ScanStream, statistics: ScanStatistics, shift: tuple[int, int], reconstructions: bool
+) -> list[Finding]:
+    """Findings that need to know the probe."""
+    scan = stream.fields
+    covered = covered_pixels(scan)
+    findings = [
         check_order(stream, statistics),
         check_overlap(scan, covered),
         check_window(statistics, scan),
@@ -78,17 +101,19 @@ def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
         bad = hot_pixels(statistics) | dead_pixels(statistics)
         tried, test = examine_sample(Sampler(stream, statistics, shift, bad))
         findings += tried
-    photons = dose.numbers["photons_per_pattern"]
-    settings = suggest_settings(statistics, scan, photons)
-    findings += [settings, forecast(scan, test, settings.numbers["gridsize"])]
-    return Diagnosis(tuple(findings))
+    settings = suggest_settings(statistics, scan, dose.numbers["photons_per_pattern"])
+    return [*findings, settings, forecast(scan, test, settings.numbers["gridsize"])]
+
+
+def _finite_probe(scan: ScanFile) -> bool:
+    return scan.probeGuess is None or bool(np.isfinite(scan.probeGuess).all())
 
 
 def _stopped(stream: ScanStream, energies: NDArray[np.float64]) -> Finding:
     """Why nothing further was examined."""
     if not energies.any():
         reason = f"all {len(energies)} patterns are dark in their valid pixels; check the export and the mask"
-    elif not np.isfinite(stream.fields.probeGuess).all():
+    elif not _finite_probe(stream.fields):
         reason = "the probe holds NaN or infinite values; give another"
     else:
         reason = "it would mislead; mend this first"

@@ -11,6 +11,7 @@ from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.orientation import OrientationTest
 from ptycho.core.doctor.positions import neighbour_distance
 from ptycho.core.doctor.statistics import ScanStatistics
+from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.scan.scan import ScanFile
 from ptycho.networks.registry import PATTERN_SIZES
@@ -28,7 +29,7 @@ _WORK_PER_MEMBER = 0.1
 def suggest_settings(statistics: ScanStatistics, scan: ScanFile, photons: float | None) -> Finding:
     """N, gridsize and the settings that go with them."""
     N, n = scan.diff3d.shape[-1], len(scan.diff3d)
-    diameter, step = probe_diameter(scan.probeGuess), neighbour_distance(scan.xcoords, scan.ycoords)
+    diameter, step = probe_diameter(scan.probe), neighbour_distance(scan.xcoords, scan.ycoords)
     gridsize = 2 if n >= 64 and step < 0.6 * diameter else 1
     needed = _needed_side(statistics)
     size = next((s for s in PATTERN_SIZES if s >= needed), PATTERN_SIZES[-1])
@@ -53,7 +54,7 @@ def suggest_settings(statistics: ScanStatistics, scan: ScanFile, photons: float 
 def forecast(scan: ScanFile, test: OrientationTest | None, gridsize: int) -> Finding:
     """Memory and time, from the size of the scan and the speed of this machine."""
     n, N = len(scan.diff3d), scan.diff3d.shape[-1]
-    modes = scan.probeGuess.shape[0] if scan.probeGuess.ndim == 3 else 1
+    modes = len(as_modes(scan.probe))
     members = gridsize**2
     file_mb = n * N * N * scan.diff3d.dtype.itemsize / 2**20
     stitching_mb = n * members * N * N * 8 / 2**20

@@ -101,7 +101,7 @@ def check_order(stream: ScanStream, statistics: ScanStatistics) -> Finding:
     are permuted at random.
     """
     x, y = stream.fields.xcoords, stream.fields.ycoords
-    diameter = probe_diameter(stream.fields.probeGuess)
+    diameter = probe_diameter(stream.fields.probe)
     lit = np.flatnonzero(statistics.energies > _DARK * np.median(statistics.energies))
     chosen = lit[neighbourhood(x[lit], y[lit], _SAMPLE)] if lit.size else lit
     distance = np.hypot(x[chosen, None] - x[chosen], y[chosen, None] - y[chosen])

@@ -104,7 +104,7 @@ class Sampler:
         if fields.mask is not None:
             valid &= fields.mask[frames] if fields.mask.ndim == 3 else fields.mask
         amplitude = to_amplitude(np.where(valid, np.maximum(values, 0), 0), self.statistics.units)
-        modes = as_modes(fields.probeGuess)
+        modes = as_modes(fields.probe)
         strongest = np.argsort(-np.sum(np.abs(modes) ** 2, axis=(1, 2)), kind="stable")[:_MODES]
         return Sample(
             patterns=np.roll(amplitude, self.shift, (-2, -1)),

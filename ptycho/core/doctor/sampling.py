@@ -28,7 +28,7 @@ _CROWDED = 0.1
 
 def covered_pixels(scan: ScanFile) -> float:
     """Object pixels that the 90 % disks of the probe cover together."""
-    radius = max(probe_diameter(scan.probeGuess) / 2, 0.5)
+    radius = max(probe_diameter(scan.probe) / 2, 0.5)
     x, y = scan.xcoords - scan.xcoords.min(), scan.ycoords - scan.ycoords.min()
     scale = max(1.0, max(np.ptp(x), np.ptp(y)) / 2000)  # a map of at most some million pixels
     n = 2 * int(np.ceil(radius / scale)) + 2
@@ -45,7 +45,7 @@ def covered_pixels(scan: ScanFile) -> float:
 
 def check_overlap(scan: ScanFile, covered: float) -> Finding:
     """Do neighbouring illuminations share enough of the object?"""
-    diameter, n = probe_diameter(scan.probeGuess), len(scan.xcoords)
+    diameter, n = probe_diameter(scan.probe), len(scan.xcoords)
     density = n * np.pi * (diameter / 2) ** 2 / covered
     step = neighbour_distance(scan.xcoords, scan.ycoords)
     # a square raster as dense as this scan, so that dense lines far apart do not pass for overlap
@@ -72,9 +72,7 @@ def check_window(statistics: ScanStatistics, scan: ScanFile) -> Finding:
     N = len(mean)
     peak = float(correlation[N // 2, N // 2])
     aliased = float(max(correlation[0, N // 2], correlation[N // 2, 0])) / peak if peak > 0 else 0.0
-    power = np.asarray(np.sum(np.abs(as_modes(scan.probeGuess)) ** 2, axis=0, dtype=np.float64))
-    m = N // 16
-    rim = 1 - float(power[m : N - m, m : N - m].sum() / power.sum())
+    rim = None if scan.probeGuess is None else _energy_in_rim(scan.probeGuess)
     numbers = {"autocorrelation_at_edge": aliased, "probe_energy_in_rim": rim}
     if aliased > _ALIASED:
         sentence = (
@@ -83,22 +81,30 @@ def check_window(statistics: ScanStatistics, scan: ScanFile) -> Finding:
             "pixels, a larger distance or a smaller probe."
         )
         return Finding("sampling", "warning", sentence, numbers)
-    if rim > _CROWDED:
+    if rim is not None and rim > _CROWDED:
         sentence = (
             f"{100 * rim:.0f} % of the probe's energy lies in the outermost sixteenth of the window on each side: "
             "the probe is cut off or does not fit. Use a larger window (finer detector pixels)."
         )
         return Finding("sampling", "warning", sentence, numbers)
+    near = "" if rim is None else f", and {100 * rim:.1f} % of the probe's energy is near the edge"
     sentence = (
         f"At the edge of the window the autocorrelation of the exit waves has fallen to {100 * aliased:.1f} % of its "
-        f"peak, and {100 * rim:.1f} % of the probe's energy is near the edge: the window is wide enough."
+        f"peak{near}: the window is wide enough."
     )
     return Finding("sampling", "ok", sentence, numbers)
 
 
+def _energy_in_rim(probe: Array) -> float:
+    """Share of a probe's energy in the outermost sixteenth of the window on each side."""
+    power = np.asarray(np.sum(np.abs(as_modes(probe)) ** 2, axis=0, dtype=np.float64))
+    N, m = len(power), len(power) // 16
+    return 1 - float(power[m : N - m, m : N - m].sum() / power.sum())
+
+
 def check_energy(statistics: ScanStatistics, scan: ScanFile) -> Finding:
     """Is the probe in the unit of the patterns?"""
-    probe = float(np.sum(np.abs(as_modes(scan.probeGuess)) ** 2, dtype=np.float64))
+    probe = float(np.sum(np.abs(as_modes(scan.probe)) ** 2, dtype=np.float64))
     data = float(statistics.energies.mean())
     ratio = data / probe
     numbers = {"pattern_energy": data, "probe_energy": probe, "object_amplitude": float(np.sqrt(ratio))}

@@ -71,7 +71,7 @@ def check_units(statistics: ScanStatistics) -> Finding:
             return Finding("units", "ok", f"The file says {declared}; the numbers alone do not tell.", numbers)
         sentence = (
             "Neither the file nor its numbers tell whether these are amplitudes or photon counts: no value or square "
-            "is whole, and the energy of the probe fits neither. Say --units amplitude or --units counts."
+            "is whole, and no energy of a probe fits either. Say --units amplitude or --units counts."
         )
         return Finding("units", "fault", sentence, numbers)
     if declared is not None and declared != measured.units:
@@ -111,7 +111,7 @@ def check_saturation(statistics: ScanStatistics, hot: Array) -> Finding:
     return Finding("saturation", "ok", sentence, numbers)
 
 
-def check_dose(statistics: ScanStatistics, scan: ScanFile, covered_pixels: float) -> Finding:
+def check_dose(statistics: ScanStatistics, scan: ScanFile, covered_pixels: float | None) -> Finding:
     """How many photons are there, and are all patterns exposed alike?"""
     energy = float(np.median(statistics.energies))
     recorded = (scan.metadata or {}).get("nphotons")
@@ -124,7 +124,9 @@ def check_dose(statistics: ScanStatistics, scan: ScanFile, covered_pixels: float
         photons, source = None, "unknown"
     odd = np.flatnonzero((statistics.energies < _DARK * energy) | (statistics.energies > _BRIGHT * energy))
     dark = int(np.count_nonzero(statistics.energies < _DARK * energy))
-    per_pixel = None if photons is None else photons * len(statistics.energies) / covered_pixels
+    per_pixel = None
+    if photons is not None and covered_pixels is not None:
+        per_pixel = photons * len(statistics.energies) / covered_pixels
     numbers = {
         "photons_per_pattern": photons,
         "photons_per_object_pixel": per_pixel,
@@ -140,12 +142,14 @@ def check_dose(statistics: ScanStatistics, scan: ScanFile, covered_pixels: float
             f"subsample --drop {','.join(map(str, odd[:10]))}{',...' if len(odd) > 10 else ''}."
         )
         return Finding("dose", "warning", sentence, numbers)
-    if photons is None or per_pixel is None:
+    if photons is None:
         sentence = (
             "The dose is unknown: the numbers have no photon steps and the file records no nphotons; set nphotons."
         )
         return Finding("dose", "note", sentence, numbers)
-    text = f"{photons:.3g} photons per pattern ({source}), {per_pixel:.3g} per covered object pixel"
+    text = f"{photons:.3g} photons per pattern ({source})"
+    if per_pixel is not None:
+        text += f", {per_pixel:.3g} per covered object pixel"
     if source == "measured" and recorded is not None and not 0.5 <= float(recorded) / photons <= 2:
         sentence = (
             f"{text}, but the file records nphotons = {float(recorded):.3g}; the patterns are believed, correct it."

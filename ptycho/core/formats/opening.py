@@ -35,14 +35,15 @@ MEMORY_MAP_BYTES = 1 << 30
 """With 'auto', patterns above 1 GiB stay on disk."""
 
 
-_PARTS = {"patterns": "patterns", "xcoords": "positions", "probe": "probe"}
+_PARTS = {"patterns": "patterns", "xcoords": "positions"}
 
 
 def open_scan(path: Path | str, units: str | None = None) -> ScanStream:
     """A scan whose frames are read when they are asked for; shapes are checked, values are not.
 
     Args:
-        path: NPZ file, scan map, or a file of another format that has patterns, positions and a probe.
+        path: NPZ file, scan map, or a file of another format that has patterns and positions; without a probe the
+            scan has none.
         units: 'amplitude' or 'counts', instead of what the file says or leaves open.
 
     Raises:
@@ -56,7 +57,7 @@ def open_scan(path: Path | str, units: str | None = None) -> ScanStream:
     record = registry.read(path)
     missing = [what for name, what in _PARTS.items() if getattr(record, name) is None]
     if missing:
-        fact = f"expected patterns, positions and a probe, found no {' and no '.join(missing)}"
+        fact = f"expected patterns and positions, found no {' and no '.join(missing)}"
         raise DataError(f"{path}: {fact}; join it with the file that has them: ptycho convert IN OTHER scan.npz")
     with _named(path):
         stream = stream_of(record if units is None else replace(record, units=_known(units)))

@@ -241,10 +241,9 @@ def resolved_units(record: ScanRecord) -> Units:
     assert record.patterns is not None
     if record.patterns.dtype.kind in "iu":
         return "counts"
-    probe = np.zeros((1, 1)) if record.probe is None else record.probe
     mask = record.mask if record.mask is not None and record.mask.ndim == 2 else None
     some = np.unique(np.linspace(0, len(record.patterns) - 1, _SAMPLE_FRAMES).round().astype(np.intp))
-    return decide_units(record.patterns.read(some), probe, None, "error", mask).units
+    return decide_units(record.patterns.read(some), record.probe, None, "error", mask).units
 
 
 def in_counts(record: ScanRecord) -> Frames:

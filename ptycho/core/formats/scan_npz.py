@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ptycho.core.formats.record import ScanRecord, in_pixels, required, resolved_units
+from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.scan.npz_file import PATTERN_KEYS
 from ptycho.core.scan.npz_mapped import mapped_scan
 from ptycho.core.scan.scan import ScanFile
@@ -28,13 +29,16 @@ METADATA_KEYS = {
 }
 """Entries of `_metadata`, and numbers of their own in older files, and the fields they are."""
 
+_BESIDE_PATTERNS = ("probeGuess", "xcoords", "xcoords_start")
+"""Keys of which a scan has one, so that patterns alone are not taken for it."""
+
 _METRES_BELOW = 1e-3
 """Positions that all lie within this are metres: a scan of a thousandth of a pixel is none."""
 
 
 def recognise(file: Any) -> bool:
-    """Whether an open archive is a scan: it has patterns and a probe."""
-    return any(key in file for key in PATTERN_KEYS) and "probeGuess" in file
+    """Whether an open archive is a scan: it has patterns, and positions or a probe."""
+    return any(key in file for key in PATTERN_KEYS) and any(key in file for key in _BESIDE_PATTERNS)
 
 
 def read(path: Path) -> ScanRecord:
@@ -63,7 +67,7 @@ def record_of(scan: ScanFile, numbers: Mapping[str, Any]) -> ScanRecord:
         ycoords=scan.ycoords,
         position_unit="m" if 0 < reach < _METRES_BELOW else "px",
         indexes=None if indexes is None else np.asarray(indexes, np.int64),
-        probe=scan.probeGuess[None] if scan.probeGuess.ndim == 2 else scan.probeGuess,
+        probe=None if scan.probeGuess is None else as_modes(scan.probeGuess),
         object=scan.objectGuess,
         origin_px=None if origin is None else (float(origin[0]), float(origin[1])),
         mask=scan.mask,
@@ -80,9 +84,9 @@ def write(path: Path, record: ScanRecord) -> None:
     """Write a scan with positions in pixels, the units of the patterns and, in `_metadata`, the geometry.
 
     Raises:
-        DataError: patterns, positions or probe are missing, or units that nothing tells.
+        DataError: patterns or positions are missing, or units that nothing tells.
     """
-    record = in_pixels(required(record, TITLE, "patterns", "xcoords", "probe"), TITLE)
+    record = in_pixels(required(record, TITLE, "patterns", "xcoords"), TITLE)
     write_stream(path, stream_of(replace(record, units=resolved_units(record))))
 
 
@@ -90,10 +94,10 @@ def stream_of(record: ScanRecord) -> ScanStream:
     """A record as a scan: positions in pixels, the geometry in `metadata`, units as far as they were declared.
 
     Raises:
-        DataError: patterns, positions or probe are missing.
+        DataError: patterns or positions are missing.
     """
-    record = in_pixels(required(record, TITLE, "patterns", "xcoords", "probe"), TITLE)
-    assert record.patterns is not None and record.probe is not None
+    record = in_pixels(required(record, TITLE, "patterns", "xcoords"), TITLE)
+    assert record.patterns is not None
     assert record.xcoords is not None and record.ycoords is not None
     metadata = dict(record.metadata)
     metadata |= {name: getattr(record, key) for name, key in METADATA_KEYS.items() if getattr(record, key) is not None}
@@ -105,7 +109,7 @@ def stream_of(record: ScanRecord) -> ScanStream:
         diff3d=stand_in(record.patterns.shape, record.patterns.dtype),
         xcoords=record.xcoords,
         ycoords=record.ycoords,
-        probeGuess=record.probe[0] if len(record.probe) == 1 else record.probe,
+        probeGuess=record.probe[0] if record.probe is not None and len(record.probe) == 1 else record.probe,
         xcoords_start=record.xcoords_start,
         ycoords_start=record.ycoords_start,
         scan_index=record.scan_index,

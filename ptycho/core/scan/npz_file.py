@@ -1,4 +1,4 @@
-"""The scan file: a NumPy archive with patterns, positions and probe, as specs/data_contracts.md has it."""
+"""The scan file: a NumPy archive with patterns, positions and, mostly, a probe, as specs/data_contracts.md has it."""
 
 from __future__ import annotations
 
@@ -210,9 +210,9 @@ def _scan(reader: _Reader, units: str | None) -> ScanFile:
             "store what the detector measured"
         )
     xcoords, ycoords = (reader.position(key) for key in ("xcoords", "ycoords"))
-    probe = reader.number("probeGuess", "iufc", required=True)
+    probe = reader.number("probeGuess", "iufc")
     truth = reader.number("Y", "iufc")
-    assert xcoords is not None and ycoords is not None and probe is not None
+    assert xcoords is not None and ycoords is not None
     scan = ScanFile(
         diff3d=_frames_first(patterns, xcoords.size),
         xcoords=xcoords,

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from ptycho.core.scaling import frame_blocks
 from ptycho.errors import DataError
 
-__all__ = ["ScanFile", "check_shapes", "check_square", "check_values", "is_fast_side", "next_fast_side", "own_sides"]
+__all__ = [
+    "ScanFile",
+    "check_probe_shape",
+    "check_shapes",
+    "check_square",
+    "check_values",
+    "is_fast_side",
+    "next_fast_side",
+    "no_probe",
+    "own_sides",
+]
 
 _LARGEST_FACTOR = 13
 """Largest prime factor of a length that FFTs take without a detour: FFTW and cuFFT have code of their own up to it."""
@@ -35,7 +45,7 @@ class ScanFile:
     """(n,) float64 column of each patch centre."""
     ycoords: Array
     """(n,) float64 row of each patch centre."""
-    probeGuess: Array
+    probeGuess: Array | None
     """(N, N) or (M, N, N) complex."""
     xcoords_start: Array | None = None
     """(n,) positions at the start of each exposure, where they differ from xcoords and ycoords."""
@@ -52,6 +62,25 @@ class ScanFile:
     """Plain JSON values; `nphotons` is the mean number of photons per pattern."""
     units: str | None = None
     """'amplitude', 'counts', or None where nobody said."""
+
+    @property
+    def probe(self) -> Array:
+        """`probeGuess` of a scan that has one, (N, N) or (M, N, N).
+
+        Raises:
+            DataError: the scan has none.
+        """
+        if self.probeGuess is None:
+            raise no_probe()
+        return self.probeGuess
+
+
+def no_probe(name: str = "SCAN") -> DataError:
+    """What to raise where a probe is needed and the scan of this name has none."""
+    return DataError(
+        "the scan has no probe: expected probeGuess, found none; find one in its patterns (ptycho probe "
+        f"{name} -o probe.npz) or give one with --probe"
+    )
 
 
 def check_shapes(scan: ScanFile) -> None:
@@ -76,28 +105,31 @@ def check_shapes(scan: ScanFile) -> None:
     if wrong:
         found = ", ".join(f"{key} {shape}" for key, shape in wrong.items())
         raise DataError(f"expected one entry per pattern, shape ({len(patterns)},), found {found}; drop the extra ones")
-    _check_probe(scan)
+    if scan.probeGuess is not None and (height == width or not _is_square(scan.probeGuess)):
+        check_probe_shape(scan.probeGuess, height, width)
     _expect_shape(scan.mask, "mask", [(height, width), (len(patterns), height, width)])
     _expect_shape(scan.Y, "Y", [(len(patterns), *own_sides(scan))])
     if scan.objectGuess is not None and (scan.objectGuess.ndim != 2 or scan.objectGuess.size == 0):
         raise DataError(f"objectGuess: expected one image (H, W), found shape {scan.objectGuess.shape}; take one layer")
 
 
-def _check_probe(scan: ScanFile) -> None:
-    """The probe has the patterns' sides or, where these are not square, is a square of its own."""
-    (height, width), found = scan.diff3d.shape[1:], scan.probeGuess.shape
-    square = height != width and len(found) > 1 and found[-1] == found[-2]
-    if scan.probeGuess.ndim not in (2, 3) or scan.probeGuess.size == 0 or not (square or found[-2:] == (height, width)):
+def _is_square(probe: Array) -> bool:
+    return probe.ndim in (2, 3) and probe.size > 0 and probe.shape[-1] == probe.shape[-2]
+
+
+def check_probe_shape(probe: Array, height: int, width: int) -> None:
+    """Raise DataError where a probe is not (height, width) or (M, height, width), as the patterns are."""
+    if probe.ndim not in (2, 3) or probe.shape[-2:] != (height, width) or probe.size == 0:
         raise DataError(
             f"probeGuess: expected ({height}, {width}) or (modes, {height}, {width}) to fit the patterns, "
-            f"found {found}; crop or pad it"
+            f"found {probe.shape}; crop or pad it"
         )
 
 
 def check_square(scan: ScanFile) -> None:
     """Raise DataError where patterns are not square, or the probe is not of their size."""
     _, height, width = scan.diff3d.shape
-    if height != width or scan.probeGuess.shape[-2:] != (height, width):
+    if height != width or own_sides(scan) != (height, width):
         raise DataError(
             f"diffraction: expected square patterns (n, N, N), found shape {scan.diff3d.shape}; "
             "let ptycho.core.scan_edit.fit_detector.fitted, as ptycho.load_scan does, make them square"
@@ -154,7 +186,7 @@ def check_values(scan: ScanFile) -> None:
         bad = 0 if array is None else _count(array, lambda values: ~np.isfinite(values))
         if bad:
             raise DataError(f"{key}: expected finite numbers, found {bad} NaN or infinite of {array.size}; repair them")
-    if not scan.probeGuess.any():
+    if scan.probeGuess is not None and not scan.probeGuess.any():
         raise DataError("probeGuess: expected an illumination, found only zeros; give an estimate of the probe")
     if scan.mask is not None and not scan.mask.any():
         raise DataError(

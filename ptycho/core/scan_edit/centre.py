@@ -27,22 +27,23 @@ FITS = 0.7
 class PatternCentre:
     """How far the zero frequency lies from [H/2, W/2]; pairs are (y, x), pixels, modulo H and W in (-H/2, H/2]."""
 
-    by_probe: tuple[float, float]
-    """Shift of the mean pattern against the far field of the probe: the peak of their circular correlation."""
+    by_probe: tuple[float, float] | None
+    """Shift of the mean pattern against the far field of the probe: the peak of their circular correlation; None
+    without a probe."""
     by_mass: tuple[float, float]
     """Circular centre of mass of the mean pattern, blind to the probe."""
-    likeness: float
-    """Correlation of the two (roots of intensity) at that shift, 1 where the object changes nothing; 0 without one."""
+    likeness: float | None
+    """Correlation of the two (roots of intensity) at that shift, 1 where the object changes nothing; None without."""
 
     @property
     def fits(self) -> bool:
         """Whether the probe tells the centre."""
-        return self.likeness > FITS
+        return self.likeness is not None and self.likeness > FITS
 
     @property
     def offset(self) -> tuple[float, float]:
         """By the probe where that fits, else by mass."""
-        return self.by_probe if self.fits else self.by_mass
+        return self.by_mass if self.by_probe is None or not self.fits else self.by_probe
 
 
 def mean_intensity(frames: Frames, units: Units, mask: Array | None = None) -> NDArray[np.float64]:
@@ -62,7 +63,7 @@ def mean_intensity(frames: Frames, units: Units, mask: Array | None = None) -> N
 def find_centre(mean: Array, probe: Array | None) -> PatternCentre:
     """Find the zero frequency in a mean pattern (H, W) by the probe, (H, W) or (M, H, W), and without it."""
     if probe is None:
-        return PatternCentre((0.0, 0.0), _circular_mass(mean), 0.0)
+        return PatternCentre(None, _circular_mass(mean), None)
     model = np.sum(np.abs(far_field(as_modes(probe).astype(np.complex128))) ** 2, axis=0)
     # roots, so that a few bright pixels do not decide alone
     expected, seen = np.sqrt(model), np.sqrt(np.maximum(mean, 0))

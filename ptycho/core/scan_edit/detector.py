@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.physics.diffraction import as_modes, far_field, propagate_back
+from ptycho.core.physics.diffraction import far_field, propagate_back
 from ptycho.core.quality.orientation import Orientation
 from ptycho.core.scaling import Units
 from ptycho.core.scan.scan import own_sides
@@ -59,9 +59,13 @@ def crop_detector(stream: ScanStream, size: int, centre: tuple[int, int] | None 
     scaled: dict[str, Any] = {
         key: _scaled(getattr(fields, key), by_x if key.startswith("x") else by_y) for key in _PER_POINT
     }
+
+    def resample(values: Array) -> Array:
+        return _resampled(values, (size, size))
+
     return ScanStream.joined(
         _window(stream.frames, first, size),
-        _mapped(stream.patches, lambda values: _resampled(values, (size, size)), size),
+        stream.patches if sides == (size, size) else _mapped(stream.patches, resample, size),
         replace(
             fields,
             **scaled,
@@ -92,7 +96,7 @@ def bin_detector(stream: ScanStream, factor: int, units: Units) -> ScanStream:
     N = _square_side(stream)
     if factor < 1 or N % (2 * factor):
         raise ConfigError(f"bin: expected a factor that divides {N} into an even number, found {factor}; try 2")
-    size, fields = N // factor, stream.fields
+    size, fields, probe = N // factor, stream.fields, stream.fields.probeGuess
     dtype = _sum_type(stream.frames.dtype, factor)
 
     def binned(values: Array) -> Array:
@@ -104,7 +108,7 @@ def bin_detector(stream: ScanStream, factor: int, units: Units) -> ScanStream:
     low = (N - size) // 2
     window = np.s_[..., low : low + size, low : low + size]
     ramp = np.exp(-1j * np.pi * (factor - 1) * (np.arange(size) - size // 2) / N)
-    mask, probe = None, fields.probeGuess
+    mask = None
     if fields.mask is not None:
         mask = np.asarray(_blocks(fields.mask, factor).all(axis=(-3, -1)))
     return ScanStream.joined(
@@ -224,12 +228,12 @@ def _resampled(images: Array, shape: tuple[int, int]) -> Array:
     return np.fft.ifft2(np.fft.ifftshift(_resized(spectrum, shape), axes=(-2, -1))) * gain
 
 
-def _on_sides(probe: Array, size: int) -> Array:
+def _on_sides(probe: Array | None, size: int) -> Array | None:
     """A probe (..., R, C) as a detector of size x size pixels sees it."""
     if probe is None or probe.shape[-2:] == (size, size):
         return probe
-    made = propagate_back(_resized(far_field(as_modes(probe)), (size, size))).reshape(*probe.shape[:-2], size, size)
-    return made.astype(probe.dtype if np.iscomplexobj(probe) else np.complex64)
+    made = propagate_back(_resized(far_field(probe), (size, size)))
+    return np.asarray(made.astype(probe.dtype if np.iscomplexobj(probe) else np.complex64))
 
 
 def _rescaled(image: Array | None, size: int, sides: tuple[int, int]) -> Array | None:

@@ -231,7 +231,9 @@ def _moved(light: _Light) -> tuple[str, ...]:
 
 def _on_frame(probe: Array | None, shape: tuple[int, int]) -> Array | None:
     """The probe on the sides of the patterns, for its far field; None where it belongs to fewer pixels than these."""
-    if probe is None or any(have < side for have, side in zip(probe.shape[-2:], shape, strict=True)):
+    if probe is None or not np.isfinite(probe).all():
+        return None
+    if any(have < side for have, side in zip(probe.shape[-2:], shape, strict=True)):
         return None
     first = [have // 2 - side // 2 for have, side in zip(probe.shape[-2:], shape, strict=True)]
     field = far_field(as_modes(probe))[..., first[0] : first[0] + shape[0], first[1] : first[1] + shape[1]]

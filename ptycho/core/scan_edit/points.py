@@ -164,17 +164,23 @@ def merge(streams: Sequence[ScanStream]) -> ScanStream:
 def _check_alike(first: ScanFile, other: ScanFile, number: int) -> None:
     for what, a, b in (
         ("patterns", first.diff3d.shape[1:], other.diff3d.shape[1:]),
-        ("probe", first.probeGuess.shape, other.probeGuess.shape),
+        ("probe", _shape(first.probeGuess), _shape(other.probeGuess)),
         ("units", first.units, other.units),
     ):
         if a != b:
             raise DataError(f"merge: expected scans alike, found {what} {a} in scan 1 and {b} in scan {number}")
+    if first.probeGuess is None or other.probeGuess is None:
+        return
     apart = np.linalg.norm(first.probeGuess - other.probeGuess) / np.linalg.norm(first.probeGuess)
     if not apart <= _SAME_PROBE:
         raise DataError(
             f"merge: expected one probe, found that of scan {number} to differ by {100 * apart:.3g} % from that of "
             "scan 1; scans with other probes have to be reconstructed one by one"
         )
+
+
+def _shape(array: Array | None) -> tuple[int, ...] | None:
+    return None if array is None else array.shape
 
 
 def _chained(stacks: Sequence[Frames]) -> Frames:

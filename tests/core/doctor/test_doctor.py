@@ -463,3 +463,14 @@ def test_a_frame_is_found_in_real_scans(scan_dir: Path, name: str, frames: int) 
     diagnosis = examine(replace(stream, fields=rolled(stream.fields, frames)))
     assert diagnosis.named("frame shift").numbers["frames"] == -frames
     assert diagnosis.named("orientation").severity == "ok"
+
+
+def test_a_scan_without_a_probe_is_examined_as_far_as_it_goes(sound: ScanFile) -> None:
+    diagnosis = examine(ScanStream.of(replace(sound, probeGuess=None)))
+    assert warnings_of(diagnosis) == []
+    assert [finding.name for finding in diagnosis.findings][-1] == "probe"
+    assert "has no probe: order, overlap" in diagnosis.named("probe").sentence
+    assert diagnosis.named("dose").numbers["photons_per_pattern"] == pytest.approx(1e6, rel=0.05)
+    moved = np.roll(sound.diff3d, 12, axis=-1)
+    off = examine(ScanStream.of(replace(sound, probeGuess=None, diff3d=moved))).named("centre")
+    assert (off.severity, round(off.numbers["dx"]), off.numbers["likeness"]) == ("fault", 12, None)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -219,8 +220,8 @@ def test_files_that_are_no_scan(tmp_path: Path, golden: Path, save: Save) -> Non
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["speed"] = 3
     assert "found an HDF5 file with speed" in refused(tmp_path / "a.h5", "auto")
-    assert "probe, found no patterns; join it" in refused(golden / "product.h5", "always")
-    assert "found no positions and no probe; join it" in refused(golden / "diffraction.h5", "never")
+    assert "positions, found no patterns; join it" in refused(golden / "product.h5", "always")
+    assert "found no positions; join it" in refused(golden / "diffraction.h5", "never")
     assert "found 'photons'" in refused(save("contiguous"), "auto", "photons")
     with pytest.raises(ConfigError, match="memory_map='yes': expected one of auto, always, never"):
         load_scan(save("plain"), None, "yes")  # type: ignore[arg-type]
@@ -282,3 +283,16 @@ def test_a_scan_is_open_for_reading_by_block(save: Save, counts: np.ndarray) -> 
         stream = open_scan(save(kind))
         np.testing.assert_array_equal(stream.frames.read(np.array([6, 2])), counts[[6, 2]])
         np.testing.assert_array_equal(stream.scan().diff3d, counts)
+
+
+@pytest.mark.parametrize("name", ["bare.npz", "bare.cxi", "bare.map"])
+def test_a_file_without_a_probe_is_a_scan(name: str, save: Save, tmp_path: Path) -> None:
+    known = {"energy_eV": 8e3, "distance_m": 1.5, "detector_pixel_m": 75e-6, "units": "counts"}
+    bare, path = tmp_path / "bare.npz", tmp_path / name
+    registry.write(bare, replace(registry.read(save("plain")), probe=None, **known))
+    if name.endswith("map"):
+        make_map(bare, path)
+    else:
+        registry.write(path, registry.read(bare))
+    assert load_scan(path).probeGuess is None
+    assert open_scan(path).fields.probeGuess is None

@@ -118,6 +118,14 @@ def test_layouts_of_the_patterns(layout: str, arrays: Arrays, save: Callable[[Ar
     assert found.flags.c_contiguous
 
 
+def test_a_probe_may_be_missing(arrays: Arrays, save: Callable[[Arrays], Path]) -> None:
+    del arrays["probeGuess"]
+    scan = read_scan(save(arrays))
+    assert scan.probeGuess is None
+    with pytest.raises(DataError, match=r"the scan has no probe: .*--probe"):
+        scan.probe  # noqa: B018
+
+
 @pytest.mark.parametrize("M", [1, 3])
 def test_a_probe_may_have_modes(M: int, arrays: Arrays, save: Callable[[Arrays], Path]) -> None:
     arrays["probeGuess"] = np.ones((M, 64, 64), np.complex64)

@@ -19,6 +19,8 @@ def test_a_planted_shift_is_found(shift: tuple[int, int]) -> None:
     assert gap == pytest.approx((0, 0), abs=0.5)
     assert found.likeness > 0.9
     assert find_centre(mean, disk_probe(64)).likeness < 0.6
+    blind = find_centre(mean, None)
+    assert (blind.by_probe, blind.likeness, blind.offset) == (None, None, found.by_mass)
 
 
 def test_the_mean_counts_valid_and_finite_pixels_only() -> None:

@@ -234,3 +234,11 @@ def test_scans_that_differ_are_not_merged(scan: ScanFile, change: dict, words: s
         merge([ScanStream.of(scan), ScanStream.of(replace(scan, **change))])
     with pytest.raises(DataError, match="found 1"):
         merge([ScanStream.of(scan)])
+
+
+def test_a_scan_without_a_probe_is_changed_like_others(scan: ScanFile) -> None:
+    bare = ScanStream.of(replace(scan, probeGuess=None))
+    made = (crop_detector(bare, 16), bin_detector(bare, 2, "amplitude"), merge([bare, bare]), recentre(bare, 1, 2))
+    assert [stream.fields.probeGuess for stream in made] == [None] * 4
+    with pytest.raises(DataError, match="found probe None in scan 1"):
+        merge([bare, ScanStream.of(scan)])
