@@ -84,7 +84,7 @@ def read_entry(path: Path, photon_energy: tuple[str, ...]) -> ScanRecord:
         patterns = None if stored is None else h5_frames(path, [stored])
         positions = _positions(file, None if patterns is None else len(patterns))
         image = _last_axes(array(file, _OBJECT), 2) if _PROBE in file else None
-        probe = _probe(file, None if patterns is None else patterns.shape[-1])
+        probe = _probe(file, None if patterns is None else max(patterns.shape[1:]))
         pixels = [quantity(file, f"{_DETECTOR}/{axis}_pixel_size", "length") for axis in "xy"]
         object_pixels = [_extra(file, f"object_pixel_{side}_m") for side in ("width", "height")]
         energies = (quantity(file, name, "energy") for name in photon_energy)
@@ -125,9 +125,10 @@ def write_entry(file: h5py.File, record: ScanRecord, title: str) -> None:
     """Write /entry_1, links included; `title` names the format in errors."""
     record = required(record, title, "patterns", "xcoords", "energy_eV", "distance_m", "detector_pixel_m")
     metres = in_metres(record, title)
-    assert record.energy_eV is not None and record.detector_pixel_m is not None and record.side is not None
+    assert record.energy_eV is not None and record.detector_pixel_m is not None
     assert metres.xcoords is not None and metres.ycoords is not None
-    pixel, corner = record.detector_pixel_m, (record.side / 2 + 0.5) * record.detector_pixel_m
+    pixel, (rows, columns) = record.detector_pixel_m, in_counts(record).shape[1:]
+    corner = np.array([(columns / 2 + 0.5) * pixel, (rows / 2 + 0.5) * pixel, record.distance_m])
     _put(file, "cxi_version", VERSION)
     _put(file, "number_of_entries", 1)
     for name, key in (("name", "title"), ("comments", "experiment_description")):
@@ -138,7 +139,7 @@ def write_entry(file: h5py.File, record: ScanRecord, title: str) -> None:
     for axis in "xy":
         _put(file, f"{_DETECTOR}/{axis}_pixel_size", pixel, units="m")
     _put(file, f"{_DETECTOR}/basis_vectors", _DEFAULT_AXES * pixel, units="m")
-    _put(file, f"{_DETECTOR}/corner_position", np.array([corner, corner, record.distance_m]), units="m")
+    _put(file, f"{_DETECTOR}/corner_position", corner, units="m")
     made = copy_patterns(file[_DETECTOR], "data", in_counts(record))
     made.attrs["axes"] = "translation:y:x"
     if record.mask is not None:

@@ -83,8 +83,8 @@ def _add_definition(file: h5py.File) -> None:
     for name in ("incident_beam_energy", "energy"):
         made = entry.create_dataset(f"instrument_1/beam_1/{name}", data=source["energy"][()], track_times=False)
         made.attrs["units"] = "J"
-    side, pixel = detector["data"].shape[-1], float(detector["x_pixel_size"][()])
-    for axis in "xy":
+    pixel = float(detector["x_pixel_size"][()])
+    for axis, side in zip("yx", detector["data"].shape[-2:], strict=True):
         made = detector.create_dataset(f"beam_center_{axis}", data=side / 2 * pixel, track_times=False)
         made.attrs["units"] = "m"
     detector.attrs.update({"signal": "data", "axes": "translation:y:x"})

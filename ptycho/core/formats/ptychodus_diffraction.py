@@ -48,18 +48,18 @@ def write(path: Path, record: ScanRecord) -> None:
         DataError: patterns or the detector pixel are missing.
     """
     record = required(record, TITLE, "patterns", "detector_pixel_m")
-    n, N, _ = in_counts(record).shape
+    n, *frame = in_counts(record).shape
     with new_file(path) as file:
         indexes = np.arange(n) if record.indexes is None else record.indexes
         file.create_dataset("indexes", data=indexes, compression="lzf", track_times=False)
         made = copy_patterns(file, "patterns", in_counts(record), "lzf")
         made.attrs.update(dict.fromkeys(_PIXELS, record.detector_pixel_m))
-        file.create_dataset("bad_pixels", data=bad_pixels(record, N), compression="lzf", track_times=False)
+        file.create_dataset("bad_pixels", data=bad_pixels(record, tuple(frame)), compression="lzf", track_times=False)
 
 
-def bad_pixels(record: ScanRecord, N: int) -> np.ndarray:
-    """(N, N) bool, True where a pixel is bad in any pattern."""
+def bad_pixels(record: ScanRecord, frame: tuple[int, ...]) -> np.ndarray:
+    """Bool of the shape of a frame, True where a pixel is bad in any pattern."""
     if record.mask is None:
-        return np.zeros((N, N), bool)
+        return np.zeros(frame, bool)
     valid = record.mask.all(axis=0) if record.mask.ndim == 3 else record.mask
     return np.asarray(~valid)

@@ -72,7 +72,7 @@ def write(path: Path, record: ScanRecord) -> None:
     with new_file(path) as file:
         copy_patterns(file, "patterns", in_counts(record), "lzf")
         arrays = {
-            "bad_pixels": bad_pixels(record, record.probe.shape[-1]),
+            "bad_pixels": bad_pixels(record, in_counts(record).shape[1:]),
             "probe": record.probe,
             "object": record.object,
             "probe_position_x_px": record.xcoords - HALF_PIXEL,

@@ -67,16 +67,17 @@ def write(path: Path, record: ScanRecord) -> None:
         DataError: patterns, positions, energy, distance or detector pixel are missing.
     """
     record = required(record, TITLE, "patterns", "xcoords", "energy_eV", "distance_m", "detector_pixel_m")
-    metres, N = in_metres(record, TITLE), record.side
-    assert metres.xcoords is not None and metres.ycoords is not None and N is not None and record.energy_eV is not None
+    metres = in_metres(record, TITLE)
+    assert metres.xcoords is not None and metres.ycoords is not None and record.energy_eV is not None
+    frame = np.array(in_counts(record).shape[1:])
     positions = np.stack([metres.ycoords, metres.xcoords], axis=1)
     indexes = np.arange(len(positions)) if record.indexes is None else record.indexes
     meta: dict[str, Any] = {
         "version": _VERSION,
         "label": str(record.metadata.get("name", "ptychopinn")),
         "num_frames": len(positions),
-        "shape": np.array([N, N]),
-        "center": np.array([N / 2, N / 2]),
+        "shape": frame,
+        "center": frame / 2,
         "psize": np.array([record.detector_pixel_m] * 2),
         "energy": record.energy_eV / _EV_PER_KEV,
         "distance": record.distance_m,
