@@ -25,6 +25,7 @@ from ptycho.core.formats.hdf5 import (
     text,
     units_factor,
 )
+from ptycho.core.formats.hdf5_access import dataset, has, member
 from ptycho.core.formats.record import ScanRecord, completed, in_counts, in_metres, in_pixels, required
 from ptycho.core.scan.stream import Frames
 from ptycho.core.units import JOULES_PER_EV
@@ -59,7 +60,7 @@ _DEFAULT_AXES = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
 
 def recognise(file: Any) -> bool:
     """Whether an open HDF5 file is CXI: its version number, or patterns or translations under /entry_1."""
-    return _ENTRY in file and ("cxi_version" in file or any(name in file for name in (*_DATA, *_TRANSLATION)))
+    return has(file, _ENTRY) and any(has(file, name) for name in ("cxi_version", *_DATA, *_TRANSLATION))
 
 
 def read(path: Path) -> ScanRecord:
@@ -83,7 +84,7 @@ def read_entry(path: Path, photon_energy: tuple[str, ...]) -> ScanRecord:
         stored = next((name for name in _DATA if _is_stack(file, name)), None)
         patterns = None if stored is None else h5_frames(path, [stored])
         positions = _positions(file, None if patterns is None else len(patterns))
-        image = _last_axes(array(file, _OBJECT), 2) if _PROBE in file else None
+        image = _last_axes(array(file, _OBJECT), 2) if has(file, _PROBE) else None
         probe = _probe(file, None if patterns is None else max(patterns.shape[1:]))
         pixels = [quantity(file, f"{_DETECTOR}/{axis}_pixel_size", "length") for axis in "xy"]
         object_pixels = [_extra(file, f"object_pixel_{side}_m") for side in ("width", "height")]
@@ -182,10 +183,10 @@ def _write_result(file: h5py.File, record: ScanRecord) -> None:
 
 def _positions(file: h5py.File, n: int | None) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """(x, y) in metres, signs as in the head of this file, of a translation (n, 3), (n, 2) or, in old files, (3, n)."""
-    name = next((name for name in _TRANSLATION if isinstance(file.get(name), h5py.Dataset)), None)
+    name = next((name for name in _TRANSLATION if isinstance(member(file, name), h5py.Dataset)), None)
     if name is None:
         return None
-    found = np.asarray(file[name][()], np.float64) * units_factor(file[name], "length")
+    found = np.asarray(dataset(file, name)[()], np.float64) * units_factor(dataset(file, name), "length")
     if found.ndim == 2 and found.shape[0] == 3 and found.shape[1] not in (2, 3):
         found = found.T
     if found.ndim != 2 or found.shape[1] not in (2, 3):
@@ -227,7 +228,7 @@ def _last_axes(found: NDArray[Any] | None, axes: int) -> NDArray[Any] | None:
 
 def _mask(file: h5py.File, patterns: Frames | None) -> NDArray[np.bool_] | None:
     found = array(file, f"{_DETECTOR}/mask")
-    if found is None or patterns is None or found.dtype.kind not in "biu":
+    if found is None or patterns is None or found.dtype.kind not in "biuf":
         return None
     bad = (found.astype(np.int64) & _BAD_BITS) != 0
     return ~bad if bad.any() else None
@@ -254,7 +255,7 @@ def _or_empty(found: NDArray[Any] | None) -> NDArray[Any]:
 
 
 def _is_stack(file: h5py.File, name: str) -> bool:
-    found = file.get(name)
+    found = member(file, name)
     return isinstance(found, h5py.Dataset) and found.ndim >= 3 and found.dtype.kind in "iuf"
 
 

@@ -94,7 +94,7 @@ def load_scan(path: Path, units: str | None = None, memory_map: MemoryMap = "aut
     folder = path if is_map(path) else None
     if folder is None and memory_map != "never":
         folder = map_beside(path)
-    if folder is None and not _is_hdf5(path) and not registry.is_added(path):
+    if folder is None and not registry.is_hdf5(path) and not registry.is_added(path):
         return _load_npz(path, units, memory_map)
     with _named(path):
         if folder is None:
@@ -152,14 +152,6 @@ def _known(units: str) -> Literal["amplitude", "counts"]:
     if units not in ("amplitude", "counts"):
         raise DataError(f"units: expected 'amplitude' or 'counts', found {units!r}; correct it")
     return units  # type: ignore[return-value]
-
-
-def _is_hdf5(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(4) == b"\x89HDF"
-    except OSError:
-        return False  # what is wrong with it is said where it is opened
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from ptycho.core.formats.hdf5 import array, copy_patterns, h5_frames, new_file, square_pixel
+from ptycho.core.formats.hdf5_access import dataset, has
 from ptycho.core.formats.record import ScanRecord, in_counts, required
 
 __all__ = ["read", "recognise", "write"]
@@ -22,15 +23,16 @@ _PIXELS = ("detector_pixel_width_m", "detector_pixel_height_m")
 
 def recognise(file: Any) -> bool:
     """Whether an open HDF5 file is a diffraction file, by its data sets."""
-    return all(name in file for name in ("patterns", "indexes", "bad_pixels")) and "probe" not in file
+    return has(file, "patterns", "indexes", "bad_pixels") and not has(file, "probe")
 
 
 def read(path: Path) -> ScanRecord:
     """Read a diffraction file; slots with a negative index are empty and left out."""
     with h5py.File(path) as file:
-        indexes = np.asarray(file["indexes"][()], np.int64)
+        indexes = np.asarray(dataset(file, "indexes")[()], np.int64)
         bad = array(file, "bad_pixels")
-        sides = [float(file["patterns"].attrs[key]) if key in file["patterns"].attrs else None for key in _PIXELS]
+        attributes = dataset(file, "patterns").attrs
+        sides = [float(attributes[key]) if key in attributes else None for key in _PIXELS]
     patterns, full = h5_frames(path, ["patterns"]), np.flatnonzero(indexes >= 0)
     return ScanRecord(
         patterns=patterns if full.size == len(indexes) else patterns.take(full),

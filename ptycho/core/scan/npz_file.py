@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -80,7 +81,7 @@ def scan_archive(path: Path | str) -> Iterator[np.lib.npyio.NpzFile]:
             yield archive
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, tokenize.TokenError) as error:
         fact = f"expected a whole NPZ archive, found a damaged one ({error})"
         raise DataError(f"{path}: {fact}; copy it again") from error
     except (MissingFileError, OutputError):
@@ -179,11 +180,13 @@ class _Reader:
             raise DataError(f"{key}: expected True and False, found other values; store booleans")
         return array.astype(bool)
 
-    def position(self, key: str) -> Array | None:
+    def position(self, key: str) -> Array:
         """A position, by its name or, in older files that have nothing else, by that of its start."""
         start = f"{key}_start"
         old = key not in self._archive and start in self._archive
-        return self.number(start if old else key, "iuf", required=True, dtype=np.float64)
+        found = self.number(start if old else key, "iuf", required=True, dtype=np.float64)
+        assert found is not None
+        return found
 
     def text(self, key: str) -> str | None:
         array = self.optional(key)
@@ -209,18 +212,19 @@ def _scan(reader: _Reader, units: str | None) -> ScanFile:
             f"diffraction: expected counts or amplitude, real numbers, found dtype {patterns.dtype}; "
             "store what the detector measured"
         )
-    xcoords, ycoords = (reader.position(key) for key in ("xcoords", "ycoords"))
+    raster = patterns.shape[:2] if patterns.ndim == 4 else ()
+    xcoords, ycoords = _positions(reader, raster)
     probe = reader.number("probeGuess", "iufc", required=True)
     truth = reader.number("Y", "iufc")
-    assert xcoords is not None and ycoords is not None and probe is not None
+    assert probe is not None
     return ScanFile(
         diff3d=_frames_first(patterns, xcoords.size),
         xcoords=xcoords,
         ycoords=ycoords,
         probeGuess=probe,
-        xcoords_start=reader.number("xcoords_start", "iuf", dtype=np.float64),
-        ycoords_start=reader.number("ycoords_start", "iuf", dtype=np.float64),
-        scan_index=reader.number("scan_index", "iuf"),
+        xcoords_start=_flat(reader.number("xcoords_start", "iuf", dtype=np.float64), raster),
+        ycoords_start=_flat(reader.number("ycoords_start", "iuf", dtype=np.float64), raster),
+        scan_index=_flat(reader.number("scan_index", "iuf"), raster),
         objectGuess=reader.number("objectGuess", "iufc"),
         Y=None if truth is None else _frames_first(truth, xcoords.size),
         mask=_valid_pixels(reader),
@@ -230,12 +234,29 @@ def _scan(reader: _Reader, units: str | None) -> ScanFile:
 
 
 def _frames_first(stack: Array, n: int) -> Array:
-    """A view (n, N, N); the number of positions tells the legacy layouts (n, H, W, 1) and (H, W, n)."""
+    """A view (n, N, N); the number of positions tells the legacy layouts (n, H, W, 1) and (H, W, n), and rasters."""
+    if stack.ndim == 4 and stack.shape[0] * stack.shape[1] == n:
+        return stack.reshape(n, *stack.shape[2:])
     if stack.ndim == 4 and stack.shape[-1] == 1:
         stack = stack[..., 0]
     if stack.ndim == 3 and len(stack) != n and stack.shape[-1] == n:
         return np.moveaxis(stack, -1, 0)
     return stack
+
+
+def _flat(values: Array | None, raster: tuple[int, ...]) -> Array | None:
+    """Values (ny, nx) of a raster in the order of its patterns; others as they are."""
+    return values.reshape(-1) if values is not None and values.ndim == 2 and values.shape == raster else values
+
+
+def _positions(reader: _Reader, raster: tuple[int, ...]) -> tuple[Array, Array]:
+    """One position per pattern: as given, those of a raster (ny, nx) row by row, or those of its two axes."""
+    x, y = reader.position("xcoords"), reader.position("ycoords")
+    if raster and x.ndim == y.ndim == 1 and (y.size, x.size) == raster:
+        y, x = np.meshgrid(y, x, indexing="ij")
+    flat_x, flat_y = _flat(x, raster), _flat(y, raster)
+    assert flat_x is not None and flat_y is not None
+    return flat_x, flat_y
 
 
 def _valid_pixels(reader: _Reader) -> Array | None:
