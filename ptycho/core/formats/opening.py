@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.formats import registry
 from ptycho.core.formats.scan_npz import stream_of
+from ptycho.core.scan.detector_values import counts_of_stream
 from ptycho.core.scan.map_manifest import is_map
 from ptycho.core.scan.map_read import map_beside, open_map
 from ptycho.core.scan.npz_file import read_scan
@@ -61,7 +62,7 @@ def open_scan(path: Path | str, units: str | None = None) -> ScanStream:
     with _named(path):
         stream = stream_of(record if units is None else replace(record, units=_known(units)))
         check_shapes(stream.fields)
-    return stream
+        return counts_of_stream(stream)
 
 
 def is_npz(path: Path) -> bool:

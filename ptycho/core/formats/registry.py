@@ -245,7 +245,7 @@ def _names(file: Any) -> list[str]:
     names: list[str] = []
     for name in file:
         own = file.get(name, getclass=True, getlink=True) is not h5py.ExternalLink
-        inner = file.get(name) if own else None
+        inner: Any = file.get(name) if own else None
         names += [f"{name}/{part}" for part in inner] if hasattr(inner, "keys") and len(inner) else [name]
     return names
 

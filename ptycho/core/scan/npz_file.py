@@ -17,6 +17,7 @@ import numpy as np
 
 from ptycho.core.atomic import atomic_path
 from ptycho.core.scaling import frame_blocks
+from ptycho.core.scan.detector_values import counts_of_scan
 from ptycho.core.scan.scan import Array, ScanFile, check_shapes, check_values
 from ptycho.core.scratch import scratch_array
 from ptycho.errors import DataError, MissingFileError, OutputError
@@ -68,6 +69,7 @@ def read_scan(path: Path | str, units: str | None = None) -> ScanFile:
         scan = parse_scan(archive, units)
         scan = replace(scan, diff3d=np.ascontiguousarray(scan.diff3d))
         check_shapes(scan)
+        scan = counts_of_scan(scan)
         check_values(scan)
     return scan
 

@@ -157,7 +157,7 @@ def at(value: float) -> np.ndarray:
 
 FAULTS = {
     "NaN": ({"diff3d": at(np.nan)}, "diffraction: .* 2 NaN or infinite in valid pixels"),
-    "negative": ({"diff3d": at(-1)}, "found 2 negative"),
+    "negative": ({"diff3d": np.full((n, N, N), -1.0)}, f"found {n * N * N} negative"),
     "dark": ({"diff3d": np.zeros((n, N, N))}, "only zeros in all 7 patterns"),
     "size": ({"diff3d": np.ones((n, 32, 32)), "probeGuess": np.ones((32, 32)) + 0j}, "64, 128, 256 .* found 32"),
     "oblong": ({"diff3d": np.ones((n, N, 2 * N))}, r"square"),
