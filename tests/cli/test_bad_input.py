@@ -79,7 +79,7 @@ ARRAYS: dict[str, tuple[Callable[[Arrays], None], str]] = {
     "dark scan of integers": (changed(diff3d=frame(0).astype(np.uint16)), "only zeros in all 5 patterns"),
     "NaN patterns": (at("diff3d", np.s_[2, 1, 1:4], np.nan), "diffraction: .* 3 NaN or infinite in valid pixels"),
     "infinite patterns": (at("diff3d", np.s_[:, 1, 1], np.inf), "5 NaN or infinite"),
-    "negative patterns": (at("diff3d", np.s_[3, 0, :2], -1), "found 2 negative"),
+    "negative patterns": (at("diff3d", np.s_[:, :32], -900), "found 10240 negative"),
     "negative integers": (changed(diff3d=frame(-3).astype(np.int16)), "found 20480 negative"),
     "NaN position": (at("xcoords", 2, np.nan), "xcoords: .* 1 NaN or infinite of 5"),
     "infinite nominal position": (changed(ycoords_start=np.full(n, np.inf)), "ycoords_start: .* 5 NaN"),

@@ -4,13 +4,24 @@ import math
 
 import pytest
 
-from ptycho.core.units import object_pixel_size_m, wavelength_m
+from ptycho.core.units import object_pixel_size_m, same_wavelength_eV, wavelength_m
 from ptycho.errors import DataError
 
 
 def test_wavelength_of_one_electronvolt() -> None:
     assert wavelength_m(1.0) == pytest.approx(1.2398419843320026e-6, rel=1e-15)
     assert wavelength_m(8000.0) == pytest.approx(1.2398419843320026e-6 / 8000, rel=1e-15)
+
+
+def test_electrons_are_relativistic() -> None:
+    """The wavelengths of electron microscopes, pm: 60 kV 4.866, 100 kV 3.701, 200 kV 2.508, 300 kV 1.969."""
+    for energy, known_pm in ((60e3, 4.866), (100e3, 3.701), (200e3, 2.508), (300e3, 1.969)):
+        assert 1e12 * wavelength_m(energy, "electron") == pytest.approx(known_pm, abs=5e-4)
+    # a slow electron has sqrt(h^2 / (2 m E)): 1.2264e-9 m at 1 eV
+    assert wavelength_m(1.0, "electron") == pytest.approx(1.22642e-9, rel=1e-5)
+    assert wavelength_m(same_wavelength_eV(300e3)) == pytest.approx(wavelength_m(300e3, "electron"), rel=1e-14)
+    pixel = object_pixel_size_m(300e3, 0.1, 50e-6, 128, "electron")
+    assert pixel == pytest.approx(1.9687489e-12 * 0.1 / (128 * 50e-6), rel=1e-7)
 
 
 def test_object_pixel_by_hand() -> None:

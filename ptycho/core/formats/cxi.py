@@ -25,6 +25,7 @@ from ptycho.core.formats.hdf5 import (
     text,
     units_factor,
 )
+from ptycho.core.formats.hdf5_access import dataset, has, member
 from ptycho.core.formats.record import ScanRecord, completed, in_counts, in_metres, in_pixels, required
 from ptycho.core.scan.stream import Frames
 from ptycho.core.units import JOULES_PER_EV
@@ -59,7 +60,7 @@ _DEFAULT_AXES = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
 
 def recognise(file: Any) -> bool:
     """Whether an open HDF5 file is CXI: its version number, or patterns or translations under /entry_1."""
-    return _ENTRY in file and ("cxi_version" in file or any(name in file for name in (*_DATA, *_TRANSLATION)))
+    return has(file, _ENTRY) and any(has(file, name) for name in ("cxi_version", *_DATA, *_TRANSLATION))
 
 
 def read(path: Path) -> ScanRecord:
@@ -83,8 +84,8 @@ def read_entry(path: Path, photon_energy: tuple[str, ...]) -> ScanRecord:
         stored = next((name for name in _DATA if _is_stack(file, name)), None)
         patterns = None if stored is None else h5_frames(path, [stored])
         positions = _positions(file, None if patterns is None else len(patterns))
-        image = _last_axes(array(file, _OBJECT), 2) if _PROBE in file else None
-        probe = _probe(file, None if patterns is None else patterns.shape[-1])
+        image = _last_axes(array(file, _OBJECT), 2) if has(file, _PROBE) else None
+        probe = _probe(file, None if patterns is None else max(patterns.shape[1:]))
         pixels = [quantity(file, f"{_DETECTOR}/{axis}_pixel_size", "length") for axis in "xy"]
         object_pixels = [_extra(file, f"object_pixel_{side}_m") for side in ("width", "height")]
         energies = (quantity(file, name, "energy") for name in photon_energy)
@@ -125,9 +126,10 @@ def write_entry(file: h5py.File, record: ScanRecord, title: str) -> None:
     """Write /entry_1, links included; `title` names the format in errors."""
     record = required(record, title, "patterns", "xcoords", "energy_eV", "distance_m", "detector_pixel_m")
     metres = in_metres(record, title)
-    assert record.energy_eV is not None and record.detector_pixel_m is not None and record.side is not None
+    assert record.energy_eV is not None and record.detector_pixel_m is not None
     assert metres.xcoords is not None and metres.ycoords is not None
-    pixel, corner = record.detector_pixel_m, (record.side / 2 + 0.5) * record.detector_pixel_m
+    pixel, (rows, columns) = record.detector_pixel_m, in_counts(record).shape[1:]
+    corner = np.array([(columns / 2 + 0.5) * pixel, (rows / 2 + 0.5) * pixel, record.distance_m])
     _put(file, "cxi_version", VERSION)
     _put(file, "number_of_entries", 1)
     for name, key in (("name", "title"), ("comments", "experiment_description")):
@@ -138,7 +140,7 @@ def write_entry(file: h5py.File, record: ScanRecord, title: str) -> None:
     for axis in "xy":
         _put(file, f"{_DETECTOR}/{axis}_pixel_size", pixel, units="m")
     _put(file, f"{_DETECTOR}/basis_vectors", _DEFAULT_AXES * pixel, units="m")
-    _put(file, f"{_DETECTOR}/corner_position", np.array([corner, corner, record.distance_m]), units="m")
+    _put(file, f"{_DETECTOR}/corner_position", corner, units="m")
     made = copy_patterns(file[_DETECTOR], "data", in_counts(record))
     made.attrs["axes"] = "translation:y:x"
     if record.mask is not None:
@@ -181,10 +183,10 @@ def _write_result(file: h5py.File, record: ScanRecord) -> None:
 
 def _positions(file: h5py.File, n: int | None) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """(x, y) in metres, signs as in the head of this file, of a translation (n, 3), (n, 2) or, in old files, (3, n)."""
-    name = next((name for name in _TRANSLATION if isinstance(file.get(name), h5py.Dataset)), None)
+    name = next((name for name in _TRANSLATION if isinstance(member(file, name), h5py.Dataset)), None)
     if name is None:
         return None
-    found = np.asarray(file[name][()], np.float64) * units_factor(file[name], "length")
+    found = np.asarray(dataset(file, name)[()], np.float64) * units_factor(dataset(file, name), "length")
     if found.ndim == 2 and found.shape[0] == 3 and found.shape[1] not in (2, 3):
         found = found.T
     if found.ndim != 2 or found.shape[1] not in (2, 3):
@@ -226,7 +228,7 @@ def _last_axes(found: NDArray[Any] | None, axes: int) -> NDArray[Any] | None:
 
 def _mask(file: h5py.File, patterns: Frames | None) -> NDArray[np.bool_] | None:
     found = array(file, f"{_DETECTOR}/mask")
-    if found is None or patterns is None or found.dtype.kind not in "biu":
+    if found is None or patterns is None or found.dtype.kind not in "biuf":
         return None
     bad = (found.astype(np.int64) & _BAD_BITS) != 0
     return ~bad if bad.any() else None
@@ -253,7 +255,7 @@ def _or_empty(found: NDArray[Any] | None) -> NDArray[Any]:
 
 
 def _is_stack(file: h5py.File, name: str) -> bool:
-    found = file.get(name)
+    found = member(file, name)
     return isinstance(found, h5py.Dataset) and found.ndim >= 3 and found.dtype.kind in "iuf"
 
 

@@ -12,16 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.atomic import atomic_path
+from ptycho.core.formats.hdf5_access import dataset, member
 from ptycho.core.scan.stream import Frames
 from ptycho.core.units import JOULES_PER_EV
 from ptycho.errors import DataError
 
-__all__ = ["array", "copy_patterns", "h5_frames", "new_file", "quantity", "square_pixel", "text", "units_factor"]
+__all__ = [
+    "array",
+    "copy_patterns",
+    "h5_frames",
+    "new_file",
+    "quantity",
+    "square_pixel",
+    "text",
+    "unit_factor",
+    "units_factor",
+]
 
 _CHUNK_PIXELS = 1 << 18
 _LENGTHS = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "pm": 1e-12, "angstrom": 1e-10, "a": 1e-10, "cm": 1e-2}
 _ENERGIES = {"j": 1 / JOULES_PER_EV, "ev": 1.0, "kev": 1e3, "mev": 1e6}
-_SPELLINGS = {"metre": "m", "meter": "m", "metres": "m", "meters": "m", "micron": "um", "microns": "um", "joule": "j"}
+_SPELLINGS = {"micron": "um", "å": "angstrom", "ångström": "angstrom", "ångstrom": "angstrom", "joule": "j"}
+_PREFIXES = {"": "", "centi": "c", "milli": "m", "micro": "u", "nano": "n", "pico": "p"}
+_SPELLINGS |= {f"{prefix}met{end}": f"{short}m" for prefix, short in _PREFIXES.items() for end in ("er", "re")}
+_SPELLINGS |= {"electronvolt": "ev", "kiloelectronvolt": "kev", "megaelectronvolt": "mev"}
 _SQUARE = 1e-6
 
 
@@ -62,7 +76,7 @@ def h5_frames(path: Path, names: list[str]) -> Frames:
         DataError: no data sets, of fewer than three axes, or frames of several sizes.
     """
     with h5py.File(path) as file:
-        sets = [_data_set(file, name) for name in names]
+        sets = [dataset(file, name) for name in names]
         found = ", ".join(f"{name} {stored.shape}" for name, stored in zip(names, sets, strict=True))
         if len({stored.shape[-2:] for stored in sets}) != 1 or any(stored.ndim < 3 for stored in sets):
             raise DataError(f"expected patterns (n, N, N), all of one size, found {found}; correct the file")
@@ -105,22 +119,14 @@ def _frames(file: h5py.File, name: str, leading: tuple[int, ...], indices: NDArr
             parts.append(stored[(*outer, slice(first, first + len(run)))])
         except OSError as error:
             raise DataError(
-                f"{file.filename}: expected readable patterns in {name}, found {error}; where a compression filter is "
-                "missing, unpack the file with h5repack -f NONE"
+                f"{file.filename}: expected readable patterns in {name}, found {error}; copy the file again"
             ) from error
     return np.concatenate(parts)
 
 
-def _data_set(file: h5py.File, name: str) -> h5py.Dataset:
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
-        raise DataError(f"{name}: expected a data set, found {'a group' if found is not None else 'none'}")
-    return found
-
-
 def array(file: h5py.Group, name: str) -> NDArray[Any] | None:
     """The data set at `name` as an array, None where there is none."""
-    found = file.get(name)
+    found = member(file, name)
     return np.asarray(found[()]) if isinstance(found, h5py.Dataset) else None
 
 
@@ -145,7 +151,7 @@ def quantity(file: h5py.Group, name: str, kind: str) -> float | None:
     found = array(file, name)
     if found is None or found.size == 0 or found.dtype.kind not in "iuf":
         return None
-    value = float(found.reshape(-1)[0]) * units_factor(file[name], kind)
+    value = float(found.reshape(-1)[0]) * units_factor(dataset(file, name), kind)
     if not np.isfinite(value):
         return None
     if kind == "energy" and value > 1e7:
@@ -162,15 +168,34 @@ def units_factor(found: h5py.Dataset, kind: str) -> float:
     if raw is None:
         return _LENGTHS["m"] if kind == "length" else _ENERGIES["j"]
     raw = np.asarray(raw).reshape(-1)[0]
-    told = (raw.decode() if isinstance(raw, bytes) else str(raw)).strip()
-    unit = told.lower().replace("µ", "u").replace("μ", "u")
+    told = _decoded(raw) if isinstance(raw, bytes) else str(raw)
+    factor = unit_factor(told, kind)
+    if factor is None:
+        known = ", ".join(_LENGTHS if kind == "length" else _ENERGIES)
+        raise DataError(f"{found.name}: expected a unit of {kind}, one of {known}, found {told!r}; correct it")
+    return factor
+
+
+def unit_factor(told: str, kind: str) -> float | None:
+    """Factor from a unit by name, in the spellings of NeXus, to metres or electronvolts; None for an unknown one.
+
+    >>> unit_factor("micrometers", "length"), unit_factor("keV", "energy"), unit_factor("furlong", "length")
+    (1e-06, 1000.0, None)
+    """
+    unit = told.strip().strip("()[]").lower().replace("µ", "u").replace("μ", "u")
     known = _LENGTHS if kind == "length" else _ENERGIES
-    unit = _SPELLINGS.get(unit, unit)
-    if unit not in known:
-        raise DataError(
-            f"{found.name}: expected a unit of {kind}, one of {', '.join(known)}, found {told!r}; correct it"
-        )
-    return known[unit]
+    for name in (unit, unit.removesuffix("s")):
+        if _SPELLINGS.get(name, name) in known:
+            return known[_SPELLINGS.get(name, name)]
+    return None
+
+
+def _decoded(raw: bytes) -> str:
+    """Text of UTF-8, or of Latin-1, in which some write the micro sign."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def square_pixel(width: float | None, height: float | None, what: str) -> float | None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ptycho.core.formats.cxi import read_entry, write_entry
 from ptycho.core.formats.hdf5 import new_file, text
+from ptycho.core.formats.hdf5_access import has, member
 from ptycho.core.formats.record import ScanRecord
 
 __all__ = ["read", "recognise", "write"]
@@ -40,19 +41,21 @@ _CLASSES = {
     "entry_1/image_2": "NXcollection",
     "entry_1/ptychodus": "NXcollection",
 }
+_SOURCE_ENERGY = "entry_1/instrument_1/source_1/energy"
 _SOURCE_NOTE = "energy of the photons, where CXI has it; NeXus would have that of the machine here"
 
 
 def recognise(file: Any) -> bool:
     """Whether an open HDF5 file says that it follows NXcxi_ptycho."""
-    return "entry_1" in file and text(file, "entry_1/definition") in _DEFINITIONS
+    return has(file, "entry_1") and text(file, "entry_1/definition") in _DEFINITIONS
 
 
 def read(path: Path) -> ScanRecord:
     """Read a file; the photon energy is that of the beam, and of the source only where a CXI reader wrote it there."""
     with h5py.File(path) as file:
-        ours = "note" in file["entry_1/instrument_1/source_1/energy"].attrs if _has_source(file) else False
-    return read_entry(path, photon_energy=(*_ENERGY, "entry_1/instrument_1/source_1/energy") if ours else _ENERGY)
+        source = member(file, _SOURCE_ENERGY)
+        ours = isinstance(source, h5py.Dataset) and "note" in source.attrs
+    return read_entry(path, photon_energy=(*_ENERGY, _SOURCE_ENERGY) if ours else _ENERGY)
 
 
 def write(path: Path, record: ScanRecord) -> None:
@@ -83,8 +86,8 @@ def _add_definition(file: h5py.File) -> None:
     for name in ("incident_beam_energy", "energy"):
         made = entry.create_dataset(f"instrument_1/beam_1/{name}", data=source["energy"][()], track_times=False)
         made.attrs["units"] = "J"
-    side, pixel = detector["data"].shape[-1], float(detector["x_pixel_size"][()])
-    for axis in "xy":
+    pixel = float(detector["x_pixel_size"][()])
+    for axis, side in zip("yx", detector["data"].shape[-2:], strict=True):
         made = detector.create_dataset(f"beam_center_{axis}", data=side / 2 * pixel, track_times=False)
         made.attrs["units"] = "m"
     detector.attrs.update({"signal": "data", "axes": "translation:y:x"})
@@ -94,7 +97,3 @@ def _add_definition(file: h5py.File) -> None:
         made = entry.create_dataset(f"sample_1/transformations/{axis}", data=translation[:, column], track_times=False)
         made.attrs.update({"units": "m", "transformation_type": "translation", "vector": np.array(vector)})
         entry[f"data_1/{axis}"] = h5py.SoftLink(f"/{made.name.strip('/')}")
-
-
-def _has_source(file: h5py.File) -> bool:
-    return isinstance(file.get("entry_1/instrument_1/source_1/energy"), h5py.Dataset)

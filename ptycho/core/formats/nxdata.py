@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.formats.hdf5 import h5_frames, quantity, square_pixel, units_factor
+from ptycho.core.formats.hdf5_access import dataset, member
 from ptycho.core.formats.record import ScanRecord
 from ptycho.errors import DataError
 
@@ -46,7 +47,7 @@ def read(path: Path) -> ScanRecord:
         if group is None:
             raise DataError("expected an NXdata group with patterns (n, N, N) as its signal, found none")
         name = str(_signal(group))
-        signal = group[name]
+        signal = dataset(group, name)
         entry = file[f"/{group.name.strip('/').partition('/')[0]}"]
         positions = _positions(group, signal.shape[:-2])
         detectors = list(_groups(entry, "NXdetector"))
@@ -68,8 +69,9 @@ def read(path: Path) -> ScanRecord:
 
 def _data_group(file: h5py.File) -> h5py.Group | None:
     group: h5py.Group = file
-    while isinstance(group, h5py.Group) and isinstance(group.attrs.get("default"), str):
-        group = group.get(group.attrs["default"])
+    for _ in range(_DEPTH):
+        if isinstance(group, h5py.Group) and isinstance(group.attrs.get("default"), str):
+            group = member(group, group.attrs["default"])
     if isinstance(group, h5py.Group) and _is_class(group, "NXdata") and _signal(group):
         return group
     return next((found for found in _groups(file, "NXdata") if _signal(found)), None)
@@ -80,7 +82,7 @@ def _signal(group: h5py.Group) -> str | None:
     told = group.attrs.get("signal")
     names = [told] if isinstance(told, str) else [name for name in group if "signal" in _attributes(group, name)]
     for name in (*names, "data"):
-        found = group.get(name)
+        found = member(group, name)
         if isinstance(found, h5py.Dataset) and found.ndim >= 3 and found.dtype.kind in "iuf":
             return str(name)
     return None
@@ -93,10 +95,10 @@ def _positions(group: h5py.Group, leading: tuple[int, ...]) -> tuple[NDArray[np.
     found = []
     for axis in "xy":
         names = [axis, *(name for name in (*axes, *group) if name.lower().removesuffix("_value_set").endswith(axis))]
-        name = next((name for name in names if isinstance(group.get(name), h5py.Dataset)), None)
+        name = next((name for name in names if isinstance(member(group, name), h5py.Dataset)), None)
         if name is None:
             return None
-        found.append(np.asarray(group[name][()], np.float64) * units_factor(group[name], "length"))
+        found.append(np.asarray(dataset(group, name)[()], np.float64) * units_factor(dataset(group, name), "length"))
     n = int(np.prod(leading))
     if all(values.size == n for values in found):
         return found[0].reshape(-1), found[1].reshape(-1)
@@ -127,5 +129,6 @@ def _first(groups: list[h5py.Group], names: tuple[str, ...], kind: str) -> float
 
 
 def _attributes(group: h5py.Group, name: str) -> Any:
-    found = group.get(name)
-    return () if found is None else found.attrs
+    """The attributes of what a group itself has; what it links to in other files need not be there."""
+    own = group.get(name, getclass=True, getlink=True) is h5py.HardLink
+    return group[name].attrs if own else ()

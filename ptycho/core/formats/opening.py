@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.formats import registry
 from ptycho.core.formats.scan_npz import stream_of
+from ptycho.core.scan.detector_values import counts_of_stream
 from ptycho.core.scan.map_manifest import is_map
 from ptycho.core.scan.map_read import map_beside, open_map
 from ptycho.core.scan.npz_file import read_scan
@@ -62,7 +63,7 @@ def open_scan(path: Path | str, units: str | None = None) -> ScanStream:
     with _named(path):
         stream = stream_of(record if units is None else replace(record, units=_known(units)))
         check_shapes(stream.fields)
-    return stream
+        return counts_of_stream(stream)
 
 
 def is_npz(path: Path) -> bool:
@@ -95,7 +96,7 @@ def load_scan(path: Path, units: str | None = None, memory_map: MemoryMap = "aut
     folder = path if is_map(path) else None
     if folder is None and memory_map != "never":
         folder = map_beside(path)
-    if folder is None and not _is_hdf5(path) and not registry.is_added(path):
+    if folder is None and not registry.is_hdf5(path) and not registry.is_added(path):
         return _load_npz(path, units, memory_map)
     with _named(path):
         if folder is None:
@@ -153,14 +154,6 @@ def _known(units: str) -> Literal["amplitude", "counts"]:
     if units not in ("amplitude", "counts"):
         raise DataError(f"units: expected 'amplitude' or 'counts', found {units!r}; correct it")
     return units  # type: ignore[return-value]
-
-
-def _is_hdf5(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(4) == b"\x89HDF"
-    except OSError:
-        return False  # what is wrong with it is said where it is opened
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from ptycho.core.formats.hdf5 import array, copy_patterns, h5_frames, new_file, square_pixel
+from ptycho.core.formats.hdf5_access import dataset, has
 from ptycho.core.formats.record import ScanRecord, in_counts, required
 
 __all__ = ["read", "recognise", "write"]
@@ -22,15 +23,16 @@ _PIXELS = ("detector_pixel_width_m", "detector_pixel_height_m")
 
 def recognise(file: Any) -> bool:
     """Whether an open HDF5 file is a diffraction file, by its data sets."""
-    return all(name in file for name in ("patterns", "indexes", "bad_pixels")) and "probe" not in file
+    return has(file, "patterns", "indexes", "bad_pixels") and not has(file, "probe")
 
 
 def read(path: Path) -> ScanRecord:
     """Read a diffraction file; slots with a negative index are empty and left out."""
     with h5py.File(path) as file:
-        indexes = np.asarray(file["indexes"][()], np.int64)
+        indexes = np.asarray(dataset(file, "indexes")[()], np.int64)
         bad = array(file, "bad_pixels")
-        sides = [float(file["patterns"].attrs[key]) if key in file["patterns"].attrs else None for key in _PIXELS]
+        attributes = dataset(file, "patterns").attrs
+        sides = [float(attributes[key]) if key in attributes else None for key in _PIXELS]
     patterns, full = h5_frames(path, ["patterns"]), np.flatnonzero(indexes >= 0)
     return ScanRecord(
         patterns=patterns if full.size == len(indexes) else patterns.take(full),
@@ -48,18 +50,18 @@ def write(path: Path, record: ScanRecord) -> None:
         DataError: patterns or the detector pixel are missing.
     """
     record = required(record, TITLE, "patterns", "detector_pixel_m")
-    n, N, _ = in_counts(record).shape
+    n, *frame = in_counts(record).shape
     with new_file(path) as file:
         indexes = np.arange(n) if record.indexes is None else record.indexes
         file.create_dataset("indexes", data=indexes, compression="lzf", track_times=False)
         made = copy_patterns(file, "patterns", in_counts(record), "lzf")
         made.attrs.update(dict.fromkeys(_PIXELS, record.detector_pixel_m))
-        file.create_dataset("bad_pixels", data=bad_pixels(record, N), compression="lzf", track_times=False)
+        file.create_dataset("bad_pixels", data=bad_pixels(record, tuple(frame)), compression="lzf", track_times=False)
 
 
-def bad_pixels(record: ScanRecord, N: int) -> np.ndarray:
-    """(N, N) bool, True where a pixel is bad in any pattern."""
+def bad_pixels(record: ScanRecord, frame: tuple[int, ...]) -> np.ndarray:
+    """Bool of the shape of a frame, True where a pixel is bad in any pattern."""
     if record.mask is None:
-        return np.zeros((N, N), bool)
+        return np.zeros(frame, bool)
     valid = record.mask.all(axis=0) if record.mask.ndim == 3 else record.mask
     return np.asarray(~valid)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.formats.hdf5 import array, new_file, square_pixel
+from ptycho.core.formats.hdf5_access import dataset, has
 from ptycho.core.formats.record import ScanRecord, in_metres, in_pixels, required
 from ptycho.core.geometry import object_frame
 from ptycho.errors import DataError
@@ -43,16 +44,16 @@ _OPTIONAL = ("loss_values", "costs", "opr_weights")
 
 def recognise(file: Any) -> bool:
     """Whether an open HDF5 file is a product, by its data sets and attributes."""
-    return all(name in file for name in _ARRAYS) and "detector_object_distance_m" in file.attrs
+    return has(file, *_ARRAYS) and "detector_object_distance_m" in file.attrs
 
 
 def read(path: Path) -> ScanRecord:
     """Read a product of any version; of several object layers and probe weights the first is taken, with a warning."""
     with h5py.File(path) as file:
         values: dict[str, Any] = dict(file.attrs)
-        values |= {name: array(file, name) for name in (*_ARRAYS, *_OPTIONAL) if name in file}
+        values |= {name: array(file, name) for name in (*_ARRAYS, *_OPTIONAL) if has(file, name)}
         for part in ("object", "probe"):
-            values |= {f"{part}_{name}": value for name, value in file[part].attrs.items()}
+            values |= {f"{part}_{name}": value for name, value in dataset(file, part).attrs.items()}
     return record_of(values)
 
 

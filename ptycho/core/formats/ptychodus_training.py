@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from ptycho.core.formats.hdf5 import array, copy_patterns, h5_frames, new_file, quantity, square_pixel
+from ptycho.core.formats.hdf5_access import has
 from ptycho.core.formats.ptychodus_diffraction import bad_pixels
 from ptycho.core.formats.record import ScanRecord, in_counts, in_pixels, required
 from ptycho.errors import DataError
@@ -25,7 +26,7 @@ _NEEDED = ("patterns", "bad_pixels", "probe", "object", "probe_position_x_px", "
 
 def recognise(file: Any) -> bool:
     """Whether an open HDF5 file is training data, by its data sets."""
-    return all(name in file for name in _NEEDED)
+    return has(file, *_NEEDED)
 
 
 def read(path: Path) -> ScanRecord:
@@ -72,7 +73,7 @@ def write(path: Path, record: ScanRecord) -> None:
     with new_file(path) as file:
         copy_patterns(file, "patterns", in_counts(record), "lzf")
         arrays = {
-            "bad_pixels": bad_pixels(record, record.probe.shape[-1]),
+            "bad_pixels": bad_pixels(record, in_counts(record).shape[1:]),
             "probe": record.probe,
             "object": record.object,
             "probe_position_x_px": record.xcoords - HALF_PIXEL,

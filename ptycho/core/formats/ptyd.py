@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.formats.hdf5 import array, copy_patterns, h5_frames, new_file, square_pixel, text
+from ptycho.core.formats.hdf5_access import has, member
 from ptycho.core.formats.record import ScanRecord, in_counts, in_metres, required
 from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError
@@ -29,14 +30,14 @@ _EV_PER_KEV = 1e3
 
 def recognise(file: Any) -> bool:
     """Whether an open HDF5 file has a first chunk with data."""
-    return "chunks/0/data" in file
+    return has(file, "chunks/0/data")
 
 
 def read(path: Path) -> ScanRecord:
     """Read the chunks in their order, the geometry of `meta` and, where that is silent, of `info`."""
     with h5py.File(path) as file:
-        numbers = sorted(int(name) for name in file["chunks"] if name.isdecimal())
-        names = [f"chunks/{number}" for number in numbers if f"chunks/{number}/data" in file]
+        numbers = sorted(int(name) for name in member(file, "chunks") if name.isdecimal())
+        names = [f"chunks/{number}" for number in numbers if has(file, f"chunks/{number}/data")]
         positions = _joined(file, names, "positions")
         indexes = _joined(file, names, "indices")
         mask = _mask(file, names)
@@ -67,16 +68,17 @@ def write(path: Path, record: ScanRecord) -> None:
         DataError: patterns, positions, energy, distance or detector pixel are missing.
     """
     record = required(record, TITLE, "patterns", "xcoords", "energy_eV", "distance_m", "detector_pixel_m")
-    metres, N = in_metres(record, TITLE), record.side
-    assert metres.xcoords is not None and metres.ycoords is not None and N is not None and record.energy_eV is not None
+    metres = in_metres(record, TITLE)
+    assert metres.xcoords is not None and metres.ycoords is not None and record.energy_eV is not None
+    frame = np.array(in_counts(record).shape[1:])
     positions = np.stack([metres.ycoords, metres.xcoords], axis=1)
     indexes = np.arange(len(positions)) if record.indexes is None else record.indexes
     meta: dict[str, Any] = {
         "version": _VERSION,
         "label": str(record.metadata.get("name", "ptychopinn")),
         "num_frames": len(positions),
-        "shape": np.array([N, N]),
-        "center": np.array([N / 2, N / 2]),
+        "shape": frame,
+        "center": frame / 2,
         "psize": np.array([record.detector_pixel_m] * 2),
         "energy": record.energy_eV / _EV_PER_KEV,
         "distance": record.distance_m,
@@ -128,7 +130,7 @@ def _meta(file: h5py.File, key: str, axes: int = 1) -> NDArray[Any] | None:
     """A number or array of `meta`, else of `info`, with at least one axis; None where there is none."""
     for part in ("meta", "info"):
         found = array(file, f"{part}/{key}")
-        if found is None or found.dtype.kind not in "biuf" or file[f"{part}/{key}"].attrs.get("type") == "None":
+        if found is None or found.dtype.kind not in "biuf" or member(file, f"{part}/{key}").attrs.get("type") == "None":
             continue
         found = np.atleast_1d(found)
         if found.ndim == axes:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ptycho.core.geometry import object_frame, pixel_positions
 from ptycho.core.scaling import Units, decide_units, to_amplitude
 from ptycho.core.scan.stream import Frames
-from ptycho.core.units import object_pixel_size_m
+from ptycho.core.units import Particle, object_pixel_size_m
 from ptycho.errors import DataError
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
 Array = NDArray[Any]
 
 FLAGS = {
-    "energy_eV": ("the photon energy", "--energy-keV"),
+    "energy_eV": ("the energy of the beam", "--energy-keV"),
     "distance_m": ("the distance from sample to detector", "--distance-m"),
     "detector_pixel_m": ("the size of a detector pixel", "--detector-pixel-um"),
     "object_pixel_m": ("the size of an object pixel", "--object-pixel-nm"),
@@ -51,15 +51,15 @@ _SAMPLE_FRAMES = 32
 class ScanRecord:
     """What one or several files say of a scan; what they leave out is None.
 
-    n is the number of scan points, N the side of a pattern. Images are indexed [y, x], x and y grow with columns and
-    rows. Position x, y is the centre of its patch, as everywhere here: its first pixel is x - N/2.
+    n is the number of scan points, N the longer side of a pattern. Images are indexed [y, x], x and y grow with
+    columns and rows. Position x, y is the centre of its patch, as everywhere here: its first pixel is x - N/2.
 
     Raises:
         DataError: parts that do not fit together.
     """
 
     patterns: Frames | None = None
-    """(n, N, N), zero frequency at [N/2, N/2]; of a detector that is not square (n, H, W), at [H/2, W/2]."""
+    """(n, rows, columns), zero frequency in the middle; square ones where nobody says otherwise, (n, N, N)."""
     units: Units | None = None
     """Of the patterns; None where nobody said."""
     xcoords: NDArray[np.float64] | None = None
@@ -75,8 +75,11 @@ class ScanRecord:
     origin_px: tuple[float, float] | None = None
     """(x, y) of the first corner of `object` in metres over pixel size: x_m = (x_px + origin) pixel; None is 0."""
     mask: NDArray[np.bool_] | None = None
-    """(N, N) or (n, N, N), True where the detector pixel is valid."""
+    """(rows, columns) or (n, rows, columns), True where the detector pixel is valid."""
     energy_eV: float | None = None
+    """Of a photon, or the kinetic energy of an electron."""
+    particle: Particle | None = None
+    """What the beam is made of; None where nobody said, which is photons."""
     distance_m: float | None = None
     detector_pixel_m: float | None = None
     object_pixel_m: float | None = None
@@ -96,17 +99,16 @@ class ScanRecord:
             if array is not None and array.shape != (n,):
                 raise DataError(f"{name}: expected one number per pattern or position, ({n},), found {array.shape}")
         if self.patterns is not None and len(self.patterns) != n:
-            raise DataError(f"expected as many patterns as positions, found {len(self.patterns)} and {n}; drop some")
+            raise DataError(_unequal(len(self.patterns), n or 0))
         if self.true_patches is not None and self.true_patches.shape != (n, N, N):
             raise DataError(f"Y: expected shape ({n}, {N}, {N}), found {self.true_patches.shape}")
         if self.probe is not None and (self.probe.ndim != 3 or self.probe.shape[1:] != (N, N)):
             raise DataError(f"probe: expected shape (modes, {N}, {N}), found {self.probe.shape}; crop or pad it")
         if self.object is not None and self.object.ndim != 2:
             raise DataError(f"object: expected one image (H, W), found shape {self.object.shape}")
-        height, width = (N, N) if self.patterns is None else self.patterns.shape[1:]
-        if self.mask is not None and N is not None and self.mask.shape not in ((height, width), (n, height, width)):
-            expected = f"({height}, {width}) or ({n}, {height}, {width})"
-            raise DataError(f"mask: expected shape {expected}, found {self.mask.shape}; correct it")
+        frame = (N, N) if self.patterns is None else self.patterns.shape[1:]
+        if self.mask is not None and N is not None and self.mask.shape not in (frame, (n, *frame)):
+            raise DataError(f"mask: expected shape {frame} or {(n, *frame)}, found {self.mask.shape}; correct it")
 
     @property
     def count(self) -> int | None:
@@ -117,10 +119,7 @@ class ScanRecord:
 
     @property
     def side(self) -> int | None:
-        """Side N of a pattern, the longer one, or of the probe; None where there is neither.
-
-        What belongs to object pixels (positions, probe, object) belongs to a detector of N x N pixels.
-        """
+        """Longer side N of a pattern, or side of the probe, None where there is neither."""
         if self.patterns is not None:
             return max(self.patterns.shape[1:])
         return None if self.probe is None else int(self.probe.shape[-1])
@@ -150,13 +149,13 @@ def completed(record: ScanRecord) -> ScanRecord:
     energy, distance, N = record.energy_eV, record.distance_m, record.side
     if energy is None or distance is None or N is None:
         return record
-    detector, pixel = record.detector_pixel_m, record.object_pixel_m
+    detector, pixel, particle = record.detector_pixel_m, record.object_pixel_m, record.particle or "photon"
     if detector is None and pixel is None:
         return record
     if detector is None:
         assert pixel is not None
-        return replace(record, detector_pixel_m=object_pixel_size_m(energy, distance, pixel, N))
-    expected = object_pixel_size_m(energy, distance, detector, N)
+        return replace(record, detector_pixel_m=object_pixel_size_m(energy, distance, pixel, N, particle))
+    expected = object_pixel_size_m(energy, distance, detector, N, particle)
     if pixel is None:
         return replace(record, object_pixel_m=expected)
     if abs(pixel / expected - 1) > _TOLERANCE:
@@ -252,3 +251,14 @@ def in_counts(record: ScanRecord) -> Frames:
     if resolved_units(record) == "counts":
         return record.patterns
     return record.patterns.map(lambda block: to_amplitude(block, "amplitude") ** 2, None, np.float32)
+
+
+def _unequal(patterns: int, positions: int) -> str:
+    """What is wrong with numbers that differ, and which are without a partner."""
+    first, last = min(patterns, positions), max(patterns, positions) - 1
+    what, other = ("pattern", "position") if patterns > positions else ("position", "pattern")
+    extra = f"{what} {first}" if first == last else f"{what}s {first} to {last}"
+    return (
+        f"expected as many patterns as positions, found {patterns} and {positions}: {extra} "
+        f"(counted from 0) without a {other}; name the frame of each position, or drop some"
+    )

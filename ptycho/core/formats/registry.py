@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,19 +19,25 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from ptycho.core.formats.catalogue import FORMATS, SCAN_MAP, FormatEntry
 from ptycho.core.plugins import FAILURES, plugins
 from ptycho.core.scan.map_manifest import is_map
-from ptycho.errors import ConfigError, DataError, MissingFileError
+from ptycho.errors import ConfigError, DataError, MissingFileError, OutputError
 
 if TYPE_CHECKING:
     from ptycho.core.formats.record import ScanRecord
 
-__all__ = ["GROUP", "Format", "is_added", "read", "recognise", "target", "write"]
+__all__ = ["GROUP", "Format", "is_added", "is_hdf5", "read", "recognise", "target", "write"]
 
 logger = logging.getLogger(__name__)
 
 GROUP = "ptychopinn.formats"
 
 _MAGIC = {b"\x89HDF": "hdf5", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"II*\0": "tiff", b"MM\0*": "tiff"}
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _SHOWN = 12
+_DAMAGE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SyntaxError),
+    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
+"""What libraries raise that meet a damaged file."""
 
 
 class Format(Protocol):
@@ -59,9 +67,7 @@ def recognise(path: Path) -> FormatEntry:
         return SCAN_MAP
     if path.is_dir():
         raise DataError(f"{path}: expected a file to read, found a folder; name the file in it")
-    with path.open("rb") as stream:
-        head = stream.read(4)
-    container = _MAGIC.get(head)
+    container, head = _container(path)
     if container == "npz":
         return _recognise_npz(path)
     if container == "hdf5":
@@ -84,11 +90,10 @@ def read(path: Path) -> ScanRecord:
     try:
         return _module(entry).read(path)
     except DataError as error:
-        text = str(error)
-        raise DataError(text if text.startswith(str(path)) else f"{path}: {text}") from error
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, MissingFileError):
-            raise
+        raise DataError(_named(path, error)) from error
+    except (MissingFileError, OutputError):
+        raise
+    except _DAMAGE as error:
         fact = f"expected a whole {entry.title} file, found: {error}"
         raise DataError(f"{path}: {fact}; write it again") from error
 
@@ -145,13 +150,42 @@ def is_added(path: Path) -> bool:
         return False
 
 
+def _named(path: Path, error: DataError) -> str:
+    """What an error says, with the file in front, once."""
+    text = str(error)
+    return text if text.startswith(str(path)) else f"{path}: {text}"
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file is HDF5, also behind a userblock: its signature lies at 0, 512, 1024, 2048, .. bytes."""
+    try:
+        with path.open("rb") as stream:
+            offset, size = 0, stream.seek(0, os.SEEK_END)
+            while offset < size:
+                stream.seek(offset)
+                if stream.read(len(_HDF5)) == _HDF5:
+                    return True
+                offset = max(512, 2 * offset)
+    except OSError:
+        pass  # what is wrong with it is said where it is opened
+    return False
+
+
+def _container(path: Path) -> tuple[str | None, bytes]:
+    """What holds the content of a file, None for a file of its own kind, and its first bytes."""
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    container = _MAGIC.get(head)
+    return "hdf5" if container is None and is_hdf5(path) else container, head
+
+
 def _recognise_npz(path: Path) -> FormatEntry:
     import numpy as np
 
     try:
         with np.load(path, allow_pickle=False) as file:
             entry, names = _first(file, "npz"), list(file)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise DataError(f"{path}: expected a whole NPZ archive, found: {error}; copy it again") from error
     if entry is None:
         raise DataError(_unknown(path, f"an NPZ archive with {_listed(names)}"))
@@ -164,7 +198,11 @@ def _recognise_hdf5(path: Path) -> FormatEntry:
     try:
         with h5py.File(path) as file:
             entry, names = _first(file, "hdf5"), _names(file)
-    except OSError as error:
+    except MissingFileError:
+        raise
+    except DataError as error:
+        raise DataError(_named(path, error)) from error
+    except _DAMAGE as error:
         fact = f"expected a whole file, found an HDF5 file that cannot be opened ({error})"
         raise DataError(f"{path}: {fact}; copy it again") from error
     if entry is None:
@@ -202,9 +240,12 @@ def _all() -> Iterator[FormatEntry]:
 
 def _names(file: Any) -> list[str]:
     """The first names of a tree, groups with what is directly in them."""
+    import h5py
+
     names: list[str] = []
     for name in file:
-        inner = file.get(name)
+        own = file.get(name, getclass=True, getlink=True) is not h5py.ExternalLink
+        inner: Any = file.get(name) if own else None
         names += [f"{name}/{part}" for part in inner] if hasattr(inner, "keys") and len(inner) else [name]
     return names
 

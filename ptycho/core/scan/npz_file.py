@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ import numpy as np
 
 from ptycho.core.atomic import atomic_path
 from ptycho.core.scaling import frame_blocks
+from ptycho.core.scan.detector_values import counts_of_scan
 from ptycho.core.scan.scan import Array, ScanFile, check_shapes, check_values
 from ptycho.core.scratch import scratch_array
 from ptycho.errors import DataError, MissingFileError, OutputError
@@ -67,6 +69,7 @@ def read_scan(path: Path | str, units: str | None = None) -> ScanFile:
         scan = parse_scan(archive, units)
         scan = replace(scan, diff3d=np.ascontiguousarray(scan.diff3d))
         check_shapes(scan)
+        scan = counts_of_scan(scan)
         check_values(scan)
     return scan
 
@@ -80,7 +83,7 @@ def scan_archive(path: Path | str) -> Iterator[np.lib.npyio.NpzFile]:
             yield archive
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, tokenize.TokenError) as error:
         fact = f"expected a whole NPZ archive, found a damaged one ({error})"
         raise DataError(f"{path}: {fact}; copy it again") from error
     except (MissingFileError, OutputError):
@@ -179,11 +182,13 @@ class _Reader:
             raise DataError(f"{key}: expected True and False, found other values; store booleans")
         return array.astype(bool)
 
-    def position(self, key: str) -> Array | None:
+    def position(self, key: str) -> Array:
         """A position, by its name or, in older files that have nothing else, by that of its start."""
         start = f"{key}_start"
         old = key not in self._archive and start in self._archive
-        return self.number(start if old else key, "iuf", required=True, dtype=np.float64)
+        found = self.number(start if old else key, "iuf", required=True, dtype=np.float64)
+        assert found is not None
+        return found
 
     def text(self, key: str) -> str | None:
         array = self.optional(key)
@@ -209,50 +214,50 @@ def _scan(reader: _Reader, units: str | None) -> ScanFile:
             f"diffraction: expected counts or amplitude, real numbers, found dtype {patterns.dtype}; "
             "store what the detector measured"
         )
-    xcoords, ycoords = (reader.position(key) for key in ("xcoords", "ycoords"))
+    raster = patterns.shape[:2] if patterns.ndim == 4 else ()
+    xcoords, ycoords = _positions(reader, raster)
     probe = reader.number("probeGuess", "iufc")
-    truth = reader.number("Y", "iufc")
-    assert xcoords is not None and ycoords is not None
-    scan = ScanFile(
+    truth, mask = reader.number("Y", "iufc"), _valid_pixels(reader)
+    return ScanFile(
         diff3d=_frames_first(patterns, xcoords.size),
         xcoords=xcoords,
         ycoords=ycoords,
         probeGuess=probe,
-        xcoords_start=reader.number("xcoords_start", "iuf", dtype=np.float64),
-        ycoords_start=reader.number("ycoords_start", "iuf", dtype=np.float64),
-        scan_index=reader.number("scan_index", "iuf"),
+        xcoords_start=_flat(reader.number("xcoords_start", "iuf", dtype=np.float64), raster),
+        ycoords_start=_flat(reader.number("ycoords_start", "iuf", dtype=np.float64), raster),
+        scan_index=_flat(reader.number("scan_index", "iuf"), raster),
         objectGuess=reader.number("objectGuess", "iufc"),
         Y=None if truth is None else _frames_first(truth, xcoords.size),
-        mask=_valid_pixels(reader),
+        mask=mask if mask is None or mask.ndim != 4 else _frames_first(mask, xcoords.size),
         metadata=_metadata(reader),
         units=_declared_units(reader, units),
     )
-    return _in_a_row(scan, patterns.shape[:2]) if _is_raster(patterns, xcoords.size) else scan
 
 
 def _frames_first(stack: Array, n: int) -> Array:
     """A view (n, H, W); the number n of positions tells the layouts (n, H, W, 1), (H, W, n) and (ny, nx, H, W)."""
+    if stack.ndim == 4 and stack.shape[0] * stack.shape[1] == n:
+        return stack.reshape(n, *stack.shape[2:])
     if stack.ndim == 4 and stack.shape[-1] == 1:
         stack = stack[..., 0]
-    if _is_raster(stack, n):
-        return stack.reshape(n, *stack.shape[2:])
     if stack.ndim == 3 and len(stack) != n and stack.shape[-1] == n:
         return np.moveaxis(stack, -1, 0)
     return stack
 
 
-def _is_raster(stack: Array, n: int) -> bool:
-    return stack.ndim == 4 and stack.shape[0] * stack.shape[1] == n
+def _flat(values: Array | None, raster: tuple[int, ...]) -> Array | None:
+    """Values (ny, nx) of a raster in the order of its patterns; others as they are."""
+    return values.reshape(-1) if values is not None and values.ndim == 2 and values.shape == raster else values
 
 
-def _in_a_row(scan: ScanFile, raster: tuple[int, ...]) -> ScanFile:
-    """The scan with (n,) positions, and masks one per pattern, where they are (ny, nx) as the raster is."""
-    row: dict[str, Any] = {}
-    for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "scan_index", "mask"):
-        array = getattr(scan, key)
-        if array is not None and array.shape[:2] == raster and array.ndim in (2, 4):
-            row[key] = array.reshape(-1, *array.shape[2:])
-    return replace(scan, **row)
+def _positions(reader: _Reader, raster: tuple[int, ...]) -> tuple[Array, Array]:
+    """One position per pattern: as given, those of a raster (ny, nx) row by row, or those of its two axes."""
+    x, y = reader.position("xcoords"), reader.position("ycoords")
+    if raster and x.ndim == y.ndim == 1 and (y.size, x.size) == raster:
+        y, x = np.meshgrid(y, x, indexing="ij")
+    flat_x, flat_y = _flat(x, raster), _flat(y, raster)
+    assert flat_x is not None and flat_y is not None
+    return flat_x, flat_y
 
 
 def _valid_pixels(reader: _Reader) -> Array | None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from ptycho.core.scan.detector_values import counts_of_scan
 from ptycho.core.scan.npz_file import PATTERN_KEYS, parse_scan, scan_archive
 from ptycho.core.scan.scan import ScanFile, check_shapes, check_values
 from ptycho.core.scratch import scratch_array
@@ -46,6 +47,7 @@ def mapped_scan(path: Path | str, units: str | None = None, checked: bool = Fals
     with scan_archive(path) as archive:
         scan = parse_scan(_MappedArchive(Path(path), archive, checked), units)
         check_shapes(scan)
+        scan = counts_of_scan(scan)
         if checked:
             check_values(scan)
     return scan

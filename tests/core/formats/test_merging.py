@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ptycho.core.formats.merging import merged
-from ptycho.core.formats.record import ScanRecord, mirrored
-from ptycho.core.formats.registry import read
+from ptycho.core.formats.record import ScanRecord, completed, in_counts, mirrored
+from ptycho.core.formats.registry import read, write
 from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError
 
@@ -80,9 +80,37 @@ def test_signs_of_metres_can_be_turned(golden: Path) -> None:
 
 
 def test_parts_have_to_fit() -> None:
-    with pytest.raises(DataError, match="as many patterns as positions, found 2 and 1"):
+    with pytest.raises(
+        DataError, match=r"as many patterns as positions, found 2 and 1: pattern 1 .* without a position"
+    ):
         replace(patterns_only(0, 1), indexes=None, xcoords=np.zeros(1), ycoords=np.zeros(1))
     with pytest.raises(DataError, match=r"probe: expected shape \(modes, 4, 4\), found \(1, 5, 5\)"):
         replace(patterns_only(0), probe=np.ones((1, 5, 5)))
-    with pytest.raises(DataError, match="expected square ones"):
-        ScanRecord(patterns=Frames.of(np.ones((2, 4, 5))))
+    with pytest.raises(DataError, match=r"found 2 and 5: positions 2 to 4 \(counted from 0\) without a pattern"):
+        replace(patterns_only(0, 1), indexes=None, xcoords=np.zeros(5), ycoords=np.zeros(5))
+
+
+def test_patterns_need_not_be_square(tmp_path: Path) -> None:
+    """The longer side is that of the probe, and by it an object pixel is counted; masks have the shape of a frame."""
+    frames = Frames.of(np.arange(2 * 3 * 5, dtype=np.float32).reshape(2, 3, 5))
+    record = ScanRecord(patterns=frames, units="amplitude", mask=np.ones((3, 5), bool), probe=np.ones((1, 5, 5)))
+    assert record.side == 5
+    np.testing.assert_array_equal(in_counts(record).whole(), frames.whole() ** 2)
+    with pytest.raises(DataError, match=r"mask: expected shape \(3, 5\) or \(2, 3, 5\), found \(5, 5\)"):
+        replace(record, mask=np.ones((5, 5), bool))
+    with pytest.raises(DataError, match=r"probe: expected shape \(modes, 5, 5\), found \(1, 3, 3\)"):
+        replace(record, probe=np.ones((1, 3, 3)))
+    whole = replace(
+        record,
+        **{name: np.array([0.0, 1e-6]) for name in ("xcoords", "ycoords")},  # type: ignore[arg-type]
+        position_unit="m",
+        energy_eV=8e3,
+        distance_m=1.0,
+        detector_pixel_m=1e-4,
+    )
+    assert completed(whole).object_pixel_m == pytest.approx(1.5498026e-10 / (5 * 1e-4), rel=1e-7)
+    for name in ("a.cxi", "a.ptyd", "a.nxs"):
+        write(tmp_path / name, whole)
+        back = read(tmp_path / name)
+        assert back.patterns is not None
+        np.testing.assert_array_equal(back.patterns.whole(), frames.whole() ** 2)

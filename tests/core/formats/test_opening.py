@@ -158,7 +158,7 @@ def at(value: float) -> np.ndarray:
 
 FAULTS = {
     "NaN": ({"diff3d": at(np.nan)}, "diffraction: .* 2 NaN or infinite in valid pixels"),
-    "negative": ({"diff3d": at(-1)}, "found 2 negative"),
+    "negative": ({"diff3d": np.full((n, N, N), -1.0)}, f"found {n * N * N} negative"),
     "dark": ({"diff3d": np.zeros((n, N, N))}, "only zeros in all 7 patterns"),
     "oblong probe": ({"probeGuess": np.ones((N, 2 * N)) + 0j}, r"probeGuess: expected \(64, 64\)"),
     "complex": ({"diff3d": at(1) * 1j}, "diffraction: .* complex"),

@@ -215,15 +215,14 @@ def test_ptyd_positions_are_rows_first(full: ScanRecord, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "field", "message"),
     [
-        ("ptychodus-product", "energy_eV", "ptychodus product file needs the photon energy.*--energy-keV"),
+        ("ptychodus-product", "energy_eV", "ptychodus product file needs the energy.*--energy-keV"),
         ("ptychodus-product", "distance_m", "ptychodus product file needs the distance.*--distance-m"),
         ("ptychodus-product", "probe", "ptychodus product file needs a probe.*further input file"),
         ("ptychodus-diffraction", "patterns", "ptychodus diffraction file needs diffraction patterns"),
         ("ptychodus-training", "object", "ptychodus training data file needs an object"),
-        ("cxi", "energy_eV", "CXI file needs the photon energy.*--energy-keV"),
+        ("cxi", "energy_eV", "CXI file needs the energy.*--energy-keV"),
         ("nexus", "xcoords", "NeXus NXcxi_ptycho file needs scan positions"),
         ("ptyd", "distance_m", "ptypy data file needs the distance.*--distance-m"),
-        ("scan", "probe", "scan NPZ file needs a probe"),
     ],
 )
 def test_what_is_missing_is_named(name: str, field: str, message: str, full: ScanRecord, tmp_path: Path) -> None:
