@@ -1,4 +1,4 @@
-"""Sections of a configuration: groups, scales, network, objective, stages, stitching, statistics of patches.
+"""Sections of a configuration: groups, scales, network, objective, stages, iteration, stitching, patch statistics.
 
 Each is a frozen dataclass whose defaults ask for nothing special. A section is finished when it is made, so that making
 one checks its values, each by itself and together; a ConfigError of one line names what is wrong.
@@ -24,6 +24,7 @@ __all__ = [
     "NEUTRAL_STAGES",
     "NEUTRAL_STITCHING",
     "GroupOptions",
+    "IterationOptions",
     "NetworkOptions",
     "ObjectiveOptions",
     "PatchStatsOptions",
@@ -262,6 +263,44 @@ class StageOptions:
     def epochs(self, nepochs: int) -> int:
         """Epochs before any fine-tuning."""
         return self.stage_1_epochs + self.stage_2_epochs + self.stage_3_epochs if self.three_stages else nepochs
+
+
+@dataclass(frozen=True)
+class IterationOptions:
+    """Iteration: how an object is found on a scan without a network, or refined after one.
+
+    What is 'auto' is decided by the patterns themselves (`ptycho.workflows.iterate`).
+    """
+
+    iterations: Annotated[int, Doc("at most so many iterations; less where nothing more is gained", at_least=1)] = 80
+    seconds: Annotated[float | None, Doc("at most so many seconds of iteration (none: no limit)", above=0)] = None
+    likelihood: Annotated[
+        Literal["auto", "amplitude", "poisson"],
+        Doc("what is fitted (poisson: for few counts; auto: by the photons of a pixel)"),
+    ] = "auto"
+    refine_probe: Annotated[
+        Literal["auto"] | bool, Doc("let the probe move too (auto: at once or later, whichever unseen patterns prefer)")
+    ] = "auto"
+    modes: Annotated[
+        Literal["auto"] | int | None,
+        Doc(
+            "incoherent modes of the probe (auto: as many as unseen patterns gain by; none: those of the scan)",
+            at_least=1,
+        ),
+    ] = "auto"
+    refine_positions: Annotated[bool, Doc("let the scan positions move too, by fractions of a pixel")] = False
+    position_bound_px: Annotated[
+        float, Doc("how far a position may go from its start along each axis, pixels", above=0)
+    ] = 2.0
+    holdout: Annotated[
+        float,
+        Doc("patterns that stay unseen and choose the result, a fraction below 1 or a number", at_least=0),
+    ] = 0.0
+    batch_size: Annotated[int | None, Doc("patterns in a mini-batch (none: all at once)", at_least=1)] = None
+    seed: Annotated[int, Doc("of everything that is drawn", at_least=0)] = 0
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclass(frozen=True)
