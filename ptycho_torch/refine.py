@@ -16,6 +16,7 @@ from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.kernels import Measured, ScanData
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.run import Refinement, Start, refine_scan
+from ptycho.core.refinement.state_file import StateFile
 
 __all__ = ["ENGINE", "RefinementKernels", "add_patches", "cut_patches", "refine"]
 
@@ -225,6 +226,7 @@ def refine(
     keep_bytes: int = 2 << 30,
     noise: float = 0.0,
     report: Callable[[int, float], None] | None = None,
+    state_file: StateFile | None = None,
     device: torch.device | str = "cpu",
 ) -> Refinement:
     """`ptycho.core.refinement.run.refine_scan` with the engine 'pytorch', where the other arguments are described.
@@ -251,6 +253,7 @@ def refine(
         keep_bytes=keep_bytes,
         noise=noise,
         report=report,
+        state_file=state_file,
         device=device,
     )
 

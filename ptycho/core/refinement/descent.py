@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-__all__ = ["Descent", "Limits", "Problem", "descend"]
+__all__ = ["Descent", "Keeper", "Limits", "Problem", "State", "descend"]
 
 Point = TypeVar("Point")
 Direction = TypeVar("Direction")
@@ -60,6 +60,9 @@ class Problem(Protocol[Point, Direction]):
     def unseen_error(self, point: Point) -> float:
         """Error of the data held out."""
 
+    def forget(self) -> None:
+        """Drop what was kept from step to step only to be faster, so that whoever begins here goes the same way."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -84,12 +87,42 @@ class Descent(Generic[Point]):
     stopped: str = ""
 
 
+@dataclass
+class State(Generic[Point, Direction]):
+    """All that a search holds at the beginning of an iteration: who has it goes on to the same end."""
+
+    point: Point
+    error: float
+    gradient: Direction
+    found: Descent[Point]
+    sweeping: bool
+    iteration: int = 0
+    failures: int = 0
+    """Steps in a row that were taken back."""
+    last: tuple[Direction, Direction, float] | None = None
+    """The last direction, its gradient and its slope; None: the next step is steepest descent."""
+
+
+class Keeper(Protocol[Point, Direction]):
+    """Keeps the state of a search now and then, and brings back that of one that was cut off."""
+
+    every: int
+    """Iterations between two states."""
+
+    def restore(self, rng: np.random.Generator) -> State[Point, Direction] | None:
+        """The state to go on from, the generator as it was then; None begins anew."""
+
+    def keep(self, state: State[Point, Direction], rng: np.random.Generator) -> None:
+        """Called with the state at the beginning of every so many iterations; it may be changed later."""
+
+
 def descend(
     problem: Problem[Point, Direction],
     start: Point,
     limits: Limits,
     rng: np.random.Generator,
     report: Callable[[int, float], None] | None = None,
+    keeper: Keeper[Point, Direction] | None = None,
 ) -> Descent[Point]:
     """Minimise an error from `start`.
 
@@ -104,87 +137,91 @@ def descend(
 
     Source of the restart rule: Polak & Ribiere (1969) with the positive part of Powell (1984).
     """
-    found = Descent(start)
-    point, sweeping = start, problem.batches > 1
-    error, gradient = problem.gradient(point)
-    search = _Search(problem)
-    failures = 0
-    for iteration in range(limits.iterations + 1):
-        _note(found, problem, point, error, limits)
+    state = None if keeper is None else keeper.restore(rng)
+    if state is None:
+        state = State(start, *problem.gradient(start), Descent(start), sweeping=problem.batches > 1)
+    search = _Search(problem, state)
+    for iteration in range(state.iteration, limits.iterations + 1):
+        state.iteration = iteration
+        if keeper is not None and iteration and iteration % keeper.every == 0:
+            problem.forget()
+            keeper.keep(state, rng)
+        _note(state.found, problem, state.point, state.error, limits)
         if report is not None:
-            report(iteration, error)
-        found.stopped = _reason(found, iteration, limits)
-        if found.stopped:
+            report(iteration, state.error)
+        state.found.stopped = _reason(state.found, iteration, limits)
+        if state.found.stopped:
             break
-        if sweeping:
-            swept = _sweep(problem, point, iteration, rng)
-            swept_error = problem.error(swept)
-            sweeping = swept_error < SWEEP_GAIN * error
-            if swept_error < error:
-                point = swept
-            else:
-                found.restarts += 1
-            error, gradient = problem.gradient(point)
-            continue
-        direction = search.direction(point, gradient, iteration)
-        # the curvature is that of a parabola: after a step that raised the error it is believed for a shorter way
-        length = search.length(point, gradient, direction) * 0.25**failures
-        ahead = problem.adjust(problem.step(point, direction, length), iteration)
-        error_ahead, gradient_ahead = problem.gradient(ahead)
-        if error_ahead < error:
-            point, error, gradient, failures = ahead, error_ahead, gradient_ahead, 0
-            continue
-        failures, found.restarts = failures + 1, found.restarts + 1
-        if failures > REJECTIONS or not np.isfinite(length):
-            found.stopped = f"no step lowers the error any more, after {iteration} iterations"
+        if state.sweeping:
+            search.sweep(rng)
+        elif not search.step():
             break
-        search.restart()
-        # the problem keeps what it worked out for the last point that it was asked about, the rejected one
-        error, gradient = problem.gradient(point)
-    return found
+    return state.found
 
 
 class _Search(Generic[Point, Direction]):
-    """Conjugate directions and their lengths."""
+    """Steps along conjugate directions, and sweeps over mini-batches; either leaves the state at the next iteration."""
 
-    def __init__(self, problem: Problem[Point, Direction]) -> None:
-        self.problem = problem
-        self.restart()
+    def __init__(self, problem: Problem[Point, Direction], state: State[Point, Direction]) -> None:
+        self.problem, self.state = problem, state
 
-    def restart(self) -> None:
-        """Forget the last direction."""
-        self._last: tuple[Direction, Direction, float] | None = None
+    def step(self) -> bool:
+        """A step with all data, or, where it raises the error, none; False where none lowers it any more."""
+        problem, state = self.problem, self.state
+        point, gradient, iteration = state.point, state.gradient, state.iteration
+        direction = self._direction(point, gradient)
+        # the curvature is that of a parabola: after a step that raised the error it is believed for a shorter way
+        length = self._length(point, gradient, direction) * 0.25**state.failures
+        ahead = problem.adjust(problem.step(point, direction, length), iteration)
+        error, gradient = problem.gradient(ahead)
+        if error < state.error:
+            state.point, state.error, state.gradient, state.failures = ahead, error, gradient, 0
+            return True
+        state.failures, state.found.restarts = state.failures + 1, state.found.restarts + 1
+        if state.failures > REJECTIONS or not np.isfinite(length):
+            state.found.stopped = f"no step lowers the error any more, after {iteration} iterations"
+            return False
+        state.last = None
+        # the problem keeps what it worked out for the last point that it was asked about, the rejected one
+        state.error, state.gradient = problem.gradient(point)
+        return True
 
-    def direction(self, point: Point, gradient: Direction, iteration: int) -> Direction:
+    def sweep(self, rng: np.random.Generator) -> None:
+        """One step for each mini-batch, in random order."""
+        problem, state, point = self.problem, self.state, self.state.point
+        for batch in rng.permutation(problem.batches).tolist():
+            state.last = None  # the last direction was conjugate for the error of another batch
+            _, gradient = problem.gradient(point, batch)
+            direction = self._direction(point, gradient)
+            point = problem.step(point, direction, self._length(point, gradient, direction, batch))
+        state.last, point = None, problem.adjust(point, state.iteration)
+        error = problem.error(point)
+        state.sweeping = error < SWEEP_GAIN * state.error
+        if error < state.error:
+            state.point = point
+        else:
+            state.found.restarts += 1
+        state.error, state.gradient = problem.gradient(state.point)
+
+    def _direction(self, point: Point, gradient: Direction) -> Direction:
         """The next direction; it always leads down."""
-        dot, combine = self.problem.dot, self.problem.combine
-        mapped = self.problem.precondition(point, gradient, iteration)
+        dot, combine, state = self.problem.dot, self.problem.combine, self.state
+        mapped = self.problem.precondition(point, gradient, state.iteration)
         slope, factor, last = dot(gradient, mapped), 0.0, mapped
-        if self._last is not None:
-            last, last_gradient, last_slope = self._last
+        if state.last is not None:
+            last, last_gradient, last_slope = state.last
             factor = max(0.0, (slope - dot(mapped, last_gradient)) / last_slope) if last_slope else 0.0
         direction = combine(mapped, factor, last)
         # the preconditioner changes on the way, and with it what was conjugate: such a direction may lead up
         if factor and dot(gradient, direction) >= 0:
             direction = combine(mapped, 0.0, last)
-        self._last = direction, gradient, slope
+        state.last = direction, gradient, slope
         return direction
 
-    def length(self, point: Point, gradient: Direction, direction: Direction, batch: int | None = None) -> float:
+    def _length(self, point: Point, gradient: Direction, direction: Direction, batch: int | None = None) -> float:
         """How far the minimum along a direction is, by the curvature there."""
         curvature = self.problem.curvature(point, direction, batch)
         return -self.problem.dot(gradient, direction) / curvature if curvature > 0 else 0.0
-
-
-def _sweep(problem: Problem[Point, Direction], point: Point, iteration: int, rng: np.random.Generator) -> Point:
-    """One step for each mini-batch, in random order."""
-    search = _Search(problem)
-    for batch in rng.permutation(problem.batches).tolist():
-        search.restart()  # the last direction was conjugate for the error of another batch
-        _, gradient = problem.gradient(point, batch)
-        direction = search.direction(point, gradient, iteration)
-        point = problem.step(point, direction, search.length(point, gradient, direction, batch))
-    return problem.adjust(point, iteration)
 
 
 def _note(

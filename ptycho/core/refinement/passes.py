@@ -171,6 +171,14 @@ class Passes:
                 part.probed = (target.probe, target.x, target.y)
             part.moves = part.probe_moves = None
 
+    def forget(self) -> None:
+        """Drop far fields, patches and moved probes: what steps bring along differs in its last digits from what is
+        worked out anew.
+        """
+        for part in (*self.seen, *self.unseen):
+            part.fields = part.at = part.patches = part.moves = part.probes = part.probe_moves = None
+            part.probed = ()
+
     def _parts(self, group: int | None) -> list[_Part]:
         return self.seen if group is None else self.groups[group]
 

@@ -39,7 +39,8 @@ class ScanProblem:
         self._passes, self._start = passes, start
         self._refine_probe, self._bound = refine_probe, position_bound_px
         self._preconditioner: Preconditioner | None = None
-        self._made = -1
+        self.prepared: tuple[int, Point] | None = None
+        """The iteration and the point that the preconditioner was made for."""
 
     @property
     def batches(self) -> int:
@@ -70,14 +71,22 @@ class ScanProblem:
     def precondition(self, point: Point, gradient: Direction, iteration: int) -> Direction:
         """Map a gradient to a step."""
         due = max((k for k in REFRESH if k <= iteration), default=0)
-        if self._preconditioner is None or (self._refine_probe and self._made < due):
-            rows, cols, _, _ = places(point.x, point.y, point.probe.shape[-1], point.object.shape)
-            moves = self._refine_probe
-            self._preconditioner, self._made = Preconditioner(point.object, point.probe, rows, cols, moves), due
+        if self.prepared is None or (self._refine_probe and self.prepared[0] < due):
+            self.prepared, self._preconditioner = (due, point), None
+        if self._preconditioner is None:
+            self._preconditioner = self._made_at(self.prepared[1])
         probe_step = None
         if gradient.probe is not None:
             probe_step = self._preconditioner.probe_step(gradient.probe, point.probe)
         return Direction(self._preconditioner.object_step(gradient.object, point.object), probe_step)
+
+    def _made_at(self, point: Point) -> Preconditioner:
+        rows, cols, _, _ = places(point.x, point.y, point.probe.shape[-1], point.object.shape)
+        return Preconditioner(point.object, point.probe, rows, cols, self._refine_probe)
+
+    def forget(self) -> None:
+        """Drop what the passes keep from step to step."""
+        self._passes.forget()
 
     def dot(self, a: Direction, b: Direction) -> float:
         """Real inner product."""

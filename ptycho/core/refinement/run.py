@@ -25,6 +25,7 @@ from ptycho.core.refinement.engine import Engine, find_engine
 from ptycho.core.refinement.kernels import Point, ScanData
 from ptycho.core.refinement.passes import Likelihood, Passes, intensity_floor, places
 from ptycho.core.refinement.problem import ScanProblem
+from ptycho.core.refinement.state_file import ScanKeeper, StateFile
 from ptycho.core.result import ObjectResult, plural
 from ptycho.errors import ConfigError, DataError
 
@@ -136,6 +137,7 @@ def refine_scan(
     keep_bytes: int = 2 << 30,
     noise: float = 0.0,
     report: Callable[[int, float], None] | None = None,
+    state_file: StateFile | None = None,
     **options: Any,
 ) -> Refinement:
     """Refine object and, when asked for, probe and positions on the patterns of a scan.
@@ -168,6 +170,8 @@ def refine_scan(
             that what a good start knew is not given up for the noise (the discrepancy principle: V. A. Morozov, Soviet
             Math. Dokl. 7, 414 (1966)). 0 goes on.
         report: called with the iteration (0 = start) and its relative error.
+        state_file: where the state of the search is written now and then; one that is there already, of the same
+            search, is gone on from, on a CPU to the very same digits.
         options: of the engine: `dtype` ('numpy'), `use_xla` ('tensorflow'), `device` ('pytorch').
 
     Returns:
@@ -194,7 +198,7 @@ def refine_scan(
         noise=noise,
     )
     found = find_engine(engine) if isinstance(engine, str) else engine
-    return run(found, scan, start, probe, frame, settings, report, options)
+    return run(found, scan, start, probe, frame, settings, report, options, state_file)
 
 
 def run(
@@ -206,6 +210,7 @@ def run(
     settings: Settings,
     report: Callable[[int, float], None] | None = None,
     options: Mapping[str, Any] | None = None,
+    state_file: StateFile | None = None,
 ) -> Refinement:
     """Refine with an engine; `refine_scan` describes the arguments."""
     begun = time.perf_counter()
@@ -219,7 +224,8 @@ def run(
     bound = settings.position_bound_px if settings.refine_positions else None
     problem = ScanProblem(passes, point, settings.refine_probe, bound)
     limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise)
-    found = descend(problem, point, limits, rng, report)
+    keeper = None if state_file is None else ScanKeeper(state_file, problem)
+    found = descend(problem, point, limits, rng, report, keeper)
     if not math.isfinite(found.errors[0]):
         raise DataError(
             f"start: expected a finite error of the first object and probe, found {found.errors[0]}; check their scale"

@@ -1,0 +1,149 @@
+"""The state of a refinement in a file, so that one that was cut off goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.atomic import atomic_path
+from ptycho.core.refinement.descent import Descent, State
+from ptycho.core.refinement.kernels import Direction, Point
+from ptycho.core.refinement.problem import ScanProblem
+from ptycho.errors import DataError
+
+__all__ = ["EVERY", "ScanKeeper", "StateFile"]
+
+EVERY = 10
+"""Iterations between two states. What is only there for speed is dropped at each, whether it is written or not, so
+that the digits do not depend on when a run was cut off."""
+_SECONDS = 5.0
+"""A state is not written sooner than this after the one before."""
+
+Array = NDArray[Any]
+
+
+@dataclass
+class StateFile:
+    """Where the state of a search is kept."""
+
+    path: Path
+    """Written whole or not at all."""
+    search: str
+    """What tells this search from others: a state of another one is refused."""
+    seconds: float = _SECONDS
+    """Least time between two writes."""
+    _written: float = field(default_factory=time.monotonic)
+
+    def due(self) -> bool:
+        """Whether it is time to write again; it then counts as written."""
+        now = time.monotonic()
+        if now - self._written < self.seconds:
+            return False
+        self._written = now
+        return True
+
+
+@dataclass
+class ScanKeeper:
+    """`ptycho.core.refinement.descent.Keeper` of one refinement."""
+
+    file: StateFile
+    problem: ScanProblem
+    every: int = EVERY
+
+    def keep(self, state: State[Point, Direction], rng: np.random.Generator) -> None:
+        """Write the state, unless that was done a moment ago."""
+        if not self.file.due():
+            return
+        facts = {
+            "search": self.file.search,
+            "rng": rng.bit_generator.state,
+            "error": state.error,
+            "sweeping": state.sweeping,
+            "iteration": state.iteration,
+            "failures": state.failures,
+            "slope": None if state.last is None else state.last[2],
+            "errors": state.found.errors,
+            "unseen": state.found.unseen,
+            "kept": state.found.kept,
+            "restarts": state.found.restarts,
+            "prepared": None if self.problem.prepared is None else self.problem.prepared[0],
+        }
+        arrays = _point("point", state.point) | _point("best", state.found.point)
+        arrays |= _direction("gradient", state.gradient)
+        if state.last is not None:
+            arrays |= _direction("last", state.last[0]) | _direction("last_gradient", state.last[1])
+        if self.problem.prepared is not None:
+            arrays |= _point("prepared", self.problem.prepared[1])
+        with atomic_path(self.file.path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, facts=json.dumps(facts), **arrays)
+
+    def restore(self, rng: np.random.Generator) -> State[Point, Direction] | None:
+        """The state in the file, if there is one.
+
+        Raises:
+            DataError: the file is damaged, or of another search.
+        """
+        path = self.file.path
+        if not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                stored = {key: file[key] for key in file.files}
+            facts = json.loads(str(stored["facts"]))
+            state = _state(stored, facts)
+            if facts["prepared"] is not None:
+                self.problem.prepared = int(facts["prepared"]), _point_of("prepared", stored)
+            search, generator = facts["search"], facts["rng"]
+        except (OSError, zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: expected the state of a refinement, found {error!r}; remove it") from error
+        if search != self.file.search:
+            raise DataError(f"{path}: expected the state of {self.file.search}, found that of {search}; remove it")
+        rng.bit_generator.state = generator
+        return state
+
+
+def _point(name: str, point: Point) -> dict[str, Array]:
+    return {f"{name}_{part}": array for part, array in point._asdict().items()}
+
+
+def _point_of(name: str, stored: dict[str, Array]) -> Point:
+    return Point(*(stored[f"{name}_{part}"] for part in Point._fields))
+
+
+def _direction(name: str, direction: Direction) -> dict[str, Array]:
+    return {f"{name}_{part}": array for part, array in direction._asdict().items() if array is not None}
+
+
+def _direction_of(name: str, stored: dict[str, Array]) -> Direction:
+    return Direction(stored[f"{name}_object"], stored.get(f"{name}_probe"))
+
+
+def _state(stored: dict[str, Array], facts: dict[str, Any]) -> State[Point, Direction]:
+    last = None
+    if facts["slope"] is not None:
+        last = _direction_of("last", stored), _direction_of("last_gradient", stored), float(facts["slope"])
+    found = Descent(
+        _point_of("best", stored),
+        [float(error) for error in facts["errors"]],
+        [float(error) for error in facts["unseen"]],
+        int(facts["kept"]),
+        int(facts["restarts"]),
+    )
+    return State(
+        point=_point_of("point", stored),
+        error=float(facts["error"]),
+        gradient=_direction_of("gradient", stored),
+        found=found,
+        sweeping=bool(facts["sweeping"]),
+        iteration=int(facts["iteration"]),
+        failures=int(facts["failures"]),
+        last=last,
+    )
