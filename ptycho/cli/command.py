@@ -13,7 +13,8 @@ import ptycho
 from ptycho.cli import commands
 from ptycho.cli.console import USER_ERRORS, DefaultsHelp, LineParser, add_volume_flags, complain, console_log, log_level
 from ptycho.cli.infer import inference_main
-from ptycho.cli.programs import INFERENCE, TRAINING
+from ptycho.cli.programs import INFERENCE, RECONSTRUCTION, TRAINING
+from ptycho.cli.reconstruct import reconstruct_main
 from ptycho.cli.train import train_main
 from ptycho.config.schema import nearest
 from ptycho.errors import ConfigError
@@ -22,6 +23,7 @@ __all__ = ["Subcommand", "main", "parser_of", "subcommands"]
 
 _PROGRAM = "ptycho"
 _ALIASES = {
+    "reconstruct": (RECONSTRUCTION, reconstruct_main, "reconstruct a scan: one command, from the file to the object"),
     "train": (TRAINING, train_main, "train a network on a scan"),
     "inference": (INFERENCE, inference_main, "reconstruct a scan with a trained network"),
 }

@@ -34,10 +34,12 @@ __all__ = [
 
 Config = TypeVar("Config")
 
+_VALUES = {int: "N", float: "X", Path: "PATH", object: "PATH"}
+"""What a help shows for a value of that kind."""
 CONFIG, EXECUTION, REFINEMENT, RUN, DEPRECATED = "config.", "execution.", "refinement.", "run.", "deprecated."
 """What the destinations of flags begin with; a section of options has its own name."""
 SHARED_WITH_EXECUTION = ("gradient_clip_val", "gradient_clip_algorithm", "scheduler")
-_ALIASES = {"train_data_file": ("--train-data",), "test_data_file": ("--test-data",)}
+_ALIASES = {"output_dir": ("-o",), "train_data_file": ("--train-data",), "test_data_file": ("--test-data",)}
 
 
 class OtherName(NamedTuple):
@@ -237,12 +239,13 @@ def _text(value: Any) -> str:
 def _metavar(declared: Setting) -> str:
     if bool in declared.kinds:
         return "|".join(["true", "false", *map(str, declared.choices)])
+    known = [*map(str, declared.choices), *["none"] * declared.optional]
     if declared.choices:
-        return "{" + ",".join([*map(str, declared.choices), *["none"] * declared.optional]) + "}"
-    one = {int: "N", float: "X", Path: "PATH", object: "PATH"}
+        value = [_VALUES.get(kind, "NAME") for kind in declared.kinds]
+        return "|".join([*value, *known]) if value else "{" + ",".join(known) + "}"
     if declared.kinds[0] is tuple:
-        return ",".join([one[declared.member]] * 2)
-    return one.get(declared.kinds[0], "NAME")
+        return ",".join([_VALUES[declared.member]] * 2)
+    return _VALUES.get(declared.kinds[0], "NAME")
 
 
 def _reader(declared: Setting) -> Any:

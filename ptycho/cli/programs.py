@@ -5,11 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ptycho.cli.flags import OtherName
+from ptycho.cli.scan_flags import add_scan
 from ptycho.cli.settings import Command
 from ptycho.config.config import InferenceConfig, TrainingConfig
-from ptycho.config.run import InferenceRun, TrainingRun
+from ptycho.config.reconstruction import ReconstructionConfig
+from ptycho.config.run import InferenceRun, ReconstructionRun, TrainingRun
 
-__all__ = ["INFERENCE", "INFERENCE_EXECUTION", "PYTORCH_INFERENCE", "PYTORCH_TRAINING", "TRAINING"]
+__all__ = [
+    "INFERENCE",
+    "INFERENCE_EXECUTION",
+    "PYTORCH_INFERENCE",
+    "PYTORCH_TRAINING",
+    "RECONSTRUCTION",
+    "TRAINING",
+]
 
 INFERENCE_EXECUTION = ("accelerator", "deterministic", "precision", "num_workers", "inference_batch_size")
 """Fields of PyTorchExecutionConfig that matter to inference."""
@@ -31,6 +40,17 @@ INFERENCE = Command(
     execution=INFERENCE_EXECUTION,
     refines=True,
     skip=("model",),
+)
+RECONSTRUCTION = Command(
+    program="ptycho reconstruct",
+    required="SCAN",
+    summary="Reconstruct a scan: look at it, find what it needs, iterate, judge the result; no other flag is needed.",
+    config=ReconstructionConfig,
+    run=ReconstructionRun,
+    execution=("accelerator", "deterministic"),
+    arguments=add_scan,
+    other_names=(OtherName("--device", "execution.accelerator", "--accelerator", deprecated=False),),
+    prefix="",
 )
 
 _DEVICE = OtherName("--device", "execution.accelerator", "--accelerator")

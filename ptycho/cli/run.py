@@ -27,6 +27,7 @@ __all__ = [
     "dump_folder",
     "input_path",
     "is_set",
+    "new_output_folder",
     "output_folder",
     "quiet_tensorflow",
     "report_files",
@@ -34,9 +35,13 @@ __all__ = [
     "report_reconstruction",
     "report_trust",
     "run_command",
+    "run_log",
 ]
 
 _log = logging.getLogger(__name__)
+
+_RESULTS = ("reconstruction.npz", "run.json", "wts.h5.zip")
+"""What a folder holds that must not be written over unasked."""
 
 
 def run_command(command: Command, work: Callable[[Settled, bool], None], argv: Sequence[str] | None) -> int:
@@ -116,6 +121,36 @@ def output_folder(folder: Path, flag: str = "--output-dir") -> Iterator[None]:
         for path in () if finished else made:
             with suppress(OSError):
                 path.rmdir()
+
+
+def new_output_folder(path: Path, overwrite: bool) -> Path:
+    """The folder to write to: `path`, or where that holds a result already the first free one of `path-2`, `path-3`.
+
+    Args:
+        path: as it was asked for.
+        overwrite: take it in any case.
+    """
+    number, folder = 1, path
+    while not overwrite and any((folder / name).exists() for name in _RESULTS):
+        number += 1
+        folder = path.with_name(f"{path.name}-{number}")
+    return folder
+
+
+@contextmanager
+def run_log(path: Path) -> Iterator[None]:
+    """Have the library's log also go to a file of the run, with everything that --quiet leaves out."""
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("ptycho", "ptycho_torch")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
 
 
 def dump_folder(folder: Path | None) -> AbstractContextManager[None]:

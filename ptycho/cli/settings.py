@@ -7,7 +7,7 @@ The keys of a settings file are the fields of the configuration with its section
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,8 @@ class Command:
     """Destinations without a flag, such as `config.scheduler`: another flag says the same."""
     backend: str | None = None
     """The only backend that it runs; None: the configuration says."""
+    arguments: Callable[[argparse.ArgumentParser], None] | None = None
+    """Adds what is no setting, such as the scan itself."""
 
     def parser(self) -> FlagParser:
         """The parser of its flags."""
@@ -93,6 +95,8 @@ class Command:
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
         """Add every flag."""
+        if self.arguments is not None:
+            self.arguments(parser)
         parser.add_argument("--config", type=Path, metavar="FILE", help="settings from YAML, TOML or JSON; flags win")
         add_volume_flags(parser)
         add_run_flags(parser, self.run, self._without_flag(RUN))
@@ -173,6 +177,10 @@ class Command:
     def _execution(
         self, options: argparse.Namespace, config: Any, run: Any, table: Any, source: str
     ) -> PyTorchExecutionConfig | None:
+        if config.backend is None:
+            from ptycho.api.backends import installed_backend
+
+            config.backend = installed_backend()
         execution = execution_from_options(options, config, table, f"{source}: execution")
         if execution is None:
             return None

@@ -272,8 +272,12 @@ class IterationOptions:
     What is 'auto' is decided by the patterns themselves (`ptycho.workflows.iterate`).
     """
 
-    iterations: Annotated[int, Doc("at most so many iterations; less where nothing more is gained", at_least=1)] = 80
-    seconds: Annotated[float | None, Doc("at most so many seconds of iteration (none: no limit)", above=0)] = None
+    iterations: Annotated[
+        int, Doc("at most so many iterations; less where nothing more is gained", at_least=1, basic=True)
+    ] = 80
+    seconds: Annotated[
+        float | None, Doc("at most so many seconds of iteration (none: no limit)", above=0, flag="time", basic=True)
+    ] = None
     likelihood: Annotated[
         Literal["auto", "amplitude", "poisson"],
         Doc("what is fitted (poisson: for few counts; auto: by the photons of a pixel)"),
@@ -286,11 +290,14 @@ class IterationOptions:
         Doc(
             "incoherent modes of the probe (auto: as many as unseen patterns gain by; none: those of the scan)",
             at_least=1,
+            basic=True,
         ),
     ] = "auto"
-    refine_positions: Annotated[bool, Doc("let the scan positions move too, by fractions of a pixel")] = False
+    refine_positions: Annotated[
+        bool, Doc("let the scan positions move too, by fractions of a pixel", flag="positions", basic=True)
+    ] = False
     position_bound_px: Annotated[
-        float, Doc("how far a position may go from its start along each axis, pixels", above=0)
+        float, Doc("how far a position may go from its start along each axis, pixels", above=0, flag="position-bound")
     ] = 2.0
     holdout: Annotated[
         float,

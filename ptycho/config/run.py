@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from ptycho.config.config import LearningRate
 from ptycho.config.schema import Doc
 
-__all__ = ["InferenceRun", "RefinementSettings", "TrainingRun"]
+__all__ = ["InferenceRun", "ReconstructionRun", "RefinementSettings", "TrainingRun"]
 
 Units = Annotated[
     Literal["amplitude", "counts"] | None,
@@ -72,6 +72,36 @@ class InferenceRun:
     memory_map: MemoryMap = "auto"
     debug_dump: DebugDump = None
     quiet: Quiet = False
+
+
+@dataclass
+class ReconstructionRun:
+    """Run: where the reconstruction begins, and where it goes."""
+
+    output_dir: Annotated[
+        Path | None,
+        Doc("folder to write to, a new one (none: named after the scan, numbered where that is taken)", basic=True),
+    ] = None
+    probe: Annotated[
+        str | None,
+        Doc(
+            "the probe: a file, fzp:..., aperture:... or gaussian:... (ptycho probe --help), or 'patterns' to find it "
+            "there (none: that of the scan; where it has none, from the patterns)",
+            basic=True,
+        ),
+    ] = None
+    model: Annotated[Path | None, Doc("begin with a pass of this trained network", basic=True)] = None
+    train: Annotated[
+        float | None, Doc("train a network for so many seconds and begin with its pass", above=0, basic=True)
+    ] = None
+    start: Annotated[Path | None, Doc("go on from this earlier result, with these settings", basic=True)] = None
+    resume: Annotated[Path | None, Doc("go on with the run in this folder, which was cut off", basic=True)] = None
+    force: Annotated[bool, Doc("go on where the scan has a fault, and say so", basic=True)] = False
+    overwrite: Annotated[bool, Doc("write into a folder that holds a result already", basic=True)] = False
+    units: Units = None
+    memory_map: MemoryMap = "auto"
+    quiet: Quiet = False
+    debug: Debug = False
 
 
 @dataclass

@@ -1,0 +1,176 @@
+"""The command line `ptycho reconstruct`: from a scan to a judged object in a folder of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level
+from ptycho.cli.programs import RECONSTRUCTION
+from ptycho.cli.run import (
+    input_path,
+    new_output_folder,
+    output_folder,
+    quiet_tensorflow,
+    report_files,
+    report_reconstruction,
+    report_trust,
+    run_log,
+)
+from ptycho.cli.settings import Settled, load_table
+from ptycho.errors import ConfigError, MissingFileError
+
+if TYPE_CHECKING:
+    from ptycho.workflows.front_door import Request
+
+__all__ = ["reconstruct_main"]
+
+_log = logging.getLogger(__name__)
+
+RUN_FILE = "run.json"
+"""What a run was asked, in its folder: the arguments and where they were given."""
+_SHOWN_PATTERNS = 64
+"""Patterns, spread over the scan, that the summary picture averages."""
+
+
+def reconstruct_main(argv: Sequence[str] | None = None) -> int:
+    """Reconstruct a scan and write the object as pictures, NPZ and HDF5.
+
+    Args:
+        argv: the arguments; those of the process when None.
+
+    Returns:
+        The exit status: 0, 2 for bad input, 130 for an interrupt.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        options = RECONSTRUCTION.parser().parse_flags(arguments)
+        resumed = getattr(options, "run.resume", None)
+        if resumed is not None:
+            arguments = _arguments_of(Path(resumed))
+            options = RECONSTRUCTION.parser().parse_flags(arguments)
+        table = load_table(options)
+        with console_log(log_level(debug=debug, quiet="quiet" in options or table.get("quiet") is True)):
+            _reconstruct(RECONSTRUCTION.settle(options, table), options, arguments, resumed, debug)
+    except USER_ERRORS as error:
+        return complain(RECONSTRUCTION.program, error, debug)
+    return 0
+
+
+def _arguments_of(folder: Path) -> list[str]:
+    """The arguments of a run that is to go on.
+
+    Raises:
+        MissingFileError, ConfigError: no run in the folder, one that is finished, or one that was begun elsewhere.
+    """
+    path = folder / RUN_FILE
+    if not path.is_file():
+        raise MissingFileError(f"--resume {folder}: expected a run ({RUN_FILE}), found none; name the folder of one")
+    try:
+        asked = json.loads(path.read_text(encoding="utf-8"))
+        arguments, begun_in = [str(one) for one in asked["arguments"]], str(asked["working_directory"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: expected the arguments of a run, found {error!r}; start anew") from error
+    if (folder / "reconstruction.npz").exists():
+        raise ConfigError(f"--resume {folder}: this run is finished; --start {folder} goes on from its result")
+    if Path(begun_in) != Path.cwd():
+        raise ConfigError(f"--resume {folder}: the run was begun in {begun_in}; go there (cd) and name it from there")
+    return arguments
+
+
+def _reconstruct(
+    asked: Settled, options: argparse.Namespace, arguments: list[str], resumed: Path | None, debug: bool
+) -> None:
+    run = asked.run
+    scan = input_path(getattr(options, "scan", None), "SCAN", "the scan to reconstruct")
+    _check(run)
+
+    from ptycho.raw_data import RawData
+    from ptycho.workflows.backend_selector import require_backend
+    from ptycho.workflows.front_door import reconstruct_scan
+    from ptycho.workflows.outputs import save_reconstruction
+
+    quiet_tensorflow(asked.config.backend, debug)
+    require_backend(asked.config.backend)
+    folder = resumed or new_output_folder(run.output_dir or Path(f"{scan.stem}_reconstruction"), run.overwrite)
+    with output_folder(folder), run_log(folder / "run.log"), _resumable(folder):
+        data = RawData.from_file(scan, units=run.units, memory_map=run.memory_map)
+        _log.info("Scan: %s", data)
+        chosen = "" if "backend" in asked.stated else ", the first that is installed"
+        _log.info("Backend: %s%s", asked.config.backend, chosen)
+        request = _request(asked, folder)
+        _write_arguments(folder / RUN_FILE, arguments)
+        outcome = reconstruct_scan(data, request)
+        shown = data.amplitude(range(0, len(data), 1 + len(data) // _SHOWN_PATTERNS))
+        written = save_reconstruction(outcome.reconstruction, folder, patterns=shown)
+        outcome.forget()
+    report_reconstruction(outcome.reconstruction)
+    report_files(written)
+    report_trust(outcome.reconstruction)
+    _log.info("Look at %s", folder / "summary.png")
+
+
+def _check(run: Any) -> None:
+    """What can be known to be wrong before anything is read."""
+    beginnings = [f"--{name}" for name in ("start", "model", "train") if getattr(run, name) is not None]
+    if len(beginnings) > 1:
+        raise ConfigError(f"{' and '.join(beginnings)} each say where to begin: give one of them")
+    for path, flag, what in ((run.model, "--model", "a trained network"), (run.start, "--start", "a result")):
+        if path is not None:
+            input_path(path, flag, what)
+
+
+def _request(asked: Settled, folder: Path) -> Request:
+    """What the flags ask for."""
+    from ptycho.workflows.front_door import Request
+    from ptycho.workflows.start_from import read_start
+
+    run, iteration = asked.run, asked.config.iteration
+    return Request(
+        backend=asked.config.backend,
+        iteration=iteration,
+        probe=run.probe,
+        model=run.model,
+        train_seconds=run.train,
+        start=None if run.start is None else read_start(run.start),
+        force=run.force,
+        folder=folder,
+        execution=asked.execution,
+        report=_Progress(iteration.iterations),
+    )
+
+
+class _Progress:
+    """A line every tenth of the iterations."""
+
+    def __init__(self, iterations: int) -> None:
+        self.iterations = iterations
+
+    def __call__(self, iteration: int, error: float) -> None:
+        if iteration % max(1, self.iterations // 10) == 0 or iteration == self.iterations:
+            _log.info("Iteration %d of at most %d: relative Fourier error %.4g", iteration, self.iterations, error)
+
+
+def _write_arguments(path: Path, arguments: list[str]) -> None:
+    from ptycho.core.atomic import atomic_path
+
+    facts = {"arguments": arguments, "working_directory": str(Path.cwd())}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Have an interrupt say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"go on with ptycho reconstruct --resume {shlex.quote(str(folder))}") from stop

@@ -1,0 +1,222 @@
+"""From a scan to a judged object in one call: what is wrong with it, a probe, a method, iteration, the trust.
+
+What the command `ptycho reconstruct` and the function `ptycho.reconstruct` do; everything that a caller leaves open is
+decided by the scan, and said.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
+from ptycho.config.options import IterationOptions
+from ptycho.core.doctor.findings import Diagnosis
+from ptycho.core.doctor.preflight import blocking, preflight, refuse_faults
+from ptycho.core.formats.reconstruction_npz import read_npz, write_npz
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.run import Refinement, Start
+from ptycho.core.scan.stream import ScanStream
+from ptycho.raw_data import RawData
+from ptycho.workflows.backend import Backend, BackendName
+from ptycho.workflows.backend_selector import backend_named
+from ptycho.workflows.choose_method import choose_method, training_for_scan
+from ptycho.workflows.iterate import iterate
+from ptycho.workflows.journal import Journal
+from ptycho.workflows.reconstruct import load_and_reconstruct
+from ptycho.workflows.refined_result import measured_reconstruction
+from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.train import train
+
+__all__ = ["Outcome", "Request", "reconstruct_scan"]
+
+logger = logging.getLogger(__name__)
+
+_KEPT = "state"
+"""Folder of what a run that was killed goes on from, inside that of the run."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for beside the scan."""
+
+    backend: BackendName
+    iteration: IterationOptions = field(default_factory=IterationOptions)
+    probe: str | None = None
+    """Where the probe is from (`ptycho.workflows.find_probe`); None: that of the scan, else from its patterns."""
+    model: Path | None = None
+    """Archive of a network, whose pass is the start."""
+    train_seconds: float | None = None
+    """Train a network for so long, whose pass is the start."""
+    start: Start | None = None
+    """An earlier result to go on from."""
+    force: bool = False
+    """Go on where the scan has a fault."""
+    folder: Path | None = None
+    """Of the run: what a run that was killed goes on from is kept there, and a network that was trained."""
+    execution: PyTorchExecutionConfig | None = None
+    tell: Callable[[str], None] = logger.info
+    """Told in one line each what was found and decided."""
+    report: Callable[[int, float], None] | None = None
+    """Called with the iteration and its relative error."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it."""
+
+    reconstruction: Reconstruction
+    diagnosis: Diagnosis
+    told: tuple[str, ...]
+    """What was found and decided, line by line."""
+    state: Path | None = None
+    """Folder of what a run that was killed goes on from."""
+
+    def forget(self) -> None:
+        """Delete that: the result is written."""
+        if self.state is not None:
+            shutil.rmtree(self.state, ignore_errors=True)
+
+
+def reconstruct_scan(data: RawData, request: Request) -> Outcome:
+    """Reconstruct a scan: look at it, find its probe where it has none, choose a method, iterate, measure the trust.
+
+    Raises:
+        DataError: a fault of the scan with which an object would mean nothing (`ptycho.core.doctor.preflight`), unless
+            `force`.
+        ConfigError, ArchiveError: a probe, a model or a start that cannot be used.
+    """
+    return _Run(data, request).outcome()
+
+
+class _Run:
+    """A reconstruction under way."""
+
+    def __init__(self, data: RawData, request: Request) -> None:
+        self.data, self.request = data, request
+        self.backend: Backend = backend_named(request.backend)
+        self.options = self.backend.settled(RunOptions(execution=request.execution))
+        self.kept = None if request.folder is None else request.folder / _KEPT
+        self.journal = None if self.kept is None else Journal(self.kept)
+        self.told: list[str] = []
+
+    def outcome(self) -> Outcome:
+        """Go all the way."""
+        diagnosis = self._examined()
+        self._find_probe()
+        choice = choose_method(diagnosis, self.request.model, self.request.train_seconds)
+        start = self.request.start
+        if start is None:
+            self._tell(f"Method: {choice.why}")
+        else:
+            self._tell("Method: iteration from the result given")
+        network = self._network_pass(diagnosis) if choice.method == "network" else None
+        if network is not None:
+            start = _filled(network)
+        found = iterate(self.data, self.refine, self.request.iteration, start, self.request.report)
+        for note in found.notes:
+            self._tell(note)
+        reconstruction = measured_reconstruction(found.refinement, self.data)
+        if network is not None:
+            reconstruction = _after_network(reconstruction, network)
+        return Outcome(reconstruction, diagnosis, tuple(self.told), self.kept)
+
+    @property
+    def refine(self) -> Callable[..., Refinement]:
+        """The refinement of the backend, each call kept where the run has a folder."""
+        config = InferenceConfig(backend=self.request.backend)
+        made: Callable[..., Refinement] = partial(self.backend.refine, config=config, run=self.options)
+        return made if self.journal is None else self.journal.recorded(made)
+
+    def _tell(self, line: str) -> None:
+        self.told.append(line)
+        self.request.tell(line)
+
+    def _examined(self) -> Diagnosis:
+        found = preflight(ScanStream.of(self.data.scan_file()))
+        name = self.data.name
+        if not self.request.force:
+            refuse_faults(found, name)
+        passed = {one.name for one in blocking(found)}
+        calling = [one for one in found.findings if one.severity in ("warning", "fault")]
+        for one in calling:
+            forced = " (--force: gone on all the same)" if one.name in passed else ""
+            self._tell(f"{one.name}: {one.sentence}{forced}")
+        if not calling:
+            self._tell(f"Checks: {found.verdict}")
+        return found
+
+    def _find_probe(self) -> None:
+        """Put the probe that was asked for, or found, in the place of the scan's."""
+        if self.request.probe is None:
+            return
+        from ptycho.workflows.find_probe import find_probe
+
+        found = find_probe(self.data, self.refine, self.request.probe)
+        self.data = self.data.with_probe(found.probe)
+        self._tell(found.sentence)
+
+    def _network_pass(self, diagnosis: Diagnosis) -> Reconstruction:
+        """One pass of the network, which is trained first where that was asked for."""
+        done = None if self.kept is None else self.kept / "pass.npz"
+        if done is not None and done.exists():
+            return read_npz(done)
+        model = self.request.model
+        config = InferenceConfig(model_path=model, backend=self.request.backend)
+        if model is None:
+            config = replace(config, model_path=self._trained(diagnosis))
+        found = load_and_reconstruct(self.backend, self.data, config, self.options)
+        if done is not None:
+            done.parent.mkdir(parents=True, exist_ok=True)
+            write_npz(found, done)
+        return found
+
+    def _trained(self, diagnosis: Diagnosis) -> Path:
+        """The archive of a network that was trained on the scan, in the folder of the run."""
+        folder, data = self.request.folder, self.data
+        assert folder is not None  # the callers see to it
+        archive = folder / "wts.h5.zip"
+        if archive.exists():
+            return archive
+        checkpoint = folder / "checkpoints" / "last.ckpt"
+        config = training_for_scan(diagnosis, len(data), data.N, self.request.backend, folder)
+        options = replace(
+            self.options,
+            max_seconds=self.request.train_seconds,
+            resume=checkpoint if checkpoint.exists() else None,
+        )
+        results = train(self.backend, data, None, config, options)
+        self._tell(f"Trained {config.model.architecture}, gridsize {config.model.gridsize}: {_losses(results)}")
+        return self.backend.save(folder, results["models"], config)
+
+
+def _filled(network: Reconstruction) -> Reconstruction:
+    """A pass as a start: outside of what its patches cover, their mean amplitude."""
+    covered = network.coverage > 0
+    mean = np.complex64(np.abs(network.object).mean(where=covered))
+    return replace(network, object=np.where(covered, network.object, mean))
+
+
+def _after_network(refined: Reconstruction, network: Reconstruction) -> Reconstruction:
+    """What refinement made of a pass, with what is known of the pass."""
+    return replace(
+        refined,
+        method="network+refined",
+        network_object=network.object,
+        timings={**network.timings, **refined.timings},
+        synchronised=network.synchronised,
+        agreement=network.agreement,
+        spread=network.spread,
+    )
+
+
+def _losses(results: dict[str, Any]) -> str:
+    name, values = next(iter(results["history"].items()))
+    return f"{len(values)} epochs, {name} {values[0]:.4g} -> {values[-1]:.4g}"

@@ -1,0 +1,90 @@
+"""The refinements of a reconstruction, kept one by one, so that a run that was killed does none of them twice.
+
+A reconstruction is a row of refinements: short ones that decide, then the long one. Each step of the row depends on
+nothing but the scan, the settings and the steps before it. So a run that begins again in the same folder takes the
+results of the steps that are there, and goes on in the middle of the one that was cut off.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.geometry import ObjectFrame
+from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.state_file import StateFile
+from ptycho.errors import DataError
+
+__all__ = ["Journal"]
+
+_ARRAYS = ("object", "probe", "xcoords", "ycoords", "error_history", "unseen_history")
+
+
+@dataclass
+class Journal:
+    """The steps of one run, in a folder.
+
+    Args:
+        folder: of the steps; made when the first is written.
+        step: how many were asked for so far.
+    """
+
+    folder: Path
+    step: int = 0
+
+    def recorded(self, refine: Callable[..., Refinement]) -> Callable[..., Refinement]:
+        """`refine(scan, start, iterations, ...)` of a backend, each call a step of the journal."""
+
+        def step(scan: Any, start: Any = None, iterations: int = 40, **settings: Any) -> Refinement:
+            number = self.step
+            self.step += 1
+            search = f"step {number}: {len(scan)} patterns, {iterations} iterations"
+            done = self.folder / f"step_{number}.npz"
+            if done.exists():
+                return read_step(done, search)
+            output_folder(self.folder)
+            state = StateFile(self.folder / "running.npz", search)
+            found = refine(scan, start, iterations, state_file=state, **settings)
+            write_step(done, found, search)
+            state.path.unlink(missing_ok=True)
+            return found
+
+        return step
+
+
+def write_step(path: Path, found: Refinement, search: str) -> None:
+    """Write the result of a step, whole or not at all."""
+    facts = {one.name: getattr(found, one.name) for one in fields(Refinement) if one.name not in (*_ARRAYS, "frame")}
+    frame = found.frame
+    arrays: dict[str, Any] = {name: np.asarray(getattr(found, name)) for name in _ARRAYS}
+    arrays["frame"] = np.array([frame.height, frame.width, frame.x0, frame.y0], np.int64)
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, facts=json.dumps(facts | {"search": search}), **arrays)
+
+
+def read_step(path: Path, search: str) -> Refinement:
+    """The result of a step.
+
+    Raises:
+        DataError: the file is damaged, or of another step.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            stored = {key: file[key] for key in file.files}
+        facts = json.loads(str(stored.pop("facts")))
+        height, width, x0, y0 = (int(value) for value in stored.pop("frame"))
+        found = facts.pop("search")
+        histories = {name: tuple(stored.pop(name).tolist()) for name in ("error_history", "unseen_history")}
+        refinement = Refinement(frame=ObjectFrame(height, width, x0, y0), **histories, **stored, **facts)
+    except (OSError, zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: expected a step of a run, found {error!r}; remove it") from error
+    if found != search:
+        raise DataError(f"{path}: expected {search}, found {found}; remove it, or go on with the same settings")
+    return refinement
