@@ -32,6 +32,7 @@ Settings:
     TrainingConfig        a training; its sections follow
     InferenceConfig       a reconstruction with a network
     PyTorchExecutionConfig  device, precision, loggers of the PyTorch backend
+    IterationOptions      an iteration without a network
     GroupOptions          its groups of neighbouring scan points
     ScaleOptions          its scales
     NetworkOptions        its network beyond the model
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from ptycho.config.config import PyTorchExecutionConfig as PyTorchExecutionConfig
     from ptycho.config.config import TrainingConfig as TrainingConfig
     from ptycho.config.options import GroupOptions as GroupOptions
+    from ptycho.config.options import IterationOptions as IterationOptions
     from ptycho.config.options import NetworkOptions as NetworkOptions
     from ptycho.config.options import ObjectiveOptions as ObjectiveOptions
     from ptycho.config.options import PatchStatsOptions as PatchStatsOptions
@@ -112,7 +114,7 @@ _HOMES = {
     "ptycho.config.config": ("ModelConfig", "TrainingConfig", "InferenceConfig", "PyTorchExecutionConfig"),
     "ptycho.config.options": (
         *("GroupOptions", "ScaleOptions", "NetworkOptions", "ObjectiveOptions", "StageOptions", "StitchOptions"),
-        "PatchStatsOptions",
+        *("PatchStatsOptions", "IterationOptions"),
     ),
     "ptycho.core.simulation.plan": ("ScanSettings",),
     "ptycho.errors": (

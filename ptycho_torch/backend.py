@@ -21,12 +21,10 @@ from ptycho.core.training.identity import TrainingIdentity
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.training_data import TrainingSet
-from ptycho_torch import fit as training
 from ptycho_torch import predictor
 from ptycho_torch import refine as refinement
 from ptycho_torch.cli.shared import resolve_execution
 from ptycho_torch.lightning.process_state import seeded
-from ptycho_torch.lightning.schedule import setting
 from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 from ptycho_torch.pinn import PtychoPINN
@@ -96,6 +94,8 @@ def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPIN
 
 def fit(models: Models, sets: Sets, config: TrainingConfig, run: RunOptions) -> dict[str, list[float]]:
     """Train the models of `build`; the history, one entry per epoch."""
+    from ptycho_torch import fit as training  # Lightning takes longer to import than many a refinement takes
+
     execution = _execution(run)
     train, test = [found.train for found in sets], [found.test for found in sets]
     size = max(found.canvas_size for found in sets)
@@ -126,6 +126,8 @@ def fit(models: Models, sets: Sets, config: TrainingConfig, run: RunOptions) -> 
 
 def _identity(sets: Sets, config: TrainingConfig, run: RunOptions) -> TrainingIdentity:
     """What decides a training; of a setting that two configurations have, the one that acts."""
+    from ptycho_torch.lightning.schedule import setting
+
     execution = _execution(run)
     return TrainingIdentity.of(
         [found.identity for found in sets],

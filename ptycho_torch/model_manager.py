@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -77,7 +77,7 @@ def save_torch_bundle(path: Path, model: PtychoPINN | Sequence[PtychoPINN], conf
 
 def archive_of(models: Sequence[PtychoPINN], config: TrainingConfig) -> ModelArchive:
     """Models that share one network as data."""
-    versions = {"torch": torch.__version__, "lightning": lightning.__version__}
+    versions = {"torch": torch.__version__, "lightning": version("lightning")}
     weights, masks = canonical_weights(models[0].network), [model.mask.cpu().numpy() for model in models]
     return make_archive("pytorch", models, weights, masks, config, versions)
 

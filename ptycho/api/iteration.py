@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-
-import numpy as np
 
 from ptycho.api.backends import installed_backend
 from ptycho.api.scans import Scan, as_scan
-from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
-from ptycho.core.geometry import ObjectFrame, object_frame
-from ptycho.core.physics.diffraction import as_modes
+from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, config_from_dict
+from ptycho.config.options import IterationOptions
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.run import Refinement, Start
-from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.backend_selector import backend_named
-from ptycho.workflows.refined_result import measured_reconstruction
+from ptycho.workflows.front_door import Request, reconstruct_scan
+from ptycho.workflows.iterate import object_grid
+from ptycho.workflows.outputs import save_run
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, scan_trust
+from ptycho.workflows.start_from import read_start
 
 __all__ = ["reconstruct", "refine"]
 
@@ -30,21 +32,35 @@ ITERATIONS = 80
 def reconstruct(
     scan: Scan,
     *,
-    iterations: int = ITERATIONS,
-    refine_probe: bool = True,
-    refine_positions: bool = False,
-    likelihood: Likelihood = "amplitude",
+    probe: Path | str | None = None,
+    model: Path | str | None = None,
+    train: float | None = None,
+    start: Start | Path | str | None = None,
+    output_dir: Path | str | None = None,
+    force: bool = False,
     backend: BackendName | None = None,
     execution: PyTorchExecutionConfig | None = None,
+    report: Callable[[int, float], None] | None = None,
     **settings: Any,
 ) -> Reconstruction:
-    """Reconstruct a scan by iteration alone, from a flat object, and measure how well it explains the patterns.
+    """Reconstruct a scan: look at it, find what it needs, iterate, and measure how well the object explains it.
 
-    It ends early where photon noise is all that is left, so far as the dose is known, or where it gains nothing more.
+    What `ptycho reconstruct` does; no argument is needed but the scan. What is found and decided is logged.
 
     Args:
         scan: a scan or its file.
-        iterations, refine_probe, refine_positions, likelihood, backend, execution, settings: as in `refine`.
+        probe: where the probe is from: a file, optics such as 'gaussian:fwhm=2um', or 'patterns'; None is that of the
+            scan, or where it has none what its patterns say.
+        model: the archive of a trained network; its pass is the start.
+        train: seconds to train a network on the scan; its pass is the start.
+        start: an earlier result, or its file, to go on from; an array (H, W) complex lies in the frame of the result.
+        output_dir: folder to write the result and its pictures to; None writes nothing.
+        force: go on where the scan has a fault with which an object means nothing.
+        backend: 'pytorch' or 'tensorflow'; None takes what is installed, PyTorch first.
+        execution: device and so on for PyTorch; None takes a GPU where there is one.
+        report: called with the iteration (0 = start) and its relative Fourier error.
+        settings: fields of `ptycho.IterationOptions`: `iterations`, `seconds`, `modes`, `refine_probe`,
+            `refine_positions` and so on.
 
     Returns:
         The object (H, W) complex64: times the probe it predicts the amplitudes of the scan. It lies on the pixels of
@@ -52,27 +68,36 @@ def reconstruct(
         coverage, the probe (M, N, N) as refined, positions in pixels and the trust.
 
     Raises:
-        MissingFileError, DataError: no sound scan. ConfigError: a setting that cannot work.
-        BackendError: no backend is installed.
+        MissingFileError, DataError: no sound scan, or a fault; the line says what mends it.
+        ConfigError: a setting that cannot work. BackendError: no backend is installed.
 
     >>> found = reconstruct(example, iterations=10)
     >>> found.method, found.object.shape, found.trust.grade
     ('refined', (128, 128), 'to the noise')
     """
-    data, used = as_scan(scan), installed_backend(backend)
-    if "noise" not in settings:
-        settings["noise"] = _noise(data, likelihood)
-    found = refine(
-        data,
-        iterations=iterations,
-        refine_probe=refine_probe,
-        refine_positions=refine_positions,
-        likelihood=likelihood,
-        backend=used,
-        execution=execution,
-        **settings,
-    )
-    return measured_reconstruction(found, data)
+    data = as_scan(scan)
+    with ExitStack() as left_behind:
+        folder = None if output_dir is None else Path(output_dir)
+        if train is not None and folder is None:
+            folder = Path(left_behind.enter_context(TemporaryDirectory()))
+        outcome = reconstruct_scan(
+            data,
+            Request(
+                backend=installed_backend(backend),
+                iteration=config_from_dict(IterationOptions, settings, "reconstruct"),
+                probe=None if probe is None else str(probe),
+                model=None if model is None else Path(model),
+                train_seconds=train,
+                start=read_start(Path(start)) if isinstance(start, Path | str) else start,
+                force=force,
+                folder=folder,
+                execution=execution,
+                report=report,
+            ),
+        )
+    if output_dir is not None:
+        save_run(outcome, data, Path(output_dir))
+    return outcome.reconstruction
 
 
 def refine(
@@ -116,7 +141,7 @@ def refine(
     """
     data, used = as_scan(scan), installed_backend(backend)
     if "frame" not in settings and not isinstance(start, Reconstruction | Refinement):
-        settings["frame"] = _frame(data)
+        settings["frame"] = object_grid(data)
     engine = backend_named(used)
     return engine.refine(
         data,
@@ -129,22 +154,3 @@ def refine(
         likelihood=likelihood,
         **settings,
     )
-
-
-def _frame(data: RawData) -> ObjectFrame | None:
-    """The pixels of `objectGuess`, where every patch lies in it; None leaves the choice to the refinement."""
-    if data.objectGuess is None:
-        return None
-    height, width = data.objectGuess.shape[-2:]
-    needed = object_frame(data.xcoords, data.ycoords, data.N)
-    inside = needed.x0 >= 0 and needed.y0 >= 0
-    inside = inside and needed.x0 + needed.width <= width and needed.y0 + needed.height <= height
-    return ObjectFrame(height, width, 0, 0) if inside else None
-
-
-def _noise(data: RawData, likelihood: Likelihood) -> float:
-    """What photon noise leaves of the relative error, by the light that a flat object lets through."""
-    frame = object_frame(data.xcoords, data.ycoords, data.N)
-    x, y = frame.local(data.xcoords, data.ycoords)
-    flat, probe = np.ones(frame.shape, np.complex64), as_modes(np.asarray(data.probeGuess))
-    return noise_error(scan_trust(flat, probe, x, y, data, NOMINAL_PHOTONS), likelihood)

@@ -21,9 +21,6 @@ from ptycho.config.config import validate_inference_config
 
 __all__ = ["inference_main"]
 
-_SHOWN_PATTERNS = 64
-"""Patterns, spread over the scan, that the summary picture averages."""
-
 
 def inference_main(argv: Sequence[str] | None = None, command: Command = INFERENCE) -> int:
     """Reconstruct a scan with a trained model and write the object as pictures, NPZ and HDF5.
@@ -47,7 +44,7 @@ def _infer(asked: Settled, debug: bool) -> None:
 
     from ptycho.raw_data import RawData
     from ptycho.workflows.backend_selector import reconstruct_with_backend, require_backend
-    from ptycho.workflows.outputs import save_reconstruction
+    from ptycho.workflows.outputs import save_reconstruction, shown_patterns
 
     quiet_tensorflow(config.backend, debug)
     require_backend(config.backend)
@@ -62,8 +59,7 @@ def _infer(asked: Settled, debug: bool) -> None:
             execution_config=asked.execution,
             diagnostics=diagnostics,
         )
-        shown = data.amplitude(range(0, len(data), 1 + len(data) // _SHOWN_PATTERNS))
-        written = save_reconstruction(reconstruction, config.output_dir, patterns=shown)
+        written = save_reconstruction(reconstruction, config.output_dir, patterns=shown_patterns(data))
         written += diagnostics.written if diagnostics is not None else []
     report_reconstruction(reconstruction)
     report_files(written)

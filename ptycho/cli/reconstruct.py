@@ -36,8 +36,6 @@ _log = logging.getLogger(__name__)
 
 RUN_FILE = "run.json"
 """What a run was asked, in its folder: the arguments and where they were given."""
-_SHOWN_PATTERNS = 64
-"""Patterns, spread over the scan, that the summary picture averages."""
 
 
 def reconstruct_main(argv: Sequence[str] | None = None) -> int:
@@ -96,7 +94,7 @@ def _reconstruct(
     from ptycho.raw_data import RawData
     from ptycho.workflows.backend_selector import require_backend
     from ptycho.workflows.front_door import reconstruct_scan
-    from ptycho.workflows.outputs import save_reconstruction
+    from ptycho.workflows.outputs import save_run
 
     quiet_tensorflow(asked.config.backend, debug)
     require_backend(asked.config.backend)
@@ -109,9 +107,7 @@ def _reconstruct(
         request = _request(asked, folder)
         _write_arguments(folder / RUN_FILE, arguments)
         outcome = reconstruct_scan(data, request)
-        shown = data.amplitude(range(0, len(data), 1 + len(data) // _SHOWN_PATTERNS))
-        written = save_reconstruction(outcome.reconstruction, folder, patterns=shown)
-        outcome.forget()
+        written = save_run(outcome, data, folder)
     report_reconstruction(outcome.reconstruction)
     report_files(written)
     report_trust(outcome.reconstruction)

@@ -81,8 +81,9 @@ def read_step(path: Path, search: str) -> Refinement:
         facts = json.loads(str(stored.pop("facts")))
         height, width, x0, y0 = (int(value) for value in stored.pop("frame"))
         found = facts.pop("search")
-        histories = {name: tuple(stored.pop(name).tolist()) for name in ("error_history", "unseen_history")}
-        refinement = Refinement(frame=ObjectFrame(height, width, x0, y0), **histories, **stored, **facts)
+        values: dict[str, Any] = {**stored, **facts, "frame": ObjectFrame(height, width, x0, y0)}
+        values |= {name: tuple(stored[name].tolist()) for name in ("error_history", "unseen_history")}
+        refinement = Refinement(**values)
     except (OSError, zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: expected a step of a run, found {error!r}; remove it") from error
     if found != search:

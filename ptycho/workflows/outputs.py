@@ -18,8 +18,13 @@ from ptycho.core.refinement.run import Refinement
 from ptycho.errors import ConfigError, DataError
 from ptycho.figures.reconstruction import save_amplitude_png, save_phase_png, save_summary_png
 from ptycho.figures.trust import save_trust_png
+from ptycho.raw_data import RawData
+from ptycho.workflows.front_door import Outcome
 
-__all__ = ["save_outputs", "save_reconstruction", "save_reconstructions", "save_result"]
+__all__ = ["save_outputs", "save_reconstruction", "save_reconstructions", "save_result", "save_run", "shown_patterns"]
+
+_SHOWN_PATTERNS = 64
+"""At most so many patterns, more or less, make the mean that a picture shows."""
 
 
 def save_reconstruction(
@@ -57,6 +62,18 @@ def save_reconstruction(
         paths.append(save_amplitude_png(r.network_object, r.coverage, folder / "network_amplitude.png"))
         paths.append(save_phase_png(r.network_object, r.coverage, folder / "network_phase.png"))
     return paths
+
+
+def save_run(outcome: Outcome, data: RawData, output_dir: Path) -> list[Path]:
+    """Write what `ptycho.workflows.front_door.reconstruct_scan` found; what a killed run goes on from is deleted."""
+    written = save_reconstruction(outcome.reconstruction, output_dir, patterns=shown_patterns(data))
+    outcome.forget()
+    return written
+
+
+def shown_patterns(data: RawData) -> npt.NDArray[np.float32]:
+    """Amplitudes (k, N, N) of patterns spread over the scan, which the summary picture averages."""
+    return data.amplitude(range(0, len(data), 1 + len(data) // _SHOWN_PATTERNS))
 
 
 def save_reconstructions(reconstructions: Sequence[Reconstruction], output_dir: Path) -> list[Path]:

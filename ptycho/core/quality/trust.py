@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 
 from ptycho.core.physics.diffraction import as_modes, deviance, diffract
 from ptycho.core.physics.patches import extract_rounded
@@ -292,10 +292,13 @@ def trust_map(
     inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
     index, pixels = (row * shape[1] + column)[inside], shape[0] * shape[1]
     half = weight.shape[-1] // 2
+    whole = [scipy.fft.next_fast_len(size + n - 1, real=True) for size, n in zip(shape, weight.shape, strict=True)]
+    spectrum = scipy.fft.rfft2(weight / weight.max(), whole)
 
     def spread(numbers: Float | None) -> Float:
         points = np.bincount(index, numbers, pixels).reshape(shape).astype(np.float64)
-        return np.asarray(fftconvolve(points, weight / weight.max()))[half : half + shape[0], half : half + shape[1]]
+        lit: Float = scipy.fft.irfft2(scipy.fft.rfft2(points, whole) * spectrum, whole)
+        return lit[half : half + shape[0], half : half + shape[1]]
 
     light = spread(None)
     lit = light > _LIT * light.max()
