@@ -11,4 +11,4 @@ __all__ = ["add_scan"]
 def add_scan(parser: argparse.ArgumentParser) -> None:
     """Add the scan; --resume names a run instead."""
     text = "scan file, of any format that ptycho convert reads"
-    parser.add_argument("scan", nargs="?", type=Path, metavar="SCAN", help=text)
+    parser.add_argument("scan", nargs="?", type=Path, default=None, metavar="SCAN", help=text)

@@ -92,6 +92,7 @@ def workflows(monkeypatch):
     outputs = types.SimpleNamespace(
         save_reconstruction=step("save", lambda made, folder, patterns=None: [write(folder, "reconstruction.npz")]),
         save_reconstructions=save_all,
+        shown_patterns=lambda data: data.amplitude(range(64)),
     )
     data = calls.scan = StandInScan()
     load = step("load", lambda path, units=None, memory_map="auto": data)

@@ -59,7 +59,7 @@ class TestSubcommands:
     def test_help_lists_them_with_their_summaries(self, stand_in, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--help"]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert "  compare    Hold two things against each other" in lines
+        assert "  compare      Hold two things against each other" in lines
         assert not any("_own" in line for line in lines)
 
     def test_help_of_one_shows_defaults(self, stand_in, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +77,7 @@ class TestSubcommands:
     @pytest.mark.parametrize(
         ("argument", "words"),
         [
-            ("compair", "one of compare, inference, train, found compair; did you mean compare?"),
+            ("compair", "one of compare, inference, reconstruct, train, found compair; did you mean compare?"),
             ("_own", "found _own"),
             ("--depth", "found --depth"),
         ],

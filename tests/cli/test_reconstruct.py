@@ -1,0 +1,169 @@
+"""`ptycho reconstruct`: from a file to a folder with the object, with what is wrong said before anything is done."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import ptycho
+from ptycho.cli import reconstruct
+from ptycho.cli.command import main
+
+QUICK = ["--iterations", "24", "--modes", "none", "--refine-probe", "true"]
+
+
+@pytest.fixture
+def scan(tmp_path, fixture_file, monkeypatch):
+    """A scan in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(fixture_file, "scan.npz")
+    return "scan.npz"
+
+
+def changed(scan, name, **arrays):
+    """The scan with other arrays, in a file of that name."""
+    with np.load(scan) as file:
+        stored = {key: file[key] for key in file.files}
+    np.savez(name, **{key: value for key, value in (stored | arrays).items() if value is not None})
+    return name
+
+
+def run(*arguments):
+    return main(["reconstruct", *arguments])
+
+
+def test_no_flag_but_the_scan(scan, tmp_path, capsys):
+    assert run(scan, *QUICK) == 0
+    folder = tmp_path / "scan_reconstruction"
+    told = capsys.readouterr().err
+    for line in (
+        "Checks: nothing wrong found",
+        "Method: iteration alone (",
+        "Backend: pytorch, the first that is",
+        "Trust: ",
+    ):
+        assert line in told
+    assert told.splitlines()[-1].endswith(f"Look at {folder.relative_to(tmp_path) / 'summary.png'}")
+    written = {path.name for path in folder.iterdir()}
+    assert written >= {"reconstruction.npz", "reconstruction.h5", "summary.png", "trust.png", "run.json", "run.log"}
+    assert "state" not in written
+    assert ptycho.load_reconstruction(folder).trust.unexplained < 0.1
+    assert "Checks: nothing wrong found" in (folder / "run.log").read_text()
+
+
+def test_nothing_is_written_over_unasked(scan, tmp_path):
+    for _ in range(2):
+        assert run(scan, *QUICK[2:], "--iterations", "1", "-o", "out") == 0
+    assert (tmp_path / "out-2" / "reconstruction.npz").exists()
+    before = (tmp_path / "out" / "reconstruction.npz").stat().st_mtime_ns
+    assert run(scan, *QUICK[2:], "--iterations", "1", "-o", "out", "--overwrite") == 0
+    assert (tmp_path / "out" / "reconstruction.npz").stat().st_mtime_ns > before
+    assert not (tmp_path / "out-3").exists()
+
+
+def test_a_run_that_was_cut_off_ends_as_the_whole_one(scan, tmp_path, monkeypatch, capsys):
+    assert run(scan, *QUICK, "-o", "whole") == 0
+    monkeypatch.setattr("ptycho.core.refinement.state_file._SECONDS", 0.0)
+    monkeypatch.setattr("ptycho.core.refinement.state_file.StateFile.due", lambda self: True)
+
+    def stop(self, iteration, error):
+        if iteration == 17:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reconstruct._Progress, "__call__", stop)
+        assert run(scan, *QUICK, "-o", "cut") == 130
+    assert capsys.readouterr().err.splitlines()[-1].endswith("go on with ptycho reconstruct --resume cut")
+    assert not (tmp_path / "cut" / "reconstruction.npz").exists()
+    seen = []
+    monkeypatch.setattr(reconstruct._Progress, "__call__", lambda self, iteration, error: seen.append(iteration))
+    assert run("--resume", "cut") == 0
+    assert seen[0] == 10
+    whole, cut = (ptycho.load_reconstruction(tmp_path / name) for name in ("whole", "cut"))
+    assert np.array_equal(whole.object, cut.object) and np.array_equal(whole.probe, cut.probe)
+    assert whole.error_history == cut.error_history
+    assert run("--resume", "cut") == 2
+    assert "--resume cut: this run is finished; --start cut goes on from its result" in capsys.readouterr().err
+
+
+def test_resume_needs_a_run_begun_here(scan, tmp_path, capsys):
+    assert run("--resume", "absent") == 2
+    assert "expected a run (run.json), found none" in capsys.readouterr().err
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"arguments": [scan], "working_directory": "/elsewhere"}))
+    assert run("--resume", "run") == 2
+    assert "the run was begun in /elsewhere; go there" in capsys.readouterr().err
+    (tmp_path / "run" / "run.json").write_text("{}")
+    assert run("--resume", "run") == 2
+    assert "expected the arguments of a run" in capsys.readouterr().err
+
+
+def test_goes_on_from_a_result(scan, tmp_path):
+    assert run(scan, *QUICK, "-o", "first") == 0
+    assert run(scan, *QUICK, "-o", "second", "--start", "first") == 0
+    first, second = (ptycho.load_reconstruction(tmp_path / name) for name in ("first", "second"))
+    assert second.error_history[0] == pytest.approx(first.error_history[-1], rel=1e-4)
+    assert second.error_history[-1] < first.error_history[-1]
+
+
+def metres(scan):
+    with np.load(scan) as file:
+        return {"xcoords": file["xcoords"] * 3e-8, "ycoords": file["ycoords"] * 3e-8, "objectGuess": None}
+
+
+def shuffled(scan):
+    with np.load(scan) as file:
+        order = np.random.default_rng(0).permutation(len(file["xcoords"]))
+        return {"xcoords": file["xcoords"][order], "ycoords": file["ycoords"][order]}
+
+
+def not_a_number(scan):
+    with np.load(scan) as file:
+        patterns = file["diffraction" if "diffraction" in file else "diff3d"].astype(np.float32)
+    patterns[3, 5, 7] = np.nan
+    return {"diffraction": patterns, "diff3d": None}
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (metres, ("place: All positions lie within", "--unit m")),
+        (shuffled, ("order: ", "--scan-positions")),
+    ],
+)
+def test_a_fault_stops_with_what_mends_it(fault, said, scan, tmp_path, capsys):
+    bad = changed(scan, "bad.npz", **fault(scan))
+    assert run(bad, *QUICK) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("ptycho reconstruct: error: bad.npz: ") and "or go on with --force" in last
+    assert all(text in last for text in said)
+    assert not (tmp_path / "bad_reconstruction" / "reconstruction.npz").exists()
+
+
+def test_force_goes_on_and_says_so(scan, tmp_path, capsys):
+    bad = changed(scan, "bad.npz", **shuffled(scan))
+    assert run(bad, *QUICK[2:], "--iterations", "1", "--force") == 0
+    assert "(--force: gone on all the same)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "m", "--train", "3"], "--model and --train each say where to begin: give one of them"),
+        (["--start", "absent"], "--start absent: no such file"),
+        (["--model", "absent"], "--model absent: no such file"),
+        (["--modes", "0"], "--modes: expected"),
+        (["--iteration", "3"], "unknown argument --iteration; did you mean --iterations"),
+    ],
+)
+def test_bad_input_is_one_line(flags, message, scan, tmp_path, capsys):
+    assert run(scan, *flags) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and message in lines[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.npz"]
+
+
+def test_the_scan_is_required(scan, capsys):
+    assert run() == 2
+    assert "SCAN is required: name the scan to reconstruct" in capsys.readouterr().err

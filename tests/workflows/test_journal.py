@@ -1,0 +1,39 @@
+"""The steps of a run are done once, however often it begins."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ptycho.core.refinement.run import refine_scan
+from ptycho.errors import DataError
+from ptycho.workflows.journal import Journal
+
+
+def test_steps_are_taken_from_the_folder(scan, tmp_path):
+    done = []
+
+    def refine(scan, start=None, iterations=40, **settings):
+        done.append(iterations)
+        return refine_scan(scan, start, iterations, **settings)
+
+    def row(journal):
+        step = journal.recorded(refine)
+        first = step(scan, None, 2, holdout=3)
+        return first, step(scan, first, 3)
+
+    first, second = row(Journal(tmp_path / "state"))
+    again = row(Journal(tmp_path / "state"))
+    assert done == [2, 3]
+    for one, other in zip((first, second), again, strict=True):
+        assert one == other and dataclasses.asdict(one).keys() == dataclasses.asdict(other).keys()
+        assert isinstance(other.error_history, tuple) and other.object.dtype == np.complex64
+
+
+def test_a_step_of_another_run_is_refused(scan, tmp_path):
+    Journal(tmp_path).recorded(refine_scan)(scan, None, 2)
+    with pytest.raises(DataError, match=r"step_0\.npz: expected step 0: 64 patterns, 3 iterations, found step 0: 64"):
+        Journal(tmp_path).recorded(refine_scan)(scan, None, 3)
+    (tmp_path / "step_0.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(DataError, match="expected a step of a run"):
+        Journal(tmp_path).recorded(refine_scan)(scan, None, 3)
