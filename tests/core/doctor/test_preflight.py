@@ -1,0 +1,48 @@
+"""What must not be passed is named with what mends it."""
+
+import numpy as np
+import pytest
+
+from ptycho.core.doctor.findings import Diagnosis, Finding
+from ptycho.core.doctor.preflight import MENDING, blocking, preflight, refuse_faults
+from ptycho.core.scan.stream import ScanStream
+from ptycho.errors import DataError
+
+
+def diagnosis(*found):
+    return Diagnosis(tuple(Finding(name, severity, f"{name} it is.") for name, severity in found))
+
+
+def test_a_sound_scan_passes(scan):
+    found = preflight(ScanStream.of(scan.scan_file()))
+    assert found.healthy
+    refuse_faults(found, "scan.npz")
+
+
+def test_only_faults_that_void_an_object_stop():
+    some = diagnosis(("overlap", "fault"), ("units", "warning"), ("hot pixels", "fault"), ("dose", "warning"))
+    assert blocking(some) == []
+    refuse_faults(some, "scan.npz")
+
+
+@pytest.mark.parametrize("name", MENDING)
+def test_each_names_what_mends_it(name):
+    with pytest.raises(DataError) as caught:
+        refuse_faults(diagnosis(("dose", "warning"), (name, "fault")), "my scan.npz")
+    text = str(caught.value)
+    assert text.startswith(f"my scan.npz: {name}: {name} it is. Mend it: ") and text.endswith("go on with --force")
+    assert "{scan}" not in text and ("'my scan.npz'" in text) == ("{scan}" in MENDING[name])
+
+
+def test_further_faults_are_counted():
+    with pytest.raises(DataError, match=r"\(1 more: ptycho doctor s\.npz\)"):
+        refuse_faults(diagnosis(("units", "fault"), ("order", "fault")), "s.npz")
+
+
+def test_metres_taken_for_pixels_stop(scan):
+    fields = scan.scan_file()
+    metres = {"xcoords": fields.xcoords * 1e-8, "ycoords": fields.ycoords * 1e-8, "objectGuess": None}
+    stream = ScanStream.of(type(fields)(**{**vars(fields), **metres}))
+    assert np.ptp(stream.fields.xcoords) < 1e-4
+    with pytest.raises(DataError, match="place: All positions lie within"):
+        refuse_faults(preflight(stream), "scan.npz")

@@ -1,0 +1,50 @@
+"""The way to go by overlap and photons: the table of docs/choosing.md."""
+
+from pathlib import Path
+
+import pytest
+
+from ptycho.core.doctor.findings import Diagnosis, Finding
+from ptycho.workflows.choose_method import choose_method, network_for_scan, training_for_scan
+
+
+def scan(overlap=0.7, photons=1e6):
+    known = {"overlap": Finding("overlap", "ok", "", {"overlap": overlap})}
+    known["dose"] = Finding("dose", "ok", "", {"photons_per_pattern": photons})
+    return Diagnosis(tuple(known.values()))
+
+
+@pytest.mark.parametrize(
+    ("overlap", "photons", "advised", "gridsize"),
+    [(0.7, 1e6, False, 2), (0.41, 3e3, False, 2), (0.39, 1e6, True, 1), (-0.1, 1e6, True, 1), (0.7, 2.9e3, True, 1)],
+)
+def test_where_a_network_pays(overlap, photons, advised, gridsize):
+    found = choose_method(scan(overlap, photons), None, None)
+    assert found.method == "iteration"
+    assert ("add --train 300" in found.why) == advised
+    assert network_for_scan(scan(overlap, photons), 64) == {
+        "architecture": "unrolled",
+        "gridsize": gridsize,
+        "batch_size": 8,
+    }
+
+
+def test_few_points_are_not_grouped():
+    assert network_for_scan(scan(), 63)["gridsize"] == 1
+
+
+def test_what_was_asked_for_is_done():
+    assert choose_method(scan(), Path("m"), None).method == "network"
+    assert "trained for 60 s" in choose_method(scan(), None, 60.0).why
+    assert "a pass pays here" in choose_method(scan(0.1), None, 60.0).why
+
+
+def test_what_is_not_known_is_not_made_up():
+    found = choose_method(Diagnosis((Finding("dose", "note", "", {"photons_per_pattern": None}),)), None, None)
+    assert found.method == "iteration" and "overlap and dose are not known" in found.why
+
+
+def test_the_training_is_that_of_the_scan():
+    made = training_for_scan(scan(0.1), 100, 128, "tensorflow", Path("run"))
+    assert (made.model.N, made.model.architecture, made.model.gridsize) == (128, "unrolled", 1)
+    assert (made.backend, made.output_dir, made.batch_size) == ("tensorflow", Path("run"), 8)

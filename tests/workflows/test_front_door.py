@@ -1,0 +1,58 @@
+"""The whole way from a scan to a judged object, in both backends and from every beginning."""
+
+import numpy as np
+import pytest
+
+import ptycho
+from ptycho.config.options import IterationOptions
+from ptycho.errors import ConfigError, DataError
+from ptycho.workflows.front_door import Request, reconstruct_scan
+
+QUICK = IterationOptions(iterations=6, modes=None, refine_probe=True)
+
+
+def test_what_was_decided_is_told_and_kept(scan):
+    told = []
+    found = reconstruct_scan(scan, Request("pytorch", QUICK, tell=told.append))
+    assert tuple(told) == found.told
+    assert told[0] == "Checks: nothing wrong found" and told[1].startswith(
+        "Method: iteration alone (neighbours overlap"
+    )
+    assert found.reconstruction.method == "refined" and found.reconstruction.trust is not None
+    assert found.diagnosis.healthy and found.state is None
+
+
+def test_both_backends_agree(scan):
+    made = [reconstruct_scan(scan, Request(name, QUICK)).reconstruction for name in ("pytorch", "tensorflow")]
+    assert np.linalg.norm(made[0].object - made[1].object) < 1e-3 * np.linalg.norm(made[0].object)
+
+
+def test_warnings_are_told_and_faults_stop(scan):
+    scan.xcoords = np.random.default_rng(0).permutation(scan.xcoords)
+    with pytest.raises(DataError, match=r"order: .* Mend it: "):
+        reconstruct_scan(scan, Request("pytorch", QUICK))
+    told = reconstruct_scan(scan, Request("pytorch", QUICK, force=True)).told
+    assert any(line.startswith("order: ") and line.endswith("(--force: gone on all the same)") for line in told)
+
+
+def test_goes_on_from_an_object_and_from_a_result(scan):
+    first = ptycho.reconstruct(scan, iterations=6, modes=None)
+    second = ptycho.reconstruct(scan, iterations=2, modes=None, start=first)
+    assert second.error_history[0] == pytest.approx(first.error_history[-1], rel=1e-3)
+
+
+def test_settings_are_those_of_the_iteration(scan):
+    with pytest.raises(ConfigError, match="reconstruct: unknown key 'iteration'; did you mean iterations"):
+        ptycho.reconstruct(scan, iteration=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["pytorch", "tensorflow"])
+def test_from_a_network_that_is_trained_first(backend, scan, tmp_path):
+    found = ptycho.reconstruct(scan, iterations=4, modes=None, train=2.0, backend=backend, output_dir=tmp_path / "run")
+    assert found.method == "network+refined" and found.network_object is not None
+    assert {"inference", "stitching", "refinement"} <= found.timings.keys()
+    assert (tmp_path / "run" / "wts.h5.zip").exists() and (tmp_path / "run" / "network_phase.png").exists()
+    assert not (tmp_path / "run" / "state").exists()
+    again = ptycho.reconstruct(scan, iterations=4, modes=None, model=tmp_path / "run", backend=backend)
+    assert np.allclose(again.network_object, found.network_object, atol=1e-4)
