@@ -127,6 +127,8 @@ def add_other_name(parser: argparse.ArgumentParser, other: OtherName, declared: 
         options |= {"nargs": 0, "const": declared.from_text(other.value)}
     if other.deprecated:
         options |= {"action": _Deprecated, "successor": other.successor}
+    elif other.value is not None:
+        options = {"dest": other.to, "action": "store_const", "const": declared.from_text(other.value)}
     text = f"{'deprecated name of' if other.deprecated else 'the same as'} {other.successor} {other.value or ''}"
     action = parser.add_argument(other.flag, help=text.rstrip(), **options)
     if isinstance(parser, FlagParser) and other.deprecated:

@@ -40,6 +40,7 @@ INFERENCE = Command(
     execution=INFERENCE_EXECUTION,
     refines=True,
     skip=("model",),
+    other_names=(OtherName("--no-refine", "run.refine", "--refine", value="0", deprecated=False),),
 )
 RECONSTRUCTION = Command(
     program="ptycho reconstruct",

@@ -201,7 +201,7 @@ class Command:
         if flags and not run.refine:
             name = next(iter(flags))
             flag = settings_of(RefinementSettings)[name].doc.flag or name.replace("_", "-")
-            raise ConfigError(f"--{flag} says how to refine: give --refine N too, for example --refine 40")
+            raise ConfigError(f"--{flag} says how to refine, which is off: leave out --no-refine or --refine 0")
         return as_keywords({name: made[name] for name in asked}) if run.refine else {}
 
 

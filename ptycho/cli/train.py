@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from ptycho.raw_data import RawData
 
 __all__ = ["train_main"]
+
+_log = logging.getLogger(__name__)
+
+_PROBE_ITERATIONS = 40
+"""Bring a probe that does not fit close to the right one."""
 
 
 def train_main(argv: Sequence[str] | None = None, command: Command = TRAINING) -> int:
@@ -106,10 +112,8 @@ def _scans(asked: Settled) -> tuple[list[RawData], list[RawData | None]]:
     if "N" not in asked.stated:
         config.model.N = train[0].fitted(sizes=PATTERN_SIZES).N
         validate_model_config(config.model)
-    train = [_of_known_size(scan, config.model.N) for scan in train]
+    train = [_prepared(asked, _of_known_size(scan, config.model.N)) for scan in train]
     test = [None if scan is None else _of_known_size(scan, config.model.N) for scan in test]
-    if run.find_probe:
-        train = _with_found_probes(asked, train)
     return _simulated(asked, train, test) if run.simulated_objects else (train, test)
 
 
@@ -118,12 +122,21 @@ def _of_known_size(scan: RawData, N: int) -> RawData:
     return scan if scan.N in PATTERN_SIZES else scan.fitted(sizes=(N,))
 
 
-def _with_found_probes(asked: Settled, train: list[RawData]) -> list[RawData]:
-    """The scans with the probes that refinement finds."""
+def _prepared(asked: Settled, scan: RawData) -> RawData:
+    """The scan with a probe that fits; what the command line left open about the network is chosen by the scan."""
     from ptycho.workflows.backend_selector import refine_probe_with_backend
+    from ptycho.workflows.choose_method import probe_fits, settle_by_scan
 
-    iterations, execution = asked.run.find_probe, asked.execution
-    return [refine_probe_with_backend(scan, asked.config, iterations, execution_config=execution) for scan in train]
+    if asked.config.model.model_type == "pinn":
+        _, chosen = settle_by_scan(asked.config, asked.stated, scan)
+        if chosen:
+            _log.info("%s: %s", scan.name, chosen)
+    iterations = asked.run.find_probe
+    if iterations is None:
+        iterations = 0 if probe_fits(scan) else _PROBE_ITERATIONS
+    if not iterations:
+        return scan
+    return refine_probe_with_backend(scan, asked.config, iterations, execution_config=asked.execution)
 
 
 def _simulated(

@@ -38,13 +38,13 @@ class TrainingRun:
     ] = None
     learning_rate: LearningRate = None
     find_probe: Annotated[
-        int,
+        int | None,
         Doc(
-            "first find the probe by at most so many iterations of refinement on the scan, where probeGuess is not the "
-            "measured one",
+            "first find the probe by at most so many iterations of refinement on the scan (none: 40, where the doctor "
+            "finds that the probe does not fit)",
             at_least=0,
         ),
-    ] = 0
+    ] = None
     simulated_objects: Annotated[
         int,
         Doc(
@@ -66,8 +66,12 @@ class InferenceRun:
 
     refine: Annotated[
         int,
-        Doc("at most so many iterations of refinement of object and probe after the network", at_least=0, basic=True),
-    ] = 0
+        Doc(
+            "at most so many iterations of refinement of object and probe after the network (0, or --no-refine: none)",
+            at_least=0,
+            basic=True,
+        ),
+    ] = 80
     units: Units = None
     memory_map: MemoryMap = "auto"
     debug_dump: DebugDump = None

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from ptycho.config.config import ModelConfig, TrainingConfig
+from ptycho.config.options import NEUTRAL
+from ptycho.core.doctor import examine_probe
 from ptycho.core.doctor.findings import Diagnosis
+from ptycho.core.doctor.preflight import preflight
+from ptycho.core.scan.stream import ScanStream
+from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
 
-__all__ = ["Choice", "choose_method", "network_for_scan", "training_for_scan"]
+__all__ = ["Choice", "choose_method", "network_for_scan", "probe_fits", "settle_by_scan", "training_for_scan"]
 
 PAYS_OVERLAP = 0.4
 """Linear overlap below which a trained network's pass leaves less than iteration from nothing (docs/choosing.md)."""
 PAYS_PHOTONS = 3e3
 """Photons per pattern, likewise."""
+_SHAPING = tuple(one.name for one in fields(ModelConfig) if one.name not in ("N", "gridsize", "architecture"))
+"""Settings of a model that not every network takes in the same way."""
 _GROUPED_POINTS = 64
 """Scan points from which on neighbours are shown to the network together."""
 
@@ -53,6 +61,37 @@ def choose_method(diagnosis: Diagnosis, model: Path | None, train_seconds: float
     if pays:
         return Choice("iteration", f"iteration alone ({facts}: a network's pass does better here, add --train 300)")
     return Choice("iteration", f"iteration alone ({facts}: a network would gain nothing)")
+
+
+def settle_by_scan(config: TrainingConfig, stated: Container[str], scan: RawData) -> tuple[Diagnosis, str]:
+    """Fill in what a command line left open about the network: architecture, gridsize and batch size by the scan.
+
+    Where something is said that shapes the network (`n_filters_scale`, options of the network and so on), the
+    architecture stays as it is.
+
+    Args:
+        config: changed in place.
+        stated: names of the settings that were given.
+        scan: to train on.
+
+    Returns:
+        What the doctor says of the scan without reconstructing anything, and one line on what was chosen; '' for
+        nothing.
+    """
+    diagnosis = preflight(ScanStream.of(scan.scan_file()))
+    chosen = network_for_scan(diagnosis, len(scan))
+    left_open = {name: value for name, value in chosen.items() if name not in stated}
+    if config.network != NEUTRAL or any(name in stated for name in _SHAPING):
+        left_open.pop("architecture", None)
+    for name, value in left_open.items():
+        setattr(config if name == "batch_size" else config.model, name, value)
+    text = ", ".join(f"{name} {value}" for name, value in left_open.items())
+    return diagnosis, f"Chosen by the scan: {text}" if text else ""
+
+
+def probe_fits(scan: RawData) -> bool:
+    """Whether the doctor finds that the probe of a scan fits its patterns, or cannot tell; some seconds."""
+    return examine_probe(ScanStream.of(scan.scan_file())).severity != "warning"
 
 
 def overlap_and_photons(diagnosis: Diagnosis) -> tuple[float | None, float | None]:

@@ -102,6 +102,11 @@ def workflows(monkeypatch):
         return tuple([path and load(path, units, memory_map) for path in paths] for paths in zip(*files, strict=True))
 
     monkeypatch.setattr("ptycho.workflows.experiments.read_experiments", read_experiments)
+    calls.choice = types.SimpleNamespace(
+        settle_by_scan=step("settle", lambda config, stated, scan: (None, "")),
+        probe_fits=step("probe_fits", lambda scan: True),
+    )
+    monkeypatch.setitem(sys.modules, "ptycho.workflows.choose_method", calls.choice)
     monkeypatch.setitem(sys.modules, "ptycho.workflows.backend_selector", selector)
     monkeypatch.setitem(sys.modules, "ptycho.workflows.outputs", outputs)
     monkeypatch.setitem(sys.modules, "ptycho.raw_data", scans)

@@ -17,9 +17,10 @@ class TestInference:
         assert str(tmp_path / "out" / "reconstruction.npz") in told
         assert told.splitlines()[-1].endswith("Trust: usable, with numbers")
 
-    def test_no_refinement_unless_asked(self, workflows, inference_flags):
-        assert inference_main(inference_flags) == 0
-        assert workflows.of("reconstruct")[1]["refine"] == 0
+    @pytest.mark.parametrize(("flags", "expected"), [([], 80), (["--no-refine"], 0), (["--refine", "0"], 0)])
+    def test_a_pass_is_refined_unless_it_is_not_wanted(self, flags, expected, workflows, inference_flags):
+        assert inference_main([*inference_flags, *flags]) == 0
+        assert workflows.of("reconstruct")[1]["refine"] == expected
 
     def test_how_to_refine(self, workflows, inference_flags):
         how = ["--no-refine_probe", "--refine_positions", "--refine_likelihood", "poisson", "--refine_holdout", "0.05"]
@@ -62,8 +63,11 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("flags", "message"),
         [
-            (["--refine_positions"], "--refine-positions says how to refine: give --refine N too"),
-            (["--refine", "0", "--refine_likelihood", "poisson"], "--refine-likelihood says how to refine"),
+            (["--no-refine", "--refine_positions"], "--refine-positions says how to refine, which is off"),
+            (
+                ["--refine", "0", "--refine_likelihood", "poisson"],
+                "--refine-likelihood says how to refine, which is off",
+            ),
             (
                 ["--refine", "5", "--refine_likelihood", "gauss"],
                 "--refine-likelihood: expected one of amplitude, poisson",

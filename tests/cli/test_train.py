@@ -18,14 +18,15 @@ from ptycho.errors import BackendError, DataError
 class TestTrain:
     def test_order_of_a_run(self, workflows, train_flags, tmp_path):
         assert train_main(train_flags) == 0
-        assert workflows.names == ["require_backend", "load", "train", "archive"]
+        assert workflows.names == ["require_backend", "load", "settle", "probe_fits", "train", "archive"]
         assert workflows.of("require_backend") == (("pytorch",), {})
         assert (tmp_path / "new" / "run" / "wts.h5.zip").is_file()
 
     def test_stitching_validation_scan_and_units(self, workflows, train_flags, scan):
         flags = ["--test_data", str(scan), "--do_stitching", "--units", "counts"]
         assert train_main(train_flags + flags) == 0
-        assert workflows.names == ["require_backend", "load", "load", "train", "archive", "save"]
+        order = ["require_backend", "load", "load", "settle", "probe_fits", "train", "archive", "save"]
+        assert workflows.names == order
         assert workflows.of("load") == ((scan, "counts", "auto"), {})
         (_, (test_data,), config), options = workflows.of("train")
         assert test_data is not None
@@ -39,6 +40,22 @@ class TestTrain:
         workflows.clear()
         train_main([*train_flags, "--N", "64"])
         assert workflows.of("train")[0][2].model.N == 64
+
+    def test_the_network_is_chosen_by_the_scan_where_nothing_is_said(self, workflows, train_flags):
+        assert train_main([*train_flags, "--gridsize", "1"]) == 0
+        (config, stated, data), _ = workflows.of("settle")
+        assert data is workflows.scan and "gridsize" in stated and "architecture" not in stated
+        assert config is workflows.of("train")[0][2]
+
+    @pytest.mark.parametrize(
+        ("flags", "fits", "iterations"), [([], True, 0), ([], False, 40), (["--find-probe", "7"], True, 7)]
+    )
+    def test_a_probe_that_does_not_fit_is_found_first(self, flags, fits, iterations, workflows, train_flags):
+        workflows.choice.probe_fits = lambda scan: fits
+        assert train_main([*train_flags, *flags]) == 0
+        assert ("refine_probe" in workflows.names) == bool(iterations)
+        if iterations:
+            assert workflows.of("refine_probe")[0][2] == iterations
 
     def test_configuration_file(self, workflows, train_flags, tmp_path):
         path = tmp_path / "c.toml"

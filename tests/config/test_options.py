@@ -282,7 +282,9 @@ def test_the_settings_file_has_every_key_and_its_defaults(command: Command, skip
         name: set(command.members(name)) for name in command.sections
     }
     found = settled(command, table={name: value for name, value in live.items() if name != "execution"})
-    assert (found.config, found.run, found.refinement) == (plain.config, plain.run, {})
+    assert (found.config, found.run) == (plain.config, plain.run)
+    said = {"refine_probe": True, "refine_positions": False, "likelihood": "amplitude", "holdout": 0.0}
+    assert found.refinement == (said if command.refines else {})
     comments = [line for line in text.splitlines() if line.lstrip().startswith("## ")]
     assert len(comments) >= sum(len(command.members(name)) for name in command.sections)
 

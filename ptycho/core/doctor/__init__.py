@@ -20,6 +20,7 @@ from ptycho.core.doctor.detector import (
     hot_pixels,
 )
 from ptycho.core.doctor.findings import SEVERITIES, Diagnosis, Finding, Severity
+from ptycho.core.doctor.orientation import compare_probe
 from ptycho.core.doctor.positions import check_duplicates, check_order, check_place
 from ptycho.core.doctor.reconstructions import examine_sample
 from ptycho.core.doctor.samples import Sampler
@@ -30,7 +31,7 @@ from ptycho.core.scan.scan import ScanFile
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.fit_detector import fit_stream
 
-__all__ = ["SEVERITIES", "Diagnosis", "Finding", "Severity", "examine"]
+__all__ = ["SEVERITIES", "Diagnosis", "Finding", "Severity", "examine", "examine_probe"]
 
 
 _NO_PROBE = Finding(
@@ -107,6 +108,15 @@ def _by_the_probe(
 
 def _finite_probe(scan: ScanFile) -> bool:
     return scan.probeGuess is None or bool(np.isfinite(scan.probeGuess).all())
+
+
+def examine_probe(stream: ScanStream) -> Finding:
+    """Whether the probe of a scan fits its patterns, by two short reconstructions of some patterns in the middle."""
+    statistics = gather(stream)
+    centre = check_centre(statistics, stream.fields)
+    shift = (-round(centre.numbers["dy"]), -round(centre.numbers["dx"]))
+    bad = hot_pixels(statistics) | dead_pixels(statistics)
+    return compare_probe(Sampler(stream, statistics, shift, bad).middle())
 
 
 def _stopped(stream: ScanStream, energies: NDArray[np.float64]) -> Finding:

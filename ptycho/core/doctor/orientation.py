@@ -15,7 +15,7 @@ from ptycho.core.doctor.short_reconstruction import expected_intensity, noise_mi
 from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
 from ptycho.core.refinement.run import Refinement
 
-__all__ = ["OrientationTest", "check_orientation", "check_probe", "compare_orientations"]
+__all__ = ["OrientationTest", "check_orientation", "check_probe", "compare_orientations", "compare_probe"]
 
 Array = NDArray[Any]
 
@@ -130,13 +130,26 @@ def check_orientation(test: OrientationTest) -> Finding:
     return Finding("orientation", "ok", sentence, numbers)
 
 
-def check_probe(test: OrientationTest) -> Finding:
-    """Does the probe explain the patterns, or does it have to be refined?"""
-    fixed, free = _error(test.given_probe), _error(test.free_probe)
-    floor, flat = test.noise, test.given_probe.error_history[0]
+def compare_probe(sample: Sample) -> Finding:
+    """`check_probe` of a sample whose axes are right."""
+    given = reconstruct(sample, _LONGER, refine_probe=False)
+    noise = noise_misfit(sample, expected_intensity(sample, given)) / sample.energy
+    return check_probe(given, reconstruct(sample, _LONGER), noise)
+
+
+def check_probe(given: Refinement, moved: Refinement, floor: float) -> Finding:
+    """Does the probe explain the patterns, or does it have to be refined?
+
+    Args:
+        given: short reconstruction with the probe as it is.
+        moved: the same while the probe moves.
+        floor: error that photon noise alone leaves; 0 when doses are unknown.
+    """
+    fixed, free = _error(given), _error(moved)
+    flat = given.error_history[0]
     signal = max(flat - floor, 1e-30)
     unexplained = max(fixed - floor, 0.0) / signal
-    change = 1 - _likeness(test.given_probe.probe, test.free_probe.probe) ** 2
+    change = 1 - _likeness(given.probe, moved.probe) ** 2
     numbers = {
         "error": fixed,
         "error_probe_free": free,

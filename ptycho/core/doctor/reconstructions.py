@@ -20,7 +20,7 @@ def examine_sample(sampler: Sampler) -> tuple[list[Finding], OrientationTest]:
     sample = sampler.middle()
     test = compare_orientations(sample)
     if test.mistaken:
-        return [check_orientation(test), check_probe(test)], test
+        return [check_orientation(test), _probe(test)], test
     scale = rank_scales(sample)
     shift = rank_shifts(sampler, scale.scale if scale.wrong else 1.0)
     if shift.wrong:
@@ -28,4 +28,8 @@ def examine_sample(sampler: Sampler) -> tuple[list[Finding], OrientationTest]:
         scale = rank_scales(sample)
     if scale.wrong or shift.wrong:
         test = compare_orientations(scaled(sample, scale.scale if scale.wrong else 1.0))
-    return [check_scale(scale), check_shift(shift), check_orientation(test), check_probe(test)], test
+    return [check_scale(scale), check_shift(shift), check_orientation(test), _probe(test)], test
+
+
+def _probe(test: OrientationTest) -> Finding:
+    return check_probe(test.given_probe, test.free_probe, test.noise)
