@@ -130,7 +130,12 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Chain]:
         settings = ("--gridsize", "2", "--n_filters_scale", "1", "--nepochs", "4", "--batch_size", "8")
         settings = ("--backend", backend, *settings, *of_pytorch)
         trained = command("training/train.py", "--train_data_file", FIXTURE, "--output_dir", model, *settings)
-        inference = ("--backend", backend, *of_pytorch, *(("--refine", "10") if backend == "pytorch" else ()))
+        inference = (
+            "--backend",
+            backend,
+            *of_pytorch,
+            *(("--refine", "10") if backend == "pytorch" else ("--no-refine",)),
+        )
         files = ("--model_path", model, "--test_data", FIXTURE, "--output_dir", result)
         return Chain(FIXTURE, model, result, settings, trained, command("inference/inference.py", *files, *inference))
 

@@ -165,7 +165,9 @@ def shorter(words: Sequence[str], name: str) -> Sequence[str]:
         return ("--nepochs", "1", "--n_groups", "8", "--n_filters_scale", "1")
     if "doctor" in words:
         return ("--no-trials",)
-    return ("--refine", "3") if "--refine" in words else ()
+    if "reconstruct" in words:
+        return ("--iterations", "3")
+    return ("--refine", "3") if name.endswith("inference") and "--no-refine" not in words else ()
 
 
 def expected_status(words: Sequence[str]) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ def _as_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 def inferred(model: Path, scan: Path, result: Path, backend: str, *flags: str) -> int:
     """Exit status of the inference command."""
     files = ["--model_path", model, "--test_data", scan, "--output_dir", result, "--backend", backend]
-    return inference_main([*map(str, files), *flags])
+    return inference_main([*map(str, files), "--no-refine", *flags])
 
 
 def last_epochs(model: Path, version: int = 0) -> list[tuple[int, int, float]]:

@@ -321,7 +321,7 @@ class TestFiles:
         assert (model / "experiment_1" / "summary.png").is_file()
         assert "experiment 1: Reconstructed 100 x 98 pixels" in capsys.readouterr().err
         given = ["--model_path", model, "--test_data", folders[1] / "run7.npz", "--output_dir", result]
-        assert inference_main([*map(str, given), "--backend", backend]) == 0
+        assert inference_main([*map(str, given), "--backend", backend, "--no-refine"]) == 0
         assert "experiment 1 of the model" in capsys.readouterr().err
 
     def test_the_native_command_does_too(self, folders, tmp_path, capsys) -> None:
