@@ -59,7 +59,8 @@ def measure(folder: Path, gridsize: int, epochs: int, backend: str, use_xla: boo
     )
     row = {"training groups/s": found(log, "training groups/s"), "training MB": train_memory}
     log, seconds, memory = run(
-        f"inference/inference.py {common} --no-refine --model_path {model} --test_data {scan} --output_dir {folder / 'result'}"
+        f"inference/inference.py {common} --no-refine --model_path {model} --test_data {scan} "
+        f"--output_dir {folder / 'result'}"
     )
     row |= {name: found(log, name) for name in ("inference patches/s", "stitching s")}
     return row | {"inference command s": seconds, "inference command MB": memory, "training command s": train_seconds}

@@ -13,7 +13,7 @@ import yaml
 
 from ptycho.cli.commands.init import settings_file
 from ptycho.cli.console import FlagParser
-from ptycho.cli.programs import INFERENCE, TRAINING
+from ptycho.cli.programs import INFERENCE, RECONSTRUCTION, TRAINING
 from ptycho.cli.settings import Command
 from ptycho.config import config as shared
 from ptycho.config.config import (
@@ -270,7 +270,7 @@ def test_a_flag_wins_over_the_file_option_by_option() -> None:
     assert (found.run.learning_rate, found.run.do_stitching) == (0.2, False)
 
 
-@pytest.mark.parametrize(("command", "skip"), [(TRAINING, ()), (INFERENCE, ("refinement",))])
+@pytest.mark.parametrize(("command", "skip"), [(TRAINING, ()), (INFERENCE, ("refinement",)), (RECONSTRUCTION, ())])
 def test_the_settings_file_has_every_key_and_its_defaults(command: Command, skip: tuple[str, ...]) -> None:
     text = settings_file(command, "title")
     as_written, live = yaml.safe_load(text), yaml.safe_load(re.sub(r"(?m)^( *)# ", r"\1", text))

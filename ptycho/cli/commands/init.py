@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ptycho.cli.programs import INFERENCE, TRAINING
+from ptycho.cli.programs import INFERENCE, RECONSTRUCTION, TRAINING
 from ptycho.cli.settings import Command
 from ptycho.config.schema import Setting
 from ptycho.core.atomic import atomic_path
@@ -22,7 +22,7 @@ SUMMARY = "write a settings file in which every setting stands with its meaning 
 
 _log = logging.getLogger(__name__)
 _WIDTH = 110  # of a comment in the file
-_COMMANDS = {"train": TRAINING, "inference": INFERENCE}
+_COMMANDS = {"train": TRAINING, "inference": INFERENCE, "reconstruct": RECONSTRUCTION}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
