@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.refinement.engine import Engine
+from ptycho.core.refinement.gauge import Scale
 from ptycho.core.refinement.kernels import Measured, ScanData
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.run import Refinement, Start, refine_scan
@@ -225,6 +226,8 @@ def refine(
     seed: int = 0,
     keep_bytes: int = 2 << 30,
     noise: float = 0.0,
+    scale: Scale = "probe",
+    seconds: float | None = None,
     report: Callable[[int, float], None] | None = None,
     state_file: StateFile | None = None,
     device: torch.device | str = "cpu",
@@ -252,6 +255,8 @@ def refine(
         seed=seed,
         keep_bytes=keep_bytes,
         noise=noise,
+        scale=scale,
+        seconds=seconds,
         report=report,
         state_file=state_file,
         device=device,

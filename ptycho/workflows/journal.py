@@ -18,6 +18,7 @@ import numpy as np
 
 from ptycho.core.atomic import atomic_path, output_folder
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.refinement.gauge import Gauge
 from ptycho.core.refinement.run import Refinement
 from ptycho.core.refinement.state_file import StateFile
 from ptycho.errors import DataError
@@ -82,6 +83,7 @@ def read_step(path: Path, search: str) -> Refinement:
         height, width, x0, y0 = (int(value) for value in stored.pop("frame"))
         found = facts.pop("search")
         values: dict[str, Any] = {**stored, **facts, "frame": ObjectFrame(height, width, x0, y0)}
+        values["gauge"] = Gauge.of(facts["gauge"])
         values |= {name: tuple(stored[name].tolist()) for name in ("error_history", "unseen_history")}
         refinement = Refinement(**values)
     except (OSError, zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:

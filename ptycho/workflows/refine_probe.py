@@ -5,9 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-import numpy as np
-
-from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.refinement.run import Refinement
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
@@ -20,8 +17,8 @@ logger = logging.getLogger(__name__)
 def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterations: int) -> RawData:
     """The same scan with the probe that refinement finds from a flat object, in place of the file's.
 
-    A network believes its probe: with one from an optics model that is not quite right no training helps. The energy
-    `sum |P|^2` stays that of the file's probe, so that the unit of the object does, too.
+    A network believes its probe: with one from an optics model that is not quite right no training helps. Its energy
+    and place stay those of the file's probe (`ptycho.core.refinement.gauge`), so that the unit of the object does, too.
 
     Args:
         data: a scan; it is not changed, and its patterns are not copied.
@@ -33,9 +30,7 @@ def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterati
     """
     if iterations < 1:
         raise ConfigError(f"refine_probe: expected at least 1 iteration, found {iterations}; some 40 bring a probe")
-    given = as_modes(np.asarray(data.probeGuess))
     found = refine(data, None, iterations, refine_probe=True)
-    energy, now = (float(np.square(np.abs(probe)).sum(dtype=np.float64)) for probe in (given, found.probe))
     logger.info(
         "probe: %d iterations in %.1f s, relative Fourier error %.3g with a flat object, %.3g at the end",
         found.iterations,
@@ -43,6 +38,6 @@ def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterati
         found.error_history[0],
         found.error_history[found.kept],
     )
-    made = data.with_probe(found.probe * np.float32(np.sqrt(energy / now)))
+    made = data.with_probe(found.probe)
     made.made_of = data.identity.derived(f"its probe refined by {iterations} iterations")
     return made

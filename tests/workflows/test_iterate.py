@@ -41,7 +41,7 @@ def test_it_goes_on_from_a_result_and_tells_of_every_iteration(scan: RawData) ->
     seen: list[int] = []
     first = iterate(scan, refine_scan, IterationOptions(iterations=3)).refinement
     second = iterate(scan, refine_scan, IterationOptions(iterations=2), first, lambda k, _: seen.append(k)).refinement
-    assert second.error_history[0] == pytest.approx(first.error_history[-1], rel=1e-5)
+    assert second.error_history[0] == pytest.approx(first.error_history[-1], rel=1e-3)
     assert seen == [0, 1, 2]
 
 

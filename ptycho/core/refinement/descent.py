@@ -5,6 +5,7 @@ It knows no physics. A problem brings errors, gradients, a preconditioner and cu
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
@@ -73,6 +74,8 @@ class Limits:
     tolerance: float
     noise: float = 0.0
     """Error of the data seen that noise alone would leave; 0: unknown."""
+    seconds: float | None = None
+    """After which no iteration begins; None: no limit."""
 
 
 @dataclass
@@ -85,6 +88,7 @@ class Descent(Generic[Point]):
     kept: int = 0
     restarts: int = 0
     stopped: str = ""
+    begun: float = field(default_factory=time.perf_counter)
 
 
 @dataclass
@@ -253,6 +257,8 @@ def _reason(found: Descent[Point], iteration: int, limits: Limits) -> str:
         return f"the patterns are explained to the noise, after {iteration} iterations"
     if iteration >= limits.iterations:
         return f"the {limits.iterations} iterations are done"
+    if limits.seconds is not None and time.perf_counter() - found.begun >= limits.seconds:
+        return f"the {limits.seconds:g} s are over, after {iteration} iterations"
     if iteration >= limits.patience:
         before = min(decisive[: -limits.patience])
         if min(decisive[-limits.patience :]) > (1 - limits.tolerance) * before:

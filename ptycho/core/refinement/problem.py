@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.refinement.gauge import Gauge, straightened
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.passes import Passes, places
 from ptycho.core.refinement.preconditioner import Preconditioner
@@ -23,6 +24,11 @@ POSITION_STEP, POSITION_TRUST_PX = 0.8, 0.5
 """Part of the Gauss-Newton step of a position that is taken, and its greatest length along an axis."""
 POSITION_DAMPING = 1e-3
 """Added to the curvature of a position, relative to the mean over the scan."""
+STRAIGHTEN = (4, 9)
+"""Iterations after which a probe that moves is brought back to its place, while every step still gains more than that
+may cost, and just before the preconditioner is made anew."""
+DRIFT_STEPS = 20
+"""Of Newton's method for the common drift of positions; some three are enough unless most are at their bound."""
 
 
 class ScanProblem:
@@ -33,19 +39,32 @@ class ScanProblem:
         start: where positions are bound to.
         refine_probe: whether the probe moves.
         position_bound_px: how far from `start` positions move along each axis, pixels; None: they stay.
+        given: the probe `(M, N, N)` that says where a probe that moves is to lie (`gauge.straightened`).
     """
 
-    def __init__(self, passes: Passes, start: Point, refine_probe: bool, position_bound_px: float | None) -> None:
-        self._passes, self._start = passes, start
+    def __init__(
+        self, passes: Passes, start: Point, refine_probe: bool, position_bound_px: float | None, given: Array
+    ) -> None:
+        self._passes, self._start, self._given = passes, start, given
         self._refine_probe, self._bound = refine_probe, position_bound_px
         self._preconditioner: Preconditioner | None = None
         self.prepared: tuple[int, Point] | None = None
         """The iteration and the point that the preconditioner was made for."""
+        self._tried: tuple[Point, Gauge] | None = None
+        self.gauge = Gauge()
+        """How object and probe were split anew up to the last point that `gauge_at` was asked about."""
 
     @property
     def batches(self) -> int:
         """Number of mini-batches."""
         return len(self._passes.groups)
+
+    def gauge_at(self, point: Point) -> Gauge:
+        """How object and probe were split anew on the way to a point that the descent went on from."""
+        if self._tried is not None and self._tried[0] is point:
+            self.gauge = self.gauge.then(self._tried[1])
+        self._tried = None
+        return self.gauge
 
     @property
     def holds_out(self) -> bool:
@@ -70,6 +89,7 @@ class ScanProblem:
 
     def precondition(self, point: Point, gradient: Direction, iteration: int) -> Direction:
         """Map a gradient to a step."""
+        self.gauge_at(point)
         due = max((k for k in REFRESH if k <= iteration), default=0)
         if self.prepared is None or (self._refine_probe and self.prepared[0] < due):
             self.prepared, self._preconditioner = (due, point), None
@@ -109,6 +129,14 @@ class ScanProblem:
         return target
 
     def adjust(self, point: Point, iteration: int) -> Point:
+        """Move the positions, and hold what the patterns do not tell."""
+        point = self._placed(point, iteration)
+        if self._refine_probe and iteration in STRAIGHTEN:
+            self._tried = straightened(point, self._given)
+            point = self._tried[0]
+        return point
+
+    def _placed(self, point: Point, iteration: int) -> Point:
         """Move the positions by a damped Gauss-Newton step, within their bound and without a common drift."""
         late = iteration - POSITIONS_WAIT
         if self._bound is None or late < 0 or late % POSITIONS_EVERY:
@@ -135,7 +163,19 @@ def _bounded(
     moved: Array, first: Array, seen: NDArray[np.int64], bound: float, size: int, n: int
 ) -> NDArray[np.float64]:
     """Positions along one axis, without their common drift, near their start and with their patches in the object."""
-    drift = float((moved - first)[seen].mean())
     displacement = np.zeros_like(first)
-    displacement[seen] = np.clip((moved - first)[seen] - drift, -bound, bound)
+    displacement[seen] = _without_drift((moved - first)[seen], bound)
     return np.clip(first + displacement, n // 2, size - n + n // 2)
+
+
+def _without_drift(displacement: Array, bound: float) -> Array:
+    """Displacements within their bound whose mean is 0: `clip(d - s)`, s found by Newton's method.
+
+    The mean falls as s grows, by the share of those that are not at their bound.
+    """
+    drift = float(displacement.mean())
+    for _ in range(DRIFT_STEPS):
+        kept = np.clip(displacement - drift, -bound, bound)
+        free = int(np.count_nonzero(np.abs(kept) < bound))
+        drift += float(kept.sum()) / max(free, 1)
+    return np.clip(displacement - drift, -bound, bound)

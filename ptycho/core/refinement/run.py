@@ -22,6 +22,7 @@ from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.descent import Limits, descend
 from ptycho.core.refinement.engine import Engine, find_engine
+from ptycho.core.refinement.gauge import Gauge, Scale, hold
 from ptycho.core.refinement.kernels import Point, ScanData
 from ptycho.core.refinement.passes import Likelihood, Passes, intensity_floor, places
 from ptycho.core.refinement.problem import ScanProblem
@@ -65,6 +66,8 @@ class Refinement(ObjectResult):
     """Why it stopped, in words."""
     engine: str
     """Name of the engine."""
+    gauge: Gauge
+    """How object and probe were split anew on the way and at the end."""
 
     def __repr__(self) -> str:
         modes, N, _ = self.probe.shape
@@ -99,6 +102,8 @@ class Settings:
     seed: int
     keep_bytes: int
     noise: float = 0.0
+    scale: Scale = "probe"
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         checks = (
@@ -111,6 +116,8 @@ class Settings:
             ("tolerance", 0 <= self.tolerance < 1, "a fraction from 0 to below 1"),
             ("keep_bytes", self.keep_bytes >= 0, "0 or more"),
             ("noise", 0 <= self.noise < math.inf, "0 or more"),
+            ("scale", self.scale in ("probe", "object"), "'probe' or 'object'"),
+            ("seconds", self.seconds is None or self.seconds > 0, "a number above 0, or None for no limit"),
         )
         for name, good, expected in checks:
             if not good:
@@ -136,6 +143,8 @@ def refine_scan(
     seed: int = 0,
     keep_bytes: int = 2 << 30,
     noise: float = 0.0,
+    scale: Scale = "probe",
+    seconds: float | None = None,
     report: Callable[[int, float], None] | None = None,
     state_file: StateFile | None = None,
     **options: Any,
@@ -169,6 +178,9 @@ def refine_scan(
         noise: relative error that photon noise alone leaves; where the error comes down to it, refinement stops, so
             that what a good start knew is not given up for the noise (the discrepancy principle: V. A. Morozov, Soviet
             Math. Dokl. 7, 414 (1966)). 0 goes on.
+        scale: what holds the split between object and probe while the probe moves: 'probe', the energy of the scan's
+            probe, or 'object', where that means nothing (`ptycho.core.refinement.gauge.hold`).
+        seconds: begins no iteration after so long; None has no limit.
         report: called with the iteration (0 = start) and its relative error.
         state_file: where the state of the search is written now and then; one that is there already, of the same
             search, is gone on from, on a CPU to the very same digits.
@@ -196,6 +208,8 @@ def refine_scan(
         seed=seed,
         keep_bytes=keep_bytes,
         noise=noise,
+        scale=scale,
+        seconds=seconds,
     )
     found = find_engine(engine) if isinstance(engine, str) else engine
     return run(found, scan, start, probe, frame, settings, report, options, state_file)
@@ -222,8 +236,8 @@ def run(
     point = point.in_precision(kernels.complex_bytes)
     passes = Passes(kernels, scan, groups, unseen, len(point.probe), settings.keep_bytes, engine.batch_pixels)
     bound = settings.position_bound_px if settings.refine_positions else None
-    problem = ScanProblem(passes, point, settings.refine_probe, bound)
-    limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise)
+    problem = ScanProblem(passes, point, settings.refine_probe, bound, scan.probeGuess)
+    limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise, settings.seconds)
     keeper = None if state_file is None else ScanKeeper(state_file, problem)
     found = descend(problem, point, limits, rng, report, keeper)
     if not math.isfinite(found.errors[0]):
@@ -231,11 +245,12 @@ def run(
             f"start: expected a finite error of the first object and probe, found {found.errors[0]}; check their scale"
         )
     logger.debug("refinement: %s, %d restarts", found.stopped, found.restarts)
+    best, gauge = hold(found.point, scan.probeGuess, settings.scale, settings.refine_probe, problem.error)
     return Refinement(
-        object=found.point.object.astype(np.complex64),
-        probe=found.point.probe.astype(np.complex64),
-        xcoords=found.point.x,
-        ycoords=found.point.y,
+        object=best.object.astype(np.complex64),
+        probe=best.probe.astype(np.complex64),
+        xcoords=best.x,
+        ycoords=best.y,
         frame=frame,
         error_history=tuple(found.errors),
         unseen_history=tuple(found.unseen),
@@ -245,6 +260,7 @@ def run(
         seconds=time.perf_counter() - begun,
         stopped=found.stopped,
         engine=engine.name,
+        gauge=problem.gauge_at(found.point).then(gauge),
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.atomic import atomic_path
 from ptycho.core.refinement.descent import Descent, State
+from ptycho.core.refinement.gauge import Gauge
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.problem import ScanProblem
 from ptycho.errors import DataError
@@ -74,6 +75,7 @@ class ScanKeeper:
             "unseen": state.found.unseen,
             "kept": state.found.kept,
             "restarts": state.found.restarts,
+            "gauge": self.problem.gauge_at(state.point),
             "prepared": None if self.problem.prepared is None else self.problem.prepared[0],
         }
         arrays = _point("point", state.point) | _point("best", state.found.point)
@@ -101,12 +103,12 @@ class ScanKeeper:
             state = _state(stored, facts)
             if facts["prepared"] is not None:
                 self.problem.prepared = int(facts["prepared"]), _point_of("prepared", stored)
-            search, generator = facts["search"], facts["rng"]
+            search, generator, gauge = facts["search"], facts["rng"], Gauge.of(facts["gauge"])
         except (OSError, zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: expected the state of a refinement, found {error!r}; remove it") from error
         if search != self.file.search:
             raise DataError(f"{path}: expected the state of {self.file.search}, found that of {search}; remove it")
-        rng.bit_generator.state = generator
+        rng.bit_generator.state, self.problem.gauge = generator, gauge
         return state
 
 

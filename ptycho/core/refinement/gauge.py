@@ -1,0 +1,145 @@
+"""What the patterns of a scan cannot tell while the probe moves, and what it is held by.
+
+For any factor c, ramp k and place s the object `c O(r - s) exp(i k r)` and the probe `P(r - s) exp(-i k r) / c` explain
+the patterns as well as O and P. A descent leaves all three where its steps happened to lead. One rule for every engine
+says where they belong, so that the object times the probe of the file predicts the amplitudes of the file: the energy
+of the probe is that of the file's, and it lies where that one lies, in its window and in its diffraction pattern. The
+object then has the ramp that the patterns have beside the file's probe, and no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.quality.registration import register_subpixel
+from ptycho.core.refinement.kernels import Point
+from ptycho.core.refinement.passes import places
+from ptycho.core.refinement.preconditioner import illumination
+
+__all__ = ["Gauge", "Scale", "hold", "straightened"]
+
+Array = NDArray[Any]
+Scale = Literal["probe", "object"]
+
+WELL_LIT = 0.1
+"""Light, relative to the brightest pixel of the object, from which on a pixel counts for the object's amplitude."""
+BRIGHT = 95
+"""Percentile of the object's amplitude there that is 1 where no file says how bright the probe is."""
+LEAST_RAMP_PX = 0.02
+"""Pixels of the pattern; a smaller ramp is not told from none."""
+TOLERATED = 0.01
+"""Relative rise of the error."""
+
+
+class Gauge(NamedTuple):
+    """What was changed."""
+
+    factor: float = 1.0
+    """c: what the object was multiplied with, and the probe divided by."""
+    ramp: tuple[float, float] = (0.0, 0.0)
+    """k (x, y), radians per pixel: the slope that the phase of the object gained, and that of the probe lost."""
+    shift: tuple[int, int] = (0, 0)
+    """s (x, y), pixels: how far object and probe were moved."""
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Gauge:
+        """From its three parts as a file holds them."""
+        factor, (kx, ky), (x, y) = values
+        return cls(float(factor), (float(kx), float(ky)), (int(x), int(y)))
+
+    def then(self, other: Gauge) -> Gauge:
+        """Both changes, one after the other."""
+        (kx, ky), (x, y) = self.ramp, self.shift
+        ramp, shift = (kx + other.ramp[0], ky + other.ramp[1]), (x + other.shift[0], y + other.shift[1])
+        return Gauge(self.factor * other.factor, ramp, shift)
+
+
+def hold(
+    point: Point, given: Array, scale: Scale, moves_probe: bool, error: Callable[[Point], float]
+) -> tuple[Point, Gauge]:
+    """The same exit waves, split between object and probe by the rule.
+
+    The factor is exact, and so are whole pixels of a pattern; a ramp between these is for a probe that fades towards
+    the edges of its window, a shift for an object that does. What would cost a hundredth of the error is left out.
+
+    Args:
+        point: where a descent ended.
+        given: (M, N, N) or (N, N), the probe of the scan.
+        scale: 'probe' gives the probe the energy `sum |P|^2` of `given`. 'object', for a `given` whose energy means
+            nothing, brings the 95th percentile of the object's amplitude to 1, over the pixels that got a tenth of the
+            light of the brightest.
+        moves_probe: whether the descent moved the probe; where it did not, 'probe' leaves everything as it is.
+        error: of a point.
+    """
+    if not moves_probe and scale == "probe":
+        return point, Gauge()
+    given = as_modes(np.asarray(given))
+    factor = _of_energy(point.probe, given) if scale == "probe" else 1 / _brightness(point)
+    scaled = Gauge(factor)
+    for gauge in _choices(point.probe, given, factor) if moves_probe else ():
+        changed = _changed(point, gauge)
+        if error(changed) <= (1 + TOLERATED) * error(point):
+            return changed, gauge
+    return _changed(point, scaled), scaled
+
+
+def straightened(point: Point, given: Array) -> tuple[Point, Gauge]:
+    """A point of a descent under way, its probe at the place and the pattern of `given`, whatever that costs."""
+    gauge = next(_choices(point.probe, as_modes(np.asarray(given)), 1.0), Gauge())
+    return _changed(point, gauge), gauge
+
+
+def _choices(probe: Array, given: Array, factor: float) -> Iterator[Gauge]:
+    """What brings a probe to the place and the pattern of another one, the best first; nothing for little."""
+    pixel = 2 * np.pi / given.shape[-1]
+    dy, dx = register_subpixel(_pattern(probe), _pattern(given))
+    y, x = (round(step) for step in register_subpixel(_light(probe), _light(given), upsample=1))
+    if max(abs(dx), abs(dy)) >= LEAST_RAMP_PX or x or y:
+        yield Gauge(factor, (-pixel * dx, -pixel * dy), (x, y))
+        yield Gauge(factor, (-pixel * round(dx), -pixel * round(dy)), (x, y))
+        yield Gauge(factor, (-pixel * round(dx), -pixel * round(dy)))
+
+
+def _changed(point: Point, gauge: Gauge) -> Point:
+    """A point after a change of its gauge."""
+    (kx, ky), (x, y) = gauge.ramp, gauge.shift
+    image, probe = (np.roll(values, (y, x), (-2, -1)) for values in (point.object, point.probe))
+    return Point(
+        (image * gauge.factor * _ramp(image.shape, kx, ky)).astype(image.dtype),
+        (probe / gauge.factor * _ramp(probe.shape[1:], -kx, -ky)).astype(probe.dtype),
+        point.x,
+        point.y,
+    )
+
+
+def _of_energy(probe: Array, given: Array) -> float:
+    """What `probe` is divided by to have the energy of `given`."""
+    return float(np.linalg.norm(probe) / np.linalg.norm(given))
+
+
+def _brightness(point: Point) -> float:
+    """The 95th percentile of the object's amplitude where it is well lit."""
+    rows, cols, _, _ = places(point.x, point.y, point.probe.shape[-1], point.object.shape)
+    light = illumination(_light(point.probe) ** 2, rows, cols, point.object.shape)
+    return float(np.percentile(np.abs(point.object[light > WELL_LIT * light.max()]), BRIGHT))
+
+
+def _light(probe: Array) -> Array:
+    """Amplitude `(N, N)` of a probe `(M, N, N)`, all modes together."""
+    return np.sqrt((np.abs(probe) ** 2).sum(axis=0))
+
+
+def _pattern(probe: Array) -> Array:
+    """Amplitude `(N, N)` of the diffraction pattern of a probe `(M, N, N)` without an object."""
+    return _light(np.fft.fft2(probe))
+
+
+def _ramp(shape: tuple[int, ...], kx: float, ky: float) -> Array:
+    """`exp(i (kx x + ky y))`, 1 in the middle."""
+    y, x = (np.arange(size) - size // 2 for size in shape)
+    return np.exp(1j * np.add.outer(ky * y, kx * x))
