@@ -10,13 +10,18 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptycho.config.schema import nearest
 from ptycho.errors import ConfigError, PtychoError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 __all__ = [
+    "ON_A_TERMINAL",
     "USER_ERRORS",
     "DefaultsHelp",
     "FlagParser",
@@ -27,9 +32,13 @@ __all__ = [
     "console_log",
     "log_level",
     "resumable",
+    "terminal",
 ]
 
 _log = logging.getLogger(__name__)
+
+ON_A_TERMINAL = "on_a_terminal"
+"""Attribute of a log record; where it is False the record is for files, since a terminal shows the same otherwise."""
 
 USER_ERRORS = (PtychoError, OSError, KeyboardInterrupt)
 """What a user can cause: `complain` reports it; anything else is a defect and shows its traceback."""
@@ -213,15 +222,23 @@ def _written(path: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
+@cache
+def terminal() -> Console:
+    """The console that log and progress share, so that neither writes over the other."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
 @contextmanager
 def console_log(level: int) -> Iterator[None]:
     """Send the library's log and warnings to stderr, and leave logging as it was."""
     handler: logging.Handler = logging.StreamHandler()
     if sys.stderr.isatty():
-        from rich.console import Console
         from rich.logging import RichHandler
 
-        handler = RichHandler(console=Console(stderr=True), show_path=False)
+        handler = RichHandler(console=terminal(), show_path=False)
+        handler.addFilter(lambda record: getattr(record, ON_A_TERMINAL, True))
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
     loggers = {logger: logger.level for logger in map(logging.getLogger, ("ptycho", "ptycho_torch"))}

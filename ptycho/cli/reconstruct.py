@@ -9,11 +9,13 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level
 from ptycho.cli.programs import RECONSTRUCTION
+from ptycho.cli.progress import iteration_progress
 from ptycho.cli.run import (
     input_path,
     new_output_folder,
@@ -106,7 +108,8 @@ def _reconstruct(
         _log.info("Backend: %s%s", asked.config.backend, chosen)
         request = _request(asked, folder)
         _write_arguments(folder / RUN_FILE, arguments)
-        outcome = reconstruct_scan(data, request)
+        with iteration_progress(request.iteration.iterations, shown=not run.quiet) as report:
+            outcome = reconstruct_scan(data, replace(request, report=report))
         written = save_run(outcome, data, folder)
     report_reconstruction(outcome.reconstruction)
     report_files(written)
@@ -129,10 +132,10 @@ def _request(asked: Settled, folder: Path) -> Request:
     from ptycho.workflows.front_door import Request
     from ptycho.workflows.start_from import read_start
 
-    run, iteration = asked.run, asked.config.iteration
+    run = asked.run
     return Request(
         backend=asked.config.backend,
-        iteration=iteration,
+        iteration=asked.config.iteration,
         probe=run.probe,
         model=run.model,
         train_seconds=run.train,
@@ -140,19 +143,7 @@ def _request(asked: Settled, folder: Path) -> Request:
         force=run.force,
         folder=folder,
         execution=asked.execution,
-        report=_Progress(iteration.iterations),
     )
-
-
-class _Progress:
-    """A line every tenth of the iterations."""
-
-    def __init__(self, iterations: int) -> None:
-        self.iterations = iterations
-
-    def __call__(self, iteration: int, error: float) -> None:
-        if iteration % max(1, self.iterations // 10) == 0 or iteration == self.iterations:
-            _log.info("Iteration %d of at most %d: relative Fourier error %.4g", iteration, self.iterations, error)
 
 
 def _write_arguments(path: Path, arguments: list[str]) -> None:

@@ -26,6 +26,10 @@ class StandInScan:
     def __len__(self):
         return 200
 
+    def fitted(self, sizes):
+        assert self.N in sizes
+        return self
+
     def photons(self, configured=None):
         return 1234.0
 

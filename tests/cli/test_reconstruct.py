@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ptycho
-from ptycho.cli import reconstruct
+from ptycho.cli import progress
 from ptycho.cli.command import main
 
 QUICK = ["--iterations", "24", "--modes", "none", "--refine-probe", "true"]
@@ -64,20 +64,19 @@ def test_nothing_is_written_over_unasked(scan, tmp_path):
 
 def test_a_run_that_was_cut_off_ends_as_the_whole_one(scan, tmp_path, monkeypatch, capsys):
     assert run(scan, *QUICK, "-o", "whole") == 0
-    monkeypatch.setattr("ptycho.core.refinement.state_file._SECONDS", 0.0)
     monkeypatch.setattr("ptycho.core.refinement.state_file.StateFile.due", lambda self: True)
 
-    def stop(self, iteration, error):
+    def stop(iteration, *_):
         if iteration == 17:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(reconstruct._Progress, "__call__", stop)
+        patch.setattr(progress, "_line", stop)
         assert run(scan, *QUICK, "-o", "cut") == 130
     assert capsys.readouterr().err.splitlines()[-1].endswith("go on with ptycho reconstruct --resume cut")
     assert not (tmp_path / "cut" / "reconstruction.npz").exists()
     seen = []
-    monkeypatch.setattr(reconstruct._Progress, "__call__", lambda self, iteration, error: seen.append(iteration))
+    monkeypatch.setattr(progress, "_line", lambda iteration, *_: seen.append(iteration))
     assert run("--resume", "cut") == 0
     assert seen[0] == 10
     whole, cut = (ptycho.load_reconstruction(tmp_path / name) for name in ("whole", "cut"))
