@@ -56,6 +56,10 @@ class ObjectFrame:
         """Object-grid positions (n,) as positions (n,) on this canvas: (x - x0, y - y0), pixels."""
         return np.asarray(xcoords, np.float64) - self.x0, np.asarray(ycoords, np.float64) - self.y0
 
+    def widened(self, margin: int) -> ObjectFrame:
+        """A canvas that is larger by `margin` pixels on every side."""
+        return ObjectFrame(self.height + 2 * margin, self.width + 2 * margin, self.x0 - margin, self.y0 - margin)
+
 
 class FramedOffsets(np.ndarray):
     """Group centres (B, 1, 2, 1) that know the object they were measured on.

@@ -232,7 +232,7 @@ def refine(
     refine_positions: bool = False,
     position_bound_px: float = 2.0,
     batch_size: int | None = None,
-    holdout: float = 0.0,
+    holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
     tolerance: float = 1e-4,
     seed: int = 0,

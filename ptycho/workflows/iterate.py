@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +19,7 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.raw_data import RawData
-from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, scan_trust
+from ptycho.workflows.iteration_plan import Plan, planned
 
 __all__ = ["Iterated", "iterate", "object_grid"]
 
@@ -23,6 +27,13 @@ logger = logging.getLogger(__name__)
 
 Refine = Callable[..., Refinement]
 Report = Callable[[int, float], None]
+
+HELD = 0.75
+"""Share of the iterations that a probe is held for at most, where it is held first."""
+HELD_PATIENCE, HELD_GAIN = 3, 0.05
+"""It is held while so many iterations gain more than this share of the error."""
+TOLD_FACTOR, TOLD_RAMP_PX = 0.01, 0.1
+"""Changes of the split between object and probe that are told of: relative, and in pixels of the pattern."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +51,12 @@ def iterate(
     options: IterationOptions,
     start: Start | None = None,
     report: Report | None = None,
+    made_probe: bool = False,
 ) -> Iterated:
     """Find the object of a scan, and its probe, by iteration.
 
-    It ends early where photon noise is all that is left, so far as the dose is known, or where it gains nothing more.
+    What the options leave open is decided first, by short reconstructions of a part of the scan that are judged by
+    patterns they did not see (`ptycho.workflows.iteration_plan`). It ends early where it gains nothing more.
 
     Args:
         data: the scan, with a probe.
@@ -52,28 +65,113 @@ def iterate(
         start: None begins flat, on the pixels of the scan's `objectGuess` where every patch lies in it; a result goes
             on where it ended.
         report: called with the iteration (0 = start) and its relative error.
+        made_probe: whether the probe of the scan was made here, so that its energy means nothing: the object's
+            amplitude then says how bright it is (`ptycho.core.refinement.gauge.hold`).
 
     Raises:
         ConfigError: a setting that cannot work. DataError: a scan or a start that cannot be used.
     """
-    kind: Likelihood = "amplitude" if options.likelihood == "auto" else options.likelihood
-    begun = isinstance(start, Reconstruction | Refinement)
-    found = refine(
-        data,
-        start,
-        options.iterations,
-        frame=None if begun else object_grid(data),
-        likelihood=kind,
-        refine_probe=options.refine_probe is not False,
-        refine_positions=options.refine_positions,
-        position_bound_px=options.position_bound_px,
-        holdout=options.holdout,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        noise=_noise(data, kind),
-        report=report,
+    begun = time.perf_counter()
+    kind = _likelihood(data, options)
+    probe = start.probe if isinstance(start, Reconstruction | Refinement) else np.asarray(data.probeGuess)
+    plan = planned(data, refine, options, kind, as_modes(probe), flat=start is None)
+    for note in plan.notes:
+        logger.info("%s", note)
+    settings = {
+        "likelihood": kind,
+        "refine_positions": options.refine_positions,
+        "position_bound_px": options.position_bound_px,
+        "holdout": options.holdout,
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+        "scale": "object" if made_probe else "probe",
+    }
+    legs = _Legs(data, partial(refine, **settings), options, report, begun)
+    found = legs.run(plan, start, None if isinstance(start, Reconstruction | Refinement) else _frame(data, options))
+    return Iterated(found, (*plan.notes, *_changes(found, data, options)))
+
+
+@dataclass(frozen=True)
+class _Legs:
+    """The iterations of a plan: all in one go, or with the probe held first."""
+
+    data: RawData
+    refine: Refine
+    options: IterationOptions
+    report: Report | None
+    begun: float
+
+    def run(self, plan: Plan, start: Start | None, frame: ObjectFrame | None) -> Refinement:
+        """The result of all legs, as one."""
+        iterations, probe = self.options.iterations, plan.probe
+        if not plan.held_first:
+            return self._leg(start, iterations, probe=probe, frame=frame, refine_probe=plan.moves)
+        most = max(1, int(HELD * iterations))
+        until: dict[str, Any] = {"patience": HELD_PATIENCE, "tolerance": HELD_GAIN}
+        held = self._leg(start, most, probe=probe, frame=frame, refine_probe=False, **until)
+        left = iterations - held.iterations
+        return joined(held, self._leg(held, left, held.iterations, refine_probe=True)) if left else held
+
+    def _leg(self, start: Start | None, iterations: int, before: int = 0, **settings: Any) -> Refinement:
+        limit = self.options.seconds
+        if limit is not None:
+            settings["seconds"] = max(limit - (time.perf_counter() - self.begun), 1e-3)
+        report = None if self.report is None else partial(_told, self.report, before)
+        return self.refine(self.data, start, iterations, report=report, **settings)
+
+
+def _told(report: Report, before: int, iteration: int, error: float) -> None:
+    """Report an iteration of a later leg, whose start was reported as the end of the one before."""
+    if iteration or not before:
+        report(before + iteration, error)
+
+
+def joined(first: Refinement, second: Refinement) -> Refinement:
+    """Two refinements, the second from where the first ended, as one."""
+    length = len(first.error_history) - 1
+    return replace(
+        second,
+        error_history=(*first.error_history[:-1], *second.error_history),
+        unseen_history=(*first.unseen_history[:-1], *second.unseen_history),
+        kept=length + second.kept,
+        restarts=first.restarts + second.restarts,
+        iterations=first.iterations + second.iterations,
+        seconds=first.seconds + second.seconds,
+        gauge=first.gauge.then(second.gauge),
     )
-    return Iterated(found, ())
+
+
+def _likelihood(data: RawData, options: IterationOptions) -> Likelihood:
+    """What is fitted."""
+    return "amplitude" if options.likelihood == "auto" else options.likelihood
+
+
+def _changes(found: Refinement, data: RawData, options: IterationOptions) -> list[str]:
+    """What was changed that the patterns do not tell, and how far positions went."""
+    notes, gauge = [], found.gauge
+    ramp = [slope * data.N / (2 * np.pi) for slope in gauge.ramp]
+    if abs(gauge.factor - 1) > TOLD_FACTOR or max(map(abs, ramp)) > TOLD_RAMP_PX or any(gauge.shift):
+        notes.append(
+            f"Split between object and probe held: the object times {gauge.factor:.3f}, moved by {gauge.shift} pixels, "
+            f"with a phase slope of ({ramp[0]:+.2f}, {ramp[1]:+.2f}) periods more per {data.N} pixels (x, y)"
+        )
+    if options.refine_positions:
+        x, y = found.frame.local(data.xcoords, data.ycoords)
+        moved = np.maximum(abs(found.xcoords - x), abs(found.ycoords - y))
+        bound = options.position_bound_px
+        notes.append(
+            f"Positions moved by {np.sqrt(np.mean(moved**2)):.2g} pixels rms, {moved.max():.2g} at most; "
+            f"{np.count_nonzero(moved > 0.99 * bound)} are at their bound of {bound:g}"
+        )
+    return notes
+
+
+def _frame(data: RawData, options: IterationOptions) -> ObjectFrame | None:
+    """The grid of the object, with room for positions that move."""
+    grid = object_grid(data)
+    if grid is None and options.refine_positions:
+        return object_frame(data.xcoords, data.ycoords, data.N).widened(math.ceil(options.position_bound_px))
+    return grid
 
 
 def object_grid(data: RawData) -> ObjectFrame | None:
@@ -85,11 +183,3 @@ def object_grid(data: RawData) -> ObjectFrame | None:
     inside = needed.x0 >= 0 and needed.y0 >= 0
     inside = inside and needed.x0 + needed.width <= width and needed.y0 + needed.height <= height
     return ObjectFrame(height, width, 0, 0) if inside else None
-
-
-def _noise(data: RawData, likelihood: Likelihood) -> float:
-    """What photon noise leaves of the relative error, by the light that a flat object lets through."""
-    frame = object_frame(data.xcoords, data.ycoords, data.N)
-    x, y = frame.local(data.xcoords, data.ycoords)
-    flat, probe = np.ones(frame.shape, np.complex64), as_modes(np.asarray(data.probeGuess))
-    return noise_error(scan_trust(flat, probe, x, y, data, NOMINAL_PHOTONS), likelihood)

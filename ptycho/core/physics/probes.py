@@ -29,6 +29,7 @@ __all__ = [
     "probe_mask",
     "probe_overlap",
     "probe_ramp",
+    "with_modes",
     "without_ramp",
     "zone_plate_probe",
 ]
@@ -226,15 +227,58 @@ def orthogonal_modes(probe: NDArray[Any], powers: tuple[float, ...]) -> NDArray[
         raise DataError(f"probe: expected one mode (N, N), found shape {probe.shape}; split a single mode")
     if not powers or not all(power > 0 for power in powers):
         raise ConfigError(f"powers: expected a positive number per mode, found {powers}; try (0.8, 0.2)")
+    basis = _orthonormal(np.stack([probe, *_rising(probe, len(powers) - 1)]))
+    energy = np.array(powers) / sum(powers) * np.linalg.norm(probe) ** 2
+    return (basis * np.sqrt(energy)[:, None, None]).astype(np.complex64)
+
+
+def with_modes(probe: NDArray[Any], count: int) -> NDArray[Any]:
+    """A probe with so many incoherent modes, to begin a reconstruction with.
+
+    Modes that are missing are the strongest mode times polynomials of rising order, made orthogonal to all before them
+    as in `orthogonal_modes`, each with `ADDED_POWER` of the strongest one's energy. Of too many the strongest are kept,
+    of those orthogonal ones that are equivalent to the set. The energy of all modes together stays.
+
+    Args:
+        probe: (N, N) or (M, N, N), complex.
+        count: number of modes; M of them are left as they are.
+
+    Raises:
+        ConfigError: fewer than 1.
+    """
+    if count < 1:
+        raise ConfigError(f"modes: expected at least 1, found {count}; 2 or 3 are usual")
+    modes = as_modes(np.asarray(probe))
+    if count == len(modes):
+        return modes
+    flat = modes.reshape(len(modes), -1).astype(np.complex128)
+    _, sizes, rows = np.linalg.svd(flat, full_matrices=False)
+    strongest = (sizes[:, None] * rows).reshape(modes.shape)
+    if count < len(modes):
+        made = strongest[:count]
+    else:
+        basis = _orthonormal(np.concatenate([strongest, _rising(strongest[0], count - len(modes))]))
+        made = np.concatenate([modes, basis[len(modes) :] * np.sqrt(ADDED_POWER) * sizes[0]])
+    return (made * np.linalg.norm(flat) / np.linalg.norm(made)).astype(np.complex64)
+
+
+def _rising(probe: NDArray[Any], count: int) -> NDArray[Any]:
+    """`probe x^a y^b` for `count` orders (a, b): (1, 0), (0, 1), (2, 0), (1, 1), ..."""
     line = (np.arange(probe.shape[0]) - probe.shape[0] // 2) / probe.shape[0]
-    orders = [(total - b, b) for total in range(len(powers)) for b in range(total + 1)][: len(powers)]
-    columns = [(probe * line[None, :] ** a * line[:, None] ** b).ravel() for a, b in orders]
-    basis, triangle = np.linalg.qr(np.stack(columns, axis=1).astype(np.complex128))
-    basis = basis * np.exp(1j * np.angle(np.diag(triangle)))  # QR leaves the sign of each mode open
-    energy = np.array(powers) / sum(powers) * np.linalg.norm(columns[0]) ** 2
-    return (basis * np.sqrt(energy)).T.reshape(-1, *probe.shape).astype(np.complex64)
+    orders = [(total - b, b) for total in range(1, count + 1) for b in range(total + 1)][:count]
+    made = [probe * line[None, :] ** a * line[:, None] ** b for a, b in orders]
+    return np.array(made).reshape(-1, *probe.shape)
 
 
+def _orthonormal(modes: NDArray[Any]) -> NDArray[np.complex128]:
+    """Modes `(M, N, N)`, each made orthogonal to those before it, of energy 1; the first keeps its phase."""
+    basis, triangle = np.linalg.qr(modes.reshape(len(modes), -1).T.astype(np.complex128))
+    # QR leaves the sign of each mode open
+    return np.asarray((basis * np.exp(1j * np.angle(np.diag(triangle)))).T.reshape(modes.shape))
+
+
+ADDED_POWER = 0.1
+"""Energy of a mode that is added, of that of the strongest: what a mode begins with hardly matters."""
 PROBES: dict[str, Callable[..., NDArray[np.complex64]]] = {
     "zone_plate": zone_plate_probe,
     "gaussian": gaussian_probe,

@@ -96,7 +96,7 @@ class Settings:
     refine_positions: bool
     position_bound_px: float
     batch_size: int | None
-    holdout: float
+    holdout: float | NDArray[np.int64]
     patience: int
     tolerance: float
     seed: int
@@ -111,7 +111,11 @@ class Settings:
             ("likelihood", self.likelihood in ("amplitude", "poisson"), "'amplitude' or 'poisson'"),
             ("position_bound_px", 0 < self.position_bound_px < math.inf, "a number of pixels above 0"),
             ("batch_size", self.batch_size is None or self.batch_size >= 1, "at least 1, or None for all"),
-            ("holdout", 0 <= self.holdout < math.inf, "a fraction below 1 or a number of patterns"),
+            (
+                "holdout",
+                np.all(np.isfinite(self.holdout)) and np.all(np.asarray(self.holdout) >= 0),
+                "a fraction below 1 or a number of patterns",
+            ),
             ("patience", self.patience >= 1, "at least 1"),
             ("tolerance", 0 <= self.tolerance < 1, "a fraction from 0 to below 1"),
             ("keep_bytes", self.keep_bytes >= 0, "0 or more"),
@@ -137,7 +141,7 @@ def refine_scan(
     refine_positions: bool = False,
     position_bound_px: float = 2.0,
     batch_size: int | None = None,
-    holdout: float = 0.0,
+    holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
     tolerance: float = 1e-4,
     seed: int = 0,
@@ -169,8 +173,8 @@ def refine_scan(
         refine_positions: whether positions move too, by fractions of a pixel at a time.
         position_bound_px: how far from its start a position may go along each axis, pixels.
         batch_size: patterns in a mini-batch; None takes all at once.
-        holdout: patterns that stay unseen, a fraction below 1 or a number: the result is then the point that explains
-            *them* best, which keeps noise from being fitted.
+        holdout: patterns that stay unseen, a fraction below 1, a number, or an array of their indices: the result is
+            then the point that explains *them* best, which keeps noise from being fitted.
         patience, tolerance: stops when `patience` iterations gain less than `tolerance` of the error.
         seed: of batches and held-out patterns.
         keep_bytes: what may be kept in memory beside a batch, patterns, far fields and probes; what does not fit is
@@ -285,7 +289,7 @@ def _first_point(
     if frame is None:
         frame = object_frame(x, y, n)
         if settings.refine_positions and image is None:
-            frame = _widened(frame, math.ceil(settings.position_bound_px))
+            frame = frame.widened(math.ceil(settings.position_bound_px))
     if image is not None and image.shape != frame.shape:
         raise DataError(
             f"start: expected an object of the frame's shape {frame.shape}, found {image.shape}; pass the frame= it "
@@ -304,12 +308,13 @@ def _first_point(
     return Point(np.ones(frame.shape) if image is None else image, modes, x, y), frame
 
 
-def _widened(frame: ObjectFrame, margin: int) -> ObjectFrame:
-    return ObjectFrame(frame.height + 2 * margin, frame.width + 2 * margin, frame.x0 - margin, frame.y0 - margin)
-
-
-def _held_out(holdout: float, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Patterns that stay unseen: a fraction of the scan below 1, a number from 1 on."""
+def _held_out(holdout: float | NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Patterns that stay unseen: these indices, a fraction of the scan below 1, or a number from 1 on."""
+    if isinstance(holdout, np.ndarray):
+        unseen = np.unique(holdout)
+        if not 0 < len(unseen) < count or unseen[0] < 0 or unseen[-1] >= count:
+            raise ConfigError(f"holdout: expected some indices of {count} patterns, found {holdout}; change them")
+        return unseen
     number = round(holdout * count) if holdout < 1 else int(holdout)
     if holdout and not 0 < number < count:
         raise ConfigError(f"holdout={holdout:g}: expected 1 to {count - 1} of {count} patterns; change it")

@@ -1,0 +1,153 @@
+"""What an iteration leaves open, decided by short reconstructions of a part of the scan.
+
+A reconstruction explains the patterns it is made from the better the more it may change. What counts is how well it
+foretells patterns that it did not see: a good probe is spoilt by moving before there is an object, a poor one spoils
+the object by being held, and a mode that is not there fits noise.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.config.options import IterationOptions
+from ptycho.core.physics.probes import with_modes
+from ptycho.core.refinement.passes import Likelihood
+from ptycho.core.refinement.run import Refinement
+from ptycho.core.result import plural
+from ptycho.errors import ConfigError
+from ptycho.raw_data import RawData
+from ptycho.workflows.scan_part import ScanPart, telling_part
+
+__all__ = ["Plan", "planned"]
+
+logger = logging.getLogger(__name__)
+
+Array = NDArray[Any]
+Refine = Callable[..., Refinement]
+
+ITERATIONS = 20
+"""Of a short reconstruction: details are there, and modes have taken shape."""
+FEWEST = 12
+"""Patterns of a part below which nothing is decided."""
+GAIN = 0.04
+"""Share of the unseen error that a further mode has to save: it costs a third of the time."""
+MOST_MODES = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a scan is iterated."""
+
+    probe: Array
+    """(M, N, N) to begin with."""
+    moves: bool
+    """Whether the probe moves at all."""
+    held_first: bool
+    """Whether it is held until the object has taken shape."""
+    notes: tuple[str, ...] = ()
+    """Why, one sentence each."""
+
+
+def planned(
+    data: RawData, refine: Refine, options: IterationOptions, likelihood: Likelihood, probe: Array, flat: bool
+) -> Plan:
+    """Decide what the options leave open.
+
+    Args:
+        data: the scan.
+        refine: of a backend.
+        options: what is asked for.
+        likelihood: what is fitted.
+        probe: (M, N, N) to begin with.
+        flat: whether the object begins flat; with a better one a probe is free at once, and a probe of several modes
+            keeps their number.
+
+    Raises:
+        ConfigError: another number of modes for a probe that is held.
+    """
+    moves, modes = options.refine_probe is not False, options.modes
+    if isinstance(modes, int) and modes != len(probe):
+        if not moves:
+            raise ConfigError(
+                f"modes={modes}: expected a probe that moves, or its {len(probe)} modes, found refine_probe=False; "
+                "leave one of them out"
+            )
+        return Plan(with_modes(probe, modes), True, False)
+    asks = _Questions(
+        modes=modes == "auto" and moves and (flat or len(probe) == 1), held=options.refine_probe == "auto" and flat
+    )
+    if not (asks.modes or asks.held):
+        return Plan(probe, moves, False)
+    part = telling_part(data)
+    if len(part.scan) < FEWEST:
+        note = f"{plural(len(part.scan), 'pattern')}: too few to try anything on; the probe moves, its modes are kept"
+        return Plan(probe, moves, False, (note,))
+    return _Trials(part, refine, likelihood).answered(asks, probe)
+
+
+@dataclass(frozen=True)
+class _Questions:
+    """What is to be decided."""
+
+    modes: bool
+    held: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Trials:
+    """Short reconstructions of a part of a scan."""
+
+    part: ScanPart
+    refine: Refine
+    likelihood: Likelihood
+
+    def answered(self, asks: _Questions, probe: Array) -> Plan:
+        """The plan that the unseen patterns prefer."""
+        free = self._unseen(probe, moves=True)
+        held = self._unseen(probe, moves=False) if asks.held else np.inf
+        notes = [self._of_holding(held, free)] if asks.held else []
+        if not asks.modes:
+            return Plan(probe, True, held < free, tuple(notes))
+        best, errors = len(probe), {len(probe): min(free, held)}
+        for count in range(best + 1, MOST_MODES + 1):
+            errors[count] = self._unseen(with_modes(probe, count), moves=True)
+            if errors[count] > (1 - GAIN) * errors[best]:
+                break
+            best = count
+        # with a mode more the probe is no longer the one that was good enough to be held
+        first = best == len(probe) and held < free
+        return Plan(with_modes(probe, best), True, first, (*notes, self._of_modes(best, errors)))
+
+    def _unseen(self, probe: Array, moves: bool) -> float:
+        """Least error of the unseen patterns."""
+        found = self.refine(
+            self.part.scan,
+            None,
+            ITERATIONS,
+            probe=probe,
+            likelihood=self.likelihood,
+            refine_probe=moves,
+            holdout=self.part.unseen,
+            patience=ITERATIONS + 1,
+        )
+        error = min(found.unseen_history)
+        logger.debug("trial: %d modes, probe %s: unseen error %.4g", len(probe), "free" if moves else "held", error)
+        return error
+
+    @property
+    def _patterns(self) -> str:
+        return f"{len(self.part.unseen)} unseen of {len(self.part.scan)} patterns"
+
+    def _of_holding(self, held: float, free: float) -> str:
+        decision = "held until the object has taken shape" if held < free else "free from the start"
+        return f"The probe is {decision}: {self._patterns} are foretold to {held:.3g} with it held, {free:.3g} free"
+
+    def _of_modes(self, best: int, errors: dict[int, float]) -> str:
+        tried = ", ".join(f"{error:.3g} with {count}" for count, error in errors.items())
+        return f"The probe has {plural(best, 'mode')}: {self._patterns} are foretold to {tried}"
