@@ -15,11 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from ptycho import params
 from ptycho.config.options import NEUTRAL_GROUPS, NEUTRAL_SCALES, GroupOptions, ScaleOptions
 from ptycho.core.formats.opening import MemoryMap, load_scan
+from ptycho.core.formats.scan_npz import file_metadata, plain_metadata
 from ptycho.core.geometry import FramedOffsets, group_coordinates, member_positions
 from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.groups.grouping import make_groups, seed_points
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import without_ramp
+from ptycho.core.provenance import known_metadata, scan_source
 from ptycho.core.result import Pictured, plural
 from ptycho.core.scaling import (
     Units,
@@ -61,7 +63,9 @@ class RawData(Pictured):
         objectGuess: (H, W) complex.
         Y: (n, N, N) complex ground-truth patches.
         mask: (N, N) or (n, N, N), True where the detector pixel is valid.
-        metadata: plain values of the file; `nphotons` is the mean number of photons per pattern.
+        metadata: plain JSON values, among them, where they are known, `name`, `energy_eV`, `distance_m`,
+            `detector_pixel_m`, `object_pixel_m` (in a scan file under the names of specs/data_contracts.md, which are
+            taken too) and `nphotons`, the mean number of photons per pattern.
         units: 'amplitude' or 'counts' when the caller knows; else `decide_units` finds out on first use.
 
     Raises:
@@ -93,7 +97,7 @@ class RawData(Pictured):
         self.objectGuess = _optional(objectGuess)
         self.Y = _optional(Y)
         self.mask = None if mask is None else np.asanyarray(mask, bool)
-        self.metadata = metadata
+        self.metadata = plain_metadata(metadata)
         self.sample_indices: NDArray[np.int64] | None = None
         self._declared = units
         self.made_of: ScanIdentity | None = None
@@ -218,7 +222,7 @@ class RawData(Pictured):
             objectGuess=self.objectGuess,
             Y=self.Y,
             mask=self.mask,
-            metadata=self.metadata,
+            metadata=file_metadata(self.metadata),
             units=units,
         )
 
@@ -246,6 +250,16 @@ class RawData(Pictured):
     def name(self) -> str:
         """The name of the file that the scan was read from, or 'scan'."""
         return "scan" if self._path is None else self._path.name
+
+    @property
+    def known_metadata(self) -> dict[str, Any]:
+        """Name, dose and geometry, as a result keeps them (`ptycho.core.provenance.known_metadata`)."""
+        return known_metadata(self.metadata, self.N, "scan" if self._path is None else self._path.stem)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What tells this scan from others in a provenance block (`ptycho.core.provenance.scan_source`)."""
+        return scan_source(self._path, self.identity)
 
     @property
     def identity(self) -> ScanIdentity:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ptycho.config.config import INFERENCE_BATCH, InferenceConfig, PyTorchExecutionConfig, TrainingConfig
@@ -32,6 +33,7 @@ from ptycho_torch.pinn import PtychoPINN
 __all__ = [
     "build",
     "container",
+    "device",
     "fit",
     "for_callers",
     "load",
@@ -66,6 +68,12 @@ def _execution(run: RunOptions) -> PyTorchExecutionConfig:
     return resolve_execution(run.execution)
 
 
+def device(run: RunOptions) -> str:
+    """What computes, in words: 'cpu', or the kind of accelerator with its name."""
+    accelerator = _execution(run).accelerator
+    return f"cuda ({torch.cuda.get_device_name()})" if accelerator == "cuda" else accelerator
+
+
 def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPINN]:
     """A model for every experiment; they share the network of the first. The weights follow the seed."""
     models: list[PtychoPINN] = []
@@ -86,7 +94,7 @@ def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPIN
                 )
             )
     for model, found in zip(models, sets, strict=True):
-        model.labels = dict(run.labels)
+        model.labels, model.scan = dict(run.labels), dict(found.scan)
         if found.first_intensity_scale != found.intensity_scale:
             model.log_intensity_scale.data.fill_(math.log(found.first_intensity_scale))
     return models

@@ -92,7 +92,7 @@ def model_from_archive(archive: ModelArchive, source: str = "archive") -> Ptycho
 
 def blank_model(archive: ModelArchive, source: str = "archive", network: Network | None = None) -> PtychoPINN:
     """The model that an archive describes, all but its weights; with the network of another one, where one is given."""
-    return PtychoPINN(
+    model = PtychoPINN(
         archived_config(archive, source),
         archive.probe,
         archive.input_scale,
@@ -103,6 +103,8 @@ def blank_model(archive: ModelArchive, source: str = "archive", network: Network
         scaling=archived_scaling(archive, source),
         network=network,
     )
+    model.scan = dict(archive.scan)
+    return model
 
 
 def load_torch_bundle(

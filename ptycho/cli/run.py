@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level
 from ptycho.cli.settings import Command, Settled, load_table
+from ptycho.core.invocation import command_line
 from ptycho.errors import ConfigError, MissingFileError, OutputError
 
 if TYPE_CHECKING:
@@ -61,7 +62,10 @@ def run_command(command: Command, work: Callable[[Settled, bool], None], argv: S
         options = command.parser().parse_flags(arguments)
         table = load_table(options)
         debug = debug or table.get("debug") is True
-        with console_log(log_level(debug=debug, quiet="quiet" in options or table.get("quiet") is True)):
+        with (
+            command_line(command.program, arguments),
+            console_log(log_level(debug=debug, quiet="quiet" in options or table.get("quiet") is True)),
+        ):
             work(command.settle(options, table), debug)
     except USER_ERRORS as error:
         return complain(command.program, error, debug)
@@ -169,9 +173,13 @@ def report_history(history: Mapping[str, Sequence[float]]) -> None:
 def report_reconstruction(reconstruction: Reconstruction, title: str = "") -> None:
     """Size, coverage and method, and what refinement has brought."""
     height, width = reconstruction.object.shape
+    pixel = reconstruction.metadata.get("object_pixel_m")
     covered = 100 * float((reconstruction.coverage > 0).mean())
     text = "%sReconstructed %d x %d pixels, %.1f %% covered (%s)"
     _log.info(text, title, height, width, covered, reconstruction.method)
+    if pixel is not None:
+        sides = (1e6 * pixel * side for side in (height, width))
+        _log.info("%sAn object pixel is %.4g nm, the object %.4g x %.4g um", title, 1e9 * pixel, *sides)
     if reconstruction.error_history:
         first, last = reconstruction.error_history[0], reconstruction.error_history[-1]
         _log.info("Relative Fourier error: %.4g before refinement, %.4g after", first, last)

@@ -65,6 +65,8 @@ class ArchivedExperiment:
     """k: the network sees k times the amplitudes of a file."""
     mask: npt.NDArray[np.bool_] | None = None
     """(N, N), True where the detector pixel is valid; None when all are."""
+    scan: dict[str, Any] = field(default_factory=dict)
+    """What is known of the scan: `metadata` and `source`, as results have them; empty where nobody said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +183,11 @@ def save_archive(path: Path, archive: ModelArchive) -> Path:
         "models": list(MODEL_NAMES),
         "versions": to_json(archive.versions, "versions"),
     }
+    parameters = {"params": params, "configs": to_json(archive.configs, "configs")}
+    if any(experiment.scan for experiment in archive.experiments):
+        parameters["scans"] = to_json([experiment.scan for experiment in archive.experiments], "scans")
     members = {
-        "params.json": _json_bytes({"params": params, "configs": to_json(archive.configs, "configs")}),
+        "params.json": _json_bytes(parameters),
         "weights.h5": _weights_bytes(archive),
         "manifest.dill": _dill_bytes(manifest),
         "params.dill": _dill_bytes(params),
@@ -258,11 +263,13 @@ def _load(source: _Source, allow_pickle: bool) -> ModelArchive:
         _require_format(path, manifest)
         parameters = _parse_json(path, "params.json", _verified(source, "params.json", manifest))
         params, configs = (_entry(path, "params.json", parameters, key, dict) for key in ("params", "configs"))
+        scans = _entry(path, "params.json", {"scans": [], **parameters}, "scans", list)
         weights = _verified(source, "weights.h5", manifest)
     elif allow_pickle and "manifest.dill" in names:
         manifest = _parse_dill(path, "manifest.dill", source.read("manifest.dill"))
         _require_format(path, manifest)
         params, configs = _parse_dill(path, "params.dill", _member(source, "params.dill")), {}
+        scans = []
         weights = _member(source, "weights.h5")
     elif "manifest.dill" in names:
         found = "only pickled ones (.dill), which can run code when they are read"
@@ -270,13 +277,25 @@ def _load(source: _Source, allow_pickle: bool) -> ModelArchive:
         raise ArchiveError(f"{path}: expected JSON members, found {found}; {advice}")
     else:
         raise ArchiveError(f"{path}: expected the member manifest.json, found {sorted(names)}")
-    return ModelArchive(
+    archive = ModelArchive(
         backend=_require_backend(str(path), manifest.get("backend")),
         params=params,
         configs=configs,
         versions=_entry(path, "manifest", manifest, "versions", dict),
         **_read_weights(path, weights),
     )
+    return _with_scans(path, archive, scans)
+
+
+def _with_scans(path: Path, archive: ModelArchive, scans: list[Any]) -> ModelArchive:
+    """The archive with what is known of the scan of every experiment."""
+    if not scans:
+        return archive
+    if len(scans) != len(archive.experiments) or not all(isinstance(scan, dict) for scan in scans):
+        fact = f"expected an object for each of {len(archive.experiments)} experiments, found {len(scans)} entries"
+        raise ArchiveError(f"{path}: params.json: scans: {fact}; save the model again")
+    others = tuple(replace(other, scan=scan) for other, scan in zip(archive.others, scans[1:], strict=True))
+    return replace(archive, scan=scans[0], others=others)
 
 
 def _require_format(path: Path, manifest: dict[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ class Reconstruction(ObjectResult):
     Positions are in the frame of `object`: pixel (0, 0) is its first element, the patch of position (x, y)
     begins at row y - N/2 and column x - N/2. Adding `frame.x0` and `frame.y0` gives the scan's own pixel
     coordinates.
+
+    Equality compares every field, `timings`, `metadata` and `provenance` among them, so that what is read back equals
+    what was written; two runs have other dates and are compared by their objects.
 
     Raises:
         DataError: the shapes of the parts do not belong together.
@@ -63,6 +66,11 @@ class Reconstruction(ObjectResult):
     two overlap; None where it was not measured."""
     trust: Trust | None = None
     """How well `object` and `probe` explain every pattern; None where it was not measured."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """What is known of the scan, plain JSON values: `name`, `energy_eV`, `particle`, `distance_m`, `detector_pixel_m`,
+    `object_pixel_m` (of `object`) and `nphotons`."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Where it is from (`ptycho.core.provenance.provenance`), plain JSON values; empty where nobody said."""
 
     def __repr__(self) -> str:
         modes, N, _ = self.probe.shape

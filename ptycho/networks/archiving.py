@@ -1,7 +1,7 @@
 """What both backends do alike between a model and its archive; loads no framework.
 
 A model here is anything with the attributes that both `PtychoPINN` have: `options`, `intensity_scale`, `input_scale`,
-`nominal_intensity_scale`, `labels`, and a `probe` layer with `file_units`.
+`nominal_intensity_scale`, `labels`, `scan`, and a `probe` layer with `file_units`.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ def _experiment(model: Any, mask: NDArray[np.bool_]) -> dict[str, Any]:
         "intensity_scale_nominal": model.nominal_intensity_scale,
         "input_scale": model.input_scale,
         "mask": mask,
+        "scan": dict(model.scan),
     }
 
 

@@ -35,6 +35,7 @@ from ptycho.workflows.training_data import TrainingSet
 __all__ = [
     "build",
     "container",
+    "device",
     "fit",
     "for_callers",
     "load",
@@ -75,6 +76,12 @@ def warn_of_ignored_variables() -> None:
         logger.warning("%s", deprecation_text(f"XLA by {', '.join(found)}", instead))
 
 
+def device(run: RunOptions) -> str:
+    """What computes, in words: 'cpu', or the kind of accelerator with its name."""
+    found = tf.config.list_physical_devices("GPU")
+    return f"gpu ({tf.config.experimental.get_device_details(found[0]).get('device_name', 'GPU')})" if found else "cpu"
+
+
 def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPINN]:
     """A model for every experiment; they share the network of the first. The weights follow the seed."""
     models: list[PtychoPINN] = []
@@ -94,7 +101,7 @@ def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPIN
                 network=models[0].network if models else None,
             )
         )
-        models[-1].labels = dict(run.labels)
+        models[-1].labels, models[-1].scan = dict(run.labels), dict(found.scan)
         if found.first_intensity_scale != found.intensity_scale:
             models[-1].log_intensity_scale.assign(math.log(found.first_intensity_scale))
     return models

@@ -86,6 +86,7 @@ def model_from_archive(archive: ModelArchive, source: str = "archive") -> Ptycho
     )
     set_canonical_weights(model.network, archive.weights, source)
     model.log_intensity_scale.assign(archive.log_intensity_scale)
+    model.scan = dict(archive.scan)
     return model
 
 

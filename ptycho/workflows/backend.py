@@ -43,6 +43,8 @@ class ScanModel(Protocol):
     input_scale: float
     scaling: InputScaling
     subpixel: Literal["bilinear", "fourier"]
+    scan: dict[str, Any]
+    """What is known of the scan that trained it: `metadata` and `source`."""
 
     @property
     def probe(self) -> ScanProbe:
@@ -68,6 +70,9 @@ class Backend(Protocol):
             ConfigError: options that are not for this backend.
             BackendError: the accelerator is not there.
         """
+
+    def device(self, run: RunOptions) -> str:
+        """What computes, in words."""
 
     def build(self, sets: Sequence[TrainingSet[Any]], config: TrainingConfig, run: RunOptions) -> list[Any]:
         """A model for every experiment; they share the network of the first. The weights follow the seed."""

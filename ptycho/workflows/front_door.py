@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -123,10 +123,19 @@ class _Run:
         found = iterate(self.data, self.refine, self.request.iteration, start, self.request.report)
         for note in found.notes:
             self._tell(note)
-        reconstruction = measured_reconstruction(found.refinement, self.data)
+        reconstruction = measured_reconstruction(
+            found.refinement, self.data, settings=self._settings(), device=self.backend.device(self.options)
+        )
         if network is not None:
             reconstruction = _after_network(reconstruction, network)
         return Outcome(reconstruction, diagnosis, tuple(self.told), self.kept)
+
+    def _settings(self) -> dict[str, Any]:
+        """What was asked for, for the provenance."""
+        asked = self.request
+        named = {"probe": asked.probe, "model": asked.model, "train_seconds": asked.train_seconds, "force": asked.force}
+        told = {name: str(value) if isinstance(value, Path) else value for name, value in named.items() if value}
+        return {**asdict(asked.iteration), **told}
 
     @property
     def refine(self) -> Callable[..., Refinement]:

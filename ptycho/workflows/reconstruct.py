@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -21,9 +21,12 @@ from ptycho.config.config import (
     validate_inference_config,
     validate_training_config,
 )
+from ptycho.config.files import config_to_dict
+from ptycho.core.archive import ARCHIVE_NAME, ModelArchive
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import probe_overlap
+from ptycho.core.provenance import file_sha256, provenance, with_geometry_of
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import ConfigError
@@ -37,7 +40,7 @@ from ptycho.workflows.stitch_scan import StitchedObject, stitch_scan
 from ptycho.workflows.training_data import group_scan, prepared_scan
 from ptycho.workflows.trust import noise_error, scan_trust
 
-__all__ = ["inference_settings", "load_and_reconstruct", "model_path", "reconstruct"]
+__all__ = ["archived_source", "inference_settings", "load_and_reconstruct", "model_path", "reconstruct"]
 
 logger = logging.getLogger(__name__)
 
@@ -75,13 +78,18 @@ def load_and_reconstruct(
     """Load the model of `config.model_path` and reconstruct a scan with it, as `reconstruct`."""
     validate_inference_config(config)
     path, run = model_path(config), with_diagnostics(backend.settled(run), config)
-    model, _ = backend.load(path, config.experiment_number, data.probeGuess, run)
+    model, archive = backend.load(path, config.experiment_number, data.probeGuess, run)
     logger.info("Loaded intensity_scale from bundle: %f", model.intensity_scale)
-    return reconstruct(backend, model, data, config, run)
+    return reconstruct(backend, model, data, config, run, archived_source(path, archive))
 
 
 def reconstruct(
-    backend: Backend, model: ScanModel, data: RawData, config: InferenceConfig, run: RunOptions = NEUTRAL_RUN
+    backend: Backend,
+    model: ScanModel,
+    data: RawData,
+    config: InferenceConfig,
+    run: RunOptions = NEUTRAL_RUN,
+    source: Mapping[str, Any] | None = None,
 ) -> Reconstruction:
     """Reconstruct a scan: one pass of the network, stitching and, when asked for, refinement.
 
@@ -94,6 +102,7 @@ def reconstruct(
         data: the scan.
         config: groups and neighbours; the model's own settings come with `model`.
         run: refinement, stitching and diagnostics.
+        source: the model in the provenance of the result (`archived_source`); None: it was trained just now.
 
     Raises:
         ConfigError, DataError: settings that cannot work, or a scan that does not fit the model.
@@ -114,7 +123,16 @@ def reconstruct(
         subpixel=model.subpixel,
         timings=job.timings,
         trust=job.trust(final),
+        metadata=with_geometry_of(job.scan.known_metadata, model.scan.get("metadata", {})),
+        provenance=job.provenance({"file": None, "sha256": None} if source is None else source),
     )
+
+
+def archived_source(path: Path, archive: ModelArchive) -> dict[str, Any]:
+    """A model archive in a provenance block: its file, versions and the settings of its training."""
+    file = path / ARCHIVE_NAME if path.is_dir() else path
+    known = {"file": file.name, "sha256": file_sha256(file), "versions": archive.versions}
+    return {**known, "training": archive.configs.get("training", {})}
 
 
 @dataclass(frozen=True)
@@ -207,6 +225,24 @@ class _Job:
         image = np.where(covered, better.object, np.complex64(1))
         history = better.error_history[: better.kept + 1]
         return Estimate(image, better.probe, better.xcoords, better.ycoords, history, refined=True)
+
+    def provenance(self, source: Mapping[str, Any]) -> dict[str, Any]:
+        """Where the result is from."""
+        refinement = dict(self.run.refinement or {})
+        settings = {
+            "inference": config_to_dict(self.config),
+            "refine_iterations": self.run.refine_iterations,
+            "refinement": refinement,
+        }
+        seeds = {"subsample_seed": self.config.subsample_seed, "refinement": refinement.get("seed", 0)}
+        known = {"architecture": self.model.config.architecture, "scan": self.model.scan.get("source")}
+        return provenance(
+            scan=self.scan.source,
+            settings=settings,
+            seeds=seeds,
+            model={**source, **known},
+            device=self.backend.device(self.run),
+        )
 
     def trust(self, final: Estimate) -> Trust:
         """How far the result explains the scan."""

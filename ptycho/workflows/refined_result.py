@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+from ptycho.core.provenance import provenance
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.run import Refinement
@@ -16,14 +19,22 @@ __all__ = ["measured_reconstruction"]
 
 
 def measured_reconstruction(
-    refinement: Refinement, scan: RawData, nominal_photons: float = NOMINAL_PHOTONS
+    refinement: Refinement,
+    scan: RawData,
+    nominal_photons: float = NOMINAL_PHOTONS,
+    settings: Mapping[str, Any] | None = None,
+    device: str | None = None,
 ) -> Reconstruction:
     """The reconstruction that a refinement of this scan found (`reconstruction_of`), with its trust measured.
+
+    It has the metadata of the scan, and the provenance.
 
     Args:
         refinement: of `scan`.
         scan: every pattern is compared with the object.
         nominal_photons: mean photons per pattern to assume where the scan does not tell.
+        settings: of the refinement as used, for the provenance; `seed` is told apart.
+        device: that computed it; None where that is not known.
 
     Raises:
         DataError: the refinement is of another scan.
@@ -36,4 +47,12 @@ def measured_reconstruction(
         )
     found, begun = reconstruction_of(refinement), time.perf_counter()
     trust = scan_trust(found.object, found.probe, found.xcoords, found.ycoords, scan, nominal_photons)
-    return replace(found, trust=trust, timings=found.timings | {"trust": time.perf_counter() - begun})
+    told = dict(settings or {})
+    seeds = {"refinement": told.pop("seed", 0)}
+    return replace(
+        found,
+        trust=trust,
+        timings=found.timings | {"trust": time.perf_counter() - begun},
+        metadata=scan.known_metadata,
+        provenance=provenance(scan=scan.source, settings=told, seeds=seeds, device=device),
+    )

@@ -98,6 +98,8 @@ def finished_reconstruction(
     subpixel: Literal["bilinear", "fourier"],
     timings: dict[str, float],
     trust: Trust,
+    metadata: dict[str, Any],
+    provenance: dict[str, Any],
 ) -> Reconstruction:
     """The result in the frame that a caller sees: that of the scan's `objectGuess`, else the part that is shown.
 
@@ -107,7 +109,7 @@ def finished_reconstruction(
         found: what stitching made.
         final: the same, or what refinement made of it.
         stitching: what of the canvas is shown.
-        backend, timings, trust: as in the result.
+        backend, timings, trust, metadata, provenance: as in the result.
         subpixel: the rule of the model; refinement moves the probe by Fourier ramps.
     """
     shown, frame = result_frames(scan.xcoords, scan.ycoords, scan.N, stitching)
@@ -136,4 +138,6 @@ def finished_reconstruction(
         agreement=found.agreement,
         spread=laid_out(found.spread, np.nan),
         trust=trust,
+        metadata=metadata,
+        provenance=provenance,
     )

@@ -49,6 +49,8 @@ class TrainingSet(Generic[Container]):
     scaling: InputScaling
     identity: ScanIdentity
     """Of the scan that is trained on."""
+    scan: Mapping[str, Any]
+    """What the model keeps of that scan: `metadata` and `source`, as results have them."""
     frame: Mapping[str, Any]
     """What a checkpoint keeps of the scans (`result_frame.scan_frame`)."""
 
@@ -108,6 +110,7 @@ def prepare_training(
         first_intensity_scale=scales.first_intensity_scale,
         scaling=InputScaling(scales.level, scaling.normalize == "Group", scaling.probe_ramp_removal),
         identity=train_data.identity,
+        scan={"metadata": train_data.known_metadata, "source": train_data.source},
         frame=scan_frame(train_data, test_data),
     )
 

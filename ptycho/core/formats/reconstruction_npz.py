@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ptycho.core.atomic import atomic_path
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.provenance import GEOMETRY
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import DataError, MissingFileError
@@ -25,7 +26,7 @@ NPZ_KEYS = (
     *("object", "coverage", "probe", "xcoords", "ycoords", "frame", "backend", "method", "subpixel"),
     *("network_object", "error_history", "timings", "synchronised", "agreement", "spread"),
     *(f"trust_{field.name}" for field in fields(Trust)),
-    *("trust_ratio", "trust_verdict"),
+    *("trust_ratio", "trust_verdict", "metadata", "provenance"),
 )
 """Keys of `reconstruction.npz`."""
 
@@ -34,7 +35,8 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
     """Write `reconstruction` as plain arrays and return the path; `read_npz` gives it back exactly.
 
     The keys are those of `NPZ_KEYS` (specs/data_contracts.md says what they hold): the fields, `frame` as height,
-    width, x0, y0, `timings` as JSON text, and `trust` as one array per field. Those that are None are left out.
+    width, x0, y0, `timings`, `metadata` and `provenance` as JSON text, and `trust` as one array per field. Those that
+    are None are left out.
     Nothing is pickled.
 
     Raises:
@@ -55,6 +57,8 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
         "timings": json.dumps(r.timings),
         "synchronised": r.synchronised,
         "agreement": np.array(r.agreement, np.float64),
+        "metadata": json.dumps(r.metadata),
+        "provenance": json.dumps(r.provenance),
     }
     for key, array in (("network_object", r.network_object), ("spread", r.spread)):
         if array is not None:
@@ -99,6 +103,8 @@ def read_npz(path: Path) -> Reconstruction:
             agreement=(before, after),
             spread=stored.get("spread"),
             trust=_stored_trust(stored),
+            metadata=_stored_json(stored, "metadata"),
+            provenance=_stored_json(stored, "provenance"),
         )
     except KeyError as error:
         raise DataError(f"{path}: expected the key {error} of a reconstruction, found {sorted(stored)}") from error
@@ -114,14 +120,24 @@ def _stored_trust(stored: dict[str, npt.NDArray[Any]]) -> Trust | None:
     return Trust(**{**parts, "dose": str(parts["dose"])})  # type: ignore[arg-type]  # one of three words, as written
 
 
+def _stored_json(stored: dict[str, npt.NDArray[Any]], key: str) -> dict[str, Any]:
+    """The object in a JSON text; empty in files of before there was one."""
+    found = json.loads(str(stored[key])) if key in stored else {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{key}: {type(found).__name__} in the place of a JSON object")
+    return found
+
+
 def recognise(file: Any) -> bool:
     """Whether an open archive is a reconstruction, by its members."""
     return all(key in file for key in ("object", "probe", "frame", "method"))
 
 
 def read(path: Path) -> ScanRecord:
-    """Read object, probe, positions and error history."""
+    """Read object, probe, positions, error history, and the geometry of the scan."""
     found = read_npz(path)
+    known = dict(found.metadata)
+    geometry = {key: known.pop(key) for key in GEOMETRY if key in known}
     return ScanRecord(
         xcoords=found.xcoords,
         ycoords=found.ycoords,
@@ -130,6 +146,8 @@ def read(path: Path) -> ScanRecord:
         origin_px=(float(found.frame.x0), float(found.frame.y0)),
         losses=found.error_history,
         metadata={
+            **known,
             "comments": f"{found.method} by the {found.backend} backend, sub-pixel shifts {found.subpixel}.",
         },
+        **geometry,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from ptycho.core.formats import ptychodus_product
@@ -17,6 +19,7 @@ __all__ = ["PRODUCT_KEYS", "write_ptychodus_product"]
 PRODUCT_KEYS = (
     *("probe_position_indexes", "probe_position_x_m", "probe_position_y_m", "probe", "object"),
     *("object_layer_spacing_m", "loss_epochs", "loss_values", "coverage", "spread", "trust_ratio"),
+    *("metadata", "provenance"),
 )
 """Data sets of `reconstruction.h5`."""
 
@@ -27,7 +30,7 @@ def write_ptychodus_product(
     pixel_size_m: float | None = None,
     photon_energy_ev: float | None = None,
     detector_distance_m: float | None = None,
-    name: str = "ptychopinn",
+    name: str | None = None,
 ) -> Path:
     """Write the HDF5 product that ptychodus 1.2 to 1.7 reads, and return its path.
 
@@ -40,22 +43,24 @@ def write_ptychodus_product(
 
     Args:
         reconstruction: what to write. `coverage`, and where there are such `spread` and `trust_ratio`, go along as
-            data sets of their own, which ptychodus passes over, and the trust in one line in `comments`.
+            data sets of their own, which ptychodus passes over, as do `metadata` and `provenance` as JSON text; the
+            trust stands in one line in `comments`.
         path: file to write, atomically.
         pixel_size_m, photon_energy_ev, detector_distance_m: size of an object pixel (m), photon energy (eV),
-            object to detector (m). The format requires all three: one that is unknown (None) is written as
-            1.0 and `comments` says so.
-        name: name of the product.
+            object to detector (m); None takes what `reconstruction.metadata` says. The format requires all three: one
+            that is unknown is written as 1.0 and `comments` says so.
+        name: name of the product; None takes that of the metadata, else 'ptychopinn'.
 
     Raises:
         DataError: a given size, energy or distance is not a positive number.
         OutputError: the file cannot be written.
     """
     r = reconstruction
+    known = r.metadata
     given = {
-        "pixel size (m)": pixel_size_m,
-        "photon energy (eV)": photon_energy_ev,
-        "detector distance (m)": detector_distance_m,
+        "pixel size (m)": known.get("object_pixel_m") if pixel_size_m is None else pixel_size_m,
+        "photon energy (eV)": known.get("energy_eV") if photon_energy_ev is None else photon_energy_ev,
+        "detector distance (m)": known.get("distance_m") if detector_distance_m is None else detector_distance_m,
     }
     for what, value in given.items():
         if value is not None and not (np.isfinite(value) and value > 0):
@@ -72,7 +77,10 @@ def write_ptychodus_product(
         distance_m=distance,
         object_pixel_m=pixel,
         losses=r.error_history,
-        metadata={"name": name, "comments": _comments(r, [what for what, value in given.items() if value is None])},
+        metadata={
+            "name": name or known.get("name", "ptychopinn"),
+            "comments": _comments(r, [what for what, value in given.items() if value is None]),
+        },
     )
     attributes, arrays = ptychodus_product.product_content(record, ptychodus_product.TITLE)
     arrays["coverage"] = r.coverage
@@ -80,6 +88,8 @@ def write_ptychodus_product(
         arrays["spread"] = r.spread
     if r.trust is not None:
         arrays["trust_ratio"] = r.trust.ratio
+    for key, told in (("metadata", r.metadata), ("provenance", r.provenance)):
+        arrays[key] = np.array(json.dumps(told), h5py.string_dtype())
     ptychodus_product.write_content(Path(path), attributes, arrays)
     return Path(path)
 

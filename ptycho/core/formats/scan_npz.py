@@ -17,7 +17,17 @@ from ptycho.core.scan.scan import ScanFile
 from ptycho.core.scan.stream import Frames, ScanStream, stand_in, write_stream
 from ptycho.errors import DataError
 
-__all__ = ["METADATA_KEYS", "geometry_numbers", "read", "recognise", "record_of", "stream_of", "write"]
+__all__ = [
+    "METADATA_KEYS",
+    "file_metadata",
+    "geometry_numbers",
+    "plain_metadata",
+    "read",
+    "recognise",
+    "record_of",
+    "stream_of",
+    "write",
+]
 
 TITLE = "scan NPZ"
 
@@ -34,6 +44,17 @@ _BESIDE_PATTERNS = ("probeGuess", "xcoords", "xcoords_start")
 
 _METRES_BELOW = 1e-3
 """Positions that all lie within this are metres: a scan of a thousandth of a pixel is none."""
+
+
+def plain_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The metadata of a scan file by the names that the fields of a record have."""
+    return None if metadata is None else {METADATA_KEYS.get(key, key): value for key, value in metadata.items()}
+
+
+def file_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The inverse of `plain_metadata`."""
+    names = {field: name for name, field in METADATA_KEYS.items()}
+    return None if metadata is None else {names.get(key, key): value for key, value in metadata.items()}
 
 
 def recognise(file: Any) -> bool:
