@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from ptycho.cli.programs import INFERENCE
 from ptycho.cli.run import (
@@ -18,8 +20,11 @@ from ptycho.cli.run import (
 )
 from ptycho.cli.settings import Command, Settled
 from ptycho.config.config import validate_inference_config
+from ptycho.core.atomic import new_output_folder
 
 __all__ = ["inference_main"]
+
+_log = logging.getLogger(__name__)
 
 
 def inference_main(argv: Sequence[str] | None = None, command: Command = INFERENCE) -> int:
@@ -48,6 +53,7 @@ def _infer(asked: Settled, debug: bool) -> None:
 
     quiet_tensorflow(config.backend, debug)
     require_backend(config.backend)
+    config.output_dir = _free_folder(config.output_dir, run.overwrite)
     with output_folder(config.output_dir), dump_folder(run.debug_dump):
         diagnostics = diagnostics_of(asked)
         data = RawData.from_file(test_file, units=run.units, memory_map=run.memory_map)
@@ -64,3 +70,11 @@ def _infer(asked: Settled, debug: bool) -> None:
     report_reconstruction(reconstruction)
     report_files(written)
     report_trust(reconstruction)
+
+
+def _free_folder(asked: Path, overwrite: bool) -> Path:
+    """The folder to write to, which holds no result of before unless that is to be overwritten."""
+    free = new_output_folder(asked, overwrite)
+    if free != asked:
+        _log.info("%s holds a result: writing to %s (--overwrite writes over it)", asked, free)
+    return free

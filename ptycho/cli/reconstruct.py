@@ -18,7 +18,6 @@ from ptycho.cli.programs import RECONSTRUCTION
 from ptycho.cli.progress import iteration_progress
 from ptycho.cli.run import (
     input_path,
-    new_output_folder,
     output_folder,
     quiet_tensorflow,
     report_files,
@@ -27,6 +26,8 @@ from ptycho.cli.run import (
     run_log,
 )
 from ptycho.cli.settings import Settled, load_table
+from ptycho.core.atomic import new_output_folder
+from ptycho.core.invocation import command_line
 from ptycho.errors import ConfigError, MissingFileError
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def reconstruct_main(argv: Sequence[str] | None = None) -> int:
             arguments = _arguments_of(Path(resumed))
             options = RECONSTRUCTION.parser().parse_flags(arguments)
         table = load_table(options)
-        with console_log(log_level(debug=debug, quiet="quiet" in options or table.get("quiet") is True)):
+        quiet = "quiet" in options or table.get("quiet") is True
+        with console_log(log_level(debug=debug, quiet=quiet)), command_line(RECONSTRUCTION.program, arguments):
             _reconstruct(RECONSTRUCTION.settle(options, table), options, arguments, resumed, debug)
     except USER_ERRORS as error:
         return complain(RECONSTRUCTION.program, error, debug)
@@ -100,7 +102,7 @@ def _reconstruct(
 
     quiet_tensorflow(asked.config.backend, debug)
     require_backend(asked.config.backend)
-    folder = resumed or new_output_folder(run.output_dir or Path(f"{scan.stem}_reconstruction"), run.overwrite)
+    folder = resumed or _free_folder(run.output_dir or Path(f"{scan.stem}_reconstruction"), run.overwrite)
     with output_folder(folder), run_log(folder / "run.log"), _resumable(folder):
         data = RawData.from_file(scan, units=run.units, memory_map=run.memory_map)
         _log.info("Scan: %s", data)
@@ -115,6 +117,13 @@ def _reconstruct(
     report_files(written)
     report_trust(outcome.reconstruction)
     _log.info("Look at %s", folder / "summary.png")
+
+
+def _free_folder(asked: Path, overwrite: bool) -> Path:
+    free = new_output_folder(asked, overwrite, results=("reconstruction.npz", RUN_FILE, "wts.h5.zip"))
+    if free != asked:
+        _log.info("%s holds a result: writing to %s (--overwrite replaces it)", asked, free)
+    return free
 
 
 def _check(run: Any) -> None:

@@ -28,7 +28,6 @@ __all__ = [
     "dump_folder",
     "input_path",
     "is_set",
-    "new_output_folder",
     "output_folder",
     "quiet_tensorflow",
     "report_files",
@@ -40,9 +39,6 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-
-_RESULTS = ("reconstruction.npz", "run.json", "wts.h5.zip")
-"""What a folder holds that must not be written over unasked."""
 
 
 def run_command(command: Command, work: Callable[[Settled, bool], None], argv: Sequence[str] | None) -> int:
@@ -125,20 +121,6 @@ def output_folder(folder: Path, flag: str = "--output-dir") -> Iterator[None]:
         for path in () if finished else made:
             with suppress(OSError):
                 path.rmdir()
-
-
-def new_output_folder(path: Path, overwrite: bool) -> Path:
-    """The folder to write to: `path`, or where that holds a result already the first free one of `path-2`, `path-3`.
-
-    Args:
-        path: as it was asked for.
-        overwrite: take it in any case.
-    """
-    number, folder = 1, path
-    while not overwrite and any((folder / name).exists() for name in _RESULTS):
-        number += 1
-        folder = path.with_name(f"{path.name}-{number}")
-    return folder
 
 
 @contextmanager

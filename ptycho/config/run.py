@@ -72,6 +72,9 @@ class InferenceRun:
             basic=True,
         ),
     ] = 80
+    overwrite: Annotated[
+        bool, Doc("write to an output folder that holds a result (off: to the next one without, NAME-2, NAME-3 ...)")
+    ] = False
     units: Units = None
     memory_map: MemoryMap = "auto"
     debug_dump: DebugDump = None

@@ -7,13 +7,13 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ptycho.errors import OutputError
 
-__all__ = ["atomic_path", "output_folder"]
+__all__ = ["atomic_path", "new_output_folder", "output_folder"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _STALE_SECONDS = 3600
@@ -75,6 +75,24 @@ def _remove_stale(path: Path) -> None:
         for entry in entries:
             if left.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > _STALE_SECONDS:
                 Path(entry).unlink(missing_ok=True)
+
+
+def new_output_folder(
+    path: Path, overwrite: bool = False, results: Sequence[str] = ("reconstruction.npz", "reconstruction.h5")
+) -> Path:
+    """The folder to write a result to: `path`, or the first of `path-2`, `path-3` ... that holds none; nothing is made.
+
+    Args:
+        path: that was asked for.
+        overwrite: take `path` in any case.
+        results: names of files by which a folder holds a result.
+    """
+    path, number = Path(path), 1
+    candidate = path
+    while not overwrite and any((candidate / name).exists() for name in results):
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}") if path.name else path / str(number)
+    return candidate
 
 
 def output_folder(path: Path) -> Path:

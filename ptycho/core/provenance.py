@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import ptycho
 from ptycho.core.archive import to_json
 from ptycho.core.invocation import command
 from ptycho.core.scan.identity import ScanIdentity
@@ -105,7 +104,7 @@ def provenance(
         seconds), `device`, `platform` and `libraries` (the versions of those that were loaded).
     """
     return {
-        "version": ptycho.__version__,
+        "version": _version("ptycho"),
         "command": command(),
         "settings": _plain(settings),
         "seeds": _plain(seeds),
@@ -114,10 +113,14 @@ def provenance(
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "device": device,
         "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "libraries": {
-            name: str(vars(sys.modules[name]).get("__version__")) for name in _LIBRARIES if name in sys.modules
-        },
+        "libraries": {name: _version(name) for name in _LIBRARIES if name in sys.modules},
     }
+
+
+def _version(name: str) -> str | None:
+    """Of a package that is loaded."""
+    found = getattr(sys.modules[name], "__version__", None)
+    return None if found is None else str(found)
 
 
 def _plain(value: Any) -> Any:

@@ -40,7 +40,14 @@ from ptycho.workflows.stitch_scan import StitchedObject, stitch_scan
 from ptycho.workflows.training_data import group_scan, prepared_scan
 from ptycho.workflows.trust import noise_error, scan_trust
 
-__all__ = ["archived_source", "inference_settings", "load_and_reconstruct", "model_path", "reconstruct"]
+__all__ = [
+    "archived_source",
+    "inference_settings",
+    "load_and_reconstruct",
+    "model_path",
+    "reconstruct",
+    "trained_source",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +109,7 @@ def reconstruct(
         data: the scan.
         config: groups and neighbours; the model's own settings come with `model`.
         run: refinement, stitching and diagnostics.
-        source: the model in the provenance of the result (`archived_source`); None: it was trained just now.
+        source: the model in the provenance of the result (`archived_source`, `trained_source`), where that is known.
 
     Raises:
         ConfigError, DataError: settings that cannot work, or a scan that does not fit the model.
@@ -124,8 +131,15 @@ def reconstruct(
         timings=job.timings,
         trust=job.trust(final),
         metadata=with_geometry_of(job.scan.known_metadata, model.scan.get("metadata", {})),
-        provenance=job.provenance({"file": None, "sha256": None} if source is None else source),
+        provenance=job.provenance(
+            {"file": None, "sha256": None, "versions": {}, "training": {}} if source is None else source
+        ),
     )
+
+
+def trained_source(config: TrainingConfig) -> dict[str, Any]:
+    """A model that was trained just now in a provenance block."""
+    return {"file": None, "sha256": None, "versions": {}, "training": config_to_dict(config)}
 
 
 def archived_source(path: Path, archive: ModelArchive) -> dict[str, Any]:

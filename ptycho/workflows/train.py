@@ -18,7 +18,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
 from ptycho.workflows.diagnostics import with_diagnostics
 from ptycho.workflows.experiments import Scans, TestScans, scans_to_stitch
-from ptycho.workflows.reconstruct import inference_settings, reconstruct
+from ptycho.workflows.reconstruct import inference_settings, reconstruct, trained_source
 from ptycho.workflows.results import RunResults, add_reconstructions, training_results
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 from ptycho.workflows.training_data import TrainingSet, prepare_experiments
@@ -92,8 +92,9 @@ def reconstruct_trained(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[str, Any]]:
     """Reconstruct the scan of every experiment with its model of `results`; `diagnostics` is told of the first."""
     untold = replace(run, diagnostics=None)
+    source = trained_source(results["config"]) if "config" in results else {}
 
     def one(number: int, model: Any, scan: RawData) -> Reconstruction:
-        return reconstruct(backend, model, scan, settings, untold if number else run)
+        return reconstruct(backend, model, scan, settings, untold if number else run, source)
 
     return add_reconstructions(results, scans, one)

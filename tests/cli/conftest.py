@@ -23,6 +23,10 @@ class StandInScan:
 
     N = 128
 
+    def fitted(self, sizes):
+        assert self.N in sizes
+        return self
+
     def __len__(self):
         return 200
 
@@ -49,6 +53,7 @@ def workflows(monkeypatch):
         object=np.ones((5, 7), np.complex64),
         coverage=np.ones((5, 7), np.float32),
         method="network+refined",
+        metadata={},
         error_history=(0.5, 0.125),
         trust=types.SimpleNamespace(grade="usable", verdict="usable, with numbers"),
     )

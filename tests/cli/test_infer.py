@@ -22,6 +22,13 @@ class TestInference:
         assert inference_main([*inference_flags, *flags]) == 0
         assert workflows.of("reconstruct")[1]["refine"] == expected
 
+    def test_an_earlier_result_is_left_alone(self, workflows, inference_flags, tmp_path, capsys):
+        for flags in ([], [], ["--overwrite"], []):
+            assert inference_main([*inference_flags, *flags]) == 0
+        folders = [arguments[1] for name, (arguments, _) in workflows if name == "save"]
+        assert folders == [tmp_path / name for name in ("out", "out-2", "out", "out-3")]
+        assert f"{tmp_path / 'out'} holds a result: writing to {tmp_path / 'out-2'}" in capsys.readouterr().err
+
     def test_how_to_refine(self, workflows, inference_flags):
         how = ["--no-refine_probe", "--refine_positions", "--refine_likelihood", "poisson", "--refine_holdout", "0.05"]
         assert inference_main([*inference_flags, "--refine", "9", *how]) == 0

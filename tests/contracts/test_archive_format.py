@@ -54,7 +54,14 @@ GOLDEN = {
     "N": 6,
     "nphotons": 1000000000.0,
     "output_prefix": "out/run"
-  }
+  },
+  "scans": [
+    {
+      "metadata": {
+        "name": "star"
+      }
+    }
+  ]
 }
 """,
 }
@@ -86,6 +93,7 @@ def archive() -> ModelArchive:
         configs={"model": {"N": N, "grid": (1, 1), "probe_scale": np.float32(4)}, "training": {"n_groups": None}},
         versions={"ptychopinn": "0.1.0"},
         probe_mask=np.full((N, N), 0.5, np.float32),
+        scan={"metadata": {"name": "star"}},
     )
 
 

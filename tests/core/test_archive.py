@@ -52,6 +52,20 @@ def archive() -> ModelArchive:
     )
 
 
+def test_what_is_known_of_the_scans_comes_back(archive: ModelArchive, tmp_path: Path) -> None:
+    names = ({"metadata": {"name": "star", "energy_eV": 8800.0}}, {})
+    fields = ("probe", "log_intensity_scale", "intensity_scale_nominal", "input_scale")
+    other = ArchivedExperiment(**{name: getattr(archive, name) for name in fields}, scan=names[1])
+    given = replace(archive, scan=names[0], others=(other,))
+    loaded = load_archive(save_archive(tmp_path, given))
+    assert tuple(each.scan for each in loaded.experiments) == names
+    assert loaded.of_experiment(1).scan == {}
+    assert load_archive(save_archive(tmp_path, archive)).scan == {}
+    with zipfile.ZipFile(save_archive(tmp_path, given)) as file:
+        shown = json.loads(file.read("params.json"))
+    assert shown["scans"] == list(names)
+
+
 def assert_equal(loaded: ModelArchive, archive: ModelArchive) -> None:
     assert loaded.backend == archive.backend
     assert list(loaded.weights) == sorted(archive.weights)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.atomic import atomic_path, new_output_folder, output_folder
 from ptycho.errors import OutputError
 
 
@@ -132,3 +132,19 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path: Path) -> N
     with atomic_path(target):
         pass
     assert sorted(tmp_path.iterdir()) == sorted([*others, target])
+
+
+def test_a_folder_with_a_result_gives_way_to_the_next_number(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert new_output_folder(out) == out
+    out.mkdir()
+    (out / "wts.h5.zip").touch()  # a model is no result
+    assert new_output_folder(out) == out
+    (out / "reconstruction.npz").touch()
+    assert new_output_folder(out) == tmp_path / "out-2"
+    (tmp_path / "out-2").mkdir()
+    (tmp_path / "out-2" / "reconstruction.h5").touch()
+    assert new_output_folder(out) == tmp_path / "out-3"
+    assert new_output_folder(out, overwrite=True) == out
+    assert new_output_folder(out, results=("wts.h5.zip",)) == tmp_path / "out-2"
+    assert not (tmp_path / "out-3").exists()

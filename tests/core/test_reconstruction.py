@@ -1,5 +1,6 @@
 """A reconstruction survives its files, and the ptychodus product says the same in metres."""
 
+import json
 import re
 from dataclasses import fields, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from ptycho.core.formats import registry
 from ptycho.core.formats.reconstruction_npz import NPZ_KEYS, read_npz, write_npz
 from ptycho.core.formats.reconstruction_product import PRODUCT_KEYS, write_ptychodus_product
 from ptycho.core.geometry import ObjectFrame
@@ -41,6 +43,8 @@ def refined(rng: np.random.Generator) -> Reconstruction:
         agreement=(0.9, 0.99),
         spread=np.where(rng.random((HEIGHT, WIDTH)) < 0.2, np.nan, 0.5).astype(np.float32),
         trust=Trust(*rng.uniform(1, 2, (7, 3)), dose="stated"),
+        metadata={"name": "star", "energy_eV": 8800.0, "distance_m": 2.0, "object_pixel_m": 2.5e-8, "nphotons": 1e5},
+        provenance={"version": "0.2.0", "seeds": {"seed": 1}, "scan": {"sha256": None}},
     )
 
 
@@ -55,6 +59,8 @@ def plain(refined: Reconstruction) -> Reconstruction:
         synchronised=False,
         spread=None,
         trust=None,
+        metadata={},
+        provenance={},
     )
 
 
@@ -97,6 +103,39 @@ def test_the_contract_names_every_key(section: str, keys: tuple[str, ...]) -> No
     table = contract.split(section)[1].split("\n#")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert [name for row in rows for name in re.findall(r"`([^`]+)`", row)] == list(keys)
+
+
+def test_equality_sees_where_a_result_is_from(refined: Reconstruction) -> None:
+    assert refined == replace(refined)
+    assert refined != replace(refined, provenance={**refined.provenance, "date": "2026-11-28T00:00:00+00:00"})
+    assert refined != replace(refined, metadata={})
+
+
+def test_files_of_before_have_neither(tmp_path: Path, plain: Reconstruction) -> None:
+    with np.load(write_npz(plain, tmp_path / "a.npz")) as file:
+        kept = {key: file[key] for key in file.files if key not in ("metadata", "provenance")}
+    np.savez(tmp_path / "old.npz", **kept)
+    assert read_npz(tmp_path / "old.npz") == plain
+    np.savez(tmp_path / "odd.npz", **kept, metadata="[1]")
+    with pytest.raises(DataError, match="list in the place of a JSON object"):
+        read_npz(tmp_path / "odd.npz")
+
+
+def test_the_geometry_of_the_scan_goes_along(tmp_path: Path, refined: Reconstruction) -> None:
+    """Whoever reads the files is asked for nothing: the product is in metres, and so is a picture made of either."""
+    product = write_ptychodus_product(refined, tmp_path / "a.h5")
+    with h5py.File(product) as file:
+        assert (file.attrs["photon_energy_eV"], file.attrs["detector_object_distance_m"]) == (8800.0, 2.0)
+        assert file["object"].attrs["pixel_width_m"] == 2.5e-8
+        assert file.attrs["name"] == "star"
+        assert "Unknown" not in file.attrs["comments"]
+        assert json.loads(file["metadata"].asstr()[()]) == refined.metadata
+        assert json.loads(file["provenance"].asstr()[()]) == refined.provenance
+    for path in (product, write_npz(refined, tmp_path / "a.npz")):
+        record = registry.read(path)
+        assert (record.energy_eV, record.distance_m, record.object_pixel_m) == (8800.0, 2.0, 2.5e-8)
+        assert record.metadata["name"] == "star"
+        registry.write(tmp_path / "a.tif", record, "tiff")
 
 
 def test_npz_bytes_repeat(tmp_path: Path, plain: Reconstruction) -> None:

@@ -1,5 +1,6 @@
 """The chain around the network, side by side: containers, the legacy dictionary, stitched objects."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.model_manager import load_tf_bundle
 from ptycho.tf.predictor import DiffractionToObject
 from ptycho.tf_helper import reassemble_position
-from ptycho.workflows.backend_selector import train_cdi_model_with_backend
+from ptycho.workflows.backend_selector import reconstruct_with_backend, train_cdi_model_with_backend
 from ptycho.workflows.components import reconstruct_scan
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
@@ -24,6 +25,8 @@ from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.workflows import components as torch_components
 
 EXECUTION = PyTorchExecutionConfig(accelerator="cpu", enable_progress_bar=False, logger_backend=None)
+
+TOLD = {"energy_eV": 8800.0, "distance_m": 1.5}
 
 
 @pytest.fixture
@@ -37,6 +40,7 @@ def archive(scan: RawData, tmp_path: Path) -> Callable[[int], Path]:
             model = PtychoPINN(config, scan.probeGuess, scan.input_scale(), 10.0)
             for head in (model.network.amplitude_head, model.network.phase_head):
                 torch.nn.init.normal_(head.weight, std=0.5)
+        model.scan = {"metadata": TOLD, "source": {"name": "trained on"}}
         return save_torch_bundle(tmp_path, model, TrainingConfig(model=config))
 
     return make
@@ -71,6 +75,23 @@ def test_one_archive_gives_one_stitched_object(gridsize: int, scan: RawData, arc
     assert relative(ours.object, theirs.object) < 1e-5
     np.testing.assert_allclose(ours.coverage, theirs.coverage, rtol=1e-5, atol=1e-5)
     assert ours.synchronised == theirs.synchronised
+
+
+@pytest.mark.parametrize("backend", ["pytorch", "tensorflow"])
+def test_a_result_tells_its_model_and_scan(backend, scan: RawData, archive: Callable[[int], Path]) -> None:
+    """The scan tells no geometry: that of the training counts."""
+    path = archive(1)
+    config = InferenceConfig(model_path=path.parent, backend=backend)
+    execution = {"execution_config": EXECUTION} if backend == "pytorch" else {}
+    found = reconstruct_with_backend(scan, config, refine=1, **execution)
+    assert {key: found.metadata[key] for key in ("energy_eV", "distance_m")} == TOLD
+    block = found.provenance
+    assert block["model"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (block["model"]["file"], block["model"]["architecture"]) == ("wts.h5.zip", "cnn")
+    assert block["model"]["scan"] == {"name": "trained on"}
+    assert block["scan"]["content_sha256"] == scan.identity.sha256
+    assert (block["settings"]["refine_iterations"], block["device"]) == (1, "cpu")
+    assert block["libraries"]["torch"] == torch.__version__
 
 
 def test_reassemble_position_is_the_weighted_assembly(scan: RawData, archive: Callable[[int], Path]) -> None:

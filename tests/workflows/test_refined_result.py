@@ -47,6 +47,15 @@ def test_it_has_what_the_refinement_found(scan: RawData, refinement: Refinement)
     assert found.error_history == refinement.error_history[: refinement.kept + 1]
 
 
+def test_it_tells_where_it_is_from(scan: RawData, refinement: Refinement) -> None:
+    found = measured_reconstruction(refinement, scan, settings={"iterations": 20, "seed": 4}, device="cpu")
+    assert found.metadata == {"name": "scan", "nphotons": PHOTONS}
+    block = found.provenance
+    assert (block["settings"], block["seeds"], block["device"]) == ({"iterations": 20}, {"refinement": 4}, "cpu")
+    assert block["scan"]["content_sha256"] == scan.identity.sha256
+    assert block["model"] is None
+
+
 def test_the_coverage_is_the_light_of_the_scan(scan: RawData, refinement: Refinement) -> None:
     found = measured_reconstruction(refinement, scan)
     assert 0.5 < (found.coverage > 0).mean() < 1

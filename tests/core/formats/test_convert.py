@@ -36,9 +36,9 @@ def test_a_scan_for_training_goes_out_and_comes_back(fixture_file: Path, tmp_pat
     np.testing.assert_array_equal(back.objectGuess, first.objectGuess)
     assert back.units == "counts"
     assert back.metadata is not None
-    assert back.metadata["photon_energy_eV"] == 8000
+    assert back.metadata["energy_eV"] == 8000
     # 1.5498026e-10 m * 1.5 m / (64 * 75e-6 m)
-    assert back.metadata["object_pixel_size_m"] == pytest.approx(4.8431328e-8, rel=1e-7)
+    assert back.metadata["object_pixel_m"] == pytest.approx(4.8431328e-8, rel=1e-7)
 
 
 def test_raw_patterns_with_the_probe_of_a_product(golden: Path, tmp_path: Path, command: Command) -> None:
