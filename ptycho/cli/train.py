@@ -133,7 +133,7 @@ def _prepared(asked: Settled, scan: RawData) -> RawData:
             _log.info("%s: %s", scan.name, chosen)
     iterations = asked.run.find_probe
     if iterations is None:
-        iterations = 0 if probe_fits(scan) else _PROBE_ITERATIONS
+        iterations = 0 if scan.has_probe and probe_fits(scan) else _PROBE_ITERATIONS
     if not iterations:
         return scan
     return refine_probe_with_backend(scan, asked.config, iterations, execution_config=asked.execution)

@@ -28,6 +28,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, BackendName
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.choose_method import choose_method, training_for_scan
+from ptycho.workflows.find_probe import find_probe
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.journal import Journal
 from ptycho.workflows.reconstruct import load_and_reconstruct
@@ -39,6 +40,8 @@ __all__ = ["Outcome", "Request", "reconstruct_scan"]
 
 logger = logging.getLogger(__name__)
 
+FROM_PATTERNS = "patterns"
+"""The source of a probe that is found anew although the scan has one."""
 _KEPT = "state"
 """Folder of what a run that was killed goes on from, inside that of the run."""
 
@@ -50,7 +53,7 @@ class Request:
     backend: BackendName
     iteration: IterationOptions = field(default_factory=IterationOptions)
     probe: str | None = None
-    """Where the probe is from (`ptycho.workflows.find_probe`); None: that of the scan, else from its patterns."""
+    """Where the probe is from (`ptycho.workflows.find_probe`); 'patterns': found there; None: the scan's, else found."""
     model: Path | None = None
     """Archive of a network, whose pass is the start."""
     train_seconds: float | None = None
@@ -106,6 +109,7 @@ class _Run:
         self.kept = None if request.folder is None else request.folder / _KEPT
         self.journal = None if self.kept is None else Journal(self.kept)
         self.told: list[str] = []
+        self.made_probe = False
 
     def outcome(self) -> Outcome:
         """Go all the way."""
@@ -120,7 +124,7 @@ class _Run:
         network = self._network_pass(diagnosis) if choice.method == "network" else None
         if network is not None:
             start = _filled(network)
-        found = iterate(self.data, self.refine, self.request.iteration, start, self.request.report)
+        found = iterate(self.data, self.refine, self.request.iteration, start, self.request.report, self.made_probe)
         for note in found.notes:
             self._tell(note)
         reconstruction = measured_reconstruction(
@@ -164,12 +168,12 @@ class _Run:
 
     def _find_probe(self) -> None:
         """Put the probe that was asked for, or found, in the place of the scan's."""
-        if self.request.probe is None:
+        asked = self.request.probe
+        if asked is None and self.data.has_probe:
             return
-        from ptycho.workflows.find_probe import find_probe
 
-        found = find_probe(self.data, self.refine, self.request.probe)
-        self.data = self.data.with_probe(found.probe)
+        found = find_probe(self.data, self.refine, None if asked == FROM_PATTERNS else asked)
+        self.data, self.made_probe = self.data.with_probe(found.probe), True
         self._tell(found.sentence)
 
     def _network_pass(self, diagnosis: Diagnosis) -> Reconstruction:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ptycho.core.refinement.run import Refinement
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
+from ptycho.workflows.find_probe import find_probe
 
 __all__ = ["with_refined_probe"]
 
@@ -15,14 +16,15 @@ logger = logging.getLogger(__name__)
 
 
 def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterations: int) -> RawData:
-    """The same scan with the probe that refinement finds from a flat object, in place of the file's.
+    """The same scan with the probe that refinement finds from a flat object, in place of the file's or of none.
 
     A network believes its probe: with one from an optics model that is not quite right no training helps. Its energy
     and place stay those of the file's probe (`ptycho.core.refinement.gauge`), so that the unit of the object does, too.
+    Where the scan has none, `find_probe` brings the first.
 
     Args:
         data: a scan; it is not changed, and its patterns are not copied.
-        refine: `refine(scan, start, iterations, *, report)` of a backend.
+        refine: `refine(scan, start, iterations, **settings)` of a backend.
         iterations: at most so many; some 40 bring a probe, some 100 its last digits.
 
     Raises:
@@ -30,7 +32,8 @@ def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterati
     """
     if iterations < 1:
         raise ConfigError(f"refine_probe: expected at least 1 iteration, found {iterations}; some 40 bring a probe")
-    found = refine(data, None, iterations, refine_probe=True)
+    begin = data if data.has_probe else _with_first_probe(data, refine)
+    found = refine(begin, None, iterations, refine_probe=True)
     logger.info(
         "probe: %d iterations in %.1f s, relative Fourier error %.3g with a flat object, %.3g at the end",
         found.iterations,
@@ -41,3 +44,9 @@ def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterati
     made = data.with_probe(found.probe)
     made.made_of = data.identity.derived(f"its probe refined by {iterations} iterations")
     return made
+
+
+def _with_first_probe(data: RawData, refine: Callable[..., Refinement]) -> RawData:
+    found = find_probe(data, refine)
+    logger.info("%s", found.sentence)
+    return data.with_probe(found.probe)

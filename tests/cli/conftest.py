@@ -22,6 +22,8 @@ class StandInScan:
     """What the command line needs of a scan."""
 
     N = 128
+    name = "scan.npz"
+    has_probe = True
 
     def __len__(self):
         return 200
