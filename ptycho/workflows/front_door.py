@@ -53,7 +53,7 @@ class Request:
     backend: BackendName
     iteration: IterationOptions = field(default_factory=IterationOptions)
     probe: str | None = None
-    """Where the probe is from (`ptycho.workflows.find_probe`); 'patterns': found there; None: the scan's, else found."""
+    """Where it is from (`ptycho.workflows.find_probe`), or 'patterns'; None: from the scan, else its patterns."""
     model: Path | None = None
     """Archive of a network, whose pass is the start."""
     train_seconds: float | None = None
