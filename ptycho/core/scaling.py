@@ -245,7 +245,8 @@ def decide_units(
         if undecidable == "error":
             raise DataError(f"{fact}; say --units amplitude or --units counts")
         warnings.warn(f"{fact}; taken as amplitude, pass units= to say otherwise", UserWarning, stacklevel=2)
-    logger.info("diffraction units: %s", decision)
+    level = logging.DEBUG if decision.rule == "declared" else logging.INFO
+    logger.log(level, "diffraction units: %s", decision)
     return decision
 
 

@@ -124,9 +124,8 @@ class _Run:
         network = self._network_pass(diagnosis) if choice.method == "network" else None
         if network is not None:
             start = _filled(network)
-        found = iterate(self.data, self.refine, self.request.iteration, start, self.request.report, self.made_probe)
-        for note in found.notes:
-            self._tell(note)
+        asked = self.request
+        found = iterate(self.data, self.refine, asked.iteration, start, asked.report, self.made_probe, self._tell)
         reconstruction = measured_reconstruction(
             found.refinement, self.data, settings=self._settings(), device=self.backend.device(self.options)
         )

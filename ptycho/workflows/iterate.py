@@ -52,6 +52,7 @@ def iterate(
     start: Start | None = None,
     report: Report | None = None,
     made_probe: bool = False,
+    tell: Callable[[str], None] = logger.info,
 ) -> Iterated:
     """Find the object of a scan, and its probe, by iteration.
 
@@ -67,6 +68,7 @@ def iterate(
         report: called with the iteration (0 = start) and its relative error.
         made_probe: whether the probe of the scan was made here, so that its energy means nothing: the object's
             amplitude then says how bright it is (`ptycho.core.refinement.gauge.hold`).
+        tell: told of each note when it is known.
 
     Raises:
         ConfigError: a setting that cannot work. DataError: a scan or a start that cannot be used.
@@ -76,7 +78,7 @@ def iterate(
     probe = start.probe if isinstance(start, Reconstruction | Refinement) else np.asarray(data.probeGuess)
     plan = planned(data, refine, options, kind, as_modes(probe), flat=start is None)
     for note in plan.notes:
-        logger.info("%s", note)
+        tell(note)
     settings = {
         "likelihood": kind,
         "refine_positions": options.refine_positions,
@@ -88,7 +90,10 @@ def iterate(
     }
     legs = _Legs(data, partial(refine, **settings), options, report, begun)
     found = legs.run(plan, start, None if isinstance(start, Reconstruction | Refinement) else _frame(data, options))
-    return Iterated(found, (*plan.notes, *_changes(found, data, options)))
+    changes = _changes(found, data, options)
+    for note in changes:
+        tell(note)
+    return Iterated(found, (*plan.notes, *changes))
 
 
 @dataclass(frozen=True)
