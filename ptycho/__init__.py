@@ -10,6 +10,7 @@ Functions:
     simulate              make a scan whose object is known
     doctor                examine a scan: what is wrong with it, and the settings to begin with
     reconstruct           reconstruct a scan by iteration, without a network
+    find_probe            find a probe in the patterns, from the optics or in a file
     refine                refine an object, the probe and the positions on a scan
     train                 train a network on a scan, without labels
     infer                 reconstruct a scan with a trained network
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from ptycho.api.networks import TrainedModel as TrainedModel
     from ptycho.api.networks import infer as infer
     from ptycho.api.networks import train as train
+    from ptycho.api.probes import find_probe as find_probe
     from ptycho.api.results import compare as compare
     from ptycho.api.results import load_reconstruction as load_reconstruction
     from ptycho.api.scans import doctor as doctor
@@ -104,6 +106,7 @@ _HOMES = {
     "ptycho.api.scans": ("load_scan", "simulate", "doctor"),
     "ptycho.api.iteration": ("reconstruct", "refine"),
     "ptycho.api.networks": ("train", "infer", "TrainedModel"),
+    "ptycho.api.probes": ("find_probe",),
     "ptycho.api.results": ("compare", "load_reconstruction"),
     "ptycho.raw_data": ("RawData",),
     "ptycho.core.reconstruction": ("Reconstruction",),

@@ -245,8 +245,7 @@ def decide_units(
         if undecidable == "error":
             raise DataError(f"{fact}; say --units amplitude or --units counts")
         warnings.warn(f"{fact}; taken as amplitude, pass units= to say otherwise", UserWarning, stacklevel=2)
-    level = logging.DEBUG if decision.rule == "declared" else logging.INFO
-    logger.log(level, "diffraction units: %s", decision)
+    logger.log(logging.DEBUG if declared else logging.INFO, "diffraction units: %s", decision)
     return decision
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.formats import registry
 from ptycho.core.formats.record import FLAGS, ScanRecord, completed
-from ptycho.core.formats.scan_npz import geometry_numbers, record_of
+from ptycho.core.formats.scan_npz import geometry_numbers, geometry_of
 from ptycho.core.physics.beamline import Window, is_optics, optics_forms, parse_optics
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import probe_diameter
@@ -72,14 +72,9 @@ def find_probe(data: RawData, refine: Callable[..., Refinement], source: str | P
     return FoundProbe(modes, f"Probe {sentence}; {wide} (90 % of its energy)", tried)
 
 
-def _geometry(data: RawData) -> ScanRecord:
-    """Energy, distance and pixel sizes of a scan, the fourth made of the other three; None where it does not tell."""
-    return completed(record_of(data.scan_file(), {}))
-
-
 def _optical(data: RawData, text: str) -> tuple[Array, str]:
     """The beam of optics."""
-    optics, record = parse_optics(text), _geometry(data)
+    optics, record = parse_optics(text), geometry_of(data.scan_file())
     if record.energy_eV is None or record.object_pixel_m is None:
         names = ("energy_eV", "distance_m", "detector_pixel_m")
         missing = [FLAGS[name] for name in names if getattr(record, name) is None]
@@ -96,7 +91,7 @@ def _of_file(data: RawData, path: Path) -> tuple[Array, str]:
         fact = "expected a file with a probe, or optics, found neither"
         raise MissingFileError(f"{path}: {fact}; correct the path, or write one of {optics_forms()}")
     theirs = _record_with_probe(path)
-    probe, ours = theirs.probe, _geometry(data)
+    probe, ours = theirs.probe, geometry_of(data.scan_file())
     assert probe is not None
     N, M = data.N, probe.shape[-1]
     if ours.object_pixel_m is not None and theirs.object_pixel_m is not None:

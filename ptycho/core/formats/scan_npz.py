@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ptycho.core.formats.record import ScanRecord, in_pixels, required, resolved_units
+from ptycho.core.formats.record import ScanRecord, completed, in_pixels, required, resolved_units
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.scan.npz_file import PATTERN_KEYS
 from ptycho.core.scan.npz_mapped import mapped_scan
@@ -21,6 +21,7 @@ __all__ = [
     "METADATA_KEYS",
     "file_metadata",
     "geometry_numbers",
+    "geometry_of",
     "plain_metadata",
     "read",
     "recognise",
@@ -99,6 +100,11 @@ def record_of(scan: ScanFile, numbers: Mapping[str, Any]) -> ScanRecord:
         metadata=metadata,
         **known,
     )
+
+
+def geometry_of(scan: ScanFile) -> ScanRecord:
+    """The record of a scan in memory, of energy, distance and pixel sizes the fourth made of the other three."""
+    return completed(record_of(scan, {}))
 
 
 def write(path: Path, record: ScanRecord) -> None:
