@@ -59,7 +59,7 @@ class ScanRecord:
     """
 
     patterns: Frames | None = None
-    """(n, rows, columns), zero frequency in the middle; square ones where nobody says otherwise, (n, N, N)."""
+    """(n, N, N), zero frequency at [N/2, N/2]; of a detector that is not square (n, H, W), at [H/2, W/2]."""
     units: Units | None = None
     """Of the patterns; None where nobody said."""
     xcoords: NDArray[np.float64] | None = None
@@ -106,9 +106,10 @@ class ScanRecord:
             raise DataError(f"probe: expected shape (modes, {N}, {N}), found {self.probe.shape}; crop or pad it")
         if self.object is not None and self.object.ndim != 2:
             raise DataError(f"object: expected one image (H, W), found shape {self.object.shape}")
-        frame = (N, N) if self.patterns is None else self.patterns.shape[1:]
-        if self.mask is not None and N is not None and self.mask.shape not in (frame, (n, *frame)):
-            raise DataError(f"mask: expected shape {frame} or {(n, *frame)}, found {self.mask.shape}; correct it")
+        height, width = (N, N) if self.patterns is None else self.patterns.shape[1:]
+        if self.mask is not None and N is not None and self.mask.shape not in ((height, width), (n, height, width)):
+            expected = f"({height}, {width}) or ({n}, {height}, {width})"
+            raise DataError(f"mask: expected shape {expected}, found {self.mask.shape}; correct it")
 
     @property
     def count(self) -> int | None:
@@ -119,7 +120,10 @@ class ScanRecord:
 
     @property
     def side(self) -> int | None:
-        """Longer side N of a pattern, or side of the probe, None where there is neither."""
+        """Side N of a pattern, the longer one, or of the probe; None where there is neither.
+
+        What belongs to object pixels (positions, probe, object) belongs to a detector of N x N pixels.
+        """
         if self.patterns is not None:
             return max(self.patterns.shape[1:])
         return None if self.probe is None else int(self.probe.shape[-1])

@@ -67,7 +67,7 @@ def counts_of(frames: Frames, mask: Array | None, units: str | Units | None) -> 
         valid = values if mask is None else np.where(mask[chosen] if mask.ndim == 3 else mask, values, 0)
         negative = np.count_nonzero(valid < 0)
         if 0 < negative <= _FEW * valid.size or (negative and -valid.min() <= _FAINT * valid.max()):
-            frames = _clipped(frames)
+            frames = frames.map(lambda block: np.maximum(block, 0), None, frames.dtype)
             sentences.append(
                 f"{negative} of {valid.size} values looked at are below 0, down to {valid.min():g} "
                 f"(maximum {valid.max():g}), as after a background is subtracted: set to 0"
@@ -118,7 +118,3 @@ def _marked(values: Array) -> Array:
     if values.dtype.kind == "i":
         marked |= (values < 0).all(axis=0)
     return marked
-
-
-def _clipped(frames: Frames) -> Frames:
-    return Frames(frames.shape, frames.dtype, lambda indices: np.maximum(frames.read(indices), 0))
