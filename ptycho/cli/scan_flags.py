@@ -1,14 +1,147 @@
-"""How a command line names a scan."""
+"""Flags that put a scan together, the same for every command that reads one."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["add_scan"]
+if TYPE_CHECKING:
+    from ptycho.core.formats.assembled import ScanParts
+    from ptycho.core.formats.record import ScanRecord
+    from ptycho.core.scan.stream import ScanStream
+
+__all__ = ["add_scan", "add_scan_flags", "name_of", "parts_of", "scan_of", "stream_from", "takes_parts"]
+
+_SCALES = {
+    "energy_keV": ("energy_eV", 1e3, "energy of the photons, or of the electrons with --electrons, keV"),
+    "distance_m": ("distance_m", 1.0, "sample to detector, m"),
+    "detector_pixel_um": ("detector_pixel_m", 1e-6, "side of a detector pixel, um"),
+    "object_pixel_nm": ("object_pixel_m", 1e-9, "side of an object pixel, nm; else from the other three"),
+}
+"""Flags of the geometry: field of the record, factor, help."""
+
+_PARTS = ("patterns", "scan_positions", "mask", "probe_file", "unit", "flip", "rotation", "electrons", *_SCALES)
 
 
 def add_scan(parser: argparse.ArgumentParser) -> None:
-    """Add the scan; --resume names a run instead."""
-    text = "scan file, of any format that ptycho convert reads"
-    parser.add_argument("scan", nargs="?", type=Path, default=None, metavar="SCAN", help=text)
+    """Add the scan, a file or what the flags name."""
+    text = "scan file, of any format that ptycho convert reads; none with --patterns"
+    parser.add_argument("scan", type=Path, nargs="?", default=None, metavar="SCAN", help=text)
+    add_scan_flags(parser)
+
+
+def add_scan_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags for parts of a scan, its set-up and what its files do not say."""
+    group = parser.add_argument_group("The scan, where its files do not say it")
+    group.add_argument(
+        "--patterns",
+        default=None,
+        metavar="FILE[:PATH]",
+        help="diffraction patterns: HDF5 (a master file too), NPY, NPZ, MATLAB, EDF, CBF, TIFF, MIB, ...; PATH is the "
+        "data set or key; or a folder of frames, or a quoted pattern as 'frames_*.tif'",
+    )
+    group.add_argument(
+        "--scan-positions",
+        default=None,
+        metavar="FILE[:X,Y]",
+        help="positions: columns of a text, by name or number from 0 (X,Y,FRAME joins by number of the frame); NPY, "
+        "NPZ, HDF5 and MATLAB likewise",
+    )
+    group.add_argument("--unit", default=None, choices=("px", "m", "mm", "um", "nm"), help="unit of --scan-positions")
+    for name, (_, _, text) in _SCALES.items():
+        group.add_argument(f"--{name.replace('_', '-')}", type=_positive, default=None, metavar="X", dest=name, help=text)
+    group.add_argument("--electrons", action="store_true", help="the beam is of electrons, not of photons")
+    group.add_argument(
+        "--mask",
+        default=None,
+        metavar="FILE[:PATH]",
+        help="mask of the detector; of two values that which most pixels have is valid, else 0 is",
+    )
+    group.add_argument("--probe-file", default=None, metavar="FILE[:PATH]", help="probe, complex, of the size of the patterns")
+    group.add_argument("--flip", default=None, choices=("x", "y", "xy"), help="turn the sign of positions, for other conventions")
+    group.add_argument(
+        "--rotation", type=_angle, default=0.0, metavar="DEG", help="turn positions, after --flip, from x towards y"
+    )
+    group.add_argument("--units", default=None, choices=("amplitude", "counts"), help="what the diffraction patterns hold")
+
+
+def takes_parts(options: argparse.Namespace) -> bool:
+    """Whether a flag asks for more than the file as it is; `--units` alone does not."""
+    return any(getattr(options, name) for name in _PARTS)
+
+
+def parts_of(options: argparse.Namespace, files: Sequence[Path] = ()) -> ScanParts:
+    """What the files and flags say."""
+    from ptycho.core.formats.assembled import ScanParts
+
+    geometry = {
+        field: factor * getattr(options, name)
+        for name, (field, factor, _) in _SCALES.items()
+        if getattr(options, name) is not None
+    }
+    return ScanParts(
+        files=tuple(files),
+        patterns=options.patterns,
+        positions=options.scan_positions,
+        position_unit=options.unit,
+        mask=options.mask,
+        probe=options.probe_file,
+        particle="electron" if options.electrons else None,
+        units=options.units,
+        flip=options.flip,
+        rotation_deg=options.rotation,
+        **geometry,
+    )
+
+
+def scan_of(options: argparse.Namespace, files: Sequence[Path] = ()) -> ScanRecord:
+    """The scan of files and flags.
+
+    Raises:
+        ConfigError: neither file nor patterns, or a flag without what it belongs to.
+        MissingFileError, DataError: one line that names the file or the flag.
+    """
+    from ptycho.core.formats.assembled import assembled
+    from ptycho.errors import ConfigError
+
+    if options.unit and not options.scan_positions:
+        raise ConfigError("--unit: expected --scan-positions, of which it is the unit, found none; name the table")
+    return assembled(parts_of(options, files))
+
+
+def stream_from(options: argparse.Namespace, path: Path | None) -> ScanStream:
+    """The scan of a file, as it is or with what the flags say, its frames read when they are asked for.
+
+    Raises:
+        ConfigError, MissingFileError, DataError: as `scan_of`, and where it has no patterns or positions.
+    """
+    from ptycho.core.formats.opening import open_record, open_scan
+
+    if path is not None and not takes_parts(options):
+        return open_scan(path, options.units)
+    return open_record(scan_of(options, () if path is None else (path,)), name_of(options, path))
+
+
+def name_of(options: argparse.Namespace, path: Path | None) -> str:
+    """What stands for the scan in reports: its file, else that of its patterns."""
+    return str(path if path is not None else options.patterns or "SCAN")
+
+
+def _positive(text: str) -> float:
+    return _number(text, lambda value: 0 < value < float("inf"), "a number above 0")
+
+
+def _angle(text: str) -> float:
+    return _number(text, lambda value: abs(value) <= 360, "an angle from -360 to 360")
+
+
+def _number(text: str, fits: Callable[[float], bool], expected: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"expected {expected}, found {text}")
+    return value

@@ -105,7 +105,10 @@ class ReconstructionRun:
     resume: Annotated[Path | None, Doc("go on with the run in this folder, which was cut off", basic=True)] = None
     force: Annotated[bool, Doc("go on where the scan has a fault, and say so", basic=True)] = False
     overwrite: Annotated[bool, Doc("write into a folder that holds a result already", basic=True)] = False
-    units: Units = None
+    crop: Annotated[
+        int | None, Doc("keep so many detector pixels a side, before binning (none: what holds the light)", at_least=2)
+    ] = None
+    bin: Annotated[int, Doc("add up so many detector pixels a side", at_least=1)] = 1
     memory_map: MemoryMap = "auto"
     quiet: Quiet = False
     debug: Debug = False

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ptycho.errors import DataError
 
-__all__ = ["JOULES_PER_EV", "Particle", "object_pixel_size_m", "same_wavelength_eV", "wavelength_m"]
+__all__ = ["JOULES_PER_EV", "Particle", "object_pixel_size_m", "photon_energy_eV", "same_wavelength_eV", "wavelength_m"]
 
 Particle = Literal["photon", "electron"]
 """What the beam is made of."""
@@ -41,6 +41,15 @@ def wavelength_m(energy_eV: float, particle: Particle = "photon") -> float:
     """
     photon_eV = same_wavelength_eV(energy_eV) if particle == "electron" else _positive(energy_eV, "energy", "eV")
     return _PLANCK_JS * _LIGHT_M_PER_S / (photon_eV * JOULES_PER_EV)
+
+
+def photon_energy_eV(wavelength: float) -> float:
+    """Energy of a photon in eV by its wavelength in metres, `h c / wavelength`.
+
+    >>> round(photon_energy_eV(1e-10), 4)
+    12398.4198
+    """
+    return _PLANCK_JS * _LIGHT_M_PER_S / (_positive(wavelength, "wavelength", "m") * JOULES_PER_EV)
 
 
 def same_wavelength_eV(electron_eV: float) -> float:

@@ -4,12 +4,13 @@ import math
 
 import pytest
 
-from ptycho.core.units import object_pixel_size_m, same_wavelength_eV, wavelength_m
+from ptycho.core.units import object_pixel_size_m, photon_energy_eV, same_wavelength_eV, wavelength_m
 from ptycho.errors import DataError
 
 
 def test_wavelength_of_one_electronvolt() -> None:
     assert wavelength_m(1.0) == pytest.approx(1.2398419843320026e-6, rel=1e-15)
+    assert photon_energy_eV(wavelength_m(8000.0)) == pytest.approx(8000.0, rel=1e-14)
     assert wavelength_m(8000.0) == pytest.approx(1.2398419843320026e-6 / 8000, rel=1e-15)
 
 

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ptycho.cli.scan_flags import add_scan, name_of, stream_from
+
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "examine a scan: what is wrong with it, and the settings to begin with"
@@ -16,8 +18,7 @@ SUMMARY = "examine a scan: what is wrong with it, and the settings to begin with
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the scan and what to print."""
-    parser.add_argument("scan", type=Path, metavar="SCAN", help="scan file, of any format that ptycho convert reads")
-    parser.add_argument("--units", choices=("amplitude", "counts"), help="what the diffraction patterns hold")
+    add_scan(parser)
     parser.add_argument("--json", action="store_true", help="print all findings with their numbers as JSON")
     parser.add_argument("--brief", action="store_true", help="print only what calls for action")
     parser.add_argument("--no-trials", action="store_true", help="leave out the short reconstructions (some seconds)")
@@ -26,14 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Examine and print; 0 for a clean scan, 1 where there are warnings or faults."""
     from ptycho.core.doctor import examine
-    from ptycho.core.formats.opening import open_scan
 
-    diagnosis = examine(open_scan(options.scan, options.units), reconstructions=not options.no_trials)
+    diagnosis = examine(stream_from(options, options.scan), reconstructions=not options.no_trials)
+    name = name_of(options, options.scan)
     if options.json:
-        values = {"scan": str(options.scan)} | diagnosis.as_dict()
+        values = {"scan": name} | diagnosis.as_dict()
         sys.stdout.write(json.dumps(_finite(values), indent=2) + "\n")
     else:
-        sys.stdout.write(diagnosis.text(str(options.scan), options.brief))
+        sys.stdout.write(diagnosis.text(name, options.brief))
     return 0 if diagnosis.healthy else 1
 
 

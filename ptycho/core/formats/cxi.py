@@ -27,6 +27,7 @@ from ptycho.core.formats.hdf5 import (
 )
 from ptycho.core.formats.hdf5_access import dataset, has, member
 from ptycho.core.formats.record import ScanRecord, completed, in_counts, in_metres, in_pixels, required
+from ptycho.core.formats.stored_counts import stored_counts
 from ptycho.core.scan.stream import Frames
 from ptycho.core.units import JOULES_PER_EV
 from ptycho.errors import DataError
@@ -101,6 +102,7 @@ def read_entry(path: Path, photon_energy: tuple[str, ...]) -> ScanRecord:
             object=image,
             mask=_mask(file, patterns),
             energy_eV=next((energy for energy in energies if energy), None),
+            particle="electron" if text(file, f"{_SOURCE}/probe") == "electron" else None,
             distance_m=quantity(file, f"{_DETECTOR}/distance", "length"),
             detector_pixel_m=square_pixel(pixels[0], pixels[1], "detector"),
             object_pixel_m=square_pixel(object_pixels[0], object_pixels[1], "object"),
@@ -136,12 +138,14 @@ def write_entry(file: h5py.File, record: ScanRecord, title: str) -> None:
         if record.metadata.get(name):
             _put(file, f"{_ENTRY}/{key}", record.metadata[name])
     _put(file, f"{_SOURCE}/energy", record.energy_eV * JOULES_PER_EV, units="J")
+    if record.particle == "electron":
+        _put(file, f"{_SOURCE}/probe", "electron")
     _put(file, f"{_DETECTOR}/distance", record.distance_m, units="m")
     for axis in "xy":
         _put(file, f"{_DETECTOR}/{axis}_pixel_size", pixel, units="m")
     _put(file, f"{_DETECTOR}/basis_vectors", _DEFAULT_AXES * pixel, units="m")
     _put(file, f"{_DETECTOR}/corner_position", corner, units="m")
-    made = copy_patterns(file[_DETECTOR], "data", in_counts(record))
+    made = copy_patterns(file[_DETECTOR], "data", stored_counts(in_counts(record), record.mask))
     made.attrs["axes"] = "translation:y:x"
     if record.mask is not None:
         _put(file, f"{_DETECTOR}/mask", np.where(record.mask, 0, _INVALID).astype(np.uint32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import fields, replace
 from typing import Any
 
@@ -13,7 +14,10 @@ from ptycho.errors import DataError
 
 __all__ = ["merged"]
 
+logger = logging.getLogger(__name__)
+
 _PER_POINT = ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "scan_index")
+_SHOWN = 12
 _STACKS = ("patterns", "true_patches")
 
 Indexes = NDArray[np.int64]
@@ -35,6 +39,8 @@ def merged(first: ScanRecord, second: ScanRecord) -> ScanRecord:
             chosen_second, chosen_first = _pairing(_indexes(second), _indexes(first))
         else:
             chosen_first, chosen_second = _pairing(_indexes(first), _indexes(second))
+        for record, chosen in ((first, chosen_first), (second, chosen_second)):
+            _tell_left_out(record, chosen)
         first, second = _selected(first, chosen_first), _selected(second, chosen_second)
     known = {f.name: getattr(second, f.name) for f in fields(ScanRecord) if getattr(second, f.name) is not None}
     known["metadata"] = first.metadata | second.metadata
@@ -44,6 +50,14 @@ def merged(first: ScanRecord, second: ScanRecord) -> ScanRecord:
     elif second.position_unit != first.position_unit:
         known |= {"xcoords_start": second.xcoords_start, "ycoords_start": second.ycoords_start}
     return replace(first, **known)
+
+
+def _tell_left_out(record: ScanRecord, chosen: Indexes) -> None:
+    gone = np.setdiff1d(_indexes(record), _indexes(record)[chosen])
+    if gone.size:
+        kinds = ("patterns", "position") if record.patterns is not None else ("positions", "pattern")
+        listed = ", ".join(map(str, gone[:_SHOWN])) + (f" and {gone.size - _SHOWN} more" if gone.size > _SHOWN else "")
+        logger.warning("%s without a %s are left out: %s", *kinds, listed)
 
 
 def _selected(record: ScanRecord, chosen: Indexes) -> ScanRecord:

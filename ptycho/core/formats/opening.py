@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.formats import registry
+from ptycho.core.formats.record import ScanRecord
 from ptycho.core.formats.scan_npz import stream_of
 from ptycho.core.scan.detector_values import counts_of_stream
 from ptycho.core.scan.map_manifest import is_map
@@ -25,7 +26,7 @@ from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.core.scratch import scratch_array
 from ptycho.errors import ConfigError, DataError
 
-__all__ = ["MEMORY_MAP_BYTES", "MemoryMap", "is_npz", "load_scan", "open_scan"]
+__all__ = ["MEMORY_MAP_BYTES", "MemoryMap", "is_npz", "load_record", "load_scan", "open_record", "open_scan"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +56,25 @@ def open_scan(path: Path | str, units: str | None = None) -> ScanStream:
         return ScanStream.of(open_map(path, units))
     if is_npz(path):
         return ScanStream.of(mapped_scan(path, units))
-    record = registry.read(path)
+    return open_record(registry.read(path), path, units)
+
+
+def open_record(record: ScanRecord, path: Path | str, units: str | None = None) -> ScanStream:
+    """A scan that was read, or put together, as `open_scan` gives it.
+
+    Args:
+        record: patterns, positions and whatever else is known.
+        path: its file, or what stands for it in errors.
+        units: as in `open_scan`.
+
+    Raises:
+        DataError: one line that names the file.
+    """
     missing = [what for name, what in _PARTS.items() if getattr(record, name) is None]
     if missing:
         fact = f"expected patterns and positions, found no {' and no '.join(missing)}"
         raise DataError(f"{path}: {fact}; join it with the file that has them: ptycho convert IN OTHER scan.npz")
-    with _named(path):
+    with _named(Path(path)):
         stream = stream_of(record if units is None else replace(record, units=_known(units)))
         check_shapes(stream.fields)
         return counts_of_stream(stream)
@@ -89,23 +103,52 @@ def load_scan(path: Path, units: str | None = None, memory_map: MemoryMap = "aut
             a scan map that is older than its scan.
         OutputError: no room for the temporary file.
     """
-    if memory_map not in get_args(MemoryMap):
-        known = ", ".join(get_args(MemoryMap))
-        raise ConfigError(f"memory_map={memory_map!r}: expected one of {known}; correct it")
+    _check_memory_map(memory_map)
     path = Path(path)
     folder = path if is_map(path) else None
     if folder is None and memory_map != "never":
         folder = map_beside(path)
-    if folder is None and not registry.is_hdf5(path) and not registry.is_added(path):
+    if folder is None and _reads_as_npz(path):
         return _load_npz(path, units, memory_map)
     with _named(path):
         if folder is None:
             stream = open_scan(path, units)
         else:
             stream = ScanStream.of(open_map(folder, units, None if folder == path else path))
-        scan = _held(stream, path, _on_disk(memory_map, stream.frames.nbytes))
-        check_values(scan)
+        return _checked(stream, path, memory_map)
+
+
+def _reads_as_npz(path: Path) -> bool:
+    """Whether a file is read as an NPZ scan, also in order to say what is wrong with a file of no kind."""
+    try:
+        return is_npz(path) or (registry.known(path) is None and not registry.is_hdf5(path))
+    except OSError:
+        return True
+
+
+def load_record(
+    record: ScanRecord, path: Path | str, units: str | None = None, memory_map: MemoryMap = "auto"
+) -> ScanFile:
+    """A scan that was read, or put together, as `load_scan` gives it; arguments as of `open_record`.
+
+    Raises:
+        ConfigError, DataError, OutputError: as `load_scan`.
+    """
+    _check_memory_map(memory_map)
+    with _named(Path(path)):
+        return _checked(open_record(record, path, units), Path(path), memory_map)
+
+
+def _checked(stream: ScanStream, path: Path, memory_map: MemoryMap) -> ScanFile:
+    scan = _held(stream, path, _on_disk(memory_map, stream.frames.nbytes))
+    check_values(scan)
     return scan
+
+
+def _check_memory_map(memory_map: str) -> None:
+    if memory_map not in get_args(MemoryMap):
+        known = ", ".join(get_args(MemoryMap))
+        raise ConfigError(f"memory_map={memory_map!r}: expected one of {known}; correct it")
 
 
 def _load_npz(path: Path, units: str | None, memory_map: MemoryMap) -> ScanFile:

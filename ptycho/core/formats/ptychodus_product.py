@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.formats.hdf5 import array, new_file, square_pixel
 from ptycho.core.formats.hdf5_access import dataset, has
-from ptycho.core.formats.record import ScanRecord, in_metres, in_pixels, required
+from ptycho.core.formats.record import ScanRecord, as_photons, in_metres, in_pixels, required
 from ptycho.core.geometry import object_frame
 from ptycho.errors import DataError
 
@@ -113,7 +113,7 @@ def write_content(path: Path, attributes: Mapping[str, Any], arrays: Mapping[str
 
 def product_content(record: ScanRecord, title: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Attributes, those of object and probe with their name before them, and arrays of a product."""
-    record = required(record, title, "xcoords", "probe", "energy_eV", "distance_m", "object_pixel_m")
+    record = required(as_photons(record), title, "xcoords", "probe", "energy_eV", "distance_m", "object_pixel_m")
     comments = record.metadata.get("comments", "")
     if record.object is None:
         record, comments = _with_vacuum(record, title), f"{comments} No object known: 1 everywhere.".strip()

@@ -11,7 +11,7 @@ import numpy as np
 from ptycho.core.formats.hdf5 import array, copy_patterns, h5_frames, new_file, quantity, square_pixel
 from ptycho.core.formats.hdf5_access import has
 from ptycho.core.formats.ptychodus_diffraction import bad_pixels
-from ptycho.core.formats.record import ScanRecord, in_counts, in_pixels, required
+from ptycho.core.formats.record import ScanRecord, as_photons, in_counts, in_pixels, required
 from ptycho.errors import DataError
 
 __all__ = ["HALF_PIXEL", "read", "recognise", "write"]
@@ -67,7 +67,7 @@ def write(path: Path, record: ScanRecord) -> None:
         DataError: patterns, positions, probe, object, energy, distance or object pixel are missing.
     """
     names = ("patterns", "xcoords", "probe", "object", "energy_eV", "distance_m", "object_pixel_m")
-    record = in_pixels(required(record, TITLE, *names), TITLE)
+    record = in_pixels(required(as_photons(record), TITLE, *names), TITLE)
     assert record.probe is not None and record.object is not None
     assert record.xcoords is not None and record.ycoords is not None
     with new_file(path) as file:

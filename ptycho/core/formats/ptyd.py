@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.formats.hdf5 import array, copy_patterns, h5_frames, new_file, square_pixel, text
 from ptycho.core.formats.hdf5_access import has, member
-from ptycho.core.formats.record import ScanRecord, in_counts, in_metres, required
+from ptycho.core.formats.record import ScanRecord, as_photons, in_counts, in_metres, required
 from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError
 
@@ -67,7 +67,7 @@ def write(path: Path, record: ScanRecord) -> None:
     Raises:
         DataError: patterns, positions, energy, distance or detector pixel are missing.
     """
-    record = required(record, TITLE, "patterns", "xcoords", "energy_eV", "distance_m", "detector_pixel_m")
+    record = required(as_photons(record), TITLE, "patterns", "xcoords", "energy_eV", "distance_m", "detector_pixel_m")
     metres = in_metres(record, TITLE)
     assert metres.xcoords is not None and metres.ycoords is not None and record.energy_eV is not None
     frame = np.array(in_counts(record).shape[1:])

@@ -11,19 +11,20 @@ from numpy.typing import NDArray
 from ptycho.core.geometry import object_frame, pixel_positions
 from ptycho.core.scaling import Units, decide_units, to_amplitude
 from ptycho.core.scan.stream import Frames
-from ptycho.core.units import Particle, object_pixel_size_m
+from ptycho.core.units import Particle, object_pixel_size_m, same_wavelength_eV
 from ptycho.errors import DataError
 
 __all__ = [
     "FLAGS",
     "ScanRecord",
+    "as_photons",
     "completed",
     "in_counts",
     "in_metres",
     "in_pixels",
-    "mirrored",
     "required",
     "resolved_units",
+    "turned",
 ]
 
 Array = NDArray[Any]
@@ -45,6 +46,8 @@ _PARTS = {
 }
 _TOLERANCE = 0.01
 _SAMPLE_FRAMES = 32
+_LARGEST = 200_000
+"""Object pixels that no scan spans."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,13 @@ def completed(record: ScanRecord) -> ScanRecord:
     return record
 
 
+def as_photons(record: ScanRecord) -> ScanRecord:
+    """For formats that know photons only: electrons as photons of the same wavelength, so that lengths stay right."""
+    if record.particle != "electron" or record.energy_eV is None:
+        return record
+    return replace(record, energy_eV=same_wavelength_eV(record.energy_eV), particle=None)
+
+
 def in_metres(record: ScanRecord, title: str) -> ScanRecord:
     """Positions in metres: `x_m = (x_px + origin) pixel`."""
     record = required(record, title, "xcoords", "object_pixel_m")
@@ -191,6 +201,7 @@ def in_pixels(record: ScanRecord, title: str) -> ScanRecord:
     record = required(record, title, "xcoords", "object_pixel_m")
     pixel, x, y = record.object_pixel_m, record.xcoords, record.ycoords
     assert pixel is not None and x is not None and y is not None
+    _check_span(x, y, pixel)
     if record.object is None:
         if record.side is None:
             raise DataError("positions in metres: expected patterns or a probe beside them, found none; add a file")
@@ -208,16 +219,40 @@ def in_pixels(record: ScanRecord, title: str) -> ScanRecord:
     return replace(_moved(record, "px", columns, rows), origin_px=origin)
 
 
-def mirrored(record: ScanRecord, axes: str) -> ScanRecord:
-    """Positions in metres with the sign of these axes ('x', 'y', 'xy') turned.
+def _check_span(x: NDArray[np.float64], y: NDArray[np.float64], pixel_m: float) -> None:
+    """Raise where positions cannot be metres, before anything is made of their size."""
+    spans = [float(np.ptp(values)) if values.size else 0.0 for values in (x, y)]
+    if max(spans) > _LARGEST * pixel_m:
+        raise DataError(
+            f"positions span {spans[0]:.3g} x {spans[1]:.3g}, taken for m: {max(spans) / pixel_m:.3g} object pixels of "
+            f"{pixel_m:.3g} m; which unit is it? give them as --scan-positions FILE:PATH --unit um (or mm, nm, px)"
+        )
+
+
+def turned(record: ScanRecord, flip: str = "", rotation_deg: float = 0.0) -> ScanRecord:
+    """Positions with the sign of some axes ('x', 'y', 'xy') turned, then all of them turned from x towards y.
+
+    `x' = x cos a - y sin a, y' = x sin a + y cos a`. Pixels are put into the smallest frame that holds every patch.
 
     Raises:
-        DataError: the positions belong to an object already.
+        DataError: no positions, or they belong to an object already.
     """
-    if record.position_unit != "m" or record.object is not None:
-        raise DataError("--flip: expected positions in metres without an object, found pixels of one; drop the flag")
-    sign_x, sign_y = (-1.0 if axis in axes else 1.0 for axis in "xy")
-    return _moved(record, "m", lambda x: sign_x * x, lambda y: sign_y * y)
+    record = required(record, "turned", "xcoords")
+    if record.object is not None:
+        raise DataError("--flip, --rotation: expected positions without an object, found those of one; drop the flag")
+    sign_x, sign_y = (-1.0 if axis in flip else 1.0 for axis in "xy")
+    cosine, sine = np.cos(np.deg2rad(rotation_deg)), np.sin(np.deg2rad(rotation_deg))
+    changes: dict[str, Any] = {}
+    for end in ("", "_start"):
+        x, y = getattr(record, f"xcoords{end}"), getattr(record, f"ycoords{end}")
+        if x is not None and y is not None:
+            x, y = sign_x * x, sign_y * y
+            changes |= {f"xcoords{end}": cosine * x - sine * y, f"ycoords{end}": sine * x + cosine * y}
+    if record.position_unit == "m" or record.side is None:
+        return replace(record, **changes)
+    frame = object_frame(changes["xcoords"], changes["ycoords"], record.side)
+    moved = replace(record, **changes, origin_px=None)
+    return _moved(moved, "px", lambda x: x - frame.x0, lambda y: y - frame.y0)
 
 
 def _moved(record: ScanRecord, unit: Literal["px", "m"], columns: Any, rows: Any) -> ScanRecord:

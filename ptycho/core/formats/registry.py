@@ -9,14 +9,12 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ptycho.core.formats.catalogue import FORMATS, SCAN_MAP, FormatEntry
+from ptycho.core.formats.libraries import DAMAGE
 from ptycho.core.plugins import FAILURES, plugins
 from ptycho.core.scan.map_manifest import is_map
 from ptycho.errors import ConfigError, DataError, MissingFileError, OutputError
@@ -24,20 +22,15 @@ from ptycho.errors import ConfigError, DataError, MissingFileError, OutputError
 if TYPE_CHECKING:
     from ptycho.core.formats.record import ScanRecord
 
-__all__ = ["GROUP", "Format", "is_added", "is_hdf5", "read", "recognise", "target", "write"]
+__all__ = ["GROUP", "Format", "is_added", "is_hdf5", "known", "read", "recognise", "target", "write", "written"]
 
 logger = logging.getLogger(__name__)
 
 GROUP = "ptychopinn.formats"
 
-_MAGIC = {b"\x89HDF": "hdf5", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"II*\0": "tiff", b"MM\0*": "tiff"}
+_MAGIC = {b"\x89HDF": "hdf5", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz"}
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _SHOWN = 12
-_DAMAGE = (
-    *(OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SyntaxError),
-    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
-)
-"""What libraries raise that meet a damaged file."""
 
 
 class Format(Protocol):
@@ -75,8 +68,19 @@ def recognise(path: Path) -> FormatEntry:
     entry = _first(path, "file")
     if entry is not None:
         return entry
-    found = "an image, which is written but not read" if container == "tiff" else f"a file that begins with {head!r}"
-    raise DataError(_unknown(path, found if head else "an empty file"))
+    raise DataError(_unknown(path, f"a file that begins with {head!r}" if head else "an empty file"))
+
+
+def known(path: Path) -> FormatEntry | None:
+    """The format of a file, None where none is known.
+
+    Raises:
+        MissingFileError: nothing there, or not what the file links to.
+    """
+    try:
+        return recognise(path)
+    except DataError:
+        return None
 
 
 def read(path: Path) -> ScanRecord:
@@ -93,7 +97,7 @@ def read(path: Path) -> ScanRecord:
         raise DataError(_named(path, error)) from error
     except (MissingFileError, OutputError):
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         fact = f"expected a whole {entry.title} file, found: {error}"
         raise DataError(f"{path}: {fact}; write it again") from error
 
@@ -131,6 +135,15 @@ def write(path: Path, record: ScanRecord, name: str | None = None) -> FormatEntr
     entry = target(path, name)
     _module(entry).write(Path(path), record)
     return entry
+
+
+def written(path: Path, entry: FormatEntry) -> tuple[Path, ...]:
+    """The files that `write` makes of `path` in a format: itself, or for images those of amplitude and phase."""
+    if entry.container != "tiff":
+        return (path,)
+    from ptycho.core.formats.tiff import tiff_paths
+
+    return tiff_paths(path)
 
 
 def _writable(name: str) -> FormatEntry:
@@ -185,7 +198,7 @@ def _recognise_npz(path: Path) -> FormatEntry:
     try:
         with np.load(path, allow_pickle=False) as file:
             entry, names = _first(file, "npz"), list(file)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(f"{path}: expected a whole NPZ archive, found: {error}; copy it again") from error
     if entry is None:
         raise DataError(_unknown(path, f"an NPZ archive with {_listed(names)}"))
@@ -202,7 +215,7 @@ def _recognise_hdf5(path: Path) -> FormatEntry:
         raise
     except DataError as error:
         raise DataError(_named(path, error)) from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         fact = f"expected a whole file, found an HDF5 file that cannot be opened ({error})"
         raise DataError(f"{path}: {fact}; copy it again") from error
     if entry is None:

@@ -81,6 +81,7 @@ def record_of(scan: ScanFile, numbers: Mapping[str, Any]) -> ScanRecord:
         field: _number(metadata.pop(name, numbers.get(name)), name) for name, field in METADATA_KEYS.items()
     }
     origin, indexes = metadata.pop("origin_px", None), metadata.pop("indexes", None)
+    particle = metadata.pop("particle", None)
     reach = max(np.abs(values).max(initial=0.0) for values in (scan.xcoords, scan.ycoords))
     return ScanRecord(
         patterns=Frames.of(scan.diff3d),
@@ -97,6 +98,7 @@ def record_of(scan: ScanFile, numbers: Mapping[str, Any]) -> ScanRecord:
         ycoords_start=scan.ycoords_start,
         scan_index=scan.scan_index,
         true_patches=None if scan.Y is None else Frames.of(scan.Y),
+        particle="electron" if particle == "electron" else None,
         metadata=metadata,
         **known,
     )
@@ -128,6 +130,8 @@ def stream_of(record: ScanRecord) -> ScanStream:
     assert record.xcoords is not None and record.ycoords is not None
     metadata = dict(record.metadata)
     metadata |= {name: getattr(record, key) for name, key in METADATA_KEYS.items() if getattr(record, key) is not None}
+    if record.particle == "electron":
+        metadata["particle"] = "electron"
     if record.origin_px is not None:
         metadata["origin_px"] = list(record.origin_px)
     if record.indexes is not None and not np.array_equal(record.indexes, np.arange(record.count or 0)):

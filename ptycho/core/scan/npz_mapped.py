@@ -18,7 +18,7 @@ from ptycho.core.scan.scan import ScanFile, check_shapes, check_values
 from ptycho.core.scratch import scratch_array
 from ptycho.errors import DataError
 
-__all__ = ["mapped_scan", "member_shape", "pattern_member"]
+__all__ = ["mapped_member", "mapped_scan", "member_shape", "pattern_member"]
 
 Array = NDArray[Any]
 
@@ -51,6 +51,21 @@ def mapped_scan(path: Path | str, units: str | None = None, checked: bool = Fals
         if checked:
             check_values(scan)
     return scan
+
+
+def mapped_member(path: Path | str, key: str) -> Array:
+    """An array of an NPZ archive by its key; of three axes or more as a memory map.
+
+    Raises:
+        MissingFileError, DataError: as `read_scan`, for what cannot be opened or read.
+        OutputError: no room to unpack.
+    """
+    with scan_archive(path) as archive:
+        mapped = _MappedArchive(Path(path), archive, checked=False).mapped(key)
+        try:
+            return np.asarray(archive[key]) if mapped is None else mapped
+        except ValueError as error:
+            raise DataError(f"{key}: expected a plain array, found one that is damaged or pickled ({error})") from error
 
 
 def pattern_member(path: Path | str) -> zipfile.ZipInfo | None:
@@ -97,10 +112,11 @@ class _MappedArchive(Mapping[str, Any]):
         return len(self._archive)
 
     def __getitem__(self, key: str) -> Any:
-        mapped = self._map(key) if key in _MAPPED_KEYS else None
+        mapped = self.mapped(key) if key in _MAPPED_KEYS else None
         return self._archive[key] if mapped is None else mapped
 
-    def _map(self, key: str) -> Array | None:
+    def mapped(self, key: str) -> Array | None:
+        """The member as a memory map, None for one of fewer than three axes."""
         info = _member(self._archive, key)
         assert self._archive.zip is not None
         with self._archive.zip.open(info) as member:

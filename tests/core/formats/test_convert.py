@@ -129,7 +129,11 @@ def test_unknown_files_are_told_with_what_is_in_them(tmp_path: Path, command: Co
     np.savez(tmp_path / "b.npz", images=np.ones(3), places=np.ones(3))
     with pytest.raises(DataError, match=f"b.npz: expected one of {known}.* NPZ archive with images, places"):
         command(tmp_path / "b.npz", tmp_path / "out.npz")
-    for content, found in ((b"", "an empty file"), (b"hello", "begins with b'hell'"), (b"II*\0", "not read")):
+    for content, found in (
+        (b"", "an empty file"),
+        (b"hello", "begins with b'hell'"),
+        (b"II*\0", "c: expected a whole TIFF file"),
+    ):
         (tmp_path / "c").write_bytes(content)
         with pytest.raises(DataError, match=found):
             command(tmp_path / "c", tmp_path / "out.npz")

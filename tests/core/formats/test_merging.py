@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ptycho.core.formats.merging import merged
-from ptycho.core.formats.record import ScanRecord, completed, in_counts, mirrored
+from ptycho.core.formats.record import ScanRecord, completed, in_counts, turned
 from ptycho.core.formats.registry import read, write
 from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError
@@ -72,11 +72,11 @@ def test_indexes_that_say_nothing_are_refused() -> None:
 
 def test_signs_of_metres_can_be_turned(golden: Path) -> None:
     record = read(golden / "scan.ptyd")
-    turned = mirrored(record, "x")
-    np.testing.assert_array_equal(turned.xcoords, -record.xcoords)  # type: ignore[operator,arg-type]
-    np.testing.assert_array_equal(turned.ycoords, record.ycoords)  # type: ignore[arg-type]
+    other = turned(record, "x")
+    np.testing.assert_array_equal(other.xcoords, -record.xcoords)  # type: ignore[operator,arg-type]
+    np.testing.assert_array_equal(other.ycoords, record.ycoords)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="--flip"):
-        mirrored(read(golden / "product.h5"), "y")
+        turned(read(golden / "product.h5"), "y")
 
 
 def test_parts_have_to_fit() -> None:

@@ -1,0 +1,161 @@
+"""Images of detectors, read only: EDF and CBF by fabio, TIFF and MarCCD by tifffile. One frame or several to a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.formats.libraries import library, readable
+from ptycho.core.formats.record import ScanRecord
+from ptycho.core.scan.stream import Frames
+from ptycho.errors import DataError
+
+__all__ = ["file_series", "frames_in", "read", "recognise"]
+
+Array = NDArray[Any]
+
+_HEAD = 4096
+_CBF_HEADER = 1 << 18
+_CBF_SIZE, _CBF_START = re.compile(rb"X-Binary-Size:\s*(\d+)"), b"\x0c\x1a\x04\xd5"
+_EDF = re.compile(rb"\s*\{.*?\b(?:Dim_1|HeaderID|EDF_DataBlockID)\b", re.DOTALL)
+_KINDS = {"EDF": "fabio.edfimage", "CBF": "fabio.cbfimage", "TIFF": "tifffile"}
+
+
+def recognise(file: Any) -> bool:
+    """Whether a path is an image of these formats, by its first bytes."""
+    return _kind(Path(file)) is not None
+
+
+def read(path: Path) -> ScanRecord:
+    """Read the frames of a file; integers are counts."""
+    frames = frames_in(path)
+    return ScanRecord(patterns=frames, units="counts" if frames.dtype.kind in "iu" else None)
+
+
+def frames_in(path: Path) -> Frames:
+    """The frames of one file, read when they are asked for.
+
+    Raises:
+        DataError: no image of real numbers, or its library is not installed.
+    """
+    with _opened(path) as (count, get):
+        first = _image(path, get(0))
+
+    def load(indices: NDArray[np.intp]) -> Array:
+        with _opened(path) as (_, frame):
+            return np.stack([_image(path, frame(int(index)), first.shape) for index in indices])
+
+    return Frames((count, *first.shape), first.dtype, load)
+
+
+def file_series(paths: list[Path]) -> Frames:
+    """The frames of several files in a row; where the first has one frame, all have to have one of the same size.
+
+    Raises:
+        DataError: as `frames_in`; when they are read also frames that are not like the first.
+    """
+    first = frames_in(paths[0])
+    if len(first) != 1:
+        return joined([frames_in(path) for path in paths])
+
+    def load(indices: NDArray[np.intp]) -> Array:
+        return np.stack([_only(paths[index], first.shape[1:]) for index in indices]).astype(first.dtype)
+
+    return Frames((len(paths), *first.shape[1:]), first.dtype, load)
+
+
+def joined(parts: list[Frames]) -> Frames:
+    """Stacks of frames in a row.
+
+    Raises:
+        DataError: frames of several sizes.
+    """
+    sizes = {part.shape[1:] for part in parts}
+    if len(sizes) != 1:
+        raise DataError(f"expected frames of one size, found {', '.join(map(str, sorted(sizes)))}; name those of one")
+    ends, dtype = np.cumsum([len(part) for part in parts]), np.result_type(*(part.dtype for part in parts))
+
+    def load(indices: NDArray[np.intp]) -> Array:
+        made = np.empty((len(indices), *parts[0].shape[1:]), dtype)
+        owners = np.searchsorted(ends, indices, side="right")
+        for owner in np.unique(owners):
+            mine = owners == owner
+            made[mine] = parts[owner].read(indices[mine] - (ends[owner - 1] if owner else 0))
+        return made
+
+    return Frames((int(ends[-1]), *parts[0].shape[1:]), dtype, load)
+
+
+def _only(path: Path, shape: tuple[int, ...]) -> Array:
+    with _opened(path) as (count, get):
+        if count != 1:
+            raise DataError(f"{path}: expected one frame, as in the first file, found {count}; name such files alone")
+        return _image(path, get(0), shape)
+
+
+def _image(path: Path, image: Array, shape: tuple[int, ...] | None = None) -> Array:
+    if image.ndim != 2 or image.dtype.kind not in "iuf" or shape not in (None, image.shape):
+        size = "an image" if shape is None else f"an image {shape}"
+        raise DataError(
+            f"{path}: expected {size} of real numbers, found {image.shape} of {image.dtype}; export it anew"
+        )
+    return image.astype(image.dtype.newbyteorder("="))
+
+
+def _kind(path: Path) -> str | None:
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD)
+    if head.startswith(b"###CBF"):
+        return "CBF"
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "TIFF"
+    return "EDF" if _EDF.match(head) else None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[int, Callable[[int], Array]]]:
+    """The number of frames of a file, and a function that gives one."""
+    kind = _kind(path)
+    if kind is None:
+        raise DataError(f"{path}: expected an image (EDF, CBF, TIFF or MarCCD), found another file; name frames only")
+    module = library(_KINDS[kind], f"{path} is {kind}")
+    with readable(path, kind):
+        if kind == "TIFF":
+            with module.TiffFile(path) as file:
+                pages = file.pages
+                yield len(pages), lambda index: pages[index].asarray()
+            return
+        if kind == "CBF":
+            _check_whole_cbf(path)
+        image = (module.EdfImage if kind == "EDF" else module.CbfImage)().read(str(path))
+        try:
+            if kind == "EDF":
+                _check_whole_edf(path, image)
+            yield image.nframes, lambda index: image.data if image.nframes == 1 else image.getframe(index).data
+        finally:
+            image.close()
+
+
+def _check_whole_cbf(path: Path) -> None:
+    """Raise where a CBF ends before its data do; fabio would look for the rest for ever."""
+    with path.open("rb") as stream:
+        head = stream.read(_CBF_HEADER)
+    size, start = _CBF_SIZE.search(head), head.find(_CBF_START)
+    if size is None or start < 0 or start + len(_CBF_START) + int(size.group(1)) > path.stat().st_size:
+        raise DataError(f"{path}: expected a whole CBF file, found one that ends early; copy it again")
+
+
+def _check_whole_edf(path: Path, image: Any) -> None:
+    """Raise where an EDF ends early, which fabio would fill up with zeros, or keeps its values in another file."""
+    frames = [image.get_frame(index) for index in range(image.nframes)]
+    size = path.stat().st_size
+    if image.incomplete_file or any(frame.incomplete_data or frame.start + frame.blobsize > size for frame in frames):
+        raise DataError(f"{path}: expected a whole EDF file, found one that ends early; copy it again")
+    if any(frame.bfname is not None for frame in frames):
+        raise DataError(f"{path}: expected its values in the file itself, found a reference to another; convert it")

@@ -1,0 +1,193 @@
+"""Positions of a scan from a table: text with or without a header, NPY, NPZ, HDF5, MATLAB.
+
+    pos.csv:x,y          columns by name, or by number from 0; pos.csv:x,y,frame also the number of the frame of each
+    pos.npy:1,0          columns of an array (n, columns) or, told by its shape, (2, n)
+    scan.npz:px,py       two arrays of an archive; scan.npz:positions one (n, 2)
+    scan.h5:/p/x,/p/y    two data sets; scan.h5:/positions one (n, 2)
+
+x runs along the columns of the object, y along its rows; the first of two is x.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.formats.hdf5 import unit_factor, units_factor
+from ptycho.core.formats.hdf5_access import member
+from ptycho.core.formats.registry import is_hdf5
+from ptycho.core.formats.sources import array_in, source
+from ptycho.errors import DataError
+
+__all__ = ["UNITS", "Positions", "positions_at"]
+
+UNITS = ("px", "m", "mm", "um", "nm")
+
+_ARRAYS = (".npy", ".npz", ".mat")
+_NAMES = tuple((axis, f"{axis}coords", f"pos_{axis}", f"position_{axis}", f"pos{axis}") for axis in "xy")
+_DELIMITERS = (",", ";", "\t")
+_UNIT = re.compile(r"[\[(]\s*([^\])]+?)\s*[\])]\s*$|_([a-zA-Zµμ]{1,12})$")
+
+
+class Positions(NamedTuple):
+    """What a table says."""
+
+    x: NDArray[np.float64]
+    """(n,) as written."""
+    y: NDArray[np.float64]
+    frames: NDArray[np.int64] | None
+    """(n,) number of the frame of each, where a column was named for it."""
+    factor: float | None
+    """From the unit of the table to metres, where the table says it."""
+
+
+def positions_at(text: str) -> Positions:
+    """The positions that `FILE[:X,Y[,FRAME]]` names.
+
+    Raises:
+        MissingFileError: no such file.
+        DataError: columns that are not there or not told apart, or text that is no number; one line with the file.
+    """
+    named = source(text)
+    if len(named.paths) != 1:
+        raise DataError(f"{text}: expected one file of positions, found {len(named.paths)}; name one")
+    path, chosen = named.paths[0], [] if named.inside is None else [part.strip() for part in named.inside.split(",")]
+    if is_hdf5(path):
+        found = _of_arrays(path, chosen, _hdf5_factor(path, chosen))
+    elif path.suffix in _ARRAYS:
+        found = _of_arrays(path, chosen, None)
+    else:
+        found = _of_text(path, chosen)
+    if not (found.x.shape == found.y.shape and found.x.size):
+        raise DataError(f"{path}: expected as many x as y, found {found.x.size} and {found.y.size}; correct it")
+    return found
+
+
+def _of_arrays(path: Path, chosen: list[str], factor: float | None) -> Positions:
+    """Of two or three arrays by name, or of the columns of one."""
+    numbers = all(part.isdecimal() for part in chosen)
+    if len(chosen) > 1 and not numbers:
+        columns = [np.asarray(array_in(path, name)).reshape(-1) for name in chosen]
+        return _positions(path, columns, factor)
+    table = np.asarray(array_in(path, None if numbers else chosen[0], ("positions", "position")))
+    if table.ndim == 2 and table.shape[0] in (2, 3) and table.shape[1] > 3:
+        table = table.T
+    wanted = [int(part) for part in chosen] if chosen and numbers else [0, 1]
+    if table.ndim != 2 or max(wanted) >= table.shape[1]:
+        raise DataError(f"{path}: expected columns {wanted} of an array (n, columns), found {table.shape}; name others")
+    return _positions(path, [table[:, column] for column in wanted], factor)
+
+
+def _hdf5_factor(path: Path, chosen: Sequence[str]) -> float | None:
+    """From the `units` attribute of the first array that is named; None without one."""
+    with h5py.File(path) as file:
+        found = member(file, chosen[0]) if chosen else None
+        told = isinstance(found, h5py.Dataset) and any(key in found.attrs for key in ("units", "Units", "unit"))
+        return units_factor(found, "length") if told else None
+
+
+def _of_text(path: Path, chosen: list[str]) -> Positions:
+    lines, header, delimiter = _rows(path)
+    width = len(_cells(lines[0], delimiter))
+    columns = _columns(path, chosen, header, width)
+    try:
+        table = np.loadtxt(lines, np.float64, comments="#", delimiter=delimiter, usecols=columns, ndmin=2)
+    except ValueError as error:
+        raise DataError(f"{path}: expected numbers in columns {columns}, found: {error}; correct the table") from error
+    names = [header[column] for column in columns[:2]] if header else []
+    factors = {_header_factor(name) for name in names}
+    return _positions(path, list(table.T), factors.pop() if len(factors) == 1 else None)
+
+
+def _rows(path: Path) -> tuple[list[str], list[str], str | None]:
+    """Lines with numbers, the header before them (empty without one) and what separates the cells (None is space)."""
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    start = next((number for number, line in enumerate(lines) if line[0] != "#" and _is_numbers(line)), None)
+    if start is None:
+        raise DataError(f"{path}: expected a table with numbers, found none; name a text, NPY, NPZ or HDF5 file")
+    delimiter = _delimiter(lines[start])
+    before = lines[start - 1].lstrip("#").strip() if start else ""
+    header = _cells(before, _delimiter(before) if before else None)
+    fits = len(header) == len(_cells(lines[start], delimiter))
+    return lines[start:], header if fits else [], delimiter
+
+
+def _delimiter(line: str) -> str | None:
+    return next((sign for sign in _DELIMITERS if sign in line), None)
+
+
+def _cells(line: str, delimiter: str | None) -> list[str]:
+    return [cell.strip().strip('"') for cell in line.split(delimiter)]
+
+
+def _is_numbers(line: str) -> bool:
+    """Whether more than half of the cells of a line are numbers."""
+    cells = _cells(line, _delimiter(line))
+    return sum(_is_number(cell) for cell in cells) * 2 > len(cells)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _columns(path: Path, chosen: list[str], header: list[str], width: int) -> list[int]:
+    """Numbers of the columns of x and y, and of the frame where it is named."""
+    listed = ", ".join(header) or f"{width} columns without names"
+    if chosen:
+        found = [_column(part, header, width) for part in chosen]
+        if len(found) in (2, 3) and None not in found:
+            return [column for column in found if column is not None]
+        raise DataError(f"{path}: expected columns {','.join(chosen)} as X,Y or X,Y,FRAME, found {listed}; name others")
+    plain = [_without_unit(name).lower() for name in header]
+    by_name = [next((plain.index(name) for name in names if name in plain), None) for names in _NAMES]
+    if None not in by_name:
+        return [column for column in by_name if column is not None]
+    if width == 2:
+        return [0, 1]
+    raise DataError(f"{path}: expected to be told which columns are x and y, found {listed}; name them, FILE:X,Y")
+
+
+def _column(name: str, header: list[str], width: int) -> int | None:
+    plain = [each.lower() for each in header]
+    if name.lower() in plain:
+        return plain.index(name.lower())
+    short = [_without_unit(each) for each in plain]
+    if name.lower() in short:
+        return short.index(name.lower())
+    return int(name) if name.isdecimal() and int(name) < width else None
+
+
+def _without_unit(name: str) -> str:
+    return name if _header_factor(name) is None else _UNIT.sub("", name).strip()
+
+
+def _header_factor(name: str) -> float | None:
+    """Factor to metres of the unit in a name as `x_um` or `x [mm]`; None without one."""
+    found = _UNIT.search(name)
+    return None if found is None else unit_factor(found.group(1) or found.group(2), "length")
+
+
+def _positions(path: Path, columns: list[NDArray[Any]], factor: float | None) -> Positions:
+    if any(column.dtype.kind not in "iuf" for column in columns):
+        raise DataError(f"{path}: expected positions, real numbers, found {columns[0].dtype}; name others")
+    frames = None
+    if len(columns) == 3:
+        frames = np.rint(columns[2]).astype(np.int64)
+        if not np.array_equal(frames, columns[2]):
+            raise DataError(f"{path}: expected whole numbers of frames, found others; name another column")
+    return Positions(columns[0].astype(np.float64), columns[1].astype(np.float64), frames, factor)

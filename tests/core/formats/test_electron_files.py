@@ -1,0 +1,90 @@
+"""Files of electron microscopes: Merlin frames, and what rosettasciio itself writes."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptycho.core.formats import registry
+from ptycho.core.formats.electron_files import _object_pixel
+from ptycho.core.units import wavelength_m
+from ptycho.errors import DataError
+
+STACK = np.arange(2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
+
+
+@pytest.fixture
+def rsciio() -> None:
+    pytest.importorskip("rsciio")
+
+
+def write_mib(path: Path, stack: np.ndarray) -> None:
+    """Frames of a single Medipix chip, 16 bits, each behind its header of 384 bytes."""
+    _, rows, columns = stack.shape
+    with path.open("wb") as stream:
+        for number, frame in enumerate(stack.astype(">u2"), 1):
+            fields = (
+                f"MQ1,{number:06d},00384,01,{columns:04d},{rows:04d},U16,   1x1,01,2026-01-01 00:00:00.0,0.001,0,0,"
+            )
+            fields += "2026-01-01T00:00:00.000000Z,1000000ns,12,"
+            stream.write(fields.ljust(384, " ").encode())
+            stream.write(frame.tobytes())
+
+
+def test_merlin_frames(rsciio: None, tmp_path: Path) -> None:
+    write_mib(tmp_path / "scan.mib", STACK.reshape(6, 8, 8))
+    assert registry.recognise(tmp_path / "scan.mib").name == "electron"
+    record = registry.read(tmp_path / "scan.mib")
+    assert record.patterns is not None
+    assert record.patterns.dtype.isnative
+    assert (record.particle, record.units, record.xcoords) == ("electron", "counts", None)
+    # each frame once, rows perhaps from the other end, as the library turns this detector
+    found = record.patterns.whole()
+    assert found.shape == (6, 8, 8)
+    np.testing.assert_array_equal(np.sort(found.reshape(6, -1)), np.sort(STACK.reshape(6, -1)))
+
+
+def axes(scan_units: str, detector_units: str) -> list[dict[str, object]]:
+    """A raster of 2 x 3 steps of 0.5 and 0.25, and a detector of 8 x 8 pixels of 2."""
+    steps = {"y": (2, 0.5, scan_units), "x": (3, 0.25, scan_units), "ky": (8, 2.0, detector_units)}
+    steps["kx"] = steps["ky"]
+    return [
+        {"name": name, "size": size, "scale": scale, "offset": 0.0, "units": units, "navigate": number < 2}
+        | {"index_in_array": number, "_type": "UniformDataAxis"}
+        for number, (name, (size, scale, units)) in enumerate(steps.items())
+    ]
+
+
+def test_emd_with_its_axes(rsciio: None, tmp_path: Path) -> None:
+    from rsciio.emd import file_writer
+
+    metadata: dict[str, object] = {"General": {"title": "scan"}, "Signal": {}, "Sample": {}}
+    signal = {"data": STACK.astype(np.uint16), "axes": axes("nm", "1/nm"), "metadata": metadata}
+    file_writer(tmp_path / "scan.emd", {**signal, "original_metadata": {}, "attributes": {}})
+    assert registry.recognise(tmp_path / "scan.emd").name == "emd"
+    record = registry.read(tmp_path / "scan.emd")
+    assert record.patterns is not None
+    np.testing.assert_array_equal(record.patterns.whole(), STACK.reshape(6, 8, 8))
+    np.testing.assert_allclose(record.xcoords, 1e-9 * np.array([0, 0.25, 0.5] * 2))  # type: ignore[arg-type]
+    np.testing.assert_allclose(record.ycoords, 1e-9 * np.array([0, 0, 0, 0.5, 0.5, 0.5]))  # type: ignore[arg-type]
+    assert record.object_pixel_m == pytest.approx(1e-9 / (8 * 2))
+
+
+def test_object_pixels_of_a_calibrated_detector() -> None:
+    for units, expected in (
+        ("mrad", wavelength_m(300e3, "electron") / 16e-3),
+        ("1/nm", 1e-9 / 16),
+        ("nm^-1", 1e-9 / 16),
+    ):
+        assert _object_pixel(axes("nm", units)[2:], 300e3) == pytest.approx(expected)  # type: ignore[arg-type]
+    for units in ("", "px", "nm"):
+        assert _object_pixel(axes("nm", units)[2:], 300e3) is None  # type: ignore[arg-type]
+    assert _object_pixel(axes("nm", "mrad")[2:], None) is None  # type: ignore[arg-type]
+
+
+def test_the_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_mib(tmp_path / "scan.mib", STACK.reshape(6, 8, 8))
+    monkeypatch.setitem(sys.modules, "rsciio.quantumdetector", None)
+    with pytest.raises(DataError, match=r"scan\.mib .*expected rosettasciio, .* pip install rosettasciio"):
+        registry.read(tmp_path / "scan.mib")
