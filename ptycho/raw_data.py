@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptycho import params
 from ptycho.config.options import NEUTRAL_GROUPS, NEUTRAL_SCALES, GroupOptions, ScaleOptions
-from ptycho.core.formats.opening import MemoryMap, load_scan
+from ptycho.core.formats.opening import MemoryMap, load_record, load_scan
+from ptycho.core.formats.record import ScanRecord
 from ptycho.core.formats.scan_npz import file_metadata, plain_metadata
 from ptycho.core.geometry import FramedOffsets, group_coordinates, member_positions
 from ptycho.core.groups.grouped_data import GroupedData
@@ -129,6 +130,22 @@ class RawData(Pictured):
             OutputError: no room for the temporary copy.
         """
         scan, path = load_scan(Path(path), units, memory_map), Path(path)
+        raw = cls._of(*fitted(scan), scan, path.name)
+        raw._path = path
+        return raw
+
+    @classmethod
+    def from_record(
+        cls, record: ScanRecord, path: Path | str, units: str | None = None, memory_map: MemoryMap = "auto"
+    ) -> RawData:
+        """A scan that was put together (`ptycho.core.formats.assembled`), as `from_file` gives one.
+
+        Args:
+            record: patterns, positions and whatever else is known.
+            path: of its patterns, or what stands for it in reports and errors.
+            units, memory_map: as in `from_file`.
+        """
+        scan, path = load_record(record, path, units, memory_map), Path(path)
         raw = cls._of(*fitted(scan), scan, path.name)
         raw._path = path
         return raw

@@ -25,6 +25,7 @@ from ptycho.cli.run import (
     report_trust,
     run_log,
 )
+from ptycho.cli.scan_flags import data_from, name_of
 from ptycho.cli.settings import Settled, load_table
 from ptycho.core.atomic import new_output_folder
 from ptycho.core.invocation import command_line
@@ -92,19 +93,25 @@ def _reconstruct(
     asked: Settled, options: argparse.Namespace, arguments: list[str], resumed: Path | None, debug: bool
 ) -> None:
     run = asked.run
-    scan = input_path(getattr(options, "scan", None), "SCAN", "the scan to reconstruct")
+    scan = (
+        None
+        if options.scan is None and options.patterns
+        else input_path(options.scan, "SCAN", "the scan to reconstruct")
+    )
     _check(run)
 
-    from ptycho.raw_data import RawData
     from ptycho.workflows.backend_selector import require_backend
     from ptycho.workflows.front_door import reconstruct_scan
     from ptycho.workflows.outputs import save_run
 
     quiet_tensorflow(asked.config.backend, debug)
     require_backend(asked.config.backend)
-    folder = resumed or _free_folder(run.output_dir or Path(f"{scan.stem}_reconstruction"), run.overwrite)
+    named = Path(f"{Path(name_of(options, scan)).stem}_reconstruction")
+    folder = resumed or _free_folder(run.output_dir or named, run.overwrite)
     with output_folder(folder), run_log(folder / "run.log"), _resumable(folder):
-        data = RawData.from_file(scan, units=run.units, memory_map=run.memory_map)
+        data = data_from(options, scan, run.memory_map)
+        if run.crop is not None or run.bin > 1:
+            data = data.fitted(run.crop, run.bin)
         _log.info("Scan: %s", data)
         chosen = "" if "backend" in asked.stated else ", the first that is installed"
         _log.info("Backend: %s%s", asked.config.backend, chosen)

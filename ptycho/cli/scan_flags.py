@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ptycho.core.formats.assembled import ScanParts
+    from ptycho.core.formats.opening import MemoryMap
     from ptycho.core.formats.record import ScanRecord
     from ptycho.core.scan.stream import ScanStream
+    from ptycho.raw_data import RawData
 
-__all__ = ["add_scan", "add_scan_flags", "name_of", "parts_of", "scan_of", "stream_from", "takes_parts"]
+__all__ = ["add_scan", "add_scan_flags", "data_from", "name_of", "parts_of", "scan_of", "stream_from", "takes_parts"]
 
 _SCALES = {
     "energy_keV": ("energy_eV", 1e3, "energy of the photons, or of the electrons with --electrons, keV"),
@@ -51,7 +53,9 @@ def add_scan_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--unit", default=None, choices=("px", "m", "mm", "um", "nm"), help="unit of --scan-positions")
     for name, (_, _, text) in _SCALES.items():
-        group.add_argument(f"--{name.replace('_', '-')}", type=_positive, default=None, metavar="X", dest=name, help=text)
+        group.add_argument(
+            f"--{name.replace('_', '-')}", type=_positive, default=None, metavar="X", dest=name, help=text
+        )
     group.add_argument("--electrons", action="store_true", help="the beam is of electrons, not of photons")
     group.add_argument(
         "--mask",
@@ -59,12 +63,18 @@ def add_scan_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE[:PATH]",
         help="mask of the detector; of two values that which most pixels have is valid, else 0 is",
     )
-    group.add_argument("--probe-file", default=None, metavar="FILE[:PATH]", help="probe, complex, of the size of the patterns")
-    group.add_argument("--flip", default=None, choices=("x", "y", "xy"), help="turn the sign of positions, for other conventions")
+    group.add_argument(
+        "--probe-file", default=None, metavar="FILE[:PATH]", help="probe, complex, of the size of the patterns"
+    )
+    group.add_argument(
+        "--flip", default=None, choices=("x", "y", "xy"), help="turn the sign of positions, for other conventions"
+    )
     group.add_argument(
         "--rotation", type=_angle, default=0.0, metavar="DEG", help="turn positions, after --flip, from x towards y"
     )
-    group.add_argument("--units", default=None, choices=("amplitude", "counts"), help="what the diffraction patterns hold")
+    group.add_argument(
+        "--units", default=None, choices=("amplitude", "counts"), help="what the diffraction patterns hold"
+    )
 
 
 def takes_parts(options: argparse.Namespace) -> bool:
@@ -122,6 +132,20 @@ def stream_from(options: argparse.Namespace, path: Path | None) -> ScanStream:
     if path is not None and not takes_parts(options):
         return open_scan(path, options.units)
     return open_record(scan_of(options, () if path is None else (path,)), name_of(options, path))
+
+
+def data_from(options: argparse.Namespace, path: Path | None, memory_map: MemoryMap = "auto") -> RawData:
+    """The scan of a file, as it is or with what the flags say, checked and ready to be reconstructed.
+
+    Raises:
+        ConfigError, MissingFileError, DataError: as `stream_from`, and values that no measurement gives.
+    """
+    from ptycho.raw_data import RawData
+
+    if path is not None and not takes_parts(options):
+        return RawData.from_file(path, options.units, memory_map)
+    record = scan_of(options, () if path is None else (path,))
+    return RawData.from_record(record, name_of(options, path), memory_map=memory_map)
 
 
 def name_of(options: argparse.Namespace, path: Path | None) -> str:

@@ -6,7 +6,6 @@ import argparse
 import json
 import math
 import sys
-from pathlib import Path
 from typing import Any
 
 from ptycho.cli.scan_flags import add_scan, name_of, stream_from

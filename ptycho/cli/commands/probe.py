@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ptycho.cli.scan_flags import add_scan, data_from, name_of
 from ptycho.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _SHOWN = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the scan, where the probe is from, and what to write."""
-    parser.add_argument("scan", type=Path, metavar="SCAN", help="scan file, of any format that ptycho convert reads")
+    add_scan(parser)
     parser.add_argument(
         "--probe",
         metavar="SOURCE",
@@ -40,19 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "SCAN_probe.npz in the folder of work)",
     )
     parser.add_argument("--overwrite", action="store_true", help="write over files that are there")
-    parser.add_argument("--units", choices=("amplitude", "counts"), help="what the diffraction patterns hold")
     parser.add_argument("--backend", choices=("pytorch", "tensorflow"), help="default: the first that is installed")
 
 
 def run(options: argparse.Namespace) -> int:
     """Find, write, draw and say; 0."""
     from ptycho.api.probes import find_probe
-    from ptycho.raw_data import RawData
 
-    output = options.output or Path(f"{options.scan.stem}_probe.npz")
+    output = options.output or Path(f"{Path(name_of(options, options.scan)).stem}_probe.npz")
     picture = output.with_suffix(".png")
     _check(output, picture, options.overwrite)
-    data = RawData.from_file(options.scan, options.units)
+    data = data_from(options, options.scan)
     found = find_probe(data, options.probe, backend=options.backend)
     _write(output, found, data)
     _draw(picture, found, data)
