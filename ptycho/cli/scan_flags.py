@@ -56,7 +56,9 @@ def add_scan_flags(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             f"--{name.replace('_', '-')}", type=_positive, default=None, metavar="X", dest=name, help=text
         )
-    group.add_argument("--electrons", action="store_true", help="the beam is of electrons, not of photons")
+    group.add_argument(
+        "--electrons", action="store_true", default=False, help="the beam is of electrons, not of photons"
+    )
     group.add_argument(
         "--mask",
         default=None,
