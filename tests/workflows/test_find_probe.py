@@ -51,7 +51,9 @@ def test_optics_are_laid_on_the_pixels_of_the_scan() -> None:
 
 
 def test_a_geometry_that_is_missing_is_named_with_its_flags() -> None:
-    with pytest.raises(DataError, match=r"the photon energy and .*sample to detector.*--energy-keV --distance-m --det"):
+    with pytest.raises(
+        DataError, match=r"the energy of the beam and .*sample to detector.*--energy-keV --distance-m --det"
+    ):
         found("aperture:size=1um", scan())
     with pytest.raises(DataError, match=r"expected the size of a detector pixel in the scan.*give --detector-pixel-um"):
         found("aperture:size=1um", scan(photon_energy_eV=8e3, detector_distance_m=2.0))

@@ -190,8 +190,8 @@ def parse_optics(text: str) -> Optics:
     Raises:
         ConfigError: one line with what was expected and found.
 
-    >>> parse_optics("aperture:size=5um,distance=1mm")
-    Aperture(size_m=5e-06, distance_m=0.001)
+    >>> parse_optics("aperture:size=2mm,distance=1.5m")
+    Aperture(size_m=0.002, distance_m=1.5)
     """
     word, _, rest = text.partition(":")
     kind = OPTICS.get(word.strip().lower())
