@@ -20,6 +20,7 @@ from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.raw_data import RawData
 from ptycho.workflows.iteration_plan import Plan, planned
+from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale, scan_trust
 
 __all__ = ["Iterated", "iterate", "object_grid"]
 
@@ -30,6 +31,10 @@ Report = Callable[[int, float], None]
 
 HELD = 0.75
 """Share of the iterations that a probe is held for at most, where it is held first."""
+FINISH = 0.25
+"""Share of the iterations that fit counts, at the end."""
+EXPLAINED = 1.5
+"""Amplitudes whose error is below so many times that of photon noise are explained; what is left is counting."""
 HELD_PATIENCE, HELD_GAIN = 3, 0.05
 """It is held while so many iterations gain more than this share of the error."""
 TOLD_FACTOR, TOLD_RAMP_PX = 0.01, 0.1
@@ -59,6 +64,11 @@ def iterate(
     What the options leave open is decided first, by short reconstructions of a part of the scan that are judged by
     patterns they did not see (`ptycho.workflows.iteration_plan`). It ends early where it gains nothing more.
 
+    With the likelihood 'auto' amplitudes are fitted, which finds an object soonest and from furthest away. Where they
+    come down to the noise of a known dose, the last quarter of the iterations fits counts: an amplitude is on average
+    smaller than the root of the mean count, so that its fit makes dim objects too dark, and weighs dim pixels wrongly.
+    From there on the errors reported are those of counts (`ptycho.core.refinement.passes`).
+
     Args:
         data: the scan, with a probe.
         refine: `refine(scan, start, iterations, *, probe, frame, likelihood, ...)` of a backend.
@@ -74,13 +84,11 @@ def iterate(
         ConfigError: a setting that cannot work. DataError: a scan or a start that cannot be used.
     """
     begun = time.perf_counter()
-    kind = _likelihood(data, options)
     probe = start.probe if isinstance(start, Reconstruction | Refinement) else np.asarray(data.probeGuess)
-    plan = planned(data, refine, options, kind, as_modes(probe), flat=start is None)
+    plan = planned(data, refine, options, as_modes(probe), flat=start is None)
     for note in plan.notes:
         tell(note)
     settings = {
-        "likelihood": kind,
         "refine_positions": options.refine_positions,
         "position_bound_px": options.position_bound_px,
         "holdout": options.holdout,
@@ -88,39 +96,71 @@ def iterate(
         "seed": options.seed,
         "scale": "object" if made_probe else "probe",
     }
-    legs = _Legs(data, partial(refine, **settings), options, report, begun)
-    found = legs.run(plan, start, None if isinstance(start, Reconstruction | Refinement) else _frame(data, options))
-    changes = _changes(found, data, options)
-    for note in changes:
+    legs = _Legs(data, partial(refine, **settings), options, plan, report, begun)
+    found, notes = legs.run(start, None if isinstance(start, Reconstruction | Refinement) else _frame(data, options))
+    notes = [*notes, *_changes(found, data, options)]
+    for note in notes:
         tell(note)
-    return Iterated(found, (*plan.notes, *changes))
+    return Iterated(found, (*plan.notes, *notes))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Legs:
-    """The iterations of a plan: all in one go, or with the probe held first."""
+    """The iterations of a plan, leg by leg."""
 
     data: RawData
     refine: Refine
     options: IterationOptions
+    plan: Plan
     report: Report | None
     begun: float
 
-    def run(self, plan: Plan, start: Start | None, frame: ObjectFrame | None) -> Refinement:
-        """The result of all legs, as one."""
-        iterations, probe = self.options.iterations, plan.probe
-        if not plan.held_first:
-            return self._leg(start, iterations, probe=probe, frame=frame, refine_probe=plan.moves)
-        most = max(1, int(HELD * iterations))
-        until: dict[str, Any] = {"patience": HELD_PATIENCE, "tolerance": HELD_GAIN}
-        held = self._leg(start, most, probe=probe, frame=frame, refine_probe=False, **until)
-        left = iterations - held.iterations
-        return joined(held, self._leg(held, left, held.iterations, refine_probe=True)) if left else held
+    def run(self, start: Start | None, frame: ObjectFrame | None) -> tuple[Refinement, list[str]]:
+        """The result of all legs, as one, and what was decided between them."""
+        iterations, kind = self.options.iterations, self.options.likelihood
+        if kind != "auto":
+            return self._main(start, iterations, kind, frame), []
+        last = int(FINISH * iterations) if photon_scale(self.data, NOMINAL_PHOTONS)[1] != "nominal" else 0
+        found = self._main(start, iterations - last, "amplitude", frame)
+        if not last:
+            return found, []
+        ratio = self._above_noise(found)
+        likelihood: Likelihood = "poisson" if ratio < EXPLAINED else "amplitude"
+        if likelihood == "amplitude" and found.iterations < iterations - last:
+            return found, []
+        found = self._after(found, last, likelihood=likelihood, refine_probe=self.plan.moves)
+        note = f"Counts were fitted at the end: amplitudes came down to {ratio:.2f} times the error of photon noise"
+        return found, [note] if likelihood == "poisson" else []
 
-    def _leg(self, start: Start | None, iterations: int, before: int = 0, **settings: Any) -> Refinement:
-        limit = self.options.seconds
-        if limit is not None:
-            settings["seconds"] = max(limit - (time.perf_counter() - self.begun), 1e-3)
+    def _main(
+        self, start: Start | None, iterations: int, likelihood: Likelihood, frame: ObjectFrame | None
+    ) -> Refinement:
+        """All iterations in one go, or with the probe held first."""
+        share = 1 - FINISH if iterations < self.options.iterations else 1.0
+        first = partial(self._leg, start, probe=self.plan.probe, frame=frame, likelihood=likelihood, share=share)
+        if not self.plan.held_first:
+            return first(iterations, refine_probe=self.plan.moves)
+        most = max(1, int(HELD * iterations))
+        held = first(most, refine_probe=False, patience=HELD_PATIENCE, tolerance=HELD_GAIN)
+        return self._after(held, iterations - held.iterations, likelihood=likelihood, refine_probe=True, share=share)
+
+    def _above_noise(self, found: Refinement) -> float:
+        """The error of amplitudes in units of what photon noise leaves."""
+        trust = scan_trust(found.object, found.probe, found.xcoords, found.ycoords, self.data, NOMINAL_PHOTONS)
+        return found.error_history[found.kept] / noise_error(trust, "amplitude")
+
+    def _after(self, found: Refinement, iterations: int, **settings: Any) -> Refinement:
+        """A leg from where the last one ended, and both as one."""
+        if iterations < 1:
+            return found
+        return joined(found, self._leg(found, iterations, before=found.iterations, **settings))
+
+    def _leg(
+        self, start: Start | None, iterations: int, before: int = 0, share: float = 1.0, **settings: Any
+    ) -> Refinement:
+        """Iterations within a share of the time."""
+        if self.options.seconds is not None:
+            settings["seconds"] = max(share * self.options.seconds - (time.perf_counter() - self.begun), 1e-3)
         report = None if self.report is None else partial(_told, self.report, before)
         return self.refine(self.data, start, iterations, report=report, **settings)
 
@@ -144,11 +184,6 @@ def joined(first: Refinement, second: Refinement) -> Refinement:
         seconds=first.seconds + second.seconds,
         gauge=first.gauge.then(second.gauge),
     )
-
-
-def _likelihood(data: RawData, options: IterationOptions) -> Likelihood:
-    """What is fitted."""
-    return "amplitude" if options.likelihood == "auto" else options.likelihood
 
 
 def _changes(found: Refinement, data: RawData, options: IterationOptions) -> list[str]:

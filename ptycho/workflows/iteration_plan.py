@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 Array = NDArray[Any]
 Refine = Callable[..., Refinement]
 
-ITERATIONS = 20
+ITERATIONS = 14
 """Of a short reconstruction: details are there, and modes have taken shape."""
 FEWEST = 12
 """Patterns of a part below which nothing is decided."""
-GAIN = 0.04
+GAIN = 0.05
 """Share of the unseen error that a further mode has to save: it costs a third of the time."""
 MOST_MODES = 6
 
@@ -54,16 +54,13 @@ class Plan:
     """Why, one sentence each."""
 
 
-def planned(
-    data: RawData, refine: Refine, options: IterationOptions, likelihood: Likelihood, probe: Array, flat: bool
-) -> Plan:
+def planned(data: RawData, refine: Refine, options: IterationOptions, probe: Array, flat: bool) -> Plan:
     """Decide what the options leave open.
 
     Args:
         data: the scan.
         refine: of a backend.
         options: what is asked for.
-        likelihood: what is fitted.
         probe: (M, N, N) to begin with.
         flat: whether the object begins flat; with a better one a probe is free at once, and a probe of several modes
             keeps their number.
@@ -88,7 +85,7 @@ def planned(
     if len(part.scan) < FEWEST:
         note = f"{plural(len(part.scan), 'pattern')}: too few to try anything on; the probe moves, its modes are kept"
         return Plan(probe, moves, False, (note,))
-    return _Trials(part, refine, likelihood).answered(asks, probe)
+    return _Trials(part, refine, "poisson" if options.likelihood == "poisson" else "amplitude").answered(asks, probe)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from ptycho.config.options import IterationOptions
 from ptycho.core.refinement.run import Refinement
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.find_probe import find_probe
+from ptycho.workflows.iterate import iterate
 
 __all__ = ["with_refined_probe"]
 
@@ -33,7 +35,7 @@ def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterati
     if iterations < 1:
         raise ConfigError(f"refine_probe: expected at least 1 iteration, found {iterations}; some 40 bring a probe")
     begin = data if data.has_probe else _with_first_probe(data, refine)
-    found = refine(begin, None, iterations, refine_probe=True)
+    found = iterate(begin, refine, IterationOptions(iterations=iterations, modes=None)).refinement
     logger.info(
         "probe: %d iterations in %.1f s, relative Fourier error %.3g with a flat object, %.3g at the end",
         found.iterations,

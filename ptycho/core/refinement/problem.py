@@ -36,16 +36,21 @@ class ScanProblem:
 
     Args:
         passes: over the patterns.
-        start: where positions are bound to.
+        home: x and y (n,), where positions are bound to.
         refine_probe: whether the probe moves.
-        position_bound_px: how far from `start` positions move along each axis, pixels; None: they stay.
+        position_bound_px: how far from `home` positions move along each axis, pixels; None: they stay.
         given: the probe `(M, N, N)` that says where a probe that moves is to lie (`gauge.straightened`).
     """
 
     def __init__(
-        self, passes: Passes, start: Point, refine_probe: bool, position_bound_px: float | None, given: Array
+        self,
+        passes: Passes,
+        home: tuple[NDArray[np.float64], NDArray[np.float64]],
+        refine_probe: bool,
+        position_bound_px: float | None,
+        given: Array,
     ) -> None:
-        self._passes, self._start, self._given = passes, start, given
+        self._passes, self._home, self._given = passes, home, given
         self._refine_probe, self._bound = refine_probe, position_bound_px
         self._preconditioner: Preconditioner | None = None
         self.prepared: tuple[int, Point] | None = None
@@ -152,8 +157,8 @@ class ScanProblem:
         x, y = (
             _bounded(now + shift, first, seen, bound, size, point.probe.shape[-1])
             for now, shift, first, size in (
-                (point.x, shifts[:, 0], self._start.x, point.object.shape[1]),
-                (point.y, shifts[:, 1], self._start.y, point.object.shape[0]),
+                (point.x, shifts[:, 0], self._home[0], point.object.shape[1]),
+                (point.y, shifts[:, 1], self._home[1], point.object.shape[0]),
             )
         )
         return Point(point.object, point.probe, x, y)

@@ -171,7 +171,8 @@ def refine_scan(
         likelihood: 'amplitude', or 'poisson' for few counts.
         refine_probe: whether all modes of the probe move too.
         refine_positions: whether positions move too, by fractions of a pixel at a time.
-        position_bound_px: how far from its start a position may go along each axis, pixels.
+        position_bound_px: how far from where the scan has it a position may go along each axis, pixels; the mean of all
+            stays.
         batch_size: patterns in a mini-batch; None takes all at once.
         holdout: patterns that stay unseen, a fraction below 1, a number, or an array of their indices: the result is
             then the point that explains *them* best, which keeps noise from being fitted.
@@ -240,7 +241,8 @@ def run(
     point = point.in_precision(kernels.complex_bytes)
     passes = Passes(kernels, scan, groups, unseen, len(point.probe), settings.keep_bytes, engine.batch_pixels)
     bound = settings.position_bound_px if settings.refine_positions else None
-    problem = ScanProblem(passes, point, settings.refine_probe, bound, scan.probeGuess)
+    home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
+    problem = ScanProblem(passes, home, settings.refine_probe, bound, scan.probeGuess)
     limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise, settings.seconds)
     keeper = None if state_file is None else ScanKeeper(state_file, problem)
     found = descend(problem, point, limits, rng, report, keeper)
