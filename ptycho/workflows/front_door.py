@@ -24,6 +24,7 @@ from ptycho.core.formats.reconstruction_npz import read_npz, write_npz
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.core.scan.stream import ScanStream
+from ptycho.networks.registry import PATTERN_SIZES
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, BackendName
 from ptycho.workflows.backend_selector import backend_named
@@ -114,6 +115,8 @@ class _Run:
     def outcome(self) -> Outcome:
         """Go all the way."""
         diagnosis = self._examined()
+        if self.request.model is not None or self.request.train_seconds is not None:
+            self.data = self.data.fitted(sizes=PATTERN_SIZES)  # one grid for the pass and the iteration
         self._find_probe()
         choice = choose_method(diagnosis, self.request.model, self.request.train_seconds)
         start = self.request.start
