@@ -47,7 +47,9 @@ def central_half(images: tf.Tensor) -> tf.Tensor:
 
 def doubled(images: tf.Tensor) -> tf.Tensor:
     """Nearest-neighbour doubling of both image axes."""
-    return tf.repeat(tf.repeat(images, 2, axis=1), 2, axis=2)
+    rows, columns, channels = images.shape[1:]
+    tall = tf.reshape(tf.stack([images, images], axis=2), (-1, 2 * rows, columns, channels))
+    return tf.reshape(tf.stack([tall, tall], axis=3), (-1, 2 * rows, 2 * columns, channels))
 
 
 def _convolution(in_channels: int, out_channels: int, initializer: Any, dtype: str) -> keras.layers.Conv2D:

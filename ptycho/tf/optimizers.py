@@ -6,7 +6,7 @@ instead of the gradient, and puts the learning rate into the momentum: each is a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -15,13 +15,16 @@ from ptycho.core.training.clipping import WEIGHT_FLOOR, Unit, clip_unit
 
 __all__ = ["Optimizer", "adaptive_clip", "clip_adaptively", "clip_gradients", "optimizer_of"]
 
+Rule = Callable[..., tf.Tensor]
+"""What a step takes from a variable per unit of the rate: `rule(gradient, *moments)`, which also moves the moments."""
+
 EPSILON = 1e-8
 NORM_FLOOR = 1e-6
 """Added to the norm of the gradient before it is divided by, as PyTorch does."""
 
 
 class Optimizer:
-    """`adam`, `adamw` or `sgd` of a configuration for a list of variables.
+    """`adam`, `adamw` or `sgd` of a configuration for a list of variables of one type.
 
     `rate` is the learning rate, a variable; `state` are the variables that a checkpoint has to keep: the number of
     steps taken, then the moments.
@@ -45,28 +48,46 @@ class Optimizer:
     def apply(self, gradients: Sequence[tf.Tensor]) -> None:
         """Take one step."""
         self.steps.assign_add(1)
-        for index, (variable, gradient) in enumerate(zip(self.variables, gradients, strict=True)):
-            rate = tf.cast(self.rate, variable.dtype)
-            decay = self.config.weight_decay
+        kind, decay = self.variables[0].dtype, self.config.weight_decay
+        rate = tf.cast(self.rate, kind)
+        change = self._momentum(kind) if self.config.optimizer == "sgd" else self._adam(kind)
+        amount, kept = tf.constant(decay, kind), 1 - rate * decay
+        for variable, gradient, *moments in zip(self.variables, gradients, *self.moments, strict=True):
             if decay and self.config.optimizer == "adamw":
-                variable.assign(variable * (1 - rate * decay))
+                variable.assign(variable * kept, read_value=False)
             elif decay:
-                gradient += decay * variable
-            moments = [moments[index] for moments in self.moments]
-            step = self._momentum(gradient, *moments) if len(moments) == 1 else self._adam(gradient, *moments)
-            variable.assign_sub(rate * step)
+                gradient += amount * variable
+            variable.assign_sub(rate * change(gradient, *moments), read_value=False)
 
-    def _momentum(self, gradient: tf.Tensor, velocity: tf.Variable) -> tf.Tensor:
-        return velocity.assign(self.config.momentum * velocity + gradient)
+    def _momentum(self, kind: tf.DType) -> Rule:
+        momentum = tf.constant(self.config.momentum, kind)
 
-    def _adam(self, gradient: tf.Tensor, first: tf.Variable, second: tf.Variable) -> tf.Tensor:
+        def change(gradient: tf.Tensor, velocity: tf.Variable) -> tf.Tensor:
+            return _kept(velocity, momentum * velocity + gradient)
+
+        return change
+
+    def _adam(self, kind: tf.DType) -> Rule:
+        """The rule with its numbers, made once for all variables: a graph takes its time for every one."""
         beta1, beta2 = self.config.adam_beta1, self.config.adam_beta2
         taken = tf.cast(self.steps, tf.float64)
-        mean = first.assign(beta1 * first + (1 - beta1) * gradient)
-        power = second.assign(beta2 * second + (1 - beta2) * tf.square(gradient))
-        correction = tf.cast(1 / (1 - tf.constant(beta1, tf.float64) ** taken), mean.dtype)
-        root = tf.cast(tf.sqrt(1 - tf.constant(beta2, tf.float64) ** taken), mean.dtype)
-        return correction * mean / (tf.sqrt(power) / root + EPSILON)
+        correction = tf.cast(1 / (1 - tf.constant(beta1, tf.float64) ** taken), kind)
+        root = tf.cast(tf.sqrt(1 - tf.constant(beta2, tf.float64) ** taken), kind)
+        numbers = (beta1, 1 - beta1, beta2, 1 - beta2, EPSILON)
+        old1, new1, old2, new2, floor = (tf.constant(number, kind) for number in numbers)
+
+        def change(gradient: tf.Tensor, first: tf.Variable, second: tf.Variable) -> tf.Tensor:
+            mean = _kept(first, old1 * first + new1 * gradient)
+            power = _kept(second, old2 * second + new2 * tf.square(gradient))
+            return correction * mean / (tf.sqrt(power) / root + floor)
+
+        return change
+
+
+def _kept(variable: tf.Variable, value: tf.Tensor) -> tf.Tensor:
+    """The value, which the variable has from now on."""
+    variable.assign(value, read_value=False)
+    return value
 
 
 def optimizer_of(config: TrainingConfig, variables: Sequence[tf.Variable], rate: float) -> Optimizer:
