@@ -12,6 +12,14 @@ FRAMEWORKS = {"torch", "lightning", "tensorflow", "keras"}
 SCAN = str(Path(__file__).parent / "fixtures" / "pytorch_integration" / "minimal_dataset_v1.npz")
 OBJECT = [128, 128]
 
+IN_TURN = """
+import importlib, json, sys
+loaded = {{}}
+for name in {names!r}:
+    importlib.import_module(name)
+    loaded[name] = sorted({{name.partition(".")[0] for name in sys.modules}})
+"""
+
 IMPORT_ALL = """
 import importlib, json, pkgutil, sys
 walked = []
@@ -22,8 +30,20 @@ for name in {packages!r}:
         if not found.name.endswith("__main__"):
             importlib.import_module(found.name)
             walked.append(found.name)
-print(json.dumps([walked, sorted({{name.partition(".")[0] for name in sys.modules}})]))
+walked = [walked, sorted({{name.partition(".")[0] for name in sys.modules}})]
 """
+
+WITHOUT_ARRAYS = ("ptycho", "ptycho.params", "ptycho.config.config", "ptycho.cli.train", "ptycho.cli.infer")
+WITHOUT_FRAMEWORK = (
+    *WITHOUT_ARRAYS,
+    "ptycho.raw_data",
+    "ptycho.core.groups.container",
+    "ptycho.tf_helper",
+    "ptycho.workflows.backend_selector",
+    "ptycho.workflows.outputs",
+    "ptycho.workflows.reconstruct",
+)
+"""Imported one after the other: what one of them loads stays, and is found with the next, too."""
 
 
 RUN = """
@@ -72,61 +92,52 @@ def loaded_by(code: str) -> list:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize(
-    "modules",
-    [
-        "ptycho",
-        "ptycho, ptycho.raw_data, ptycho.config.config",
-        "ptycho.params",
-        "ptycho.cli.train",
-        "ptycho.cli.infer",
-        "ptycho.workflows.backend_selector",
-        "ptycho.workflows.outputs",
-    ],
-)
-def test_shared_modules_load_no_framework(modules):
-    code = f"import json, sys, {modules}; print(json.dumps(sorted(sys.modules)))"
-    assert FRAMEWORKS & set(loaded_by(code)) == set()
+@pytest.fixture(scope="module")
+def light() -> list:
+    """What is loaded after each of `WITHOUT_FRAMEWORK`; then all of the core, and what is loaded after it."""
+    walk = IMPORT_ALL.format(packages=["ptycho.core", "ptycho.config"])
+    return loaded_by(IN_TURN.format(names=WITHOUT_FRAMEWORK) + walk + "print(json.dumps([loaded, *walked]))")
 
 
-def test_configuration_and_command_line_load_no_array_library():
-    modules = "ptycho.config.config, ptycho.params, ptycho.cli.train, ptycho.cli.infer"
-    code = f"import json, sys, {modules}; print(json.dumps(sorted(sys.modules)))"
-    assert {"numpy", "scipy", "h5py", "matplotlib", "rich"} & set(loaded_by(code)) == set()
+@pytest.mark.parametrize("module", WITHOUT_FRAMEWORK)
+def test_what_the_backends_share_loads_no_framework(light, module):
+    assert FRAMEWORKS & set(light[0][module]) == set()
 
 
-def test_core_loads_no_framework():
-    walked, loaded = loaded_by(IMPORT_ALL.format(packages=["ptycho.core", "ptycho.config"]))
+def test_configuration_and_command_line_load_no_array_library(light):
+    assert {"numpy", "scipy", "h5py", "matplotlib", "rich"} & set(light[0][WITHOUT_ARRAYS[-1]]) == set()
+
+
+def test_core_loads_no_framework(light):
+    _, walked, loaded = light
     assert {"ptycho.core.physics.diffraction", "ptycho.core.geometry", "ptycho.config.files"} <= set(walked)
     assert FRAMEWORKS & set(loaded) == set()
 
 
-@pytest.mark.parametrize("module", ["ptycho.workflows.reconstruct", "ptycho.core.groups.container", "ptycho.tf_helper"])
-def test_what_the_backends_share_loads_no_framework(module):
-    assert FRAMEWORKS & set(loaded_by(f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))")) == set()
-
-
 def test_tensorflow_backend_never_loads_torch():
-    walked, loaded = loaded_by(IMPORT_ALL.format(packages=["ptycho"]))
+    """Not with all modules; the loader, the first of them here, brings its neighbours."""
+    loader = "import ptycho.loader; brought = [hasattr(ptycho, name) for name in ('probe', 'tf_helper')]"
+    walk = IMPORT_ALL.format(packages=["ptycho"])
+    brought, walked, loaded = loaded_by(f"{loader}{walk}print(json.dumps([brought, *walked]))")
+    assert brought == [True, True]
     assert {"ptycho.tf.fit", "ptycho.tf.pinn", "ptycho.workflows.components"} <= set(walked)
     assert "tensorflow" in loaded
     assert {"torch", "lightning", "ptycho_torch"} & set(loaded) == set()
 
 
-def test_the_loader_brings_its_neighbours():
-    code = "import json, ptycho.loader; print(json.dumps([hasattr(ptycho, n) for n in ('probe', 'tf_helper')]))"
-    assert loaded_by(code) == [True, True]
-
-
 def test_pytorch_backend_never_loads_tensorflow():
     assert importlib.util.find_spec("ptycho_torch") is not None
-    walked, loaded = loaded_by(IMPORT_ALL.format(packages=["ptycho_torch"]))
+    walked, loaded = loaded_by(IMPORT_ALL.format(packages=["ptycho_torch"]) + "print(json.dumps(walked))")
     assert "ptycho_torch.pinn" in walked
     assert {"tensorflow", "keras"} & set(loaded) == set()
 
 
 @pytest.mark.parametrize(
-    ("backend", "names"), [("tensorflow", ("torch", "lightning", "ptycho_torch")), ("pytorch", ("tensorflow", "keras"))]
+    ("backend", "names"),
+    [
+        pytest.param("tensorflow", ("torch", "lightning", "ptycho_torch"), marks=pytest.mark.slow),
+        ("pytorch", ("tensorflow", "keras")),
+    ],
 )
 def test_each_backend_works_where_the_other_is_not_installed(backend, names, tmp_path):
     before = BLOCK.format(names=names)
@@ -135,6 +146,7 @@ def test_each_backend_works_where_the_other_is_not_installed(backend, names, tmp
     assert set(names) & set(loaded) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second"), [("torch", "tensorflow"), ("tensorflow", "torch")], ids=["torch first", "tensorflow first"]
 )

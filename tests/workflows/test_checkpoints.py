@@ -1,10 +1,12 @@
 """Checkpoints of both backends: whole files or none, and a training goes on from its own alone."""
 
+import functools
 import io
 import logging
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,17 +38,39 @@ def _own_params(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(params, "cfg", dict(params.cfg))
 
 
+SETTINGS = TrainingConfig(model=ModelConfig(N=64, n_filters_scale=1), nepochs=1, n_groups=8, batch_size=4)
+
+
 @pytest.fixture(params=["pytorch", pytest.param("tensorflow", marks=pytest.mark.slow)])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> TrainingConfig:
-    model = ModelConfig(N=64, n_filters_scale=1)
-    return TrainingConfig(
-        model=model, nepochs=1, n_groups=8, batch_size=4, backend=request.param, output_dir=tmp_path / "run"
-    )
+    return replace(SETTINGS, backend=request.param, output_dir=tmp_path / "run")
 
 
 def train(scan: Any, config: TrainingConfig, resume: Path | None = None, **options: Any) -> dict[str, Any]:
     execution = EXECUTION if config.backend == "pytorch" else None
     return train_cdi_model_with_backend(scan, None, config, execution_config=execution, resume=resume, **options)
+
+
+@pytest.fixture(scope="module")
+def first_epoch(fixture_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[TrainingConfig], None]:
+    """`first_epoch(config)`: what a training of the fixture scan leaves in the folder of these settings.
+
+    TensorFlow makes its graph once for all tests; a checkpoint of Lightning knows the folder that it was written to.
+    """
+
+    @functools.cache
+    def trained() -> Path:
+        folder = tmp_path_factory.mktemp("tensorflow")
+        train(RawData.from_file(fixture_file), replace(SETTINGS, backend="tensorflow", output_dir=folder))
+        return folder
+
+    def leave(config: TrainingConfig) -> None:
+        if config.backend == "tensorflow":
+            shutil.copytree(trained(), config.output_dir)
+        else:
+            train(RawData.from_file(fixture_file), config)
+
+    return leave
 
 
 def last(config: TrainingConfig) -> Path:
@@ -79,8 +103,8 @@ def _half_and_full(writer: Callable[..., None]) -> Callable[..., None]:
     return write
 
 
-def test_a_writer_that_fails_half_way_leaves_the_former_checkpoints(scan, config, monkeypatch) -> None:
-    train(scan, config)
+def test_a_writer_that_fails_half_way_leaves_the_former_checkpoints(scan, config, first_epoch, monkeypatch) -> None:
+    first_epoch(config)
     folder = last(config).parent
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert {path.name for path in before} == {"last.ckpt", "best-checkpoint.ckpt"}
@@ -109,9 +133,9 @@ def small_files(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_no_room_is_one_line_and_leaves_the_former_checkpoints(scan, config) -> None:
+def test_no_room_is_one_line_and_leaves_the_former_checkpoints(scan, config, first_epoch) -> None:
     """The system itself refuses to write on."""
-    train(scan, config)
+    first_epoch(config)
     folder = last(config).parent
     before = {path: path.read_bytes() for path in folder.iterdir()}
     half = last(config).stat().st_size // 2
@@ -156,8 +180,8 @@ def other_object(scan: RawData) -> RawData:
     return turned
 
 
-def test_a_checkpoint_of_another_scan_is_refused_by_name(scan, config) -> None:
-    train(scan, config)
+def test_a_checkpoint_of_another_scan_is_refused_by_name(scan, config, first_epoch) -> None:
+    first_epoch(config)
     expected = (
         rf"last\.ckpt: expected a checkpoint of the scan {scan.identity.name} \(sha256 \w{{12}}\), found one of the "
         r"scan .* \(sha256 \w{12}\): name the checkpoint of this run, or leave --resume out"
@@ -174,20 +198,20 @@ def test_a_checkpoint_of_another_scan_is_refused_by_name(scan, config) -> None:
         ({"subsample_seed": 3, "n_groups": 9}, "n_groups=9, subsample_seed=3, found n_groups=8, subsample_seed=0"),
     ],
 )
-def test_other_settings_are_refused_by_name(change, said, scan, config) -> None:
-    train(scan, config)
+def test_other_settings_are_refused_by_name(change, said, scan, config, first_epoch) -> None:
+    first_epoch(config)
     with pytest.raises(ArchiveError, match=f"expected a checkpoint of a training with {said}: resume with"):
         train(scan, replace(config, nepochs=2, **change), resume=last(config))
 
 
-def test_what_a_training_that_diverged_is_told_to_change_may_differ(scan, config) -> None:
-    train(scan, config)
+def test_what_a_training_that_diverged_is_told_to_change_may_differ(scan, config, first_epoch) -> None:
+    first_epoch(config)
     clipped = replace(config, nepochs=2, gradient_clip_val=1.0)
     assert len(train(scan, clipped, resume=last(config), learning_rate=0.0005)["history"]["train_loss"]) == 1
 
 
-def test_a_training_goes_on_for_longer_in_another_folder(scan, config, caplog) -> None:
-    train(scan, config)
+def test_a_training_goes_on_for_longer_in_another_folder(scan, config, first_epoch, caplog) -> None:
+    first_epoch(config)
     longer = replace(config, nepochs=2, output_dir=config.output_dir / "more", test_data_file=Path("elsewhere.npz"))
     with caplog.at_level(logging.WARNING):
         assert len(train(scan, longer, resume=last(config))["history"]["train_loss"]) == 1
@@ -214,8 +238,8 @@ def test_a_probe_that_was_refined_first_may_come_out_otherwise(scan, config) -> 
         train(refine_probe_with_backend(scan, config, 3), replace(config, nepochs=3), resume=last(config))
 
 
-def test_a_checkpoint_of_an_older_version_is_taken_with_a_warning(scan, config, caplog) -> None:
-    train(scan, config)
+def test_a_checkpoint_of_an_older_version_is_taken_with_a_warning(scan, config, first_epoch, caplog) -> None:
+    first_epoch(config)
     without_identity(last(config))
     with caplog.at_level(logging.WARNING):
         found = train(scan, replace(config, nepochs=2), resume=last(config))
@@ -238,19 +262,20 @@ def without_identity(path: Path) -> None:
             np.savez(file, **arrays)
 
 
-@pytest.mark.parametrize("nepochs", [1, 2])
-def test_a_training_that_is_over_says_that_nothing_is_left(nepochs, scan, config, caplog) -> None:
+def test_a_training_that_is_over_says_that_nothing_is_left(scan, config, caplog) -> None:
     """Its model is that of the checkpoint, and no file is written over."""
     whole = train(scan, replace(config, nepochs=2))
     before = last(config).read_bytes()
-    with caplog.at_level(logging.WARNING):
-        found = train(scan, replace(config, nepochs=nepochs), resume=last(config))
-    total = f"has 2 of {nepochs} epochs, nothing is left to train; the model is taken as it is: raise nepochs to go on"
-    assert caplog.messages == [f"{last(config)}: {total}"]
-    assert found["history"] == {}
-    assert last(config).read_bytes() == before
-    for name, value in parameters(whole).items():
-        np.testing.assert_array_equal(parameters(found)[name], value)
+    for nepochs in (1, 2):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            found = train(scan, replace(config, nepochs=nepochs), resume=last(config))
+        said = "nothing is left to train; the model is taken as it is: raise nepochs to go on"
+        assert caplog.messages == [f"{last(config)}: has 2 of {nepochs} epochs, {said}"]
+        assert found["history"] == {}
+        assert last(config).read_bytes() == before
+        for name, value in parameters(whole).items():
+            np.testing.assert_array_equal(parameters(found)[name], value)
 
 
 def test_a_training_whose_time_is_over_says_so(scan, config, caplog) -> None:

@@ -29,7 +29,7 @@ from ptycho.workflows.backend_selector import (
 )
 from ptycho.workflows.experiments import experiment_files, scan_files
 
-BACKENDS = ("pytorch", "tensorflow")
+BACKENDS = ("pytorch", pytest.param("tensorflow", marks=pytest.mark.slow))
 
 
 @pytest.fixture(autouse=True)
@@ -224,14 +224,16 @@ def test_every_experiment_is_stitched_by_its_own_model(backend: str, scans, trai
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_training_of_several_goes_on_as_if_it_had_not_stopped(backend: str, scans, training, tmp_path) -> None:
-    whole = trained(backend, scans, training, nepochs=3, output_dir=tmp_path / "whole")
-    trained(backend, scans, training, nepochs=2, output_dir=tmp_path / "part")
+def test_a_training_of_several_goes_on_as_if_it_had_not_stopped(
+    backend: str, scans, training, results_of: Results, tmp_path
+) -> None:
+    longer = replace(training, backend=backend, nepochs=3, probe_trainable=True)
+    whole = trained(backend, scans, longer)
     resumed = train_cdi_model_with_backend(
         scans,
         None,
-        replace(training, backend=backend, nepochs=3, output_dir=tmp_path / "rest"),
-        resume=tmp_path / "part" / "checkpoints" / "last.ckpt",
+        replace(longer, output_dir=tmp_path / "rest"),
+        resume=results_of(backend)[0]["config"].output_dir / "checkpoints" / "last.ckpt",
     )
     assert resumed["history"]["train_loss"] == whole["history"]["train_loss"][2:]
     for one, other in zip(resumed["models"], whole["models"], strict=True):
