@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.scaling import Units, UnitsDecision, decide_units
+from ptycho.core.scan.detector_values import is_mark
 from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.errors import DataError
 
@@ -69,8 +70,8 @@ def gather(stream: ScanStream) -> ScanStatistics:
     masked = 0.0
     for block, values in frames.blocks():
         wide = values.astype(np.float64)
-        finite = np.isfinite(wide)
         valid = np.broadcast_to(_valid(fields.mask, block), wide.shape)
+        finite = np.isfinite(wide) & (valid | ~is_mark(values))
         not_finite += int(np.count_nonzero(valid & ~finite))
         negative += int(np.count_nonzero(valid & (wide < 0)))
         wide = np.where(finite, wide, 0)

@@ -38,11 +38,17 @@ FORMATS = (
         "ptychodus-diffraction", "ptychodus diffraction", _HERE + "ptychodus_diffraction", "hdf5", (".h5", ".hdf5")
     ),
     FormatEntry("ptyd", "ptypy data", _HERE + "ptyd", "hdf5", (".ptyd",)),
+    FormatEntry("ptyr", "ptypy result", _HERE + "ptyr", "hdf5", (), writes=False),
+    FormatEntry("dp", "data or parameters of pty-chi, PtychoShelves", _HERE + "dp_files", "hdf5", (), writes=False),
+    FormatEntry(
+        "shelves-hdf5", "PtychoShelves result (MATLAB 7.3)", _HERE + "shelves_result", "hdf5", (), writes=False
+    ),
     FormatEntry("eiger", "Eiger master", _HERE + "eiger", "hdf5", (), writes=False),
     FormatEntry("nexus", "NeXus NXcxi_ptycho", _HERE + "nexus", "hdf5", (".nxs",)),
     FormatEntry("cxi", "CXI", _HERE + "cxi", "hdf5", (".cxi",)),
     FormatEntry("nxdata", "NeXus NXdata", _HERE + "nxdata", "hdf5", (), writes=False),
     FormatEntry("emd", "EMD of an electron microscope", _HERE + "electron_files", "hdf5", (), writes=False),
+    FormatEntry("shelves", "PtychoShelves result", _HERE + "shelves_result", "file", (), writes=False),
     FormatEntry("electron", "MIB, BLO, SER, DM3, DM4", _HERE + "electron_files", "file", (), writes=False),
     FormatEntry("frames", "EDF, CBF, TIFF, MarCCD", _HERE + "frame_files", "file", (), writes=False),
     FormatEntry("tiff", "TIFF", _HERE + "tiff", "tiff", (".tif", ".tiff"), reads=False),

@@ -82,6 +82,7 @@ def record_of(values: Mapping[str, Any]) -> ScanRecord:
         energy_eV=energy or None,
         distance_m=_number(values, "detector_object_distance_m") or None,
         object_pixel_m=pixel,
+        near_field=not bool(values.get("far_field", True)),
         losses=tuple(float(value) for value in np.atleast_1d(values.get("loss_values", values.get("costs", ())))),
         metadata={key: str(values[key]) for key in ("name", "comments") if str(values.get(key, ""))},
     )

@@ -26,6 +26,7 @@ __all__ = ["read", "recognise", "write"]
 TITLE = "ptypy data"
 _VERSION = "0.1"
 _EV_PER_KEV = 1e3
+_NEAR_FIELD = "nearfield"
 
 
 def recognise(file: Any) -> bool:
@@ -43,6 +44,7 @@ def read(path: Path) -> ScanRecord:
         mask = _mask(file, names)
         energy, distance = (_meta(file, key) for key in ("energy", "distance"))
         sizes = _meta(file, "psize")
+        near = any(text(file, f"{part}/propagation") == _NEAR_FIELD for part in ("meta", "info"))
         label = next((value for part in ("meta", "info") if (value := text(file, f"{part}/label"))), None)
     if positions is not None and positions.shape[1:] != (2,):
         raise DataError(f"positions: expected (n, 2), ordered (y, x), found {positions.shape}; correct the chunks")
@@ -57,6 +59,7 @@ def read(path: Path) -> ScanRecord:
         energy_eV=None if energy is None else float(energy[0]) * _EV_PER_KEV,
         distance_m=None if distance is None else float(distance[0]),
         detector_pixel_m=None if sizes is None else square_pixel(float(sizes[0]), float(sizes[-1]), "detector"),
+        near_field=near,
         metadata={} if label is None else {"name": label},
     )
 

@@ -86,6 +86,8 @@ class ScanRecord:
     distance_m: float | None = None
     detector_pixel_m: float | None = None
     object_pixel_m: float | None = None
+    near_field: bool = False
+    """Whether a file says that its patterns are of the near field, which nothing here is made for."""
     xcoords_start: NDArray[np.float64] | None = None
     ycoords_start: NDArray[np.float64] | None = None
     scan_index: Array | None = None
@@ -151,8 +153,13 @@ def completed(record: ScanRecord) -> ScanRecord:
     """Fill in the fourth of energy, distance, detector pixel and object pixel where three are known (far field).
 
     Raises:
-        DataError: all four are known and disagree by more than 1 %.
+        DataError: all four are known and disagree by more than 1 %, or the patterns are of the near field.
     """
+    if record.near_field:
+        raise DataError(
+            "expected patterns of the far field, found a file that says near field; "
+            "reconstruct it with a program for that"
+        )
     energy, distance, N = record.energy_eV, record.distance_m, record.side
     if energy is None or distance is None or N is None:
         return record

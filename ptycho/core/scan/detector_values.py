@@ -14,7 +14,7 @@ from ptycho.core.scan.scan import ScanFile
 from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.core.scratch import scratch_array
 
-__all__ = ["Counts", "counts_of", "counts_of_scan", "counts_of_stream"]
+__all__ = ["Counts", "counts_of", "counts_of_scan", "counts_of_stream", "is_mark"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,11 @@ class Counts:
     """(rows, columns) or (n, rows, columns), True where valid."""
     sentences: tuple[str, ...]
     """What was found and done, a line each."""
+
+
+def is_mark(values: Array) -> Array:
+    """Where values are what detectors write for a pixel that is none: 2^32 - 1, in uint16 also 2^16 - 1."""
+    return np.asarray((values == _MARK) | ((values == _MARK_16) & (values.dtype == np.uint16)))
 
 
 def counts_of(frames: Frames, mask: Array | None, units: str | Units | None) -> Counts:

@@ -59,3 +59,28 @@ def command() -> Callable[..., int]:
         return convert.run(parser.parse_args([str(argument) for argument in arguments]))
 
     return run
+
+
+@pytest.fixture
+def arrays(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """A result of others: two modes and an object, and three patterns."""
+
+    def pairs(*shape: int) -> np.ndarray:
+        return (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
+
+    return {"probe": pairs(2, N, N), "object": pairs(HEIGHT, WIDTH), "dp": rng.poisson(9, (3, N, N)).astype(np.float32)}
+
+
+@pytest.fixture
+def same(arrays: dict[str, np.ndarray]) -> Callable[[ScanRecord], None]:
+    """Whether a record is that result, at (4, 4), (13.5, 4.5) and (9.25, 16) pixels of 1e-7 m."""
+
+    def check(found: ScanRecord) -> None:
+        np.testing.assert_array_equal(found.probe, arrays["probe"])
+        np.testing.assert_array_equal(found.object, arrays["object"])
+        assert found.position_unit == "px"
+        np.testing.assert_allclose(found.xcoords, [4.0, 13.5, 9.25], atol=1e-9)  # type: ignore[arg-type]
+        np.testing.assert_allclose(found.ycoords, [4.0, 4.5, 16.0], atol=1e-9)  # type: ignore[arg-type]
+        assert found.object_pixel_m == pytest.approx(PIXEL_M)
+
+    return check

@@ -1,6 +1,7 @@
 """The committed files, laid out as other programs do, give the scan that was put into them."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +11,7 @@ import pytest
 
 from ptycho.core.formats.record import ScanRecord, completed, in_metres, in_pixels
 from ptycho.core.formats.registry import read, recognise
+from ptycho.errors import DataError
 
 X_PX, Y_PX = np.array([4.0, 10.5, 4.25, 11.0]), np.array([4.0, 4.0, 8.0, 7.5])
 X_M, Y_M = np.array([1.65, 2.3, 1.675, 2.35]) * 1e-6, np.array([-1.2, -1.2, -0.8, -0.85]) * 1e-6
@@ -187,3 +189,17 @@ def test_the_energy_of_the_machine_is_not_that_of_the_photons(golden: Path, tmp_
     with h5py.File(path, "r+") as file:
         del file["entry_1/instrument_1/beam_1"]
     assert read(path).energy_eV is None
+
+
+@pytest.mark.parametrize("name", ["scan.ptyd", "product.h5"])
+def test_a_file_of_the_near_field_says_so(name: str, golden: Path, tmp_path: Path) -> None:
+    shutil.copy(golden / name, tmp_path / name)
+    with h5py.File(tmp_path / name, "r+") as file:
+        if name == "product.h5":
+            file.attrs["far_field"] = False
+        else:
+            for part in ("meta", "info"):
+                file.pop(f"{part}/propagation", None)
+            file["meta/propagation"] = "nearfield"
+    with pytest.raises(DataError, match="expected patterns of the far field, found a file that says near field"):
+        in_pixels(read(tmp_path / name), "test")

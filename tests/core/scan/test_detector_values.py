@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ptycho.core.doctor import examine
 from ptycho.core.formats.opening import load_scan, open_scan
 from ptycho.core.scan.detector_values import counts_of
 from ptycho.core.scan.npz_file import ScanFile, write_scan
@@ -98,3 +99,12 @@ def test_negative_values_that_no_background_explains(scan: ScanFile, tmp_path: P
     faint = np.where(scan.diff3d == 0, -0.2, scan.diff3d)
     found = counts_of(Frames.of(faint), None, None)
     assert found.frames.read(np.array([1])).min() == 0
+
+
+def test_the_doctor_takes_marks_for_no_light(scan: ScanFile, tmp_path: Path) -> None:
+    """A mask that hides 2^32 - 1 is not inverted."""
+    patterns = scan.diff3d.copy()
+    patterns[:, :, 50] = 2**32 - 1
+    write_scan(tmp_path / "a.npz", replace(scan, diff3d=patterns))
+    sentences = {finding.name: finding for finding in examine(open_scan(tmp_path / "a.npz"), False).findings}
+    assert sentences["mask"].severity == "ok"
