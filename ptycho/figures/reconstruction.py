@@ -168,6 +168,7 @@ def _phase_title(phase: Real, seen: Mask, plane: tuple[float, float]) -> str:
 def _summary_title(r: Reconstruction) -> str:
     modes, size, _ = r.probe.shape
     facts = [
+        *([str(r.metadata["name"])] if r.metadata.get("name") else []),
         f"{r.method}, {r.backend}",
         f"{r.xcoords.size} positions",
         f"{modes} probe mode{'s' * (modes > 1)} of {size} × {size}",
@@ -180,8 +181,8 @@ def _summary_title(r: Reconstruction) -> str:
         numbers.append(f"overlap agreement {r.agreement[0]:.3f} → {r.agreement[1]:.3f} ({phases})")
     if r.error_history:
         numbers.append(f"relative Fourier error {r.error_history[0]:.4g} → {r.error_history[-1]:.4g}")
-    timings = [f"{step} {seconds:.2f} s" for step, seconds in r.timings.items()]
-    return "\n".join("   ·   ".join(line) for line in (facts, numbers, timings) if line)
+    judged = [] if r.trust is None else [f"trust: {r.trust.summary}"]
+    return "\n".join("   ·   ".join(line) for line in (facts, numbers, judged) if line)
 
 
 def _draw_overview(panels: Iterable[Axes], r: Reconstruction, patterns: Real | None) -> None:

@@ -211,6 +211,7 @@ def test_summary_without_a_network(drawn: list[Figure], plain: Reconstruction) -
     save_summary_png(replace(plain, method="refined", backend="numpy", error_history=(0.3, 0.05)), Path("s.png"))
     assert list(panels(drawn[0]))[-2:] == ["Amplitude, refined", "Phase, refined"]
     assert drawn[0].get_suptitle().startswith("refined, numpy")
+    assert re.search(r"\d s\b", drawn[0].get_suptitle()) is None, "timings belong to the file"
     assert "overlap agreement" not in drawn[0].get_suptitle()
 
 
