@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
 Array = NDArray[Any]
 Refine = Callable[..., Refinement]
 
-_MOST, _FEWEST = 36, 5
-"""Patterns of the part that is reconstructed, and the fewest that tell anything."""
+_FEWEST = 5
+"""Patterns that tell anything."""
 _LARGEST = 256
 """Side of the central square of the detector that is looked at: bounds time and memory."""
 _LIGHT, _SIDES = 0.95, (32, 128)
@@ -139,14 +139,13 @@ def searched_probe(data: RawData, refine: Refine) -> tuple[NDArray[np.complex64]
     if not mean.any():
         raise DataError("a probe from the patterns: expected light in them, found none; check detector data and mask")
     modulus = filled_modulus(mean, np.asarray(data.valid_mask.reshape(-1, *mean.shape).any(axis=0)))
-    part = _Part.of(telling_part(data, _MOST).scan, modulus).cropped(min(data.N, _LARGEST))
+    part = _Part.of(telling_part(data).scan, modulus).cropped(min(data.N, _LARGEST))
     glances = _defocus_search(part, refine)
     finalists = {_named(width): _beam(part.modulus, width) for width in _best_two(glances)}
     disk, diameter = matching_disk(part.modulus)
     finalists[f"disk {diameter / part.everyone.N:.2f} windows wide"] = disk
     looks = _ranked(part, finalists, refine)
     best, found = looks[0]
-    found = refine(part.everyone.with_probe(found.probe), found, _MORE, refine_probe=True)
     everything = (*(tried for tried, _ in looks), *sorted((tried for tried, _ in glances), key=_by_error))
     text = (
         f"{best.name}, which leaves {best.error:.2f} of the error with which the mean pattern foretells "
@@ -158,14 +157,20 @@ def searched_probe(data: RawData, refine: Refine) -> tuple[NDArray[np.complex64]
 
 
 def _ranked(part: _Part, finalists: dict[str, Array], refine: Refine) -> list[tuple[Tried, Refinement]]:
-    """Finalists with the probe free, the best first; those that come near to it go on, and are ranked again."""
+    """Finalists with the probe free, the best first; the best, and those that come near to it, have gone on.
+
+    Unseen patterns stay unseen to the end, so that others can decide by them what to do with the probe.
+    """
     looks = [part.tried(name, probe, refine, _LOOK, free=True) for name, probe in finalists.items()]
-    looks.sort(key=lambda look: look[0].error)
+    looks.sort(key=_look_error)
     near = [look for look in looks if look[0].error < _NEAR * looks[0][0].error]
-    if len(near) == 1:
-        return looks
     longer = [part.tried(tried.name, found.probe, refine, _MORE, free=True) for tried, found in near]
-    return sorted(longer, key=lambda look: look[0].error) + looks[len(near) :]
+    better = [min(pair, key=_look_error) for pair in zip(near, longer, strict=True)]
+    return sorted(better, key=_look_error) + looks[len(near) :]
+
+
+def _look_error(look: tuple[Tried, Refinement]) -> float:
+    return look[0].error
 
 
 def _by_error(tried: Tried) -> float:

@@ -35,16 +35,12 @@ class ScanPart:
     """Indices, every third in the middle of the part: what their neighbours say nothing about is not asked."""
 
 
-def telling_part(data: RawData, most: int = MOST) -> ScanPart:
+def telling_part(data: RawData) -> ScanPart:
     """The part of a scan to decide on: 30 to 60 neighbours, from where patterns differ most from each other.
 
     Where a sample is bare its patterns are all alike and tell nothing apart. Of a scan with no more patterns it is all.
-
-    Args:
-        data: the scan, with or without a probe.
-        most: patterns of the part, at least 30.
     """
-    count = int(np.clip(PIXELS / data.N**2, FEWEST, most))
+    count = int(np.clip(PIXELS / data.N**2, FEWEST, MOST))
     points = np.column_stack([data.xcoords, data.ycoords])
     if len(points) <= count:
         near = [np.arange(len(points))]

@@ -212,5 +212,5 @@ def test_the_probe_that_is_made_from_the_patterns_is_the_true_one(folder: Path, 
     truth = RawData.from_file("scan.npz").probeGuess
     run_page(ROOT / "docs" / "your_data.md", commands)
     run_page(ROOT / "docs" / "probe.md", commands)
-    found = RawData.from_file("scan.npz").probeGuess[0]
+    found = RawData.from_file("scan.npz").probeGuess.reshape(truth.shape)
     assert abs(np.vdot(found, truth)) / (np.linalg.norm(found) * np.linalg.norm(truth)) > 0.99

@@ -17,7 +17,7 @@ __all__ = ["FITS", "PatternCentre", "find_centre", "mean_intensity"]
 
 Array = NDArray[Any]
 
-_SPREAD = 0.02
+_SPREAD = 0.15
 """Length of the mean direction on the torus, 1 for a point, up to which light is everywhere and has no centre."""
 FITS = 0.7
 """Correlation of the mean pattern with the far field of the probe from which on the latter tells the centre."""
