@@ -276,7 +276,8 @@ class IterationOptions:
         int, Doc("at most so many iterations; less where nothing more is gained", at_least=1, basic=True)
     ] = 80
     seconds: Annotated[
-        float | None, Doc("at most so many seconds of iteration (none: no limit)", above=0, flag="time", basic=True)
+        float | None,
+        Doc("at most so many seconds, after what is left open is decided", above=0, flag="time", basic=True),
     ] = None
     likelihood: Annotated[
         Literal["auto", "amplitude", "poisson"],

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from ptycho.config.options import IterationOptions
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.run import Refinement, Start
@@ -33,7 +34,7 @@ HELD = 0.75
 """Share of the iterations that a probe is held for at most, where it is held first."""
 FINISH = 0.25
 """Share of the iterations that fit counts, at the end."""
-EXPLAINED = 1.5
+EXPLAINED = 1.05
 """Amplitudes whose error is below so many times that of photon noise are explained; what is left is counting."""
 HELD_PATIENCE, HELD_GAIN = 3, 0.05
 """It is held while so many iterations gain more than this share of the error."""
@@ -74,7 +75,8 @@ def iterate(
         refine: `refine(scan, start, iterations, *, probe, frame, likelihood, ...)` of a backend.
         options: what is asked for.
         start: None begins flat, on the pixels of the scan's `objectGuess` where every patch lies in it; a result goes
-            on where it ended.
+            on where it ended. From a network's object, or an array, it stops where photon noise is all that is left, so
+            that what the start knew is not given up for the noise.
         report: called with the iteration (0 = start) and its relative error.
         made_probe: whether the probe of the scan was made here, so that its energy means nothing: the object's
             amplitude then says how bright it is (`ptycho.core.refinement.gauge.hold`).
@@ -83,7 +85,6 @@ def iterate(
     Raises:
         ConfigError: a setting that cannot work. DataError: a scan or a start that cannot be used.
     """
-    begun = time.perf_counter()
     probe = start.probe if isinstance(start, Reconstruction | Refinement) else np.asarray(data.probeGuess)
     plan = planned(data, refine, options, as_modes(probe), flat=start is None)
     for note in plan.notes:
@@ -96,8 +97,10 @@ def iterate(
         "seed": options.seed,
         "scale": "object" if made_probe else "probe",
     }
-    legs = _Legs(data, partial(refine, **settings), options, plan, report, begun)
-    found, notes = legs.run(start, None if isinstance(start, Reconstruction | Refinement) else _frame(data, options))
+    frame = start.frame if isinstance(start, Reconstruction | Refinement) else _frame(data, options)
+    trust = _trust_of(start, data, plan.probe, frame)
+    legs = _Legs(data, partial(refine, **settings), options, plan, trust, report)
+    found, notes = legs.run(start, frame)
     notes = [*notes, *_changes(found, data, options)]
     for note in notes:
         tell(note)
@@ -112,8 +115,10 @@ class _Legs:
     refine: Refine
     options: IterationOptions
     plan: Plan
+    start_trust: Trust | None
+    """Of a start that is to be given up no further than the noise demands."""
     report: Report | None
-    begun: float
+    begun: float = field(default_factory=time.perf_counter)
 
     def run(self, start: Start | None, frame: ObjectFrame | None) -> tuple[Refinement, list[str]]:
         """The result of all legs, as one, and what was decided between them."""
@@ -161,8 +166,26 @@ class _Legs:
         """Iterations within a share of the time."""
         if self.options.seconds is not None:
             settings["seconds"] = max(share * self.options.seconds - (time.perf_counter() - self.begun), 1e-3)
+        if self.start_trust is not None:
+            settings["noise"] = noise_error(self.start_trust, settings["likelihood"])
         report = None if self.report is None else partial(_told, self.report, before)
         return self.refine(self.data, start, iterations, report=report, **settings)
+
+
+def _trust_of(start: Start | None, data: RawData, probe: Any, frame: ObjectFrame | None) -> Trust | None:
+    """What the patterns say of a start that knows more than they do, a network's; None for others.
+
+    What iteration has found knows nothing that further iterations could lose, and nor does a flat object.
+    """
+    if (
+        start is None
+        or isinstance(start, Refinement)
+        or (isinstance(start, Reconstruction) and start.method == "refined")
+    ):
+        return None
+    image = start.object if isinstance(start, Reconstruction) else start
+    x, y = (frame or object_frame(data.xcoords, data.ycoords, data.N)).local(data.xcoords, data.ycoords)
+    return scan_trust(image, probe, x, y, data, NOMINAL_PHOTONS)
 
 
 def _told(report: Report, before: int, iteration: int, error: float) -> None:

@@ -1,48 +1,113 @@
-"""Iteration with what is left open decided by the patterns."""
+"""Iteration leg by leg: probes held first, doses, starts, positions, time."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from ptycho.config.options import IterationOptions
-from ptycho.core.physics.probes import zone_plate_probe
-from ptycho.core.refinement.run import refine_scan
-from ptycho.core.simulation.exposure import ScanPlan, expose
-from ptycho.core.simulation.objects import make_object
+from ptycho.core.refinement.run import Refinement
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.iterate import iterate
+from ptycho_torch.refine import refine
 
 N = 32
+Simulated = Callable[..., RawData]
 
 
-@pytest.fixture(scope="module")
-def scan() -> RawData:
-    """49 patterns of counts with their own probe, and an object that is larger than they reach."""
-    rng = np.random.default_rng(4)
-    x, y = (
-        axis.ravel() + rng.uniform(-0.5, 0.5, 49)
-        for axis in np.meshgrid(18 + 4.0 * np.arange(7), 19 + 4.0 * np.arange(7))
+def error_of_the_object(found: Refinement, data: RawData) -> float:
+    """`|R - T| / |T|` where it is well lit, without the global phase alone: scale, ramp and place are held."""
+    assert data.objectGuess is not None
+    one, truth = (image[18:-18, 18:-18] for image in (found.object, data.objectGuess))
+    turn = np.vdot(one, truth)
+    return float(np.linalg.norm(one * turn / abs(turn) - truth) / np.linalg.norm(truth))
+
+
+def test_a_good_probe_is_not_destroyed_by_freeing_it_at_once(simulated: Simulated) -> None:
+    """Strong phases under a sharp disk: free at once, the probe takes over what is the object's and stays wrong."""
+    difficult = simulated(kind="siemens_star", phase=(-3.0, 3.0), probe="disk", photons=1e9)
+    free, decided = (
+        iterate(difficult, refine, IterationOptions(iterations=60, modes=None, refine_probe=how)).refinement
+        for how in (True, "auto")
     )
-    plan = ScanPlan(make_object("lines", (66, 64), rng), zone_plate_probe(N, defocus=1.0), x, y, 1e6, "counts")
-    made = expose(plan, rng)
-    return RawData(
-        x, y, None, None, made.diffraction, made.probe, objectGuess=np.ones((66, 64), np.complex64), units="counts"
+    assert error_of_the_object(decided, difficult) < 0.2 * error_of_the_object(free, difficult)
+
+
+def test_counts_are_fitted_once_amplitudes_are_explained(plain: RawData, simulated: Simulated) -> None:
+    """At 5 photons a pixel and less, amplitudes make the object too dark; counts do not."""
+    dim = simulated(photons=2e3)
+    amplitude, decided = (
+        iterate(dim, refine, IterationOptions(iterations=40, modes=None, likelihood=kind))
+        for kind in ("amplitude", "auto")
     )
+    assert any(note.startswith("Counts were fitted at the end") for note in decided.notes)
+    inside = np.abs(dim.objectGuess[18:-18, 18:-18]).mean()
+    brightness = [np.abs(each.refinement.object[18:-18, 18:-18]).mean() / inside for each in (amplitude, decided)]
+    assert abs(brightness[1] - 1) < 0.5 * abs(brightness[0] - 1)
+    assert decided.refinement.iterations == len(decided.refinement.error_history) - 1 <= 40
 
 
-def test_the_result_lies_on_the_object_of_the_scan(scan: RawData) -> None:
-    found = iterate(scan, refine_scan, IterationOptions(iterations=2)).refinement
-    assert (found.frame.height, found.frame.width, found.frame.x0, found.frame.y0) == (66, 64, 0, 0)
+def test_a_scan_that_is_not_explained_keeps_to_amplitudes(simulated: Simulated) -> None:
+    """Positions that are wrong by a pixel: what is left is no photon noise."""
+    found = iterate(simulated(position_error=1.0), refine, IterationOptions(iterations=20, modes=None))
+    assert not any("Counts" in note for note in found.notes)
 
 
-def test_it_goes_on_from_a_result_and_tells_of_every_iteration(scan: RawData) -> None:
+def test_the_bound_of_positions_is_an_option_and_their_mean_stays(simulated: Simulated) -> None:
+    made = simulated(position_error=1.5, photons=1e7)
+    moved = {}
+    for bound in (0.5, 4.0):
+        options = IterationOptions(
+            iterations=60, modes=None, refine_probe=False, refine_positions=True, position_bound_px=bound
+        )
+        result = iterate(made, refine, options)
+        found = result.refinement
+        x, y = found.frame.local(made.xcoords, made.ycoords)
+        shift = np.stack([found.xcoords - x, found.ycoords - y])
+        assert np.abs(shift).max() <= bound + 1e-9
+        np.testing.assert_allclose(shift.mean(axis=1), 0, atol=0.05)
+        assert f"at their bound of {bound:g}" in result.notes[-1]
+        moved[bound] = found.error_history[found.kept], float(np.abs(shift).max())
+    assert moved[4.0][0] < 0.7 * moved[0.5][0] and moved[4.0][1] > 1
+
+
+def test_the_result_lies_on_the_object_of_the_scan(plain: RawData) -> None:
+    found = iterate(plain, refine, IterationOptions(iterations=2, modes=None, refine_probe=True)).refinement
+    assert (found.frame.height, found.frame.width, found.frame.x0, found.frame.y0) == (76, 76, 0, 0)
+
+
+def test_it_goes_on_from_a_result_and_tells_of_every_iteration(plain: RawData) -> None:
     seen: list[int] = []
-    first = iterate(scan, refine_scan, IterationOptions(iterations=3)).refinement
-    second = iterate(scan, refine_scan, IterationOptions(iterations=2), first, lambda k, _: seen.append(k)).refinement
-    assert second.error_history[0] == pytest.approx(first.error_history[-1], rel=1e-3)
-    assert seen == [0, 1, 2]
+    options = IterationOptions(iterations=8, likelihood="amplitude", modes=None)
+    first = iterate(plain, refine, options, report=lambda k, _: seen.append(k)).refinement
+    assert seen == list(range(9)) and first.iterations == 8
+    second = iterate(plain, refine, options, first)
+    assert second.refinement.error_history[0] == pytest.approx(first.error_history[first.kept], rel=1e-3)
+    assert not any("held" in note and "unseen" in note for note in second.notes)
+
+
+def test_a_network_s_object_is_given_up_no_further_than_the_noise_demands(plain: RawData) -> None:
+    assert plain.objectGuess is not None
+    options = IterationOptions(iterations=20, modes=None)
+    found = iterate(plain, refine, options, plain.objectGuess).refinement
+    assert found.iterations < 8 and "noise" in found.stopped
+    longer = iterate(plain, refine, options, found).refinement
+    assert longer.iterations > found.iterations
+
+
+def test_time_is_a_limit(plain: RawData) -> None:
+    found = iterate(plain, refine, IterationOptions(iterations=5000, seconds=0.4, modes=None)).refinement
+    assert "s are over" in found.stopped and 0 < found.iterations < 1000
+
+
+def test_modes_by_number_begin_from_one_probe(plain: RawData) -> None:
+    found = iterate(plain, refine, IterationOptions(iterations=3, modes=3)).refinement
+    assert found.probe.shape == (3, N, N)
+    with pytest.raises(ConfigError, match="modes=2: expected a probe that moves"):
+        iterate(plain, refine, IterationOptions(modes=2, refine_probe=False))
 
 
 def test_options_refuse_what_cannot_work() -> None:

@@ -411,6 +411,9 @@ def test_shapes_that_do_not_belong_together(small: Small) -> None:
         refined(small.scan, np.ones((9, 9)))
     with pytest.raises(DataError, match=r"probe: expected shape \(M, 16, 16\)"):
         refined(small.scan, probe=np.ones((8, 8)))
+    for wrong in ([], [len(small.scan)], [-1, 0]):
+        with pytest.raises(ConfigError, match="holdout: expected"):
+            refined(small.scan, holdout=np.array(wrong, int))
     with pytest.raises(ConfigError, match="holdout=99: expected 1 to"):
         refined(small.scan, holdout=99)
 

@@ -13,6 +13,7 @@ from ptycho.core.physics.probes import (
     orthogonal_modes,
     probe_diameter,
     probe_mask,
+    with_modes,
     zone_plate_probe,
 )
 from ptycho.core.simulation.objects import OBJECTS, make_object
@@ -179,6 +180,30 @@ def test_modes_are_ordered_by_their_fine_structure_whatever_their_power() -> Non
     # Hermite functions: <x^2> is 1 and 3 times that of the Gaussian
     np.testing.assert_allclose(spread_x / spread_x[0], [1, 3, 1], atol=0.01)
     np.testing.assert_allclose(spread_y / spread_y[0], [1, 1, 3], atol=0.01)
+
+
+def test_modes_are_added_to_what_is_there() -> None:
+    """A single mode is split as `orthogonal_modes` does; several keep their places, and new ones are orthogonal."""
+    probe = 3 * zone_plate_probe(32)
+    np.testing.assert_allclose(with_modes(probe, 3), orthogonal_modes(probe, (1.0, 0.1, 0.1)), atol=1e-4)
+    two = np.stack([probe, np.roll(probe, 2, 0)])
+    assert with_modes(two, 2) is two
+    four = with_modes(two, 4)
+    assert np.linalg.norm(four) == pytest.approx(np.linalg.norm(two), rel=1e-6)
+    overlaps = np.einsum("mij,nij->mn", four[:2].conj(), four[2:])
+    np.testing.assert_allclose(overlaps / np.linalg.norm(four) ** 2, 0, atol=1e-6)
+    ratio = np.linalg.norm(four[:2]) / np.linalg.norm(two)
+    np.testing.assert_allclose(four[:2], ratio * two, rtol=1e-5, atol=1e-6)
+
+
+def test_of_too_many_modes_the_strongest_stay() -> None:
+    probe = zone_plate_probe(32)
+    mixed = np.stack([0.6 * probe, 0.8 * probe, 0.01 * probe.T[::-1]])
+    (one,) = with_modes(mixed, 1)
+    assert abs(np.vdot(one, probe)) == pytest.approx(np.linalg.norm(one) * np.linalg.norm(probe), rel=1e-3)
+    assert np.linalg.norm(one) == pytest.approx(np.linalg.norm(mixed), rel=1e-6)
+    with pytest.raises(ConfigError, match="modes: expected at least 1, found 0"):
+        with_modes(probe, 0)
 
 
 @pytest.mark.parametrize("kind", PROBES)
