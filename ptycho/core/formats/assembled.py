@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from ptycho.core.formats import registry
 from ptycho.core.formats.merging import merged
 from ptycho.core.formats.position_table import Positions, positions_at
-from ptycho.core.formats.record import ScanRecord, turned
+from ptycho.core.formats.record import ScanRecord
 from ptycho.core.formats.sources import Source, array_in, frames_at, source
+from ptycho.core.formats.turning import turned
 from ptycho.core.scaling import Units
 from ptycho.core.scan.detector_values import counts_of
 from ptycho.core.units import Particle

@@ -22,9 +22,9 @@ __all__ = [
     "in_counts",
     "in_metres",
     "in_pixels",
+    "moved",
     "required",
     "resolved_units",
-    "turned",
 ]
 
 Array = NDArray[Any]
@@ -195,7 +195,7 @@ def in_metres(record: ScanRecord, title: str) -> ScanRecord:
     assert pixel is not None
     if record.position_unit == "m":
         return record
-    return _moved(record, "m", lambda x: (x + x0) * pixel, lambda y: (y + y0) * pixel)
+    return moved(record, "m", lambda x: (x + x0) * pixel, lambda y: (y + y0) * pixel)
 
 
 def in_pixels(record: ScanRecord, title: str) -> ScanRecord:
@@ -223,7 +223,7 @@ def in_pixels(record: ScanRecord, title: str) -> ScanRecord:
     def rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return pixel_positions(values, (origin[1] + height / 2) * pixel, pixel, height)
 
-    return replace(_moved(record, "px", columns, rows), origin_px=origin)
+    return replace(moved(record, "px", columns, rows), origin_px=origin)
 
 
 def _check_span(x: NDArray[np.float64], y: NDArray[np.float64], pixel_m: float) -> None:
@@ -236,33 +236,8 @@ def _check_span(x: NDArray[np.float64], y: NDArray[np.float64], pixel_m: float) 
         )
 
 
-def turned(record: ScanRecord, flip: str = "", rotation_deg: float = 0.0) -> ScanRecord:
-    """Positions with the sign of some axes ('x', 'y', 'xy') turned, then all of them turned from x towards y.
-
-    `x' = x cos a - y sin a, y' = x sin a + y cos a`. Pixels are put into the smallest frame that holds every patch.
-
-    Raises:
-        DataError: no positions, or they belong to an object already.
-    """
-    record = required(record, "turned", "xcoords")
-    if record.object is not None:
-        raise DataError("--flip, --rotation: expected positions without an object, found those of one; drop the flag")
-    sign_x, sign_y = (-1.0 if axis in flip else 1.0 for axis in "xy")
-    cosine, sine = np.cos(np.deg2rad(rotation_deg)), np.sin(np.deg2rad(rotation_deg))
-    changes: dict[str, Any] = {}
-    for end in ("", "_start"):
-        x, y = getattr(record, f"xcoords{end}"), getattr(record, f"ycoords{end}")
-        if x is not None and y is not None:
-            x, y = sign_x * x, sign_y * y
-            changes |= {f"xcoords{end}": cosine * x - sine * y, f"ycoords{end}": sine * x + cosine * y}
-    if record.position_unit == "m" or record.side is None:
-        return replace(record, **changes)
-    frame = object_frame(changes["xcoords"], changes["ycoords"], record.side)
-    moved = replace(record, **changes, origin_px=None)
-    return _moved(moved, "px", lambda x: x - frame.x0, lambda y: y - frame.y0)
-
-
-def _moved(record: ScanRecord, unit: Literal["px", "m"], columns: Any, rows: Any) -> ScanRecord:
+def moved(record: ScanRecord, unit: Literal["px", "m"], columns: Any, rows: Any) -> ScanRecord:
+    """The record with its positions in another unit, x and y each through a function."""
     changes: dict[str, Any] = {"position_unit": unit}
     for name, function in (
         ("xcoords", columns),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ptycho.core.formats.merging import merged
-from ptycho.core.formats.record import ScanRecord, completed, in_counts, turned
+from ptycho.core.formats.record import ScanRecord, completed, in_counts
 from ptycho.core.formats.registry import read, write
 from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError
@@ -68,15 +68,6 @@ def test_indexes_that_say_nothing_are_refused() -> None:
         merged(patterns_only(0, 1, 2, 3), positions_only(0, 0, 0, 0))
     with pytest.raises(DataError, match="common indexes, found none"):
         merged(patterns_only(0, 1), positions_only(8, 9))
-
-
-def test_signs_of_metres_can_be_turned(golden: Path) -> None:
-    record = read(golden / "scan.ptyd")
-    other = turned(record, "x")
-    np.testing.assert_array_equal(other.xcoords, -record.xcoords)  # type: ignore[operator,arg-type]
-    np.testing.assert_array_equal(other.ycoords, record.ycoords)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="--flip"):
-        turned(read(golden / "product.h5"), "y")
 
 
 def test_parts_have_to_fit() -> None:
