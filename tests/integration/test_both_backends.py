@@ -15,6 +15,7 @@ from ptycho.cli.train import train_main
 from ptycho.core.quality.score import score
 
 BACKENDS = ["pytorch", "tensorflow"]
+EACH = pytest.mark.parametrize("backend", ["pytorch", pytest.param("tensorflow", marks=pytest.mark.slow)])
 
 SPREAD = {"train_loss": 0.019, "amplitude_mae": 0.011, "scale": 0.043}
 """Largest differences between the backends. The first weights are others; what that does was measured with six seeds.
@@ -50,7 +51,32 @@ def network_object(result: Path) -> np.ndarray:
         return file["network_object" if "network_object" in file else "object"]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@EACH
+def test_the_commands_say_what_they_do(backend, chain) -> None:
+    run = chain(backend)
+    assert "epoch 4/4" in run.training_log
+    assert (run.model / "wts.h5.zip").is_file()
+    assert "Loaded intensity_scale from bundle" in run.inference_log
+    with np.load(run.result / "reconstruction.npz") as file, np.load(run.scan) as scan:
+        assert file["object"].shape == scan["objectGuess"].shape
+
+
+@EACH
+def test_refinement_ends_better_than_it_began(backend, chain, tmp_path) -> None:
+    """Asked of the chain's own command; TensorFlow's refines what it has written, with the probe held."""
+    run = chain(backend)
+    result = run.result
+    if backend == "tensorflow":
+        result = tmp_path / "refined"
+        assert inferred(run.model, run.scan, result, backend, "--refine", "10", "--no-refine_probe") == 0
+    assert (result / "network_amplitude.png").is_file()
+    with np.load(result / "reconstruction.npz") as file:
+        assert len(file["error_history"]) == 11
+        assert file["error_history"][-1] < file["error_history"][0]
+        assert not np.array_equal(file["network_object"], file["object"])
+
+
+@EACH
 def test_inference_writes_the_object_as_pictures_npz_and_product(backend, chain) -> None:
     run = chain(backend)
     names = {path.name for path in run.result.iterdir()}
@@ -63,7 +89,7 @@ def test_inference_writes_the_object_as_pictures_npz_and_product(backend, chain)
         assert len(product["probe_position_x_m"]) == len(scan["xcoords"])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@EACH
 def test_training_leaves_an_archive_checkpoints_and_metrics(backend, chain) -> None:
     model = chain(backend).model
     with zipfile.ZipFile(model / "wts.h5.zip") as archive:
@@ -74,7 +100,7 @@ def test_training_leaves_an_archive_checkpoints_and_metrics(backend, chain) -> N
     assert epochs[-1][2] < epochs[0][2]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@EACH
 def test_the_other_backend_reads_the_archive_and_finds_the_same(backend, chain, tmp_path) -> None:
     run, other = chain(backend), BACKENDS[1 - BACKENDS.index(backend)]
     assert inferred(run.model, run.scan, tmp_path / "other", other) == 0
@@ -82,7 +108,7 @@ def test_the_other_backend_reads_the_archive_and_finds_the_same(backend, chain, 
     assert np.linalg.norm(there - here) < 1e-4 * np.linalg.norm(here)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@EACH
 def test_a_training_is_resumed(backend, chain, tmp_path) -> None:
     run, last = chain(backend), chain(backend).model / "checkpoints" / "last.ckpt"
     files = ["--train_data_file", run.scan, "--output_dir", tmp_path / "resumed", "--resume", last]
@@ -90,7 +116,7 @@ def test_a_training_is_resumed(backend, chain, tmp_path) -> None:
     assert [epoch for epoch, *_ in last_epochs(tmp_path / "resumed")] == [4]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@EACH
 def test_a_wrong_file_ends_in_one_line(backend, chain, tmp_path, capsys) -> None:
     run, result = chain(backend), tmp_path / "nothing"
     assert inferred(run.scan, run.scan, result, backend) == 2
@@ -100,6 +126,7 @@ def test_a_wrong_file_ends_in_one_line(backend, chain, tmp_path, capsys) -> None
     assert not result.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_checkpoint_of_the_other_backend_ends_in_one_line(backend, chain, tmp_path, capsys) -> None:
     run, other = chain(backend), chain(BACKENDS[1 - BACKENDS.index(backend)])
@@ -110,6 +137,7 @@ def test_a_checkpoint_of_the_other_backend_ends_in_one_line(backend, chain, tmp_
     assert not (tmp_path / "nothing").exists()
 
 
+@pytest.mark.slow
 def test_both_backends_learn_alike(chain) -> None:
     """The same groups and settings, other first weights: losses and scores against the truth, side by side."""
     table = {}

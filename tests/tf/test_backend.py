@@ -64,7 +64,7 @@ def fourier_error(scan: RawData, found: Reconstruction) -> float:
     return relative_fourier_error(np.sqrt(diffract(found.probe, patches, dx, dy)), scan.amplitude(), scan.mask)
 
 
-@pytest.mark.parametrize("gridsize", [1, 2, 3])
+@pytest.mark.parametrize("gridsize", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_any_batch_size_predicts_every_group(gridsize: int, scan: RawData, training: TrainingConfig) -> None:
     model = untrained(scan, with_gridsize(training, gridsize))
     data = scan.generate_grouped_data(64, K=10, nsamples=13, gridsize=gridsize)
@@ -152,6 +152,7 @@ def test_training_leads_to_a_better_object_than_a_flat_one(gridsize, scan, train
 
 
 def test_an_archive_predicts_like_the_model_in_memory(scan, training, tmp_path) -> None:
+    training = replace(training, nepochs=1, n_groups=8)
     results = train_cdi_model(scan, None, training)
     before = reconstruct_scan(results["model"], scan, InferenceConfig())
     path = save_tf_bundle(tmp_path, results["model"], training)
@@ -183,7 +184,7 @@ def test_an_archive_of_pytorch_predicts_the_same_here(scan, training, tmp_path) 
     from ptycho_torch.workflows import components
 
     execution = PyTorchExecutionConfig(accelerator="cpu", enable_progress_bar=False, logger_backend=None)
-    config = with_gridsize(replace(training, backend="pytorch"), 2)
+    config = with_gridsize(replace(training, backend="pytorch", nepochs=1, n_groups=8), 2)
     results = components.train_cdi_model_torch(scan, None, config, execution_config=execution)
     path = components.save_torch_bundle(tmp_path, results["model"], config)
     theirs = components.predict_scan(results["model"], results["train_container"])
@@ -267,8 +268,11 @@ def test_another_pattern_size_is_an_error(scan, training) -> None:
 
 
 def test_the_selector_synchronises_the_legacy_dictionary(scan, training) -> None:
-    amplitude, _, results = run_cdi_example_with_backend(scan, None, replace(training, nepochs=1))
+    """The same training writes the statistics of patches that its configuration asks for."""
+    config = replace(training, nepochs=1, n_groups=8, patch_stats=PatchStatsOptions(True, 1))
+    amplitude, _, results = run_cdi_example_with_backend(scan, None, config)
     assert amplitude is None
+    assert (config.output_dir / "analysis" / "tf_patch_stats.json").is_file()
     assert params.cfg["nepochs"] == 1
     assert results["backend"] == "tensorflow"
 
@@ -293,12 +297,6 @@ def test_what_cannot_be_stitched_is_found_before_the_training(scan, training, mo
     config = replace(training, positions_provided=False)
     with pytest.raises(ConfigError, match="positions_provided=False: stitching needs the scan positions"):
         components.run_cdi_example(scan, None, config, do_stitching=True)
-
-
-def test_the_configuration_asks_for_statistics_of_patches(scan, training) -> None:
-    config = replace(training, nepochs=1, patch_stats=PatchStatsOptions(True, 1))
-    components.run_cdi_example(scan, None, config)
-    assert (config.output_dir / "analysis" / "tf_patch_stats.json").is_file()
 
 
 def test_a_first_intensity_scale_is_where_learning_starts(scan, training, monkeypatch) -> None:

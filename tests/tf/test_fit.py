@@ -117,6 +117,7 @@ def test_the_computed_keys_are_written(trained, scan) -> None:
     assert trained.params["probe"].shape == (1, 64, 64)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_one_alone(trained, scan, training) -> None:
     """Neither do unseen groups change what is learned."""
     tf.random.set_seed(5)
@@ -137,7 +138,7 @@ def test_counts_bring_their_own_dose(trained) -> None:
 
 def test_a_trained_probe_moves_at_constant_energy_and_a_fixed_one_stays(trained, scan, training) -> None:
     fixed = trained.results["model"].probe
-    moved = train(scan, replace(training, probe_trainable=True))["model"].probe
+    moved = train(scan, replace(training, nepochs=1, probe_trainable=True))["model"].probe
     before = np.asarray(scan.probeGuess).reshape(1, 64, 64)
     np.testing.assert_allclose(fixed.file_units(), before, atol=1e-5 * abs(before).max())
     assert np.linalg.norm(moved.file_units() - before) > 1e-3 * np.linalg.norm(before)
@@ -218,12 +219,12 @@ def test_an_interrupt_is_an_interrupt(scan, training) -> None:
 
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        train(scan, replace(training, nepochs=500))
+        train(scan, replace(training, nepochs=500, n_groups=4))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_training_stops_when_the_time_is_over(scan, training) -> None:
-    history = train(scan, replace(training, nepochs=500), max_seconds=0.0)["history"]
+    history = train(scan, replace(training, nepochs=500, n_groups=4), max_seconds=0.0)["history"]
     assert len(history["train_loss"]) == 1
 
 
@@ -320,10 +321,15 @@ def test_gradients_are_clipped_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "optimizer"), [("Exponential", "sgd"), ("WarmupCosine", "adamw"), ("ReduceLROnPlateau", "adam")]
+    ("name", "optimizer"),
+    [
+        pytest.param("Exponential", "sgd", marks=pytest.mark.slow),
+        pytest.param("WarmupCosine", "adamw", marks=pytest.mark.slow),
+        ("ReduceLROnPlateau", "adam"),
+    ],
 )
 def test_schedules_and_optimisers_run(name, optimizer, scan, training) -> None:
-    config = replace(training, scheduler=name, optimizer=optimizer, lr_warmup_epochs=1, n_groups=16)
+    config = replace(training, scheduler=name, optimizer=optimizer, lr_warmup_epochs=1, n_groups=8, batch_size=4)
     losses = train(scan, replace(config, gradient_clip_val=1.0))["history"]["train_loss"]
     assert np.isfinite(losses).all()
 
@@ -376,6 +382,7 @@ def test_a_scan_without_truth_cannot_teach_the_object(scan, training) -> None:
     assert not Path(training.output_dir).exists()
 
 
+@pytest.mark.slow
 def test_a_step_is_as_long_as_the_learning_rate_says(scan, training) -> None:
     """One step of gradient descent from the same weights, at two rates."""
     config = replace(training, optimizer="sgd", nepochs=1, n_groups=4, batch_size=4)
@@ -391,6 +398,7 @@ def test_a_step_is_as_long_as_the_learning_rate_says(scan, training) -> None:
         train(scan, config, learning_rate=-1)
 
 
+@pytest.mark.slow
 def test_a_gpu_computes_in_full_precision_and_stays_as_it_was(scan, training, monkeypatch) -> None:
     """TF32 is off in the graphs of training, validation and prediction, on again afterwards, and off if it was off."""
     switch, seen = tf.config.experimental, []

@@ -38,6 +38,7 @@ def error_of_amplitude(found: np.ndarray, truth: np.ndarray) -> float:
     return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_it_learns_behind_a_mask_with_two_modes(patterns, recorded, unrolled) -> None:
     assert patterns.probeGuess.shape == (2, 64, 64)
@@ -109,7 +110,7 @@ def test_a_step_of_training_with_xla_and_without(patterns, unrolled) -> None:
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("use_xla", [False, True])
+@pytest.mark.parametrize("use_xla", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_scan_is_predicted_on_the_grid(patterns, use_xla, rng) -> None:
     """As the model itself says; in batches with a smaller last one, for which XLA would compile again."""
     count = 3 if use_xla else 5

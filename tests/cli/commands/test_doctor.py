@@ -46,6 +46,7 @@ def test_json_has_every_finding_with_its_numbers(spoilt: Path, capsys: pytest.Ca
     assert hot["numbers"]["pixels_y_x"] == [[10, 50]]
 
 
+@pytest.mark.slow
 def test_wrong_positions_exit_1_with_their_numbers(
     fixture_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
