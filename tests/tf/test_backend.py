@@ -64,7 +64,9 @@ def fourier_error(scan: RawData, found: Reconstruction) -> float:
     return relative_fourier_error(np.sqrt(diffract(found.probe, patches, dx, dy)), scan.amplitude(), scan.mask)
 
 
-@pytest.mark.parametrize("gridsize", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "gridsize", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_any_batch_size_predicts_every_group(gridsize: int, scan: RawData, training: TrainingConfig) -> None:
     model = untrained(scan, with_gridsize(training, gridsize))
     data = scan.generate_grouped_data(64, K=10, nsamples=13, gridsize=gridsize)
@@ -277,7 +279,7 @@ def test_the_selector_synchronises_the_legacy_dictionary(scan, training) -> None
     assert results["backend"] == "tensorflow"
 
 
-@pytest.mark.parametrize("gridsize", [1, 2])
+@pytest.mark.parametrize("gridsize", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_autoencoder_adds_what_the_detector_would_see(gridsize: int, scan, training) -> None:
     model = untrained(scan, with_gridsize(training, gridsize))
     data = scan.generate_grouped_data(64, K=6, nsamples=6, gridsize=gridsize)

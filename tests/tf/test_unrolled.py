@@ -72,6 +72,7 @@ def test_the_recipe_gives_way_to_what_the_settings_say(architecture, unrolled) -
     assert rates(replace(config, scheduler="WarmupCosine", lr_min_ratio=1.0)) == pytest.approx([base] * 9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_a_resumed_training_goes_on_in_its_cycle(patterns, unrolled, tmp_path: Path, monkeypatch) -> None:
     used: list[float] = []

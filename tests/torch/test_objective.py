@@ -67,6 +67,7 @@ def fitted(scan, training, execution):
     return run
 
 
+@pytest.mark.slow
 def test_known_objects_teach_a_network_that_is_used_like_any_other(scan, training, execution, tmp_path) -> None:
     """Supervised: the error of its patches falls far below that of the flat object, without a look at the detector."""
     truth = extract(scan.objectGuess, scan.xcoords, scan.ycoords, 64)

@@ -31,6 +31,7 @@ def error_of_amplitude(found: np.ndarray, truth: np.ndarray) -> float:
     return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
 
 
+@pytest.mark.slow
 def test_it_learns_behind_a_mask_with_two_modes(patterns, recorded, unrolled, execution) -> None:
     assert patterns.probeGuess.shape == (2, 64, 64)
     assert 0.01 < 1 - patterns.mask.mean() < 0.2

@@ -146,6 +146,20 @@ def test_no_room_is_one_line_and_leaves_the_former_checkpoints(scan, config, fir
     assert epochs(last(config)) == 1
 
 
+TRAININGS = """
+import os, sys
+import {components}
+from ptycho.cli.train import train_main
+for _ in sys.stdin:
+    child = os.fork()
+    if not child:
+        os._exit(train_main(sys.argv[1:]))
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+"""Begins a training in a process of its own for every line that it reads: the imports, which take longest, are made."""
+
+
 @pytest.mark.slow
 def test_a_killed_training_leaves_whole_checkpoints(config, fixture_file, tmp_path) -> None:
     """At whatever moment; the folder of temporary files is on another disk, where there is one."""
@@ -155,19 +169,26 @@ def test_a_killed_training_leaves_whole_checkpoints(config, fixture_file, tmp_pa
     files = ["--train_data_file", fixture_file, "--output_dir", config.output_dir, "--backend", config.backend]
     settings = ["--nepochs", 5000, "--n_groups", 2, "--batch_size", 2, "--n_filters_scale", 1, "--quiet"]
     of_torch = ["--torch-accelerator", "cpu"] if config.backend == "pytorch" else []
-    line = [sys.executable, "-m", "scripts.training.train", *files, *settings, *of_torch]
+    package = "ptycho_torch" if config.backend == "pytorch" else "ptycho"
+    code = TRAININGS.format(components=f"{package}.workflows.components")
+    line = [sys.executable, "-c", code, *files, *settings, *of_torch]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     wait = random.Random(20261128)
-    for _ in range(4):
-        last(config).unlink(missing_ok=True)
-        with subprocess.Popen([*map(str, line)], env=environment, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen([*map(str, line)], env=environment, cwd=ROOT, **pipes) as process:
+        for _ in range(4):
+            last(config).unlink(missing_ok=True)
+            process.stdin.write("next\n")
+            process.stdin.flush()
+            training = int(process.stdout.readline())
             deadline = time.monotonic() + 120
-            while not last(config).exists() and process.poll() is None and time.monotonic() < deadline:
+            while not last(config).exists() and time.monotonic() < deadline:
                 time.sleep(0.02)
             time.sleep(wait.uniform(0, 0.5))
-            process.send_signal(signal.SIGKILL)
-            assert process.wait() == -signal.SIGKILL
-        for path in last(config).parent.glob("[!.]*"):
-            assert epochs(path) >= 1
+            os.kill(training, signal.SIGKILL)
+            assert int(process.stdout.readline()) == -signal.SIGKILL
+            assert last(config).exists()
+            for path in last(config).parent.glob("[!.]*"):
+                assert epochs(path) >= 1
 
 
 # Its own alone

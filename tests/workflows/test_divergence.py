@@ -279,7 +279,7 @@ def spoil(checkpoint: Path, moments: bool) -> None:
 
 
 @pytest.mark.parametrize("moments", [False, True], ids=["weights", "moments"])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ALL_SLOWLY)
 def test_a_checkpoint_that_is_not_finite_is_not_resumed(backend, moments, scan, training) -> None:
     train(backend, scan, replace(training, nepochs=1))
     last = training.output_dir / "checkpoints" / "last.ckpt"
