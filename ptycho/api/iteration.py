@@ -58,7 +58,7 @@ def reconstruct(
         force: go on where the scan has a fault with which an object means nothing.
         backend: 'pytorch' or 'tensorflow'; None takes what is installed, PyTorch first.
         execution: device and so on for PyTorch; None takes a GPU where there is one.
-        report: called with the iteration (0 = start) and its relative Fourier error.
+        report: called with the iteration (0 = start) and its relative error.
         settings: fields of `ptycho.IterationOptions`: `iterations`, `seconds`, `modes`, `refine_probe`,
             `refine_positions` and so on.
 

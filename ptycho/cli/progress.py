@@ -54,5 +54,5 @@ def iteration_progress(iterations: int, shown: bool = True) -> Iterator[Callable
 
 def _line(iteration: int, iterations: int, error: float, extra: dict[str, bool]) -> None:
     if iteration % max(1, iterations // _LINES) == 0 or iteration == iterations:
-        text = "Iteration %d of at most %d: relative Fourier error %.4g"
+        text = "Iteration %d of at most %d: relative error %.4g"
         _log.info(text, iteration, iterations, error, extra=extra)

@@ -163,7 +163,8 @@ def report_reconstruction(reconstruction: Reconstruction, title: str = "") -> No
         sides = (1e6 * pixel * side for side in (height, width))
         _log.info("%sAn object pixel is %.4g nm, the object %.4g x %.4g um", title, 1e9 * pixel, *sides)
     if reconstruction.error_history:
-        first, last = reconstruction.error_history[0], reconstruction.error_history[-1]
+        first, trust = reconstruction.error_history[0], reconstruction.trust
+        last = reconstruction.error_history[-1] if trust is None else trust.fourier_error
         _log.info("Relative Fourier error: %.4g before refinement, %.4g after", first, last)
 
 

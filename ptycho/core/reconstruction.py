@@ -54,7 +54,8 @@ class Reconstruction(ObjectResult):
     network_object: npt.NDArray[np.complex64] | None
     """(H, W) the object before refinement; None when it was not refined."""
     error_history: tuple[float, ...]
-    """Relative Fourier error at the start and after each refinement iteration; empty when not refined."""
+    """Relative error of what was fitted, at the start and after each refinement iteration: of amplitudes the relative
+    Fourier error, of counts a quarter of the deviance (`ptycho.core.refinement.passes`); empty when not refined."""
     timings: dict[str, float]
     """Seconds by step of the workflow."""
     synchronised: bool

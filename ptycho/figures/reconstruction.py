@@ -180,7 +180,8 @@ def _summary_title(r: Reconstruction) -> str:
         phases = "phases synchronised" if r.synchronised else "phases as predicted"
         numbers.append(f"overlap agreement {r.agreement[0]:.3f} → {r.agreement[1]:.3f} ({phases})")
     if r.error_history:
-        numbers.append(f"relative Fourier error {r.error_history[0]:.4g} → {r.error_history[-1]:.4g}")
+        last = r.error_history[-1] if r.trust is None else r.trust.fourier_error
+        numbers.append(f"relative Fourier error {r.error_history[0]:.4g} → {last:.4g}")
     judged = [] if r.trust is None else [f"trust: {r.trust.summary}"]
     return "\n".join("   ·   ".join(line) for line in (facts, numbers, judged) if line)
 
@@ -225,7 +226,7 @@ def _draw_pattern(axes: Axes, patterns: Real) -> None:
 
 def _draw_errors(axes: Axes, errors: tuple[float, ...]) -> None:
     axes.plot(range(len(errors)), errors, "-o" if len(errors) <= 30 else "-", color="#2a5f9e", markersize=3)
-    axes.set(xlabel="iteration", ylabel="relative Fourier error")
+    axes.set(xlabel="iteration", ylabel="relative error")
     if min(errors) > 0:
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

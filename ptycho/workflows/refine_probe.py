@@ -35,7 +35,8 @@ def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterati
     if iterations < 1:
         raise ConfigError(f"refine_probe: expected at least 1 iteration, found {iterations}; some 40 bring a probe")
     begin = data if data.has_probe else _with_first_probe(data, refine)
-    options = IterationOptions(iterations=iterations, likelihood="amplitude", modes=None)
+    frees = "auto" if data.has_probe else True  # the first that was found is not worth holding
+    options = IterationOptions(iterations=iterations, likelihood="amplitude", refine_probe=frees, modes=None)
     found = iterate(begin, refine, options).refinement
     logger.info(
         "probe: %d iterations in %.1f s, relative Fourier error %.3g with a flat object, %.3g at the end",

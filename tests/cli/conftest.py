@@ -53,7 +53,7 @@ def workflows(monkeypatch):
         method="network+refined",
         metadata={},
         error_history=(0.5, 0.125),
-        trust=types.SimpleNamespace(grade="usable", verdict="usable, with numbers"),
+        trust=types.SimpleNamespace(grade="usable", verdict="usable, with numbers", fourier_error=0.125),
     )
 
     def step(name, result):

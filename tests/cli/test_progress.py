@@ -33,7 +33,7 @@ def test_no_terminal_no_bar(capsys):
         go()
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 11 and "\x1b" not in "".join(lines)
-    assert lines[1].endswith("Iteration 4 of at most 40: relative Fourier error 0.2")
+    assert lines[1].endswith("Iteration 4 of at most 40: relative error 0.2")
 
 
 def test_a_terminal_shows_a_bar_and_the_file_the_lines(terminal, tmp_path):

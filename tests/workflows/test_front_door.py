@@ -24,7 +24,8 @@ def test_what_was_decided_is_told_and_kept(scan):
 
 def test_both_backends_agree(scan):
     made = [reconstruct_scan(scan, Request(name, QUICK)).reconstruction for name in ("pytorch", "tensorflow")]
-    assert np.linalg.norm(made[0].object - made[1].object) < 1e-3 * np.linalg.norm(made[0].object)
+    lit = made[0].coverage > 0.1 * made[0].coverage.max()  # what is in the dark is a matter of rounding
+    assert np.linalg.norm((made[0].object - made[1].object)[lit]) < 1e-3 * np.linalg.norm(made[0].object[lit])
 
 
 def test_warnings_are_told_and_faults_stop(scan):
@@ -38,7 +39,7 @@ def test_warnings_are_told_and_faults_stop(scan):
 def test_goes_on_from_an_object_and_from_a_result(scan):
     first = ptycho.reconstruct(scan, iterations=6, modes=None)
     second = ptycho.reconstruct(scan, iterations=2, modes=None, start=first)
-    assert second.error_history[0] == pytest.approx(first.error_history[-1], rel=1e-3)
+    assert second.error_history[0] == pytest.approx(first.trust.fourier_error, rel=1e-3)
 
 
 def test_settings_are_those_of_the_iteration(scan):
