@@ -34,9 +34,11 @@ HELD = 0.75
 """Share of the iterations that a probe is held for at most, where it is held first."""
 FINISH = 0.25
 """Share of the iterations that fit counts, at the end."""
+ENOUGH = 2e-3
+"""Before that, amplitudes are fitted while a few iterations gain more than this share of the error."""
 EXPLAINED = 1.05
 """Amplitudes whose error is below so many times that of photon noise are explained; what is left is counting."""
-HELD_PATIENCE, HELD_GAIN = 3, 0.05
+HELD_PATIENCE, HELD_GAIN = 3, 0.02
 """It is held while so many iterations gain more than this share of the error."""
 TOLD_FACTOR, TOLD_RAMP_PX = 0.01, 0.1
 """Changes of the split between object and probe that are told of: relative, and in pixels of the pattern."""
@@ -141,13 +143,15 @@ class _Legs:
         self, start: Start | None, iterations: int, likelihood: Likelihood, frame: ObjectFrame | None
     ) -> Refinement:
         """All iterations in one go, or with the probe held first."""
-        share = 1 - FINISH if iterations < self.options.iterations else 1.0
-        first = partial(self._leg, start, probe=self.plan.probe, frame=frame, likelihood=likelihood, share=share)
+        common: dict[str, Any] = {"likelihood": likelihood}
+        if iterations < self.options.iterations:
+            common.update(share=1 - FINISH, tolerance=ENOUGH)
+        first = partial(self._leg, start, probe=self.plan.probe, frame=frame)
         if not self.plan.held_first:
-            return first(iterations, refine_probe=self.plan.moves)
-        most = max(1, int(HELD * iterations))
-        held = first(most, refine_probe=False, patience=HELD_PATIENCE, tolerance=HELD_GAIN)
-        return self._after(held, iterations - held.iterations, likelihood=likelihood, refine_probe=True, share=share)
+            return first(iterations, refine_probe=self.plan.moves, **common)
+        most = min(iterations, max(1, int(HELD * self.options.iterations)))
+        held = first(most, refine_probe=False, **{**common, "patience": HELD_PATIENCE, "tolerance": HELD_GAIN})
+        return self._after(held, iterations - held.iterations, refine_probe=True, **common)
 
     def _above_noise(self, found: Refinement) -> float:
         """The error of amplitudes in units of what photon noise leaves."""
