@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Literal
 
 from ptycho.config.options import IterationOptions
 from ptycho.core.refinement.run import Refinement
@@ -35,7 +36,7 @@ def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterati
     if iterations < 1:
         raise ConfigError(f"refine_probe: expected at least 1 iteration, found {iterations}; some 40 bring a probe")
     begin = data if data.has_probe else _with_first_probe(data, refine)
-    frees = "auto" if data.has_probe else True  # the first that was found is not worth holding
+    frees: Literal["auto"] | bool = "auto" if data.has_probe else True  # one just found is not worth holding
     options = IterationOptions(iterations=iterations, likelihood="amplitude", refine_probe=frees, modes=None)
     found = iterate(begin, refine, options).refinement
     logger.info(

@@ -61,7 +61,7 @@ def test_no_iteration_is_an_error(scan: RawData) -> None:
 
 def test_a_scan_without_a_probe_gets_its_first_from_the_patterns(scan: RawData) -> None:
     bare = RawData(scan.xcoords, scan.ycoords, None, None, scan.diff3d, None, units="counts")
-    found = with_refined_probe(bare, refine, 20)
+    found = with_refined_probe(bare, refine, 40)
     assert likeness(found.probeGuess, zone_plate_probe(N, defocus=1.0)) > 0.99
     assert np.sum(np.abs(found.probeGuess) ** 2) == pytest.approx(bare.mean_energy, rel=1e-4)
     assert not bare.has_probe
