@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ptycho.cli.console import resumable
 from ptycho.cli.programs import TRAINING
@@ -24,6 +24,7 @@ from ptycho.cli.run import (
 )
 from ptycho.cli.settings import Command, Settled
 from ptycho.config.config import validate_model_config, validate_training_config
+from ptycho.core.atomic import new_output_folder
 from ptycho.errors import ConfigError
 from ptycho.networks.registry import PATTERN_SIZES
 
@@ -66,6 +67,7 @@ def _train(asked: Settled, debug: bool) -> None:
 
     quiet_tensorflow(config.backend, debug)
     require_backend(config.backend)
+    config.output_dir = _free_folder(config.output_dir, run)
     checkpoint = config.output_dir / "checkpoints" / "last.ckpt"
     with output_folder(config.output_dir), dump_folder(run.debug_dump), resumable(checkpoint):
         train_data, test_data = _scans(asked)
@@ -87,6 +89,23 @@ def _train(asked: Settled, debug: bool) -> None:
         written += diagnostics.written if diagnostics is not None else []
     report_history(results["history"])
     _report(reconstructions, written)
+
+
+def _free_folder(asked: Path, run: Any) -> Path:
+    """The folder to write to, which holds no model of before unless that is to be overwritten.
+
+    A training that goes on does so in the folder of its checkpoint.
+    """
+    archive = "wts.h5.zip"
+    if run.overwrite or not (asked / archive).exists():
+        return asked
+    free = new_output_folder(asked, results=(archive,))
+    if run.resume is not None and run.resume.parent.name == "checkpoints":
+        free = run.resume.parent.parent
+    if free.resolve() == asked.resolve():
+        return asked
+    _log.info("%s holds a model: writing to %s (--overwrite writes over it)", asked, free)
+    return free
 
 
 def _check(asked: Settled) -> None:

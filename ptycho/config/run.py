@@ -33,6 +33,9 @@ class TrainingRun:
 
     do_stitching: Annotated[bool, Doc("reconstruct the object after training", basic=True)] = False
     resume: Annotated[Path | None, Doc("checkpoint to go on from, with its optimiser and epoch", basic=True)] = None
+    overwrite: Annotated[
+        bool, Doc("write to an output folder that holds a model (off: to the next one without, NAME-2, NAME-3 ...)")
+    ] = False
     max_seconds: Annotated[
         float | None, Doc("stop after so many seconds of training; one-cycle rates fit into it", above=0, basic=True)
     ] = None

@@ -34,6 +34,24 @@ class TestTrain:
         assert options["execution_config"] == PyTorchExecutionConfig()
         assert config.train_data_file == scan
 
+    def test_an_earlier_model_is_left_alone(self, workflows, train_flags, tmp_path, capsys):
+        run = tmp_path / "new" / "run"
+        for flags in ([], [], ["--overwrite"], []):
+            assert train_main([*train_flags, *flags]) == 0
+        folders = [arguments[2] for name, (arguments, _) in workflows if name == "archive"]
+        assert folders == [run, run.with_name("run-2"), run, run.with_name("run-3")]
+        assert f"{run} holds a model: writing to {run}-2 (--overwrite writes over it)" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("of", ["run", "run-2"])
+    def test_a_training_goes_on_in_its_own_folder(self, of, workflows, train_flags, tmp_path):
+        checkpoint = tmp_path / "new" / of / "checkpoints" / "last.ckpt"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.write_bytes(b"")
+        (tmp_path / "new" / "run").mkdir(exist_ok=True)
+        (tmp_path / "new" / "run" / "wts.h5.zip").write_bytes(b"of before")
+        assert train_main([*train_flags, "--resume", str(checkpoint)]) == 0
+        assert workflows.of("archive")[0][2] == tmp_path / "new" / of
+
     def test_pattern_size_comes_from_the_scan_unless_given(self, workflows, train_flags):
         train_main(train_flags)
         assert workflows.of("train")[0][2].model.N == 128
@@ -259,10 +277,10 @@ class TestErrors:
         assert workflows.of("train")[1]["resume"] == checkpoint
         # the next run takes the folder, and is stopped before and after its first epoch
         workflows.fail["train"] = KeyboardInterrupt()
-        assert train_main(train_flags) == 130
+        assert train_main([*train_flags, "--overwrite"]) == 130
         assert last_line() == "ptycho_train: interrupted: start again with the same command"
         workflows.fail["train"] = trained_an_epoch
-        assert train_main(train_flags) == 130
+        assert train_main([*train_flags, "--overwrite"]) == 130
         assert last_line() == f"ptycho_train: interrupted: {advice}"
 
 

@@ -78,7 +78,7 @@ def command(backend: str, scan: Path, folder: Path, *flags: str) -> int:
     """Exit status of a training of four batches an epoch."""
     files = ["--train_data_file", str(scan), "--output_dir", str(folder), "--backend", backend]
     of_pytorch = ["--torch-accelerator", "cpu", "--torch-disable-progress-bar"] if backend == "pytorch" else []
-    size = ["--n_groups", "16", "--batch_size", "4", "--n_filters_scale", "1", "--nepochs", "3"]
+    size = ["--n_groups", "16", "--batch_size", "4", "--n_filters_scale", "1", "--nepochs", "3", "--overwrite"]
     return train_main([*files, *of_pytorch, *size, *flags])
 
 
