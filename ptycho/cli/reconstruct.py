@@ -29,7 +29,7 @@ from ptycho.cli.scan_flags import data_from, name_of
 from ptycho.cli.settings import Settled, load_table
 from ptycho.core.atomic import new_output_folder
 from ptycho.core.invocation import command_line
-from ptycho.errors import ConfigError, MissingFileError
+from ptycho.errors import ConfigError, MissingFileError, PtychoError
 
 if TYPE_CHECKING:
     from ptycho.workflows.front_door import Request
@@ -38,6 +38,8 @@ __all__ = ["reconstruct_main"]
 
 _log = logging.getLogger(__name__)
 
+STATE, LOG_FILE = "state", "run.log"
+"""In the folder of a run: what it goes on from when it is cut off (`ptycho.workflows.front_door`), and what it said."""
 RUN_FILE = "run.json"
 """What a run was asked, in its folder: the arguments and where they were given."""
 
@@ -108,7 +110,7 @@ def _reconstruct(
     require_backend(asked.config.backend)
     named = Path(f"{Path(name_of(options, scan)).stem}_reconstruction")
     folder = resumed or _free_folder(run.output_dir or named, run.overwrite)
-    with output_folder(folder), run_log(folder / "run.log"), _resumable(folder):
+    with output_folder(folder), _resumable(folder), run_log(folder / LOG_FILE):
         data = data_from(options, scan, run.memory_map)
         if run.crop is not None or run.bin > 1:
             data = data.fitted(run.crop, run.bin)
@@ -172,8 +174,13 @@ def _write_arguments(path: Path, arguments: list[str]) -> None:
 
 @contextmanager
 def _resumable(folder: Path) -> Iterator[None]:
-    """Have an interrupt say how to go on."""
+    """Have an interrupt say how to go on; what could not begin for a fault of its input leaves nothing."""
     try:
         yield
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"go on with ptycho reconstruct --resume {shlex.quote(str(folder))}") from stop
+    except PtychoError:
+        if not (folder / STATE).exists():
+            for name in (RUN_FILE, LOG_FILE):
+                (folder / name).unlink(missing_ok=True)
+        raise

@@ -137,7 +137,12 @@ def test_a_fault_stops_with_what_mends_it(fault, said, scan, tmp_path, capsys):
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("ptycho reconstruct: error: bad.npz: ") and "or go on with --force" in last
     assert all(text in last for text in said)
-    assert not (tmp_path / "bad_reconstruction" / "reconstruction.npz").exists()
+    assert not (tmp_path / "bad_reconstruction").exists()
+
+
+def test_nan_stops_too(scan, capsys):
+    assert run(changed(scan, "bad.npz", **not_a_number(scan)), *QUICK) == 2
+    assert "bad.npz: diffraction: expected finite numbers, found 1 NaN or infinite" in capsys.readouterr().err
 
 
 def test_force_goes_on_and_says_so(scan, tmp_path, capsys):

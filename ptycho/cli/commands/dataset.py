@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mask.add_argument("--bad", type=Path, metavar="NPY", help="boolean array (N, N), True where a pixel is bad")
     mask.add_argument("--pixels", type=_pixels, metavar="Y,X;Y,X", help="these pixels")
     mask.add_argument("--above", type=float, metavar="VALUE", help="pixels that reach this value in any pattern")
+    mask.add_argument("--invalid", action="store_true", help="pixels that are NaN, infinite or negative in any pattern")
     mask.add_argument("--hot", action="store_true", help="pixels that ptycho doctor calls hot")
     mask.add_argument("--dead", action="store_true", help="pixels that ptycho doctor calls dead")
     turn = add("turn", "exchange or reverse the axes of the detector, first --transpose")
@@ -173,13 +174,16 @@ def _mask(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
         if not (y < N and x < N):
             raise ConfigError(f"--pixels: expected rows and columns below {N}, found {y},{x}; correct it")
         bad[y, x] = True
-    if options.hot or options.dead or options.above is not None:
+    if options.invalid or options.hot or options.dead or options.above is not None:
         statistics = gather(stream)
+        bad |= statistics.unusable if options.invalid else False
         bad |= hot_pixels(statistics) if options.hot else False
         bad |= dead_pixels(statistics) if options.dead else False
         bad |= statistics.highest >= options.above if options.above is not None else False
     elif options.bad is None and not options.pixels:
-        raise ConfigError("mask: expected pixels to mark, found none; give --bad, --pixels, --above, --hot or --dead")
+        raise ConfigError(
+            "mask: expected pixels to mark, found none; give --bad, --pixels, --above, --invalid, --hot or --dead"
+        )
     logger.info("%d of %d detector pixels marked as bad", int(bad.sum()), bad.size)
     return {options.output: mask_pixels(stream, bad)}
 

@@ -12,7 +12,7 @@ from ptycho.errors import DataError
 __all__ = ["preflight", "refuse_faults"]
 
 MENDING = {
-    "numbers": "ptycho dataset mask {scan} mended.npz --invalid",
+    "numbers": "ptycho dataset mask {scan} -o mended.npz --invalid",
     "units": "add --units amplitude or --units counts to the command",
     "mask": "ptycho dataset mask --help shows how a mask is written anew",
     "duplicate positions": "ptycho reconstruct --patterns {scan} --scan-positions POSITIONS.csv:x,y --unit um",

@@ -48,6 +48,8 @@ class ScanStatistics:
     not_finite: int
     """NaN and infinities in valid pixels."""
     negative: int
+    unusable: NDArray[np.bool_]
+    """(N, N), True where a valid pixel is NaN, infinite or negative in some pattern."""
     top: tuple[tuple[float, int], ...]
     """(value, how often) of the largest values in valid pixels, largest first."""
     masked_light: float
@@ -67,12 +69,14 @@ def gather(stream: ScanStream) -> ScanStatistics:
     lowest, highest = np.full((N, N), np.inf), np.full((N, N), -np.inf)
     energies, tally = np.zeros(n), _Top()
     not_finite = negative = 0
+    unusable = np.zeros((N, N), bool)
     masked = 0.0
     for block, values in frames.blocks():
         wide = values.astype(np.float64)
         valid = np.broadcast_to(_valid(fields.mask, block), wide.shape)
         finite = np.isfinite(wide) & (valid | ~is_mark(values))
         not_finite += int(np.count_nonzero(valid & ~finite))
+        unusable |= (valid & ~(finite & (wide >= 0))).any(axis=0)
         negative += int(np.count_nonzero(valid & (wide < 0)))
         wide = np.where(finite, wide, 0)
         tally.add(wide[valid & finite])
@@ -99,6 +103,7 @@ def gather(stream: ScanStream) -> ScanStatistics:
         energies=energies,
         not_finite=not_finite,
         negative=negative,
+        unusable=unusable,
         top=tally.result(),
         masked_light=masked / light if light > 0 else 0.0,
         valid=valid_once,

@@ -211,12 +211,12 @@ def _check_patterns(patterns: Array, mask: Array | None) -> None:
     if infinite:
         raise DataError(
             f"diffraction: expected finite numbers, found {infinite} NaN or infinite in valid pixels; "
-            "repair them or mark them in bad_pixels"
+            "repair or mask them: ptycho dataset mask SCAN -o OUT --invalid"
         )
     if negative:
         raise DataError(
             f"diffraction: expected amplitude or counts of at least 0, found {negative} negative values; "
-            "set them to 0 or mark them in bad_pixels"
+            "set them to 0 or mask them: ptycho dataset mask SCAN -o OUT --invalid"
         )
     if dark == len(patterns):
         raise DataError(

@@ -8,6 +8,7 @@ import pytest
 
 from ptycho.cli.command import main
 from ptycho.core.scan.npz_file import read_scan
+from ptycho.errors import DataError
 
 
 def run(operation: str, scan: Path, out: Path, *flags: str) -> int:
@@ -59,6 +60,19 @@ def test_mask_finds_hot_dead_and_bright_pixels(fixture_file: Path, tmp_path: Pat
         mask = read_scan(tmp_path / "o.npz").mask
         assert mask is not None
         assert np.argwhere(~mask).tolist() == places
+
+
+def test_mask_makes_a_scan_with_nan_readable(fixture_file: Path, tmp_path: Path) -> None:
+    arrays = dict(np.load(fixture_file))
+    arrays["diff3d"] = arrays["diff3d"].astype(np.float32)
+    arrays["diff3d"][3, 5, 7], arrays["diff3d"][4, 9, 2], arrays["diff3d"][5, 11, 13] = np.nan, np.inf, -3
+    np.savez(tmp_path / "spoilt.npz", **arrays)
+    with pytest.raises(DataError, match=r"found 2 NaN or infinite .* ptycho dataset mask SCAN -o OUT --invalid"):
+        read_scan(tmp_path / "spoilt.npz")
+    assert run("mask", tmp_path / "spoilt.npz", tmp_path / "mended.npz", "--invalid") == 0
+    mask = read_scan(tmp_path / "mended.npz").mask
+    assert mask is not None
+    assert np.argwhere(~mask).tolist() == [[5, 7], [9, 2], [11, 13]]
 
 
 def test_recentre_finds_the_shift(fixture_file: Path, tmp_path: Path) -> None:
