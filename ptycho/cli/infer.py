@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ptycho.cli.programs import INFERENCE
 from ptycho.cli.run import (
+    LOG_FILE,
     diagnostics_of,
     dump_folder,
     input_path,
@@ -17,6 +18,7 @@ from ptycho.cli.run import (
     report_reconstruction,
     report_trust,
     run_command,
+    run_log,
 )
 from ptycho.cli.settings import Command, Settled
 from ptycho.config.config import validate_inference_config
@@ -54,7 +56,7 @@ def _infer(asked: Settled, debug: bool) -> None:
     quiet_tensorflow(config.backend, debug)
     require_backend(config.backend)
     config.output_dir = _free_folder(config.output_dir, run.overwrite)
-    with output_folder(config.output_dir), dump_folder(run.debug_dump):
+    with output_folder(config.output_dir), run_log(config.output_dir / LOG_FILE), dump_folder(run.debug_dump):
         diagnostics = diagnostics_of(asked)
         data = RawData.from_file(test_file, units=run.units, memory_map=run.memory_map)
         reconstruction = reconstruct_with_backend(
@@ -67,9 +69,9 @@ def _infer(asked: Settled, debug: bool) -> None:
         )
         written = save_reconstruction(reconstruction, config.output_dir, patterns=shown_patterns(data))
         written += diagnostics.written if diagnostics is not None else []
-    report_reconstruction(reconstruction)
-    report_files(written)
-    report_trust(reconstruction)
+        report_reconstruction(reconstruction)
+        report_files(written)
+        report_trust(reconstruction)
 
 
 def _free_folder(asked: Path, overwrite: bool) -> Path:

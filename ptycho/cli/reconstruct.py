@@ -17,6 +17,7 @@ from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level
 from ptycho.cli.programs import RECONSTRUCTION
 from ptycho.cli.progress import iteration_progress
 from ptycho.cli.run import (
+    LOG_FILE,
     input_path,
     output_folder,
     quiet_tensorflow,
@@ -38,8 +39,8 @@ __all__ = ["reconstruct_main"]
 
 _log = logging.getLogger(__name__)
 
-STATE, LOG_FILE = "state", "run.log"
-"""In the folder of a run: what it goes on from when it is cut off (`ptycho.workflows.front_door`), and what it said."""
+STATE = "state"
+"""Folder of what a run goes on from when it is cut off (`ptycho.workflows.front_door`)."""
 RUN_FILE = "run.json"
 """What a run was asked, in its folder: the arguments and where they were given."""
 
@@ -122,10 +123,10 @@ def _reconstruct(
         with iteration_progress(request.iteration.iterations, shown=not run.quiet) as report:
             outcome = reconstruct_scan(data, replace(request, report=report))
         written = save_run(outcome, data, folder)
-    report_reconstruction(outcome.reconstruction)
-    report_files(written)
-    report_trust(outcome.reconstruction)
-    _log.info("Look at %s", folder / "summary.png")
+        report_reconstruction(outcome.reconstruction)
+        report_files(written)
+        report_trust(outcome.reconstruction)
+        _log.info("Look at %s", folder / "summary.png")
 
 
 def _free_folder(asked: Path, overwrite: bool) -> Path:

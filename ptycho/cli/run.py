@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ptycho.workflows.diagnostics import Diagnostics
 
 __all__ = [
+    "LOG_FILE",
     "diagnostics_of",
     "dump_folder",
     "input_path",
@@ -39,6 +40,9 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+
+LOG_FILE = "run.log"
+"""What a run said, in its folder."""
 
 
 def run_command(command: Command, work: Callable[[Settled, bool], None], argv: Sequence[str] | None) -> int:
@@ -125,18 +129,22 @@ def output_folder(folder: Path, flag: str = "--output-dir") -> Iterator[None]:
 
 @contextmanager
 def run_log(path: Path) -> Iterator[None]:
-    """Have the library's log also go to a file of the run, with everything that --quiet leaves out."""
+    """Have the library's log also go to a file; where the run fails and leaves nothing else, that does not stay."""
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     loggers = [logging.getLogger(name) for name in ("ptycho", "ptycho_torch")]
     for logger in loggers:
         logger.addHandler(handler)
+    failed = True
     try:
         yield
+        failed = False
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
         handler.close()
+        if failed and [entry.name for entry in path.parent.iterdir()] == [path.name]:
+            path.unlink()
 
 
 def dump_folder(folder: Path | None) -> AbstractContextManager[None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ptycho.cli.console import resumable
 from ptycho.cli.programs import TRAINING
 from ptycho.cli.run import (
+    LOG_FILE,
     diagnostics_of,
     dump_folder,
     input_path,
@@ -21,6 +22,7 @@ from ptycho.cli.run import (
     report_reconstruction,
     report_trust,
     run_command,
+    run_log,
 )
 from ptycho.cli.settings import Command, Settled
 from ptycho.config.config import validate_model_config, validate_training_config
@@ -69,7 +71,8 @@ def _train(asked: Settled, debug: bool) -> None:
     require_backend(config.backend)
     config.output_dir = _free_folder(config.output_dir, run)
     checkpoint = config.output_dir / "checkpoints" / "last.ckpt"
-    with output_folder(config.output_dir), dump_folder(run.debug_dump), resumable(checkpoint):
+    log = run_log(config.output_dir / LOG_FILE)
+    with output_folder(config.output_dir), log, dump_folder(run.debug_dump), resumable(checkpoint):
         train_data, test_data = _scans(asked)
         diagnostics = diagnostics_of(asked)
         _, _, results = run_cdi_example_with_backend(
@@ -87,8 +90,8 @@ def _train(asked: Settled, debug: bool) -> None:
         reconstructions = results.get("reconstructions", ())
         written += save_reconstructions(reconstructions, config.output_dir)
         written += diagnostics.written if diagnostics is not None else []
-    report_history(results["history"])
-    _report(reconstructions, written)
+        report_history(results["history"])
+        _report(reconstructions, written)
 
 
 def _free_folder(asked: Path, run: Any) -> Path:

@@ -16,6 +16,7 @@ class TestInference:
         told = capsys.readouterr().err
         assert str(tmp_path / "out" / "reconstruction.npz") in told
         assert told.splitlines()[-1].endswith("Trust: usable, with numbers")
+        assert "Trust: usable, with numbers" in (tmp_path / "out" / "run.log").read_text()
 
     @pytest.mark.parametrize(("flags", "expected"), [([], 80), (["--no-refine"], 0), (["--refine", "0"], 0)])
     def test_a_pass_is_refined_unless_it_is_not_wanted(self, flags, expected, workflows, inference_flags):
