@@ -263,6 +263,10 @@ class RawData(Pictured):
             raise DataError(f"{self._path or 'scan'}: {error}")
         return self._probe
 
+    @probeGuess.setter
+    def probeGuess(self, probe: ArrayLike) -> None:
+        self._probe = np.asanyarray(probe)
+
     @property
     def name(self) -> str:
         """The name of the file that the scan was read from, or 'scan'."""

@@ -16,6 +16,7 @@ from ptycho.errors import ConfigError
 __all__ = [
     "BUILT_IN",
     "PATTERN_SIZES",
+    "RECOMMENDED",
     "NetworkEntry",
     "Recipe",
     "added_names",
@@ -27,6 +28,9 @@ __all__ = [
 PATTERN_SIZES = (64, 128, 256)
 """Sides N of a pattern that the networks are built for, pixels; the iterative solver takes any (`is_fast_side`)."""
 
+RECOMMENDED = "unrolled"
+"""The network that a command line takes for a scan where nothing is said: the better one on every scan measured
+(docs/choosing.md). A configuration in Python keeps the older default."""
 GROUP = "ptychopinn.networks"
 
 

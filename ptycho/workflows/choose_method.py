@@ -13,6 +13,7 @@ from ptycho.core.doctor import examine_probe
 from ptycho.core.doctor.findings import Diagnosis
 from ptycho.core.doctor.preflight import preflight
 from ptycho.core.scan.stream import ScanStream
+from ptycho.networks.registry import RECOMMENDED
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
 
@@ -109,7 +110,7 @@ def network_for_scan(diagnosis: Diagnosis, points: int) -> dict[str, Any]:
     """
     overlap, photons = overlap_and_photons(diagnosis)
     together = points >= _GROUPED_POINTS and not _pays(overlap, photons)
-    return {"architecture": "unrolled", "gridsize": 2 if together else 1, "batch_size": 8}
+    return {"architecture": RECOMMENDED, "gridsize": 2 if together else 1, "batch_size": 8}
 
 
 def training_for_scan(

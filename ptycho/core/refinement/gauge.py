@@ -21,7 +21,7 @@ from ptycho.core.refinement.kernels import Point
 from ptycho.core.refinement.passes import places
 from ptycho.core.refinement.preconditioner import illumination
 
-__all__ = ["Gauge", "Scale", "hold", "straightened"]
+__all__ = ["UNCHANGED", "Gauge", "Scale", "hold", "straightened"]
 
 Array = NDArray[Any]
 Scale = Literal["probe", "object"]
@@ -57,6 +57,10 @@ class Gauge(NamedTuple):
         (kx, ky), (x, y) = self.ramp, self.shift
         ramp, shift = (kx + other.ramp[0], ky + other.ramp[1]), (x + other.shift[0], y + other.shift[1])
         return Gauge(self.factor * other.factor, ramp, shift)
+
+
+UNCHANGED = Gauge()
+"""Nothing was changed."""
 
 
 def hold(

@@ -22,7 +22,7 @@ from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.descent import Limits, descend
 from ptycho.core.refinement.engine import Engine, find_engine
-from ptycho.core.refinement.gauge import Gauge, Scale, hold
+from ptycho.core.refinement.gauge import UNCHANGED, Gauge, Scale, hold
 from ptycho.core.refinement.kernels import Point, ScanData
 from ptycho.core.refinement.passes import Likelihood, Passes, intensity_floor, places
 from ptycho.core.refinement.problem import ScanProblem
@@ -66,7 +66,7 @@ class Refinement(ObjectResult):
     """Why it stopped, in words."""
     engine: str
     """Name of the engine."""
-    gauge: Gauge
+    gauge: Gauge = UNCHANGED
     """How object and probe were split anew on the way and at the end."""
 
     def __repr__(self) -> str:
