@@ -162,11 +162,11 @@ def run_command(words: Sequence[str], commands: Any) -> int:
 def shorter(words: Sequence[str], name: str) -> Sequence[str]:
     """Flags that make a command short; the last of a flag counts."""
     if name.endswith("train"):
-        return ("--nepochs", "1", "--n_groups", "8", "--n_filters_scale", "1")
+        return ("--nepochs", "1", "--n_groups", "8", "--n_filters_scale", "1", "--find-probe", "0")
     if "doctor" in words:
         return ("--no-trials",)
     if "reconstruct" in words:
-        return ("--iterations", "3")
+        return ("--iterations", "3", "--modes", "none", "--refine-probe", "true")
     return ("--refine", "3") if name.endswith("inference") and "--no-refine" not in words else ()
 
 
