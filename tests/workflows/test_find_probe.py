@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import ptycho
 from ptycho.core.formats import registry
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.physics.beamline import Window, parse_optics
@@ -119,6 +120,13 @@ def test_pixels_that_nobody_tells_are_taken_for_the_same_window(tmp_path: Path) 
     made = found(npy(tmp_path / "beam", gaussian_probe(64, 18.0)))
     assert probe_diameter(made.probe) == pytest.approx(probe_diameter(gaussian_probe(N, 9.0)), rel=0.02)
     assert "pixel sizes not known: taken for the same window" in made.sentence
+
+
+def test_the_folder_of_a_result_stands_for_the_result(tmp_path: Path, fixture_file: Path) -> None:
+    result = ptycho.reconstruct(fixture_file, iterations=1, modes=None, refine_probe=False)
+    result.save(tmp_path / "run")
+    of_folder, of_file = found(tmp_path / "run"), found(tmp_path / "run" / "reconstruction.npz")
+    assert np.array_equal(of_folder.probe, of_file.probe)
 
 
 def test_files_that_have_none(tmp_path: Path) -> None:
