@@ -26,6 +26,8 @@ _NAMES = {
     "object_pixel_m": "the size of an object pixel",
     "losses": "the history of errors",
 }
+_OF_AN_IMAGE = ("object", "object_pixel_m")
+"""What a file holds that is written and not read: a TIFF."""
 _TRIVIAL = ("indexes",)
 """What says nothing where it is 0 .. n-1."""
 
@@ -36,10 +38,10 @@ def left_out(record: ScanRecord, path: Path, entry: FormatEntry) -> tuple[str, .
     Args:
         record: what was written.
         path: the file.
-        entry: its format; of one that is not read an object is all that it holds.
+        entry: its format; of one that is not read an object and the size of its pixels are all that it holds.
     """
     if not entry.reads:
-        return tuple(text for name, text in _NAMES.items() if name != "object" and _there(record, name))
+        return tuple(text for name, text in _NAMES.items() if name not in _OF_AN_IMAGE and _there(record, name))
     back = completed(registry.read(path))
     gone = [text for name, text in _NAMES.items() if _there(record, name) and not _there(back, name)]
     if record.probe is not None and back.probe is not None and len(back.probe) < len(record.probe):
