@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 from ptycho.cli.programs import INFERENCE
 from ptycho.cli.run import (
     LOG_FILE,
     diagnostics_of,
     dump_folder,
+    free_folder,
     input_path,
     output_folder,
     quiet_tensorflow,
@@ -22,11 +21,8 @@ from ptycho.cli.run import (
 )
 from ptycho.cli.settings import Command, Settled
 from ptycho.config.config import validate_inference_config
-from ptycho.core.atomic import new_output_folder
 
 __all__ = ["inference_main"]
-
-_log = logging.getLogger(__name__)
 
 
 def inference_main(argv: Sequence[str] | None = None, command: Command = INFERENCE) -> int:
@@ -55,7 +51,7 @@ def _infer(asked: Settled, debug: bool) -> None:
 
     quiet_tensorflow(config.backend, debug)
     require_backend(config.backend)
-    config.output_dir = _free_folder(config.output_dir, run.overwrite)
+    config.output_dir = free_folder(config.output_dir, run.overwrite)
     with output_folder(config.output_dir), run_log(config.output_dir / LOG_FILE), dump_folder(run.debug_dump):
         diagnostics = diagnostics_of(asked)
         data = RawData.from_file(test_file, units=run.units, memory_map=run.memory_map)
@@ -72,11 +68,3 @@ def _infer(asked: Settled, debug: bool) -> None:
         report_reconstruction(reconstruction)
         report_files(written)
         report_trust(reconstruction)
-
-
-def _free_folder(asked: Path, overwrite: bool) -> Path:
-    """The folder to write to, which holds no result of before unless that is to be overwritten."""
-    free = new_output_folder(asked, overwrite)
-    if free != asked:
-        _log.info("%s holds a result: writing to %s (--overwrite writes over it)", asked, free)
-    return free

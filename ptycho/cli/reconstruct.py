@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level
 from ptycho.cli.programs import RECONSTRUCTION
 from ptycho.cli.progress import iteration_progress
 from ptycho.cli.run import (
     LOG_FILE,
+    free_folder,
     input_path,
     output_folder,
     quiet_tensorflow,
     report_files,
     report_reconstruction,
     report_trust,
+    run_command,
     run_log,
 )
 from ptycho.cli.scan_flags import data_from, name_of
-from ptycho.cli.settings import Settled, load_table
-from ptycho.core.atomic import new_output_folder
-from ptycho.core.invocation import command_line
+from ptycho.cli.settings import Settled
 from ptycho.errors import ConfigError, MissingFileError, PtychoError
 
 if TYPE_CHECKING:
@@ -39,10 +36,10 @@ __all__ = ["reconstruct_main"]
 
 _log = logging.getLogger(__name__)
 
-STATE = "state"
-"""Folder of what a run goes on from when it is cut off (`ptycho.workflows.front_door`)."""
 RUN_FILE = "run.json"
 """What a run was asked, in its folder: the arguments and where they were given."""
+_TAKEN = ("reconstruction.npz", RUN_FILE, "wts.h5.zip")
+"""By which a folder holds a run, also one that was cut off."""
 
 
 def reconstruct_main(argv: Sequence[str] | None = None) -> int:
@@ -54,21 +51,13 @@ def reconstruct_main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 for bad input, 130 for an interrupt.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
-    try:
-        options = RECONSTRUCTION.parser().parse_flags(arguments)
-        resumed = getattr(options, "run.resume", None)
-        if resumed is not None:
-            arguments = _arguments_of(Path(resumed))
-            options = RECONSTRUCTION.parser().parse_flags(arguments)
-        table = load_table(options)
-        quiet = "quiet" in options or table.get("quiet") is True
-        with console_log(log_level(debug=debug, quiet=quiet)), command_line(RECONSTRUCTION.program, arguments):
-            _reconstruct(RECONSTRUCTION.settle(options, table), options, arguments, resumed, debug)
-    except USER_ERRORS as error:
-        return complain(RECONSTRUCTION.program, error, debug)
-    return 0
+    return run_command(RECONSTRUCTION, _reconstruct, argv, _meant)
+
+
+def _meant(arguments: list[str]) -> list[str]:
+    """The arguments; where a run is to go on those that it was begun with, and its folder."""
+    resumed = getattr(RECONSTRUCTION.parser().parse_flags(arguments), "run.resume", None)
+    return arguments if resumed is None else [*_arguments_of(Path(resumed)), "--resume", str(resumed)]
 
 
 def _arguments_of(folder: Path) -> list[str]:
@@ -92,15 +81,11 @@ def _arguments_of(folder: Path) -> list[str]:
     return arguments
 
 
-def _reconstruct(
-    asked: Settled, options: argparse.Namespace, arguments: list[str], resumed: Path | None, debug: bool
-) -> None:
-    run = asked.run
-    scan = (
-        None
-        if options.scan is None and options.patterns
-        else input_path(options.scan, "SCAN", "the scan to reconstruct")
-    )
+def _reconstruct(asked: Settled, debug: bool) -> None:
+    run, options = asked.run, asked.options
+    scan = options.scan
+    if scan is not None or not options.patterns:
+        scan = input_path(scan, "SCAN", "the scan to reconstruct")
     _check(run)
 
     from ptycho.workflows.backend_selector import require_backend
@@ -110,7 +95,7 @@ def _reconstruct(
     quiet_tensorflow(asked.config.backend, debug)
     require_backend(asked.config.backend)
     named = Path(f"{Path(name_of(options, scan)).stem}_reconstruction")
-    folder = resumed or _free_folder(run.output_dir or named, run.overwrite)
+    folder = run.resume or free_folder(run.output_dir or named, run.overwrite, results=_TAKEN)
     with output_folder(folder), _resumable(folder), run_log(folder / LOG_FILE):
         data = data_from(options, scan, run.memory_map)
         if run.crop is not None or run.bin > 1:
@@ -119,7 +104,8 @@ def _reconstruct(
         chosen = "" if "backend" in asked.stated else ", the first that is installed"
         _log.info("Backend: %s%s", asked.config.backend, chosen)
         request = _request(asked, folder)
-        _write_arguments(folder / RUN_FILE, arguments)
+        if run.resume is None:
+            _write_arguments(folder / RUN_FILE, asked.arguments)
         with iteration_progress(request.iteration.iterations, shown=not run.quiet) as report:
             outcome = reconstruct_scan(data, replace(request, report=report))
         written = save_run(outcome, data, folder)
@@ -127,13 +113,6 @@ def _reconstruct(
         report_files(written)
         report_trust(outcome.reconstruction)
         _log.info("Look at %s", folder / "summary.png")
-
-
-def _free_folder(asked: Path, overwrite: bool) -> Path:
-    free = new_output_folder(asked, overwrite, results=("reconstruction.npz", RUN_FILE, "wts.h5.zip"))
-    if free != asked:
-        _log.info("%s holds a result: writing to %s (--overwrite replaces it)", asked, free)
-    return free
 
 
 def _check(run: Any) -> None:
@@ -165,10 +144,10 @@ def _request(asked: Settled, folder: Path) -> Request:
     )
 
 
-def _write_arguments(path: Path, arguments: list[str]) -> None:
+def _write_arguments(path: Path, arguments: Sequence[str]) -> None:
     from ptycho.core.atomic import atomic_path
 
-    facts = {"arguments": arguments, "working_directory": str(Path.cwd())}
+    facts = {"arguments": list(arguments), "working_directory": str(Path.cwd())}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
@@ -181,6 +160,8 @@ def _resumable(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"go on with ptycho reconstruct --resume {shlex.quote(str(folder))}") from stop
     except PtychoError:
+        from ptycho.workflows.front_door import STATE
+
         if not (folder / STATE).exists():
             for name in (RUN_FILE, LOG_FILE):
                 (folder / name).unlink(missing_ok=True)

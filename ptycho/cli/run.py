@@ -11,11 +11,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level
 from ptycho.cli.settings import Command, Settled, load_table
+from ptycho.core.atomic import RESULT_FILES, new_output_folder
 from ptycho.core.invocation import command_line
 from ptycho.errors import ConfigError, MissingFileError, OutputError
 
@@ -27,6 +29,7 @@ __all__ = [
     "LOG_FILE",
     "diagnostics_of",
     "dump_folder",
+    "free_folder",
     "input_path",
     "is_set",
     "output_folder",
@@ -37,6 +40,7 @@ __all__ = [
     "report_trust",
     "run_command",
     "run_log",
+    "tell_of_folder",
 ]
 
 _log = logging.getLogger(__name__)
@@ -45,13 +49,19 @@ LOG_FILE = "run.log"
 """What a run said, in its folder."""
 
 
-def run_command(command: Command, work: Callable[[Settled, bool], None], argv: Sequence[str] | None) -> int:
+def run_command(
+    command: Command,
+    work: Callable[[Settled, bool], None],
+    argv: Sequence[str] | None,
+    meant: Callable[[list[str]], list[str]] = list,
+) -> int:
     """Parse, work and turn what that raises into one line on stderr and the exit status.
 
     Args:
         command: what it takes.
         work: what it does with its settings; the second argument says whether `--debug` was given.
         argv: the arguments; those of the process when None.
+        meant: the arguments that these stand for.
 
     Returns:
         The exit status: 0, 2 for bad input, 130 for an interrupt.
@@ -59,6 +69,7 @@ def run_command(command: Command, work: Callable[[Settled, bool], None], argv: S
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     try:
+        arguments = meant(arguments)
         options = command.parser().parse_flags(arguments)
         table = load_table(options)
         debug = debug or table.get("debug") is True
@@ -66,7 +77,7 @@ def run_command(command: Command, work: Callable[[Settled, bool], None], argv: S
             command_line(command.program, arguments),
             console_log(log_level(debug=debug, quiet="quiet" in options or table.get("quiet") is True)),
         ):
-            work(command.settle(options, table), debug)
+            work(replace(command.settle(options, table), options=options, arguments=tuple(arguments)), debug)
     except USER_ERRORS as error:
         return complain(command.program, error, debug)
     return 0
@@ -125,6 +136,26 @@ def output_folder(folder: Path, flag: str = "--output-dir") -> Iterator[None]:
         for path in () if finished else made:
             with suppress(OSError):
                 path.rmdir()
+
+
+def free_folder(asked: Path, overwrite: bool, what: str = "result", results: Sequence[str] = RESULT_FILES) -> Path:
+    """The folder to write to, which holds no result of before unless that is to be overwritten; another one is told.
+
+    Args:
+        asked: the folder that was asked for.
+        overwrite: take it in any case.
+        what: what a folder would hold, in a word.
+        results: names of files by which it does.
+    """
+    free = new_output_folder(asked, overwrite, results)
+    if free != asked:
+        tell_of_folder(asked, free, what)
+    return free
+
+
+def tell_of_folder(asked: Path, free: Path, what: str) -> None:
+    """Say that the output goes elsewhere."""
+    _log.info("%s holds a %s: writing to %s (--overwrite writes over it)", asked, what, free)
 
 
 @contextmanager

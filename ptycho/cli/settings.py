@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,10 @@ class Settled:
     """The refinement settings that were given, as keywords of a backend's `refine`."""
     stated: frozenset[str]
     """Names of the settings of configuration and model that were given."""
+    options: argparse.Namespace = field(default_factory=argparse.Namespace, compare=False)
+    """What the command line gave that is no setting too, such as the scan."""
+    arguments: tuple[str, ...] = field(default=(), compare=False)
+    """The words of the command line."""
 
 
 @dataclass(frozen=True)

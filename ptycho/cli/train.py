@@ -23,6 +23,7 @@ from ptycho.cli.run import (
     report_trust,
     run_command,
     run_log,
+    tell_of_folder,
 )
 from ptycho.cli.settings import Command, Settled
 from ptycho.config.config import validate_model_config, validate_training_config
@@ -107,7 +108,7 @@ def _free_folder(asked: Path, run: Any) -> Path:
         free = run.resume.parent.parent
     if free.resolve() == asked.resolve():
         return asked
-    _log.info("%s holds a model: writing to %s (--overwrite writes over it)", asked, free)
+    tell_of_folder(asked, free, "model")
     return free
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from ptycho.errors import OutputError
 
-__all__ = ["atomic_path", "new_output_folder", "output_folder"]
+__all__ = ["RESULT_FILES", "atomic_path", "new_output_folder", "output_folder"]
 
+RESULT_FILES = ("reconstruction.npz", "reconstruction.h5")
+"""By which a folder holds a reconstruction."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _STALE_SECONDS = 3600
 """A temporary file that nobody wrote to for this long is of a run that was killed."""
@@ -77,9 +79,7 @@ def _remove_stale(path: Path) -> None:
                 Path(entry).unlink(missing_ok=True)
 
 
-def new_output_folder(
-    path: Path, overwrite: bool = False, results: Sequence[str] = ("reconstruction.npz", "reconstruction.h5")
-) -> Path:
+def new_output_folder(path: Path, overwrite: bool = False, results: Sequence[str] = RESULT_FILES) -> Path:
     """The folder to write a result to: `path`, or the first of `path-2`, `path-3` ... that holds none; nothing is made.
 
     Args:

@@ -37,13 +37,13 @@ from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.train import train
 
-__all__ = ["Outcome", "Request", "reconstruct_scan"]
+__all__ = ["STATE", "Outcome", "Request", "reconstruct_scan"]
 
 logger = logging.getLogger(__name__)
 
 FROM_PATTERNS = "patterns"
 """The source of a probe that is found anew although the scan has one."""
-_KEPT = "state"
+STATE = "state"
 """Folder of what a run that was killed goes on from, inside that of the run."""
 
 
@@ -107,7 +107,7 @@ class _Run:
         self.data, self.request = data, request
         self.backend: Backend = backend_named(request.backend)
         self.options = self.backend.settled(RunOptions(execution=request.execution))
-        self.kept = None if request.folder is None else request.folder / _KEPT
+        self.kept = None if request.folder is None else request.folder / STATE
         self.journal = None if self.kept is None else Journal(self.kept)
         self.told: list[str] = []
         self.made_probe = False
