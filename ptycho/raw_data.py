@@ -129,10 +129,7 @@ class RawData(Pictured):
             MissingFileError, DataError: one line that names the file; also for a scan map that is older than its scan.
             OutputError: no room for the temporary copy.
         """
-        scan, path = load_scan(Path(path), units, memory_map), Path(path)
-        raw = cls._of(*fitted(scan), scan, path.name)
-        raw._path = path
-        return raw
+        return cls._read(load_scan(Path(path), units, memory_map), Path(path))
 
     @classmethod
     def from_record(
@@ -145,7 +142,11 @@ class RawData(Pictured):
             path: of its patterns, or what stands for it in reports and errors.
             units, memory_map: as in `from_file`.
         """
-        scan, path = load_record(record, path, units, memory_map), Path(path)
+        return cls._read(load_record(record, path, units, memory_map), Path(path))
+
+    @classmethod
+    def _read(cls, scan: ScanFile, path: Path) -> RawData:
+        """A scan that was read from `path`, at a side that the solver takes."""
         raw = cls._of(*fitted(scan), scan, path.name)
         raw._path = path
         return raw

@@ -135,7 +135,9 @@ def _scans(asked: Settled) -> tuple[list[RawData], list[RawData | None]]:
     if "N" not in asked.stated:
         config.model.N = train[0].fitted(sizes=PATTERN_SIZES).N
         validate_model_config(config.model)
-    train = [_prepared(asked, _of_known_size(scan, config.model.N)) for scan in train]
+    train = [_of_known_size(scan, config.model.N) for scan in train]
+    _settle_network(asked, train[0])
+    train = [_with_fitting_probe(asked, scan) for scan in train]
     test = [None if scan is None else _of_known_size(scan, config.model.N) for scan in test]
     return _simulated(asked, train, test) if run.simulated_objects else (train, test)
 
@@ -145,15 +147,21 @@ def _of_known_size(scan: RawData, N: int) -> RawData:
     return scan if scan.N in PATTERN_SIZES else scan.fitted(sizes=(N,))
 
 
-def _prepared(asked: Settled, scan: RawData) -> RawData:
-    """The scan with a probe that fits; what the command line left open about the network is chosen by the scan."""
-    from ptycho.workflows.backend_selector import refine_probe_with_backend
-    from ptycho.workflows.choose_method import probe_fits, settle_by_scan
+def _settle_network(asked: Settled, scan: RawData) -> None:
+    """Have the scan, of several the first, choose what the command line left open about the network."""
+    from ptycho.workflows.choose_method import settle_by_scan
 
     if asked.config.model.model_type == "pinn":
-        _, chosen = settle_by_scan(asked.config, asked.stated, scan)
+        chosen = settle_by_scan(asked.config, asked.stated, scan)
         if chosen:
             _log.info("%s: %s", scan.name, chosen)
+
+
+def _with_fitting_probe(asked: Settled, scan: RawData) -> RawData:
+    """The scan with a probe that fits its patterns."""
+    from ptycho.workflows.backend_selector import refine_probe_with_backend
+    from ptycho.workflows.choose_method import probe_fits
+
     iterations = asked.run.find_probe
     if iterations is None:
         iterations = 0 if scan.has_probe and probe_fits(scan) else _PROBE_ITERATIONS

@@ -64,7 +64,7 @@ def choose_method(diagnosis: Diagnosis, model: Path | None, train_seconds: float
     return Choice("iteration", f"iteration alone ({facts}: a network would gain nothing)")
 
 
-def settle_by_scan(config: TrainingConfig, stated: Container[str], scan: RawData) -> tuple[Diagnosis, str]:
+def settle_by_scan(config: TrainingConfig, stated: Container[str], scan: RawData) -> str:
     """Fill in what a command line left open about the network: architecture, gridsize and batch size by the scan.
 
     Where something is said that shapes the network (`n_filters_scale`, options of the network and so on), the
@@ -76,18 +76,16 @@ def settle_by_scan(config: TrainingConfig, stated: Container[str], scan: RawData
         scan: to train on.
 
     Returns:
-        What the doctor says of the scan without reconstructing anything, and one line on what was chosen; '' for
-        nothing.
+        One line on what was chosen; '' for nothing.
     """
-    diagnosis = preflight(ScanStream.of(scan.scan_file()))
-    chosen = network_for_scan(diagnosis, len(scan))
+    chosen = network_for_scan(preflight(ScanStream.of(scan.scan_file())), len(scan))
     left_open = {name: value for name, value in chosen.items() if name not in stated}
     if config.network != NEUTRAL or any(name in stated for name in _SHAPING):
         left_open.pop("architecture", None)
     for name, value in left_open.items():
         setattr(config if name == "batch_size" else config.model, name, value)
     text = ", ".join(f"{name} {value}" for name, value in left_open.items())
-    return diagnosis, f"Chosen by the scan: {text}" if text else ""
+    return f"Chosen by the scan: {text}" if text else ""
 
 
 def probe_fits(scan: RawData) -> bool:

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
 from ptycho.config.options import IterationOptions
 from ptycho.core.doctor.findings import Diagnosis
@@ -32,7 +30,7 @@ from ptycho.workflows.choose_method import choose_method, training_for_scan
 from ptycho.workflows.find_probe import find_probe
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.journal import Journal
-from ptycho.workflows.reconstruct import load_and_reconstruct
+from ptycho.workflows.reconstruct import beyond_coverage, load_and_reconstruct
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.train import train
@@ -126,7 +124,7 @@ class _Run:
             self._tell("Method: iteration from the result given")
         network = self._network_pass(diagnosis) if choice.method == "network" else None
         if network is not None:
-            start = _filled(network)
+            start = replace(network, object=beyond_coverage(network.object, network.coverage > 0))
         asked = self.request
         found = iterate(self.data, self.refine, asked.iteration, start, asked.report, self.made_probe, self._tell)
         reconstruction = measured_reconstruction(
@@ -210,13 +208,6 @@ class _Run:
         results = train(self.backend, data, None, config, options)
         self._tell(f"Trained {config.model.architecture}, gridsize {config.model.gridsize}: {_losses(results)}")
         return self.backend.save(folder, results["models"], config)
-
-
-def _filled(network: Reconstruction) -> Reconstruction:
-    """A pass as a start: outside of what its patches cover, their mean amplitude."""
-    covered = network.coverage > 0
-    mean = np.complex64(np.abs(network.object).mean(where=covered))
-    return replace(network, object=np.where(covered, network.object, mean))
 
 
 def _after_network(refined: Reconstruction, network: Reconstruction) -> Reconstruction:

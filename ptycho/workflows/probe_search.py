@@ -33,7 +33,7 @@ from ptycho.core.scan.stream import Frames
 from ptycho.core.scan_edit.centre import mean_intensity
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
-from ptycho.workflows.scan_part import telling_part
+from ptycho.workflows.scan_part import taken, telling_part
 
 __all__ = ["Tried", "searched_probe"]
 
@@ -84,9 +84,9 @@ class _Part:
     @classmethod
     def of(cls, data: RawData, modulus: Array) -> _Part:
         kept_back = inner_points(data.xcoords, data.ycoords)
-        unseen = _some(data, kept_back)
+        unseen = taken(data, np.flatnonzero(kept_back))
         blind = float(np.sum(_valid(unseen) * np.square(modulus - unseen.diff3d, dtype=np.float64)))
-        return cls(_some(data, ~kept_back), unseen, data, blind, modulus)
+        return cls(taken(data, np.flatnonzero(~kept_back)), unseen, data, blind, modulus)
 
     def cropped(self, side: int) -> _Part:
         """The same seen by the central square of the detector: pixels of the object become larger."""
@@ -94,15 +94,17 @@ class _Part:
         low, scale = (N - side) // 2, side / N
         window = np.s_[..., low : low + side, low : low + side]
         data, mask = self.everyone, self.everyone.mask
-        return _Part.of(
-            _scan(
-                data.xcoords * scale,
-                data.ycoords * scale,
-                np.ascontiguousarray(data.diff3d[window]),
-                None if mask is None else mask[window],
-            ),
-            self.modulus[window],
+        cut = RawData(
+            data.xcoords * scale,
+            data.ycoords * scale,
+            None,
+            None,
+            np.ascontiguousarray(data.diff3d[window]),
+            None,
+            mask=None if mask is None else mask[window],
+            units="amplitude",
         )
+        return _Part.of(cut, self.modulus[window])
 
     def tried(self, name: str, probe: Array, refine: Refine, iterations: int, free: bool) -> tuple[Tried, Refinement]:
         """Reconstruct what is seen from a probe, and foretell what is not."""
@@ -216,15 +218,6 @@ def _strength(width: float, radius: float) -> float:
 def _search_side(modulus: Array) -> int:
     low, high = _SIDES
     return min(len(modulus), max(low, min(high, light_side(modulus, _LIGHT))))
-
-
-def _scan(x: Array, y: Array, amplitude: Array, mask: Array | None) -> RawData:
-    return RawData(x, y, None, None, amplitude, None, mask=mask, units="amplitude")
-
-
-def _some(data: RawData, chosen: NDArray[np.bool_]) -> RawData:
-    mask = data.mask[chosen] if data.mask is not None and data.mask.ndim == 3 else data.mask
-    return _scan(data.xcoords[chosen], data.ycoords[chosen], data.diff3d[chosen], mask)
 
 
 def _valid(data: RawData) -> Array:

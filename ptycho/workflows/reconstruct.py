@@ -216,9 +216,7 @@ class _Job:
     def refined(self, found: StitchedObject) -> Estimate:
         """What refinement makes of it; outside of what the patches cover it starts at their mean amplitude."""
         covered = found.coverage > 0
-        begin = replace(
-            self.estimate(found), object=np.where(covered, found.object, np.abs(found.object).mean(where=covered))
-        )
+        begin = replace(self.estimate(found), object=beyond_coverage(found.object, covered))
         settings = dict(self.run.refinement or {})
         if "noise" not in settings:
             settings["noise"] = noise_error(self._trust(begin), settings.get("likelihood", "amplitude"))
@@ -266,6 +264,11 @@ class _Job:
     def _trust(self, made: Estimate) -> Trust:
         nominal = (self.model.intensity_scale * self.model.scaling.level * self.scan.N / 2) ** 2
         return scan_trust(made.object, made.probe, made.xcoords, made.ycoords, self.scan, nominal)
+
+
+def beyond_coverage(image: NDArray[np.complex64], covered: NDArray[np.bool_]) -> NDArray[np.complex64]:
+    """An object (H, W) to go on from: outside of what patches cover, their mean amplitude."""
+    return np.where(covered, image, np.complex64(np.abs(image).mean(where=covered)))
 
 
 def _report(iterations: int, iteration: int, error: float) -> None:

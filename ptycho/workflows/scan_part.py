@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from ptycho.core.doctor.held_out import inner_points
 from ptycho.raw_data import RawData
 
-__all__ = ["ScanPart", "telling_part"]
+__all__ = ["ScanPart", "taken", "telling_part"]
 
 Array = NDArray[Any]
 
@@ -48,7 +48,7 @@ def telling_part(data: RawData) -> ScanPart:
         middles = points[np.linspace(0, len(points) - 1, TRIED + 2).round().astype(int)[1:-1]]
         near = list(np.sort(KDTree(points).query(middles, k=count)[1], axis=1))
     places = max(near, key=lambda chosen: _contrast(data, chosen)) if len(near) > 1 else near[0]
-    part = _taken(data, places)
+    part = taken(data, places)
     return ScanPart(part, np.flatnonzero(inner_points(part.xcoords, part.ycoords)))
 
 
@@ -60,8 +60,8 @@ def _contrast(data: RawData, places: NDArray[np.intp]) -> float:
     return float(np.sum((amplitude - amplitude.mean(axis=0)) ** 2)) / energy if energy > 0 else 0.0
 
 
-def _taken(data: RawData, places: NDArray[np.intp]) -> RawData:
-    """Some patterns of a scan, as amplitudes."""
+def taken(data: RawData, places: NDArray[np.intp]) -> RawData:
+    """Some patterns of a scan, as amplitudes, 0 where they are not valid; with its probe, where it has one."""
     mask = data.mask[places] if data.mask is not None and data.mask.ndim == 3 else data.mask
     x, y = data.xcoords[places], data.ycoords[places]
     probe = data.probeGuess if data.has_probe else None

@@ -110,7 +110,7 @@ def workflows(monkeypatch):
 
     monkeypatch.setattr("ptycho.workflows.experiments.read_experiments", read_experiments)
     calls.choice = types.SimpleNamespace(
-        settle_by_scan=step("settle", lambda config, stated, scan: (None, "")),
+        settle_by_scan=step("settle", lambda config, stated, scan: ""),
         probe_fits=step("probe_fits", lambda scan: True),
     )
     monkeypatch.setitem(sys.modules, "ptycho.workflows.choose_method", calls.choice)

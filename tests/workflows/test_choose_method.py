@@ -71,7 +71,7 @@ def test_the_training_is_that_of_the_numbers():
 )
 def test_what_a_command_line_leaves_open(stated, options, expected, scan):
     config = TrainingConfig(model=ModelConfig(), **options)
-    _, line = settle_by_scan(config, stated, scan)
+    line = settle_by_scan(config, stated, scan)
     assert (config.model.architecture, config.model.gridsize, config.batch_size) == expected
     assert ("architecture unrolled" in line) == (expected[0] == "unrolled")
 
