@@ -68,7 +68,7 @@ def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
     ):
         return Diagnosis((*findings, duplicates, _stopped(stream, statistics.energies)))
     centre = check_centre(statistics, scan)
-    shift = (-round(centre.numbers["dy"]), -round(centre.numbers["dx"]))
+    shift = _shift(centre)
     findings += [
         check_saturation(statistics, hot_pixels(statistics)),
         check_hot_pixels(statistics),
@@ -99,8 +99,7 @@ def _by_the_probe(
     ]
     test = None
     if reconstructions:
-        bad = hot_pixels(statistics) | dead_pixels(statistics)
-        tried, test = examine_sample(Sampler(stream, statistics, shift, bad))
+        tried, test = examine_sample(_sampler(stream, statistics, shift))
         findings += tried
     settings = suggest_settings(statistics, scan, dose.numbers["photons_per_pattern"])
     return [*findings, settings, forecast(scan, test, settings.numbers["gridsize"])]
@@ -113,10 +112,17 @@ def _finite_probe(scan: ScanFile) -> bool:
 def examine_probe(stream: ScanStream) -> Finding:
     """Whether the probe of a scan fits its patterns, by two short reconstructions of some patterns in the middle."""
     statistics = gather(stream)
-    centre = check_centre(statistics, stream.fields)
-    shift = (-round(centre.numbers["dy"]), -round(centre.numbers["dx"]))
-    bad = hot_pixels(statistics) | dead_pixels(statistics)
-    return compare_probe(Sampler(stream, statistics, shift, bad).middle())
+    shift = _shift(check_centre(statistics, stream.fields))
+    return compare_probe(_sampler(stream, statistics, shift).middle())
+
+
+def _shift(centre: Finding) -> tuple[int, int]:
+    """(dy, dx) in pixels that brings the zero frequency to [N/2, N/2]."""
+    return -round(centre.numbers["dy"]), -round(centre.numbers["dx"])
+
+
+def _sampler(stream: ScanStream, statistics: ScanStatistics, shift: tuple[int, int]) -> Sampler:
+    return Sampler(stream, statistics, shift, hot_pixels(statistics) | dead_pixels(statistics))
 
 
 def _stopped(stream: ScanStream, energies: NDArray[np.float64]) -> Finding:
