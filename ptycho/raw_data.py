@@ -109,7 +109,9 @@ class RawData(Pictured):
         check_square(self._as_file(units))
 
     @classmethod
-    def from_file(cls, path: Path | str, units: str | None = None, memory_map: MemoryMap = "auto") -> RawData:
+    def from_file(
+        cls, path: Path | str, units: str | None = None, memory_map: MemoryMap = "auto", crop: int | None = None
+    ) -> RawData:
         """Read and check a scan (specs/data_contracts.md), of any size where its frames stay on disk.
 
         Frames are the patterns, `Y` and a mask per pattern. On disk they are read-only memory maps: of the file itself
@@ -123,31 +125,37 @@ class RawData(Pictured):
             units: 'amplitude' or 'counts', instead of what the file says or leaves open.
             memory_map: 'always' leaves frames on disk, 'never' reads them into memory, 'auto' leaves them where the
                 patterns are larger than `ptycho.core.formats.opening.MEMORY_MAP_BYTES`, 1 GiB.
+            crop: side of the square of detector pixels to keep; None keeps all, or goes by the light as said above.
 
         Raises:
-            ConfigError: another `memory_map`.
+            ConfigError: another `memory_map`, or a crop that cannot be.
             MissingFileError, DataError: one line that names the file; also for a scan map that is older than its scan.
             OutputError: no room for the temporary copy.
         """
-        return cls._read(load_scan(Path(path), units, memory_map), Path(path))
+        return cls._read(load_scan(Path(path), units, memory_map), Path(path), crop)
 
     @classmethod
     def from_record(
-        cls, record: ScanRecord, path: Path | str, units: str | None = None, memory_map: MemoryMap = "auto"
+        cls,
+        record: ScanRecord,
+        path: Path | str,
+        units: str | None = None,
+        memory_map: MemoryMap = "auto",
+        crop: int | None = None,
     ) -> RawData:
         """A scan that was put together (`ptycho.core.formats.assembled`), as `from_file` gives one.
 
         Args:
             record: patterns, positions and whatever else is known.
             path: of its patterns, or what stands for it in reports and errors.
-            units, memory_map: as in `from_file`.
+            units, memory_map, crop: as in `from_file`.
         """
-        return cls._read(load_record(record, path, units, memory_map), Path(path))
+        return cls._read(load_record(record, path, units, memory_map), Path(path), crop)
 
     @classmethod
-    def _read(cls, scan: ScanFile, path: Path) -> RawData:
+    def _read(cls, scan: ScanFile, path: Path, crop: int | None) -> RawData:
         """A scan that was read from `path`, at a side that the solver takes."""
-        raw = cls._of(*fitted(scan), scan, path.name)
+        raw = cls._of(*fitted(scan, crop), scan, path.name)
         raw._path = path
         return raw
 

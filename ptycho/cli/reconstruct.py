@@ -97,8 +97,8 @@ def _reconstruct(asked: Settled, debug: bool) -> None:
     named = Path(f"{Path(name_of(options, scan)).stem}_reconstruction")
     folder = run.resume or free_folder(run.output_dir or named, run.overwrite, results=_TAKEN)
     with output_folder(folder), _resumable(folder), run_log(folder / LOG_FILE):
-        data = data_from(options, scan, run.memory_map)
-        if run.crop is not None or run.bin > 1:
+        data = data_from(options, scan, run.memory_map, run.crop)
+        if run.bin > 1:
             data = data.fitted(run.crop, run.bin)
         _log.info("Scan: %s", data)
         chosen = "" if "backend" in asked.stated else ", the first that is installed"

@@ -136,8 +136,12 @@ def stream_from(options: argparse.Namespace, path: Path | None) -> ScanStream:
     return open_record(scan_of(options, () if path is None else (path,)), name_of(options, path))
 
 
-def data_from(options: argparse.Namespace, path: Path | None, memory_map: MemoryMap = "auto") -> RawData:
+def data_from(
+    options: argparse.Namespace, path: Path | None, memory_map: MemoryMap = "auto", crop: int | None = None
+) -> RawData:
     """The scan of a file, as it is or with what the flags say, checked and ready to be reconstructed.
+
+    `memory_map` and `crop` are as of `RawData.from_file`.
 
     Raises:
         ConfigError, MissingFileError, DataError: as `stream_from`, and values that no measurement gives.
@@ -145,9 +149,9 @@ def data_from(options: argparse.Namespace, path: Path | None, memory_map: Memory
     from ptycho.raw_data import RawData
 
     if path is not None and not takes_parts(options):
-        return RawData.from_file(path, options.units, memory_map)
+        return RawData.from_file(path, options.units, memory_map, crop)
     record = scan_of(options, () if path is None else (path,))
-    return RawData.from_record(record, name_of(options, path), memory_map=memory_map)
+    return RawData.from_record(record, name_of(options, path), memory_map=memory_map, crop=crop)
 
 
 def name_of(options: argparse.Namespace, path: Path | None) -> str:

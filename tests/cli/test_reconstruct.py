@@ -107,6 +107,18 @@ def test_goes_on_from_a_result(scan, tmp_path):
     assert second.trust.overall_ratio < first.trust.overall_ratio
 
 
+def test_crop_is_of_the_detector(scan, tmp_path):
+    """Not of what the light alone would leave of it."""
+    with np.load(scan) as file:
+        name = "diffraction" if "diffraction" in file else "diff3d"
+        wide = np.pad(file[name], ((0, 0), (30, 30), (24, 24)))
+    wider = changed(scan, "wide.npz", **{name: wide, "probeGuess": None, "objectGuess": None, "Y": None})
+    assert run(wider, "--crop", "100", "--iterations", "1", "--modes", "none", "-o", "cropped") == 0
+    assert ptycho.load_reconstruction(tmp_path / "cropped").probe.shape[-1] == 100
+    assert run(wider, "--crop", "100", "--bin", "2", "--iterations", "1", "--modes", "none", "-o", "binned") == 0
+    assert ptycho.load_reconstruction(tmp_path / "binned").probe.shape[-1] == 50
+
+
 def metres(scan):
     with np.load(scan) as file:
         return {"xcoords": file["xcoords"] * 3e-8, "ycoords": file["ycoords"] * 3e-8, "objectGuess": None}
