@@ -134,7 +134,7 @@ def recognise(file: Any) -> bool:
 
 
 def read(path: Path) -> ScanRecord:
-    """Read object, probe, positions, error history, and the geometry of the scan."""
+    """Read object, probe, positions, error history, the geometry of the scan, and the provenance."""
     found = read_npz(path)
     known = dict(found.metadata)
     geometry = {key: known.pop(key) for key in GEOMETRY if key in known}
@@ -148,6 +148,7 @@ def read(path: Path) -> ScanRecord:
         metadata={
             **known,
             "comments": f"{found.method} by the {found.backend} backend, sub-pixel shifts {found.subpixel}.",
+            **({"provenance": found.provenance} if found.provenance else {}),
         },
         **geometry,
     )

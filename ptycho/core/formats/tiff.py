@@ -1,15 +1,18 @@
 """Amplitude and phase of an object as two TIFF files of float32, with the size of a pixel; written only.
 
 Each is one baseline image: one strip, little-endian, resolution tags in pixels per centimetre and OME-XML in the
-description, so that image programs of either kind show lengths.
+description, so that image programs of either kind show lengths. The name of the image in the OME-XML is that of the
+scan; its description is JSON text of what else is known: `comments`, and the `provenance` of a result.
 """
 
 from __future__ import annotations
 
+import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +30,8 @@ _FLOAT, _CENTIMETRE = 3, 3
 _LIMIT = 1 << 32
 _OME = (
     '<?xml version="1.0" encoding="UTF-8"?>'
-    '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0" Name={name}>'
-    '<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="float" SizeX="{width}" SizeY="{height}" SizeC="1" SizeZ="1" '
+    '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0" Name={image}>'
+    '<Description>{description}</Description><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="float" SizeX="{width}" SizeY="{height}" SizeC="1" SizeZ="1" '
     'SizeT="1" PhysicalSizeX="{pixel!r}" PhysicalSizeXUnit="nm" PhysicalSizeY="{pixel!r}" PhysicalSizeYUnit="nm">'
     '<Channel ID="Channel:0:0" Name={name} SamplesPerPixel="1"/><TiffData IFD="0" PlaneCount="1"/></Pixels>'
     "</Image></OME>"
@@ -49,19 +52,32 @@ def write(path: Path, record: ScanRecord) -> None:
     record = required(record, TITLE, "object", "object_pixel_m")
     assert record.object is not None and record.object_pixel_m is not None
     images = (np.abs(record.object), np.angle(record.object))
+    resolution = _rational(0.01 / record.object_pixel_m)
     for name, target, image in zip(("amplitude", "phase"), tiff_paths(path), images, strict=True):
-        content = _encoded(image.astype("<f4"), record.object_pixel_m, name)
+        content = _encoded(image.astype("<f4"), resolution, _ome(image, record.object_pixel_m, name, record.metadata))
         with atomic_path(target) as temporary:
             temporary.write_bytes(content)
 
 
-def _encoded(image: NDArray[Any], pixel_m: float, name: str) -> bytes:
+def _ome(image: NDArray[Any], pixel_m: float, name: str, metadata: Mapping[str, Any]) -> bytes:
+    """The description of an image: OME-XML in ASCII, with a zero at its end."""
+    known = {key: metadata[key] for key in ("comments", "provenance") if metadata.get(key)}
+    text = _OME.format(
+        image=quoteattr(str(metadata.get("name") or name)),
+        description=escape(json.dumps(known)),
+        name=quoteattr(name),
+        width=image.shape[1],
+        height=image.shape[0],
+        pixel=pixel_m * 1e9,
+    )
+    return text.encode("ascii", "xmlcharrefreplace") + b"\0"
+
+
+def _encoded(image: NDArray[Any], resolution: bytes, description: bytes) -> bytes:
     """The bytes of the file: header, strip, one directory, then the values that do not fit into it."""
     height, width = image.shape
-    if image.nbytes > _LIMIT - (1 << 16):
+    if image.nbytes > _LIMIT - (1 << 24):
         raise DataError(f"TIFF: expected an image below 4 GB, found {image.shape}; crop the object")
-    description = _OME.format(name=quoteattr(name), width=width, height=height, pixel=pixel_m * 1e9).encode() + b"\0"
-    resolution = _rational(0.01 / pixel_m)
     # tag, type, count, value: numbers inline, bytes behind the directory
     entries: list[tuple[int, int, int, int | bytes]] = [
         (256, _LONG, 1, width),

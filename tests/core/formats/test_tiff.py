@@ -1,5 +1,6 @@
 """TIFF files open in another program with the right numbers and lengths."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,3 +48,15 @@ def test_without_a_pixel_size_the_flag_is_named(full: ScanRecord, tmp_path: Path
     with pytest.raises(DataError, match=r"TIFF file needs the size of an object pixel.*--object-pixel-nm"):
         registry.write(tmp_path / "a.tif", replace(full, object_pixel_m=None, energy_eV=None))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_name_and_provenance_travel(full: ScanRecord, tmp_path: Path) -> None:
+    told = {"name": 'grün "a" <&>', "comments": "iterated", "provenance": {"version": "1", "scan": {"sha256": "ab"}}}
+    registry.write(tmp_path / "a.tif", replace(full, metadata=told))
+    for path in tiff_paths(tmp_path / "a.tif"):
+        with tifffile.TiffFile(path) as file:
+            assert file.ome_metadata is not None
+            file.ome_metadata.encode("ascii")
+            image = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
+        assert image["Name"] == told["name"]
+        assert json.loads(image["Description"]) == {key: told[key] for key in ("comments", "provenance")}
