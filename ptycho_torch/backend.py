@@ -126,6 +126,7 @@ def fit(models: Models, sets: Sets, config: TrainingConfig, run: RunOptions) -> 
         max_seconds=run.max_seconds,
         seed=sets[0].seed,
         callbacks=run.callbacks,
+        watch=run.watch,
     )
     for model in models:
         model.eval().measure_light()

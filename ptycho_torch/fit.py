@@ -20,6 +20,7 @@ from ptycho.config.files import config_to_dict
 from ptycho.config.options import ObjectiveOptions, StageOptions
 from ptycho.core.archive import check_experiment, to_json
 from ptycho.core.groups.container import as_experiments
+from ptycho.core.progress import TrainingReport, Watch, log_progress
 from ptycho.core.training.checkpoint_npz import nothing_left
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.core.training.schedules import one_cycle
@@ -253,7 +254,7 @@ def _callbacks(
 
 
 def _trainer(
-    module: PtychoPINN_Lightning, callbacks: list[Callback], accelerator: str, max_seconds: float | None
+    module: PtychoPINN_Lightning, callbacks: list[Callback], accelerator: str, max_seconds: float | None, bar: bool
 ) -> pl.Trainer:
     config, execution, folder = module.config, module.execution, Path(module.config.output_dir)
     limit, algorithm = setting("gradient_clip_val", execution, config), "norm"
@@ -278,7 +279,7 @@ def _trainer(
         plugins=WholeCheckpoints(),
         logger=metric_logger(execution.logger_backend, folder),
         enable_checkpointing=execution.enable_checkpointing,
-        enable_progress_bar=execution.enable_progress_bar,
+        enable_progress_bar=bar,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
@@ -298,6 +299,7 @@ def fit(
     seed: int = 0,
     stages: StageOptions | None = None,
     callbacks: Sequence[Callback] = (),
+    watch: Watch | None = None,
 ) -> dict[str, list[float]]:
     """Train a model; return the history `{"train_loss", "val_loss", "seconds"}`, one entry per epoch.
 
@@ -316,6 +318,7 @@ def fit(
         seed: order of the batches.
         stages: stages of the training and fine-tuning; None: those of the configuration.
         callbacks: of Lightning, besides those of this library.
+        watch: told how far it is, in the place of Lightning's bar and of the log.
 
     Raises:
         ConfigError: settings that cannot work together.
@@ -344,15 +347,17 @@ def fit(
     epochs_seen = 0 if begun is None else _epochs_of(begun)
     train_loader = group_loader(seen, config.batch_size, execution, seed, truth, epochs_seen)
     validation_loader = group_loader(unseen, config.batch_size, execution, truth=truth) if any(unseen) else None
-    report = EpochReport(len(train_loader.dataset), max_seconds)  # type: ignore[arg-type]
+    report = TrainingReport(1, len(train_loader.dataset), max_seconds, watch or log_progress)  # type: ignore[arg-type]
     with quiet_lightning(), interrupts_raise(), own_determinism(execution.deterministic):
         module.max_seconds = max_seconds
-        ours = _callbacks(module, report, folder, stages, validation_loader is not None, resume)
+        ours = _callbacks(module, EpochReport(report), folder, stages, validation_loader is not None, resume)
+        report.epochs = module.stages.total_epochs
         if resume is not None and begun is not None and epochs_seen >= module.stages.total_epochs:
             logger.warning("%s", nothing_left(resume, epochs_seen, module.stages.total_epochs))
             module.load_state_dict(begun["state_dict"])
             return report.history
-        trainer = _trainer(module, [*ours, *pictures, *callbacks], accelerator, max_seconds)
+        bar = execution.enable_progress_bar and watch is None
+        trainer = _trainer(module, [*ours, *pictures, *callbacks], accelerator, max_seconds, bar)
         trainer.fit(module, train_loader, validation_loader, ckpt_path=resume)
     return report.history
 

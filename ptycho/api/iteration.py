@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,6 +13,7 @@ from ptycho.api.backends import installed_backend
 from ptycho.api.scans import Scan, as_scan
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, config_from_dict
 from ptycho.config.options import IterationOptions
+from ptycho.core.progress import Progress, log_progress
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.run import Refinement, Start
@@ -92,12 +94,18 @@ def reconstruct(
                 force=force,
                 folder=folder,
                 execution=execution,
-                report=report,
+                watch=log_progress if report is None else partial(_told, report),
             ),
         )
     if output_dir is not None:
         save_run(outcome, data, Path(output_dir))
     return outcome.reconstruction
+
+
+def _told(report: Callable[[int, float], None], progress: Progress) -> None:
+    """Report an iteration; of a training before it nothing."""
+    if progress.unit == "iteration":
+        report(int(progress.done), progress.values["relative error"])
 
 
 def refine(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import shlex
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -27,12 +29,14 @@ __all__ = [
     "FlagParser",
     "LineParser",
     "Switch",
+    "Terminated",
     "add_volume_flags",
     "complain",
     "console_log",
     "log_level",
     "resumable",
     "terminal",
+    "terminations_raise",
 ]
 
 _log = logging.getLogger(__name__)
@@ -42,6 +46,27 @@ ON_A_TERMINAL = "on_a_terminal"
 
 USER_ERRORS = (PtychoError, OSError, KeyboardInterrupt)
 """What a user can cause: `complain` reports it; anything else is a defect and shows its traceback."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as batch systems send it before they kill: what Ctrl-C does."""
+
+
+@contextmanager
+def terminations_raise() -> Iterator[None]:
+    """Have SIGTERM raise `Terminated`, in the main thread, the only one that can handle signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(*_: Any) -> None:
+    raise Terminated
 
 
 class LineParser(argparse.ArgumentParser):
@@ -189,12 +214,13 @@ def complain(program: str, error: BaseException, debug: bool) -> int:
     """Report one of USER_ERRORS in one line on stderr, after its traceback with `debug`.
 
     Returns:
-        The exit status: 130 for an interrupt, else 2.
+        The exit status: 130 for an interrupt, 143 for SIGTERM, else 2.
     """
     if debug:
         traceback.print_exc()
     if isinstance(error, KeyboardInterrupt):
-        message, status = f"interrupted: {str(error) or 'start again with the same command'}", 130
+        what, status = ("terminated", 143) if isinstance(error, Terminated) else ("interrupted", 130)
+        message = f"{what}: {str(error) or 'start again with the same command'}"
     else:
         message, status = f"error: {error}", 2
     sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
@@ -208,9 +234,9 @@ def resumable(checkpoint: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        if _written(checkpoint) in (None, before):
-            raise
-        raise KeyboardInterrupt(f"go on with the same command and --resume {shlex.quote(str(checkpoint))}") from stop
+        if _written(checkpoint) not in (None, before):
+            stop.args = (f"go on with the same command and --resume {shlex.quote(str(checkpoint))}",)
+        raise
 
 
 def _written(path: Path) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ptycho.cli.programs import INFERENCE
+from ptycho.cli.progress import shown_progress
 from ptycho.cli.run import (
     LOG_FILE,
     diagnostics_of,
@@ -55,14 +56,16 @@ def _infer(asked: Settled, debug: bool) -> None:
     with output_folder(config.output_dir), run_log(config.output_dir / LOG_FILE), dump_folder(run.debug_dump):
         diagnostics = diagnostics_of(asked)
         data = RawData.from_file(test_file, units=run.units, memory_map=run.memory_map)
-        reconstruction = reconstruct_with_backend(
-            data,
-            config,
-            refine=run.refine,
-            refinement=asked.refinement,
-            execution_config=asked.execution,
-            diagnostics=diagnostics,
-        )
+        with shown_progress(not run.quiet) as watch:
+            reconstruction = reconstruct_with_backend(
+                data,
+                config,
+                refine=run.refine,
+                refinement=asked.refinement,
+                execution_config=asked.execution,
+                diagnostics=diagnostics,
+                watch=watch,
+            )
         written = save_reconstruction(reconstruction, config.output_dir, patterns=shown_patterns(data))
         written += diagnostics.written if diagnostics is not None else []
         report_reconstruction(reconstruction)

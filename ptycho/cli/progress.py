@@ -1,58 +1,71 @@
-"""How far an iteration is: one line on a terminal, a line now and then in a log."""
+"""How far a training or an iteration is: one line on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from ptycho.cli.console import ON_A_TERMINAL, terminal
+from ptycho.core.progress import Progress, Watch, log_progress
 
-__all__ = ["iteration_progress"]
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+__all__ = ["shown_progress"]
 
 _log = logging.getLogger(__name__)
 
-_LINES = 10
-"""Lines that a log gets of a whole iteration."""
-
 
 @contextmanager
-def iteration_progress(iterations: int, shown: bool = True) -> Iterator[Callable[[int, float], None]]:
-    """What a reconstruction reports its iterations to.
+def shown_progress(shown: bool = True) -> Iterator[Watch]:
+    """Who is told how far trainings and iterations are (`ptycho.core.progress`).
 
-    On a terminal a line with a bar, the error, iterations per second and the time left, which is gone at the end; a
-    log that is no terminal, and the log of the run, get a line every tenth.
+    On a terminal a line with a bar, losses or the error, the rate and the time left, which is gone at the end; a log
+    that is no terminal, and the log of the run, get a line every epoch or every tenth of the iterations.
 
     Args:
-        iterations: at most so many.
         shown: whether a terminal shows anything (not with --quiet).
     """
     if not (shown and sys.stderr.isatty()):
-        yield lambda iteration, error: _line(iteration, iterations, error, {})
+        yield log_progress
         return
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
 
-    columns = (
-        TextColumn("iteration"),
-        MofNCompleteColumn(),
-        BarColumn(),
-        TextColumn("error {task.fields[error]:.4g}"),
-        TextColumn("{task.fields[rate]:.3g}/s"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=terminal(), transient=True) as progress:
-        task = progress.add_task("", total=iterations, error=float("nan"), rate=0.0)
-
-        def report(iteration: int, error: float) -> None:
-            _line(iteration, iterations, error, {ON_A_TERMINAL: False})
-            progress.update(task, completed=iteration, error=error, rate=progress.tasks[task].speed or 0.0)
-
-        yield report
+    fields = [TextColumn(f"{{task.fields[{name}]}}") for name in ("values", "rate", "left")]
+    with Bar(TextColumn("{task.description}"), BarColumn(), *fields, console=terminal(), transient=True) as bar:
+        yield _OnTerminal(bar)
 
 
-def _line(iteration: int, iterations: int, error: float, extra: dict[str, bool]) -> None:
-    if iteration % max(1, iterations // _LINES) == 0 or iteration == iterations:
-        text = "Iteration %d of at most %d: relative error %.4g"
-        _log.info(text, iteration, iterations, error, extra=extra)
+class _OnTerminal:
+    """Shows what it is told in one line, and has the log of the run get its lines."""
+
+    def __init__(self, bar: Bar) -> None:
+        self.bar = bar
+        self.task = bar.add_task("", visible=False, values="", rate="", left="")
+
+    def __call__(self, progress: Progress) -> None:
+        """Show it."""
+        if progress.noteworthy:
+            _log.info("%s", progress.line, extra={ON_A_TERMINAL: False})
+        unit = "groups/s" if progress.unit == "epoch" else "/s"
+        self.bar.update(
+            self.task,
+            description=f"{progress.unit} {progress.done:.4g}/{progress.total}",
+            completed=progress.done,
+            total=progress.total,
+            visible=True,
+            values=" ".join(f"{name} {value:.4g}" for name, value in progress.values.items()),
+            rate=f"{progress.rate:.3g} {unit}",
+            left=_left(progress.seconds_left),
+        )
+
+
+def _left(seconds: float) -> str:
+    """The time left in words; nothing where it is not known."""
+    return f"{timedelta(seconds=round(seconds))} left" if seconds < 1e7 else ""

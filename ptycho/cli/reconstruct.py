@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho.cli.programs import RECONSTRUCTION
-from ptycho.cli.progress import iteration_progress
+from ptycho.cli.progress import shown_progress
 from ptycho.cli.run import (
     LOG_FILE,
     free_folder,
@@ -106,8 +106,8 @@ def _reconstruct(asked: Settled, debug: bool) -> None:
         request = _request(asked, folder)
         if run.resume is None:
             _write_arguments(folder / RUN_FILE, asked.arguments)
-        with iteration_progress(request.iteration.iterations, shown=not run.quiet) as report:
-            outcome = reconstruct_scan(data, replace(request, report=report))
+        with shown_progress(not run.quiet) as watch:
+            outcome = reconstruct_scan(data, replace(request, watch=watch))
         written = save_run(outcome, data, folder)
         report_reconstruction(outcome.reconstruction)
         report_files(written)
@@ -158,7 +158,12 @@ def _resumable(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"go on with ptycho reconstruct --resume {shlex.quote(str(folder))}") from stop
+        from ptycho.workflows.front_door import SO_FAR
+
+        found = folder / SO_FAR
+        kept = f"the object so far is in {found}; " if found.exists() else ""
+        stop.args = (f"{kept}go on with ptycho reconstruct --resume {shlex.quote(str(folder))}",)
+        raise
     except PtychoError:
         from ptycho.workflows.front_door import STATE
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level
+from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level, terminations_raise
 from ptycho.cli.settings import Command, Settled, load_table
 from ptycho.core.atomic import RESULT_FILES, new_output_folder
 from ptycho.core.invocation import command_line
@@ -64,7 +64,7 @@ def run_command(
         meant: the arguments that these stand for.
 
     Returns:
-        The exit status: 0, 2 for bad input, 130 for an interrupt.
+        The exit status: 0, 2 for bad input, 130 for an interrupt, 143 for SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
@@ -74,6 +74,7 @@ def run_command(
         table = load_table(options)
         debug = debug or table.get("debug") is True
         with (
+            terminations_raise(),
             command_line(command.program, arguments),
             console_log(log_level(debug=debug, quiet="quiet" in options or table.get("quiet") is True)),
         ):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho.cli.console import resumable
 from ptycho.cli.programs import TRAINING
+from ptycho.cli.progress import shown_progress
 from ptycho.cli.run import (
     LOG_FILE,
     diagnostics_of,
@@ -76,17 +77,20 @@ def _train(asked: Settled, debug: bool) -> None:
     with output_folder(config.output_dir), log, dump_folder(run.debug_dump), resumable(checkpoint):
         train_data, test_data = _scans(asked)
         diagnostics = diagnostics_of(asked)
-        _, _, results = run_cdi_example_with_backend(
-            train_data,
-            test_data,
-            config,
-            do_stitching=run.do_stitching,
-            learning_rate=run.learning_rate,
-            execution_config=asked.execution,
-            resume=resume,
-            max_seconds=run.max_seconds,
-            diagnostics=diagnostics,
-        )
+        wanted = not run.quiet and (asked.execution is None or asked.execution.enable_progress_bar)
+        with shown_progress(wanted) as watch:
+            _, _, results = run_cdi_example_with_backend(
+                train_data,
+                test_data,
+                config,
+                do_stitching=run.do_stitching,
+                learning_rate=run.learning_rate,
+                execution_config=asked.execution,
+                resume=resume,
+                max_seconds=run.max_seconds,
+                diagnostics=diagnostics,
+                watch=watch,
+            )
         written = [save_bundle_with_backend(results, config, config.output_dir)]
         reconstructions = results.get("reconstructions", ())
         written += save_reconstructions(reconstructions, config.output_dir)

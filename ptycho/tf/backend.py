@@ -120,7 +120,15 @@ def fit(models: Models, sets: Sets, config: TrainingConfig, run: RunOptions) -> 
         config.model.gridsize**2,
         sum(int(np.prod(variable.shape)) for variable in module.variables),
     )
-    history = training.fit(module, train, test, resume=run.resume, max_seconds=run.max_seconds, seed=sets[0].seed)
+    history = training.fit(
+        module,
+        train,
+        test,
+        resume=run.resume,
+        max_seconds=run.max_seconds,
+        seed=sets[0].seed,
+        watch=run.watch,
+    )
     for model in models:
         model.measure_light()
     remember(models, config)

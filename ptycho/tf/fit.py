@@ -1,4 +1,4 @@
-"""Training with TensorFlow: loss, schedule, checkpoints, and one line per epoch for whoever watches."""
+"""Training with TensorFlow: loss, schedule and checkpoints."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from ptycho.core.archive import to_json
 from ptycho.core.atomic import output_folder
 from ptycho.core.groups.batches import batch_count, epoch_orders, experiment_batches, group_counts
 from ptycho.core.groups.container import as_experiments
+from ptycho.core.progress import TrainingReport, Watch, log_progress
 from ptycho.core.training.checkpoint_npz import MetricsFile, nothing_left, read_checkpoint, write_checkpoint
 from ptycho.core.training.divergence import LOOK_EVERY, DivergenceWatch, check_resumed
 from ptycho.core.training.identity import TrainingIdentity
@@ -175,6 +176,7 @@ def fit(
     resume: Path | None = None,
     max_seconds: float | None = None,
     seed: int = 0,
+    watch: Watch | None = None,
 ) -> dict[str, list[float]]:
     """Train a model; return the history `{"train_loss", "val_loss", "seconds"}`, one entry per epoch.
 
@@ -194,6 +196,7 @@ def fit(
         resume: a checkpoint to go on from, with its optimiser and epoch.
         max_seconds: stop after this time, at the end of a step.
         seed: order of the batches.
+        watch: told how far it is, in the place of the log.
 
     Raises:
         MissingFileError, ArchiveError: `resume` is not there, is no checkpoint of this training, or is not finite.
@@ -223,23 +226,20 @@ def fit(
     )
     kept = resume
     interval = LOOK_EVERY if tf.config.list_physical_devices("GPU") else 1
-    watch = DivergenceWatch(module.learning_rate, lambda: kept, interval)
+    divergence = DivergenceWatch(module.learning_rate, lambda: kept, interval)
+    report = TrainingReport(config.nepochs, sum(sizes), max_seconds, watch or log_progress)
     deadline = math.inf if max_seconds is None else begun + max_seconds
-    history: dict[str, list[float]] = {}
     for epoch, order in islice(enumerate(epoch_orders(sum(sizes), seed)), done, config.nepochs):
-        started = time.perf_counter()
-        see = partial(watch.see, epoch=epoch + 1)
-        loss, count = _train_epoch(module, steps, seen, order, partial(schedule.rate, epoch), deadline, see)
-        watch.look()
-        watch.check(_changed(module))
+        report.begin_epoch()
+        see, tell = partial(divergence.see, epoch=epoch + 1), partial(report.batch, epoch)
+        loss, count = _train_epoch(module, steps, seen, order, partial(schedule.rate, epoch), deadline, see, tell)
+        divergence.look()
+        divergence.check(_changed(module))
         losses = {"train_loss": loss}
         if any(unseen):
             losses["val_loss"] = _mean_loss(module, validation_steps, unseen, partial(see, kind="validation loss"))
-            watch.look()
-        for name, value in (*losses.items(), ("seconds", time.perf_counter() - begun)):
-            history.setdefault(name, []).append(value)
-        rate, limit = count / (time.perf_counter() - started), deadline - begun
-        _report(epoch + 1, config.nepochs, losses, rate, history["seconds"], limit)
+            divergence.look()
+        report.epoch(epoch + 1, losses, count)
         watched = losses.get("val_loss", loss)
         schedule.plateau.see(watched)
         best = watched < patience.best
@@ -251,7 +251,7 @@ def fit(
         metrics.add(epoch, int(module.optimizer.steps) - 1, losses)
         if stop or time.perf_counter() > deadline:
             break
-    return history
+    return report.history
 
 
 def _batch(module: TrainingModule, groups: PtychoDataContainer | None, indices: NDArray[np.int64]) -> Batch:
@@ -268,6 +268,7 @@ def _train_epoch(
     rate: Callable[[int], float],
     deadline: float,
     see: See,
+    tell: Callable[[int, Callable[[], float]], None],
 ) -> tuple[float, int]:
     """Train on the groups in this order until the deadline; the mean loss and the number of groups seen."""
     seen, total = 0, tf.zeros((), module.model.dtype)
@@ -278,6 +279,7 @@ def _train_epoch(
         see(loss, batch=count)
         total += loss * len(batch)
         seen += len(batch)
+        tell(seen, partial(float, loss))
         if time.perf_counter() > deadline:
             break
     return float(total) / seen, seen
@@ -294,15 +296,6 @@ def _mean_loss(
         see(loss, batch=count)
         total += loss * len(batch)
     return total / sum(sizes)
-
-
-def _report(
-    done: int, epochs: int, losses: dict[str, float], rate: float, seconds: list[float], max_seconds: float
-) -> None:
-    """One line about an epoch."""
-    text = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-    left = min((epochs - done) * seconds[-1] / len(seconds), max(max_seconds - seconds[-1], 0))
-    logger.info("epoch %d/%d: %s, %.0f groups/s, %.0f s left", done, epochs, text, rate, left)
 
 
 def _save_checkpoint(path: Path, module: TrainingModule, epoch: int, plateau: Plateau, patience: Patience) -> None:

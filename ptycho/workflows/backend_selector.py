@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ptycho import params
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig, update_legacy_dict
+from ptycho.core.progress import Watch
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import BackendError, ConfigError
 from ptycho.raw_data import RawData
@@ -123,12 +124,14 @@ def run_cdi_example_with_backend(
     resume: Path | None = None,
     max_seconds: float | None = None,
     diagnostics: Diagnostics | None = None,
+    watch: Watch | None = None,
 ) -> RunResults:
     """Synchronise `params.cfg`, then train and, with `do_stitching`, reconstruct: (amplitude, phase, results).
 
-    `learning_rate` and `max_seconds` as in `train_cdi_model_with_backend`; `diagnostics` looks at the patches.
+    `learning_rate` and `max_seconds` as in `train_cdi_model_with_backend`; `diagnostics` looks at the patches,
+    `watch` is told how far the training is.
     """
-    asked = RunOptions(execution_config, learning_rate, resume, max_seconds, diagnostics)
+    asked = RunOptions(execution_config, learning_rate, resume, max_seconds, diagnostics, watch)
     backend, run = _enter(config, asked)
     return train_and_reconstruct(backend, train_data, test_data, config, do_stitching, run)
 
@@ -166,12 +169,19 @@ def reconstruct_with_backend(
     refinement: Mapping[str, Any] | None = None,
     execution_config: Execution | None = None,
     diagnostics: Diagnostics | None = None,
+    watch: Watch | None = None,
 ) -> Reconstruction:
     """Reconstruct a scan with the model of `config.model_path`, refined by at most `refine` iterations.
 
     `refinement` holds further keywords of the backend's `refine`, such as `refine_positions` or `likelihood`;
-    `diagnostics` looks at the patches and at the canvas made of them.
+    `diagnostics` looks at the patches and at the canvas made of them, `watch` is told how far the refinement is.
     """
-    asked = RunOptions(execution_config, diagnostics=diagnostics, refine_iterations=refine, refinement=refinement)
+    asked = RunOptions(
+        execution_config,
+        diagnostics=diagnostics,
+        watch=watch,
+        refine_iterations=refine,
+        refinement=refinement,
+    )
     backend, run = _enter(config, asked)
     return load_and_reconstruct(backend, data, config, run)

@@ -19,7 +19,9 @@ from ptycho.config.options import IterationOptions
 from ptycho.core.doctor.findings import Diagnosis
 from ptycho.core.doctor.preflight import blocking, preflight, refuse_faults
 from ptycho.core.formats.reconstruction_npz import read_npz, write_npz
+from ptycho.core.progress import IterationReport, Progress, Watch, log_progress
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.core.scan.stream import ScanStream
 from ptycho.networks.registry import PATTERN_SIZES
@@ -30,17 +32,20 @@ from ptycho.workflows.choose_method import choose_method, training_for_scan
 from ptycho.workflows.find_probe import find_probe
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.journal import Journal
+from ptycho.workflows.preview import PREVIEW, Preview
 from ptycho.workflows.reconstruct import beyond_coverage, load_and_reconstruct
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.train import train
 
-__all__ = ["STATE", "Outcome", "Request", "reconstruct_scan"]
+__all__ = ["SO_FAR", "STATE", "Outcome", "Request", "reconstruct_scan"]
 
 logger = logging.getLogger(__name__)
 
 FROM_PATTERNS = "patterns"
 """The source of a probe that is found anew although the scan has one."""
+SO_FAR = "so_far.npz"
+"""What a run that was cut off had found, like `reconstruction.npz`, in its folder."""
 STATE = "state"
 """Folder of what a run that was killed goes on from, inside that of the run."""
 
@@ -66,8 +71,8 @@ class Request:
     execution: PyTorchExecutionConfig | None = None
     tell: Callable[[str], None] = logger.info
     """Told in one line each what was found and decided."""
-    report: Callable[[int, float], None] | None = None
-    """Called with the iteration and its relative error."""
+    watch: Watch = log_progress
+    """Told how far the training and the iteration are."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,8 @@ class Outcome:
         """Delete that: the result is written."""
         if self.state is not None:
             shutil.rmtree(self.state, ignore_errors=True)
+            for name in (PREVIEW, SO_FAR):
+                (self.state.parent / name).unlink(missing_ok=True)
 
 
 def reconstruct_scan(data: RawData, request: Request) -> Outcome:
@@ -104,14 +111,22 @@ class _Run:
     def __init__(self, data: RawData, request: Request) -> None:
         self.data, self.request = data, request
         self.backend: Backend = backend_named(request.backend)
-        self.options = self.backend.settled(RunOptions(execution=request.execution))
+        self.options = self.backend.settled(RunOptions(execution=request.execution, watch=request.watch))
         self.kept = None if request.folder is None else request.folder / STATE
         self.journal = None if self.kept is None else Journal(self.kept)
         self.told: list[str] = []
         self.made_probe = False
+        self.preview = None if request.folder is None else Preview(request.folder / PREVIEW, self._so_far)
 
     def outcome(self) -> Outcome:
-        """Go all the way."""
+        """Go all the way; where that is cut off what was found up to there is written."""
+        try:
+            return self._outcome()
+        except KeyboardInterrupt:
+            self._save_so_far()
+            raise
+
+    def _outcome(self) -> Outcome:
         diagnosis = self._examined()
         if self.request.model is not None or self.request.train_seconds is not None:
             self.data = self.data.fitted(sizes=PATTERN_SIZES)  # one grid for the pass and the iteration
@@ -126,7 +141,8 @@ class _Run:
         if network is not None:
             start = replace(network, object=beyond_coverage(network.object, network.coverage > 0))
         asked = self.request
-        found = iterate(self.data, self.refine, asked.iteration, start, asked.report, self.made_probe, self._tell)
+        report = IterationReport(asked.iteration.iterations, self._watch)
+        found = iterate(self.data, self.refine, asked.iteration, start, report, self.made_probe, self._tell)
         reconstruction = measured_reconstruction(
             found.refinement, self.data, settings=self._settings(), device=self.backend.device(self.options)
         )
@@ -140,6 +156,25 @@ class _Run:
         named = {"probe": asked.probe, "model": asked.model, "train_seconds": asked.train_seconds, "force": asked.force}
         told = {name: str(value) if isinstance(value, Path) else value for name, value in named.items() if value}
         return {**asdict(asked.iteration), **told}
+
+    def _watch(self, progress: Progress) -> None:
+        self.request.watch(progress)
+        if self.preview is not None:
+            self.preview(progress)
+
+    def _so_far(self) -> Reconstruction | None:
+        """What the refinement that runs has found; of those that only decide, on a part of the scan, nothing."""
+        running = None if self.journal is None else self.journal.so_far
+        found = None if running is None else running()
+        if found is None or len(found.xcoords) < len(self.data):
+            return None
+        return replace(reconstruction_of(found), metadata=self.data.known_metadata)
+
+    def _save_so_far(self) -> None:
+        found, folder = self._so_far(), self.request.folder
+        if found is not None and folder is not None and self.preview is not None:
+            write_npz(found, folder / SO_FAR)
+            self.preview.draw()
 
     @property
     def refine(self) -> Callable[..., Refinement]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class Journal:
 
     folder: Path
     step: int = 0
+    so_far: Callable[[], Refinement] | None = None
+    """The result of the step that runs, if it ended now, or of the last one."""
 
     def recorded(self, refine: Callable[..., Refinement]) -> Callable[..., Refinement]:
         """`refine(scan, start, iterations, ...)` of a backend, each call a step of the journal."""
@@ -51,13 +54,17 @@ class Journal:
             if done.exists():
                 return read_step(done, search)
             output_folder(self.folder)
-            state = StateFile(self.folder / "running.npz", search)
+            state = StateFile(self.folder / "running.npz", search, seen=self._see)
             found = refine(scan, start, iterations, state_file=state, **settings)
             write_step(done, found, search)
             state.path.unlink(missing_ok=True)
+            self.so_far = partial(replace, found)
             return found
 
         return step
+
+    def _see(self, so_far: Callable[[], Refinement]) -> None:
+        self.so_far = so_far
 
 
 def write_step(path: Path, found: Refinement, search: str) -> None:

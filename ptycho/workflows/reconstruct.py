@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from ptycho.core.archive import ARCHIVE_NAME, ModelArchive
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import probe_overlap
+from ptycho.core.progress import IterationReport, log_progress
 from ptycho.core.provenance import file_sha256, provenance, with_geometry_of
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
@@ -229,7 +230,7 @@ class _Job:
             self.run,
             probe=begin.probe,
             frame=self.frame,
-            report=partial(_report, iterations),
+            report=IterationReport(iterations, self.run.watch or log_progress),
             **settings,
         )
         logger.info("refinement: %.1f s, %s", better.seconds, better.stopped)
@@ -269,12 +270,6 @@ class _Job:
 def beyond_coverage(image: NDArray[np.complex64], covered: NDArray[np.bool_]) -> NDArray[np.complex64]:
     """An object (H, W) to go on from: outside of what patches cover, their mean amplitude."""
     return np.where(covered, image, np.complex64(np.abs(image).mean(where=covered)))
-
-
-def _report(iterations: int, iteration: int, error: float) -> None:
-    """Log a line every tenth of the iterations of a refinement, and one for the last."""
-    if iteration % max(1, iterations // 10) == 0 or iteration == iterations:
-        logger.info("refinement %d/%d: relative Fourier error %.3g", iteration, iterations, error)
 
 
 def _prepared(model: ScanModel, data: RawData, config: InferenceConfig) -> RawData:

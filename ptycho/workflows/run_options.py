@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.progress import Watch
 from ptycho.workflows.stitch_scan import StitchedObject
 
 __all__ = ["NEUTRAL_RUN", "Observer", "RunOptions"]
@@ -48,6 +49,8 @@ class RunOptions:
     """Stop the training after this time."""
     diagnostics: Observer | None = None
     """Told of the patches, and of what stitching makes of them."""
+    watch: Watch | None = None
+    """Told how far training and refinement are; None: the log has a line now and then."""
     callbacks: Sequence[Any] = ()
     """Of Lightning, besides those of this library."""
     labels: Mapping[str, str | int] = field(default_factory=dict)

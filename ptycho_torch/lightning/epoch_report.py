@@ -1,13 +1,16 @@
-"""One line per epoch for whoever watches, and the losses of all of them."""
+"""Batches and epochs of a Lightning training, told to the report that both backends share."""
 
 from __future__ import annotations
 
 import logging
-import math
-import time
+from functools import partial
+from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Callback
+
+from ptycho.core.progress import Progress, TrainingReport
 
 __all__ = ["EpochReport"]
 
@@ -15,34 +18,48 @@ logger = logging.getLogger(__name__)
 
 
 class EpochReport(Callback):
-    """Keeps the losses of every epoch and logs one line about it."""
+    """Tells a `ptycho.core.progress.TrainingReport` of a training."""
 
-    def __init__(self, groups: int, max_seconds: float | None = None) -> None:
-        self.max_seconds = math.inf if max_seconds is None else max_seconds
-        self.history: dict[str, list[float]] = {}
-        self.groups = groups
-        self.started = self.epoch_started = time.perf_counter()
+    def __init__(self, report: TrainingReport) -> None:
+        self.report = report
+        self.groups = 0
+        """Of this epoch that were trained on."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let the first of several processes alone tell."""
+        if not trainer.is_global_zero:
+            self.report.watch = _nobody
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self.epoch_started = time.perf_counter()
+        self.report.begin_epoch()
+        self.groups = 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Tell of a batch."""
+        _experiment, groups = batch
+        self.groups += len(groups[0]) * trainer.world_size
+        # Lightning has divided it for the steps that are added up
+        loss = partial(_value, outputs["loss"], trainer.accumulate_grad_batches)
+        self.report.batch(trainer.current_epoch, self.groups, loss)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note and log the losses."""
-        now = time.perf_counter()
+        """Note and tell the losses."""
         losses = {k: float(v) for k, v in trainer.callback_metrics.items() if k in ("train_loss", "val_loss")}
-        for name, value in losses.items():
-            self.history.setdefault(name, []).append(value)
-        self.history.setdefault("seconds", []).append(now - self.started)
-        rate = self.groups / max(now - self.epoch_started, 1e-9)
-        text = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-        done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
-        elapsed = now - self.started
-        left = min((total - done) * elapsed / max(len(self.history["seconds"]), 1), max(self.max_seconds - elapsed, 0))
-        logger.info("epoch %d/%d: %s, %.0f groups/s, %.0f s left", done, total, text, rate, left)
+        self.report.epoch(trainer.current_epoch + 1, losses)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say so where a training goes on whose time was over: Lightning counts that of the part before."""
-        if not self.history:
-            spent = f"max_seconds={self.max_seconds:g} was used up before it"
+        if not self.report.history:
+            spent = f"max_seconds={self.report.max_seconds or 0:g} was used up before it"
             logger.warning("%s: no epoch was trained, %s: raise it to go on", trainer.ckpt_path, spent)
+
+
+def _value(loss: torch.Tensor, steps: int) -> float:
+    return float(loss) * steps
+
+
+def _nobody(_progress: Progress) -> None:
+    """Told, and says nothing."""

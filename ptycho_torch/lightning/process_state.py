@@ -28,7 +28,8 @@ def interrupts_raise() -> Iterator[None]:
     except SystemExit as stop:
         if in_main_thread:
             signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from stop
+        # it raises SystemExit while it handles the interrupt
+        raise stop.__context__ if isinstance(stop.__context__, KeyboardInterrupt) else stop
 
 
 _deterministic = Agreement("deterministic")

@@ -9,10 +9,12 @@ from rich.console import Console
 from ptycho.cli import console, progress
 from ptycho.cli.console import console_log
 from ptycho.cli.run import run_log
+from ptycho.core.progress import IterationReport, TrainingReport
 
 
 def go(shown=True):
-    with progress.iteration_progress(40, shown) as report:
+    with progress.shown_progress(shown) as watch:
+        report = IterationReport(40, watch)
         for iteration in range(41):
             report(iteration, 1 / (1 + iteration))
 
@@ -33,18 +35,30 @@ def test_no_terminal_no_bar(capsys):
         go()
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 11 and "\x1b" not in "".join(lines)
-    assert lines[1].endswith("Iteration 4 of at most 40: relative error 0.2")
+    assert lines[1].endswith("iteration 4/40: relative error 0.2")
 
 
 def test_a_terminal_shows_a_bar_and_the_file_the_lines(terminal, tmp_path):
     with console_log(logging.INFO), run_log(tmp_path / "run.log"):
         go()
     shown = terminal.getvalue()
-    assert "40/40" in shown and "error 0.02439" in shown
-    assert "Iteration" not in shown
+    assert "iteration 40/40" in shown and "relative error 0.02439" in shown
+    assert "INFO" not in shown
     assert len((tmp_path / "run.log").read_text().splitlines()) == 11
 
 
 def test_quiet_is_quiet(terminal):
     go(shown=False)
     assert terminal.getvalue() == ""
+
+
+def test_a_training_shows_losses_and_its_rate(terminal, tmp_path):
+    with console_log(logging.INFO), run_log(tmp_path / "run.log"), progress.shown_progress() as watch:
+        report = TrainingReport(epochs=3, groups=70, watch=watch)
+        for epoch in range(3):
+            report.begin_epoch()
+            report.epoch(epoch + 1, {"train_loss": 0.5, "val_loss": 0.75})
+    shown = terminal.getvalue()
+    assert "epoch 3/3" in shown and "train_loss 0.5 val_loss 0.75" in shown and "groups/s" in shown
+    lines = (tmp_path / "run.log").read_text().splitlines()
+    assert [line.split("INFO ")[1].partition(":")[0] for line in lines] == [f"epoch {n}/3" for n in (1, 2, 3)]

@@ -1,7 +1,9 @@
 """`ptycho reconstruct`: from a file to a folder with the object, with what is wrong said before anything is done."""
 
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -67,22 +69,27 @@ def test_a_run_that_was_cut_off_ends_as_the_whole_one(scan, tmp_path, monkeypatc
     assert run(scan, *QUICK, "-o", "whole") == 0
     monkeypatch.setattr("ptycho.core.refinement.state_file.StateFile.due", lambda self: True)
 
-    def stop(iteration, *_):
-        if iteration == 17:
-            raise KeyboardInterrupt
+    def stop(progress):
+        if progress.done == 17:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(progress, "_line", stop)
-        assert run(scan, *QUICK, "-o", "cut") == 130
-    assert capsys.readouterr().err.splitlines()[-1].endswith("go on with ptycho reconstruct --resume cut")
+        patch.setattr(progress, "log_progress", stop)
+        assert run(scan, *QUICK, "-o", "cut") == 143
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "terminated: the object so far is in cut/so_far.npz; go on with ptycho reconstruct --resume cut" in said
+    so_far = ptycho.load_reconstruction(tmp_path / "cut" / "so_far.npz")
+    assert len(so_far.error_history) == 18 and so_far.error_history[-1] < 0.5 * so_far.error_history[0]
+    assert (tmp_path / "cut" / "preview.png").exists()
     assert not (tmp_path / "cut" / "reconstruction.npz").exists()
     seen = []
-    monkeypatch.setattr(progress, "_line", lambda iteration, *_: seen.append(iteration))
+    monkeypatch.setattr(progress, "log_progress", lambda progress: seen.append(progress.done))
     assert run("--resume", "cut") == 0
     assert seen[0] == 10
     whole, cut = (ptycho.load_reconstruction(tmp_path / name) for name in ("whole", "cut"))
     assert np.array_equal(whole.object, cut.object) and np.array_equal(whole.probe, cut.probe)
     assert whole.error_history == cut.error_history
+    assert not {"so_far.npz", "preview.png", "state"} & {path.name for path in (tmp_path / "cut").iterdir()}
     assert run("--resume", "cut") == 2
     assert "--resume cut: this run is finished; --start cut goes on from its result" in capsys.readouterr().err
 

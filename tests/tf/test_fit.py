@@ -17,6 +17,7 @@ from ptycho import params
 from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.core.physics.losses import realspace_mae, total_variation
 from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.progress import Progress
 from ptycho.core.training.schedules import Plateau
 from ptycho.errors import ArchiveError, ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
@@ -72,12 +73,12 @@ def trained(fixture_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Tra
 @pytest.mark.parametrize("gridsize", [1, 2])
 def test_the_loss_falls_and_epochs_are_reported(gridsize, scan, training, caplog) -> None:
     config = replace(with_model(training, gridsize=gridsize), nepochs=6, n_groups=48, batch_size=8)
-    with caplog.at_level(logging.INFO, "ptycho.tf.fit"):
+    with caplog.at_level(logging.INFO, "ptycho.core.progress"):
         results = train(scan, config)
     losses = results["history"]["train_loss"]
     assert len(losses) == len(results["history"]["seconds"]) == 6
     assert losses[-1] < 0.6 * losses[0]
-    lines = [record.getMessage() for record in caplog.records if record.name == "ptycho.tf.fit"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "ptycho.core.progress"]
     assert [line.split(":")[0] for line in lines] == [f"epoch {i}/6" for i in range(1, 7)]
     assert results["backend"] == "tensorflow"
 
@@ -168,13 +169,13 @@ def train_cdi_model_for_epochs(scan, config, epochs: int) -> list[float]:
     """Train until an interrupt after some epochs; return the losses up to there."""
     losses = []
 
-    def watch(done, total, found, *rest) -> None:
-        losses.append(found["train_loss"])
-        if done > epochs:
+    def watch(progress: Progress) -> None:
+        losses.extend(value for name, value in progress.values.items() if name == "train_loss")
+        if progress.noteworthy and progress.done > epochs:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(fit_module, "_report", watch)
+        patch.setattr(fit_module, "log_progress", watch)
         train(scan, config)
     return losses[:epochs]
 

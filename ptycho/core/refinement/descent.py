@@ -116,6 +116,9 @@ class Keeper(Protocol[Point, Direction]):
     def restore(self, rng: np.random.Generator) -> State[Point, Direction] | None:
         """The state to go on from, the generator as it was then; None begins anew."""
 
+    def begin(self, state: State[Point, Direction]) -> None:
+        """Called with the state that the search begins with, which it changes as it goes on."""
+
     def keep(self, state: State[Point, Direction], rng: np.random.Generator) -> None:
         """Called with the state at the beginning of every so many iterations; it may be changed later."""
 
@@ -144,6 +147,8 @@ def descend(
     state = None if keeper is None else keeper.restore(rng)
     if state is None:
         state = State(start, *problem.gradient(start), Descent(start), sweeping=problem.batches > 1)
+    if keeper is not None:
+        keeper.begin(state)
     search = _Search(problem, state)
     for iteration in range(state.iteration, limits.iterations + 1):
         state.iteration = iteration

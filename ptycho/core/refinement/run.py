@@ -11,7 +11,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.descent import Limits, descend
+from ptycho.core.refinement.descent import Descent, Limits, descend
 from ptycho.core.refinement.engine import Engine, find_engine
 from ptycho.core.refinement.gauge import UNCHANGED, Gauge, Scale, hold
 from ptycho.core.refinement.kernels import Point, ScanData
@@ -244,7 +245,8 @@ def run(
     home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
     problem = ScanProblem(passes, home, settings.refine_probe, bound, scan.probeGuess)
     limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise, settings.seconds)
-    keeper = None if state_file is None else ScanKeeper(state_file, problem)
+    made = partial(_result, frame, engine.name, begun)
+    keeper = None if state_file is None else ScanKeeper(state_file, problem, made)
     found = descend(problem, point, limits, rng, report, keeper)
     if not math.isfinite(found.errors[0]):
         raise DataError(
@@ -252,11 +254,23 @@ def run(
         )
     logger.debug("refinement: %s, %d restarts", found.stopped, found.restarts)
     best, gauge = hold(found.point, scan.probeGuess, settings.scale, settings.refine_probe, problem.error)
+    gauge = problem.gauge_at(found.point).then(gauge)
+    return made(replace(found, point=best), gauge)
+
+
+def _result(
+    frame: ObjectFrame,
+    engine: str,
+    begun: float,
+    found: Descent[Point],
+    gauge: Gauge = UNCHANGED,
+) -> Refinement:
+    """What a search has found, so far or in the end, when alone its gauge is known."""
     return Refinement(
-        object=best.object.astype(np.complex64),
-        probe=best.probe.astype(np.complex64),
-        xcoords=best.x,
-        ycoords=best.y,
+        object=found.point.object.astype(np.complex64),
+        probe=found.point.probe.astype(np.complex64),
+        xcoords=found.point.x,
+        ycoords=found.point.y,
         frame=frame,
         error_history=tuple(found.errors),
         unseen_history=tuple(found.unseen),
@@ -264,9 +278,9 @@ def run(
         restarts=found.restarts,
         iterations=len(found.errors) - 1,
         seconds=time.perf_counter() - begun,
-        stopped=found.stopped,
-        engine=engine.name,
-        gauge=problem.gauge_at(found.point).then(gauge),
+        stopped=found.stopped or "cut off",
+        engine=engine,
+        gauge=gauge,
     )
 
 

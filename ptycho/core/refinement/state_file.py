@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,8 @@ class StateFile:
     """What tells this search from others: a state of another one is refused."""
     seconds: float = _SECONDS
     """Least time between two writes."""
+    seen: Callable[[Callable[[], Any]], None] | None = None
+    """Called when the search begins, with a function that returns its result if it stopped now."""
     _written: float = field(default_factory=time.monotonic)
 
     def due(self) -> bool:
@@ -57,7 +61,14 @@ class ScanKeeper:
 
     file: StateFile
     problem: ScanProblem
+    result: Callable[[Descent[Point]], Any]
+    """What a search becomes that stops here."""
     every: int = EVERY
+
+    def begin(self, state: State[Point, Direction]) -> None:
+        """Show the search to who wants to see it."""
+        if self.file.seen is not None:
+            self.file.seen(partial(self.result, state.found))
 
     def keep(self, state: State[Point, Direction], rng: np.random.Generator) -> None:
         """Write the state, unless that was done a moment ago."""

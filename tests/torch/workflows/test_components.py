@@ -146,9 +146,9 @@ def test_refinement_starts_from_the_network_and_ends_better(scan, training, exec
     assert len(found.error_history) == 13
     assert found.error_history[-1] < 0.2 * found.error_history[0]
     assert fourier_error(scan, found) == pytest.approx(found.error_history[-1], rel=1e-3)
-    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("refinement")]
-    assert lines[0].startswith("refinement 0/12: relative Fourier error")
-    assert lines[-2].startswith("refinement 12/12")
+    lines = [line for line in caplog.messages if line.startswith(("iteration", "refinement"))]
+    assert lines[0].startswith("iteration 0/12: relative error")
+    assert lines[-2].startswith("iteration 12/12")
     assert lines[-1].endswith("the 12 iterations are done")
 
 
