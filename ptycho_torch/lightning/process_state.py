@@ -28,8 +28,9 @@ def interrupts_raise() -> Iterator[None]:
     except SystemExit as stop:
         if in_main_thread:
             signal.signal(signal.SIGINT, handler)
-        # it raises SystemExit while it handles the interrupt
-        raise stop.__context__ if isinstance(stop.__context__, KeyboardInterrupt) else stop
+        # it exits while it handles the interrupt
+        interrupt = stop.__context__ if isinstance(stop.__context__, KeyboardInterrupt) else KeyboardInterrupt()
+        raise interrupt from None
 
 
 _deterministic = Agreement("deterministic")

@@ -44,7 +44,7 @@ def test_nothing_to_draw(drawn, tmp_path):
 
 
 def test_only_whole_epochs(drawn, tmp_path):
-    times, clock = drawn
+    times, _ = drawn
     preview = Preview(tmp_path / "preview.png", so_far=lambda: "found", pause=0.0)
     preview(Progress("epoch", 0.5, 3, {"loss": 1.0}, 1.0, 0.0))
     assert times == []

@@ -31,7 +31,8 @@ _LIMIT = 1 << 32
 _OME = (
     '<?xml version="1.0" encoding="UTF-8"?>'
     '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0" Name={image}>'
-    '<Description>{description}</Description><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="float" SizeX="{width}" SizeY="{height}" SizeC="1" SizeZ="1" '
+    "<Description>{description}</Description>"
+    '<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="float" SizeX="{width}" SizeY="{height}" SizeC="1" SizeZ="1" '
     'SizeT="1" PhysicalSizeX="{pixel!r}" PhysicalSizeXUnit="nm" PhysicalSizeY="{pixel!r}" PhysicalSizeYUnit="nm">'
     '<Channel ID="Channel:0:0" Name={name} SamplesPerPixel="1"/><TiffData IFD="0" PlaneCount="1"/></Pixels>'
     "</Image></OME>"
