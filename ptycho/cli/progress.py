@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ class _OnTerminal:
         unit = "groups/s" if progress.unit == "epoch" else "/s"
         self.bar.update(
             self.task,
-            description=f"{progress.unit} {progress.done:.4g}/{progress.total}",
+            description=f"{progress.unit} {math.ceil(progress.done)}/{progress.total}",
             completed=progress.done,
             total=progress.total,
             visible=True,

@@ -5,8 +5,11 @@ Nothing heavy is imported before the arguments are known to be good, so that hel
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +47,10 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+
+_QUIETING = "TF_CPP_MIN_LOG_LEVEL"
+_CHATTER = re.compile(r"[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before absl")
+"""How a line of the log of C++ libraries begins; a fatal one (F) is shown."""
 
 LOG_FILE = "run.log"
 """What a run said, in its folder."""
@@ -86,8 +93,32 @@ def run_command(
 
 def quiet_tensorflow(backend: str, debug: bool) -> None:
     """Keep what TensorFlow says about its own start from the terminal, unless --debug or the user's own setting."""
-    if backend == "tensorflow" and not debug:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if backend != "tensorflow" or debug or _QUIETING in os.environ or importlib.util.find_spec("tensorflow") is None:
+        return
+    os.environ[_QUIETING] = "3"
+    if "tensorflow" not in sys.modules:
+        with _without_chatter():
+            importlib.import_module("tensorflow")
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Keep the log of C++ libraries from stderr; whatever else comes there is shown at the end.
+
+    While it is loaded TensorFlow writes to the file descriptor, whatever its own variable says.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        terminal = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            kept.seek(0)
+            lines = kept.read().decode(errors="replace").splitlines(keepends=True)
+            sys.stderr.write("".join(line for line in lines if not _CHATTER.match(line)))
 
 
 def diagnostics_of(asked: Settled) -> Diagnostics | None:

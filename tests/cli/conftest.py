@@ -45,6 +45,7 @@ def workflows(monkeypatch):
     """Workflows that record their calls instead of working; `workflows.fail[name]`, an error or what makes one, is
     raised.
     """
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")  # said by the user: TensorFlow is not loaded to keep it quiet
     calls = Calls()
     calls.fail = {}
     reconstruction = types.SimpleNamespace(
@@ -77,6 +78,7 @@ def workflows(monkeypatch):
         resume=None,
         max_seconds=None,
         diagnostics=None,
+        watch=None,
     ):
         results = {"history": {"train_loss": [3.0, 1.25], "val_loss": []}}
         return None, None, {**results, **({"reconstructions": [reconstruction]} if do_stitching else {})}

@@ -1,6 +1,7 @@
 """What the command lines share: folders, the workflows they call, help that loads nothing."""
 
 import inspect
+import os
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ptycho.cli import run as run_module
 from ptycho.cli.infer import inference_main
 from ptycho.cli.train import train_main
 
@@ -31,14 +33,14 @@ def test_workflows_take_the_calls_that_the_command_lines_make():
         (
             backend_selector.run_cdi_example_with_backend,
             ["train", "test", "config"],
-            ["do_stitching", "learning_rate", "execution_config", "resume", "max_seconds", "diagnostics"],
+            ["do_stitching", "learning_rate", "execution_config", "resume", "max_seconds", "diagnostics", "watch"],
         ),
         (backend_selector.refine_probe_with_backend, ["data", "config", 3], ["execution_config"]),
         (backend_selector.save_bundle_with_backend, ["results", "config", "folder"], []),
         (
             backend_selector.reconstruct_with_backend,
             ["data", "config"],
-            ["refine", "refinement", "execution_config", "diagnostics"],
+            ["refine", "refinement", "execution_config", "diagnostics", "watch"],
         ),
         (outputs.save_reconstruction, ["reconstruction", "folder"], ["patterns"]),
     ]:
@@ -62,3 +64,14 @@ def test_help_is_quick_and_loads_nothing_heavy(script):
     assert done.returncode == 0, done.stderr
     assert "--output-dir" in done.stdout
     assert time.perf_counter() - started < 5.0  # a tenth of a second on an idle machine
+
+
+def test_the_log_of_libraries_is_not_shown(capfd):
+    with run_module._without_chatter():
+        os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n")
+        os.write(2, b"I0000 00:00:1795912204.3 2079 port.cc:153] oneDNN custom operations are on.\n")
+        os.write(2, b"F0000 00:00:1795912204.3 2079 port.cc:153] no such instruction\n")
+        os.write(2, b"something else\n")
+    os.write(2, b"after\n")
+    shown = capfd.readouterr().err
+    assert sorted(line.split()[0] for line in shown.splitlines()) == ["F0000", "after", "something"]
