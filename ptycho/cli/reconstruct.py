@@ -15,6 +15,7 @@ from ptycho.cli.programs import RECONSTRUCTION
 from ptycho.cli.progress import shown_progress
 from ptycho.cli.run import (
     LOG_FILE,
+    RUN_FILE,
     free_folder,
     input_path,
     output_folder,
@@ -36,8 +37,6 @@ __all__ = ["reconstruct_main"]
 
 _log = logging.getLogger(__name__)
 
-RUN_FILE = "run.json"
-"""What a run was asked, in its folder: the arguments and where they were given."""
 _TAKEN = ("reconstruction.npz", RUN_FILE, "wts.h5.zip")
 """By which a folder holds a run, also one that was cut off."""
 

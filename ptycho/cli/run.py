@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOG_FILE",
+    "RUN_FILE",
     "diagnostics_of",
     "dump_folder",
     "free_folder",
@@ -54,6 +55,8 @@ _CHATTER = re.compile(r"[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before a
 
 LOG_FILE = "run.log"
 """What a run said, in its folder."""
+RUN_FILE = "run.json"
+"""What a reconstruction was asked, in its folder: the arguments and where they were given."""
 
 
 def run_command(

@@ -1,0 +1,234 @@
+"""Many scans, one after the other, each in a process and a folder of its own: a failure stops nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ptycho.cli.programs import RECONSTRUCTION
+from ptycho.cli.run import RUN_FILE
+from ptycho.core.atomic import atomic_path
+from ptycho.core.formats.reconstruction_npz import read_npz
+from ptycho.errors import ConfigError, DataError, MissingFileError
+
+__all__ = ["TABLE_FILE", "Job", "Row", "jobs_of", "row_of", "run_job", "write_table"]
+
+ROW_FILE = "batch.json"
+"""What came of a scan, in its folder."""
+TABLE_FILE = "table.csv"
+"""What came of all scans, in the folder of the batch."""
+LOG_FILE = "batch.log"
+"""What the reconstruction wrote to its terminal, in the folder of the scan."""
+_LISTS = (".txt", ".lst", ".list")
+_ANEW = "--overwrite"
+_GRACE = 60.0
+"""Seconds that a reconstruction has to save what it found when the batch is terminated."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan of a batch."""
+
+    scan: str
+    flags: tuple[str, ...]
+    """Of `ptycho reconstruct`, besides."""
+    folder: Path
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of `ptycho reconstruct`, from the beginning."""
+        return [self.scan, *self.flags, "--output-dir", str(self.folder)]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a scan: a row of the table."""
+
+    scan: str
+    folder: str
+    status: str
+    """'done', 'failed' or 'not yet'."""
+    trust: str = ""
+    """The grade."""
+    fourier_error: float | None = None
+    """Relative, of all patterns."""
+    modes: int | None = None
+    height: int | None = None
+    width: int | None = None
+    """Of the object, pixels."""
+    pixel_nm: float | None = None
+    seconds: float | None = None
+    said: str = ""
+    """The verdict, or what went wrong."""
+
+
+def jobs_of(named: Sequence[str], flags: str, output: Path) -> list[Job]:
+    """The jobs of a batch, in order.
+
+    Args:
+        named: scans, or files with one scan to a line, flags of its own behind it; # begins a comment.
+        flags: for all scans; those of a line win.
+        output: folder of the folders, which have the names of the scans.
+
+    Raises:
+        MissingFileError: no such list. ConfigError: no scan, or flags that `ptycho reconstruct` does not take.
+    """
+    lines = [line for name in named for line in _lines(Path(name))]
+    if not lines:
+        raise ConfigError(f"{' '.join(named)}: expected a scan to a line, found none; name the scans")
+    parser, jobs, taken = RECONSTRUCTION.parser(), [], set()
+    for place, words in lines:
+        name = stem = Path(words[0]).stem
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name)
+        job = Job(words[0], (*shlex.split(flags), *words[1:]), output / name)
+        try:
+            asked = parser.parse_flags(job.arguments)
+        except ConfigError as error:
+            raise ConfigError(f"{place}: {error}") from error
+        if "run.resume" in asked:
+            raise ConfigError(f"{place}: a batch goes on by itself: leave out --resume")
+        jobs.append(job)
+    return jobs
+
+
+def _lines(path: Path) -> list[tuple[str, list[str]]]:
+    """Where each scan was named, and the words of its line; a path that is no list is a scan itself."""
+    if path.suffix.lower() not in _LISTS:
+        return [(str(path), [str(path)])]
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such list of scans; write one with a scan to a line")
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise ConfigError(f"{path}, line {number}: {error}; mend the quotes") from error
+        if words:
+            found.append((f"{path}, line {number}", words))
+    return found
+
+
+def row_of(job: Job, anew: bool = False) -> Row:
+    """What is known of a scan by now; nothing where all is to be done `anew`.
+
+    Raises:
+        ConfigError: the folder has a run with other settings.
+    """
+    if anew:
+        return Row(job.scan, str(job.folder), "not yet")
+    began = job.folder / RUN_FILE
+    if began.is_file():
+        arguments = [word for word in _read_json(began).get("arguments", ()) if word != _ANEW]
+        if arguments != job.arguments:
+            raise ConfigError(
+                f"{job.folder}: expected a run of {shlex.join(job.arguments)}, found {shlex.join(arguments)}; name "
+                "another folder (-o), or begin anew with --overwrite"
+            )
+    path = job.folder / ROW_FILE
+    if not path.is_file():
+        return Row(job.scan, str(job.folder), "not yet")
+    stored = _read_json(path)
+    try:
+        return Row(**{one.name: stored[one.name] for one in fields(Row)})
+    except KeyError as error:
+        raise DataError(f"{path}: expected what came of a scan, found no {error}; remove it") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: expected JSON, found {error}; remove it") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected an object of JSON, found {type(found).__name__}; remove it")
+    return found
+
+
+def run_job(job: Job, anew: bool = False) -> Row:
+    """Reconstruct a scan, or go on where that was cut off unless `anew`, and write what came of it beside the result.
+
+    Raises:
+        KeyboardInterrupt: the reconstruction was interrupted too, and has saved what it found.
+        OutputError: the folder cannot be written.
+    """
+    begun = time.monotonic()
+    job.folder.mkdir(parents=True, exist_ok=True)
+    (job.folder / ROW_FILE).unlink(missing_ok=True)
+    going_on = not anew and (job.folder / RUN_FILE).is_file()
+    status = 0
+    if not (going_on and (job.folder / "reconstruction.npz").is_file()):
+        arguments = ["--resume", str(job.folder)] if going_on else [*job.arguments, _ANEW]
+        status = _reconstruct(arguments, job.folder / LOG_FILE)
+    row = _row_of_result(job, status, time.monotonic() - begun)
+    with atomic_path(job.folder / ROW_FILE) as temporary:
+        temporary.write_text(json.dumps(asdict(row), indent=1) + "\n", encoding="utf-8")
+    return row
+
+
+def _reconstruct(arguments: Sequence[str], log: Path) -> int:
+    """Run `ptycho reconstruct` in a process of its own; its exit status."""
+    with log.open("w", encoding="utf-8") as written:
+        # a session of its own: the terminal's Ctrl-C comes here alone, and is passed on once
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ptycho", "reconstruct", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=written,
+            start_new_session=True,
+        )
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            raise
+
+
+def _row_of_result(job: Job, status: int, seconds: float) -> Row:
+    failed = Row(job.scan, str(job.folder), "failed", seconds=round(seconds, 1))
+    if status:
+        return replace(failed, said=_last_line(job.folder / LOG_FILE) or f"ended with status {status}")
+    found = read_npz(job.folder / "reconstruction.npz")
+    pixel, trust = found.metadata.get("object_pixel_m"), found.trust
+    return replace(
+        failed,
+        status="done",
+        trust="" if trust is None else trust.grade,
+        fourier_error=None if trust is None else trust.fourier_error,
+        modes=len(found.probe),
+        height=found.object.shape[0],
+        width=found.object.shape[1],
+        pixel_nm=None if pixel is None else 1e9 * pixel,
+        said="" if trust is None else trust.verdict,
+    )
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1].removeprefix("ptycho reconstruct: ").removeprefix("error: ") if lines else ""
+
+
+def write_table(rows: Sequence[Row], path: Path) -> Path:
+    """Write the rows as CSV, whole or not at all, and return the path."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.DictWriter(stream, [one.name for one in fields(Row)])
+        table.writeheader()
+        table.writerows(asdict(row) for row in rows)
+    return path

@@ -1,0 +1,88 @@
+"""`ptycho batch`: many scans, each into a folder of its own, with one table and one page of all."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ptycho.cli.console import terminations_raise
+from ptycho.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ptycho.cli.batch import Row
+
+__all__ = ["SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "reconstruct many scans: a failure stops nothing, what was done is not done again"
+
+_log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the scans, the folder and what goes for all of them."""
+    parser.add_argument(
+        "scans",
+        nargs="+",
+        metavar="LIST",
+        help="a file (.txt, .lst) with a scan to a line, with flags of its own behind it; or the scans themselves",
+    )
+    parser.add_argument(
+        "-o", "--output-dir", type=Path, default=Path("batch"), metavar="FOLDER", help="of the folders of all scans"
+    )
+    parser.add_argument(
+        "--flags", default="", metavar="FLAGS", help="of ptycho reconstruct, for all scans: --flags='--modes 2'"
+    )
+    parser.add_argument("--only", type=int, metavar="N", help="the N-th scan alone, from 1 on (for job arrays)")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew, also with scans that are done")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reconstruct what is not done yet, write the table and the page of all; 0, or 1 where a scan failed."""
+    from ptycho.cli.batch import TABLE_FILE, jobs_of, row_of, run_job, write_table
+
+    jobs = jobs_of(options.scans, options.flags, options.output_dir)
+    if options.only is not None and not 1 <= options.only <= len(jobs):
+        raise ConfigError(f"--only {options.only}: expected 1 to {len(jobs)}, the number of scans; correct it")
+    chosen = range(len(jobs)) if options.only is None else [options.only - 1]
+    rows = [row_of(job, anew=options.overwrite and number in chosen) for number, job in enumerate(jobs)]
+    with terminations_raise():
+        for number in chosen:
+            if rows[number].status == "done":
+                continue
+            _log.info("%d of %d: %s -> %s", number + 1, len(jobs), jobs[number].scan, jobs[number].folder)
+            try:
+                rows[number] = run_job(jobs[number], anew=options.overwrite)
+            except KeyboardInterrupt as stop:
+                stop.args = ("go on with the same command",)
+                raise
+            _tell(rows[number])
+            write_table(rows, options.output_dir / TABLE_FILE)
+    sys.stdout.write(_table(rows))
+    return int(any(rows[number].status == "failed" for number in chosen))
+
+
+def _tell(row: Row) -> None:
+    if row.status == "done":
+        error = "" if row.fourier_error is None else f", relative Fourier error {row.fourier_error:.4g}"
+        _log.info("%s: %s%s, %.0f s", row.scan, row.trust or "done", error, row.seconds)
+    else:
+        _log.warning("%s: %s: %s", row.scan, row.status, row.said)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    """The rows in columns, to be read on a terminal."""
+    head = ("scan", "status", "trust", "error", "seconds", "")
+    cells = [head, *map(_cells, rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head) - 1)]
+    lines = ("  ".join([f"{cell:<{width}}" for cell, width in zip(row, (*widths, 0), strict=True)]) for row in cells)
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    error = "" if row.fourier_error is None else f"{row.fourier_error:.4g}"
+    seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
+    return row.scan, row.status, row.trust, error, seconds, row.said if row.status == "failed" else ""
