@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,7 @@ def predict(
 
 def predict_batches(
     model: PtychoPINN, container: PtychoDataContainerTorch, config: TrainingConfig, run: RunOptions
-) -> Iterator[NDArray[np.complex64]]:
+) -> Generator[NDArray[np.complex64], None, None]:
     """The same of a training's groups, batch by batch, with the members held out."""
     return predictor.predict_batches(model, container, config.batch_size, _execution(run).accelerator)
 

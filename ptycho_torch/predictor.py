@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 import torch
@@ -34,12 +34,19 @@ def predict_batches(
     container: PtychoDataContainerTorch,
     batch_size: int = INFERENCE_BATCH,
     device: torch.device | str = "cpu",
-) -> Iterator[NDArray[np.complex64]]:
-    """What `predict_scan` returns, batch by batch; of a training container also the members held out."""
+) -> Generator[NDArray[np.complex64], None, None]:
+    """What `predict_scan` returns, batch by batch; of a training container also the members held out.
+
+    A model that is being trained is back in its training mode at the end.
+    """
+    trains = model.training
     model = model.to(device).eval()
-    for start in range(0, len(container), batch_size):
-        with torch.inference_mode(), full_float32():
-            batch = container.batch(slice(start, start + batch_size))
-            normalised, positions, mask = (tensor.to(device) for tensor in batch)
-            members = model.predict_on_grid(normalised, positions, container.canvas_size, mask).cpu().numpy()
-        yield members
+    try:
+        for start in range(0, len(container), batch_size):
+            with torch.inference_mode(), full_float32():
+                batch = container.batch(slice(start, start + batch_size))
+                normalised, positions, mask = (tensor.to(device) for tensor in batch)
+                members = model.predict_on_grid(normalised, positions, container.canvas_size, mask).cpu().numpy()
+            yield members
+    finally:
+        model.train(trains)

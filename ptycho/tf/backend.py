@@ -6,7 +6,7 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ def predict(
 
 def predict_batches(
     model: PtychoPINN, container: PtychoDataContainer, config: TrainingConfig, run: RunOptions
-) -> Iterator[NDArray[np.complex64]]:
+) -> Generator[NDArray[np.complex64], None, None]:
     """The same of a training's groups, batch by batch, with the members held out."""
     return predictor.predict_batches(model, container, config.batch_size, config.use_xla)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def predict_scan(
 
 def predict_batches(
     model: PtychoPINN, container: PtychoDataContainer, batch_size: int = INFERENCE_BATCH, use_xla: bool = False
-) -> Iterator[NDArray[np.complex64]]:
+) -> Generator[NDArray[np.complex64], None, None]:
     """What `predict_scan` returns, batch by batch; of a training container also the members held out."""
     predict = compiled(model.predict_on_grid, container.canvas_size, use_xla)
     for start in range(0, len(container), batch_size):

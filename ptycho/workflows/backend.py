@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -90,7 +90,7 @@ class Backend(Protocol):
 
     def predict_batches(
         self, model: Any, container: Any, config: TrainingConfig, run: RunOptions
-    ) -> Iterator[NDArray[np.complex64]]:
+    ) -> Generator[NDArray[np.complex64], None, None]:
         """The same of a training's groups, batch by batch, with the members held out."""
 
     def refine(

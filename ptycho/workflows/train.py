@@ -18,6 +18,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
 from ptycho.workflows.diagnostics import with_diagnostics
 from ptycho.workflows.experiments import Scans, TestScans, scans_to_stitch
+from ptycho.workflows.preview import watched_training
 from ptycho.workflows.reconstruct import inference_settings, reconstruct, trained_source
 from ptycho.workflows.results import RunResults, add_reconstructions, training_results
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
@@ -53,7 +54,7 @@ def train(
     sets = prepare_experiments(train_data, test_data, config, backend.container)
     models = backend.build(sets, config, run)
     begun = time.perf_counter()
-    history = backend.fit(models, sets, config, run)
+    history = backend.fit(models, sets, config, watched_training(backend, models[0], sets[0], config, run))
     seconds = time.perf_counter() - begun
     _tell_callers(sets[0], models[0])
     if run.diagnostics is not None:

@@ -1,10 +1,16 @@
 """A picture now and then: when there is something, when it is time, and no more often than it may cost."""
 
+from functools import partial
+
 import pytest
 
+from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.core.progress import Progress
 from ptycho.workflows import preview as preview_module
+from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.preview import Preview
+from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.train import train
 
 
 @pytest.fixture
@@ -50,3 +56,26 @@ def test_only_whole_epochs(drawn, tmp_path):
     assert times == []
     preview(Progress("epoch", 1, 3, {"train_loss": 1.0}, 1.0, 0.0))
     assert times == [0.0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pytorch", "tensorflow"])
+def test_a_training_that_is_watched_leaves_a_picture_and_is_the_same(name, scan, tmp_path, monkeypatch):
+    """The network is asked for patches in the middle of the training, and does not notice."""
+    monkeypatch.setattr(preview_module, "Preview", partial(Preview, pause=0.0))
+    seen, losses = [], []
+    for watch in (None, seen.append):
+        folder = tmp_path / ("watched" if watch else "alone")
+        config = TrainingConfig(
+            ModelConfig(N=64, gridsize=1, architecture="cnn"),
+            nepochs=2,
+            n_groups=16,
+            batch_size=4,
+            output_dir=folder,
+            backend=name,
+        )
+        results = train(backend_named(name), scan, None, config, RunOptions(watch=watch))
+        losses.append(results["history"]["train_loss"])
+        assert (folder / "preview.png").exists() == bool(watch)
+    assert losses[0] == losses[1]
+    assert [progress.done for progress in seen if progress.noteworthy] == [1, 2]
