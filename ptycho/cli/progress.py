@@ -20,6 +20,8 @@ __all__ = ["shown_progress"]
 
 _log = logging.getLogger(__name__)
 
+_DOING = {"epoch": "epoch", "iteration": "iteration", "trial": "trying, iteration"}
+
 
 @contextmanager
 def shown_progress(shown: bool = True) -> Iterator[Watch]:
@@ -57,7 +59,7 @@ class _OnTerminal:
         unit = "groups/s" if progress.unit == "epoch" else "/s"
         self.bar.update(
             self.task,
-            description=f"{progress.unit} {math.ceil(progress.done)}/{progress.total}",
+            description=f"{_DOING[progress.unit]} {math.ceil(progress.done)}/{progress.total}",
             completed=progress.done,
             total=progress.total,
             visible=True,

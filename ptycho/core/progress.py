@@ -21,9 +21,9 @@ _PAUSE = 0.2
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training or an iteration is."""
+    """Where a training or an iteration is; a trial is a short iteration that something is decided by."""
 
-    unit: Literal["epoch", "iteration"]
+    unit: Literal["epoch", "iteration", "trial"]
     done: float
     """Of `total`; inside an epoch with its part."""
     total: int
@@ -36,7 +36,9 @@ class Progress:
 
     @property
     def noteworthy(self) -> bool:
-        """Whether a log has a line of it: every whole epoch, a tenth of the iterations."""
+        """Whether a log has a line of it: every whole epoch, a tenth of the iterations, no trial."""
+        if self.unit == "trial":
+            return False
         if self.unit == "epoch":
             return self.done > 0 and float(self.done).is_integer()
         return self.done % max(1, self.total // _LINES) == 0 or self.done == self.total
@@ -50,7 +52,7 @@ class Progress:
                 f"epoch {self.done:.0f}/{self.total}: {values}, {self.rate:.0f} groups/s, "
                 f"{self.seconds_left:.0f} s left"
             )
-        return f"iteration {self.done:.0f}/{self.total}: {values}"
+        return f"{self.unit} {self.done:.0f}/{self.total}: {values}"
 
 
 Watch = Callable[[Progress], None]
@@ -73,10 +75,12 @@ class IterationReport:
     Args:
         total: at most so many iterations.
         watch: told of each.
+        unit: 'trial' for iterations that only decide.
     """
 
     total: int
     watch: Watch = log_progress
+    unit: Literal["iteration", "trial"] = "iteration"
     _begun: tuple[int, float] | None = None
 
     def __call__(self, iteration: int, error: float) -> None:
@@ -85,7 +89,7 @@ class IterationReport:
         first, begun = self._begun = self._begun or (iteration, now)
         rate = (iteration - first) / max(now - begun, 1e-9)
         left = (self.total - iteration) / rate if rate else math.inf
-        self.watch(Progress("iteration", iteration, self.total, {"relative error": error}, rate, left))
+        self.watch(Progress(self.unit, iteration, self.total, {"relative error": error}, rate, left))
 
 
 @dataclass

@@ -181,7 +181,21 @@ class _Run:
         """The refinement of the backend, each call kept where the run has a folder."""
         config = InferenceConfig(backend=self.request.backend)
         made: Callable[..., Refinement] = partial(self.backend.refine, config=config, run=self.options)
-        return made if self.journal is None else self.journal.recorded(made)
+        return partial(self._refined, made if self.journal is None else self.journal.recorded(made))
+
+    def _refined(
+        self,
+        refine: Callable[..., Refinement],
+        scan: Any,
+        start: Any = None,
+        iterations: int = 40,
+        report: Callable[[int, float], None] | None = None,
+        **settings: Any,
+    ) -> Refinement:
+        """A refinement; those that nobody asked to be reported are trials."""
+        if report is None:
+            report = IterationReport(iterations, self.request.watch, "trial")
+        return refine(scan, start, iterations, report=report, **settings)
 
     def _tell(self, line: str) -> None:
         self.told.append(line)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ptycho.config.config import TrainingConfig
 from ptycho.core.geometry import object_frame
 from ptycho.core.progress import Progress, Watch
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.stitching.stitch import probe_weight, stitch
+from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.training_data import TrainingSet
+from ptycho.workflows.training_data import group_scan, prepared_scan
 
 __all__ = ["PREVIEW", "Preview", "watched_training"]
 
@@ -27,8 +25,8 @@ PREVIEW = "preview.png"
 """The picture, in the folder of a run; it goes when that has its result."""
 _PAUSE = 15.0
 """Seconds before the first picture, and at least between two."""
-_PATCHES_SECONDS = 2.0
-"""Time for which a network predicts patches for a picture."""
+_GROUPS = 96
+"""So many groups of a scan a network predicts for a picture."""
 _SHARE = 0.04
 """At most so much of the time of a run is spent on pictures."""
 
@@ -73,13 +71,19 @@ class Preview:
 
 
 def watched_training(
-    backend: Backend, model: ScanModel, found: TrainingSet[Any], config: TrainingConfig, run: RunOptions
+    backend: Backend, model: ScanModel, scan: RawData, config: TrainingConfig, run: RunOptions
 ) -> RunOptions:
-    """The options of a run whose training leaves a preview in its folder, where somebody watches it."""
+    """The options of a run whose training leaves a preview in its folder, where somebody watches it.
+
+    Args:
+        backend, model: that trains, and what.
+        scan: of several the first.
+        config: of the training.
+        run: as it was asked for.
+    """
     if run.watch is None:
         return run
-    seen = partial(_seen_by_network, backend, model, found, config, run)
-    preview = Preview(Path(config.output_dir) / PREVIEW, seen)
+    preview = Preview(Path(config.output_dir) / PREVIEW, _Seen(backend, model, scan, config, run))
     return replace(run, watch=partial(_both, run.watch, preview))
 
 
@@ -88,36 +92,50 @@ def _both(watch: Watch, preview: Preview, progress: Progress) -> None:
     preview(progress)
 
 
-def _seen_by_network(
-    backend: Backend, model: ScanModel, found: TrainingSet[Any], config: TrainingConfig, run: RunOptions
-) -> Reconstruction:
-    """The object of as many training groups as the network sees in a moment."""
-    begun, batches = time.monotonic(), []
-    with closing(backend.predict_batches(model, found.train, config, run)) as predicted:
-        for patches in predicted:
-            batches.append(patches)
-            if time.monotonic() - begun > _PATCHES_SECONDS:
-                break
-    patches, probe = np.concatenate(batches), model.probe.file_units()
-    positions = found.train.pixel_positions
-    N = probe.shape[-1]
-    frame = object_frame(positions[:, 0, 0].ravel(), positions[:, 0, 1].ravel(), N)
-    x, y = frame.local(*(positions[: len(patches), 0, axis].ravel() for axis in (0, 1)))
-    image, coverage = stitch(patches.reshape(-1, N, N), x, y, probe_weight(probe), frame)
-    return Reconstruction(
-        object=image,
-        coverage=coverage,
-        probe=probe,
-        xcoords=x,
-        ycoords=y,
-        frame=frame,
-        backend=backend.name,
-        method="network",
-        subpixel=model.subpixel,
-        network_object=None,
-        error_history=(),
-        timings={},
-        synchronised=False,
-        agreement=(float("nan"), float("nan")),
-        metadata=dict(found.scan.get("metadata", {})),
-    )
+@dataclass
+class _Seen:
+    """The object as a network sees it that is being trained: some groups, spread over the scan, in one pass."""
+
+    backend: Backend
+    model: ScanModel
+    scan: RawData
+    config: TrainingConfig
+    run: RunOptions
+
+    @cached_property
+    def groups(self) -> Any:
+        """Groups of their own: those of the training are drawn anew at each look."""
+        model, settings = self.model, replace(self.config, model=self.model.config)
+        scan = prepared_scan(self.scan, settings, model.scaling.straight_probe)
+        grouped = group_scan(scan, settings, min(_GROUPS, len(scan)), False, model.input_scale)
+        on_grid = model.subpixel == "fourier"
+        return self.backend.container(grouped, scan.probeGuess, scan.mask, model.intensity_scale, on_grid=on_grid)
+
+    def __call__(self) -> Reconstruction:
+        """What it sees now."""
+        patches, probe = (
+            self.backend.predict(self.model, self.groups, self.config, self.run),
+            self.model.probe.file_units(),
+        )
+        positions, N = self.groups.pixel_positions, probe.shape[-1]
+        columns, rows = positions[:, 0, 0].ravel(), positions[:, 0, 1].ravel()
+        frame = object_frame(columns, rows, N)
+        x, y = frame.local(columns, rows)
+        image, coverage = stitch(patches.reshape(-1, N, N), x, y, probe_weight(probe), frame)
+        return Reconstruction(
+            object=image,
+            coverage=coverage,
+            probe=probe,
+            xcoords=x,
+            ycoords=y,
+            frame=frame,
+            backend=self.backend.name,
+            method="network",
+            subpixel=self.model.subpixel,
+            network_object=None,
+            error_history=(),
+            timings={},
+            synchronised=False,
+            agreement=(float("nan"), float("nan")),
+            metadata=self.scan.known_metadata,
+        )

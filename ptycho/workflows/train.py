@@ -54,7 +54,8 @@ def train(
     sets = prepare_experiments(train_data, test_data, config, backend.container)
     models = backend.build(sets, config, run)
     begun = time.perf_counter()
-    history = backend.fit(models, sets, config, watched_training(backend, models[0], sets[0], config, run))
+    first = train_data if isinstance(train_data, RawData) else train_data[0]
+    history = backend.fit(models, sets, config, watched_training(backend, models[0], first, config, run))
     seconds = time.perf_counter() - begun
     _tell_callers(sets[0], models[0])
     if run.diagnostics is not None:

@@ -25,6 +25,7 @@ def test_an_iteration_tells_its_rate_and_what_is_left(clock):
     assert [one.rate for one in told] == [0, 1, 1.5]
     assert [one.seconds_left for one in told] == [math.inf, 7, pytest.approx(5 / 1.5)]
     assert told[0].line == "iteration 3/11: relative error 0.5"
+    assert not IterationReport(1, told.append, "trial")(1, 0.5) and not told[-1].noteworthy
 
 
 def test_a_log_gets_a_tenth_of_the_iterations_and_the_last(caplog):

@@ -59,15 +59,15 @@ def test_only_whole_epochs(drawn, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["pytorch", "tensorflow"])
-def test_a_training_that_is_watched_leaves_a_picture_and_is_the_same(name, scan, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "architecture"), [("pytorch", "unrolled"), ("tensorflow", "cnn")])
+def test_a_training_that_is_watched_leaves_a_picture_and_is_the_same(name, architecture, scan, tmp_path, monkeypatch):
     """The network is asked for patches in the middle of the training, and does not notice."""
     monkeypatch.setattr(preview_module, "Preview", partial(Preview, pause=0.0))
     seen, losses = [], []
     for watch in (None, seen.append):
         folder = tmp_path / ("watched" if watch else "alone")
         config = TrainingConfig(
-            ModelConfig(N=64, gridsize=1, architecture="cnn"),
+            ModelConfig(N=64, gridsize=2, architecture=architecture),
             nepochs=2,
             n_groups=16,
             batch_size=4,
