@@ -9,8 +9,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 SCANS   = $(wildcard ../shared/data)
-# two processes of one thread each: most tests are too small for two threads
-PYTEST  = OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(if $(SCANS),--scan-dir=$(SCANS))
+# two processes of one thread each: most tests are too small for two threads; long files first (tests/conftest.py);
+# compiled once, whatever the environment says: many tests start Python anew
+PYTEST  = OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
+          $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(SCANS),--scan-dir=$(SCANS))
 
 .PHONY: install demo test test-all lint format docs lock clean
 
