@@ -84,6 +84,16 @@ def scan_dir(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
+def without_graphs() -> Iterator[None]:
+    """TensorFlow takes every step operation by operation: for a few of them making a graph takes far longer."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
 def interrupts() -> Iterator[None]:
     """Python's own handler of SIGINT, also where the tests run in the background, which switches interrupts off."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -29,6 +29,8 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.backend_selector import refine_probe_with_backend, train_cdi_model_with_backend
 from ptycho_torch.lightning.checkpoint import read_checkpoint as read_torch
 
+pytestmark = pytest.mark.usefixtures("without_graphs")
+
 ROOT = Path(__file__).parents[2]
 EXECUTION = PyTorchExecutionConfig(accelerator="cpu", enable_progress_bar=False, logger_backend=None)
 
