@@ -16,8 +16,11 @@ from ptycho import params
 from ptycho.cli.train import train_main
 from ptycho.config.config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.errors import ArchiveError, DivergedError
+from ptycho.networks import unrolled as unrolled_data
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend_selector import train_cdi_model_with_backend
+
+pytestmark = pytest.mark.usefixtures("without_graphs")
 
 BACKENDS = ("pytorch", "tensorflow")
 CONTAINERS = {
@@ -40,6 +43,12 @@ NETWORKS = [
 def _own_params(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(params, "cfg", dict(params.cfg))
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network `unrolled` of one stage, for time."""
+    monkeypatch.setattr(unrolled_data, "STAGES", 1)
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from ptycho.workflows.backend_selector import (
 from ptycho.workflows.experiments import experiment_files, scan_files
 
 BACKENDS = ("pytorch", pytest.param("tensorflow", marks=pytest.mark.slow))
+without_graphs = pytest.mark.usefixtures("without_graphs")
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +118,7 @@ def test_the_overlap_of_probes_does_not_see_energy_phase_or_the_choice_of_modes(
     assert plain < 0.9
 
 
+@without_graphs
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_one_network_each_experiment_its_own_probe_and_scales(backend: str, scans, results_of: Results) -> None:
     results, cfg = results_of(backend)
@@ -192,6 +194,7 @@ def test_backends_train_alike(architecture: str, scans, training, monkeypatch) -
         assert np.linalg.norm(a - b) < 1e-2 * moved * np.linalg.norm(b)
 
 
+@without_graphs
 @pytest.mark.parametrize("writer", BACKENDS)
 @pytest.mark.parametrize("reader", BACKENDS)
 def test_an_archive_brings_every_experiment(writer: str, reader: str, scans, results_of, tmp_path, caplog) -> None:
@@ -213,6 +216,7 @@ def test_an_archive_brings_every_experiment(writer: str, reader: str, scans, res
         reconstructed(scans[1], 2)
 
 
+@without_graphs
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_experiment_is_stitched_by_its_own_model(backend: str, scans, training) -> None:
     config = replace(training, backend=backend, nepochs=1, n_groups=5)
@@ -224,6 +228,7 @@ def test_every_experiment_is_stitched_by_its_own_model(backend: str, scans, trai
         assert np.abs(found.object).mean() == pytest.approx(1, abs=0.3)  # in the unit of each file
 
 
+@without_graphs
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_training_of_several_goes_on_as_if_it_had_not_stopped(
@@ -313,6 +318,7 @@ class TestFiles:
         with pytest.raises(DataError, match=r"found one\.npz, two\.npz; name the one train_data\.npz"):
             scan_files(tmp_path)
 
+    @without_graphs
     @pytest.mark.slow
     @pytest.mark.parametrize("backend", BACKENDS)
     def test_the_commands_train_on_directories(self, backend: str, folders, tmp_path, capsys) -> None:
