@@ -43,7 +43,6 @@ ELSEWHERE = {
     "ptycho.core.doctor.position_scale": "core/doctor/test_doctor.py",
     "ptycho.core.doctor.positions": "core/doctor/test_doctor.py",
     "ptycho.core.doctor.reconstructions": "core/doctor/test_doctor.py",
-    "ptycho.core.doctor.samples": "core/doctor/test_doctor.py",
     "ptycho.core.doctor.sampling": "core/doctor/test_doctor.py",
     "ptycho.core.doctor.short_reconstruction": "core/doctor/test_doctor.py",
     "ptycho.core.doctor.statistics": "core/doctor/test_doctor.py",

@@ -65,7 +65,7 @@ def forecast(scan: ScanFile, test: OrientationTest | None, gridsize: int) -> Fin
         f"epoch of training over all of them some {_time(epoch_s)} on one core of this machine"
     )
     if test is not None:
-        refine_s = test.seconds_per_pattern * n * _REFINE_ITERATIONS * max(1.0, modes / 3)
+        refine_s = test.seconds_per_pixel * n * N**2 * _REFINE_ITERATIONS * max(1.0, modes / 3)
         numbers["refinement_s"] = refine_s
         sentence += f", {_REFINE_ITERATIONS} iterations of refinement {_time(refine_s)}"
     return Finding("forecast", "ok", f"{sentence}. Within a factor of two or three; a GPU is far faster.", numbers)

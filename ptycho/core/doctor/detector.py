@@ -105,11 +105,12 @@ def dead_pixels(statistics: ScanStatistics) -> Array:
     # a pixel lit in this share of the frames stays dark in all of them by accident once in 10^9
     needed = 1 - _UNLIKELY ** (1 / len(statistics.energies))
     dead = np.zeros(silent.shape, bool)
-    for label in range(1, regions + 1):
-        region = silent == label
-        rim = ndimage.binary_dilation(region, np.ones((3, 3), bool)) & ~region & statistics.valid
-        if rim.any() and np.median(statistics.lit[rim]) > max(needed, 1e-12):
-            dead |= region
+    for label, box in enumerate(ndimage.find_objects(silent, regions), 1):
+        around = tuple(slice(max(0, along.start - 1), along.stop + 1) for along in box)
+        region = silent[around] == label
+        rim = ndimage.binary_dilation(region, np.ones((3, 3), bool)) & ~region & statistics.valid[around]
+        if rim.any() and np.median(statistics.lit[around][rim]) > max(needed, 1e-12):
+            dead[around] |= region
     return dead
 
 

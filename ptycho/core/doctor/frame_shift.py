@@ -81,7 +81,7 @@ def rank_shifts(sampler: Sampler, scale: float) -> ShiftTest:
     like a wrong order.
     """
     x, y = sampler.positions
-    regions = uneven_places(x, y, probe_diameter(sampler.stream.fields.probe))
+    regions = uneven_places(x, y, probe_diameter(sampler.probe))
     if not regions:
         return ShiftTest((), 0.0, 0.0, 0, len(x))
 

@@ -28,7 +28,9 @@ _FLAT = 0.98
 _UNEXPLAINED, _MISFIT = 0.06, 0.15
 """Share of what the object does to the patterns that may stay unexplained: a note, a warning."""
 _LARGE = 0.02
-"""Relative Fourier error beyond that of noise that no probe that fits leaves."""
+"""Relative Fourier error beyond that of noise that no probe that fits leaves, where it gains by moving."""
+_GAIN = 0.6
+"""Error with the probe free over that with it held, below which it is the probe that does not fit."""
 _NOISY = 0.2
 """Error of photon noise from which on nothing can be said."""
 
@@ -46,8 +48,8 @@ class OrientationTest:
     noise: float
     """Error that photon noise alone leaves of `given_probe`; 0 when doses are unknown."""
     patterns: int
-    seconds_per_pattern: float
-    """Of one iteration on one pattern, object and probe, one thread."""
+    seconds_per_pixel: float
+    """Of one iteration on one pixel of one pattern, object and probe, one thread."""
     flatness: float
     """Likeness of the probe to its conjugate up to a phase plane, 1 for a flat phase."""
 
@@ -75,7 +77,7 @@ def compare_orientations(sample: Sample) -> OrientationTest:
     errors = [
         (orientation, _error(reconstruct(_turned(sample, orientation), _RANKING))) for orientation in ORIENTATIONS
     ]
-    seconds = (perf_counter() - start) / (len(ORIENTATIONS) * _RANKING * len(sample))
+    seconds = (perf_counter() - start) / (len(ORIENTATIONS) * _RANKING * sample.patterns.size)
     ranking = tuple(sorted(errors, key=lambda entry: entry[1]))
     best = _turned(sample, ranking[0][0])
     given = reconstruct(best, _LONGER, refine_probe=False)
@@ -85,7 +87,7 @@ def compare_orientations(sample: Sample) -> OrientationTest:
         free_probe=reconstruct(best, _LONGER),
         noise=noise_misfit(best, expected_intensity(best, given)) / best.energy,
         patterns=len(sample),
-        seconds_per_pattern=seconds,
+        seconds_per_pixel=seconds,
         flatness=_flatness(sample.probeGuess),
     )
 
@@ -169,10 +171,11 @@ def check_probe(given: Refinement, moved: Refinement, floor: float) -> Finding:
         f"With the probe given, an error of {fixed:.3g} remains, {100 * unexplained:.0f} % of the {flat:.3g} "
         f"of a flat object; with the probe free {free:.3g} (it changes by {100 * change:.0f} % of its energy)"
     )
-    if unexplained > _MISFIT or excess > _LARGE:
+    gains = free < _GAIN * fixed
+    if unexplained > _MISFIT or (excess > _LARGE and gains):
         todo = (
             "refine the probe along with the object"
-            if free < 0.6 * fixed
+            if gains
             else "the probe is of another kind, or positions or distances are wrong"
         )
         return Finding("probe", "warning", f"{text}: it does not fit; {todo}.", numbers)

@@ -22,7 +22,7 @@ from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.core.scratch import scratch_array
 from ptycho.errors import ConfigError, DataError
 
-__all__ = ["bin_detector", "crop_detector", "mask_pixels", "recentre", "turn_detector"]
+__all__ = ["bin_detector", "crop_detector", "mask_pixels", "probe_on_sides", "recentre", "turn_detector"]
 
 Array = NDArray[Any]
 
@@ -69,7 +69,7 @@ def crop_detector(stream: ScanStream, size: int, centre: tuple[int, int] | None 
         replace(
             fields,
             **scaled,
-            probeGuess=_on_sides(fields.probeGuess, size),
+            probeGuess=None if fields.probeGuess is None else probe_on_sides(fields.probeGuess, size),
             objectGuess=_rescaled(fields.objectGuess, size, sides),
             mask=_window_mask(fields.mask, first, size, (height, width)),
             metadata=_geometry(fields.metadata, object_pixel_size_m=1 / by_x, origin_px=[by_x, by_y]),
@@ -228,9 +228,9 @@ def _resampled(images: Array, shape: tuple[int, int]) -> Array:
     return np.fft.ifft2(np.fft.ifftshift(_resized(spectrum, shape), axes=(-2, -1))) * gain
 
 
-def _on_sides(probe: Array | None, size: int) -> Array | None:
+def probe_on_sides(probe: Array, size: int) -> Array:
     """A probe (..., R, C) as a detector of size x size pixels sees it."""
-    if probe is None or probe.shape[-2:] == (size, size):
+    if probe.shape[-2:] == (size, size):
         return probe
     made = propagate_back(_resized(far_field(probe), (size, size)))
     return np.asarray(made.astype(probe.dtype if np.iscomplexobj(probe) else np.complex64))
