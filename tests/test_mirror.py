@@ -35,7 +35,6 @@ ELSEWHERE = {
     "ptycho.config.run": "config/test_options.py",
     "ptycho.config.schema": "config/test_options.py",
     "ptycho.core.doctor.advice": "core/doctor/test_doctor.py",
-    "ptycho.core.doctor.detector": "core/doctor/test_doctor.py",
     "ptycho.core.doctor.findings": "core/doctor/test_doctor.py",
     "ptycho.core.doctor.frame_shift": "core/doctor/test_doctor.py",
     "ptycho.core.doctor.held_out": "core/doctor/test_doctor.py",

@@ -161,7 +161,7 @@ def _recentre(streams: list[ScanStream], options: argparse.Namespace) -> Outputs
 def _mask(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
     import numpy as np
 
-    from ptycho.core.doctor.detector import dead_pixels, hot_pixels
+    from ptycho.core.doctor.detector import dead_pixels, faulty_pixels
     from ptycho.core.doctor.statistics import gather
     from ptycho.core.scan_edit.detector import mask_pixels
 
@@ -177,7 +177,7 @@ def _mask(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
     if options.invalid or options.hot or options.dead or options.above is not None:
         statistics = gather(stream)
         bad |= statistics.unusable if options.invalid else False
-        bad |= hot_pixels(statistics) if options.hot else False
+        bad |= faulty_pixels(statistics, stream.fields) if options.hot else False
         bad |= dead_pixels(statistics) if options.dead else False
         bad |= statistics.highest >= options.above if options.above is not None else False
     elif options.bad is None and not options.pixels:

@@ -6,6 +6,8 @@ and with other positions, and answers one question after the other in a plain se
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,7 @@ from ptycho.core.doctor.detector import (
     check_hot_pixels,
     check_mask,
     dead_pixels,
+    direct_beam,
     hot_pixels,
 )
 from ptycho.core.doctor.findings import SEVERITIES, Diagnosis, Finding, Severity
@@ -67,39 +70,41 @@ def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
         or not _finite_probe(scan)
     ):
         return Diagnosis((*findings, duplicates, _stopped(stream, statistics.energies)))
-    centre = check_centre(statistics, scan)
-    shift = _shift(centre)
+    hot = hot_pixels(statistics)
+    centre = check_centre(statistics, scan, hot)
+    shift, offset = _shift(centre), (centre.numbers["dy"], centre.numbers["dx"])
+    sound = replace(statistics, valid=statistics.valid & ~(hot & ~direct_beam(hot, offset)))
     findings += [
-        check_saturation(statistics, hot_pixels(statistics)),
-        check_hot_pixels(statistics),
+        check_saturation(statistics, hot),
+        check_hot_pixels(statistics, hot, offset),
         check_dead_pixels(statistics),
         centre,
-        check_edges(statistics, shift),
+        check_edges(sound, shift),
         duplicates,
         check_place(stream),
     ]
     if scan.probeGuess is None:
-        return Diagnosis((*findings, check_window(statistics, scan), check_dose(statistics, scan, None), _NO_PROBE))
-    findings += _by_the_probe(stream, statistics, shift, reconstructions)
+        return Diagnosis((*findings, check_window(sound, scan), check_dose(statistics, scan, None), _NO_PROBE))
+    findings += _by_the_probe(stream, sound, centre, reconstructions)
     return Diagnosis(tuple(findings))
 
 
 def _by_the_probe(
-    stream: ScanStream, statistics: ScanStatistics, shift: tuple[int, int], reconstructions: bool
+    stream: ScanStream, statistics: ScanStatistics, centre: Finding, reconstructions: bool
 ) -> list[Finding]:
     """Findings that need to know the probe."""
     scan = stream.fields
     covered = covered_pixels(scan)
     findings = [
         check_order(stream, statistics),
-        check_overlap(scan, covered),
+        check_overlap(stream, statistics, covered, centre.numbers["likeness"]),
         check_window(statistics, scan),
         check_energy(statistics, scan),
         dose := check_dose(statistics, scan, covered),
     ]
     test = None
     if reconstructions:
-        tried, test = examine_sample(_sampler(stream, statistics, shift))
+        tried, test = examine_sample(_sampler(stream, statistics, _shift(centre)))
         findings += tried
     settings = suggest_settings(statistics, scan, dose.numbers["photons_per_pattern"])
     return [*findings, settings, forecast(scan, test, settings.numbers["gridsize"])]
@@ -112,8 +117,8 @@ def _finite_probe(scan: ScanFile) -> bool:
 def examine_probe(stream: ScanStream) -> Finding:
     """Whether the probe of a scan fits its patterns, by two short reconstructions of some patterns in the middle."""
     statistics = gather(stream)
-    shift = _shift(check_centre(statistics, stream.fields))
-    return compare_probe(_sampler(stream, statistics, shift).middle())
+    centre = check_centre(statistics, stream.fields, hot_pixels(statistics))
+    return compare_probe(_sampler(stream, statistics, _shift(centre)).middle())
 
 
 def _shift(centre: Finding) -> tuple[int, int]:

@@ -20,6 +20,8 @@ __all__ = [
     "check_hot_pixels",
     "check_mask",
     "dead_pixels",
+    "direct_beam",
+    "faulty_pixels",
     "hot_pixels",
 ]
 
@@ -69,34 +71,55 @@ def hot_pixels(statistics: ScanStatistics) -> Array:
     return np.asarray((hot | stuck) & statistics.valid)
 
 
-def check_hot_pixels(statistics: ScanStatistics) -> Finding:
+def direct_beam(hot: Array, offset: tuple[float, float]) -> Array:
+    """Those of the hot pixels (N, N) that lie at the zero frequency, which is (dy, dx) from [N/2, N/2], modulo N."""
+    N = len(hot)
+    y, x = ((np.arange(N) - N // 2 - by + N / 2) % N - N / 2 for by in offset)
+    return np.asarray(hot & (np.hypot(y[:, None], x) <= _BEAM_RADIUS))
+
+
+def faulty_pixels(statistics: ScanStatistics, scan: ScanFile) -> Array:
+    """The hot pixels (N, N) that are not the direct beam."""
+    hot = hot_pixels(statistics)
+    centre = check_centre(statistics, scan, hot).numbers
+    return np.asarray(hot & ~direct_beam(hot, (centre["dy"], centre["dx"])))
+
+
+def check_hot_pixels(statistics: ScanStatistics, hot: Array, offset: tuple[float, float] = (0.0, 0.0)) -> Finding:
     """Are there pixels that shine by themselves?
 
-    One at the zero frequency is the direct beam, which optics let through to some degree.
+    One at the zero frequency is the direct beam, which optics let through to some degree, wherever the zero frequency
+    is: in patterns that were not centred at the corner.
+
+    Args:
+        statistics: of the scan.
+        hot: (N, N), of `hot_pixels`.
+        offset: (dy, dx) of the zero frequency from [N/2, N/2], of `check_centre`.
     """
-    N = len(statistics.mean)
-    places = [(int(y), int(x)) for y, x in np.argwhere(hot_pixels(statistics))]
-    beam = [(y, x) for y, x in places if np.hypot(y - N // 2, x - N // 2) <= _BEAM_RADIUS]
-    numbers = {"count": len(places), "pixels_y_x": places[:20], "direct_beam_y_x": beam}
-    if not places:
+    beam = direct_beam(hot, offset)
+    faulty = hot & ~beam
+    numbers = {"count": int(hot.sum()), "pixels_y_x": _places(hot), "direct_beam_y_x": _places(beam)}
+    if not hot.any():
         return Finding("hot pixels", "ok", "No pixel is far brighter than all its neighbours.", numbers)
-    y, x = max(
-        (place for place in places if place not in beam or len(beam) == len(places)),
-        key=lambda place: statistics.mean[place],
-    )
+    shown = faulty if faulty.any() else beam
+    y, x = np.unravel_index(int(np.argmax(np.where(shown, statistics.mean, -1))), hot.shape)
     level = f"mean intensity {statistics.mean[y, x]:.3g}, median of the detector {np.median(statistics.mean):.3g}"
-    if len(beam) == len(places):
+    if not faulty.any():
         sentence = (
             f"The direct beam shows in single pixels at the zero frequency, the brightest at [{y}, {x}] ({level}): "
-            "harmless, unless it does not come from the probe; then mask it: ptycho dataset mask --hot."
+            f"harmless, unless it does not come from the probe; then mask it: ptycho dataset mask --pixels {y},{x}."
         )
         return Finding("hot pixels", "note", sentence, numbers)
-    many = len(places) - len(beam)
+    many = int(faulty.sum())
     sentence = (
         f"{many} hot pixel{'s' * (many > 1)}, far above all neighbours in the mean pattern or stuck at one value, the "
         f"brightest at [{y}, {x}] ({level}); mask them: ptycho dataset mask --hot."
     )
     return Finding("hot pixels", "fault", sentence, numbers)
+
+
+def _places(pixels: Array) -> list[tuple[int, int]]:
+    return [(int(y), int(x)) for y, x in np.argwhere(pixels)[:20]]
 
 
 def dead_pixels(statistics: ScanStatistics) -> Array:
@@ -118,7 +141,7 @@ def check_dead_pixels(statistics: ScanStatistics) -> Finding:
     """Are there valid pixels that never see light although all around them do?"""
     dead = dead_pixels(statistics)
     count = int(dead.sum())
-    numbers = {"count": count, "pixels_y_x": [(int(y), int(x)) for y, x in np.argwhere(dead)[:20]]}
+    numbers = {"count": count, "pixels_y_x": _places(dead)}
     if count:
         sentence = (
             f"{count} valid pixel{'s are' if count > 1 else ' is'} 0 in every pattern although the pixels around are "
@@ -129,10 +152,10 @@ def check_dead_pixels(statistics: ScanStatistics) -> Finding:
     return Finding("dead pixels", "ok", "No dark pixel lies among lit ones.", numbers)
 
 
-def check_centre(statistics: ScanStatistics, scan: ScanFile) -> Finding:
-    """Is the zero frequency at [N/2, N/2]?"""
+def check_centre(statistics: ScanStatistics, scan: ScanFile, hot: Array) -> Finding:
+    """Is the zero frequency at [N/2, N/2]? Hot pixels (N, N) have no say."""
     N = statistics.mean.shape[0]
-    mean = np.where(statistics.valid & ~hot_pixels(statistics), statistics.mean, 0)
+    mean = np.where(statistics.valid & ~hot, statistics.mean, 0)
     centre = find_centre(mean, scan.probeGuess)
     fits, (dy, dx) = centre.fits, centre.offset
     off = float(np.hypot(dy, dx))

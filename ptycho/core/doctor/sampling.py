@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.positions import neighbour_distance
+from ptycho.core.doctor.probe_doubt import probe_doubt
 from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.patches import assemble
 from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.scan.scan import ScanFile
+from ptycho.core.scan.stream import ScanStream
 
 __all__ = ["check_energy", "check_overlap", "check_window", "covered_pixels"]
 
@@ -43,19 +45,38 @@ def covered_pixels(scan: ScanFile) -> float:
     return float(np.count_nonzero(covered > 0) * scale**2)
 
 
-def check_overlap(scan: ScanFile, covered: float) -> Finding:
-    """Do neighbouring illuminations share enough of the object?"""
+def check_overlap(stream: ScanStream, statistics: ScanStatistics, covered: float, likeness: float) -> Finding:
+    """Do neighbouring illuminations share enough of the object?
+
+    Args:
+        stream: the scan, with a probe.
+        statistics: of it.
+        covered: `covered_pixels`.
+        likeness: of the mean pattern to the probe's far field; the size of a probe that did not make these patterns
+            says nothing of their overlap.
+    """
+    scan = stream.fields
     diameter, n = probe_diameter(scan.probe), len(scan.xcoords)
     density = n * np.pi * (diameter / 2) ** 2 / covered
     step = neighbour_distance(scan.xcoords, scan.ycoords)
     # a square raster as dense as this scan, so that dense lines far apart do not pass for overlap
     equal_step = float(np.sqrt(covered / n)) if n > 1 else float("nan")
     overlap = 1 - max(step, min(equal_step, diameter)) / diameter if n > 1 else 0.0
-    numbers = {"overlap": overlap, "nearest_neighbour": step, "probe_diameter": diameter, "looks_per_pixel": density}
+    doubt = probe_doubt(stream, statistics, likeness)
+    numbers = {
+        "overlap": overlap,
+        "nearest_neighbour": step,
+        "probe_diameter": diameter,
+        "looks_per_pixel": density,
+        "probe_doubted": bool(doubt),
+    }
     text = (
         f"Neighbours are {step:.3g} pixels apart, the disk with 90 % of the probe's energy is {diameter:.3g} wide: "
         f"linear overlap {100 * max(overlap, 0):.0f} %, each covered pixel is seen {density:.1f} times"
     )
+    if doubt:
+        sentence = f"{text}, if the probe is right. But {doubt}: find the probe first, then judge the overlap."
+        return Finding("overlap", "warning" if overlap < _LOW_OVERLAP else "note", sentence, numbers)
     if overlap < _NO_OVERLAP:
         return Finding(
             "overlap", "fault", f"{text}. Patches cannot be tied to each other; scan with smaller steps.", numbers

@@ -1,5 +1,7 @@
 """What of a detector the short reconstructions look at: no more than it takes, and the model stays exact."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from ptycho.core.scan.scan import ScanFile
 from ptycho.core.scan.stream import ScanStream
 
 
-def bare_beam(N: int, shift: tuple[int, int] = (0, 0), **settings: float) -> Sampler:
+def bare_beam(N: int, shift: tuple[int, int] = (0, 0), **settings: Any) -> Sampler:
     """Two patterns of a probe without a sample, moved by (y, x)."""
     probe = zone_plate_probe(N, energy=1e8, **settings)
     pattern = np.sqrt(diffract(probe, np.ones((1, N, N), np.complex64))).astype(np.float32)
