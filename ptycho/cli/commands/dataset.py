@@ -151,7 +151,7 @@ def _recentre(streams: list[ScanStream], options: argparse.Namespace) -> Outputs
         mean = mean_intensity(stream.frames, _units(stream), stream.fields.mask)
         centre = find_centre(mean, stream.fields.probeGuess)
         dy, dx = centre.offset
-        shift = (-round(dy), -round(dx))
+        shift = centre.shift(mean.shape)
         where = "the probe's far field" if centre.fits else "[N/2, N/2], by its mass"
         logger.info("the mean pattern lies (%+.1f, %+.1f) pixels (y, x) from %s", dy, dx, where)
     logger.info("patterns moved by (%d, %d) pixels (y, x)", *shift)
@@ -166,13 +166,15 @@ def _mask(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
     from ptycho.core.scan_edit.detector import mask_pixels
 
     (stream,) = streams
-    N = stream.frames.shape[-1]
-    bad = np.zeros((N, N), bool)
+    _, height, width = stream.frames.shape
+    bad = np.zeros((height, width), bool)
     if options.bad is not None:
-        bad |= _bad_pixels(options.bad, (N, N))
+        bad |= _bad_pixels(options.bad, bad.shape)
     for y, x in options.pixels or ():
-        if not (y < N and x < N):
-            raise ConfigError(f"--pixels: expected rows and columns below {N}, found {y},{x}; correct it")
+        if not (y < height and x < width):
+            raise ConfigError(
+                f"--pixels: expected rows below {height} and columns below {width}, found {y},{x}; correct it"
+            )
         bad[y, x] = True
     if options.invalid or options.hot or options.dead or options.above is not None:
         statistics = gather(stream)
@@ -249,7 +251,7 @@ def _units(stream: ScanStream) -> Any:
     return stream_units(stream)
 
 
-def _bad_pixels(path: Path, shape: tuple[int, int]) -> Any:
+def _bad_pixels(path: Path, shape: tuple[int, ...]) -> Any:
     import numpy as np
 
     try:

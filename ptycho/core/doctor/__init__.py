@@ -123,7 +123,8 @@ def examine_probe(stream: ScanStream) -> Finding:
 
 def _shift(centre: Finding) -> tuple[int, int]:
     """(dy, dx) in pixels that brings the zero frequency to [N/2, N/2]."""
-    return -round(centre.numbers["dy"]), -round(centre.numbers["dx"])
+    dy, dx = centre.numbers["shift_dy_dx"]
+    return dy, dx
 
 
 def _sampler(stream: ScanStream, statistics: ScanStatistics, shift: tuple[int, int]) -> Sampler:

@@ -11,7 +11,7 @@ from scipy import ndimage
 from ptycho.core.doctor.findings import Finding, Severity
 from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.scan.scan import ScanFile
-from ptycho.core.scan_edit.centre import find_centre
+from ptycho.core.scan_edit.centre import at_corner, find_centre
 
 __all__ = [
     "check_centre",
@@ -73,16 +73,18 @@ def hot_pixels(statistics: ScanStatistics) -> Array:
 
 def direct_beam(hot: Array, offset: tuple[float, float]) -> Array:
     """Those of the hot pixels (N, N) that lie at the zero frequency, which is (dy, dx) from [N/2, N/2], modulo N."""
-    N = len(hot)
-    y, x = ((np.arange(N) - N // 2 - by + N / 2) % N - N / 2 for by in offset)
+    y, x = (
+        (np.arange(side) - side // 2 - by + side / 2) % side - side / 2
+        for side, by in zip(hot.shape, offset, strict=True)
+    )
     return np.asarray(hot & (np.hypot(y[:, None], x) <= _BEAM_RADIUS))
 
 
 def faulty_pixels(statistics: ScanStatistics, scan: ScanFile) -> Array:
     """The hot pixels (N, N) that are not the direct beam."""
     hot = hot_pixels(statistics)
-    centre = check_centre(statistics, scan, hot).numbers
-    return np.asarray(hot & ~direct_beam(hot, (centre["dy"], centre["dx"])))
+    mean = np.where(statistics.valid & ~hot, statistics.mean, 0)
+    return np.asarray(hot & ~direct_beam(hot, find_centre(mean, scan.probeGuess).offset))
 
 
 def check_hot_pixels(statistics: ScanStatistics, hot: Array, offset: tuple[float, float] = (0.0, 0.0)) -> Finding:
@@ -159,8 +161,14 @@ def check_centre(statistics: ScanStatistics, scan: ScanFile, hot: Array) -> Find
     centre = find_centre(mean, scan.probeGuess)
     fits, (dy, dx) = centre.fits, centre.offset
     off = float(np.hypot(dy, dx))
-    numbers = {"dy": dy, "dx": dx, "likeness": centre.likeness, "mass_dy_dx": list(centre.by_mass)}
-    if min(abs(dy), abs(dx)) > 0.4 * N:
+    numbers = {
+        "dy": dy,
+        "dx": dx,
+        "shift_dy_dx": list(centre.shift((N, N))),
+        "likeness": centre.likeness,
+        "mass_dy_dx": list(centre.by_mass),
+    }
+    if at_corner((dy, dx), mean.shape):
         sentence = (
             f"The zero frequency is at the corner of the patterns, ({dy:.1f}, {dx:.1f}) pixels (y, x) from [N/2, N/2]: "
             "they were not centred (fftshift). Mend it with ptycho dataset recentre."

@@ -64,12 +64,12 @@ def gather(stream: ScanStream) -> ScanStatistics:
     declared = fields.units
     measured, quantum = _look_at_units(stream)
     units: Units = "counts" if (declared or (measured.units if measured else "amplitude")) == "counts" else "amplitude"
-    n, N, _ = frames.shape
-    total, count, lit = (np.zeros((N, N)) for _ in range(3))
-    lowest, highest = np.full((N, N), np.inf), np.full((N, N), -np.inf)
+    n, *sides = frames.shape
+    total, count, lit = (np.zeros(sides) for _ in range(3))
+    lowest, highest = np.full(sides, np.inf), np.full(sides, -np.inf)
     energies, tally = np.zeros(n), _Top()
     not_finite = negative = 0
-    unusable = np.zeros((N, N), bool)
+    unusable = np.zeros(sides, bool)
     masked = 0.0
     for block, values in frames.blocks():
         wide = values.astype(np.float64)
@@ -88,9 +88,9 @@ def gather(stream: ScanStream) -> ScanStatistics:
         lit += (wide > 0).sum(axis=0)
         lowest, highest = np.minimum(lowest, wide.min(axis=0)), np.maximum(highest, wide.max(axis=0))
     light = masked + float(energies.sum())
-    valid_once = np.ones((N, N), bool)
+    valid_once = np.ones(sides, bool)
     if fields.mask is not None:
-        valid_once = np.asarray(fields.mask.reshape(-1, N, N).any(axis=0))
+        valid_once = np.asarray(fields.mask.reshape(-1, *sides).any(axis=0))
     return ScanStatistics(
         units=units,
         declared=declared,

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
+Sides = tuple[int, int]
 
 _SAMPLE = 32
 """Frames by which units are decided, as in `decide_units`."""
@@ -78,12 +79,11 @@ class Frames:
         """Some of the frames, in the order of `indices`."""
         return Frames((len(indices), *self.shape[1:]), self.dtype, lambda chosen: self.read(indices[chosen]))
 
-    def map(self, function: Callable[[Array], Array], side: int | None, dtype: DTypeLike) -> Frames:
-        """Every block of frames through `function`, which gives (b, side, side), or keeps the size, of this type."""
-        made, (n, height, width) = np.dtype(dtype), self.shape
-        return Frames(
-            (n, side or height, side or width), made, lambda indices: function(self.read(indices)).astype(made)
-        )
+    def map(self, function: Callable[[Array], Array], side: int | Sides | None, dtype: DTypeLike) -> Frames:
+        """Every block of frames through `function`, which gives (b, *side), or keeps the size, of this type."""
+        made = np.dtype(dtype)
+        height, width = (side, side) if isinstance(side, int) else side or self.shape[1:]
+        return Frames((len(self), height, width), made, lambda indices: function(self.read(indices)).astype(made))
 
 
 @dataclass(frozen=True)

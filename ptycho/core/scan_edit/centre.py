@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.physics.diffraction import as_modes, far_field
+from ptycho.core.physics.diffraction import as_modes, far_field, propagate_back
 from ptycho.core.quality.registration import register_subpixel, shift_subpixel
 from ptycho.core.scaling import Units
 from ptycho.core.scan.stream import Frames
 
-__all__ = ["FITS", "PatternCentre", "find_centre", "mean_intensity"]
+__all__ = ["FITS", "PatternCentre", "at_corner", "find_centre", "mean_intensity"]
 
 Array = NDArray[Any]
 
 _SPREAD = 0.15
 """Length of the mean direction on the torus, 1 for a point, up to which light is everywhere and has no centre."""
+_CORNER, _ABOUT = 0.4, 2.5
+"""Share of both sides from which on an offset is from the corner, and pixels within which it is from [0, 0]."""
 FITS = 0.7
 """Correlation of the mean pattern with the far field of the probe from which on the latter tells the centre."""
 
@@ -45,6 +47,21 @@ class PatternCentre:
         """By the probe where that fits, else by mass."""
         return self.by_mass if self.by_probe is None or not self.fits else self.by_probe
 
+    def shift(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """(dy, dx), whole pixels, that bring the zero frequency of patterns of this shape to [H/2, W/2].
+
+        From the corner exactly half of the sides where it lies about there, as a transform leaves it at [0, 0].
+        """
+        offset, half = self.offset, (shape[0] // 2, shape[1] // 2)
+        if all(abs(abs(by) - side) <= _ABOUT for by, side in zip(offset, half, strict=True)):
+            return half
+        return -round(offset[0]), -round(offset[1])
+
+
+def at_corner(offset: tuple[float, float], shape: tuple[int, ...]) -> bool:
+    """Whether a zero frequency (dy, dx) from [H/2, W/2] of patterns (H, W) is at their corner."""
+    return all(abs(by) > _CORNER * side for by, side in zip(offset, shape, strict=True))
+
 
 def mean_intensity(frames: Frames, units: Units, mask: Array | None = None) -> NDArray[np.float64]:
     """Mean intensity (N, N) over the frames in which a pixel is valid and finite; 0 where it never is."""
@@ -61,7 +78,11 @@ def mean_intensity(frames: Frames, units: Units, mask: Array | None = None) -> N
 
 
 def find_centre(mean: Array, probe: Array | None) -> PatternCentre:
-    """Find the zero frequency in a mean pattern (H, W) by the probe, (H, W) or (M, H, W), and without it."""
+    """Find the zero frequency in a mean pattern (H, W) by the probe, (R, C) or (M, R, C), and without it.
+
+    A probe of fewer pixels than the patterns have, or that is not finite, tells nothing.
+    """
+    probe = _on_frame(probe, mean.shape)
     if probe is None:
         return PatternCentre(None, _circular_mass(mean), None)
     model = np.sum(np.abs(far_field(as_modes(probe).astype(np.complex128))) ** 2, axis=0)
@@ -71,6 +92,17 @@ def find_centre(mean: Array, probe: Array | None) -> PatternCentre:
     norms = np.linalg.norm(expected) * np.linalg.norm(seen)
     common = float(np.vdot(shift_subpixel(expected, dy, dx), seen))
     return PatternCentre((dy, dx), _circular_mass(mean), float(common / norms) if norms > 0 else 0.0)
+
+
+def _on_frame(probe: Array | None, shape: tuple[int, ...]) -> Array | None:
+    """The probe on the sides of the patterns, for its far field; None where it belongs to fewer pixels than these."""
+    if probe is None or not np.isfinite(probe).all():
+        return None
+    if any(have < side for have, side in zip(probe.shape[-2:], shape, strict=True)):
+        return None
+    first = [have // 2 - side // 2 for have, side in zip(probe.shape[-2:], shape, strict=True)]
+    field = far_field(as_modes(probe))[..., first[0] : first[0] + shape[0], first[1] : first[1] + shape[1]]
+    return propagate_back(field)
 
 
 def _circular_mass(mean: Array) -> tuple[float, float]:

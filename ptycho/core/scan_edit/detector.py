@@ -19,6 +19,7 @@ from ptycho.core.quality.orientation import Orientation
 from ptycho.core.scaling import Units
 from ptycho.core.scan.scan import own_sides
 from ptycho.core.scan.stream import Frames, ScanStream
+from ptycho.core.scan_edit.centre import at_corner
 from ptycho.core.scratch import scratch_array
 from ptycho.errors import ConfigError, DataError
 
@@ -81,22 +82,24 @@ def bin_detector(stream: ScanStream, factor: int, units: Units) -> ScanStream:
     """Add up the intensity of `factor` x `factor` detector pixels.
 
     A pixel is valid where all that go into it are. The object's pixel stays; the window of a pattern shrinks to
-    N / factor, and what the probe has outside of it is lost. The bin that begins with the zero frequency is centred
-    (factor - 1) / 2 pixels beyond it; a phase ramp on the probe, `exp(-2 pi i (factor - 1)/2 (x + y) / N)`, accounts
-    for that. Counts keep an integer type that holds the sums.
+    (R / factor, C / factor), (R, C) the sides that the scan belonged to (`own_sides`), and what the probe has outside
+    of it is lost. The bin that begins with the zero frequency is centred (factor - 1) / 2 pixels beyond it; a phase
+    ramp on the probe, `exp(-i pi (factor - 1) (x / C + y / R))`, accounts for that. Counts keep an integer type that
+    holds the sums.
 
     Args:
-        stream: the scan.
-        factor: at least 1, a divisor of N with an even quotient.
+        stream: the scan, patterns (n, H, W).
+        factor: at least 1, a divisor of H, W, R and C with even quotients.
         units: of the patterns; amplitudes are squared before they are added.
 
     Raises:
-        ConfigError: a factor that does not divide N into an even number of pixels.
+        ConfigError: a factor that does not divide a side into an even number of pixels.
     """
-    N = _square_side(stream)
-    if factor < 1 or N % (2 * factor):
-        raise ConfigError(f"bin: expected a factor that divides {N} into an even number, found {factor}; try 2")
-    size, fields, probe = N // factor, stream.fields, stream.fields.probeGuess
+    fields, probe = stream.fields, stream.fields.probeGuess
+    (height, width), (rows, columns) = stream.frames.shape[1:], own_sides(fields)
+    for side in {height, width} if probe is None else {height, width, rows, columns}:
+        if factor < 1 or side % (2 * factor):
+            raise ConfigError(f"bin: expected a factor that divides {side} into an even number, found {factor}; try 2")
     dtype = _sum_type(stream.frames.dtype, factor)
 
     def binned(values: Array) -> Array:
@@ -105,18 +108,24 @@ def bin_detector(stream: ScanStream, factor: int, units: Units) -> ScanStream:
         summed = _blocks(intensity, factor).sum(axis=(-3, -1))
         return np.sqrt(summed) if units == "amplitude" else summed
 
-    low = (N - size) // 2
-    window = np.s_[..., low : low + size, low : low + size]
-    ramp = np.exp(-1j * np.pi * (factor - 1) * (np.arange(size) - size // 2) / N)
+    window = (rows // factor, columns // factor)
+
+    def middle(values: Array) -> Array:
+        return _resized(values, window)
+
+    by_row, by_column = (
+        np.exp(-1j * np.pi * (factor - 1) * (np.arange(n) - n // 2) / side)
+        for n, side in zip(window, (rows, columns), strict=True)
+    )
     mask = None
     if fields.mask is not None:
         mask = np.asarray(_blocks(fields.mask, factor).all(axis=(-3, -1)))
     return ScanStream.joined(
-        stream.frames.map(binned, size, dtype),
-        _mapped(stream.patches, lambda values: values[window], size),
+        stream.frames.map(binned, (height // factor, width // factor), dtype),
+        _mapped(stream.patches, middle, window),
         replace(
             fields,
-            probeGuess=None if probe is None else (probe[window] * (ramp[:, None] * ramp)).astype(np.complex64),
+            probeGuess=None if probe is None else (middle(probe) * (by_row[:, None] * by_column)).astype(np.complex64),
             mask=mask,
             metadata=_geometry(fields.metadata, detector_pixel_size_m=factor),
         ),
@@ -124,18 +133,18 @@ def bin_detector(stream: ScanStream, factor: int, units: Units) -> ScanStream:
 
 
 def recentre(stream: ScanStream, dy: int, dx: int) -> ScanStream:
-    """Move the patterns by whole pixels, (+dy, +dx), and the mask with them.
+    """Move the patterns (n, H, W) by whole pixels, (+dy, +dx), and the mask with them.
 
-    By exactly N/2 along both axes they are rolled (the zero frequency was at the corner); otherwise what comes in
-    from outside is 0 and marked as not valid.
+    From the corner (by more than 0.4 of both sides) they are rolled, as patterns whose zero frequency is at [0, 0] have
+    it; otherwise what comes in from outside is 0 and marked as not valid.
     """
-    N = _square_side(stream)
-    if max(abs(dy), abs(dx)) >= N:
-        raise ConfigError(f"recentre: expected a shift below {N} pixels, found ({dy}, {dx}); correct it")
-    fields = stream.fields
-    rolled = abs(dy) == abs(dx) == N // 2
-    inside = np.ones((N, N), bool)
-    if not rolled and (dy or dx):
+    fields, sides = stream.fields, stream.frames.shape[1:]
+    if any(abs(by) >= side for by, side in zip((dy, dx), sides, strict=True)):
+        raise ConfigError(
+            f"recentre: expected a shift below {sides[0]} and {sides[1]} pixels, found ({dy}, {dx}); correct it"
+        )
+    inside = np.ones(sides, bool)
+    if (dy or dx) and not at_corner((dy, dx), sides):
         inside = _moved(inside, dy, dx)
 
     def move(values: Array) -> Array:
@@ -145,7 +154,7 @@ def recentre(stream: ScanStream, dy: int, dx: int) -> ScanStream:
     if mask is None and not inside.all():
         mask = inside
     return ScanStream.joined(
-        stream.frames.map(move, N, stream.frames.dtype), stream.patches, replace(fields, mask=mask)
+        stream.frames.map(move, None, stream.frames.dtype), stream.patches, replace(fields, mask=mask)
     )
 
 
@@ -175,11 +184,20 @@ def mask_pixels(stream: ScanStream, bad: Array, zero: bool = True) -> ScanStream
 
 
 def turn_detector(stream: ScanStream, orientation: Orientation) -> ScanStream:
-    """Exchange or reverse the axes of the patterns and of the mask about the zero frequency; nothing else moves."""
+    """Exchange or reverse the axes of the patterns and of the mask about the zero frequency; nothing else moves.
+
+    Raises:
+        DataError: axes to exchange of patterns that are not square: an object pixel would have other sides.
+    """
     frames, fields = stream.frames, stream.fields
-    side = _square_side(stream)
+    _, height, width = frames.shape
+    if orientation.transpose and height != width:
+        raise DataError(
+            f"turn: expected square patterns to exchange the axes of, found {height} x {width}; "
+            "crop them first: ptycho dataset crop"
+        )
     return ScanStream.joined(
-        frames.map(orientation.patterns, side, frames.dtype),
+        frames.map(orientation.patterns, None, frames.dtype),
         stream.patches,
         replace(fields, mask=None if fields.mask is None else orientation.patterns(fields.mask)),
     )
@@ -215,7 +233,7 @@ def _cut(images: Array, first: tuple[int, int], shape: tuple[int, int]) -> Array
 
 
 def _resized(spectra: Array, shape: tuple[int, int]) -> Array:
-    """Spectra (..., H, W) with the zero frequency at [H/2, W/2], cut or filled with zeros to `shape`."""
+    """Spectra, or probes, (..., H, W) with their middle at [H/2, W/2], cut or filled with zeros to `shape`."""
     height, width = spectra.shape[-2:]
     return _cut(spectra, (height // 2 - shape[0] // 2, width // 2 - shape[1] // 2), shape)
 
@@ -247,18 +265,10 @@ def _rescaled(image: Array | None, size: int, sides: tuple[int, int]) -> Array |
     return _resampled(padded, (height, width)).astype(np.complex64)
 
 
-def _square_side(stream: ScanStream) -> int:
-    """N of patterns that are square; else DataError."""
-    _, height, width = stream.frames.shape
-    if height != width:
-        raise DataError(f"expected square patterns, found {height} x {width}; crop them first: ptycho dataset crop")
-    return height
-
-
 def _blocks(images: Array, factor: int) -> Array:
-    """(..., N, N) -> (..., N/f, f, N/f, f)."""
-    size = images.shape[-1] // factor
-    return images.reshape(*images.shape[:-2], size, factor, size, factor)
+    """(..., H, W) -> (..., H/f, f, W/f, f)."""
+    height, width = images.shape[-2:]
+    return images.reshape(*images.shape[:-2], height // factor, factor, width // factor, factor)
 
 
 def _sum_type(dtype: np.dtype[Any], factor: int) -> np.dtype[Any]:
@@ -295,5 +305,5 @@ def _geometry(metadata: dict[str, Any] | None, **factors: float | list[float]) -
     return metadata | found
 
 
-def _mapped(frames: Frames | None, function: Callable[[Array], Array], side: int) -> Frames | None:
+def _mapped(frames: Frames | None, function: Callable[[Array], Array], side: int | tuple[int, int]) -> Frames | None:
     return None if frames is None else frames.map(function, side, frames.dtype)

@@ -20,11 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ptycho.core.physics.diffraction import as_modes, far_field, propagate_back
 from ptycho.core.scaling import Units
 from ptycho.core.scan.scan import ScanFile, is_fast_side, own_sides
 from ptycho.core.scan.stream import Frames, ScanStream, stream_units
-from ptycho.core.scan_edit.centre import find_centre, mean_intensity
+from ptycho.core.scan_edit.centre import at_corner, find_centre, mean_intensity
 from ptycho.core.scan_edit.detector import bin_detector, crop_detector
 from ptycho.core.scratch import scratch_array
 from ptycho.errors import ConfigError, DataError
@@ -120,10 +119,12 @@ class _Light:
         mean = mean_intensity(frames.take(some), _units(stream), mask)
         mean = np.minimum(mean, _HOT_RATIO * ndimage.rank_filter(mean, -3, footprint=_NEIGHBOURS, mode="nearest"))
         height, width = mean.shape
-        found = find_centre(mean, _on_frame(fields.probeGuess, (height, width)))
+        found = find_centre(mean, fields.probeGuess)
         dy, dx = found.offset
-        corner = min(abs(dy) / height, abs(dx) / width) > 0.4  # patterns that are not centred are the doctor's
-        if corner or math.hypot(dy, dx) <= (_OFF_BY_PROBE if found.fits else _OFF_BY_MASS):
+        # patterns that are not centred are the doctor's
+        if at_corner((dy, dx), (height, width)) or math.hypot(dy, dx) <= (
+            _OFF_BY_PROBE if found.fits else _OFF_BY_MASS
+        ):
             dy = dx = 0.0
         centre = (height // 2 + round(dy), width // 2 + round(dx))
         return cls(mean, centre, found.fits, len(frames) / _patches(fields))
@@ -227,17 +228,6 @@ def _moved(light: _Light) -> tuple[str, ...]:
     how = "the probe" if light.by_probe else "its centre of mass"
     row, column = light.centre
     return (f"the zero frequency is at row {row} and column {column} by {how}: moved to the middle",)
-
-
-def _on_frame(probe: Array | None, shape: tuple[int, int]) -> Array | None:
-    """The probe on the sides of the patterns, for its far field; None where it belongs to fewer pixels than these."""
-    if probe is None or not np.isfinite(probe).all():
-        return None
-    if any(have < side for have, side in zip(probe.shape[-2:], shape, strict=True)):
-        return None
-    first = [have // 2 - side // 2 for have, side in zip(probe.shape[-2:], shape, strict=True)]
-    field = far_field(as_modes(probe))[..., first[0] : first[0] + shape[0], first[1] : first[1] + shape[1]]
-    return propagate_back(field)
 
 
 def _units(stream: ScanStream) -> Units:

@@ -5,7 +5,7 @@ import pytest
 
 from ptycho.core.physics.probes import disk_probe
 from ptycho.core.scan.stream import Frames
-from ptycho.core.scan_edit.centre import find_centre, mean_intensity
+from ptycho.core.scan_edit.centre import PatternCentre, find_centre, mean_intensity
 from ptycho.core.simulation.plan import make_scan
 
 
@@ -28,3 +28,19 @@ def test_the_mean_counts_valid_and_finite_pixels_only() -> None:
     mask = np.array([[[True, True], [True, True]], [[True, True], [False, True]]])
     np.testing.assert_array_equal(mean_intensity(Frames.of(data), "counts", mask), [[2, 2], [3, 5]])
     np.testing.assert_array_equal(mean_intensity(Frames.of(data), "amplitude", mask), [[5, 4], [9, 25]])
+
+
+@pytest.mark.parametrize(
+    ("offset", "shift"), [((0.4, -3.6), (0, 4)), ((31.2, -30.9), (32, 32)), ((-28.8, 30.0), (29, -30))]
+)
+def test_whole_pixels_bring_it_to_the_middle(offset: tuple[float, float], shift: tuple[int, int]) -> None:
+    """About the corner by exactly half of the sides: a transform leaves it at [0, 0]."""
+    assert PatternCentre(None, offset, None).shift((64, 64)) == shift
+
+
+def test_a_probe_of_more_pixels_than_the_patterns_tells_their_centre() -> None:
+    scan = make_scan("smooth", 100, 64, 9, 2, 1e6, 0)
+    mean = mean_intensity(Frames.of(scan.diffraction), "amplitude")[8:48]
+    found = find_centre(mean, scan.probe)
+    assert found.offset == pytest.approx((4, 0), abs=0.2)
+    assert find_centre(np.pad(mean, 20), scan.probe).by_probe is None

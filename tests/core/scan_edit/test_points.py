@@ -242,3 +242,29 @@ def test_a_scan_without_a_probe_is_changed_like_others(scan: ScanFile) -> None:
     assert [stream.fields.probeGuess for stream in made] == [None] * 4
     with pytest.raises(DataError, match="found probe None in scan 1"):
         merge([bare, ScanStream.of(scan)])
+
+
+def test_patterns_that_are_not_square_are_binned_moved_and_flipped(scan: ScanFile) -> None:
+    """Of the probe's own sides, or of a part of the detector that a square probe belongs to."""
+    N = scan.diff3d.shape[-1]
+    wide = replace(scan, diff3d=scan.diff3d[:, N // 4 : -N // 4], mask=None)
+    binned = bin_detector(ScanStream.of(wide), 2, "amplitude").scan()
+    whole = bin_detector(ScanStream.of(scan), 2, "amplitude").scan()
+    np.testing.assert_array_equal(binned.diff3d, whole.diff3d[:, N // 8 : -N // 8])
+    np.testing.assert_array_equal(binned.probeGuess, whole.probeGuess)
+    moved = recentre(ScanStream.of(wide), 3, -2).scan()
+    np.testing.assert_array_equal(moved.diff3d[:, 3:, :-2], wide.diff3d[:, :-3, 2:])
+    assert moved.mask is not None and moved.mask.sum() == (N // 2 - 3) * (N - 2)
+    there = Orientation(False, True, True)
+    turned = turn_detector(ScanStream.of(wide), there)
+    assert turned.frames.shape == (len(scan.diff3d), N // 2, N)
+    np.testing.assert_array_equal(turn_detector(turned, there).scan().diff3d, wide.diff3d)
+    with pytest.raises(DataError, match=f"square patterns to exchange the axes of, found {N // 2} x {N}"):
+        turn_detector(turned, Orientation(True, False, False))
+
+
+def test_patterns_from_the_corner_are_rolled(stream: ScanStream) -> None:
+    corner = recentre(stream, 16, 16)
+    shifted = replace(corner, frames=corner.frames.map(lambda v: np.roll(v, (-1, 2), (1, 2)), None, np.float32))
+    made = recentre(shifted, 17, 14).scan()
+    np.testing.assert_array_equal(made.diff3d, stream.scan().diff3d)
