@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.scaling import Units, UnitsDecision, decide_units
 from ptycho.core.scan.detector_values import is_mark
+from ptycho.core.scan.scan import MARK
 from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.errors import DataError
 
@@ -46,10 +47,12 @@ class ScanStatistics:
     energies: NDArray[np.float64]
     """(n,) intensity of each pattern over valid pixels."""
     not_finite: int
-    """NaN and infinities in valid pixels."""
+    """NaN, infinities and marks of no count (2^32 - 1) in valid pixels."""
+    marked: int
+    """These marks alone."""
     negative: int
     unusable: NDArray[np.bool_]
-    """(N, N), True where a valid pixel is NaN, infinite or negative in some pattern."""
+    """(N, N), True where a valid pixel is NaN, infinite, marked or negative in some pattern."""
     top: tuple[tuple[float, int], ...]
     """(value, how often) of the largest values in valid pixels, largest first."""
     masked_light: float
@@ -68,13 +71,15 @@ def gather(stream: ScanStream) -> ScanStatistics:
     total, count, lit = (np.zeros(sides) for _ in range(3))
     lowest, highest = np.full(sides, np.inf), np.full(sides, -np.inf)
     energies, tally = np.zeros(n), _Top()
-    not_finite = negative = 0
+    not_finite = negative = marked = 0
     unusable = np.zeros(sides, bool)
     masked = 0.0
     for block, values in frames.blocks():
         wide = values.astype(np.float64)
         valid = np.broadcast_to(_valid(fields.mask, block), wide.shape)
-        finite = np.isfinite(wide) & (valid | ~is_mark(values))
+        marks = values == MARK
+        marked += int(np.count_nonzero(valid & marks))
+        finite = np.isfinite(wide) & ~marks & (valid | ~is_mark(values))
         not_finite += int(np.count_nonzero(valid & ~finite))
         unusable |= (valid & ~(finite & (wide >= 0))).any(axis=0)
         negative += int(np.count_nonzero(valid & (wide < 0)))
@@ -102,6 +107,7 @@ def gather(stream: ScanStream) -> ScanStatistics:
         highest=highest,
         energies=energies,
         not_finite=not_finite,
+        marked=marked,
         negative=negative,
         unusable=unusable,
         top=tally.result(),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.doctor.findings import Finding, Severity
 from ptycho.core.doctor.statistics import ScanStatistics
-from ptycho.core.scan.scan import ScanFile
+from ptycho.core.scan.scan import MARK, ScanFile
 from ptycho.networks.registry import PATTERN_SIZES
 
 __all__ = ["check_dose", "check_numbers", "check_saturation", "check_size", "check_units"]
@@ -48,11 +48,13 @@ def check_size(scan: ScanFile, made_to_fit: tuple[str, ...] = ()) -> Finding:
 
 def check_numbers(statistics: ScanStatistics) -> Finding:
     """Are all values in valid pixels finite and not negative?"""
-    numbers = {"not_finite": statistics.not_finite, "negative": statistics.negative}
-    if statistics.not_finite or statistics.negative:
+    infinite, marked, negative = statistics.not_finite - statistics.marked, statistics.marked, statistics.negative
+    numbers = {"not_finite": infinite, "marked": marked, "negative": negative}
+    if infinite or marked or negative:
+        marks = f", {marked} are {MARK}, marks of no count," if marked else ""
         sentence = (
-            f"{statistics.not_finite} values in valid pixels are NaN or infinite and {statistics.negative} are "
-            "negative; mark these pixels in bad_pixels (ptycho dataset mask) or repair them."
+            f"{infinite} values in valid pixels are NaN or infinite{marks} and {negative} are negative; mark these "
+            "pixels as bad: ptycho dataset mask --invalid."
         )
         return Finding("numbers", "fault", sentence, numbers)
     return Finding("numbers", "ok", "Every value in a valid pixel is finite and not negative.", numbers)

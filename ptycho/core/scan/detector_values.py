@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.scaling import Units
-from ptycho.core.scan.scan import ScanFile
+from ptycho.core.scan.scan import MARK, ScanFile
 from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.core.scratch import scratch_array
 
@@ -21,8 +21,6 @@ logger = logging.getLogger(__name__)
 Array = NDArray[Any]
 
 _SAMPLE = 32
-_MARK = (1 << 32) - 1
-"""What a pixel of an Eiger holds that is dead, hot or in a gap."""
 _MARK_16 = (1 << 16) - 1
 """The same in files of 16 bits; also a full counter, so that it counts only where it is always there."""
 _FEW, _FAINT = 0.1, 0.01
@@ -42,7 +40,7 @@ class Counts:
 
 def is_mark(values: Array) -> Array:
     """Where values are what detectors write for a pixel that is none: 2^32 - 1, in uint16 also 2^16 - 1."""
-    return np.asarray((values == _MARK) | ((values == _MARK_16) & (values.dtype == np.uint16)))
+    return np.asarray((values == MARK) | ((values == _MARK_16) & (values.dtype == np.uint16)))
 
 
 def counts_of(frames: Frames, mask: Array | None, units: str | Units | None) -> Counts:
@@ -112,12 +110,12 @@ def _tell(found: Counts) -> None:
 
 def _known_marks(values: Array) -> set[int]:
     low = int(values.min()) if values.dtype.kind == "i" else 0
-    return {_MARK, *([_MARK_16] if values.dtype == np.uint16 else []), *range(max(low, -16), 0)}
+    return {MARK, *([_MARK_16] if values.dtype == np.uint16 else []), *range(max(low, -16), 0)}
 
 
 def _marked(values: Array) -> Array:
     """(rows, columns) of a sample (b, rows, columns), True where a pixel is marked."""
-    marked = np.asarray((values == _MARK).any(axis=0))
+    marked = np.asarray((values == MARK).any(axis=0))
     if values.dtype == np.uint16:
         marked |= (values == _MARK_16).all(axis=0)
     if values.dtype.kind == "i":

@@ -13,6 +13,7 @@ from ptycho.core.scaling import frame_blocks
 from ptycho.errors import DataError
 
 __all__ = [
+    "MARK",
     "ScanFile",
     "check_probe_shape",
     "check_shapes",
@@ -28,6 +29,9 @@ _LARGEST_FACTOR = 13
 """Largest prime factor of a length that FFTs take without a detour: FFTW and cuFFT have code of their own up to it."""
 
 Array = NDArray[Any]
+
+MARK = (1 << 32) - 1
+"""What a pixel of an Eiger holds that is dead, hot or in a gap; never a count."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ def check_values(scan: ScanFile) -> None:
 
 def _check_patterns(patterns: Array, mask: Array | None) -> None:
     """Valid pixels are finite and not negative, and some pattern holds something."""
-    infinite, negative, dark = 0, 0, 0
+    infinite, negative, dark, marked = 0, 0, 0, 0
     for block in frame_blocks(len(patterns), patterns[0].size):
         values = patterns[block]
         if mask is not None:
@@ -207,11 +211,17 @@ def _check_patterns(patterns: Array, mask: Array | None) -> None:
         if values.dtype.kind == "f":
             infinite += int(np.count_nonzero(~np.isfinite(values)))
         negative += int(np.count_nonzero(values < 0))
+        marked += int(np.count_nonzero(values == MARK))
         dark += int(np.count_nonzero(~values.any(axis=(1, 2))))
     if infinite:
         raise DataError(
             f"diffraction: expected finite numbers, found {infinite} NaN or infinite in valid pixels; "
             "repair or mask them: ptycho dataset mask SCAN -o OUT --invalid"
+        )
+    if marked:
+        raise DataError(
+            f"diffraction: expected amplitude or counts, found {marked} values {MARK} in valid pixels, marks of no "
+            "count; mask them: ptycho dataset mask SCAN -o OUT --invalid"
         )
     if negative:
         raise DataError(

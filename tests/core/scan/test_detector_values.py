@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ptycho.core.doctor import examine
+from ptycho.core.doctor.statistics import gather
 from ptycho.core.formats.opening import load_scan, open_scan
 from ptycho.core.scan.detector_values import counts_of
 from ptycho.core.scan.npz_file import ScanFile, write_scan
@@ -108,3 +109,22 @@ def test_the_doctor_takes_marks_for_no_light(scan: ScanFile, tmp_path: Path) -> 
     write_scan(tmp_path / "a.npz", replace(scan, diff3d=patterns))
     sentences = {finding.name: finding for finding in examine(open_scan(tmp_path / "a.npz"), False).findings}
     assert sentences["mask"].severity == "ok"
+
+
+def test_a_mark_or_a_negative_count_in_one_pattern_is_seen(scan: ScanFile, tmp_path: Path) -> None:
+    """It is none of the 32 that are looked at first: whatever reads all of them finds it."""
+    unseen = np.setdiff1d(np.arange(n), np.linspace(0, n - 1, 32).round())[0]
+    for value, words in ((2**32 - 1, "1 are 4294967295"), (-5, "1 are negative")):
+        patterns = scan.diff3d.astype(np.int64)
+        patterns[unseen, 30, 31] = value
+        assert not counts_of(Frames.of(patterns), None, "counts").sentences
+        write_scan(tmp_path / "a.npz", replace(scan, diff3d=patterns))
+        stream = open_scan(tmp_path / "a.npz")
+        found = examine(stream, False).named("numbers")
+        assert found.severity == "fault"
+        assert words in found.sentence
+        unusable = gather(stream)
+        assert np.argwhere(unusable.unusable).tolist() == [[30, 31]]
+        assert unusable.mean.max() < 40
+        with pytest.raises(DataError, match="ptycho dataset mask SCAN -o OUT --invalid"):
+            load_scan(tmp_path / "a.npz")
