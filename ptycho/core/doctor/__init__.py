@@ -23,6 +23,7 @@ from ptycho.core.doctor.detector import (
     hot_pixels,
 )
 from ptycho.core.doctor.findings import SEVERITIES, Diagnosis, Finding, Severity
+from ptycho.core.doctor.near_field import check_field, follow_shadows
 from ptycho.core.doctor.orientation import compare_probe
 from ptycho.core.doctor.positions import check_duplicates, check_order, check_place
 from ptycho.core.doctor.reconstructions import examine_sample
@@ -82,6 +83,7 @@ def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
         check_edges(sound, shift),
         duplicates,
         check_place(stream),
+        check_field(follow_shadows(stream, sound), scan.metadata),
     ]
     if scan.probeGuess is None:
         return Diagnosis((*findings, check_window(sound, scan), check_dose(statistics, scan, None), _NO_PROBE))
