@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from ptycho.core.scan.stream import ScanStream
     from ptycho.raw_data import RawData
 
-__all__ = ["add_scan", "add_scan_flags", "data_from", "name_of", "parts_of", "scan_of", "stream_from", "takes_parts"]
+__all__ = [
+    "add_scan",
+    "add_scan_flags",
+    "data_from",
+    "name_of",
+    "parts_of",
+    "said",
+    "scan_of",
+    "stream_from",
+    "takes_parts",
+]
 
 _SCALES = {
     "energy_keV": ("energy_eV", 1e3, "energy of the photons, or of the electrons with --electrons, keV"),
@@ -77,6 +87,18 @@ def add_scan_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--units", default=None, choices=("amplitude", "counts"), help="what the diffraction patterns hold"
     )
+
+
+def said(options: argparse.Namespace) -> list[str]:
+    """The flags of `add_scan_flags` that were given, as they would be typed."""
+    flags: list[str] = []
+    for name in (*_PARTS, "units"):
+        value, flag = getattr(options, name), f"--{name.replace('_', '-')}"
+        if value is True:
+            flags.append(flag)
+        elif value:
+            flags += [flag, str(value)]
+    return flags
 
 
 def takes_parts(options: argparse.Namespace) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
-SUMMARY = "make a scan from a scan: subsample, split, crop, bin, recentre, mask, turn, dtype, merge; map, unmap"
+SUMMARY = "make a scan from a scan: subsample, split, move, crop, bin, recentre, mask, turn, dtype, merge; map, unmap"
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     split.add_argument("--fraction", type=float, default=0.2, help="share of the points in the test scan")
     split.add_argument("--axis", choices=("x", "y"), default="y", help="coordinate along which to cut")
     split.add_argument("--gap", type=float, default=0.0, help="pixels before the cut that neither part gets")
+    move = add("move", "multiply the positions by a factor, or move them along the patterns")
+    move.add_argument("--scale", type=float, default=1.0, metavar="F", help="factor for all coordinates")
+    move.add_argument(
+        "--frames", type=int, default=0, metavar="K", help="pattern j gets position j + K; what gets none is left out"
+    )
     crop = add("crop", "keep the central pixels of the detector; object pixels grow")
     crop.add_argument("--size", type=int, required=True, metavar="N", help="side that is kept, pixels")
     binned = add("bin", "add up detector pixels; the window of a pattern shrinks")
@@ -124,6 +129,12 @@ def _split(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
     if options.train == options.test:
         raise ConfigError(f"split: expected two files to write, found {options.train} twice; name another")
     return {options.train: train, options.test: test}
+
+
+def _move(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
+    from ptycho.core.scan_edit.points import move_positions
+
+    return {options.output: move_positions(streams[0], options.scale, options.frames)}
 
 
 def _crop(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
@@ -222,6 +233,7 @@ def _merge(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
 _OPERATIONS: dict[str, Callable[[list[Any], argparse.Namespace], Outputs]] = {
     "subsample": _subsample,
     "split": _split,
+    "move": _move,
     "crop": _crop,
     "bin": _bin,
     "recentre": _recentre,

@@ -8,7 +8,7 @@ import math
 import sys
 from typing import Any
 
-from ptycho.cli.scan_flags import add_scan, name_of, stream_from
+from ptycho.cli.scan_flags import add_scan, name_of, said, stream_from
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -28,12 +28,12 @@ def run(options: argparse.Namespace) -> int:
     from ptycho.core.doctor import examine
 
     diagnosis = examine(stream_from(options, options.scan), reconstructions=not options.no_trials)
-    name = name_of(options, options.scan)
+    name, flags = name_of(options, options.scan), said(options)
     if options.json:
-        values = {"scan": name} | diagnosis.as_dict()
+        values = {"scan": name, "command": diagnosis.command(name, flags)} | diagnosis.as_dict()
         sys.stdout.write(json.dumps(_finite(values), indent=2) + "\n")
     else:
-        sys.stdout.write(diagnosis.text(name, options.brief))
+        sys.stdout.write(diagnosis.text(name, options.brief, flags))
     return 0 if diagnosis.healthy else 1
 
 

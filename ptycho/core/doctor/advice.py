@@ -43,7 +43,7 @@ def suggest_settings(statistics: ScanStatistics, scan: ScanFile, photons: float 
     why = f"neighbours are {step:.3g} pixels apart under a probe of {diameter:.3g}"
     crop = (
         f" {100 * _ENERGY_KEPT:.1f} % of the light lies in the central {needed} pixels: cropping to {suggested} "
-        "(ptycho dataset crop) is faster and gives up that much resolution."
+        f"(ptycho dataset crop --size {suggested}) is faster and gives up that much resolution."
         if suggested < N
         else ""
     )

@@ -117,7 +117,7 @@ def check_hot_pixels(statistics: ScanStatistics, hot: Array, offset: tuple[float
         f"{many} hot pixel{'s' * (many > 1)}, far above all neighbours in the mean pattern or stuck at one value, the "
         f"brightest at [{y}, {x}] ({level}); mask them: ptycho dataset mask --hot."
     )
-    return Finding("hot pixels", "fault", sentence, numbers)
+    return Finding("hot pixels", "fault", sentence, numbers, ("mask --hot",))
 
 
 def _places(pixels: Array) -> list[tuple[int, int]]:
@@ -150,7 +150,7 @@ def check_dead_pixels(statistics: ScanStatistics) -> Finding:
             f"lit, the first at {list(numbers['pixels_y_x'][0])}: dead pixels, a gap or a beam stop. Mask them: "  # type: ignore[index]
             "ptycho dataset mask --dead."
         )
-        return Finding("dead pixels", "fault", sentence, numbers)
+        return Finding("dead pixels", "fault", sentence, numbers, ("mask --dead",))
     return Finding("dead pixels", "ok", "No dark pixel lies among lit ones.", numbers)
 
 
@@ -161,24 +161,25 @@ def check_centre(statistics: ScanStatistics, scan: ScanFile, hot: Array) -> Find
     centre = find_centre(mean, scan.probeGuess)
     fits, (dy, dx) = centre.fits, centre.offset
     off = float(np.hypot(dy, dx))
-    numbers = {
+    numbers: dict[str, Any] = {
         "dy": dy,
         "dx": dx,
         "shift_dy_dx": list(centre.shift((N, N))),
         "likeness": centre.likeness,
         "mass_dy_dx": list(centre.by_mass),
     }
+    mend = "recentre --shift={},{}".format(*numbers["shift_dy_dx"])
     if at_corner((dy, dx), mean.shape):
         sentence = (
             f"The zero frequency is at the corner of the patterns, ({dy:.1f}, {dx:.1f}) pixels (y, x) from [N/2, N/2]: "
-            "they were not centred (fftshift). Mend it with ptycho dataset recentre."
+            f"they were not centred (fftshift). Mend it with ptycho dataset {mend}."
         )
-        return Finding("centre", "fault", sentence, numbers)
+        return Finding("centre", "fault", sentence, numbers, (mend,))
     where = f"The mean pattern lies ({dy:+.1f}, {dx:+.1f}) pixels (y, x) from where "
     where += "the probe's far field, centred at [N/2, N/2], would put it" if fits else "[N/2, N/2] is, by its mass"
     if off > (_CENTRE_WARNING if fits else N / 8):
         severity: Severity = "fault" if off > N / 8 else "warning"
-        return Finding("centre", severity, f"{where}; mend it with ptycho dataset recentre.", numbers)
+        return Finding("centre", severity, f"{where}; mend it with ptycho dataset {mend}.", numbers, (mend,))
     if off > _CENTRE_NOTE:
         return Finding("centre", "note", f"{where}: the object will carry a phase ramp, which is harmless.", numbers)
     return Finding("centre", "ok", f"The zero frequency is at [N/2, N/2] within {max(off, 0.1):.1f} pixels.", numbers)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import textwrap
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from ptycho.core.doctor.mending import mending
 from ptycho.core.result import ByValue, plural
 
 __all__ = ["SEVERITIES", "Diagnosis", "Finding", "Severity"]
@@ -32,6 +34,9 @@ class Finding:
     """What was found, with the numbers, and what to do where there is something to do."""
     numbers: dict[str, Any] = field(default_factory=dict)
     """The same numbers by name, plain values."""
+    mend: tuple[str, ...] = ()
+    """What mends it, in flags: of a step of `ptycho dataset` ('mask --hot'), of 'reconstruct', or, where the first
+    word is a flag, of how the scan is read ('--units counts')."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,14 +75,22 @@ class Diagnosis(ByValue):
         counted = [plural(severities.count(word), word) for word in ("fault", "warning") if word in severities]
         return " and ".join(counted) or "nothing wrong found"
 
-    def text(self, name: str = "scan", brief: bool = False) -> str:
-        """The findings as paragraphs and a last line with the verdict; `brief` leaves out what needs no action."""
+    def command(self, scan: str = "SCAN", flags: Sequence[str] = ()) -> str:
+        """One line that does all that can be done about faults and warnings; '' for nothing (`mending`)."""
+        return mending(self.findings, scan, flags)
+
+    def text(self, name: str = "scan", brief: bool = False, flags: Sequence[str] = ()) -> str:
+        """The findings as paragraphs, the command that mends them, and a last line with the verdict.
+
+        `brief` leaves out what needs no action; `flags` are those with which the scan is read.
+        """
         lines = []
         for finding in self._calling() if brief else self.findings:
             text = textwrap.wrap(f"{finding.name}: {finding.sentence}", 100 - _INDENT, break_on_hyphens=False)
             lines.append(f"{_MARKS[finding.severity]:{_INDENT}}{text[0]}")
             lines += [" " * _INDENT + line for line in text[1:]]
-        return "\n".join([*lines, f"{name}: {self.verdict}."]) + "\n"
+        command = self.command(name, flags)
+        return "\n".join([*lines, *([f"Mend it: {command}"] if command else []), f"{name}: {self.verdict}."]) + "\n"
 
     def _calling(self) -> list[Finding]:
         """The findings that call for action."""

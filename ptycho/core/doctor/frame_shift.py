@@ -115,16 +115,15 @@ def check_shift(test: ShiftTest) -> Finding:
     if not errors:
         return Finding("frame shift", "note", f"Not tested: {test.points} points with even steps or too few.", numbers)
     if test.wrong:
-        k, n = test.best, test.points
+        k = test.best
         far = "one frame" if abs(k) == 1 else f"{abs(k)} frames or more"
-        orphans = ",".join(map(str, range(-k) if k < 0 else range(n - k, n)))
         sentence = (
             f"Positions and patterns are {far} apart: pattern j belongs to position j {'-+'[k > 0]} {abs(k)}. In "
             f"{test.places} places where steps differ the error beyond noise is {errors[k]:.3g} then, as they are "
-            f"{errors[0]:.3g}. Move both coordinates, numpy.roll(xcoords, {-k}) and ycoords likewise, and leave out "
-            f"what stays without a position: ptycho dataset subsample --drop {orphans}."
+            f"{errors[0]:.3g}. Move them, and leave out what stays without a position: ptycho dataset move "
+            f"--frames={k}."
         )
-        return Finding("frame shift", "fault", sentence, numbers)
+        return Finding("frame shift", "fault", sentence, numbers, (f"move --frames={k}",))
     rival, rival_error = min(((k, error) for k, error in errors.items() if k), key=lambda entry: entry[1])
     text = f"error beyond noise {errors[0]:.3g} as they are, {rival_error:.3g} with position j {rival:+d} for pattern j"
     if errors[0] > _CLEAR * rival_error or errors[0] > _FORETOLD * test.flat or test.deviations < _SURE:

@@ -113,7 +113,7 @@ def check_orientation(test: OrientationTest) -> Finding:
             f"error is {given:.3g} as they are and {lowest:.3g} with {best.name}{tie}. Turn them: ptycho dataset turn "
             f"{command}, or exchange or negate the positions accordingly."
         )
-        return Finding("orientation", "fault", sentence, numbers)
+        return Finding("orientation", "fault", sentence, numbers, (f"turn {command}",))
     others = [(o, error) for o, error in test.ranking if o != as_is and not (twins and o == as_is.half_turn)]
     rival, rival_error = others[0]
     if rival_error < _CLEAR * given:
@@ -176,9 +176,10 @@ def check_probe(given: Refinement, moved: Refinement, floor: float) -> Finding:
         todo = (
             "refine the probe along with the object"
             if gains
-            else "the probe is of another kind, or positions or distances are wrong"
+            else "positions or distances are wrong, or the probe is of another kind, which the patterns tell"
         )
-        return Finding("probe", "warning", f"{text}: it does not fit; {todo}.", numbers)
+        mend = "reconstruct" if gains else "reconstruct --probe patterns"
+        return Finding("probe", "warning", f"{text}: it does not fit; {todo}: ptycho {mend}.", numbers, (mend,))
     severity: Severity = "note" if unexplained > _UNEXPLAINED else "ok"
     return Finding("probe", severity, f"{text}.", numbers)
 

@@ -159,14 +159,16 @@ def check_scale(test: ScaleTest) -> Finding:
         sentence = f"Not tested: {test.patterns} patterns at different places are too few."
         return Finding("position scale", "note", sentence, numbers)
     if test.wrong:
+        mend = f"move --scale {test.scale:.3g}"
         sentence = (
             f"The positions are too {'small' if test.scale > 1 else 'large'}: {test.patterns} neighbouring patterns "
             f"foretell each other best with positions {test.scale:.3g} times as large (error {error:.3g}, as they are "
-            f"{other:.3g}). Multiply xcoords and ycoords by {test.scale:.3g}; where they come from metres, pixel size, "
-            f"distance or energy was wrong: convert again with an object pixel {1 / test.scale:.3g} times as large "
-            f"(ptycho convert --object-pixel-nm). A probe with {test.scale:.3g} times the true defocus looks alike."
+            f"{other:.3g}). Multiply xcoords and ycoords by {test.scale:.3g}: ptycho dataset {mend}; where they come "
+            "from metres, pixel size, distance or energy was wrong: convert again with an object pixel "
+            f"{1 / test.scale:.3g} times as large (ptycho convert --object-pixel-nm). A probe with {test.scale:.3g} "
+            "times the true defocus looks alike."
         )
-        return Finding("position scale", "fault", sentence, numbers)
+        return Finding("position scale", "fault", sentence, numbers, (mend,))
     cannot = "Whether the positions have the right scale cannot be told"
     if not test.explained:
         sentence = (

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.doctor.findings import Finding
+from ptycho.core.doctor.findings import Finding, Severity
 from ptycho.core.doctor.positions import neighbour_distance
 from ptycho.core.doctor.probe_doubt import probe_doubt
 from ptycho.core.doctor.statistics import ScanStatistics
@@ -75,8 +75,12 @@ def check_overlap(stream: ScanStream, statistics: ScanStatistics, covered: float
         f"linear overlap {100 * max(overlap, 0):.0f} %, each covered pixel is seen {density:.1f} times"
     )
     if doubt:
-        sentence = f"{text}, if the probe is right. But {doubt}: find the probe first, then judge the overlap."
-        return Finding("overlap", "warning" if overlap < _LOW_OVERLAP else "note", sentence, numbers)
+        sentence = (
+            f"{text}, if the probe is right. But {doubt}: find the probe first, then judge the overlap: "
+            "ptycho reconstruct --probe patterns."
+        )
+        severity: Severity = "warning" if overlap < _LOW_OVERLAP else "note"
+        return Finding("overlap", severity, sentence, numbers, ("reconstruct --probe patterns",))
     if overlap < _NO_OVERLAP:
         return Finding(
             "overlap", "fault", f"{text}. Patches cannot be tied to each other; scan with smaller steps.", numbers

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.doctor.findings import Finding, Severity
+from ptycho.core.doctor.mending import ranges
 from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.scan.scan import MARK, ScanFile
 from ptycho.networks.registry import PATTERN_SIZES
@@ -22,6 +23,8 @@ _CLIPPED = 8
 """Fewest pixels at the largest value that can be called saturated."""
 _PILED = 3.0
 """How many times more pixels than a step of the counter should hold make a ceiling."""
+_LONG = 80
+"""Letters of a list of patterns that a sentence shows."""
 _FEW_PHOTONS = 1000
 """Photons per pattern below which little can be reconstructed."""
 _DARK, _BRIGHT = 0.02, 20.0
@@ -56,7 +59,7 @@ def check_numbers(statistics: ScanStatistics) -> Finding:
             f"{infinite} values in valid pixels are NaN or infinite{marks} and {negative} are negative; mark these "
             "pixels as bad: ptycho dataset mask --invalid."
         )
-        return Finding("numbers", "fault", sentence, numbers)
+        return Finding("numbers", "fault", sentence, numbers, ("mask --invalid",))
     return Finding("numbers", "ok", "Every value in a valid pixel is finite and not negative.", numbers)
 
 
@@ -82,7 +85,7 @@ def check_units(statistics: ScanStatistics) -> Finding:
             f"The file says {declared}, but its numbers say {measured}; if the numbers are right, "
             f"correct `units` in the file or say --units {measured.units}."
         )
-        return Finding("units", severity, sentence, numbers)
+        return Finding("units", severity, sentence, numbers, (f"--units {measured.units}",))
     return Finding("units", "ok", f"The patterns hold {measured}.", numbers)
 
 
@@ -90,10 +93,10 @@ def check_saturation(statistics: ScanStatistics, hot: Array) -> Finding:
     """Do many pixels share the largest value, as they do where a counter ends?
 
     Below a true maximum values thin out, so that a single step of the counter holds no more pixels at the top than
-    further down. The number of pixels per step is taken from the fifth of intensity below the largest value. A largest
-    value that only hot pixels (N, N) reach is theirs.
+    further down. The number of pixels per step is taken from the fifth of intensity below the largest value. Values
+    that only hot pixels (N, N) reach, and those at which they are stuck, are theirs.
     """
-    (value, often), *below = statistics.top or ((0.0, 0),)
+    (value, often), *below = _without(hot, statistics) or ((0.0, 0),)
     counts = statistics.units == "counts"
     share = 0.8 if counts else np.sqrt(0.8)
     near = sum(count for v, count in below if v >= share * value)
@@ -101,16 +104,26 @@ def check_saturation(statistics: ScanStatistics, hot: Array) -> Finding:
     expected = max(near / max(0.2 * steps, 1.0), below[0][1] if below else 0)
     numbers = {"largest": value, "pixels_at_largest": often, "pixels_near_it": near, "pixels_per_step": expected}
     # one or two photons are no ceiling: of the value below, 0, there may be fewer
-    reached = (statistics.highest == value) & statistics.valid & ~hot
-    if reached.any() and often >= _CLIPPED and often > _PILED * expected and steps > 2.5:
+    if often >= _CLIPPED and often > _PILED * expected and steps > 2.5:
+        mend = f"mask --above {int(value) if value == int(value) else value!r}"
         sentence = (
             f"{often} pixels hold exactly {value:g}, the largest value, where {expected:.2g} would be expected: the "
-            "detector is saturated. Mask these pixels (ptycho dataset mask --above) or expose for less."
+            f"detector is saturated. Mask these pixels (ptycho dataset {mend}) or expose for less."
         )
-        return Finding("saturation", "fault", sentence, numbers)
+        return Finding("saturation", "fault", sentence, numbers, (mend,))
     times = "once" if often == 1 else f"{often} times"
     sentence = f"No ceiling: the largest value, {value:g}, occurs {times}; {near} pixels are in the fifth below it."
     return Finding("saturation", "ok", sentence, numbers)
+
+
+def _without(hot: Array, statistics: ScanStatistics) -> list[tuple[float, int]]:
+    """(value, how often) of the largest values, largest first, without those of hot pixels."""
+    others = statistics.highest[statistics.valid & ~hot]
+    largest, stuck = others.max(initial=0.0), hot & (statistics.lowest == statistics.highest)
+    values, counts = np.unique(statistics.highest[stuck], return_counts=True)
+    theirs = dict(zip(values.tolist(), (counts * len(statistics.energies)).tolist(), strict=True))
+    rest = ((value, often - theirs.get(value, 0)) for value, often in statistics.top if value <= largest)
+    return [(value, often) for value, often in rest if often > 0]
 
 
 def check_dose(statistics: ScanStatistics, scan: ScanFile, covered_pixels: float | None) -> Finding:
@@ -138,12 +151,14 @@ def check_dose(statistics: ScanStatistics, scan: ScanFile, covered_pixels: float
         "recorded": recorded,
     }
     if len(odd) or energy <= 0:
+        mend = f"subsample --drop {ranges(odd)}"
+        shown = mend if len(mend) < _LONG else mend[:_LONG].rpartition(",")[0] + ",..."
         sentence = (
             f"{dark} of {len(statistics.energies)} patterns hold less than 2 % and {len(odd) - dark} more than 20 "
             "times the median intensity: a shutter, a beam loss or wrong frames. Leave them out: ptycho dataset "
-            f"subsample --drop {','.join(map(str, odd[:10]))}{',...' if len(odd) > 10 else ''}."
+            f"{shown}."
         )
-        return Finding("dose", "warning", sentence, numbers)
+        return Finding("dose", "warning", sentence, numbers, (mend,) if 0 < len(odd) < len(statistics.energies) else ())
     if photons is None:
         sentence = (
             "The dose is unknown: the numbers have no photon steps and the file records no nphotons; set nphotons."

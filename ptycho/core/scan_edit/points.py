@@ -18,7 +18,7 @@ from ptycho.core.scan.scan import ScanFile
 from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.errors import ConfigError, DataError
 
-__all__ = ["change_dtype", "merge", "split_by_position", "subsample", "subset"]
+__all__ = ["change_dtype", "merge", "move_positions", "split_by_position", "subsample", "subset"]
 
 Array = NDArray[Any]
 
@@ -40,6 +40,32 @@ def subset(stream: ScanStream, indices: NDArray[np.intp]) -> ScanStream:
         chosen["metadata"] = {**(fields.metadata or {}), "indexes": np.asarray(points)[indices].tolist()}
     patches = None if stream.patches is None else stream.patches.take(indices)
     return ScanStream.joined(stream.frames.take(indices), patches, replace(fields, **chosen))
+
+
+def move_positions(stream: ScanStream, scale: float = 1.0, frames: int = 0) -> ScanStream:
+    """Positions multiplied by a factor, and moved along the patterns by some frames.
+
+    An object in the scan is that of the positions it came with, and is left out where they are scaled.
+
+    Args:
+        stream: the scan.
+        scale: factor for all coordinates, above 0.
+        frames: pattern j gets position j + frames; patterns that get none are left out.
+
+    Raises:
+        ConfigError: a factor that is not positive, or more frames than there are.
+    """
+    total = len(stream.frames)
+    if not 0 < scale < np.inf or abs(frames) >= total:
+        raise ConfigError(
+            f"move: expected a factor above 0 and frames below {total}, found {scale:g} and {frames}; correct them"
+        )
+    kept = np.arange(max(0, -frames), total - max(0, frames))
+    made, fields = subset(stream, kept), stream.fields
+    moved = {key: _taken(getattr(fields, key), kept + frames) for key in _PER_POINT if key != "scan_index"}
+    scaled: dict[str, Any] = {key: None if values is None else values * scale for key, values in moved.items()}
+    object = fields.objectGuess if scale == 1 else None
+    return ScanStream.joined(made.frames, made.patches, replace(made.fields, objectGuess=object, **scaled))
 
 
 def subsample(stream: ScanStream, n: int | None = None, every: int | None = None, seed: int = 0) -> ScanStream:

@@ -75,6 +75,20 @@ def test_mask_makes_a_scan_with_nan_readable(fixture_file: Path, tmp_path: Path)
     assert np.argwhere(~mask).tolist() == [[5, 7], [9, 2], [11, 13]]
 
 
+def test_positions_are_scaled_and_moved_along_the_patterns(fixture_file: Path, tmp_path: Path) -> None:
+    """A scan may be mended in its place: it is read until the new one is whole."""
+    whole, file = read_scan(fixture_file), tmp_path / "o.npz"
+    assert run("move", fixture_file, file, "--scale", "1.25") == 0
+    np.testing.assert_allclose(read_scan(file).xcoords, 1.25 * whole.xcoords)
+    assert read_scan(file).objectGuess is None
+    assert run("move", file, file, "--frames=-2") == 0
+    made = read_scan(file)
+    np.testing.assert_allclose(made.ycoords, 1.25 * whole.ycoords[:-2])
+    np.testing.assert_array_equal(made.diff3d, whole.diff3d[2:])
+    assert run("move", fixture_file, file, "--scale", "0") == 2
+    assert run("move", fixture_file, file, "--frames", "64") == 2
+
+
 def test_recentre_finds_the_shift(fixture_file: Path, tmp_path: Path) -> None:
     arrays = dict(np.load(fixture_file))
     centred = arrays["diff3d"]

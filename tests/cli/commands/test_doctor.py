@@ -1,12 +1,14 @@
 """`ptycho doctor`: sentences, JSON and the exit status."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ptycho.cli.command import main
+from ptycho.core.scan.npz_file import read_scan
 
 
 @pytest.fixture
@@ -39,11 +41,41 @@ def test_json_has_every_finding_with_its_numbers(spoilt: Path, capsys: pytest.Ca
     assert main(["doctor", str(spoilt), "--no-trials", "--json", "--quiet"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["healthy"] is False
+    assert found["command"].startswith(
+        f"ptycho dataset mask {spoilt} -o spoilt-mended.npz --hot && ptycho reconstruct "
+    )
     names = [finding["name"] for finding in found["findings"]]
     assert len(names) == len(set(names)) > 12
     hot = found["findings"][names.index("hot pixels")]
     assert hot["severity"] == "fault"
     assert hot["numbers"]["pixels_y_x"] == [[10, 50]]
+
+
+@pytest.mark.slow
+def test_the_line_that_mends_does_what_it_says(
+    fixture_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hot pixel, a dark pattern, axes exchanged, a frame off centre: typed as printed, nothing is left of it."""
+    arrays = dict(np.load(fixture_file))
+    arrays["diff3d"][:, 10, 50] = 500
+    arrays["diff3d"][5] = 0
+    arrays["diff3d"] = np.roll(arrays["diff3d"].swapaxes(1, 2), 4, axis=1)
+    np.savez(tmp_path / "spoilt.npz", **arrays)
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor", "spoilt.npz", "--quiet"]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Mend it: ")]
+    *steps, last = line.removeprefix("Mend it: ").split(" && ")
+    assert [step.split()[2] for step in steps] == ["mask", "subsample", "recentre", "turn"]
+    for step in steps:
+        assert main([*shlex.split(step)[1:], "--quiet"]) == 0
+    made = read_scan(tmp_path / "spoilt-mended.npz")
+    whole = read_scan(fixture_file)
+    assert made.mask is not None
+    kept = np.delete(np.arange(len(whole.xcoords)), 5)
+    np.testing.assert_array_equal(np.where(made.mask, made.diff3d, 0), np.where(made.mask, whole.diff3d[kept], 0))
+    assert main(["doctor", "spoilt-mended.npz", "--no-trials", "--quiet"]) == 0
+    assert "Mend it" not in capsys.readouterr().out
+    assert main([*shlex.split(last)[1:], "--iterations", "2", "--modes", "none", "--quiet"]) == 0
 
 
 @pytest.mark.slow

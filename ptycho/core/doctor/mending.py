@@ -1,0 +1,78 @@
+"""All that the doctor advises in one line that can be typed as it is."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from ptycho.core.doctor.findings import Finding
+
+__all__ = ["mending", "ranges"]
+
+_STEPS = ("mask", "move", "subsample", "recentre", "turn")
+"""Of `ptycho dataset`, in the order in which a scan is mended."""
+_RENUMBERS = "--frames"
+"""After this step patterns have other numbers: what is said of single ones is for the next look."""
+
+
+def mending(findings: Iterable[Finding], scan: str, flags: Sequence[str] = ()) -> str:
+    """The command that does what findings ask for: steps of `ptycho dataset`, then `ptycho reconstruct`; '' for none.
+
+    Args:
+        findings: those of severity warning and fault are mended, by their `mend`.
+        scan: its file, or that of its patterns where `flags` name them.
+        flags: how the scan is read, as on the command line: `--units counts`, `--scan-positions POSITIONS.csv`.
+
+    >>> from ptycho.core.doctor.findings import Finding
+    >>> said = Finding("hot pixels", "fault", "1 hot pixel.", {}, ("mask --hot",))
+    >>> mending([said], "a.npz")
+    'ptycho dataset mask a.npz -o a-mended.npz --hot && ptycho reconstruct a-mended.npz'
+    """
+    asked = [word for found in findings if found.severity in ("warning", "fault") for word in found.mend]
+    if not asked:
+        return ""
+    steps = {step: _flags_of(step, asked) for step in _STEPS if any(word.split()[0] == step for word in asked)}
+    if _RENUMBERS in steps.get("move", ""):
+        steps.pop("subsample", None)
+    reading = [*flags, *(word for words in asked if words.startswith("--") for word in shlex.split(words))]
+    name, made = (
+        "" if "--patterns" in flags else shlex.quote(scan),
+        shlex.quote(f"{Path(scan).stem or 'scan'}-mended.npz"),
+    )
+    line: list[str] = []
+    if steps:
+        if any(word.startswith("--") and word != "--units" for word in reading):
+            line.append(_joined("ptycho convert", name, made, shlex.join(reading)))
+            name, reading = made, []
+        for step, said in steps.items():
+            line.append(_joined("ptycho dataset", step, name, f"-o {made}", said, shlex.join(reading)))
+            name, reading = made, []
+    line.append(_joined("ptycho reconstruct", name, shlex.join(reading), _flags_of("reconstruct", asked)))
+    return " && ".join(line)
+
+
+def ranges(numbers: ArrayLike) -> str:
+    """Ascending whole numbers as the flags of `ptycho dataset` take them.
+
+    >>> ranges([3, 10, 11, 12])
+    '3,10-12'
+    """
+    values = np.asarray(numbers)
+    parts = np.split(values, np.flatnonzero(np.diff(values) > 1) + 1)
+    return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts if len(part))
+
+
+def _flags_of(step: str, asked: list[str]) -> str:
+    """All flags of a step, each once."""
+    flags = (word.partition(" ")[2] for word in asked if word.split()[0] == step)
+    return " ".join(dict.fromkeys(flag for flag in flags if flag))
+
+
+def _joined(*parts: str) -> str:
+    return " ".join(part for part in parts if part)
