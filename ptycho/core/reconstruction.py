@@ -72,6 +72,14 @@ class Reconstruction(ObjectResult):
     `object_pixel_m` (of `object`) and `nphotons`."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Where it is from (`ptycho.core.provenance.provenance`), plain JSON values; empty where nobody said."""
+    counts_from: int | None = None
+    """The entry of `error_history` from which on the errors are of counts; None where all are of amplitudes."""
+
+    @property
+    def pixel_m(self) -> float | None:
+        """Side of a pixel of `object`, metres; None where the scan does not tell."""
+        pixel = self.metadata.get("object_pixel_m")
+        return None if pixel is None else float(pixel)
 
     def __repr__(self) -> str:
         modes, N, _ = self.probe.shape

@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ptycho.core.quality.comparison import Comparison
+from ptycho.figures.curves import draw_correlation
 from ptycho.figures.drawing import bar_ends, colour_range, draw_bar, draw_map, save_figure
 
 __all__ = ["comparison_figure", "save_comparison_png"]
 
 _WIDTH = 14.0
-_INK, _ACCENT = "#2a5f9e", "#c4501b"
 
 Real = npt.NDArray[np.floating]
 
@@ -55,13 +55,12 @@ def comparison_figure(found: Comparison, first: str = "A", second: str = "B") ->
         for line, (kind, ours, theirs, gap, unit) in zip(panels, rows, strict=True):
             limits = colour_range([theirs], kind.lower())
             for axes, values, name in ((line[0], ours, first), (line[1], theirs, second)):
-                image = draw_map(axes, values, np.isfinite(values), kind.lower(), limits)
-                image.set_extent(extent)
+                image = draw_map(axes, values, np.isfinite(values), kind.lower(), limits, origin=(x0, y0))
                 axes.set_title(f"{kind}: {_short(name)}", fontsize=10)
             draw_bar(line[1], image, f"{kind.lower()}{unit}", bar_ends(np.stack([ours, theirs]), limits))
             _draw_difference(line[2], gap, extent, f"difference{unit}")
             line[2].set_title(f"{kind}: A − B, rms {np.sqrt(np.mean(gap**2)):.3g}", fontsize=10)
-        _draw_curve(panels[0, 3], found)
+        draw_correlation(panels[0, 3], found.curve, found.threshold, found.cutoff)
         _write_figures(panels[1, 3], found)
         figure.suptitle(f"A: {first}   ·   B: {second}", fontsize=11)
     return figure
@@ -73,22 +72,6 @@ def _draw_difference(axes: Axes, gap: Real, extent: tuple[float, float, float, f
     axes.set(xlabel="x (pixels)", ylabel="y (pixels)")
     axes.locator_params(nbins=6)
     draw_bar(axes, image, label, bar_ends(gap, (-reach, reach)))
-
-
-def _draw_curve(axes: Axes, found: Comparison) -> None:
-    curve = found.curve
-    threshold = curve.one_bit() if found.threshold == "one-bit" else curve.half_bit()
-    axes.plot(curve.frequency[1:], curve.correlation[1:], color=_INK, linewidth=1.5, label="A with B")
-    axes.plot(curve.frequency[1:], threshold[1:], color=_ACCENT, linewidth=1.0, label=f"{found.threshold} threshold")
-    axes.axhline(0.5, color="#777777", linewidth=0.8, linestyle=":", label="1/2")
-    if found.cutoff < 0.5:
-        axes.axvline(found.cutoff, color=_ACCENT, linewidth=0.8, linestyle="--")
-    low = min(0.0, float(curve.correlation[1:].min()))
-    axes.set(xlim=(0, 0.5), ylim=(low - 0.05, 1.05), xlabel="spatial frequency (cycles/pixel)", ylabel="correlation")
-    axes.grid(True, color="#dddddd", linewidth=0.5)
-    axes.legend(fontsize=8, loc="lower left")
-    text = f"up to {found.cutoff:.3f}" if found.cutoff < 0.5 else "never below the threshold"
-    axes.set_title(f"Fourier ring correlation: {text}", fontsize=10)
 
 
 def _write_figures(axes: Axes, found: Comparison) -> None:

@@ -11,15 +11,14 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.quality.registration import fit_plane
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import DataError
 from ptycho.figures import drawing
+from ptycho.figures.curves import draw_errors
 from ptycho.figures.drawing import (
-    SEEN,
     bar_ends,
     colour_range,
     draw_bar,
@@ -27,10 +26,11 @@ from ptycho.figures.drawing import (
     draw_probe,
     figure_size,
     save_figure,
+    seen_box,
     seen_pixels,
 )
 
-__all__ = ["save_amplitude_png", "save_phase_png", "save_summary_png", "summary_figure"]
+__all__ = ["centred_phase", "save_amplitude_png", "save_phase_png", "save_summary_png", "summary_figure"]
 
 SHEET = 13.0
 """Width of the summary sheet, inches."""
@@ -42,13 +42,18 @@ Real = npt.NDArray[np.floating]
 Mask = npt.NDArray[np.bool_]
 
 
-def save_amplitude_png(object: Complex, coverage: Real, path: Path) -> Path:
+def save_amplitude_png(
+    object: Complex, coverage: Real, path: Path, pixel_m: float | None = None, pdf: bool = False
+) -> Path:
     """Write a grey-scale picture of |object| and return its path.
 
     Args:
         object: (H, W) complex transmission.
-        coverage: (H, W) sum of stitching weights; pixels below 1/1000 of its maximum are hatched out.
+        coverage: (H, W) sum of stitching weights; pixels with hardly any of it (`drawing.seen_pixels`) are hatched
+            out, and count neither for the greys nor for the crop.
         path: PNG file to write, atomically.
+        pixel_m: side of a pixel, metres; None labels the axes in pixels.
+        pdf: write a PDF beside it.
 
     Raises:
         DataError: `object` and `coverage` are not two arrays of one shape (H, W).
@@ -56,10 +61,12 @@ def save_amplitude_png(object: Complex, coverage: Real, path: Path) -> Path:
     """
     seen = seen_pixels(object, coverage)
     amplitude = np.abs(object)
-    return _save_map(amplitude, seen, "amplitude", _amplitude_title(amplitude, seen), path)
+    return _save_map(amplitude, seen, "amplitude", _amplitude_title(amplitude, seen), path, pixel_m, pdf)
 
 
-def save_phase_png(object: Complex, coverage: Real, path: Path) -> Path:
+def save_phase_png(
+    object: Complex, coverage: Real, path: Path, pixel_m: float | None = None, pdf: bool = False
+) -> Path:
     """Write a picture of the phase of `object` in radians and return its path.
 
     What no measurement fixes is removed first: the phase plane of `registration.fit_plane` (a detector or a probe
@@ -68,8 +75,8 @@ def save_phase_png(object: Complex, coverage: Real, path: Path) -> Path:
     Arguments and errors are those of `save_amplitude_png`.
     """
     seen = seen_pixels(object, coverage)
-    phase, plane = _centred_phase(object, coverage, seen)
-    return _save_map(phase, seen, "phase", _phase_title(phase, seen, plane), path)
+    phase, plane = centred_phase(object, coverage, seen)
+    return _save_map(phase, seen, "phase", _phase_title(phase, seen, plane), path, pixel_m, pdf)
 
 
 def save_summary_png(
@@ -77,14 +84,15 @@ def save_summary_png(
     path: Path,
     truth: Complex | None = None,
     patterns: Real | None = None,
+    pdf: bool = False,
 ) -> Path:
-    """Write the sheet of `summary_figure` to a PNG file, atomically, and return its path.
+    """Write the sheet of `summary_figure` to a PNG file, atomically, and with `pdf` a PDF beside it; return its path.
 
     Raises:
         DataError: as `summary_figure`.
         OutputError: the file cannot be written.
     """
-    return save_figure(summary_figure(reconstruction, truth, patterns), path)
+    return save_figure(summary_figure(reconstruction, truth, patterns), path, pdf)
 
 
 def summary_figure(
@@ -114,9 +122,10 @@ def summary_figure(
         objects.append(("truth", _in_frame(truth, r.frame)))
     rows, columns = (1, 2) if len(objects) == 1 else (2, len(objects))
     panels = 2 + (patterns is not None) + bool(r.error_history)
+    y0, y1, x0, x1 = seen_box(seen_pixels(r.object, r.coverage))
     heights = (
         min(SHEET / panels - 1.0, 2.7) + 0.8,
-        rows * (min((SHEET / columns - 1.1) * r.frame.height / r.frame.width, 7.0) + 0.8),
+        rows * (min((SHEET / columns - 1.1) * (y1 - y0) / (x1 - x0), 7.0) + 0.8),
     )
     with matplotlib.style.context("default"):
         figure = Figure(figsize=(SHEET, sum(heights) + 0.6), layout="constrained")
@@ -125,11 +134,11 @@ def summary_figure(
         below = figure.add_subfigure(grid[1]).subplots(rows, columns, squeeze=False)
         figure.suptitle(_summary_title(r), fontsize=11)
         _draw_overview(above, r, patterns)
-        _draw_objects(below.reshape(2, -1), objects, r.coverage)
+        _draw_objects(below.reshape(2, -1), objects, r)
     return figure
 
 
-def _centred_phase(object: Complex, coverage: Real, seen: Mask) -> tuple[Real, tuple[float, float]]:
+def centred_phase(object: Complex, coverage: Real, seen: Mask) -> tuple[Real, tuple[float, float]]:
     """Return the phase (rad) less its plane and weighted circular mean, and the plane (kx, ky), cycles per pixel."""
     shown = np.where(seen, object, 0)
     _, ky, kx = fit_plane(shown, np.ones_like(shown), coverage) if seen.any() else (0.0, 0.0, 0.0)
@@ -138,18 +147,19 @@ def _centred_phase(object: Complex, coverage: Real, seen: Mask) -> tuple[Real, t
     return np.angle(level * np.exp(-1j * np.angle(np.sum(level * coverage)))), (kx, ky)
 
 
-def _save_map(values: Real, seen: Mask, kind: str, title: str, path: Path) -> Path:
+def _save_map(values: Real, seen: Mask, kind: str, title: str, path: Path, pixel_m: float | None, pdf: bool) -> Path:
     """Draw one map with its colour bar, at least one screen pixel per object pixel, and save it."""
-    height, width = values.shape
+    y0, y1, x0, x1 = seen_box(seen)
+    height, width = y1 - y0, x1 - x0
     limits = colour_range([values[seen]], kind)
     side = max(5.0, max(height, width) / drawing.DPI)
     with matplotlib.style.context("default"):
         figure = Figure(figsize=figure_size(height, width, side), layout="constrained")
         axes = figure.add_subplot()
-        image = draw_map(axes, values, seen, kind, limits)
+        image = draw_map(axes, values, seen, kind, limits, pixel_m)
         axes.set_title(title, fontsize=10)
         draw_bar(axes, image, UNITS[kind], bar_ends(values[seen], limits))
-        return save_figure(figure, path)
+        return save_figure(figure, path, pdf)
 
 
 def _amplitude_title(amplitude: Real, seen: Mask) -> str:
@@ -192,14 +202,15 @@ def _draw_overview(panels: Iterable[Axes], r: Reconstruction, patterns: Real | N
     _draw_scan(next(axes), r)
     if patterns is not None:
         _draw_pattern(next(axes), patterns)
-    draw_probe(next(axes), r.probe)
+    draw_probe(next(axes), r.probe, r.pixel_m)
     if r.error_history:
-        _draw_errors(next(axes), r.error_history)
+        draw_errors(panel := next(axes), r.error_history, r.counts_from)
+        panel.set_box_aspect(1)
 
 
 def _draw_scan(axes: Axes, r: Reconstruction) -> None:
-    covered = r.coverage > SEEN * r.coverage.max(initial=0.0)
-    image = draw_map(axes, r.coverage, covered, "amplitude", (0.0, float(r.coverage.max()) or 1.0))
+    seen = seen_pixels(r.object, r.coverage)
+    image = draw_map(axes, r.coverage, seen, "amplitude", (0.0, float(r.coverage.max()) or 1.0), r.pixel_m)
     few = r.xcoords.size <= 5000
     axes.plot(r.xcoords, r.ycoords, "-" if few else "", color="#e0803c", linewidth=0.4, alpha=0.6)
     axes.plot(r.xcoords, r.ycoords, "." if few else ",", color="#e0803c", markersize=2.0)
@@ -224,29 +235,18 @@ def _draw_pattern(axes: Axes, patterns: Real) -> None:
     draw_bar(axes, image, "intensity")
 
 
-def _draw_errors(axes: Axes, errors: tuple[float, ...]) -> None:
-    axes.plot(range(len(errors)), errors, "-o" if len(errors) <= 30 else "-", color="#2a5f9e", markersize=3)
-    axes.set(xlabel="iteration", ylabel="relative error")
-    if min(errors) > 0:
-        axes.set_yscale("log")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(True, which="both", color="#dddddd", linewidth=0.5)
-    axes.set_title(f"Refinement: {errors[0]:.3g} to {errors[-1]:.3g}", fontsize=10)
-    axes.set_box_aspect(1)
-
-
-def _draw_objects(panels: Iterable[Iterable[Axes]], objects: list[tuple[str, Complex]], coverage: Real) -> None:
+def _draw_objects(panels: Iterable[Iterable[Axes]], objects: list[tuple[str, Complex]], r: Reconstruction) -> None:
     """Draw amplitude and phase of every object, each on one scale of colours that the later ones set."""
-    seen = [seen_pixels(array, coverage) for _, array in objects]
+    seen, coverage = [seen_pixels(array, r.coverage) for _, array in objects], r.coverage
     maps = {
         "amplitude": [np.abs(array) for _, array in objects],
-        "phase": [_centred_phase(array, coverage, m)[0] for (_, array), m in zip(objects, seen, strict=True)],
+        "phase": [centred_phase(array, coverage, m)[0] for (_, array), m in zip(objects, seen, strict=True)],
     }
     for row, (kind, values) in zip(panels, maps.items(), strict=True):
         shown = [value[m] for value, m in zip(values, seen, strict=True)]
         limits = colour_range(shown[1:] or shown, kind)
         for panel, (name, _), value, mask in zip(row, objects, values, seen, strict=True):
-            image = draw_map(panel, value, mask, kind, limits)
+            image = draw_map(panel, value, mask, kind, limits, r.pixel_m)
             panel.set_title(f"{kind.capitalize()}, {name}", fontsize=10)
         draw_bar(panel, image, UNITS[kind], bar_ends(np.concatenate(shown), limits))
 

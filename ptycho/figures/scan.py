@@ -62,13 +62,14 @@ def scan_figure(record: ScanRecord, name: str, units: Units | None = None) -> Fi
         facts.append(f"{n} patterns of {N} × {N}, {record.patterns.dtype}, {held}")
     if record.probe is not None:
         probe = record.probe
-        panels += [lambda axes: draw_probe(axes, probe), lambda axes: _draw_far_field(axes, probe)]
+        pixel = record.object_pixel_m
+        panels += [lambda axes: draw_probe(axes, probe, pixel), lambda axes: _draw_far_field(axes, probe)]
         facts.append(f"probe {probe_diameter(probe):.3g} pixels wide (90 %), energy {np.sum(np.abs(probe) ** 2):.3g}")
     if record.xcoords is not None and record.xcoords.size:
         panels.append(lambda axes: _draw_path(axes, record))
         facts.append(f"{record.xcoords.size} positions")
     if record.object is not None:
-        panels += _object_panels(record.object)
+        panels += _object_panels(record.object, record.object_pixel_m)
         facts.append(f"object {record.object.shape[1]} × {record.object.shape[0]}")
     if not panels:
         raise DataError(f"{name}: expected patterns, a probe, positions or an object to draw, found none of them")
@@ -152,7 +153,7 @@ def _draw_path(axes: Axes, record: ScanRecord) -> None:
     axes.figure.colorbar(points, cax=bar, label="number of the pattern")
 
 
-def _object_panels(image: Array) -> list[Panel]:
+def _object_panels(image: Array, pixel_m: float | None) -> list[Panel]:
     amplitude, everywhere = np.abs(image), np.isfinite(image)
     shown = np.where(everywhere, image, 0).astype(np.complex128)
     _, ky, kx = fit_plane(shown, np.ones_like(shown))
@@ -163,7 +164,7 @@ def _object_panels(image: Array) -> list[Panel]:
     def panel(values: Array, kind: str, unit: str) -> Panel:
         def draw(axes: Axes) -> None:
             limits = colour_range([values[everywhere]], kind)
-            drawn = draw_map(axes, values, everywhere, kind, limits)
+            drawn = draw_map(axes, values, everywhere, kind, limits, pixel_m)
             axes.set_title(f"Object, {kind}", fontsize=10)
             draw_bar(axes, drawn, f"{kind}{unit}", bar_ends(values[everywhere], limits))
 

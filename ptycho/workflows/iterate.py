@@ -201,6 +201,9 @@ def _told(report: Report, before: int, iteration: int, error: float) -> None:
 def joined(first: Refinement, second: Refinement) -> Refinement:
     """Two refinements, the second from where the first ended, as one."""
     length = len(first.error_history) - 1
+    counts_from = first.counts_from
+    if counts_from is None and second.counts_from is not None:
+        counts_from = length + second.counts_from
     return replace(
         second,
         error_history=(*first.error_history[:-1], *second.error_history),
@@ -210,6 +213,7 @@ def joined(first: Refinement, second: Refinement) -> Refinement:
         iterations=first.iterations + second.iterations,
         seconds=first.seconds + second.seconds,
         gauge=first.gauge.then(second.gauge),
+        counts_from=counts_from,
     )
 
 

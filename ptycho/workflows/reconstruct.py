@@ -237,7 +237,7 @@ class _Job:
         self.timings["refinement"] = better.seconds
         image = np.where(covered, better.object, np.complex64(1))
         history = better.error_history[: better.kept + 1]
-        return Estimate(image, better.probe, better.xcoords, better.ycoords, history, refined=True)
+        return Estimate(image, better.probe, better.xcoords, better.ycoords, history, better.counts_from, refined=True)
 
     def provenance(self, source: Mapping[str, Any]) -> dict[str, Any]:
         """Where the result is from."""

@@ -84,6 +84,8 @@ class Estimate:
     ycoords: NDArray[np.float64]
     error_history: tuple[float, ...] = ()
     """Of the refinement; empty without one."""
+    counts_from: int | None = None
+    """As in the result."""
     refined: bool = False
 
 
@@ -133,6 +135,7 @@ def finished_reconstruction(
         subpixel="fourier" if final.refined else subpixel,
         network_object=laid_out(found.object, 1) if final.refined else None,
         error_history=final.error_history,
+        counts_from=final.counts_from,
         timings=timings,
         synchronised=found.synchronised,
         agreement=found.agreement,

@@ -38,6 +38,7 @@ def refined(rng: np.random.Generator) -> Reconstruction:
         subpixel="fourier",
         network_object=complex_array(HEIGHT, WIDTH),
         error_history=(0.5, 0.125, 0.0625),
+        counts_from=2,
         timings={"inference": 1.5, "stitching": 0.25},
         synchronised=True,
         agreement=(0.9, 0.99),
@@ -56,6 +57,7 @@ def plain(refined: Reconstruction) -> Reconstruction:
         subpixel="bilinear",
         network_object=None,
         error_history=(),
+        counts_from=None,
         synchronised=False,
         spread=None,
         trust=None,
@@ -94,7 +96,9 @@ def test_npz_holds_plain_arrays_under_these_names(tmp_path: Path, refined: Recon
 def test_what_was_not_measured_has_no_key(tmp_path: Path, plain: Reconstruction) -> None:
     with np.load(write_npz(plain, tmp_path / "a.npz"), allow_pickle=False) as file:
         missing = set(NPZ_KEYS) - set(file.files)
-    assert missing == {key for key in NPZ_KEYS if key.startswith("trust_")} | {"spread", "network_object"}
+    assert missing == {key for key in NPZ_KEYS if key.startswith("trust_")} | {
+        *("spread", "network_object", "counts_from")
+    }
 
 
 @pytest.mark.parametrize(("section", "keys"), [("### NPZ", NPZ_KEYS), ("### Product", PRODUCT_KEYS)])

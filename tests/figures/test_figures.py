@@ -40,7 +40,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
     """Collect figures in place of writing them."""
     kept: list[Figure] = []
 
-    def keep(figure: Figure, path: Path) -> Path:
+    def keep(figure: Figure, path: Path, pdf: bool = False) -> Path:
         kept.append(figure)
         return path
 
@@ -106,14 +106,16 @@ def test_amplitude_is_shown_where_covered_and_finite(drawn: list[Figure]) -> Non
 
 def test_uncovered_pixels_are_hatched_in_the_picture(tmp_path: Path) -> None:
     def hatched(covered_columns: int) -> float:
+        """Of a picture whose columns are covered, all up to that one and the last."""
         coverage = np.repeat((np.arange(10) < covered_columns)[None], 10, axis=0).astype(float)
+        coverage[:, -1] = covered_columns > 0
         object = np.where(coverage > 0, 0.5, 50.0) + 0j
         path = save_amplitude_png(object, coverage, tmp_path / "a.png")
         return float((np.abs(pixels(path) - [0xD5, 0xD9, 0xE0]) <= 25).all(axis=2).mean())
 
     whole, none = hatched(0), hatched(10)
     assert whole > 0.5
-    assert (hatched(7) - none) / (whole - none) == pytest.approx(0.3, abs=0.02)
+    assert (hatched(6) - none) / (whole - none) == pytest.approx(0.3, abs=0.02)
 
 
 def test_range_is_robust_against_a_few_wild_pixels(drawn: list[Figure], rng: np.random.Generator) -> None:
@@ -125,6 +127,31 @@ def test_range_is_robust_against_a_few_wild_pixels(drawn: list[Figure], rng: np.
     image = drawn[0].axes[0].images[0]
     assert image.get_clim() == pytest.approx((0.505, 0.995), abs=0.01)
     assert image.colorbar.extend == "both"
+
+
+def test_what_hardly_any_light_fell_on_sets_neither_colours_nor_crop(drawn: list[Figure]) -> None:
+    object, coverage = np.full((40, 50), 0.5 + 0j), np.zeros((40, 50))
+    coverage[5:35, 5:45], coverage[10:30, 12:40] = 0.04, 1.0
+    coverage[20, 20] = 60.0  # a beam that stood still does not darken the rest
+    object[coverage == 0.04] = 9.0
+    save_amplitude_png(object, coverage, Path("a.png"), 2e-8)
+    axes = drawn[0].axes[0]
+    assert (axes.images[0].get_array().mask == (coverage < 1)).all()
+    assert axes.images[0].get_clim() == pytest.approx((0.475, 0.525))
+    assert (axes.get_xlim(), axes.get_ylim()) == ((9.5, 41.5), (31.5, 7.5))  # 2 pixels around rows 10-29, columns 12-39
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x (nm)", "y (nm)")
+    ticks = [tick for tick in axes.get_xticks() if 10 <= tick <= 41]
+    assert ticks == pytest.approx([10, 20, 30, 40])
+    assert axes.xaxis.get_major_formatter()(20, None) == "400"
+
+
+def test_a_pdf_comes_beside_the_png_where_it_is_asked_for(tmp_path: Path, result: Reconstruction) -> None:
+    save_summary_png(result, tmp_path / "plain.png")
+    save_summary_png(result, tmp_path / "s.png", pdf=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plain.png", "s.pdf", "s.png"]
+    first = (tmp_path / "s.pdf").read_bytes()
+    save_summary_png(result, tmp_path / "s.png", pdf=True)
+    assert first.startswith(b"%PDF") and (tmp_path / "s.pdf").read_bytes() == first
 
 
 def test_a_flat_object_is_shown_flat(drawn: list[Figure], rng: np.random.Generator) -> None:
@@ -151,8 +178,8 @@ def test_plane_and_global_phase_are_removed(drawn: list[Figure]) -> None:
 
 def test_coverage_weights_the_global_phase(drawn: list[Figure]) -> None:
     phase = np.array([[0.0, 1.0, 0.0]])  # symmetric: no plane
-    save_phase_png(np.exp(1j * phase), np.array([[1.0, 0.02, 1.0]]), Path("p.png"))
-    mean = np.angle(2 + 0.02 * np.exp(1j))
+    save_phase_png(np.exp(1j * phase), np.array([[1.0, 0.06, 1.0]]), Path("p.png"))
+    mean = np.angle(2 + 0.06 * np.exp(1j))
     np.testing.assert_allclose(drawn[0].axes[0].images[0].get_array(), phase - mean, atol=1e-5)
 
 
@@ -184,7 +211,7 @@ def test_summary_of_a_refined_result(drawn: list[Figure], result: Reconstruction
     axes = panels(drawn[0])
     kinds = [f"{kind}, {name}" for kind in ("Amplitude", "Phase") for name in ("network", "refined", "truth")]
     overview = ["Scan positions over the coverage", "Mean pattern", "Probe, strongest mode (90 %)"]
-    assert list(axes) == [*overview, "Refinement: 0.3 to 0.05", *kinds]
+    assert list(axes) == [*overview, "Error of amplitudes: 0.3 to 0.05", *kinds]
     mean = axes["Mean pattern"].images[0]
     assert mean.get_array()[0, 0] == 4.0
     assert mean.get_array()[3, 5] == pytest.approx(4.0 * 299 / 300)
@@ -192,7 +219,7 @@ def test_summary_of_a_refined_result(drawn: list[Figure], result: Reconstruction
     scan = axes["Scan positions over the coverage"].lines[-1]
     np.testing.assert_array_equal(scan.get_xdata(), result.xcoords)
     np.testing.assert_array_equal(scan.get_ydata(), result.ycoords)
-    np.testing.assert_allclose(axes["Refinement: 0.3 to 0.05"].lines[0].get_ydata(), [0.3, 0.1, 0.05])
+    np.testing.assert_allclose(axes["Error of amplitudes: 0.3 to 0.05"].lines[0].get_ydata(), [0.3, 0.1, 0.05])
     limits = {axes[kind].images[0].get_clim() for kind in kinds[:3]}
     assert len(limits) == 1
     assert max(limits)[1] < 1.2  # refined and true object set the scale, not the network, three times as bright

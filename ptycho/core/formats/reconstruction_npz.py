@@ -24,7 +24,7 @@ __all__ = ["NPZ_KEYS", "read", "read_npz", "recognise", "write_npz"]
 
 NPZ_KEYS = (
     *("object", "coverage", "probe", "xcoords", "ycoords", "frame", "backend", "method", "subpixel"),
-    *("network_object", "error_history", "timings", "synchronised", "agreement", "spread"),
+    *("network_object", "error_history", "counts_from", "timings", "synchronised", "agreement", "spread"),
     *(f"trust_{field.name}" for field in fields(Trust)),
     *("trust_ratio", "trust_verdict", "metadata", "provenance"),
 )
@@ -60,7 +60,7 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
         "metadata": json.dumps(r.metadata),
         "provenance": json.dumps(r.provenance),
     }
-    for key, array in (("network_object", r.network_object), ("spread", r.spread)):
+    for key, array in (("network_object", r.network_object), ("spread", r.spread), ("counts_from", r.counts_from)):
         if array is not None:
             arrays[key] = array
     if r.trust is not None:
@@ -105,6 +105,7 @@ def read_npz(path: Path) -> Reconstruction:
             trust=_stored_trust(stored),
             metadata=_stored_json(stored, "metadata"),
             provenance=_stored_json(stored, "provenance"),
+            counts_from=int(stored["counts_from"]) if "counts_from" in stored else None,
         )
     except KeyError as error:
         raise DataError(f"{path}: expected the key {error} of a reconstruction, found {sorted(stored)}") from error

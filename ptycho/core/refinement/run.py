@@ -69,6 +69,8 @@ class Refinement(ObjectResult):
     """Name of the engine."""
     gauge: Gauge = UNCHANGED
     """How object and probe were split anew on the way and at the end."""
+    counts_from: int | None = None
+    """The entry of the histories from which on the errors are of counts; None where all are of amplitudes."""
 
     def __repr__(self) -> str:
         modes, N, _ = self.probe.shape
@@ -245,7 +247,7 @@ def run(
     home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
     problem = ScanProblem(passes, home, settings.refine_probe, bound, scan.probeGuess)
     limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise, settings.seconds)
-    made = partial(_result, frame, engine.name, begun)
+    made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None)
     keeper = None if state_file is None else ScanKeeper(state_file, problem, made)
     found = descend(problem, point, limits, rng, report, keeper)
     if not math.isfinite(found.errors[0]):
@@ -262,6 +264,7 @@ def _result(
     frame: ObjectFrame,
     engine: str,
     begun: float,
+    counts_from: int | None,
     found: Descent[Point],
     gauge: Gauge = UNCHANGED,
 ) -> Refinement:
@@ -281,6 +284,7 @@ def _result(
         stopped=found.stopped or "cut off",
         engine=engine,
         gauge=gauge,
+        counts_from=counts_from,
     )
 
 

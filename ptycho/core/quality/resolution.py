@@ -1,0 +1,121 @@
+"""The resolution of a scan: how far two reconstructions of half of it each say the same."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptycho.core.quality.ring_correlation import FrcCurve
+from ptycho.core.result import ByValue, Pictured
+from ptycho.errors import DataError, MissingFileError
+
+__all__ = ["ONE_SEVENTH", "Resolution", "read_resolution", "resolution_csv", "resolution_json"]
+
+ONE_SEVENTH = 1 / 7
+"""Correlation of two halves at which the whole correlates with the truth to 1/2: P. B. Rosenthal and R. Henderson,
+J. Mol. Biol. 333, 721 (2003)."""
+_NYQUIST = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Resolution(ByValue, Pictured):
+    """The Fourier ring correlation of two reconstructions, each of one half of a scan."""
+
+    curve: FrcCurve
+    patterns: tuple[int, int]
+    """In each half."""
+    pixel_m: float | None = None
+    """Side of an object pixel, metres; None where the scan does not tell."""
+
+    @property
+    def cutoff(self) -> float:
+        """Cycles per pixel at which the correlation first falls below the half-bit threshold; 0.5 where it never does.
+
+        The threshold is `FrcCurve.half_bit`.
+        """
+        return min(self.curve.cutoff(self.curve.half_bit()), _NYQUIST)
+
+    @property
+    def cutoff_one_seventh(self) -> float:
+        """The same for the fixed threshold of 1/7 (`ONE_SEVENTH`)."""
+        return min(self.curve.cutoff(ONE_SEVENTH), _NYQUIST)
+
+    @property
+    def summary(self) -> str:
+        """One line in plain words."""
+        return f"{self._told(self.cutoff)} (half-bit; {self._told(self.cutoff_one_seventh)} by 1/7)"
+
+    def _told(self, cutoff: float) -> str:
+        """A cut-off as the period of the finest lines, in nm and pixels."""
+        if cutoff <= 0:
+            return "no detail in common"
+        period = 1 / cutoff
+        length = "" if self.pixel_m is None else f"{1e9 * self.pixel_m * period:.3g} nm, "
+        finest = ", as fine as pixels show" if cutoff >= _NYQUIST else ""
+        return f"a period of {length}{period:.3g} pixels{finest}"
+
+
+def resolution_json(found: Resolution) -> str:
+    """What `read_resolution` reads back, with the cut-offs (cycles per pixel, and metres of a period) beside it."""
+    c = found.curve
+    return json.dumps(
+        {
+            "patterns": list(found.patterns),
+            "object_pixel_m": found.pixel_m,
+            "cutoff_half_bit": found.cutoff,
+            "cutoff_one_seventh": found.cutoff_one_seventh,
+            "period_half_bit_m": _period_m(found, found.cutoff),
+            "period_one_seventh_m": _period_m(found, found.cutoff_one_seventh),
+            "frequency": c.frequency.tolist(),
+            "correlation": c.correlation.tolist(),
+            "n": c.n.tolist(),
+        },
+        indent=1,
+        allow_nan=False,
+    )
+
+
+def resolution_csv(found: Resolution) -> str:
+    """A table with a row per ring: frequency, correlation, half-bit threshold, Fourier pixels in the ring."""
+    c, text = found.curve, io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    known = found.pixel_m is not None
+    per_nm = c.frequency / (1e9 * found.pixel_m) if found.pixel_m is not None else c.frequency
+    table.writerow(["cycles_per_pixel", *(["cycles_per_nm"] if known else []), "correlation", "half_bit", "pixels"])
+    for f, nm, correlation, threshold, n in zip(
+        c.frequency, per_nm, c.correlation, c.half_bit(), c.n, strict=True
+    ):
+        numbers = [f, *([nm] if known else []), correlation, threshold]
+        table.writerow([*(f"{value:.6g}" for value in numbers), int(n)])
+    return text.getvalue()
+
+
+def read_resolution(path: Path) -> Resolution:
+    """Read what `resolution_json` made.
+
+    Raises:
+        MissingFileError, DataError: no such file, or none of these.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"{path}: expected a resolution (frc.json), found no such file; run ptycho frc SCAN")
+    try:
+        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        frequency, correlation = (np.asarray(stored[key], np.float64) for key in ("frequency", "correlation"))
+        n = np.asarray(stored["n"], np.intp)
+        first, second = (int(count) for count in stored["patterns"])
+        pixel = stored["object_pixel_m"]
+        if not frequency.shape == correlation.shape == n.shape or frequency.ndim != 1 or frequency.size < 2:
+            raise ValueError(f"rings of shapes {frequency.shape}, {correlation.shape} and {n.shape}")
+        return Resolution(FrcCurve(frequency, correlation, n), (first, second), None if pixel is None else float(pixel))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: expected a resolution (frc.json), found {error!r}; run ptycho frc again") from error
+
+
+def _period_m(found: Resolution, cutoff: float) -> float | None:
+    return None if found.pixel_m is None or cutoff <= 0 else found.pixel_m / cutoff
