@@ -384,7 +384,10 @@ class RawData(Pictured):
         if n > len(self):
             logger.info("subsample of %d asked for: all %d patterns are kept", n, len(self))
         rng = np.random.default_rng(0 if seed is None else seed)
-        kept = np.sort(rng.choice(len(self), min(n, len(self)), replace=False))
+        return self.part(np.sort(rng.choice(len(self), min(n, len(self)), replace=False)))
+
+    def part(self, kept: NDArray[np.intp]) -> RawData:
+        """A scan of the patterns of these indices (n,), of which holds what `subsample` says."""
         fields = vars(self._as_file(self._declared)).copy()
         masks = ("mask",) if self.mask is not None and self.mask.ndim == 3 else ()
         for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "diff3d", "scan_index", "Y", *masks):

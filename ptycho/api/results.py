@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.formats.placing import placed_object
+from ptycho.core.formats.placing import placed_object, placed_result
 from ptycho.core.formats.reconstruction_npz import read_npz
 from ptycho.core.quality.comparison import Comparison, PlacedObject
 from ptycho.core.quality.comparison import compare as compare_placed
@@ -76,8 +76,7 @@ def _placed(given: Comparable, name: str) -> PlacedObject:
     if isinstance(given, Path | str):
         return placed_object(Path(given))
     if isinstance(given, Reconstruction | Refinement):
-        origin = float(given.frame.y0), float(given.frame.x0)
-        return PlacedObject(name, given.object, origin, given.xcoords, given.ycoords, given.probe)
+        return placed_result(given, name)
     if isinstance(given, RawData):
         if given.objectGuess is None:
             raise DataError(f"{name}: expected a scan with its object (objectGuess), found none; give the object")

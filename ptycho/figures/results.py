@@ -8,12 +8,14 @@ from matplotlib.figure import Figure
 
 from ptycho.core.formats.scan_npz import record_of
 from ptycho.core.quality.comparison import Comparison
+from ptycho.core.quality.resolution import Resolution
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.run import Refinement
 from ptycho.figures.comparison import comparison_figure
 from ptycho.figures.drawing import png_bytes
 from ptycho.figures.reconstruction import summary_figure
+from ptycho.figures.resolution import resolution_figure
 from ptycho.figures.scan import scan_figure
 from ptycho.raw_data import RawData
 
@@ -22,12 +24,13 @@ __all__ = ["figure_of", "png_of"]
 
 @singledispatch
 def figure_of(shown: object) -> Figure:
-    """The sheet of a scan, a reconstruction, a refinement or a comparison.
+    """The sheet of a scan, a reconstruction, a refinement, a comparison or a resolution.
 
     Raises:
         TypeError: anything else.
     """
-    raise TypeError(f"expected a scan, a reconstruction, a refinement or a comparison, found {type(shown).__name__}")
+    expected = "a scan, a reconstruction, a refinement, a comparison or a resolution"
+    raise TypeError(f"expected {expected}, found {type(shown).__name__}")
 
 
 def png_of(shown: object) -> bytes:
@@ -53,3 +56,8 @@ def _(shown: Refinement) -> Figure:
 @figure_of.register
 def _(shown: Comparison) -> Figure:
     return comparison_figure(shown)
+
+
+@figure_of.register
+def _(shown: Resolution) -> Figure:
+    return resolution_figure(shown)

@@ -61,6 +61,7 @@ def iterate(
     report: Report | None = None,
     made_probe: bool = False,
     tell: Callable[[str], None] = logger.info,
+    plan: Plan | None = None,
 ) -> Iterated:
     """Find the object of a scan, and its probe, by iteration.
 
@@ -83,14 +84,16 @@ def iterate(
         made_probe: whether the probe of the scan was made here, so that its energy means nothing: the object's
             amplitude then says how bright it is (`ptycho.core.refinement.gauge.hold`).
         tell: told of each note when it is known.
+        plan: what was decided before, by more patterns than those of `data`; None decides now.
 
     Raises:
         ConfigError: a setting that cannot work. DataError: a scan or a start that cannot be used.
     """
     probe = start.probe if isinstance(start, Reconstruction | Refinement) else np.asarray(data.probeGuess)
-    plan = planned(data, refine, options, as_modes(probe), flat=start is None)
-    for note in plan.notes:
-        tell(note)
+    if plan is None:
+        plan = planned(data, refine, options, as_modes(probe), flat=start is None)
+        for note in plan.notes:
+            tell(note)
     settings = {
         "refine_positions": options.refine_positions,
         "position_bound_px": options.position_bound_px,

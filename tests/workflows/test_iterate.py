@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ptycho.config.options import IterationOptions
+from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.run import Refinement
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
@@ -48,6 +50,11 @@ def test_counts_are_fitted_once_amplitudes_are_explained(plain: RawData, simulat
     brightness = [np.abs(each.refinement.object[18:-18, 18:-18]).mean() / inside for each in (amplitude, decided)]
     assert abs(brightness[1] - 1) < 0.5 * abs(brightness[0] - 1)
     assert decided.refinement.iterations == len(decided.refinement.error_history) - 1 <= 40
+    assert amplitude.refinement.counts_from is None
+    assert 0 < decided.refinement.counts_from < decided.refinement.iterations
+    told = reconstruction_of(decided.refinement)
+    assert told.counts_from == decided.refinement.counts_from
+    assert reconstruction_of(replace(decided.refinement, kept=1)).counts_from is None  # what is kept is of amplitudes
 
 
 def test_a_scan_that_is_not_explained_keeps_to_amplitudes(simulated: Simulated) -> None:

@@ -1,4 +1,4 @@
-"""Objects with their place, to compare: from a file of any format that is known."""
+"""Objects with their place, to compare: of a result, or from a file of any format that is known."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ import numpy as np
 from ptycho.core.formats import registry
 from ptycho.core.formats.record import in_pixels
 from ptycho.core.quality.comparison import PlacedObject
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.run import Refinement
 from ptycho.errors import DataError
 
-__all__ = ["placed_object"]
+__all__ = ["placed_object", "placed_result"]
+
+
+def placed_result(found: Reconstruction | Refinement, name: str) -> PlacedObject:
+    """The object of a result, with its place on the scan's pixel grid."""
+    origin = float(found.frame.y0), float(found.frame.x0)
+    return PlacedObject(name, found.object, origin, found.xcoords, found.ycoords, found.probe)
 
 
 def placed_object(path: Path) -> PlacedObject:

@@ -49,7 +49,8 @@ class Resolution(ByValue, Pictured):
     @property
     def summary(self) -> str:
         """One line in plain words."""
-        return f"{self._told(self.cutoff)} (half-bit; {self._told(self.cutoff_one_seventh)} by 1/7)"
+        half_bit, one_seventh = self._told(self.cutoff), self._told(self.cutoff_one_seventh)
+        return f"{half_bit} (half-bit{' and 1/7' if half_bit == one_seventh else f'; {one_seventh} by 1/7'})"
 
     def _told(self, cutoff: float) -> str:
         """A cut-off as the period of the finest lines, in nm and pixels."""
@@ -88,9 +89,7 @@ def resolution_csv(found: Resolution) -> str:
     known = found.pixel_m is not None
     per_nm = c.frequency / (1e9 * found.pixel_m) if found.pixel_m is not None else c.frequency
     table.writerow(["cycles_per_pixel", *(["cycles_per_nm"] if known else []), "correlation", "half_bit", "pixels"])
-    for f, nm, correlation, threshold, n in zip(
-        c.frequency, per_nm, c.correlation, c.half_bit(), c.n, strict=True
-    ):
+    for f, nm, correlation, threshold, n in zip(c.frequency, per_nm, c.correlation, c.half_bit(), c.n, strict=True):
         numbers = [f, *([nm] if known else []), correlation, threshold]
         table.writerow([*(f"{value:.6g}" for value in numbers), int(n)])
     return text.getvalue()

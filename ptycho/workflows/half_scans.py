@@ -1,0 +1,109 @@
+"""The resolution of a scan: its two halves, each reconstructed by itself, and how far they say the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptycho.config.config import InferenceConfig
+from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.doctor.preflight import preflight, refuse_faults
+from ptycho.core.formats.placing import placed_result
+from ptycho.core.formats.reconstruction_npz import write_npz
+from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.quality.comparison import compare
+from ptycho.core.quality.resolution import Resolution, resolution_csv, resolution_json
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.scan.stream import ScanStream
+from ptycho.core.scan_edit.halves import half_scans
+from ptycho.figures.resolution import save_resolution_png
+from ptycho.raw_data import RawData
+from ptycho.workflows.backend_selector import backend_named
+from ptycho.workflows.find_probe import find_probe
+from ptycho.workflows.front_door import FROM_PATTERNS, Request
+from ptycho.workflows.iterate import iterate
+from ptycho.workflows.iteration_plan import planned
+from ptycho.workflows.refined_result import measured_reconstruction
+from ptycho.workflows.run_options import RunOptions
+
+__all__ = ["FRC_FILE", "HalfScans", "reconstruct_halves", "save_halves"]
+
+
+FRC_FILE = "frc.json"
+"""The resolution, in the folder of a run."""
+
+
+@dataclass(frozen=True)
+class HalfScans:
+    """Two independent reconstructions of one scan, and how like they are."""
+
+    resolution: Resolution
+    halves: tuple[Reconstruction, Reconstruction]
+
+
+def reconstruct_halves(data: RawData, request: Request) -> HalfScans:
+    """Reconstruct both halves of a scan (`ptycho.core.scan_edit.halves`) and correlate them ring by ring.
+
+    Each half begins with a flat object and is reconstructed by `ptycho.workflows.iterate`. What is left open (modes of
+    the probe, whether it is held first) is decided by the whole scan, whose neighbours are near enough to foretell each
+    other, and both halves begin with the same probe: that of the scan, or the one that is asked for or found. The first
+    is then brought onto the second (`ptycho.core.quality.alignment`), and both are compared in the box around the scan
+    positions.
+
+    Args:
+        data: the scan.
+        request: as of `reconstruct_scan`; a half has no start, model or folder.
+
+    Raises:
+        DataError: a scan of a single pattern, or with a fault, unless `request.force`.
+        ConfigError: a probe or a setting that cannot be used.
+    """
+    data, made_probe = _begun(data, request)
+    refine = _refine(request)
+    plan = planned(data, refine, request.iteration, as_modes(np.asarray(data.probeGuess)), flat=True)
+    for note in plan.notes:
+        request.tell(note)
+    found = []
+    for number, chosen in enumerate(half_scans(data.xcoords, data.ycoords), 1):
+        request.tell(f"Half {number}: {len(chosen)} of {len(data)} patterns")
+        half = data.part(chosen)
+        made = iterate(half, refine, request.iteration, None, request.report, made_probe, request.tell, plan)
+        found.append(measured_reconstruction(made.refinement, half))
+    first, second = found
+    likeness = compare(placed_result(first, "half 1"), placed_result(second, "half 2"), halves=True)
+    counts = len(first.xcoords), len(second.xcoords)
+    return HalfScans(Resolution(likeness.curve, counts, first.pixel_m), (first, second))
+
+
+def save_halves(found: HalfScans, folder: Path, pdf: bool = False) -> list[Path]:
+    """Write `frc.json`, `frc.csv`, `frc.png` and both halves as `half_1.npz` and `half_2.npz`; return the paths."""
+    folder, resolution = output_folder(folder), found.resolution
+    paths = []
+    for name, text in ((FRC_FILE, resolution_json(resolution)), ("frc.csv", resolution_csv(resolution))):
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        paths.append(folder / name)
+    paths.append(save_resolution_png(resolution, folder / "frc.png", pdf))
+    return paths + [write_npz(half, folder / f"half_{k}.npz") for k, half in enumerate(found.halves, 1)]
+
+
+def _begun(data: RawData, request: Request) -> tuple[RawData, bool]:
+    """The scan with the probe to begin with, and whether that was made here."""
+    if not request.force:
+        refuse_faults(preflight(ScanStream.of(data.scan_file())), data.name)
+    if request.probe is None and data.has_probe:
+        return data, False
+    found = find_probe(data, _refine(request), None if request.probe == FROM_PATTERNS else request.probe)
+    request.tell(found.sentence)
+    return data.with_probe(found.probe), True
+
+
+def _refine(request: Request) -> Any:
+    """The refinement of the backend."""
+    backend = backend_named(request.backend)
+    options = backend.settled(RunOptions(execution=request.execution))
+    return partial(backend.refine, config=InferenceConfig(backend=request.backend), run=options)
