@@ -12,8 +12,9 @@ from typing import Protocol, cast
 import ptycho
 from ptycho.cli import commands
 from ptycho.cli.console import USER_ERRORS, DefaultsHelp, LineParser, add_volume_flags, complain, console_log, log_level
+from ptycho.cli.frc import frc_main
 from ptycho.cli.infer import inference_main
-from ptycho.cli.programs import INFERENCE, RECONSTRUCTION, TRAINING
+from ptycho.cli.programs import FRC, INFERENCE, RECONSTRUCTION, TRAINING
 from ptycho.cli.reconstruct import reconstruct_main
 from ptycho.cli.train import train_main
 from ptycho.config.schema import nearest
@@ -24,6 +25,7 @@ __all__ = ["Subcommand", "main", "parser_of", "subcommands"]
 _PROGRAM = "ptycho"
 _ALIASES = {
     "reconstruct": (RECONSTRUCTION, reconstruct_main, "reconstruct a scan: one command, from the file to the object"),
+    "frc": (FRC, frc_main, "find the resolution of a scan by its two halves"),
     "train": (TRAINING, train_main, "train a network on a scan"),
     "inference": (INFERENCE, inference_main, "reconstruct a scan with a trained network"),
 }

@@ -46,9 +46,12 @@ def _infer(asked: Settled, debug: bool) -> None:
     test_file = input_path(config.test_data_file, "--test-data", "the scan to reconstruct")
     config.model_path = input_path(config.model_path, "--model-path", "the trained model")
 
+    if run.compare is not None:
+        input_path(run.compare, "--compare", "a result")
+
     from ptycho.raw_data import RawData
     from ptycho.workflows.backend_selector import reconstruct_with_backend, require_backend
-    from ptycho.workflows.outputs import save_reconstruction, shown_patterns
+    from ptycho.workflows.outputs import save_reconstruction
 
     quiet_tensorflow(config.backend, debug)
     require_backend(config.backend)
@@ -66,7 +69,7 @@ def _infer(asked: Settled, debug: bool) -> None:
                 diagnostics=diagnostics,
                 watch=watch,
             )
-        written = save_reconstruction(reconstruction, config.output_dir, patterns=shown_patterns(data))
+        written = save_reconstruction(reconstruction, config.output_dir, data, compare_with=run.compare, pdf=run.pdf)
         written += diagnostics.written if diagnostics is not None else []
         report_reconstruction(reconstruction)
         report_files(written)

@@ -9,9 +9,10 @@ from ptycho.cli.scan_flags import add_scan
 from ptycho.cli.settings import Command
 from ptycho.config.config import InferenceConfig, TrainingConfig
 from ptycho.config.reconstruction import ReconstructionConfig
-from ptycho.config.run import InferenceRun, ReconstructionRun, TrainingRun
+from ptycho.config.run import HalvesRun, InferenceRun, ReconstructionRun, TrainingRun
 
 __all__ = [
+    "FRC",
     "INFERENCE",
     "INFERENCE_EXECUTION",
     "PYTORCH_INFERENCE",
@@ -52,6 +53,12 @@ RECONSTRUCTION = Command(
     arguments=add_scan,
     other_names=(OtherName("--device", "execution.accelerator", "--accelerator", deprecated=False),),
     prefix="",
+)
+FRC = replace(
+    RECONSTRUCTION,
+    program="ptycho frc",
+    summary="Find the resolution of a scan: reconstruct its two halves, each by itself, and say how far they agree.",
+    run=HalvesRun,
 )
 
 _DEVICE = OtherName("--device", "execution.accelerator", "--accelerator")

@@ -31,9 +31,11 @@ from ptycho.cli.settings import Settled
 from ptycho.errors import ConfigError, MissingFileError, PtychoError
 
 if TYPE_CHECKING:
+    from ptycho.core.reconstruction import Reconstruction
+    from ptycho.raw_data import RawData
     from ptycho.workflows.front_door import Request
 
-__all__ = ["reconstruct_main"]
+__all__ = ["reconstruct_main", "scan_asked_for"]
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +89,7 @@ def _reconstruct(asked: Settled, debug: bool) -> None:
         scan = input_path(scan, "SCAN", "the scan to reconstruct")
     _check(run)
 
+    from ptycho.report.page import REPORT_FILE
     from ptycho.workflows.backend_selector import require_backend
     from ptycho.workflows.front_door import reconstruct_scan
     from ptycho.workflows.outputs import save_run
@@ -96,22 +99,44 @@ def _reconstruct(asked: Settled, debug: bool) -> None:
     named = Path(f"{Path(name_of(options, scan)).stem}_reconstruction")
     folder = run.resume or free_folder(run.output_dir or named, run.overwrite, results=_TAKEN)
     with output_folder(folder), _resumable(folder), run_log(folder / LOG_FILE):
-        data = data_from(options, scan, run.memory_map, run.crop)
-        if run.bin > 1:
-            data = data.fitted(run.crop, run.bin)
-        _log.info("Scan: %s", data)
-        chosen = "" if "backend" in asked.stated else ", the first that is installed"
-        _log.info("Backend: %s%s", asked.config.backend, chosen)
+        data = scan_asked_for(asked, scan)
         request = _request(asked, folder)
         if run.resume is None:
             _write_arguments(folder / RUN_FILE, asked.arguments)
         with shown_progress(not run.quiet) as watch:
             outcome = reconstruct_scan(data, replace(request, watch=watch))
-        written = save_run(outcome, data, folder)
+        written = save_run(outcome, data, folder, compare_with=run.compare, pdf=run.pdf)
+        if run.frc:
+            written = _with_halves(data, request, outcome.reconstruction, folder, run) + written
         report_reconstruction(outcome.reconstruction)
         report_files(written)
         report_trust(outcome.reconstruction)
-        _log.info("Look at %s", folder / "summary.png")
+        _log.info("Look at %s", folder / REPORT_FILE)
+
+
+def scan_asked_for(asked: Settled, scan: Path | None) -> RawData:
+    """The scan of the flags, ready to be reconstructed; told, with what computes."""
+    data = data_from(asked.options, scan, asked.run.memory_map, asked.run.crop)
+    if asked.run.bin > 1:
+        data = data.fitted(asked.run.crop, asked.run.bin)
+    _log.info("Scan: %s", data)
+    chosen = "" if "backend" in asked.stated else ", the first that is installed"
+    _log.info("Backend: %s%s", asked.config.backend, chosen)
+    return data
+
+
+def _with_halves(data: RawData, request: Request, found: Reconstruction, folder: Path, run: Any) -> list[Path]:
+    """Reconstruct both halves too, with what the whole was reconstructed with, and bring them into the report."""
+    from ptycho.report.page import REPORT_FILE
+    from ptycho.workflows.half_scans import reconstruct_halves, save_halves
+    from ptycho.workflows.report import write_report
+
+    with iteration_progress(request.iteration.iterations, shown=not run.quiet) as report:
+        halves = reconstruct_halves(data, replace(request, report=report))
+    _log.info("Resolution: %s", halves.resolution.summary)
+    written = save_halves(halves, folder, run.pdf)
+    write_report(found, folder / REPORT_FILE, data, run.compare)
+    return written
 
 
 def _check(run: Any) -> None:
@@ -119,7 +144,12 @@ def _check(run: Any) -> None:
     beginnings = [f"--{name}" for name in ("start", "model", "train") if getattr(run, name) is not None]
     if len(beginnings) > 1:
         raise ConfigError(f"{' and '.join(beginnings)} each say where to begin: give one of them")
-    for path, flag, what in ((run.model, "--model", "a trained network"), (run.start, "--start", "a result")):
+    named = (
+        (run.model, "--model", "a trained network"),
+        (run.start, "--start", "a result"),
+        (run.compare, "--compare", "a result"),
+    )
+    for path, flag, what in named:
         if path is not None:
             input_path(path, flag, what)
 

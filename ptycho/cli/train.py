@@ -93,7 +93,7 @@ def _train(asked: Settled, debug: bool) -> None:
             )
         written = [save_bundle_with_backend(results, config, config.output_dir)]
         reconstructions = results.get("reconstructions", ())
-        written += save_reconstructions(reconstructions, config.output_dir)
+        written += save_reconstructions(reconstructions, config.output_dir, run.pdf)
         written += diagnostics.written if diagnostics is not None else []
         report_history(results["history"])
         _report(reconstructions, written)

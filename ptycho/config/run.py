@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from ptycho.config.config import LearningRate
 from ptycho.config.schema import Doc
 
-__all__ = ["InferenceRun", "ReconstructionRun", "RefinementSettings", "TrainingRun"]
+__all__ = ["HalvesRun", "InferenceRun", "ReconstructionRun", "RefinementSettings", "TrainingRun"]
 
 Units = Annotated[
     Literal["amplitude", "counts"] | None,
@@ -23,6 +23,21 @@ MemoryMap = Annotated[
     Doc("leave the patterns in the file and read them batch by batch (auto: where they are large)"),
 ]
 DebugDump = Annotated[Path | None, Doc("folder for what stitching works with (none: not written)")]
+Pdf = Annotated[bool, Doc("write every picture as PDF, too")]
+Compare = Annotated[Path | None, Doc("a truth or an earlier result that the report compares this one with", basic=True)]
+Probe = Annotated[
+    str | None,
+    Doc(
+        "the probe: a file, fzp:..., aperture:... or gaussian:... (ptycho probe --help), or 'patterns' to find it "
+        "there (none: that of the scan; where it has none, from the patterns)",
+        basic=True,
+    ),
+]
+Force = Annotated[bool, Doc("go on where the scan has a fault, and say so", basic=True)]
+Crop = Annotated[
+    int | None, Doc("keep so many detector pixels a side, before binning (none: what holds the light)", at_least=2)
+]
+Bin = Annotated[int, Doc("add up so many detector pixels a side", at_least=1)]
 Quiet = Annotated[bool, Doc("report warnings and errors only")]
 Debug = Annotated[bool, Doc("log every step, and show the traceback of an error")]
 
@@ -58,6 +73,7 @@ class TrainingRun:
     ] = 0
     units: Units = None
     memory_map: MemoryMap = "auto"
+    pdf: Pdf = False
     debug_dump: DebugDump = None
     quiet: Quiet = False
     debug: Debug = False
@@ -80,6 +96,8 @@ class InferenceRun:
     ] = False
     units: Units = None
     memory_map: MemoryMap = "auto"
+    compare: Compare = None
+    pdf: Pdf = False
     debug_dump: DebugDump = None
     quiet: Quiet = False
 
@@ -92,26 +110,45 @@ class ReconstructionRun:
         Path | None,
         Doc("folder to write to, a new one (none: named after the scan, numbered where that is taken)", basic=True),
     ] = None
-    probe: Annotated[
-        str | None,
-        Doc(
-            "the probe: a file, fzp:..., aperture:... or gaussian:... (ptycho probe --help), or 'patterns' to find it "
-            "there (none: that of the scan; where it has none, from the patterns)",
-            basic=True,
-        ),
-    ] = None
+    probe: Probe = None
     model: Annotated[Path | None, Doc("begin with a pass of this trained network", basic=True)] = None
     train: Annotated[
         float | None, Doc("train a network for so many seconds and begin with its pass", above=0, basic=True)
     ] = None
     start: Annotated[Path | None, Doc("go on from this earlier result, with these settings", basic=True)] = None
     resume: Annotated[Path | None, Doc("go on with the run in this folder, which was cut off", basic=True)] = None
-    force: Annotated[bool, Doc("go on where the scan has a fault, and say so", basic=True)] = False
+    force: Force = False
     overwrite: Annotated[bool, Doc("write into a folder that holds a result already", basic=True)] = False
-    crop: Annotated[
-        int | None, Doc("keep so many detector pixels a side, before binning (none: what holds the light)", at_least=2)
+    crop: Crop = None
+    bin: Bin = 1
+    frc: Annotated[
+        bool,
+        Doc("also reconstruct both halves of the scan, and report the resolution; takes as long again", basic=True),
+    ] = False
+    compare: Compare = None
+    pdf: Pdf = False
+    memory_map: MemoryMap = "auto"
+    quiet: Quiet = False
+    debug: Debug = False
+
+
+@dataclass
+class HalvesRun:
+    """Run: what both halves begin with, and where the resolution goes."""
+
+    output_dir: Annotated[
+        Path | None,
+        Doc(
+            "folder to write to; that of a run gets the resolution into its report (none: named after the scan)",
+            basic=True,
+        ),
     ] = None
-    bin: Annotated[int, Doc("add up so many detector pixels a side", at_least=1)] = 1
+    probe: Probe = None
+    force: Force = False
+    overwrite: Annotated[bool, Doc("write into a folder that holds a resolution already", basic=True)] = False
+    crop: Crop = None
+    bin: Bin = 1
+    pdf: Pdf = False
     memory_map: MemoryMap = "auto"
     quiet: Quiet = False
     debug: Debug = False

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ptycho.raw_data import RawData
+
 __all__ = ["PICTURES", "WRITERS", "ByValue", "ObjectResult", "Pictured", "plural", "same_value"]
 
 PICTURES = "ptycho.figures.results"
 """The module whose `figure_of` draws a result and whose `png_of` makes a picture file of it."""
 WRITERS = "ptycho.workflows.outputs"
-"""The module whose `save_result` writes a result."""
+"""The module whose `save_result` writes a result, and whose `write_report` its report."""
 
 
 class ByValue:
@@ -89,6 +91,27 @@ class ObjectResult(ByValue, Pictured):
             OutputError: a place that cannot be written.
         """
         written: Path = import_module(WRITERS).save_result(self, Path(path))
+        return written
+
+    def report(
+        self,
+        path: Path | str = "report.html",
+        scan: RawData | Path | str | None = None,
+        compare: Path | str | None = None,
+    ) -> Path:
+        """Write the report, one HTML file that needs no network, and return its path.
+
+        Args:
+            path: file to write.
+            scan: the scan of the result, or its file: brings its patterns beside those predicted, and the truth.
+            compare: an earlier result or a truth, a file, to compare it with.
+
+        Raises:
+            MissingFileError, DataError: no such file, or a scan that the result is not of.
+            OutputError: a place that cannot be written.
+        """
+        other = None if compare is None else Path(compare)
+        written: Path = import_module(WRITERS).write_report(self, Path(path), scan, other)
         return written
 
 

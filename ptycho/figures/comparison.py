@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.style
@@ -14,11 +15,35 @@ from ptycho.core.quality.comparison import Comparison
 from ptycho.figures.curves import draw_correlation
 from ptycho.figures.drawing import bar_ends, colour_range, draw_bar, draw_map, save_figure
 
-__all__ = ["comparison_figure", "save_comparison_png"]
+__all__ = ["ComparedMaps", "comparison_figure", "comparison_maps", "save_comparison_png"]
 
 _WIDTH = 14.0
 
 Real = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedMaps:
+    """One quantity of two objects in their common region."""
+
+    kind: str
+    """'amplitude' or 'phase'."""
+    ours: Real
+    theirs: Real
+    gap: Real
+    """Their difference."""
+    unit: str
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Of the colours of both: those of the second."""
+        return colour_range([self.theirs], self.kind)
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Of the colours of the difference, about 0."""
+        reach = float(np.percentile(np.abs(self.gap), 99)) or 1.0
+        return -reach, reach
 
 
 def save_comparison_png(found: Comparison, first: str, second: str, path: Path) -> Path:
@@ -36,42 +61,46 @@ def comparison_figure(found: Comparison, first: str = "A", second: str = "B") ->
         found: the comparison.
         first, second: names of the two objects.
     """
-    aligned = found.alignment
+    aligned, rows = found.alignment, comparison_maps(found)
     y0, _, x0, _ = aligned.region
-    factor = abs(aligned.factor)
-    amplitude = (np.abs(aligned.image) / factor * found.score.scale, np.abs(aligned.truth))
-    difference = np.angle(aligned.image * np.conj(aligned.truth))
-    phase = _level(aligned.truth)
-    rows = (
-        ("Amplitude", amplitude[0], amplitude[1], amplitude[0] - amplitude[1], ""),
-        ("Phase", phase + difference, phase, difference, " (rad)"),
-    )
     height, width = aligned.image.shape
     side = (_WIDTH - 1.5) / 4 - 0.9
     with matplotlib.style.context("default"):
         figure = Figure(figsize=(_WIDTH, 2 * (side * min(height / width, 2.0) + 0.75) + 0.5), layout="constrained")
         panels = figure.subplots(2, 4, width_ratios=(1, 1, 1, 1.15))
         extent = (x0 - 0.5, x0 + width - 0.5, y0 + height - 0.5, y0 - 0.5)
-        for line, (kind, ours, theirs, gap, unit) in zip(panels, rows, strict=True):
-            limits = colour_range([theirs], kind.lower())
-            for axes, values, name in ((line[0], ours, first), (line[1], theirs, second)):
-                image = draw_map(axes, values, np.isfinite(values), kind.lower(), limits, origin=(x0, y0))
-                axes.set_title(f"{kind}: {_short(name)}", fontsize=10)
-            draw_bar(line[1], image, f"{kind.lower()}{unit}", bar_ends(np.stack([ours, theirs]), limits))
-            _draw_difference(line[2], gap, extent, f"difference{unit}")
-            line[2].set_title(f"{kind}: A − B, rms {np.sqrt(np.mean(gap**2)):.3g}", fontsize=10)
+        for line, shown in zip(panels, rows, strict=True):
+            kind, word, unit = shown.kind, shown.kind.capitalize(), shown.unit
+            for axes, values, name in ((line[0], shown.ours, first), (line[1], shown.theirs, second)):
+                image = draw_map(axes, values, np.isfinite(values), kind, shown.limits, origin=(x0, y0))
+                axes.set_title(f"{word}: {_short(name)}", fontsize=10)
+            both = np.stack([shown.ours, shown.theirs])
+            draw_bar(line[1], image, f"{kind}{unit}", bar_ends(both, shown.limits))
+            _draw_difference(line[2], shown, extent)
+            line[2].set_title(f"{word}: A − B, rms {np.sqrt(np.mean(shown.gap**2)):.3g}", fontsize=10)
         draw_correlation(panels[0, 3], found.curve, found.threshold, found.cutoff)
         _write_figures(panels[1, 3], found)
         figure.suptitle(f"A: {first}   ·   B: {second}", fontsize=11)
     return figure
 
 
-def _draw_difference(axes: Axes, gap: Real, extent: tuple[float, float, float, float], label: str) -> None:
-    reach = float(np.percentile(np.abs(gap), 99)) or 1.0
-    image = axes.imshow(gap, cmap="RdBu_r", vmin=-reach, vmax=reach, extent=extent)
+def comparison_maps(found: Comparison) -> tuple[ComparedMaps, ComparedMaps]:
+    """Amplitude, its scale taken out, and phase of both objects, and their differences."""
+    aligned = found.alignment
+    ours, theirs = np.abs(aligned.image) / abs(aligned.factor) * found.score.scale, np.abs(aligned.truth)
+    difference, phase = np.angle(aligned.image * np.conj(aligned.truth)), _level(aligned.truth)
+    return (
+        ComparedMaps("amplitude", ours, theirs, ours - theirs, ""),
+        ComparedMaps("phase", phase + difference, phase, difference, " (rad)"),
+    )
+
+
+def _draw_difference(axes: Axes, shown: ComparedMaps, extent: tuple[float, float, float, float]) -> None:
+    low, high = shown.reach
+    image = axes.imshow(shown.gap, cmap="RdBu_r", vmin=low, vmax=high, extent=extent)
     axes.set(xlabel="x (pixels)", ylabel="y (pixels)")
     axes.locator_params(nbins=6)
-    draw_bar(axes, image, label, bar_ends(gap, (-reach, reach)))
+    draw_bar(axes, image, f"difference{shown.unit}", bar_ends(shown.gap, shown.reach))
 
 
 def _write_figures(axes: Axes, found: Comparison) -> None:

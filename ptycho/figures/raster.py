@@ -31,7 +31,7 @@ def raster_png(values: Real, seen: Mask, colours: str, norm: Normalize) -> bytes
         colours: name of the colour map.
         norm: brings values to 0 .. 1; what lies beyond has the colour of the end.
     """
-    scaled = np.ma.filled(norm(np.where(seen, values, norm.vmin)), 0.0)
+    scaled = np.ma.filled(norm(np.where(seen, values, norm.vmin or 0.0)), 0.0)
     index = np.where(seen, np.clip(scaled * _COLOURS, 0, _COLOURS - 1), _COLOURS).astype(np.uint8)
     picture = Image.fromarray(index, "P")
     picture.putpalette([*_palette(colours).ravel().tolist(), 0, 0, 0])

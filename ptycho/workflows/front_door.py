@@ -148,6 +148,7 @@ class _Run:
         )
         if network is not None:
             reconstruction = _after_network(reconstruction, network)
+        reconstruction = replace(reconstruction, provenance={**reconstruction.provenance, "told": list(self.told)})
         return Outcome(reconstruction, diagnosis, tuple(self.told), self.kept)
 
     def _settings(self) -> dict[str, Any]:

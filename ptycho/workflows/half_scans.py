@@ -28,13 +28,10 @@ from ptycho.workflows.front_door import FROM_PATTERNS, Request
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.iteration_plan import planned
 from ptycho.workflows.refined_result import measured_reconstruction
+from ptycho.workflows.report import FRC_FILE
 from ptycho.workflows.run_options import RunOptions
 
-__all__ = ["FRC_FILE", "HalfScans", "reconstruct_halves", "save_halves"]
-
-
-FRC_FILE = "frc.json"
-"""The resolution, in the folder of a run."""
+__all__ = ["HalfScans", "reconstruct_halves", "save_halves"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,7 @@ def reconstruct_halves(data: RawData, request: Request) -> HalfScans:
         DataError: a scan of a single pattern, or with a fault, unless `request.force`.
         ConfigError: a probe or a setting that cannot be used.
     """
+    source = data.source["content_sha256"]
     data, made_probe = _begun(data, request)
     refine = _refine(request)
     plan = planned(data, refine, request.iteration, as_modes(np.asarray(data.probeGuess)), flat=True)
@@ -76,7 +74,8 @@ def reconstruct_halves(data: RawData, request: Request) -> HalfScans:
     first, second = found
     likeness = compare(placed_result(first, "half 1"), placed_result(second, "half 2"), halves=True)
     counts = len(first.xcoords), len(second.xcoords)
-    return HalfScans(Resolution(likeness.curve, counts, first.pixel_m), (first, second))
+    resolution = Resolution(likeness.curve, counts, first.pixel_m, source)
+    return HalfScans(resolution, (first, second))
 
 
 def save_halves(found: HalfScans, folder: Path, pdf: bool = False) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What a run leaves in its output folder: pictures, an NPZ and a ptychodus product."""
+"""What a run leaves in its output folder: pictures, an NPZ, a ptychodus product and a report."""
 
 from __future__ import annotations
 
@@ -19,68 +19,73 @@ from ptycho.errors import ConfigError, DataError
 from ptycho.figures.reconstruction import save_amplitude_png, save_phase_png, save_summary_png
 from ptycho.figures.trust import save_trust_png
 from ptycho.raw_data import RawData
+from ptycho.report.page import REPORT_FILE
 from ptycho.workflows.front_door import Outcome
+from ptycho.workflows.report import shown_patterns, write_report
 
-__all__ = ["save_outputs", "save_reconstruction", "save_reconstructions", "save_result", "save_run", "shown_patterns"]
-
-_SHOWN_PATTERNS = 64
-"""At most so many patterns, more or less, make the mean that a picture shows."""
+__all__ = ["save_outputs", "save_reconstruction", "save_reconstructions", "save_result", "save_run", "write_report"]
 
 
 def save_reconstruction(
     reconstruction: Reconstruction,
     output_dir: Path,
-    truth: npt.NDArray[np.complexfloating] | None = None,
-    patterns: npt.NDArray[np.floating] | None = None,
+    data: RawData | None = None,
+    *,
+    compare_with: Path | None = None,
+    pdf: bool = False,
 ) -> list[Path]:
     """Write a reconstruction in every form and return the paths, each file whole or not at all.
 
     The files are `reconstructed_amplitude.png`, `reconstructed_phase.png`, `summary.png`,
-    `reconstruction.npz`, `reconstruction.h5` (ptychodus product), `trust.png` where the trust was measured and, when
-    the result was refined, `network_amplitude.png` and `network_phase.png` of the object before refinement.
+    `reconstruction.npz`, `reconstruction.h5` (ptychodus product), `trust.png` where the trust was measured, when
+    the result was refined, `network_amplitude.png` and `network_phase.png` of the object before refinement, and
+    `report.html` (`ptycho.workflows.report`).
 
     Args:
         reconstruction: what to write.
         output_dir: folder to write to, made when it is not there.
-        truth: true object on the scan's own pixel grid, for the summary.
-        patterns: measured amplitudes (n, N, N), for the summary.
+        data: the scan of the result, for the summary and the report.
+        compare_with: an earlier result or a truth, a file, that the report compares it with.
+        pdf: write every picture as PDF, too.
 
     Raises:
         OutputError: the folder or a file cannot be written.
     """
     r, folder = reconstruction, output_folder(output_dir)
+    patterns = None if data is None else shown_patterns(data)
+    pixel = r.pixel_m
     paths = [
         write_npz(r, folder / "reconstruction.npz"),
         write_ptychodus_product(r, folder / "reconstruction.h5"),
-        save_amplitude_png(r.object, r.coverage, folder / "reconstructed_amplitude.png"),
-        save_phase_png(r.object, r.coverage, folder / "reconstructed_phase.png"),
-        save_summary_png(r, folder / "summary.png", truth=truth, patterns=patterns),
+        save_amplitude_png(r.object, r.coverage, folder / "reconstructed_amplitude.png", pixel, pdf),
+        save_phase_png(r.object, r.coverage, folder / "reconstructed_phase.png", pixel, pdf),
+        save_summary_png(r, folder / "summary.png", patterns=patterns, pdf=pdf),
     ]
     if r.trust is not None:
-        paths.append(save_trust_png(r, folder / "trust.png"))
+        paths.append(save_trust_png(r, folder / "trust.png", pdf))
     if r.network_object is not None:
-        paths.append(save_amplitude_png(r.network_object, r.coverage, folder / "network_amplitude.png"))
-        paths.append(save_phase_png(r.network_object, r.coverage, folder / "network_phase.png"))
-    return paths
+        paths.append(save_amplitude_png(r.network_object, r.coverage, folder / "network_amplitude.png", pixel, pdf))
+        paths.append(save_phase_png(r.network_object, r.coverage, folder / "network_phase.png", pixel, pdf))
+    return [*paths, write_report(r, folder / REPORT_FILE, data, compare_with)]
 
 
-def save_run(outcome: Outcome, data: RawData, output_dir: Path) -> list[Path]:
-    """Write what `ptycho.workflows.front_door.reconstruct_scan` found; what a killed run goes on from is deleted."""
-    written = save_reconstruction(outcome.reconstruction, output_dir, patterns=shown_patterns(data))
+def save_run(
+    outcome: Outcome, data: RawData, output_dir: Path, *, compare_with: Path | None = None, pdf: bool = False
+) -> list[Path]:
+    """Write what `ptycho.workflows.front_door.reconstruct_scan` found; what a killed run goes on from is deleted.
+
+    The arguments are those of `save_reconstruction`.
+    """
+    written = save_reconstruction(outcome.reconstruction, output_dir, data, compare_with=compare_with, pdf=pdf)
     outcome.forget()
     return written
 
 
-def shown_patterns(data: RawData) -> npt.NDArray[np.float32]:
-    """Amplitudes (k, N, N) of patterns spread over the scan, which the summary picture averages."""
-    return data.amplitude(range(0, len(data), 1 + len(data) // _SHOWN_PATTERNS))
-
-
-def save_reconstructions(reconstructions: Sequence[Reconstruction], output_dir: Path) -> list[Path]:
+def save_reconstructions(reconstructions: Sequence[Reconstruction], output_dir: Path, pdf: bool = False) -> list[Path]:
     """Write those of several experiments, the first to the folder, the others to `experiment_<number>` in it."""
     paths = []
     for number, found in enumerate(reconstructions):
-        paths += save_reconstruction(found, output_dir / f"experiment_{number}" if number else output_dir)
+        paths += save_reconstruction(found, output_dir / f"experiment_{number}" if number else output_dir, pdf=pdf)
     return paths
 
 

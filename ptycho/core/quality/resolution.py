@@ -32,6 +32,8 @@ class Resolution(ByValue, Pictured):
     """In each half."""
     pixel_m: float | None = None
     """Side of an object pixel, metres; None where the scan does not tell."""
+    scan: str | None = None
+    """sha256 of the content of the scan (`ptycho.core.scan.identity`)."""
 
     @property
     def cutoff(self) -> float:
@@ -69,6 +71,7 @@ def resolution_json(found: Resolution) -> str:
         {
             "patterns": list(found.patterns),
             "object_pixel_m": found.pixel_m,
+            "scan_sha256": found.scan,
             "cutoff_half_bit": found.cutoff,
             "cutoff_one_seventh": found.cutoff_one_seventh,
             "period_half_bit_m": _period_m(found, found.cutoff),
@@ -108,10 +111,15 @@ def read_resolution(path: Path) -> Resolution:
         frequency, correlation = (np.asarray(stored[key], np.float64) for key in ("frequency", "correlation"))
         n = np.asarray(stored["n"], np.intp)
         first, second = (int(count) for count in stored["patterns"])
-        pixel = stored["object_pixel_m"]
+        pixel, scan = stored["object_pixel_m"], stored["scan_sha256"]
         if not frequency.shape == correlation.shape == n.shape or frequency.ndim != 1 or frequency.size < 2:
             raise ValueError(f"rings of shapes {frequency.shape}, {correlation.shape} and {n.shape}")
-        return Resolution(FrcCurve(frequency, correlation, n), (first, second), None if pixel is None else float(pixel))
+        return Resolution(
+            FrcCurve(frequency, correlation, n),
+            (first, second),
+            None if pixel is None else float(pixel),
+            None if scan is None else str(scan),
+        )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: expected a resolution (frc.json), found {error!r}; run ptycho frc again") from error
 

@@ -49,7 +49,7 @@ def test_what_pixels_cannot_show_is_not_claimed() -> None:
 
 def test_it_is_read_back(rng: np.random.Generator, tmp_path) -> None:
     for pixel in (None, 2.5e-8):
-        written = Resolution(halves(rng, 0.2, 0.1), (60, 61), pixel)
+        written = Resolution(halves(rng, 0.2, 0.1), (60, 61), pixel, None if pixel is None else "ab12")
         (tmp_path / "frc.json").write_text(resolution_json(written))
         assert read_resolution(tmp_path / "frc.json") == written
     stored = json.loads((tmp_path / "frc.json").read_text())

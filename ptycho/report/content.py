@@ -1,0 +1,93 @@
+"""What a report tells of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho.core.quality.comparison import Comparison
+from ptycho.core.quality.residuals import Residual
+from ptycho.core.quality.resolution import Resolution
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.result import plural
+from ptycho.figures.drawing import length_unit, seen_box, seen_pixels
+
+__all__ = ["Compared", "Content", "LinkedFile", "key_numbers", "length", "name_of"]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the object was compared with."""
+
+    name: str
+    found: Comparison | None
+    """None where the two cannot be compared."""
+    why: str = ""
+    """Then the reason."""
+
+
+@dataclass(frozen=True)
+class LinkedFile:
+    """A file beside the report."""
+
+    name: str
+    size: int
+    """Bytes."""
+    meaning: str
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """Everything that a report may show; what is None or empty is left out, or the report says how to get it."""
+
+    reconstruction: Reconstruction
+    told: Sequence[str] = ()
+    """What was found and decided, line by line."""
+    mean_pattern: npt.NDArray[np.float64] | None = None
+    """(N, N) mean intensity of the patterns."""
+    residuals: Sequence[Residual] = ()
+    photon_scale: float | None = None
+    """Photons per unit of squared amplitude; None where the dose is not known."""
+    resolution: Resolution | None = None
+    compared: Sequence[Compared] = ()
+    files: Sequence[LinkedFile] = ()
+
+
+def name_of(r: Reconstruction) -> str:
+    """The name of the scan."""
+    return str(r.metadata.get("name") or "Reconstruction")
+
+
+def key_numbers(content: Content) -> list[tuple[str, str]]:
+    """What one wants to know first, name and value."""
+    r, (modes, N, _) = content.reconstruction, content.reconstruction.probe.shape
+    y0, y1, x0, x1 = seen_box(seen_pixels(r.object, r.coverage))
+    numbers = [("Patterns", f"{r.xcoords.size} of {N} × {N}")]
+    if r.pixel_m is not None:
+        numbers.append(("Lit area", f"{length(r.pixel_m, x1 - x0)} × {length(r.pixel_m, y1 - y0)}"))
+        numbers.append(("Object pixel", f"{1e9 * r.pixel_m:.4g} nm"))
+    else:
+        numbers.append(("Lit area", f"{x1 - x0} × {y1 - y0} pixels"))
+    numbers.append(("Probe", plural(modes, "mode")))
+    if content.resolution is not None:
+        pixel, cutoff = content.resolution.pixel_m, content.resolution.cutoff
+        numbers.append(("Resolution (half-bit)", length(pixel, 1 / cutoff) if cutoff > 0 else "none"))
+    if r.trust is not None:
+        unit = "" if r.trust.dose != "nominal" else " (assumed)"
+        numbers.append(("Photons per pattern", f"{np.mean(r.trust.counts):.3g}{unit}"))
+        numbers.append(("Error of amplitudes", f"{r.trust.fourier_error:.3g}"))
+        numbers.append(("Deviance / that of noise", f"{r.trust.overall_ratio:.3g}"))
+    return numbers
+
+
+def length(pixel_m: float | None, pixels: float) -> str:
+    """So many pixels as a length in words.
+
+    >>> length(2e-8, 300), length(2e-8, 3000), length(None, 2.5)
+    ('6000 nm', '60 um', '2.5 pixels')
+    """
+    factor, unit = length_unit(pixel_m, pixels)
+    return f"{factor * pixels:.4g} {unit}"

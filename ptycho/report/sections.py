@@ -1,0 +1,265 @@
+"""The sections of a report, each from what it tells of; None where there is nothing to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+
+from ptycho.core.physics.probes import probe_diameter
+from ptycho.core.quality.trust import Trust
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.figures.curves import draw_errors, draw_ratios
+from ptycho.figures.drawing import colour_range, colours_of, seen_pixels
+from ptycho.figures.raster import wave_png
+from ptycho.figures.reconstruction import UNITS, centred_phase
+from ptycho.figures.resolution import draw_resolution
+from ptycho.figures.trust import COLOURS, RATIO_COLOURS, ratio_map
+from ptycho.report.content import Content, key_numbers, length, name_of
+from ptycho.report.elements import Markup, data_uri, table, tag
+from ptycho.report.evidence import comparison_section, pattern_viewer, residual_section
+from ptycho.report.viewer import Map, curve, viewer
+
+__all__ = ["SECTIONS", "heading"]
+
+
+def heading(content: Content) -> Markup:
+    """The name of the scan, the verdict in its colour, and the first numbers."""
+    r = content.reconstruction
+    made = [r.method, f"by {r.backend}", str(r.provenance.get("date", ""))[:10]]
+    numbers = (tag("div", tag("dt", name), tag("dd", value)) for name, value in key_numbers(content))
+    return tag(
+        "header",
+        tag("p", "Reconstruction report", class_="kicker"),
+        tag("h1", name_of(r)),
+        tag("p", " · ".join(filter(None, made)), class_="made"),
+        _verdict(r.trust),
+        tag("dl", *numbers, class_="tiles"),
+    )
+
+
+def _verdict(trust: Trust | None) -> Markup:
+    """The sentence, and what to do; the colour says no more than the words."""
+    if trust is None:
+        grade, colour, sentence = (
+            "not measured",
+            COLOURS["unknown"],
+            "not measured: no scan was given to hold it against",
+        )
+    else:
+        grade, colour, sentence = trust.grade, COLOURS[trust.grade], trust.verdict
+    first, _, rest = sentence.partition(": ")
+    return tag(
+        "section",
+        tag("p", f"Trust: {grade}", class_="grade"),
+        tag("p", tag("strong", first[:1].upper() + first[1:]), class_="sentence"),
+        tag("p", rest[:1].upper() + rest[1:]) if rest else None,
+        id="verdict",
+        class_="verdict",
+        style=f"--verdict:{colour}",
+        aria_label="Trust in the result",
+    )
+
+
+def _object(content: Content) -> tuple[str, Markup]:
+    r = content.reconstruction
+    pictures = [*_pair(r, r.object, "", (r.xcoords, r.ycoords))]
+    if r.network_object is not None:
+        pictures += _pair(r, r.network_object, " before refinement")
+    note = (
+        "Wheel, pinch, buttons or the keys + and − zoom; drag or arrow keys move; both pictures go together. "
+        "Hatched: hardly any light. A phase plane and the global phase are free and taken out."
+    )
+    switch = tag("label", tag("input", type="checkbox", data_dots=True), " Show the scan positions")
+    return "Object", tag("div", tag("p", note), switch, tag("div", *pictures, class_="grid wide"))
+
+
+def _pair(r: Reconstruction, image: Any, which: str, dots: Any = None) -> Iterator[Markup]:
+    """Amplitude and phase of an object."""
+    seen = seen_pixels(image, r.coverage)
+    for kind, values in (("amplitude", np.abs(image)), ("phase", centred_phase(image, r.coverage, seen)[0])):
+        limits = colour_range([values[seen]], kind)
+        title = f"{kind.capitalize()}{which}"
+        yield viewer(
+            Map(title, values, seen, colours_of(kind, limits), Normalize(*limits), UNITS[kind], r.pixel_m),
+            "object",
+            dots,
+        )
+
+
+def _trust(content: Content) -> tuple[str, Markup] | None:
+    r = content.reconstruction
+    if r.trust is None:
+        return None
+    values, seen, colours = ratio_map(r, r.trust)
+    where = Map("Deviance over that of noise", values, seen, RATIO_COLOURS, colours, "ratio", r.pixel_m)
+    trust = r.trust
+
+    def ratios(axes: Axes) -> None:
+        draw_ratios(axes, trust)
+        axes.legend(fontsize=7, loc="upper right", ncols=2)
+
+    by_pattern = curve(
+        ratios,
+        f"Deviance over that of noise of {len(trust.ratio)} patterns, median {np.median(trust.ratio):.3g}",
+        (5.4, 3.4),
+    )
+    outliers = trust.outliers
+    standing = (
+        "No pattern stands out of the scan."
+        if not outliers.size
+        else f"{len(outliers)} of {len(trust.ratio)} patterns stand out: {', '.join(map(str, outliers[:12]))}"
+    )
+    words = f"1 is what photon noise alone would leave, red is not explained. {standing}"
+    pictures = [viewer(where, "trust", (r.xcoords, r.ycoords)), tag("figure", by_pattern)]
+    if r.spread is not None:
+        pictures.insert(1, _spread(r))
+    return "Trust", tag("div", tag("p", words), tag("div", *pictures, class_="grid wide"))
+
+
+def _spread(r: Reconstruction) -> Markup:
+    """How far the network's overlapping patches differ."""
+    assert r.spread is not None
+    known = seen_pixels(r.object, r.coverage) & np.isfinite(r.spread)
+    top = float(np.percentile(r.spread[known], 99)) if known.any() else 1.0
+    title = "Spread of the network's overlapping patches"
+    return viewer(Map(title, r.spread, known, "viridis", Normalize(0, top or 1.0), "spread", r.pixel_m), "spread")
+
+
+def _probe(content: Content) -> tuple[str, Markup]:
+    r = content.reconstruction
+    power = np.square(np.abs(r.probe), dtype=np.float64).sum(axis=(1, 2))
+    total = float(power.sum()) or 1.0
+    modes = []
+    for k in np.argsort(-power, kind="stable"):
+        share = f"{100 * power[k] / total:.3g} %"
+        image = tag("img", src=data_uri(wave_png(r.probe[k])), alt=f"Probe mode {k + 1}, {share} of the power")
+        modes.append(tag("figure", image, tag("figcaption", f"Mode {k + 1}: {share}")))
+    y, x = np.mgrid[-1:1:96j, -1:1:96j]
+    disc = np.where(np.hypot(x, y) <= 1, x - 1j * y, 0)
+    key = tag("img", src=data_uri(wave_png(disc)), alt="Key: hue by phase, 0 to the right", class_="wheel")
+    modes.append(tag("figure", key, tag("figcaption", "Key: 0 to the right, π to the left")))
+    side, wide = length(r.pixel_m, r.probe.shape[-1]), length(r.pixel_m, probe_diameter(r.probe))
+    words = (
+        f"Hue is the phase, brightness the amplitude of each mode over its largest. The window is {side} wide; "
+        f"90 % of the light falls within {wide}."
+    )
+    return "Probe", tag("div", tag("p", words), tag("div", *modes, class_="grid modes"))
+
+
+def _scan(content: Content) -> tuple[str, Markup]:
+    r = content.reconstruction
+    seen = seen_pixels(r.object, r.coverage)
+    top = float(r.coverage.max()) or 1.0
+    light = Map("Coverage and scan positions", r.coverage, seen, "gray", Normalize(0, top), "sum of weights", r.pixel_m)
+    pictures = [viewer(light, "coverage", (r.xcoords, r.ycoords))]
+    if content.mean_pattern is not None:
+        pictures.append(pattern_viewer("Mean pattern", content.mean_pattern, np.isfinite(content.mean_pattern), "mean"))
+    covered = f"{100 * float((r.coverage > 0).mean()):.0f} % of the {r.frame.width} × {r.frame.height} pixels saw light"
+    return "Scan", tag(
+        "div", tag("p", f"{r.xcoords.size} positions; {covered}."), tag("div", *pictures, class_="grid wide")
+    )
+
+
+def _convergence(content: Content) -> tuple[str, Markup] | None:
+    r = content.reconstruction
+    if not r.error_history:
+        return None
+    first, last = r.error_history[0], r.error_history[-1]
+    drawn = curve(
+        lambda axes: draw_errors(axes, r.error_history, r.counts_from),
+        f"Relative error after each of {len(r.error_history) - 1} iterations, {first:.3g} to {last:.3g}",
+    )
+    of_amplitudes = "of amplitudes, Σ(|F| − A)² / ΣA²"
+    of_counts = "of counts, a quarter of the deviance over ΣA²"
+    if r.counts_from is None:
+        words = f"The error is that {of_amplitudes}."
+    elif r.counts_from == 0:
+        words = f"The error is that {of_counts}."
+    else:
+        words = (
+            f"Up to iteration {r.counts_from} amplitudes were fitted, then counts. The error is first that "
+            f"{of_amplitudes}; then that {of_counts}. The two are different quantities."
+        )
+    if r.trust is not None:
+        words += (
+            f" Of amplitudes it is {r.trust.fourier_error:.4g} at the end, of which noise {r.trust.noise_level**2:.4g}."
+        )
+    return "Convergence", tag("div", tag("figure", drawn), tag("p", words), class_="beside")
+
+
+def _resolution(content: Content) -> tuple[str, Markup]:
+    found = content.resolution
+    if found is None:
+        words = (
+            "Not measured here: it takes two further reconstructions, each of one half of the scan. ",
+            tag("code", "ptycho frc SCAN -o FOLDER"),
+            " with the folder of this report makes them and adds the curve; ",
+            tag("code", "ptycho reconstruct SCAN --frc"),
+            " does so at once.",
+        )
+        return "Resolution", tag("p", *words)
+    drawn = curve(lambda axes: draw_resolution(axes, found), f"Fourier ring correlation of two halves: {found.summary}")
+    told = (
+        f"Two halves of the scan, of {found.patterns[0]} and {found.patterns[1]} patterns, were reconstructed "
+        f"independently. They agree down to {found.summary}. A period is a bright and a dark line together."
+    )
+    return "Resolution", tag("div", tag("figure", drawn), tag("p", told), class_="beside")
+
+
+def _told(content: Content) -> tuple[str, Markup] | None:
+    if not content.told:
+        return None
+    return "What was found and decided", tag("ol", *(tag("li", line) for line in content.told), class_="told")
+
+
+def _settings(content: Content) -> tuple[str, Markup]:
+    r = content.reconstruction
+    facts = {**r.metadata, "method": r.method, "backend": r.backend, "sub-pixel shifts": r.subpixel}
+    provenance = {key: value for key, value in r.provenance.items() if key != "told"}
+    seconds = [(name, f"{value:.3g} s") for name, value in r.timings.items()]
+    parts = [
+        table(_flat(facts), caption="Scan and method"),
+        table(_flat(provenance), caption="Provenance and settings") if provenance else None,
+        table(seconds, caption="Time") if seconds else None,
+    ]
+    return "Settings and provenance", tag("div", *parts, class_="tables")
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Entries of nested mappings as rows, the names joined by dots."""
+    for key, value in values.items():
+        name = f"{above}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name, "none" if value is None or value == {} else str(value)
+
+
+def _files(content: Content) -> tuple[str, Markup] | None:
+    if not content.files:
+        return None
+    rows = [
+        (tag("a", one.name, href=quote(one.name)), one.meaning, f"{one.size / 1e6:.2f} MB") for one in content.files
+    ]
+    return "Files", table(rows, ("file", "what", "size"))
+
+
+SECTIONS = {
+    "object": _object,
+    "trust": _trust,
+    "probe": _probe,
+    "scan": _scan,
+    "convergence": _convergence,
+    "resolution": _resolution,
+    "residuals": residual_section,
+    "comparison": comparison_section,
+    "decisions": _told,
+    "settings": _settings,
+    "files": _files,
+}
+"""Anchor -> what makes the section."""

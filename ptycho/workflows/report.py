@@ -1,0 +1,166 @@
+"""The report of a result: what it is held against is gathered here, and `ptycho.report` makes the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.formats.placing import placed_object, placed_result
+from ptycho.core.quality.comparison import PlacedObject, compare, scanned_region
+from ptycho.core.quality.registration import Region
+from ptycho.core.quality.residuals import Residual, residuals, telling_patterns
+from ptycho.core.quality.resolution import Resolution, read_resolution
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.result import reconstruction_of
+from ptycho.core.refinement.run import Refinement
+from ptycho.errors import DataError
+from ptycho.raw_data import RawData
+from ptycho.report.content import Compared, Content, LinkedFile
+from ptycho.report.page import save_report
+from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
+
+__all__ = ["FRC_FILE", "shown_patterns", "write_report"]
+
+FRC_FILE = "frc.json"
+"""The resolution, in the folder of a run."""
+MEANINGS = {
+    "summary.png": "scan, mean pattern, probe, error, amplitude and phase on one sheet",
+    "trust.png": "how well each pattern is explained, and where it is not",
+    "reconstructed_amplitude.png": "amplitude of the object",
+    "reconstructed_phase.png": "phase of the object",
+    "network_amplitude.png": "amplitude before refinement",
+    "network_phase.png": "phase before refinement",
+    "reconstruction.npz": "the result in full: ptycho.load_reconstruction reads it",
+    "reconstruction.h5": "the same as a ptychodus product",
+    "frc.png": "Fourier ring correlation of the two halves",
+    "frc.csv": "the same as a table",
+    "frc.json": "the same, which reports read",
+    "half_1.npz": "the first half by itself",
+    "half_2.npz": "the second half by itself",
+    "run.log": "what was said",
+    "run.json": "what was asked",
+    "wts.h5.zip": "the network",
+}
+"""Files of a run, and what they are."""
+_SHOWN_PATTERNS = 64
+"""At most so many patterns, more or less, make the mean that a picture shows."""
+_COMPARED = 768
+"""Pixels a side in the middle of a larger object, in which it is compared: bounds the time."""
+
+
+def write_report(
+    result: Reconstruction | Refinement,
+    path: Path,
+    scan: RawData | Path | str | None = None,
+    compare_with: Path | None = None,
+) -> Path:
+    """Write the report of a result as one HTML file, whole or not at all, and return its path.
+
+    The folder of the report brings its files, as links, and the resolution that `ptycho frc` left there, where that is
+    of the same scan.
+
+    Args:
+        result: what it is about.
+        path: file to write.
+        scan: the scan of the result, or its file: brings its mean pattern, single patterns beside those predicted, and
+            the comparison with `objectGuess`, where that shows anything.
+        compare_with: an earlier result, a product or a scan with its object, of any format that is read.
+
+    Raises:
+        DataError: a scan of another number or size of patterns.
+        MissingFileError, DataError: nothing to compare with.
+        OutputError: the file cannot be written.
+    """
+    found = reconstruction_of(result) if isinstance(result, Refinement) else result
+    data = RawData.from_file(scan) if isinstance(scan, Path | str) else scan
+    content = Content(
+        reconstruction=found,
+        told=tuple(map(str, found.provenance.get("told", ()))),
+        mean_pattern=None if data is None else _mean_pattern(data),
+        residuals=() if data is None else _residuals(found, data),
+        photon_scale=None if data is None else _photons(data),
+        resolution=_resolution(found, path.parent),
+        compared=tuple(_compared(found, data, compare_with)),
+        files=tuple(_files(path.parent)),
+    )
+    return save_report(content, path)
+
+
+def shown_patterns(data: RawData) -> NDArray[np.float32]:
+    """Amplitudes (k, N, N) of patterns spread over the scan, whose mean a picture shows."""
+    return data.amplitude(range(0, len(data), 1 + len(data) // _SHOWN_PATTERNS))
+
+
+def _mean_pattern(data: RawData) -> NDArray[np.float64]:
+    """Mean intensity (N, N) of patterns spread over the scan, NaN where it is never valid."""
+    mean = np.mean(np.square(shown_patterns(data), dtype=np.float64), axis=0)
+    return np.where(data.valid_mask.reshape(-1, *mean.shape).any(axis=0), mean, np.nan)
+
+
+def _residuals(found: Reconstruction, data: RawData) -> list[Residual]:
+    n, N = len(found.xcoords), found.probe.shape[-1]
+    if (n, N) != (len(data), data.N):
+        fact = f"expected {n} patterns of {N} pixels as in the result, found {len(data)} of {data.N}"
+        raise DataError(f"report: {fact}; give the scan that was reconstructed")
+    if found.trust is None:
+        return []
+    return residuals(found, telling_patterns(found.trust), data.amplitude, data.mask)
+
+
+def _photons(data: RawData) -> float | None:
+    """Photons per unit of squared amplitude, where that is known."""
+    scale, dose = photon_scale(data, NOMINAL_PHOTONS)
+    return None if dose == "nominal" else scale
+
+
+def _resolution(found: Reconstruction, folder: Path) -> Resolution | None:
+    """What `ptycho frc` left in the folder, where it is of this scan."""
+    if not (folder / FRC_FILE).is_file():
+        return None
+    resolution = read_resolution(folder / FRC_FILE)
+    scan = (found.provenance.get("scan") or {}).get("content_sha256")
+    return resolution if resolution.scan == scan else None
+
+
+def _compared(found: Reconstruction, data: RawData | None, other: Path | None) -> list[Compared]:
+    """With the object of the scan file, where it has one, and with what was named."""
+    made, ours = [], placed_result(found, "this result")
+    if data is not None and data.objectGuess is not None and _shows_anything(data.objectGuess):
+        truth = data.objectGuess.reshape(-1, *data.objectGuess.shape[-2:])[0]
+        made.append(_with(ours, PlacedObject("the object of the scan file", truth, (0.0, 0.0))))
+    if other is not None:
+        made.append(_with(ours, placed_object(other / "reconstruction.npz" if other.is_dir() else other)))
+    return made
+
+
+def _with(ours: PlacedObject, theirs: PlacedObject) -> Compared:
+    try:
+        return Compared(theirs.name, compare(ours, theirs, _middle(scanned_region(ours, theirs))))
+    except DataError as error:
+        return Compared(theirs.name, None, str(error))
+
+
+def _middle(region: Region | None) -> Region | None:
+    """The middle of a region, at most so large."""
+    if region is None:
+        return None
+    y0, y1, x0, x1 = region
+    row, column = (max(0, length - _COMPARED) // 2 for length in (y1 - y0, x1 - x0))
+    return y0 + row, y1 - row, x0 + column, x1 - column
+
+
+def _shows_anything(image: NDArray[np.complexfloating]) -> bool:
+    """Whether an object is not the same everywhere: a flat one is a start, no truth."""
+    return bool(np.isfinite(image).all() and np.ptp(image.real) + np.ptp(image.imag) > 1e-6 * np.abs(image).max())
+
+
+def _files(folder: Path) -> list[LinkedFile]:
+    """The files of the run that are there, with their PDF."""
+    there = []
+    for name, meaning in MEANINGS.items():
+        for path, what in ((folder / name, meaning), ((folder / name).with_suffix(".pdf"), f"{meaning}, as PDF")):
+            if path.is_file() and (path.suffix != ".pdf" or name.endswith(".png")):
+                there.append(LinkedFile(path.name, path.stat().st_size, what))
+    return there
