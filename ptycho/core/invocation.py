@@ -16,7 +16,7 @@ _command: ContextVar[str | None] = ContextVar("command", default=None)
 @contextmanager
 def command_line(program: str, arguments: Sequence[str]) -> Iterator[None]:
     """Within it `program` with these arguments is the command, not that of the process."""
-    token = _command.set(shlex.join([program, *arguments]))
+    token = _command.set(shlex.join([*program.split(), *arguments]))
     try:
         yield
     finally:

@@ -48,7 +48,7 @@ then below 1 / sqrt(0.05) = 4.5 times that of the usual pixel."""
 MARGIN = 0.02
 """Of the longer side of the box of what is shown: so much more is in the picture."""
 MICROMETRES = 1e-5
-"""From this length on, metres, axes are in um, not nm."""
+"""From this length on, metres, axes are in µm, not nm."""
 ROBUST = (1.0, 99.0)
 """Percentiles of the seen pixels that the colours span."""
 
@@ -84,15 +84,15 @@ def seen_box(seen: Mask) -> tuple[int, int, int, int]:
 
 
 def length_unit(pixel_m: float | None, pixels: float) -> tuple[float, str]:
-    """How long a pixel is in the unit of a picture of so many pixels, and the unit: nm, um, or pixels where none is
+    """How long a pixel is in the unit of a picture of so many pixels, and the unit: nm, µm, or pixels where none is
     known.
 
     >>> length_unit(2e-8, 300), length_unit(2e-8, 3000), length_unit(None, 300)
-    ((20.0, 'nm'), (0.02, 'um'), (1.0, 'pixels'))
+    ((20.0, 'nm'), (0.02, 'µm'), (1.0, 'pixels'))
     """
     if pixel_m is None:
         return 1.0, "pixels"
-    factor, unit = (1e6, "um") if pixel_m * pixels >= MICROMETRES else (1e9, "nm")
+    factor, unit = (1e6, "µm") if pixel_m * pixels >= MICROMETRES else (1e9, "nm")
     return round(pixel_m * factor, 12), unit
 
 

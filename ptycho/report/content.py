@@ -15,7 +15,7 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.result import plural
 from ptycho.figures.drawing import length_unit, seen_box, seen_pixels
 
-__all__ = ["Compared", "Content", "LinkedFile", "key_numbers", "length", "name_of"]
+__all__ = ["Compared", "Content", "LinkedFile", "bytes_in_words", "key_numbers", "length", "name_of", "photons"]
 
 
 @dataclass(frozen=True)
@@ -67,19 +67,19 @@ def key_numbers(content: Content) -> list[tuple[str, str]]:
     y0, y1, x0, x1 = seen_box(seen_pixels(r.object, r.coverage))
     numbers = [("Patterns", f"{r.xcoords.size} of {N} × {N}")]
     if r.pixel_m is not None:
-        numbers.append(("Lit area", f"{length(r.pixel_m, x1 - x0)} × {length(r.pixel_m, y1 - y0)}"))
+        numbers.append(("Field of view", f"{length(r.pixel_m, x1 - x0)} × {length(r.pixel_m, y1 - y0)}"))
         numbers.append(("Object pixel", f"{1e9 * r.pixel_m:.4g} nm"))
     else:
-        numbers.append(("Lit area", f"{x1 - x0} × {y1 - y0} pixels"))
+        numbers.append(("Field of view", f"{x1 - x0} × {y1 - y0} px"))
     numbers.append(("Probe", plural(modes, "mode")))
     if content.resolution is not None:
         pixel, cutoff = content.resolution.pixel_m, content.resolution.cutoff
         numbers.append(("Resolution (half-bit)", length(pixel, 1 / cutoff) if cutoff > 0 else "none"))
     if r.trust is not None:
         unit = "" if r.trust.dose != "nominal" else " (assumed)"
-        numbers.append(("Photons per pattern", f"{np.mean(r.trust.counts):.3g}{unit}"))
+        numbers.append(("Photons per pattern", f"{photons(float(np.mean(r.trust.counts)))}{unit}"))
         numbers.append(("Error of amplitudes", f"{r.trust.fourier_error:.3g}"))
-        numbers.append(("Deviance / that of noise", f"{r.trust.overall_ratio:.3g}"))
+        numbers.append(("Deviance over noise", f"{r.trust.overall_ratio:.3g}"))
     return numbers
 
 
@@ -87,7 +87,29 @@ def length(pixel_m: float | None, pixels: float) -> str:
     """So many pixels as a length in words.
 
     >>> length(2e-8, 300), length(2e-8, 3000), length(None, 2.5)
-    ('6000 nm', '60 um', '2.5 pixels')
+    ('6000 nm', '60 µm', '2.5 pixels')
     """
     factor, unit = length_unit(pixel_m, pixels)
     return f"{factor * pixels:.4g} {unit}"
+
+
+def photons(count: float) -> str:
+    """A number of photons in words.
+
+    >>> photons(812.4), photons(1e5), photons(2.5e8)
+    ('812', '100\u202f000', '2.5 × 10⁸')
+    """
+    if count < 1e6:
+        return f"{count:,.0f}".replace(",", "\u202f")
+    factor, power = f"{count:.2e}".split("e+")
+    raised = str(int(power)).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{float(factor):g} × 10{raised}"
+
+
+def bytes_in_words(size: int) -> str:
+    """A size in words.
+
+    >>> bytes_in_words(1982), bytes_in_words(1234567)
+    ('2 kB', '1.2 MB')
+    """
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(1, round(size / 1e3))} kB"

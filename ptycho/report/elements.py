@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["Markup", "data_uri", "joined", "table", "tag", "text"]
 
-_EMPTY = frozenset({"img", "meta", "input", "br", "path"})
+_EMPTY = frozenset({"img", "meta", "input", "br"})
 """Elements without an end."""
 
 

@@ -30,7 +30,7 @@ def report_page(content: Content) -> str:
         tag("section", tag("h2", title, id=f"{anchor}-title"), body, id=anchor, aria_labelledby=f"{anchor}-title")
         for anchor, (title, body) in made.items()
     )
-    links = (tag("a", title, href=f"#{anchor}") for anchor, (title, _) in made.items())
+    links = (tag("a", anchor.capitalize(), href=f"#{anchor}") for anchor in made)
     script = _resource("report.js")
     return Template(_resource("report.html")).substitute(
         title=text(f"{name_of(content.reconstruction)} – reconstruction report"),

@@ -14,12 +14,12 @@ from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.figures.curves import draw_errors, draw_ratios
-from ptycho.figures.drawing import colour_range, colours_of, seen_pixels
+from ptycho.figures.drawing import colour_range, colours_of, seen_box, seen_pixels
 from ptycho.figures.raster import wave_png
 from ptycho.figures.reconstruction import UNITS, centred_phase
 from ptycho.figures.resolution import draw_resolution
 from ptycho.figures.trust import COLOURS, RATIO_COLOURS, ratio_map
-from ptycho.report.content import Content, key_numbers, length, name_of
+from ptycho.report.content import Content, bytes_in_words, key_numbers, length, name_of
 from ptycho.report.elements import Markup, data_uri, table, tag
 from ptycho.report.evidence import comparison_section, pattern_viewer, residual_section
 from ptycho.report.viewer import Map, curve, viewer
@@ -70,9 +70,13 @@ def _object(content: Content) -> tuple[str, Markup]:
     pictures = [*_pair(r, r.object, "", (r.xcoords, r.ycoords))]
     if r.network_object is not None:
         pictures += _pair(r, r.network_object, " before refinement")
+    seen = seen_pixels(r.object, r.coverage)
+    y0, y1, x0, x1 = seen_box(seen)
+    share = f"{100 * float(seen[y0:y1, x0:x1].mean()):.3g} %"
     note = (
         "Wheel, pinch, buttons or the keys + and − zoom; drag or arrow keys move; both pictures go together. "
-        "Hatched: hardly any light. A phase plane and the global phase are free and taken out."
+        f"Hatched: hardly any light; {share} of the field is shown. A phase plane and the global phase are free and "
+        "taken out."
     )
     switch = tag("label", tag("input", type="checkbox", data_dots=True), " Show the scan positions")
     return "Object", tag("div", tag("p", note), switch, tag("div", *pictures, class_="grid wide"))
@@ -101,7 +105,7 @@ def _trust(content: Content) -> tuple[str, Markup] | None:
 
     def ratios(axes: Axes) -> None:
         draw_ratios(axes, trust)
-        axes.legend(fontsize=7, loc="upper right", ncols=2)
+        axes.legend(fontsize=8, loc="upper right", ncols=2)
 
     by_pattern = curve(
         ratios,
@@ -115,7 +119,15 @@ def _trust(content: Content) -> tuple[str, Markup] | None:
         else f"{len(outliers)} of {len(trust.ratio)} patterns stand out: {', '.join(map(str, outliers[:12]))}"
     )
     words = f"1 is what photon noise alone would leave, red is not explained. {standing}"
-    pictures = [viewer(where, "trust", (r.xcoords, r.ycoords)), tag("figure", by_pattern)]
+    rows = [
+        ("Deviance over that of noise", f"{trust.overall_ratio:.4g}"),
+        ("Model error, of the amplitude", f"{100 * trust.model_error:.3g} %"),
+        ("Photon noise, of the amplitude", f"{100 * trust.noise_level:.3g} %"),
+        ("Structure left unexplained", f"{100 * trust.unexplained:.3g} %"),
+        ("Number of photons", {"measured": "counted", "stated": "stated by the file"}.get(trust.dose, "assumed")),
+    ]
+    beside = tag("div", tag("figure", by_pattern), table(rows))
+    pictures = [viewer(where, "trust", (r.xcoords, r.ycoords)), beside]
     if r.spread is not None:
         pictures.insert(1, _spread(r))
     return "Trust", tag("div", tag("p", words), tag("div", *pictures, class_="grid wide"))
@@ -243,9 +255,7 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str
 def _files(content: Content) -> tuple[str, Markup] | None:
     if not content.files:
         return None
-    rows = [
-        (tag("a", one.name, href=quote(one.name)), one.meaning, f"{one.size / 1e6:.2f} MB") for one in content.files
-    ]
+    rows = [(tag("a", one.name, href=quote(one.name)), one.meaning, bytes_in_words(one.size)) for one in content.files]
     return "Files", table(rows, ("file", "what", "size"))
 
 

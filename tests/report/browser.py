@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -32,9 +33,11 @@ class Browser:
     def __init__(self, program: str, profile: Path) -> None:
         down, up = os.pipe(), os.pipe()
 
+        high = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (down[0], up[1])]  # 3 and 4 may be among the pipes
+
         def connect() -> None:
-            os.dup2(down[0], 3)
-            os.dup2(up[1], 4)
+            for end, number in zip(high, (3, 4), strict=True):
+                os.dup2(end, number)
 
         flags = [*_FLAGS, "--remote-debugging-pipe", f"--user-data-dir={profile}"]
         self.process = subprocess.Popen(
@@ -44,8 +47,8 @@ class Browser:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.close(down[0])
-        os.close(up[1])
+        for end in (down[0], up[1], *high):
+            os.close(end)
         self._out, self._in = os.fdopen(down[1], "wb", 0), os.fdopen(up[0], "rb", 0)
         self._number, self._left = 0, b""
         self.events: list[dict[str, Any]] = []
