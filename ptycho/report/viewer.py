@@ -65,7 +65,7 @@ def viewer(shown: Map, group: str, dots: tuple[Real, Real] | None = None) -> Mar
     height, width = y1 - y0, x1 - x0
     image = tag("img", src=data_uri(png), alt=shown.title, draggable="false")
     sheet = tag("div", image, _dots(dots, x0, y0, width, height), class_="sheet")
-    thinned = None if step == 1 else tag("small", f"Every {step}th pixel is shown; the files have all.")
+    thinned = None if step == 1 else tag("small", f"Along each side one pixel in {step} is shown; the files have all.")
     first = (-(width // 2), -(height // 2)) if shown.centred else (x0, y0)
     return tag(
         "figure",

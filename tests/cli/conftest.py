@@ -95,13 +95,12 @@ def workflows(monkeypatch):
         reconstruct_with_backend=step("reconstruct", lambda *args, **kwargs: reconstruction),
     )
 
-    def save_all(made, folder):
-        return [path for found in made for path in outputs.save_reconstruction(found, folder)]
+    def save_all(made, folder, pdf=False):
+        return [path for found in made for path in outputs.save_reconstruction(found, folder, pdf=pdf)]
 
     outputs = types.SimpleNamespace(
-        save_reconstruction=step("save", lambda made, folder, patterns=None: [write(folder, "reconstruction.npz")]),
+        save_reconstruction=step("save", lambda made, folder, *_, **__: [write(folder, "reconstruction.npz")]),
         save_reconstructions=save_all,
-        shown_patterns=lambda data: data.amplitude(range(64)),
     )
     data = calls.scan = StandInScan()
     load = step("load", lambda path, units=None, memory_map="auto": data)

@@ -42,7 +42,8 @@ def test_workflows_take_the_calls_that_the_command_lines_make():
             ["data", "config"],
             ["refine", "refinement", "execution_config", "diagnostics", "watch"],
         ),
-        (outputs.save_reconstruction, ["reconstruction", "folder"], ["patterns"]),
+        (outputs.save_reconstruction, ["reconstruction", "folder", "data"], ["compare_with", "pdf"]),
+        (outputs.save_reconstructions, [["reconstruction"], "folder", True], []),
     ]:
         inspect.signature(call).bind(*args, **dict.fromkeys(options))
 

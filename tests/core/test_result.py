@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ptycho.figures import drawing
 from ptycho.figures.results import figure_of
 from ptycho.raw_data import RawData
 from ptycho.workflows.outputs import save_result
+from ptycho.workflows.report import write_report
 
 SIZE, N = 40, 16
 
@@ -165,7 +167,14 @@ def test_saved_and_read_back(name: str, results: dict[str, Any], tmp_path: Path)
     assert results[name].save(tmp_path / "a.h5").read_bytes()[1:4] == b"HDF"
     folder = results[name].save(tmp_path / "all")
     assert load_reconstruction(folder) == kept
-    assert {"summary.png", "reconstruction.h5"} <= {path.name for path in folder.iterdir()}
+    assert {"summary.png", "reconstruction.h5", "report.html"} <= {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["refinement", "reconstruction"])
+def test_a_report_is_written_where_it_is_asked_for(name: str, results: dict[str, Any], tmp_path: Path) -> None:
+    page = results[name].report(tmp_path / "a.html", compare=results[name].save(tmp_path / "a.npz"))
+    assert page == tmp_path / "a.html"
+    assert "With a.npz" in page.read_text(encoding="utf-8")
 
 
 def test_another_suffix_is_refused(refinement: Refinement, tmp_path: Path) -> None:
@@ -181,4 +190,5 @@ def test_a_scan_is_saved(patterns: RawData, tmp_path: Path) -> None:
 
 def test_the_rooms_that_draw_and_write_are_where_results_look_for_them() -> None:
     made: list[tuple[str, Callable[..., Any]]] = [(PICTURES, figure_of), (WRITERS, save_result)]
+    assert import_module(WRITERS).write_report is write_report
     assert all(function.__module__ == module for module, function in made)

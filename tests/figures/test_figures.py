@@ -346,7 +346,7 @@ def test_save_reconstruction_writes_every_file(tmp_path: Path, result: Reconstru
     paths = save_reconstruction(result, folder)
     names = {
         *("reconstructed_amplitude.png", "reconstructed_phase.png", "summary.png", "network_amplitude.png"),
-        *("network_phase.png", "reconstruction.npz", "reconstruction.h5"),
+        *("network_phase.png", "reconstruction.npz", "reconstruction.h5", "report.html"),
     }
     assert set(paths) == set(folder.iterdir()) == {folder / name for name in names}
     np.testing.assert_array_equal(read_npz(folder / "reconstruction.npz").object, result.object)
@@ -354,7 +354,7 @@ def test_save_reconstruction_writes_every_file(tmp_path: Path, result: Reconstru
 
 def test_save_outputs_of_a_reconstruction_and_of_nothing(tmp_path: Path, plain: Reconstruction) -> None:
     paths = save_outputs(None, None, {"reconstruction": plain}, str(tmp_path / "a"))
-    assert len(paths) == len(list((tmp_path / "a").iterdir())) == 5
+    assert len(paths) == len(list((tmp_path / "a").iterdir())) == 6
     for results in ({}, None, {"reconstruction": None}):
         assert save_outputs(None, None, results, str(tmp_path / "b")) == []
     assert list((tmp_path / "b").iterdir()) == []

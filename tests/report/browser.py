@@ -142,7 +142,9 @@ class Page:
     @property
     def requests(self) -> list[str]:
         """What was asked for beside the page itself and what is in it."""
-        sent = [e["params"]["request"]["url"] for e in self.browser.events if e["method"] == "Network.requestWillBeSent"]
+        sent = [
+            e["params"]["request"]["url"] for e in self.browser.events if e["method"] == "Network.requestWillBeSent"
+        ]
         return [url for url in sent if not url.startswith("data:")][1:]
 
     def wheel(self, x: float, y: float, delta: float) -> None:

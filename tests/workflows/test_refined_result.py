@@ -74,10 +74,10 @@ def test_its_trust_is_measured_with_the_dose_of_the_scan(scan: RawData, refineme
 
 def test_it_is_saved_and_read_like_any_result(scan: RawData, refinement: Refinement, tmp_path: Path) -> None:
     found = measured_reconstruction(refinement, scan)
-    written = save_reconstruction(found, tmp_path, patterns=scan.amplitude())
+    written = save_reconstruction(found, tmp_path, scan)
     assert {path.name for path in written} == {
         *("reconstruction.npz", "reconstruction.h5", "reconstructed_amplitude.png", "reconstructed_phase.png"),
-        *("summary.png", "trust.png"),
+        *("summary.png", "trust.png", "report.html"),
     }
     back = read_npz(tmp_path / "reconstruction.npz")
     assert (back.method, back.backend) == ("refined", "numpy")

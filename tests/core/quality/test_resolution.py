@@ -26,12 +26,16 @@ def test_a_planted_low_pass_is_the_cut_off(rng: np.random.Generator, cutoff: flo
     found = Resolution(halves(rng, cutoff, 0.02), (60, 61), 2e-8)
     assert 0 <= found.cutoff - cutoff <= 2 / SIDE  # the Hann window of `frc` spreads an edge over two rings
     assert 0 <= found.cutoff_one_seventh - cutoff <= 3 / SIDE
-    assert found.summary.startswith(f"a period of {20 / found.cutoff:.3g} nm, {1 / found.cutoff:.3g} pixels (half-bit; ")
+    assert found.summary.startswith(
+        f"a period of {20 / found.cutoff:.3g} nm, {1 / found.cutoff:.3g} pixels (half-bit; "
+    )
 
 
 def test_more_noise_is_less_resolution(rng: np.random.Generator) -> None:
     f = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.fftfreq(SIDE)[None, :])
-    image = np.fft.ifft2(np.fft.fft2(rng.normal(size=f.shape)) / (1e-3 + f**2))  # falls with the frequency as objects do
+    image = np.fft.ifft2(
+        np.fft.fft2(rng.normal(size=f.shape)) / (1e-3 + f**2)
+    )  # falls with the frequency as objects do
     image /= np.std(image)
     cutoffs = [
         Resolution(frc(*(image + noise * rng.normal(size=f.shape) for _ in range(2))), (1, 1)).cutoff

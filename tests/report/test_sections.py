@@ -1,0 +1,70 @@
+"""Every section says what there is, and what is missing and how to get it."""
+
+from dataclasses import replace
+
+import pytest
+
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.report.content import Content
+from ptycho.report.sections import SECTIONS, heading
+
+
+def section(name: str, content: Content) -> str:
+    made = SECTIONS[name](content)
+    assert made is not None
+    return f"{made[0]}: {made[1]}"
+
+
+def test_the_verdict_comes_first_in_its_colour_and_in_words(content: Content) -> None:
+    trust = content.reconstruction.trust
+    assert trust is not None
+    made = heading(content)
+    assert f"Trust: {trust.grade}" in made and "--verdict:#" in made
+    first, _, rest = trust.verdict.partition(": ")
+    assert first[1:] in made and rest[1:].split(";")[0].replace("<", "&lt;") in made
+
+
+def test_without_a_trust_the_page_says_so(result: Reconstruction) -> None:
+    bare = Content(replace(result, trust=None, error_history=(), counts_from=None))
+    assert "Not measured" in heading(bare)
+    assert [name for name in SECTIONS if SECTIONS[name](bare) is None] == [
+        *("trust", "convergence", "residuals", "comparison", "decisions", "files")
+    ]
+    assert "ptycho frc SCAN" in section("resolution", bare)
+
+
+def test_all_modes_come_with_their_power(content: Content) -> None:
+    made = section("probe", content)
+    assert "Mode 1: 80 %" in made and "Mode 2: 20 %" in made
+    assert "320 nm wide" in made
+
+
+@pytest.mark.parametrize(
+    ("counts_from", "words"),
+    [
+        (None, "The error is that of amplitudes"),
+        (0, "The error is that of counts"),
+        (3, "Up to iteration 3 amplitudes were fitted, then counts"),
+    ],
+)
+def test_the_error_has_its_unit(content: Content, counts_from: int | None, words: str) -> None:
+    changed = replace(content, reconstruction=replace(content.reconstruction, counts_from=counts_from))
+    assert words in section("convergence", changed)
+
+
+def test_patterns_that_stand_out_are_named(content: Content) -> None:
+    assert "1 of 25 patterns stand out: 3" in section("trust", content)
+
+
+def test_a_network_s_object_is_shown_too(content: Content) -> None:
+    made = replace(
+        content, reconstruction=replace(content.reconstruction, network_object=content.reconstruction.object)
+    )
+    assert section("object", made).count('class="viewer"') == 4
+    assert "Phase before refinement" in section("object", made)
+
+
+def test_settings_are_one_row_each(content: Content) -> None:
+    made = section("settings", content)
+    assert '<th scope="row">settings.iterations</th><td>4</td>' in made
+    assert '<th scope="row">model</th><td>none</td>' in made
