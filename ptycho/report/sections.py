@@ -105,7 +105,7 @@ def _trust(content: Content) -> tuple[str, Markup] | None:
 
     def ratios(axes: Axes) -> None:
         draw_ratios(axes, trust)
-        axes.legend(fontsize=8, loc="upper right", ncols=2)
+        axes.get_figure().legend(fontsize=8, loc="outside lower center", ncols=2, frameon=False)
 
     by_pattern = curve(
         ratios,
@@ -198,9 +198,8 @@ def _convergence(content: Content) -> tuple[str, Markup] | None:
             f"{of_amplitudes}; then that {of_counts}. The two are different quantities."
         )
     if r.trust is not None:
-        words += (
-            f" Of amplitudes it is {r.trust.fourier_error:.4g} at the end, of which noise {r.trust.noise_level**2:.4g}."
-        )
+        noise = f"photon noise alone leaves {r.trust.noise_level**2:.4g}"
+        words += f" Of amplitudes it is {r.trust.fourier_error:.4g} at the end; {noise}."
     return "Convergence", tag("div", tag("figure", drawn), tag("p", words), class_="beside")
 
 
