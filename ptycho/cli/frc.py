@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho.cli.programs import FRC
-from ptycho.cli.progress import iteration_progress
+from ptycho.cli.progress import shown_progress
 from ptycho.cli.reconstruct import scan_asked_for
 from ptycho.cli.run import (
     LOG_FILE,
@@ -62,14 +62,14 @@ def _frc(asked: Settled, debug: bool) -> None:
     folder = free_folder(run.output_dir or named, run.overwrite, "resolution", _TAKEN)
     with output_folder(folder), run_log(folder / LOG_FILE):
         data = scan_asked_for(asked, scan)
-        with iteration_progress(asked.config.iteration.iterations, shown=not run.quiet) as report:
+        with shown_progress(not run.quiet) as watch:
             request = Request(
                 backend=asked.config.backend,
                 iteration=asked.config.iteration,
                 probe=run.probe,
                 force=run.force,
                 execution=asked.execution,
-                report=report,
+                watch=watch,
             )
             found = reconstruct_halves(data, request)
         written = save_halves(found, folder, run.pdf)

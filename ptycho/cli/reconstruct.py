@@ -131,8 +131,8 @@ def _with_halves(data: RawData, request: Request, found: Reconstruction, folder:
     from ptycho.workflows.half_scans import reconstruct_halves, save_halves
     from ptycho.workflows.report import write_report
 
-    with iteration_progress(request.iteration.iterations, shown=not run.quiet) as report:
-        halves = reconstruct_halves(data, replace(request, report=report))
+    with shown_progress(not run.quiet) as watch:
+        halves = reconstruct_halves(data, replace(request, watch=watch))
     _log.info("Resolution: %s", halves.resolution.summary)
     written = save_halves(halves, folder, run.pdf)
     write_report(found, folder / REPORT_FILE, data, run.compare)
