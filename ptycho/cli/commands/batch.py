@@ -14,6 +14,7 @@ from ptycho.errors import ConfigError
 
 if TYPE_CHECKING:
     from ptycho.cli.batch import Row
+    from ptycho.report.overview import Entry
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -43,12 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Reconstruct what is not done yet, write the table and the page of all; 0, or 1 where a scan failed."""
     from ptycho.cli.batch import TABLE_FILE, jobs_of, row_of, run_job, write_table
+    from ptycho.core.atomic import output_folder
+    from ptycho.report.overview import save_overview
 
     jobs = jobs_of(options.scans, options.flags, options.output_dir)
     if options.only is not None and not 1 <= options.only <= len(jobs):
         raise ConfigError(f"--only {options.only}: expected 1 to {len(jobs)}, the number of scans; correct it")
     chosen = range(len(jobs)) if options.only is None else [options.only - 1]
     rows = [row_of(job, anew=options.overwrite and number in chosen) for number, job in enumerate(jobs)]
+    output_folder(options.output_dir)
     with terminations_raise():
         for number in chosen:
             if rows[number].status == "done":
@@ -61,8 +65,30 @@ def run(options: argparse.Namespace) -> int:
                 raise
             _tell(rows[number])
             write_table(rows, options.output_dir / TABLE_FILE)
+    write_table(rows, options.output_dir / TABLE_FILE)
+    page = save_overview([_entry(row) for row in rows], options.output_dir / "index.html")
     sys.stdout.write(_table(rows))
+    _log.info("Look at %s", page)
     return int(any(rows[number].status == "failed" for number in chosen))
+
+
+def _entry(row: Row) -> Entry:
+    """A row on the page."""
+    from ptycho.report.overview import Entry
+
+    numbers = []
+    if row.fourier_error is not None:
+        numbers.append(f"error {row.fourier_error:.4g}")
+    if row.height is not None and row.width is not None:
+        sides = (row.width, row.height)
+        numbers.append(
+            "{} × {} px".format(*sides)
+            if row.pixel_nm is None
+            else "{:.4g} × {:.4g} µm".format(*(side * row.pixel_nm / 1e3 for side in sides))
+        )
+    if row.seconds is not None:
+        numbers.append(f"{row.seconds:.0f} s")
+    return Entry(row.scan, Path(row.folder), row.status, row.trust, ", ".join(numbers), row.said)
 
 
 def _tell(row: Row) -> None:
