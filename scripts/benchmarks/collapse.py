@@ -138,15 +138,26 @@ def flat_loss(model: Any, unseen: RawData) -> float:
     return min(poisson_loss(scale * (best * c) ** 2 * vacuum, counts, mean_count) for c in np.linspace(0.8, 1.2, 21))
 
 
-def run(data: RawData, gridsize: int, seed: int, seconds: float, folder: Path, backend: BackendName = "pytorch") -> Row:
-    """Train, reconstruct, compare with the truth, which is the scan's `objectGuess`."""
+def run(
+    data: RawData,
+    gridsize: int,
+    seed: int,
+    seconds: float | None,
+    folder: Path,
+    backend: BackendName = "pytorch",
+    epochs: int = 10_000,
+) -> Row:
+    """Train, reconstruct, compare with the truth, which is the scan's `objectGuess`.
+
+    `seconds` of None stops after `epochs` alone, and ends alike on every machine.
+    """
     assert data.objectGuess is not None
     truth = data.objectGuess
     model = ModelConfig(N=data.N, gridsize=gridsize)
     train_data, unseen = split(data)
     config = TrainingConfig(
         model=model,
-        nepochs=10_000,
+        nepochs=epochs,
         n_groups=len(train_data),
         subsample_seed=seed,
         backend=backend,
