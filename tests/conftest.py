@@ -1,6 +1,7 @@
 """Options and fixtures that every test may use."""
 
 import functools
+import gc
 import os
 import signal
 import subprocess
@@ -30,6 +31,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that no long one is left to a single process at the end."""
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
+
+
+def pytest_collection_finish() -> None:
+    """What the tests have imported stays: no search for garbage goes through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,6 +98,19 @@ def without_graphs() -> Iterator[None]:
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are made and written, but blank: to draw one takes half a second. tests/figures looks at them."""
+    from matplotlib.image import imsave
+
+    from ptycho.figures import drawing
+
+    def blank(figure: object, to: object) -> None:
+        imsave(to, np.zeros((1, 1)), format="png")
+
+    monkeypatch.setattr(drawing, "_print_png", blank)
 
 
 @pytest.fixture
