@@ -67,7 +67,7 @@ def test_containers_hold_the_same(gridsize: int, scan: RawData) -> None:
     np.testing.assert_array_equal(np.moveaxis(np.asarray(first[0]), -1, 1), np.asarray(second[0]))
 
 
-@pytest.mark.parametrize("gridsize", [1, 2])
+@pytest.mark.parametrize("gridsize", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_one_archive_gives_one_stitched_object(gridsize: int, scan: RawData, archive: Callable[[int], Path]) -> None:
     path, config = archive(gridsize), InferenceConfig()
     ours = reconstruct_scan(load_tf_bundle(path)[0], scan, config)
@@ -113,6 +113,7 @@ def test_reassemble_position_is_the_weighted_assembly(scan: RawData, archive: Ca
     assert relative(turned, theirs.object[lit]) < 1e-5
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_params_cfg_is_the_same_after_training(scan: RawData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainingConfig(
         model=ModelConfig(N=64, n_filters_scale=1), nepochs=1, n_groups=8, batch_size=4, output_dir=tmp_path

@@ -36,6 +36,13 @@ from ptycho.workflows.components import (
 )
 
 
+@pytest.fixture
+def _one_size_with_graphs(gridsize: int, request: pytest.FixtureRequest) -> None:
+    """For time: groups of four are predicted by a graph, other sizes without one."""
+    if gridsize != 2:
+        request.getfixturevalue("without_graphs")
+
+
 def untrained(scan: RawData, config: TrainingConfig) -> PtychoPINN:
     """A network whose heads are no longer flat, so that every patch is another."""
     model = PtychoPINN(config.model, scan.probeGuess, scan.input_scale(), 10.0, seed=3)
@@ -64,6 +71,7 @@ def fourier_error(scan: RawData, found: Reconstruction) -> float:
     return relative_fourier_error(np.sqrt(diffract(found.probe, patches, dx, dy)), scan.amplitude(), scan.mask)
 
 
+@pytest.mark.usefixtures("_one_size_with_graphs")
 @pytest.mark.parametrize(
     "gridsize", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
 )
@@ -153,6 +161,7 @@ def test_training_leads_to_a_better_object_than_a_flat_one(gridsize, scan, train
     assert {"obj_tensor_full", "global_offsets", "recon_amp", "recon_phase", "train_container"} <= results.keys()
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_an_archive_predicts_like_the_model_in_memory(scan, training, tmp_path) -> None:
     training = replace(training, nepochs=1, n_groups=8)
     results = train_cdi_model(scan, None, training)
@@ -181,6 +190,7 @@ def test_several_models_in_one_folder(scan, training, tmp_path) -> None:
         ModelManager.load_multiple_models(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_an_archive_of_pytorch_predicts_the_same_here(scan, training, tmp_path) -> None:
     from ptycho.config.config import PyTorchExecutionConfig
     from ptycho_torch.workflows import components
@@ -196,6 +206,7 @@ def test_an_archive_of_pytorch_predicts_the_same_here(scan, training, tmp_path) 
     assert np.linalg.norm(ours - theirs) < 1e-5 * np.linalg.norm(theirs)
 
 
+@pytest.mark.slow
 def test_the_calls_of_a_client(scan, fixture_file, tmp_path) -> None:
     """Train, save, and reconstruct as another program does it: configurations made empty, raw counts, predict."""
     config = TrainingConfig(model=ModelConfig(N=0, n_filters_scale=1), nepochs=1, output_dir=tmp_path / "run")
@@ -236,6 +247,7 @@ def test_reading_less_of_a_scan(fixture_file) -> None:
     np.testing.assert_array_equal(data.sample_indices, load_data(fixture_file, n_subsample=9).sample_indices)
 
 
+@pytest.mark.usefixtures("without_graphs")
 @pytest.mark.parametrize("asked", [{}, {"noise": 0.0}])
 def test_what_a_pass_knew_is_not_given_up_for_the_noise(asked, scan, training, monkeypatch) -> None:
     """Where noise alone would leave all that the pass leaves, refinement stays with it, unless told to go on."""
@@ -269,6 +281,7 @@ def test_another_pattern_size_is_an_error(scan, training) -> None:
         train_cdi_model(scan, None, replace(training, model=replace(training.model, N=128)))
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_the_selector_synchronises_the_legacy_dictionary(scan, training) -> None:
     """The same training writes the statistics of patches that its configuration asks for."""
     config = replace(training, nepochs=1, n_groups=8, patch_stats=PatchStatsOptions(True, 1))
@@ -279,6 +292,7 @@ def test_the_selector_synchronises_the_legacy_dictionary(scan, training) -> None
     assert results["backend"] == "tensorflow"
 
 
+@pytest.mark.usefixtures("_one_size_with_graphs")
 @pytest.mark.parametrize("gridsize", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_autoencoder_adds_what_the_detector_would_see(gridsize: int, scan, training) -> None:
     model = untrained(scan, with_gridsize(training, gridsize))

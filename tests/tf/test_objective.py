@@ -86,6 +86,7 @@ def test_known_objects_teach_a_network_that_is_used_like_any_other(scan, trainin
     assert np.ptp(np.abs(found.object[found.coverage > 0])) > 0.1
 
 
+@pytest.mark.slow
 def test_the_object_of_the_scan_is_label_enough(fitted, training) -> None:
     supervised = with_model(training, model_type="supervised").model
     losses = fitted(model=supervised).losses
@@ -126,6 +127,7 @@ def test_a_coefficient_for_a_fixed_probe_is_a_warning(scan, training, caplog) ->
     assert "probe_reference_coeff=0.5 has no effect on a fixed probe: set probe_trainable" in caplog.text
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_patterns_without_positions_train_alone(scan, training) -> None:
     """Wherever the scan says they were: nothing of it is in what a training reads."""
     config = replace(training, positions_provided=False, nepochs=1, n_groups=4)

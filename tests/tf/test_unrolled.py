@@ -72,6 +72,7 @@ def test_the_recipe_gives_way_to_what_the_settings_say(architecture, unrolled) -
     assert rates(replace(config, scheduler="WarmupCosine", lr_min_ratio=1.0)) == pytest.approx([base] * 9)
 
 
+@pytest.mark.usefixtures("without_graphs")
 @pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_a_resumed_training_goes_on_in_its_cycle(patterns, unrolled, tmp_path: Path, monkeypatch) -> None:
@@ -111,7 +112,8 @@ def test_a_step_of_training_with_xla_and_without(patterns, unrolled) -> None:
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("use_xla", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("use_xla", [False, True])
 def test_a_scan_is_predicted_on_the_grid(patterns, use_xla, rng) -> None:
     """As the model itself says; in batches with a smaller last one, for which XLA would compile again."""
     count = 3 if use_xla else 5

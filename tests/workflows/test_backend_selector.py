@@ -89,6 +89,7 @@ def test_settings_of_pytorch_are_not_ignored_elsewhere(scan, tmp_path) -> None:
         train_cdi_model_with_backend(scan, None, settings("tensorflow", tmp_path), **options("pytorch"))
 
 
+@pytest.mark.usefixtures("without_graphs")
 @pytest.mark.parametrize("backend", [pytest.param("tensorflow", marks=pytest.mark.slow), "pytorch"])
 def test_both_give_the_same_shapes(backend, scan, tmp_path) -> None:
     config = settings(backend, tmp_path)

@@ -233,6 +233,7 @@ class TestEnvironment:
         assert [record.getMessage() for record in caplog.records] == expected
 
 
+@pytest.mark.usefixtures("without_graphs", "blank_pictures")
 @pytest.mark.slow
 @pytest.mark.parametrize("gridsize", [1, 2])
 def test_tensorflow_trains_and_stitches_patches_that_are_not_flat(

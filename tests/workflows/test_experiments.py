@@ -136,7 +136,8 @@ def test_one_network_each_experiment_its_own_probe_and_scales(backend: str, scan
     assert cfg["intensity_scale"] == pytest.approx(first.intensity_scale)
 
 
-@pytest.mark.parametrize("architecture", ["cnn", pytest.param("unrolled", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["cnn", "unrolled"])
 def test_backends_train_alike(architecture: str, scans, training, monkeypatch) -> None:
     """From the same weights, two epochs of both experiments end at the same losses, scales and probes."""
     monkeypatch.setattr(unrolled_data, "STAGES", 1)  # for time
@@ -318,7 +319,7 @@ class TestFiles:
         with pytest.raises(DataError, match=r"found one\.npz, two\.npz; name the one train_data\.npz"):
             scan_files(tmp_path)
 
-    @without_graphs
+    @pytest.mark.usefixtures("without_graphs", "blank_pictures")
     @pytest.mark.slow
     @pytest.mark.parametrize("backend", BACKENDS)
     def test_the_commands_train_on_directories(self, backend: str, folders, tmp_path, capsys) -> None:

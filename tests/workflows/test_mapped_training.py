@@ -12,6 +12,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.backend_selector import run_cdi_example_with_backend
 
 
+@pytest.mark.usefixtures("without_graphs")
 @pytest.mark.parametrize("backend", ["pytorch", pytest.param("tensorflow", marks=pytest.mark.slow)])
 def test_training_and_reconstruction_are_the_same(
     backend: str, fixture_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

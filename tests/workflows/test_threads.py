@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,13 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def scans(scan: RawData) -> list[RawData]:
+def scans(fixture_file: Path) -> list[RawData]:
+    return two(fixture_file)
+
+
+def two(path: Path) -> list[RawData]:
     """Counts under one probe; and seven times the amplitudes under another one, three times as bright."""
+    scan = RawData.from_file(path)
     part, probe = scan.subsample(36, 5), 3 * np.roll(scan.probeGuess, 4, -1) * np.exp(0.3j)
     other = RawData.from_coords_without_pc(
         part.xcoords, part.ycoords, 7 * part.amplitude(), probe, None, units="amplitude"
@@ -73,6 +78,18 @@ def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
         return list(pool.map(run, calls))
 
 
+@pytest.fixture(scope="module")
+def alone(fixture_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[dict[str, Any]]]:
+    """`alone(backend)`: a training on each of the scans, one after the other, once for all tests."""
+
+    @cache
+    def train(backend: str) -> list[dict[str, Any]]:
+        folder = tmp_path_factory.mktemp(backend)
+        return [trained(backend, folder, scan, number) for number, scan in enumerate(two(fixture_file))]
+
+    return train
+
+
 def trained(backend: str, folder: Path, scan: RawData, number: int) -> dict[str, Any]:
     config = settings(backend, folder / str(number), number)
     results = train_cdi_model_with_backend(scan, None, config, **options(backend))
@@ -94,29 +111,31 @@ def _meet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @BACKENDS
 @pytest.mark.usefixtures("_meet")
-def test_reconstructions(backend: str, scans: list[RawData], tmp_path: Path) -> None:
+def test_reconstructions(backend: str, scans: list[RawData], alone: Callable[[str], list[dict[str, Any]]]) -> None:
     calls = []
-    for number, scan in enumerate(scans):
-        path = trained(backend, tmp_path, scan, number)["path"]
-        config = InferenceConfig(model_path=path, backend=backend)
+    for scan, results in zip(scans, alone(backend), strict=True):
+        config = InferenceConfig(model_path=results["path"], backend=backend)
         calls.append(partial(reconstruct_with_backend, scan, config, refine=1, **options(backend)))
-    alone = [call() for call in calls]
-    assert np.abs(alone[1].network_object).mean() > 2 * np.abs(alone[0].network_object).mean()
+    one_by_one = [call() for call in calls]
+    first, second = (np.abs(found.network_object).mean() for found in one_by_one)
+    assert second > 2 * first
     for _ in range(REPETITIONS):
-        for found, expected in zip(together(calls), alone, strict=True):
+        for found, expected in zip(together(calls), one_by_one, strict=True):
             for name in ("network_object", "object", "probe", "coverage"):
                 assert relative(getattr(found, name), getattr(expected, name)) < 1e-5, name
             assert found.trust.overall_ratio == pytest.approx(expected.trust.overall_ratio, rel=1e-4)
 
 
+@pytest.mark.slow
 @BACKENDS
-def test_trainings(backend: str, scans: list[RawData], tmp_path: Path) -> None:
+def test_trainings(
+    backend: str, scans: list[RawData], alone: Callable[[str], list[dict[str, Any]]], tmp_path: Path
+) -> None:
     """The weights of both, and what each archive says of its scales and settings."""
-    alone = [trained(backend, tmp_path / "alone", scan, number) for number, scan in enumerate(scans)]
     for repetition in range(2):
         folder = tmp_path / str(repetition)
         made = together([partial(trained, backend, folder, scan, number) for number, scan in enumerate(scans)])
-        for number, (found, expected) in enumerate(zip(made, alone, strict=True)):
+        for number, (found, expected) in enumerate(zip(made, alone(backend), strict=True)):
             assert found["history"]["train_loss"] == pytest.approx(expected["history"]["train_loss"], rel=1e-5)
             ours, theirs = load_archive(found["path"]), load_archive(expected["path"])
             for name, weights in theirs.weights.items():
@@ -139,6 +158,7 @@ class Unreadable(dict[str, Any]):
     __iter__ = keys = values = items = copy = None  # type: ignore[assignment]
 
 
+@pytest.mark.usefixtures("without_graphs")
 @BACKENDS
 def test_nothing_is_read_from_the_legacy_dictionary(
     backend: str, scan: RawData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
