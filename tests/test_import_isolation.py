@@ -132,10 +132,11 @@ def test_pytorch_backend_never_loads_tensorflow():
     assert {"tensorflow", "keras"} & set(loaded) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "names"),
     [
-        pytest.param("tensorflow", ("torch", "lightning", "ptycho_torch"), marks=pytest.mark.slow),
+        ("tensorflow", ("torch", "lightning", "ptycho_torch")),
         ("pytorch", ("tensorflow", "keras")),
     ],
 )

@@ -264,6 +264,7 @@ def test_reconstruction_of_1_7_0(folder: Folder, bundle: Path, tmp_path: Path) -
     assert_lies_on(reconstruct(model, raw, gridsize=1), folder)
 
 
+@pytest.mark.slow
 def test_reconstruction_of_1_5_1(folder: Folder, bundle: Path) -> None:
     """The folder of the bundle, one mode, floats with repaired pixels, the grid size from the settings."""
     import ptycho.probe
@@ -442,6 +443,7 @@ def test_torch_reconstruction(folder: Folder, torch_run: TorchRun, probe: str, d
 # the benchmark that runs the program
 
 
+@pytest.mark.slow
 def test_the_round_trip_benchmark_tells_right_from_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts" / "benchmarks"))
     from ptychodus_data import Case, simulate, write_inputs

@@ -183,7 +183,7 @@ def test_steps_of_an_optimiser(make_twins, agree, optimizer, decay, dtype, rng) 
     assert optimizers.EPSILON == 1e-8
 
 
-@pytest.mark.parametrize("gridsize", [1, 2, 3])
+@pytest.mark.parametrize("gridsize", [1, *(pytest.param(size, marks=pytest.mark.slow) for size in (2, 3))])
 @pytest.mark.parametrize("dtype", ["float32"])
 def test_with_xla_and_without(make_twins, agree, dtype, gridsize) -> None:
     twins = make_twins(dtype, settings={"gridsize": gridsize, "gaussian_smoothing_sigma": 0.5})
@@ -200,6 +200,7 @@ def test_with_xla_and_without(make_twins, agree, dtype, gridsize) -> None:
             agree("XLA", f"{name} and eager, {what}", one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32"])
 def test_a_training_step_with_xla_and_without(make_twins, agree, dtype, rng) -> None:
     mask, weights = rng.random((64, 64)) > 0.1, []

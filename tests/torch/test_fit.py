@@ -49,7 +49,7 @@ def assert_equal_weights(first, second) -> None:
         assert torch.equal(one, other), name
 
 
-@pytest.mark.parametrize("gridsize", [1, 2])
+@pytest.mark.parametrize("gridsize", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_loss_falls_and_epochs_are_reported(gridsize, scan, training, execution, caplog) -> None:
     config = replace(with_model(training, gridsize=gridsize), nepochs=6, n_groups=64, batch_size=8)
     with caplog.at_level(logging.INFO, "ptycho.core.progress"):

@@ -226,6 +226,7 @@ class TestOneTrainingByBothDoors:
         told = [TIMES.sub("", line[9:].replace(str(folder), "FOLDER")) for line in lines]
         return status, told, sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
+    @pytest.mark.slow
     def test_they_are_the_same(self, fixture_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         def shared(flags: Sequence[str]) -> int:
             return train_main([*flags, "--backend", "pytorch"])

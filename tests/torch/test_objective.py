@@ -127,6 +127,7 @@ def test_the_absolute_phase_is_learned_where_it_is_not_subtracted(scan, training
     assert found[False][1] > 1.2 * found[False][0]
 
 
+@pytest.mark.slow
 def test_regularisers_smooth_amplitude_and_phase(fitted) -> None:
     options = ObjectiveOptions(
         amp_loss="Total_Variation", phase_loss="Mean_Deviation", amp_loss_coeff=5.0, phase_loss_coeff=5.0
@@ -138,6 +139,7 @@ def test_regularisers_smooth_amplitude_and_phase(fitted) -> None:
     assert oracle.amplitude_flatness(varied) < 0.9 * oracle.amplitude_flatness(rough)
 
 
+@pytest.mark.slow
 def test_the_first_probe_holds_a_trainable_one(fitted, scan, caplog) -> None:
     before = np.asarray(scan.probeGuess).reshape(1, 64, 64)
     free, held = (

@@ -110,7 +110,9 @@ def test_two_modes_explain_what_one_cannot(scan, made) -> None:
     assert both.error_history[-1] < 0.1 * refine(mixed, None, 30, probe=first).error_history[-1]
 
 
-@pytest.mark.parametrize("moves", [False, True], ids=["known probe", "probe moves"])
+@pytest.mark.parametrize(
+    "moves", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["known probe", "probe moves"]
+)
 def test_planted_position_errors_are_found(moves, rng) -> None:
     """Errors of up to a pixel along each axis; the common drift, which no pattern sees, is left out."""
     made = make_scan("lines", 128, 64, 6.0, 2.0, 1e8, 3)

@@ -42,7 +42,7 @@ def results(fixture_file: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["a.npz", "a.h5"])
+@pytest.mark.parametrize("name", ["a.npz", pytest.param("a.h5", marks=pytest.mark.slow)])
 def test_a_result_is_compared_with_the_scan_that_knows_the_truth(
     results: Path, fixture_file: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,7 +102,7 @@ def test_a_file_without_an_object_is_named(
     assert "bare.npz: expected an object to compare, found none" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["a.npz", "a.h5", "scan"])
+@pytest.mark.parametrize("name", ["a.npz", pytest.param("a.h5", marks=pytest.mark.slow), "scan"])
 def test_show_draws_one_sheet(results: Path, fixture_file: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     picture = results / "sheet.png"
     file = fixture_file if name == "scan" else results / name

@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,11 @@ def simulated(kind: str = "lines", photons: float = 1e6, units: str = "counts", 
     made = make_scan(kind, photons=photons, units=units, **sizes)  # type: ignore[arg-type]
     fields = (made.diffraction, made.xcoords, made.ycoords, made.probe)
     return ScanFile(*fields, objectGuess=made.object, units=units, metadata={"nphotons": photons})
+
+
+def some(cases: Sequence[Any], fast: int) -> list[Any]:
+    """Cases of one law, of which the first few are tried by the fast tests too."""
+    return [*cases[:fast], *(pytest.param(case, marks=pytest.mark.slow) for case in cases[fast:])]
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +191,7 @@ def compared(scan: ScanFile):
     return compare_orientations(sampler(scan).middle())
 
 
-@pytest.mark.parametrize("planted", ORIENTATIONS, ids=lambda o: o.name)
+@pytest.mark.parametrize("planted", some(ORIENTATIONS, 3), ids=lambda o: o.name)
 def test_each_orientation_is_found_again(small: ScanFile, planted: Orientation) -> None:
     """The finding names what brings the axes back."""
     turned = np.ascontiguousarray(planted.patterns(small.diff3d))
@@ -317,7 +323,7 @@ def test_another_scale_has_to_explain_the_patterns_clearly() -> None:
     assert check_scale(replace(found, errors=())).sentence.startswith("Not tested")
 
 
-@pytest.mark.parametrize("path", ["raster", "raster and jitter", "spiral", "fermat"])
+@pytest.mark.parametrize("path", some(["raster", "raster and jitter", "spiral", "fermat"], 1))
 @pytest.mark.parametrize("frames", [-1, 1])
 def test_positions_a_frame_late_or_early_are_found(path: str, frames: int) -> None:
     sound = along(path.split()[0], jitter=1.5 * ("jitter" in path))
@@ -333,6 +339,7 @@ def test_positions_a_frame_late_or_early_are_found(path: str, frames: int) -> No
     np.testing.assert_array_equal(mended.diff3d, sound.diff3d[kept])
 
 
+@pytest.mark.slow
 def test_few_photons_at_a_wide_step_make_no_false_scale() -> None:
     """There the patterns kept back favour denser positions, here 0.91 times the true ones."""
     made = expose(*plan_scan(ScanSettings(kind="lines", shape=(180, 180), step=11, photons=1e4, seed=2)))
@@ -348,7 +355,7 @@ def test_few_photons_at_a_wide_step_make_no_false_scale() -> None:
     assert check_scale(test).severity == "note"
 
 
-@pytest.mark.parametrize("path", ["raster", "raster and jitter", "spiral", "fermat", "random"])
+@pytest.mark.parametrize("path", some(["raster", "raster and jitter", "spiral", "fermat", "random"], 2))
 def test_right_positions_are_called_right(path: str) -> None:
     scan = along(path.split()[0], jitter=1.5 * ("jitter" in path))
     scale, shift = rank_scales(sampler(scan).middle()), rank_shifts(sampler(scan), 1.0)
@@ -465,13 +472,23 @@ def test_real_scans_have_the_right_axes_and_a_probe_to_refine(scan_dir: Path, na
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["siemens_star_128", "tungsten_64"])
-@pytest.mark.parametrize("frames", [-1, 1])
+@pytest.mark.parametrize(("name", "frames"), [("siemens_star_128", -1), ("tungsten_64", -1), ("tungsten_64", 1)])
 def test_a_frame_is_found_in_real_scans(scan_dir: Path, name: str, frames: int) -> None:
     stream = open_scan(scan_dir / f"{name}.npz")
     diagnosis = examine(replace(stream, fields=rolled(stream.fields, frames)))
     assert diagnosis.named("frame shift").numbers["frames"] == -frames
     assert diagnosis.named("orientation").severity == "ok"
+
+
+@pytest.mark.slow
+def test_a_frame_the_other_way_is_found_in_the_star(scan_dir: Path) -> None:
+    """Without the other questions of the doctor."""
+    stream = open_scan(scan_dir / "siemens_star_128.npz")
+    stream = replace(stream, fields=rolled(stream.fields, 1))
+    mask = np.zeros(stream.fields.diff3d.shape[1:], bool)
+    finding = check_shift(rank_shifts(Sampler(stream, gather(stream), (0, 0), mask), 1.0))
+    assert finding.severity == "fault"
+    assert finding.numbers["frames"] == -1
 
 
 def test_a_scan_without_a_probe_is_examined_as_far_as_it_goes(sound: ScanFile) -> None:

@@ -26,6 +26,7 @@ def pictures(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "recon_log").glob("*"))
 
 
+@pytest.mark.slow
 def test_pictures_of_every_second_epoch_change_nothing(scan, small, execution, tmp_path) -> None:
     execution = replace(execution, enable_checkpointing=False)
     asked = replace(execution, recon_log_every_n_epochs=2, recon_log_num_patches=2, recon_log_stitch=True)

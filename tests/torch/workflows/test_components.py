@@ -108,7 +108,8 @@ def test_the_reconstruction_does_not_depend_on_where_the_origin_is(scan, trainin
     assert there.frame.x0 == here.frame.x0 + 64
 
 
-@pytest.mark.parametrize("gridsize", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("gridsize", [1, 2])
 def test_training_leads_to_a_better_object_than_a_flat_one(gridsize, scan, training, execution) -> None:
     config = replace(training, model=replace(training.model, gridsize=gridsize), nepochs=8, n_groups=64, batch_size=8)
     amplitude, phase, results = run_cdi_example_torch(scan, None, config, do_stitching=True, execution_config=execution)
