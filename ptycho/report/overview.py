@@ -9,7 +9,15 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
+from matplotlib.colors import Normalize
+from PIL import Image
+
 from ptycho.core.atomic import atomic_path
+from ptycho.core.formats.reconstruction_npz import read_npz
+from ptycho.figures.drawing import colour_range, colours_of, seen_box, seen_pixels
+from ptycho.figures.raster import raster_png
+from ptycho.figures.reconstruction import centred_phase
 from ptycho.figures.trust import COLOURS
 from ptycho.report.elements import Markup, data_uri, joined, tag, text
 from ptycho.report.page import REPORT_FILE
@@ -18,7 +26,7 @@ __all__ = ["Entry", "overview_page", "save_overview"]
 
 _SIDE = 240
 """Pixels of a picture, at most."""
-_PICTURE = "reconstructed_phase.png"
+_RESULT = "reconstruction.npz"
 _HEAD = (
     '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -87,12 +95,10 @@ def save_overview(entries: Sequence[Entry], path: Path) -> Path:
 
 
 def _item(entry: Entry, folder: Path) -> Markup:
-    picture, report = entry.folder / _PICTURE, entry.folder / REPORT_FILE
+    result, report = entry.folder / _RESULT, entry.folder / REPORT_FILE
     shown: Markup = tag("div", entry.status, class_="none")
-    if picture.is_file():
-        shown = tag(
-            "img", src=data_uri(_thumbnail(picture)), alt=f"Phase of the object of {entry.scan}", loading="lazy"
-        )
+    if entry.status == "done" and result.is_file():
+        shown = tag("img", src=data_uri(_thumbnail(result)), alt=f"Phase of the object of {entry.scan}", loading="lazy")
     name = text(entry.scan)
     if report.is_file():
         target = quote(report.relative_to(folder).as_posix() if report.is_relative_to(folder) else report.as_posix())
@@ -113,12 +119,18 @@ def _words(entry: Entry, name: Markup) -> Iterator[Markup]:
 
 
 def _thumbnail(path: Path) -> bytes:
-    """A picture in small, as PNG."""
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        small = picture.convert("RGB")
-        small.thumbnail((_SIDE, _SIDE))
-        written = io.BytesIO()
-        small.save(written, "PNG", optimize=True)
+    """The phase of a result in small, as PNG."""
+    found = read_npz(path)
+    seen = seen_pixels(found.object, found.coverage)
+    phase = centred_phase(found.object, found.coverage, seen)[0]
+    y0, y1, x0, x1 = seen_box(seen)
+    limits = colour_range([phase[seen]], "phase")
+    box = np.s_[y0:y1, x0:x1]
+    with Image.open(
+        io.BytesIO(raster_png(phase[box], seen[box], colours_of("phase", limits), Normalize(*limits)))
+    ) as big:
+        small = big.convert("RGBA")
+    small.thumbnail((_SIDE, _SIDE))
+    written = io.BytesIO()
+    small.save(written, "PNG", optimize=True)
     return written.getvalue()

@@ -3,10 +3,9 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
+import ptycho
 from ptycho.report.overview import Entry, overview_page, save_overview
 
 
@@ -32,11 +31,11 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def entries(tmp_path: Path) -> list[Entry]:
-    """One that is done, with a picture and a report; one that failed, whose name is markup."""
+def entries(tmp_path: Path, fixture_file: Path) -> list[Entry]:
+    """One that is done, with a result and a report; one that failed, whose name is markup."""
     done = tmp_path / "a b"
     done.mkdir()
-    Image.fromarray(np.arange(600 * 300, dtype=np.uint8).reshape(300, 600)).save(done / "reconstructed_phase.png")
+    ptycho.refine(fixture_file, iterations=1).save(done / "reconstruction.npz")
     (done / "report.html").write_text("report")
     return [
         Entry("a b.cxi", done, "done", "usable", "error 0.5, 3 s", "usable, not quantitative"),
