@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ptycho.raw_data import RawData
-
 __all__ = ["PICTURES", "WRITERS", "ByValue", "ObjectResult", "Pictured", "plural", "same_value"]
 
 PICTURES = "ptycho.figures.results"
@@ -96,14 +94,15 @@ class ObjectResult(ByValue, Pictured):
     def report(
         self,
         path: Path | str = "report.html",
-        scan: RawData | Path | str | None = None,
+        scan: Any = None,
         compare: Path | str | None = None,
     ) -> Path:
         """Write the report, one HTML file that needs no network, and return its path.
 
         Args:
             path: file to write.
-            scan: the scan of the result, or its file: brings its patterns beside those predicted, and the truth.
+            scan: the scan of the result, a `ptycho.RawData` or its file: brings its patterns beside those predicted,
+                and the truth.
             compare: an earlier result or a truth, a file, to compare it with.
 
         Raises:

@@ -105,7 +105,7 @@ def _trust(content: Content) -> tuple[str, Markup] | None:
 
     def ratios(axes: Axes) -> None:
         draw_ratios(axes, trust)
-        axes.get_figure().legend(fontsize=8, loc="outside lower center", ncols=2, frameon=False)
+        axes.figure.legend(fontsize=8, loc="outside lower center", ncols=2, frameon=False)
 
     by_pattern = curve(
         ratios,

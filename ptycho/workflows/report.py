@@ -106,7 +106,8 @@ def _residuals(found: Reconstruction, data: RawData) -> list[Residual]:
         raise DataError(f"report: {fact}; give the scan that was reconstructed")
     if found.trust is None:
         return []
-    return residuals(found, telling_patterns(found.trust), data.amplitude, data.mask)
+    positions, places = (found.xcoords, found.ycoords), telling_patterns(found.trust)
+    return residuals(found.object, found.probe, positions, places, data.amplitude, data.mask)
 
 
 def _photons(data: RawData) -> float | None:

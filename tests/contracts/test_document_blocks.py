@@ -166,7 +166,7 @@ def shorter(words: Sequence[str], name: str) -> Sequence[str]:
         return ("--nepochs", "1", "--n_groups", "8", "--n_filters_scale", "1", "--find-probe", "0")
     if "doctor" in words:
         return ("--no-trials",)
-    if "reconstruct" in words:
+    if "reconstruct" in words or "frc" in words:
         return ("--iterations", "3", "--modes", "none", "--refine-probe", "true")
     return ("--refine", "3") if name.endswith("inference") and "--no-refine" not in words else ()
 

@@ -70,7 +70,9 @@ def content(result: Reconstruction, rng: np.random.Generator) -> Content:
         ),
         told=("Checks: nothing wrong found", HOSTILE),
         mean_pattern=np.mean(np.square(amplitudes), axis=0),
-        residuals=residuals(result, [3, 1, 0], lambda chosen: amplitudes[chosen]),
+        residuals=residuals(
+            result.object, result.probe, (result.xcoords, result.ycoords), [3, 1, 0], lambda chosen: amplitudes[chosen]
+        ),
         photon_scale=1.0,
         resolution=Resolution(frc(*noise), (15, 15), 2e-8),
         compared=(Compared(HOSTILE, found), Compared("another", None, HOSTILE)),

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from ptycho.core.physics.diffraction import as_modes, diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.quality.trust import Trust
-from ptycho.core.reconstruction import Reconstruction
 
 __all__ = ["Residual", "residuals", "telling_patterns"]
+
+Complex = NDArray[np.complexfloating[Any, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,22 +45,26 @@ def telling_patterns(trust: Trust, worst: int = 2) -> list[int]:
 
 
 def residuals(
-    found: Reconstruction,
+    object: Complex,
+    probe: Complex,
+    positions: tuple[NDArray[np.float64], NDArray[np.float64]],
     places: Sequence[int],
     amplitude: Callable[[NDArray[np.intp]], NDArray[np.floating[Any]]],
     mask: NDArray[np.bool_] | None = None,
 ) -> list[Residual]:
-    """Some patterns beside those that a reconstruction predicts.
+    """Some patterns beside those that an object predicts.
 
     Args:
-        found: object, probe and positions.
+        object: (H, W) transmission.
+        probe: (N, N) or (M, N, N), in the unit of the amplitudes.
+        positions: x and y (n,) of the patch centres, pixels of `object`.
         places: indices of the patterns.
         amplitude: measured amplitudes (b, N, N) of some patterns, given their indices (b,).
         mask: (N, N) or (n, N, N), True where valid.
     """
-    chosen, N = np.asarray(places, np.intp), found.probe.shape[-1]
-    patches, dx, dy = extract_rounded(found.object, found.xcoords[chosen], found.ycoords[chosen], N)
-    predicted = np.sqrt(diffract(as_modes(found.probe).astype(np.complex128), patches, dx, dy))
+    chosen, N = np.asarray(places, np.intp), probe.shape[-1]
+    patches, dx, dy = extract_rounded(object, positions[0][chosen], positions[1][chosen], N)
+    predicted = np.sqrt(diffract(as_modes(probe).astype(np.complex128), patches, dx, dy))
     measured = amplitude(chosen).astype(np.float64)
     made = []
     for k, j in enumerate(chosen):

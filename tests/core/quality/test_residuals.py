@@ -1,6 +1,7 @@
 """Single patterns beside those predicted."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +12,13 @@ from ptycho.raw_data import RawData
 
 
 @pytest.fixture
-def truth(recorded: SimulatedScan) -> SimpleNamespace:
-    """The true object, probe and positions in the place of a result."""
-    return SimpleNamespace(
-        object=recorded.object, probe=recorded.probe, xcoords=recorded.xcoords, ycoords=recorded.ycoords
-    )
+def truth(recorded: SimulatedScan) -> tuple[Any, ...]:
+    """The true object, probe and positions."""
+    return recorded.object, recorded.probe, (recorded.xcoords, recorded.ycoords)
 
 
-def test_the_truth_predicts_what_was_measured(truth: SimpleNamespace, patterns: RawData) -> None:
-    made = residuals(truth, [7, 0], patterns.amplitude, patterns.mask)
+def test_the_truth_predicts_what_was_measured(truth: tuple[Any, ...], patterns: RawData) -> None:
+    made = residuals(*truth, [7, 0], patterns.amplitude, patterns.mask)
     assert [one.index for one in made] == [7, 0]
     for one in made:
         np.testing.assert_array_equal(one.measured, patterns.amplitude([one.index])[0])
@@ -28,8 +27,8 @@ def test_the_truth_predicts_what_was_measured(truth: SimpleNamespace, patterns: 
         assert np.mean(np.square(gap)) < 0.3  # the root of a count varies by 1/4
 
 
-def test_another_place_is_not_predicted(truth: SimpleNamespace, patterns: RawData) -> None:
-    right, wrong = residuals(truth, [7, 8], patterns.amplitude, np.broadcast_to(patterns.mask, (49, 64, 64)))
+def test_another_place_is_not_predicted(truth: tuple[Any, ...], patterns: RawData) -> None:
+    right, wrong = residuals(*truth, [7, 8], patterns.amplitude, np.broadcast_to(patterns.mask, (49, 64, 64)))
     crossed = np.sum((right.measured - wrong.predicted)[right.valid] ** 2)
     assert crossed > 10 * np.sum((right.measured - right.predicted)[right.valid] ** 2)
 
