@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["Markup", "data_uri", "joined", "table", "tag", "text"]
+__all__ = ["Markup", "breakable", "data_uri", "joined", "table", "tag", "text"]
 
-_EMPTY = frozenset({"img", "meta", "input", "br"})
+_EMPTY = frozenset({"img", "meta", "input", "br", "wbr"})
 """Elements without an end."""
 
 
@@ -60,6 +61,15 @@ def table(rows: Iterable[tuple[Any, ...]], head: tuple[Any, ...] = (), caption: 
     above = tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in head))) if head else None
     named = None if caption is None else tag("caption", caption)
     return tag("div", tag("table", named, above, tag("tbody", *body)), class_="scroll", tabindex=0)
+
+
+def breakable(name: str) -> Markup:
+    """A name that a narrow page may break after its dots and low lines.
+
+    >>> breakable("a.b_c")
+    'a.<wbr>b_<wbr>c'
+    """
+    return Markup(re.sub(r"([._])(?=.)", r"\1<wbr>", text(name)))
 
 
 def data_uri(png: bytes) -> str:

@@ -20,7 +20,7 @@ from ptycho.figures.reconstruction import UNITS, centred_phase
 from ptycho.figures.resolution import draw_resolution
 from ptycho.figures.trust import COLOURS, RATIO_COLOURS, ratio_map
 from ptycho.report.content import Content, bytes_in_words, key_numbers, length, name_of
-from ptycho.report.elements import Markup, data_uri, table, tag
+from ptycho.report.elements import Markup, breakable, data_uri, table, tag
 from ptycho.report.evidence import comparison_section, pattern_viewer, residual_section
 from ptycho.report.viewer import Map, curve, viewer
 
@@ -110,7 +110,7 @@ def _trust(content: Content) -> tuple[str, Markup] | None:
     by_pattern = curve(
         ratios,
         f"Deviance over that of noise of {len(trust.ratio)} patterns, median {np.median(trust.ratio):.3g}",
-        (5.4, 3.4),
+        (4.6, 3.5),
     )
     outliers = trust.outliers
     standing = (
@@ -241,20 +241,23 @@ def _settings(content: Content) -> tuple[str, Markup]:
     return "Settings and provenance", tag("div", *parts, class_="tables")
 
 
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[Markup, str]]:
     """Entries of nested mappings as rows, the names joined by dots."""
     for key, value in values.items():
         name = f"{above}{key}"
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{name}.")
         else:
-            yield name, "none" if value is None or value == {} else str(value)
+            yield breakable(name), "none" if value is None or value == {} else str(value)
 
 
 def _files(content: Content) -> tuple[str, Markup] | None:
     if not content.files:
         return None
-    rows = [(tag("a", one.name, href=quote(one.name)), one.meaning, bytes_in_words(one.size)) for one in content.files]
+    rows = [
+        (tag("a", breakable(one.name), href=quote(one.name)), one.meaning, bytes_in_words(one.size))
+        for one in content.files
+    ]
     return "Files", table(rows, ("file", "what", "size"))
 
 

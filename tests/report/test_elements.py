@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptycho.report.elements import Markup, data_uri, joined, table, tag, text
+from ptycho.report.elements import Markup, breakable, data_uri, joined, table, tag, text
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,10 @@ def test_attributes_cannot_end_early() -> None:
 def test_children_come_in_order_and_none_is_nothing() -> None:
     assert tag("p", "1 <", tag("i", "2"), None) == "<p>1 &lt;<i>2</i></p>"
     assert joined([None, "a", Markup("<br>")]) == "a<br>"
+
+
+def test_a_name_breaks_after_its_dots() -> None:
+    assert breakable("a.b_<c.") == "a.<wbr>b_<wbr>&lt;c."
 
 
 def test_a_table_names_its_rows() -> None:

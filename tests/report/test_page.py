@@ -19,7 +19,7 @@ from ptycho.report.content import Content
 from ptycho.report.page import report_page, save_report
 from ptycho.report.sections import SECTIONS
 
-VOID = {"meta", "img", "input", "br", "link"}
+VOID = {"wbr", "meta", "img", "input", "br", "link"}
 
 
 class Reader(HTMLParser):

@@ -66,5 +66,5 @@ def test_a_network_s_object_is_shown_too(content: Content) -> None:
 
 def test_settings_are_one_row_each(content: Content) -> None:
     made = section("settings", content)
-    assert '<th scope="row">settings.iterations</th><td>4</td>' in made
+    assert '<th scope="row">settings.<wbr>iterations</th><td>4</td>' in made
     assert '<th scope="row">model</th><td>none</td>' in made
