@@ -136,7 +136,8 @@ def _dots(dots: tuple[Real, Real] | None, x0: int, y0: int, width: int, height: 
     step = -(-len(dots[0]) // _DOTS)
     marks = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in zip(dots[0][::step], dots[1][::step], strict=True))
     box = f"{x0 - 0.5} {y0 - 0.5} {width} {height}"
-    radius = f"--dot:{max(width, height) / 90:.3g}"
+    apart = (width * height / max(1, len(dots[0]))) ** 0.5
+    radius = f"--dot:{min(max(width, height) / 100, 0.2 * apart):.3g}"
     return tag("svg", tag("path", d=marks), viewBox=box, class_="dots", aria_hidden="true", style=radius)
 
 
