@@ -1,6 +1,6 @@
 """What all pictures share: colours, lengths, what of an object is shown, and how a figure becomes a file.
 
-Only where enough light fell is an object shown, sets the colours and the crop; the rest is hatched.
+Only where enough light fell is an object shown, and sets the crop; the rest is hatched. Its bright part sets colours.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ptycho.errors import DataError
 __all__ = [
     "DPI",
     "bar_ends",
+    "bright_pixels",
     "colour_range",
     "colours_of",
     "draw_bar",
@@ -45,6 +46,8 @@ DPI = 150
 LIT = 0.05
 """A pixel is shown where its coverage is above this part of what is usual (`_usual`): the noise of its amplitude is
 then below 1 / sqrt(0.05) = 4.5 times that of the usual pixel."""
+BRIGHT = 0.3
+"""Likewise, the part above which a pixel counts for the colours."""
 MARGIN = 0.02
 """Of the longer side of the box of what is shown: so much more is in the picture."""
 MICROMETRES = 1e-5
@@ -62,6 +65,11 @@ def seen_pixels(object: Complex, coverage: Real) -> Mask:
     if object.ndim != 2 or object.shape != coverage.shape:
         raise DataError(f"object and coverage: expected one shape (H, W), found {object.shape} and {coverage.shape}")
     return (coverage > LIT * _usual(coverage)) & np.isfinite(object)
+
+
+def bright_pixels(object: Complex, coverage: Real) -> Mask:
+    """Return which pixels set the colours: (H, W), those of `seen_pixels` whose noise is about the usual one."""
+    return seen_pixels(object, coverage) & (coverage > BRIGHT * _usual(coverage))
 
 
 def _usual(coverage: Real) -> float:

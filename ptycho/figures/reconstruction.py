@@ -20,6 +20,7 @@ from ptycho.figures import drawing
 from ptycho.figures.curves import draw_errors
 from ptycho.figures.drawing import (
     bar_ends,
+    bright_pixels,
     colour_range,
     draw_bar,
     draw_map,
@@ -61,7 +62,16 @@ def save_amplitude_png(
     """
     seen = seen_pixels(object, coverage)
     amplitude = np.abs(object)
-    return _save_map(amplitude, seen, "amplitude", _amplitude_title(amplitude, seen), path, pixel_m, pdf)
+    return _save_map(
+        amplitude,
+        seen,
+        bright_pixels(object, coverage),
+        "amplitude",
+        _amplitude_title(amplitude, seen),
+        path,
+        pixel_m,
+        pdf,
+    )
 
 
 def save_phase_png(
@@ -76,7 +86,9 @@ def save_phase_png(
     """
     seen = seen_pixels(object, coverage)
     phase, plane = centred_phase(object, coverage, seen)
-    return _save_map(phase, seen, "phase", _phase_title(phase, seen, plane), path, pixel_m, pdf)
+    return _save_map(
+        phase, seen, bright_pixels(object, coverage), "phase", _phase_title(phase, seen, plane), path, pixel_m, pdf
+    )
 
 
 def save_summary_png(
@@ -147,11 +159,13 @@ def centred_phase(object: Complex, coverage: Real, seen: Mask) -> tuple[Real, tu
     return np.angle(level * np.exp(-1j * np.angle(np.sum(level * coverage)))), (kx, ky)
 
 
-def _save_map(values: Real, seen: Mask, kind: str, title: str, path: Path, pixel_m: float | None, pdf: bool) -> Path:
+def _save_map(
+    values: Real, seen: Mask, bright: Mask, kind: str, title: str, path: Path, pixel_m: float | None, pdf: bool
+) -> Path:
     """Draw one map with its colour bar, at least one screen pixel per object pixel, and save it."""
     y0, y1, x0, x1 = seen_box(seen)
     height, width = y1 - y0, x1 - x0
-    limits = colour_range([values[seen]], kind)
+    limits = colour_range([values[bright]], kind)
     side = max(5.0, max(height, width) / drawing.DPI)
     with matplotlib.style.context("default"):
         figure = Figure(figsize=figure_size(height, width, side), layout="constrained")
@@ -244,7 +258,8 @@ def _draw_objects(panels: Iterable[Iterable[Axes]], objects: list[tuple[str, Com
     }
     for row, (kind, values) in zip(panels, maps.items(), strict=True):
         shown = [value[m] for value, m in zip(values, seen, strict=True)]
-        limits = colour_range(shown[1:] or shown, kind)
+        bright = [value[bright_pixels(array, r.coverage)] for value, (_, array) in zip(values, objects, strict=True)]
+        limits = colour_range(bright[1:] or bright, kind)
         for panel, (name, _), value, mask in zip(row, objects, values, seen, strict=True):
             image = draw_map(panel, value, mask, kind, limits, r.pixel_m)
             panel.set_title(f"{kind.capitalize()}, {name}", fontsize=10)

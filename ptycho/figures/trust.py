@@ -18,7 +18,7 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.stitching.stitch import probe_weight
 from ptycho.errors import DataError
 from ptycho.figures.curves import draw_ratios, plain_ticks, ratio_limits
-from ptycho.figures.drawing import colour_range, draw_bar, draw_map, save_figure, seen_box, seen_pixels
+from ptycho.figures.drawing import bright_pixels, colour_range, draw_bar, draw_map, save_figure, seen_box, seen_pixels
 
 __all__ = ["COLOURS", "RATIO_COLOURS", "ratio_map", "save_trust_png"]
 
@@ -80,8 +80,9 @@ def _draw_title(figure: Figure, trust: Trust) -> None:
 
 
 def _draw_amplitude(axes: Axes, r: Reconstruction) -> None:
-    seen, amplitude = seen_pixels(r.object, r.coverage), np.abs(r.object)
-    image = draw_map(axes, amplitude, seen, "amplitude", colour_range([amplitude[seen]], "amplitude"), r.pixel_m)
+    seen, bright = seen_pixels(r.object, r.coverage), bright_pixels(r.object, r.coverage)
+    amplitude = np.abs(r.object)
+    image = draw_map(axes, amplitude, seen, "amplitude", colour_range([amplitude[bright]], "amplitude"), r.pixel_m)
     axes.set_title("Amplitude", fontsize=10)
     draw_bar(axes, image, "amplitude")
 

@@ -14,7 +14,7 @@ from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.figures.curves import draw_errors, draw_ratios
-from ptycho.figures.drawing import colour_range, colours_of, seen_box, seen_pixels
+from ptycho.figures.drawing import bright_pixels, colour_range, colours_of, seen_box, seen_pixels
 from ptycho.figures.raster import wave_png
 from ptycho.figures.reconstruction import UNITS, centred_phase
 from ptycho.figures.resolution import draw_resolution
@@ -57,7 +57,7 @@ def _verdict(trust: Trust | None) -> Markup:
         "section",
         tag("p", f"Trust: {grade}", class_="grade"),
         tag("p", tag("strong", first[:1].upper() + first[1:]), class_="sentence"),
-        tag("p", rest[:1].upper() + rest[1:]) if rest else None,
+        tag("ul", *(tag("li", clause[:1].upper() + clause[1:]) for clause in rest.split("; "))) if rest else None,
         id="verdict",
         class_="verdict",
         style=f"--verdict:{colour}",
@@ -86,7 +86,7 @@ def _pair(r: Reconstruction, image: Any, which: str, dots: Any = None) -> Iterat
     """Amplitude and phase of an object."""
     seen = seen_pixels(image, r.coverage)
     for kind, values in (("amplitude", np.abs(image)), ("phase", centred_phase(image, r.coverage, seen)[0])):
-        limits = colour_range([values[seen]], kind)
+        limits = colour_range([values[bright_pixels(image, r.coverage)]], kind)
         title = f"{kind.capitalize()}{which}"
         yield viewer(
             Map(title, values, seen, colours_of(kind, limits), Normalize(*limits), UNITS[kind], r.pixel_m),

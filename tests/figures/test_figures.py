@@ -138,6 +138,10 @@ def test_what_hardly_any_light_fell_on_sets_neither_colours_nor_crop(drawn: list
     axes = drawn[0].axes[0]
     assert (axes.images[0].get_array().mask == (coverage < 1)).all()
     assert axes.images[0].get_clim() == pytest.approx((0.475, 0.525))
+    coverage[10:14, 12:40], object[10:14, 12:40] = 0.2, 3.0  # shown, but too noisy for the colours
+    save_amplitude_png(object, coverage, Path("b.png"), 2e-8)
+    assert not drawn[1].axes[0].images[0].get_array().mask[10:30, 12:40].any()
+    assert drawn[1].axes[0].images[0].get_clim() == pytest.approx((0.475, 0.525))
     assert (axes.get_xlim(), axes.get_ylim()) == ((9.5, 41.5), (31.5, 7.5))  # 2 pixels around rows 10-29, columns 12-39
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("x (nm)", "y (nm)")
     ticks = [tick for tick in axes.get_xticks() if 10 <= tick <= 41]
