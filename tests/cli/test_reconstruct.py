@@ -46,9 +46,9 @@ def test_no_flag_but_the_scan(scan, tmp_path, capsys):
         "Trust: ",
     ):
         assert line in told
-    assert told.splitlines()[-1].endswith(f"Look at {folder.relative_to(tmp_path) / 'summary.png'}")
+    assert told.splitlines()[-1].endswith(f"Look at {folder.relative_to(tmp_path) / 'report.html'}")
     written = {path.name for path in folder.iterdir()}
-    assert written >= {"reconstruction.npz", "reconstruction.h5", "summary.png", "trust.png", "run.json", "run.log"}
+    assert written >= {"reconstruction.npz", "reconstruction.h5", "report.html", "trust.png", "run.json", "run.log"}
     assert "state" not in written
     assert ptycho.load_reconstruction(folder).trust.unexplained < 0.1
     logged = (folder / "run.log").read_text()
