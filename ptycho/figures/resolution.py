@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ptycho.core.quality.resolution import Resolution
-from ptycho.figures.curves import draw_correlation
+from ptycho.figures.curves import INK, draw_correlation
 from ptycho.figures.drawing import save_figure
 
 __all__ = ["draw_resolution", "resolution_figure", "save_resolution_png"]
@@ -32,6 +32,9 @@ def resolution_figure(found: Resolution) -> Figure:
 def draw_resolution(axes: Axes, found: Resolution) -> None:
     """Draw the correlation; where a pixel has a length, the upper axis says the period."""
     draw_correlation(axes, found.curve, "half-bit", found.cutoff)
+    smooth = found.smoothed
+    axes.plot(smooth.frequency[1:], smooth.correlation[1:], color=INK, alpha=0.3, linewidth=4, label="over 5 rings")
+    axes.legend(fontsize=8, loc="lower left")
     if found.pixel_m is None:
         return
     frequencies = [0.1, 0.2, 0.3, 0.4, 0.5]

@@ -21,6 +21,8 @@ ONE_SEVENTH = 1 / 7
 """Correlation of two halves at which the whole correlates with the truth to 1/2: P. B. Rosenthal and R. Henderson,
 J. Mol. Biol. 333, 721 (2003)."""
 _NYQUIST = 0.5
+_RINGS = 5
+"""Over which the curve is averaged before its cut-off is looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +38,22 @@ class Resolution(ByValue, Pictured):
     """sha256 of the content of the scan (`ptycho.core.scan.identity`)."""
 
     @property
-    def cutoff(self) -> float:
-        """Cycles per pixel at which the correlation first falls below the half-bit threshold; 0.5 where it never does.
+    def smoothed(self) -> FrcCurve:
+        """The curve averaged over five rings, so that one ring without energy is no end of it."""
+        return self.curve.smoothed(_RINGS)
 
-        The threshold is `FrcCurve.half_bit`.
+    @property
+    def cutoff(self) -> float:
+        """Cycles per pixel at which the smoothed correlation first falls below the half-bit threshold.
+
+        0.5 where it never does. The threshold is `FrcCurve.half_bit`.
         """
-        return min(self.curve.cutoff(self.curve.half_bit()), _NYQUIST)
+        return min(self.smoothed.cutoff(self.curve.half_bit()), _NYQUIST)
 
     @property
     def cutoff_one_seventh(self) -> float:
         """The same for the fixed threshold of 1/7 (`ONE_SEVENTH`)."""
-        return min(self.curve.cutoff(ONE_SEVENTH), _NYQUIST)
+        return min(self.smoothed.cutoff(ONE_SEVENTH), _NYQUIST)
 
     @property
     def summary(self) -> str:

@@ -51,6 +51,17 @@ class FrcCurve(ByValue):
         scatter = 2 * math.sqrt(snr) / np.sqrt(self.n)
         return (snr + scatter + 1 / np.sqrt(self.n)) / (snr + scatter + 1)
 
+    def smoothed(self, rings: int) -> FrcCurve:
+        """The curve averaged over so many neighbouring rings, an odd number, weighted by their Fourier pixels.
+
+        A single ring in which an object has no energy falls below any threshold. The zero frequency stays as it is and
+        counts for no other.
+        """
+        reach = rings // 2
+        weight, product = (np.pad(values[1:], reach) for values in (self.n.astype(float), self.n * self.correlation))
+        total, energy = (np.convolve(values, np.ones(rings), "valid") for values in (weight, product))
+        return FrcCurve(self.frequency, np.concatenate([self.correlation[:1], energy / total]), self.n)
+
     def cutoff(self, threshold: float | Real = 0.5, above: float = 0.0) -> float:
         """Spatial frequency, in cycles per pixel, at which the correlation first falls below a threshold.
 

@@ -35,3 +35,9 @@ def test_thresholds_are_those_of_the_formula() -> None:
 def test_unequal_shapes() -> None:
     with pytest.raises(DataError):
         frc(np.ones((4, 4)), np.ones((4, 5)))
+
+
+def test_neighbouring_rings_are_averaged_by_their_pixels() -> None:
+    curve = FrcCurve(np.arange(5) / 8, np.array([1.0, 0.5, -0.5, 1.0, 0.0]), np.array([1, 8, 12, 16, 30]))
+    expected = [1.0, (4 - 6) / 20, (4 - 6 + 16) / 36, (-6 + 16) / 58, 16 / 46]
+    np.testing.assert_allclose(curve.smoothed(3).correlation, expected)
