@@ -79,7 +79,6 @@ def key_numbers(content: Content) -> list[tuple[str, str]]:
         unit = "" if r.trust.dose != "nominal" else " (assumed)"
         numbers.append(("Photons per pattern", f"{photons(float(np.mean(r.trust.counts)))}{unit}"))
         numbers.append(("Error of amplitudes", f"{r.trust.fourier_error:.3g}"))
-        numbers.append(("Deviance over noise", f"{r.trust.overall_ratio:.3g}"))
     return numbers
 
 

@@ -37,7 +37,7 @@ def pattern_viewer(
 def _log_limits(values: Any) -> tuple[float, float]:
     top = float(values.max(initial=0.0)) or 1.0
     least = float(values[values > 0].min(initial=top))
-    return max(least, _DARKEST * top), max(top, 1.001 * least)
+    return max(min(least, top / 100), _DARKEST * top), top
 
 
 def residual_section(content: Content) -> tuple[str, Markup] | None:

@@ -214,7 +214,8 @@ def _resolution(content: Content) -> tuple[str, Markup]:
             " does so at once.",
         )
         return "Resolution", tag("p", *words)
-    drawn = curve(lambda axes: draw_resolution(axes, found), f"Fourier ring correlation of two halves: {found.summary}")
+    alt = f"Fourier ring correlation of two halves: {found.summary}"
+    drawn = curve(lambda axes: draw_resolution(axes, found), alt, (4.6, 3.8))
     told = (
         f"Two halves of the scan, of {found.patterns[0]} and {found.patterns[1]} patterns, were reconstructed "
         f"independently. They agree down to {found.summary}. A period is a bright and a dark line together."
