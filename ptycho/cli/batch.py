@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho.cli.programs import RECONSTRUCTION
+from ptycho.cli.reconstruct import is_finished
 from ptycho.cli.run import RUN_FILE
 from ptycho.core.atomic import atomic_path
 from ptycho.core.formats.reconstruction_npz import read_npz
@@ -169,7 +170,7 @@ def run_job(job: Job, anew: bool = False) -> Row:
     (job.folder / ROW_FILE).unlink(missing_ok=True)
     going_on = not anew and (job.folder / RUN_FILE).is_file()
     status = 0
-    if not (going_on and (job.folder / "reconstruction.npz").is_file()):
+    if not (going_on and is_finished(job.folder)):
         arguments = ["--resume", str(job.folder)] if going_on else [*job.arguments, _ANEW]
         status = _reconstruct(arguments, job.folder / LOG_FILE)
     row = _row_of_result(job, status, time.monotonic() - begun)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ptycho.raw_data import RawData
     from ptycho.workflows.front_door import Request
 
-__all__ = ["reconstruct_main", "scan_asked_for"]
+__all__ = ["is_finished", "reconstruct_main", "scan_asked_for"]
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def _arguments_of(folder: Path) -> list[str]:
         arguments, begun_in = [str(one) for one in asked["arguments"]], str(asked["working_directory"])
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: expected the arguments of a run, found {error!r}; start anew") from error
-    if (folder / "reconstruction.npz").exists():
+    if is_finished(folder):
         raise ConfigError(f"--resume {folder}: this run is finished; --start {folder} goes on from its result")
     if Path(begun_in) != Path.cwd():
         raise ConfigError(f"--resume {folder}: the run was begun in {begun_in}; go there (cd) and name it from there")
@@ -112,6 +112,13 @@ def _reconstruct(asked: Settled, debug: bool) -> None:
         report_files(written)
         report_trust(outcome.reconstruction)
         _log.info("Look at %s", folder / REPORT_FILE)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in a folder has its result; while one goes on that of an earlier run may stand there."""
+    from ptycho.workflows.front_door import STATE
+
+    return (folder / "reconstruction.npz").exists() and not (folder / STATE).exists()
 
 
 def scan_asked_for(asked: Settled, scan: Path | None) -> RawData:
@@ -189,6 +196,9 @@ def _resumable(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         from ptycho.workflows.front_door import SO_FAR
 
+        if is_finished(folder):  # what was cut off came after it
+            stop.args = (f"the result is written; ptycho frc SCAN -o {shlex.quote(str(folder))} adds the resolution",)
+            raise
         found = folder / SO_FAR
         kept = f"the object so far is in {found}; " if found.exists() else ""
         stop.args = (f"{kept}go on with ptycho reconstruct --resume {shlex.quote(str(folder))}",)
