@@ -1,7 +1,8 @@
-"""The questions that short reconstructions answer, in their order: axes, scale, frames; then the probe."""
+"""The questions that short reconstructions answer, in their order: axes, scale, frames; then the probe, its modes."""
 
 from __future__ import annotations
 
+from ptycho.core.doctor.coherence import check_fly_scan, check_modes, compare_modes, line_step
 from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.frame_shift import check_shift, rank_shifts
 from ptycho.core.doctor.orientation import OrientationTest, check_orientation, check_probe, compare_orientations
@@ -27,8 +28,12 @@ def examine_sample(sampler: Sampler) -> tuple[list[Finding], OrientationTest]:
         sample = sampler.middle(shift.best)
         scale = rank_scales(sample)
     if scale.wrong or shift.wrong:
-        test = compare_orientations(scaled(sample, scale.scale if scale.wrong else 1.0))
-    return [check_scale(scale), check_shift(shift), check_orientation(test), _probe(test)], test
+        sample = scaled(sample, scale.scale if scale.wrong else 1.0)
+        test = compare_orientations(sample)
+    modes = compare_modes(sample, line_step(*sampler.positions))
+    findings = [check_scale(scale), check_shift(shift), check_orientation(test), _probe(test), check_modes(modes)]
+    fly_scan = check_fly_scan(modes)
+    return [*findings, *([] if fly_scan is None else [fly_scan])], test
 
 
 def _probe(test: OrientationTest) -> Finding:
