@@ -77,7 +77,7 @@ class Diagnosis(ByValue):
 
     def command(self, scan: str = "SCAN", flags: Sequence[str] = ()) -> str:
         """One line that does all that can be done about faults and warnings; '' for nothing (`mending`)."""
-        return mending(self.findings, scan, flags)
+        return mending([word for finding in self._calling() for word in finding.mend], scan, flags)
 
     def text(self, name: str = "scan", brief: bool = False, flags: Sequence[str] = ()) -> str:
         """The findings as paragraphs, the command that mends them, and a last line with the verdict.

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-if TYPE_CHECKING:
-    from ptycho.core.doctor.findings import Finding
 
 __all__ = ["mending", "ranges"]
 
@@ -21,20 +17,17 @@ _RENUMBERS = "--frames"
 """After this step patterns have other numbers: what is said of single ones is for the next look."""
 
 
-def mending(findings: Iterable[Finding], scan: str, flags: Sequence[str] = ()) -> str:
-    """The command that does what findings ask for: steps of `ptycho dataset`, then `ptycho reconstruct`; '' for none.
+def mending(asked: Sequence[str], scan: str, flags: Sequence[str] = ()) -> str:
+    """The command that does what is asked for: steps of `ptycho dataset`, then `ptycho reconstruct`; '' for nothing.
 
     Args:
-        findings: those of severity warning and fault are mended, by their `mend`.
+        asked: the `mend` of all findings that call for action (`ptycho.core.doctor.findings.Finding`).
         scan: its file, or that of its patterns where `flags` name them.
         flags: how the scan is read, as on the command line: `--units counts`, `--scan-positions POSITIONS.csv`.
 
-    >>> from ptycho.core.doctor.findings import Finding
-    >>> said = Finding("hot pixels", "fault", "1 hot pixel.", {}, ("mask --hot",))
-    >>> mending([said], "a.npz")
+    >>> mending(["mask --hot"], "a.npz")
     'ptycho dataset mask a.npz -o a-mended.npz --hot && ptycho reconstruct a-mended.npz'
     """
-    asked = [word for found in findings if found.severity in ("warning", "fault") for word in found.mend]
     if not asked:
         return ""
     steps = {step: _flags_of(step, asked) for step in _STEPS if any(word.split()[0] == step for word in asked)}
@@ -68,7 +61,7 @@ def ranges(numbers: ArrayLike) -> str:
     return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts if len(part))
 
 
-def _flags_of(step: str, asked: list[str]) -> str:
+def _flags_of(step: str, asked: Sequence[str]) -> str:
     """All flags of a step, each once."""
     flags = (word.partition(" ")[2] for word in asked if word.split()[0] == step)
     return " ".join(dict.fromkeys(flag for flag in flags if flag))

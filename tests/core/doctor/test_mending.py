@@ -6,14 +6,10 @@ import numpy as np
 
 from ptycho.cli.command import parser_of
 from ptycho.core.doctor import examine
-from ptycho.core.doctor.findings import Diagnosis, Finding
+from ptycho.core.doctor.findings import Diagnosis, Finding, Severity
 from ptycho.core.doctor.mending import mending, ranges
 from ptycho.core.scan.scan import ScanFile
 from ptycho.core.scan.stream import ScanStream
-
-
-def found(*mends: str, severity: str = "fault") -> list[Finding]:
-    return [Finding(f"{i}", severity, "so it is.", {}, (mend,)) for i, mend in enumerate(mends)]  # type: ignore[arg-type]
 
 
 def parsed(line: str) -> None:
@@ -25,7 +21,7 @@ def parsed(line: str) -> None:
 
 
 def test_the_flags_of_a_step_come_together_and_steps_in_their_order() -> None:
-    asked = found("turn --transpose --flip-x", "mask --hot", "recentre --shift=-4,1", "mask --dead", "mask --hot")
+    asked = ["turn --transpose --flip-x", "mask --hot", "recentre --shift=-4,1", "mask --dead", "mask --hot"]
     line = mending(asked, "my scan.npz")
     assert line == (
         "ptycho dataset mask 'my scan.npz' -o 'my scan-mended.npz' --hot --dead && "
@@ -37,35 +33,36 @@ def test_the_flags_of_a_step_come_together_and_steps_in_their_order() -> None:
 
 
 def test_how_a_scan_is_read_is_said_once_where_it_is_read() -> None:
-    only_units = mending(found("--units counts", "reconstruct --probe patterns"), "a.npz")
+    only_units = mending(["--units counts", "reconstruct --probe patterns"], "a.npz")
     assert only_units == "ptycho reconstruct a.npz --units counts --probe patterns"
-    with_step = mending(found("--units counts", "mask --hot"), "a.npz")
+    with_step = mending(["--units counts", "mask --hot"], "a.npz")
     assert with_step == (
         "ptycho dataset mask a.npz -o a-mended.npz --hot --units counts && ptycho reconstruct a-mended.npz"
     )
     parts = ["--patterns", "a.h5", "--scan-positions", "p.csv:x,y", "--unit", "um"]
-    put_together = mending(found("move --frames=-1"), "a.h5", parts)
+    put_together = mending(["move --frames=-1"], "a.h5", parts)
     assert put_together == (
         "ptycho convert a-mended.npz --patterns a.h5 --scan-positions p.csv:x,y --unit um && "
         "ptycho dataset move a-mended.npz -o a-mended.npz --frames=-1 && ptycho reconstruct a-mended.npz"
     )
     for line in (only_units, with_step, put_together):
         parsed(line)
-    assert mending(found("reconstruct"), "a.h5", parts).startswith("ptycho reconstruct --patterns a.h5")
+    assert mending(["reconstruct"], "a.h5", parts).startswith("ptycho reconstruct --patterns a.h5")
 
 
 def test_numbers_of_patterns_are_not_used_after_they_have_changed() -> None:
-    line = mending(found("subsample --drop 3,7-9", "move --frames=2"), "a.npz")
+    line = mending(["subsample --drop 3,7-9", "move --frames=2"], "a.npz")
     assert "--drop" not in line and "--frames=2" in line
-    assert "--drop 3,7-9" in mending(found("subsample --drop 3,7-9", "move --scale 0.8"), "a.npz")
+    assert "--drop 3,7-9" in mending(["subsample --drop 3,7-9", "move --scale 0.8"], "a.npz")
 
 
 def test_notes_ask_for_nothing() -> None:
-    notes = found("mask --hot", severity="note")
-    assert mending(notes, "a.npz") == Diagnosis(tuple(notes)).command() == ""
-    assert "Mend it" not in Diagnosis(tuple(notes)).text()
-    assert mending([Finding("order", "fault", "shuffled.")], "a.npz") == ""
-    text = Diagnosis(tuple(found("mask --hot"))).text("a.npz", flags=["--units", "counts"])
+    def diagnosis(severity: Severity, *mend: str) -> Diagnosis:
+        return Diagnosis((Finding("hot pixels", severity, "1 hot pixel.", {}, mend),))
+
+    assert diagnosis("note", "mask --hot").command() == diagnosis("fault").command() == mending([], "a.npz") == ""
+    assert "Mend it" not in diagnosis("note", "mask --hot").text()
+    text = diagnosis("warning", "mask --hot").text("a.npz", flags=["--units", "counts"])
     assert text.splitlines()[-2].startswith(
         "Mend it: ptycho dataset mask a.npz -o a-mended.npz --hot --units counts &&"
     )
