@@ -62,7 +62,7 @@ class BlurTest:
 
 @dataclass(frozen=True)
 class ModesTest:
-    """How well patterns kept back are foretold with the modes given and with one more, the probe free."""
+    """How well patterns kept back are foretold with the modes given and with one more."""
 
     modes: int
     """That are given."""
@@ -117,15 +117,19 @@ def compare_modes(sample: Sample, step: tuple[float, float] | None) -> ModesTest
         return None
     test = _compared(sample, modes, _SEARCHING)
     if test.deviations > _SURE and test.gain > _SEEMS:
-        test = _compared(sample, modes, _LONGER)
+        test = _compared(sample, modes, _LONGER, held=True)
     return replace(test, blur=_compare_blur(sample, step)) if test.better and modes == 1 and step else test
 
 
-def _compared(sample: Sample, modes: int, iterations: int) -> ModesTest:
+def _compared(sample: Sample, modes: int, iterations: int, held: bool = False) -> ModesTest:
+    """With `held`, the modes given may do better where they are held: a good probe is spoilt by moving early."""
     given, more = (
         _foretold(sample, with_modes(sample.probeGuess, count), iterations, refine_probe=True)
         for count in (modes, modes + 1)
     )
+    if held:
+        still = _foretold(sample, sample.probeGuess, iterations, refine_probe=False)
+        given = min(given, still, key=lambda prediction: prediction.error)
     return ModesTest(
         modes=modes,
         given=given.excess,
