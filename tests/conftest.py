@@ -112,10 +112,10 @@ def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
     from ptycho.figures import drawing
 
-    def blank(figure: object, to: object) -> None:
-        imsave(to, np.zeros((1, 1)), format="png")
+    def blank(figure: object, to: object, form: str) -> None:
+        imsave(to, np.zeros((1, 1)), format=form)
 
-    monkeypatch.setattr(drawing, "_print_png", blank)
+    monkeypatch.setattr(drawing, "_print", blank)
 
 
 @pytest.fixture
