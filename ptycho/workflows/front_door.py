@@ -30,6 +30,8 @@ from ptycho.workflows.choose_method import choose_method, training_for_scan
 from ptycho.workflows.find_probe import find_probe
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.journal import Journal
+from ptycho.workflows.judge import judged_reconstruction
+from ptycho.workflows.next_step import Judged
 from ptycho.workflows.reconstruct import beyond_coverage, load_and_reconstruct
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
@@ -132,6 +134,9 @@ class _Run:
         )
         if network is not None:
             reconstruction = _after_network(reconstruction, network)
+        at_limit = found.refinement.iterations >= asked.iteration.iterations
+        judged = Judged(reconstruction, self.data, self.refine, asked.iteration, self.made_probe, at_limit)
+        reconstruction = judged_reconstruction(judged, diagnosis)
         return Outcome(reconstruction, diagnosis, tuple(self.told), self.kept)
 
     def _settings(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ FINISH = 0.25
 """Share of the iterations that fit counts, at the end."""
 ENOUGH = 2e-3
 """Before that, amplitudes are fitted while a few iterations gain more than this share of the error."""
-EXPLAINED = 1.05
+EXPLAINED = 1.5
 """Amplitudes whose error is below so many times that of photon noise are explained; what is left is counting."""
 HELD_PATIENCE, HELD_GAIN = 3, 0.02
 """It is held while so many iterations gain more than this share of the error."""

@@ -1,0 +1,79 @@
+"""The last step of a reconstruction: whether it holds, what speaks against it, and what to do next."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from ptycho.core.doctor.findings import Diagnosis
+from ptycho.core.quality.trust import FORETOLD, Trust
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.workflows.foretell import clusters_of, foretell
+from ptycho.workflows.next_step import Judged, fixed_modes, remedy
+
+__all__ = ["FEWEST", "beam_fault", "doctors_faults", "judged_reconstruction"]
+
+logger = logging.getLogger(__name__)
+
+FEWEST = 12
+"""Patterns below which none is kept back."""
+ANSWERED = ("order", "overlap")
+"""Faults of the doctor's that patterns answer which foretell each other."""
+FALL, STEADY = 0.6, 0.6
+"""Brightness of the last pattern over that of the first from which on a beam is suspected, where a straight line
+explains so much of the logarithms: a sample has bright and dark places, but not in the order of the scan."""
+
+
+def judged_reconstruction(judged: Judged, diagnosis: Diagnosis) -> Reconstruction:
+    """The result with all that decides about it, where `trust` has what its own patterns say.
+
+    A part of the patterns is kept back and has to be foretold by the others; faults of the doctor's that the
+    result does not answer stay, and so do those found here. Where none names the cause of a verdict that is not the best,
+    remedies are tried.
+    """
+    begun, found = time.perf_counter(), judged.found
+    trust = found.trust
+    assert trust is not None
+    if len(judged.data) < FEWEST:
+        few = f"{len(judged.data)} patterns are too few to keep some back"
+        return replace(found, trust=replace(trust, faults=(*doctors_faults(diagnosis, trust), few)))
+    clusters = clusters_of(found, judged.data)
+    trust = replace(trust, foretold=foretell(found, clusters, judged.data, judged.refine))
+    modes = fixed_modes(judged) if trust.grade == "to the noise" else ""
+    faults = (*doctors_faults(diagnosis, trust), beam_fault(trust), modes)
+    trust = replace(trust, faults=tuple(one for one in faults if one))
+    if trust.grade != "to the noise" and not trust.faults:
+        trust = replace(trust, advice=remedy(replace(judged, found=replace(found, trust=trust)), clusters))
+    return replace(found, trust=trust, timings=found.timings | {"verdict": time.perf_counter() - begun})
+
+
+def doctors_faults(diagnosis: Diagnosis, trust: Trust) -> tuple[str, ...]:
+    """What the doctor calls a fault and the result does not answer, a clause each."""
+    answered = trust.foretold is not None and trust.foretold.share >= FORETOLD
+    return tuple(
+        f"fault of the scan, {one.name}: {one.sentence.rstrip('.')}"
+        for one in diagnosis.findings
+        if one.severity == "fault" and not (answered and one.name in ANSWERED)
+    )
+
+
+def beam_fault(trust: Trust) -> str:
+    """A beam that fell or rose through the scan; empty where the brightness of patterns does not follow their order.
+
+    An object takes such a change for its own, so that nothing else shows it.
+    """
+    lit = trust.counts > 0
+    if np.count_nonzero(lit) < FEWEST:
+        return ""
+    order, brightness = np.flatnonzero(lit) / (len(lit) - 1), np.log(trust.counts[lit])
+    slope = float(np.polyfit(order, brightness, 1)[0])
+    explained = float(np.corrcoef(order, brightness)[0, 1] ** 2) if np.ptp(brightness) > 0 else 0.0
+    if explained < STEADY or abs(slope) < -np.log(FALL):
+        return ""
+    return (
+        f"the patterns change in brightness to {100 * np.exp(slope):.0f} % from the first to the last: the beam, "
+        "unless it is the sample; divide them by what the beam monitor recorded"
+    )

@@ -1,0 +1,254 @@
+"""What to do about a result that does not hold: every remedy is tried, briefly, and the patterns say which helps.
+
+Only results that are not green come here. What is tried depends on how bad they are: an object that means something is
+gone on from, around the patterns that were kept back (`ptycho.workflows.foretell`); else a compact part of the scan is
+begun anew. The time is bounded either way, whatever the size of the scan.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.config.options import IterationOptions
+from ptycho.core.physics.diffraction import as_modes, diffract
+from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.run import Refinement
+from ptycho.raw_data import RawData
+from ptycho.workflows.find_probe import find_probe
+from ptycho.workflows.foretell import Clusters
+from ptycho.workflows.iteration_plan import planned
+from ptycho.workflows.scan_part import ScanPart, telling_part
+from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
+
+__all__ = ["Judged", "fixed_modes", "noise_factor", "remedy"]
+
+logger = logging.getLogger(__name__)
+
+Array = NDArray[Any]
+Refine = Callable[..., Refinement]
+
+ANEW, TURNED, MOVED, FURTHER = 14, 8, 40, 20
+"""Iterations of a trial: a part begun anew, in another orientation, with positions that move, and from the result."""
+BETTER = 1.5
+"""Ratio of errors of unseen patterns from which on a remedy is believed."""
+MOVES = 2.0
+"""Ratio of errors beyond the noise from which on positions are: these patterns were seen, and positions fit noise."""
+FAR_PX = 6.0
+"""How far positions may go in a trial."""
+NAMED = 5
+"""Patterns named at most."""
+WHITE = 0.1
+"""Correlation of neighbouring pixels below which what is left is noise: a wrong model leaves speckles."""
+LOOKED_AT, BRIGHT = 40, 20.0
+"""Patterns, and the photons of a pixel from which on it is looked at, for that."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A result whose trust was measured, and what it was made with."""
+
+    found: Reconstruction
+    data: RawData
+    refine: Refine
+    options: IterationOptions
+    made_probe: bool
+    """Whether the probe was found in the patterns."""
+    at_limit: bool
+    """Whether all iterations were used."""
+
+
+def remedy(judged: Judged, clusters: Clusters) -> str:
+    """The next step, a clause; where nothing helps it says what is left to look at."""
+    trust = judged.found.trust
+    assert trust is not None
+    if trust.dose == "nominal" and trust.grade != "fails":
+        return "state the dose (counts, or nphotons in the metadata) to tell noise from error"
+    if trust.outliers.size and np.median(trust.ratio) * BETTER < trust.overall_ratio:
+        worst = trust.outliers[2 * trust.ratio[trust.outliers] > trust.ratio.max()]
+        return f"leave out {', '.join(map(str, worst[:NAMED]))} and reconstruct again"
+    found = _of_values(judged) or (_anew if trust.grade == "fails" else _further)(judged, clusters)
+    if found:
+        return found
+    if trust.grade == "fails":
+        return "axes, probe, positions and modes were tried and are not it: check pixel size, distance and the patterns"
+    if judged.at_limit and not trust.explained:
+        return f"it was still gaining: go on with --start RESULT --iterations {2 * judged.options.iterations}"
+    return "positions and modes were tried and are not it" if not trust.explained else ""
+
+
+def fixed_modes(judged: Judged) -> str:
+    """What is wrong with a number of modes that was asked for, by patterns that a short reconstruction did not see."""
+    asked = judged.options.modes
+    if not isinstance(asked, int) or judged.options.refine_probe is False:
+        return ""
+    data, free = judged.data, replace(judged.options, modes="auto", refine_probe=True)
+    plan = planned(data, judged.refine, free, as_modes(np.asarray(data.probeGuess))[:1], flat=True)
+    best = len(plan.probe)
+    if best == asked:
+        return ""
+    logger.debug("modes: %s", plan.notes)
+    return (
+        f"{'too many' if best < asked else 'too few'} modes, unseen patterns prefer {best} to {asked}: --modes {best}"
+    )
+
+
+def noise_factor(found: Reconstruction, data: RawData) -> tuple[float, float]:
+    """How much noisier bright pixels are than photon counting makes them, and how alike neighbouring pixels are.
+
+    Of `2 (A - |F|)` in roots of photons, the variance, 1 for photon noise, and the larger of the correlations along x
+    and along y: near 0 for noise, whatever its size, and some tenths for what a wrong model leaves.
+    """
+    some = np.unique(np.linspace(0, len(data) - 1, LOOKED_AT).round().astype(int))
+    scale, _ = photon_scale(data, NOMINAL_PHOTONS)
+    patches, dx, dy = extract_rounded(found.object, found.xcoords[some], found.ycoords[some], data.N)
+    expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy)
+    left = 2 * (np.sqrt(scale) * data.amplitude(some) - np.sqrt(expected))
+    bright = expected > BRIGHT
+    if data.mask is not None:
+        bright &= data.mask[some] if data.mask.ndim == 3 else data.mask
+    if np.count_nonzero(bright) < 100:
+        return float("nan"), float("nan")
+    variance = float(np.mean(left[bright] ** 2))
+    return variance, max(abs(_likeness(left, bright, axis)) for axis in (1, 2)) / variance
+
+
+def _likeness(left: Array, bright: Array, axis: int) -> float:
+    """Mean product of neighbours along an axis."""
+    values, known = np.moveaxis(left, axis, -1), np.moveaxis(bright, axis, -1)
+    both = known[..., 1:] & known[..., :-1]
+    return float((values[..., 1:] * values[..., :-1])[both].mean()) if both.any() else 0.0
+
+
+def _of_values(judged: Judged) -> str:
+    """The gain of the detector, where what is left is noise but not that of photons."""
+    factor, alike = noise_factor(judged.found, judged.data)
+    trust = judged.found.trust
+    assert trust is not None
+    if trust.dose == "measured" and alike < WHITE and (trust.too_well or (factor > BETTER and not trust.explained)):
+        return f"the values are not photons, their noise says {factor:.2g} units for each: divide them by the gain"
+    return ""
+
+
+def _further(judged: Judged, clusters: Clusters) -> str:
+    """From the result on: modes, the probe, positions."""
+    modes = fixed_modes(judged)
+    if modes:
+        return modes
+    found, settings = judged.found, {"frame": clusters.frame, "likelihood": "amplitude", "patience": FURTHER + 1}
+    go = {"probe": found.probe, "refine_probe": False, **settings}
+    if judged.options.refine_probe is False:
+        held, free = (
+            min(
+                judged.refine(
+                    clusters.scan,
+                    clusters.blank,
+                    FURTHER,
+                    **{**go, "refine_probe": moves, "holdout": clusters.kept_back},
+                ).unseen_history
+            )
+            for moves in (False, True)
+        )
+        if held > BETTER * free:
+            return f"let the probe move: unseen patterns are then foretold {held / free:.2g} times better"
+    if judged.options.refine_positions:
+        return ""
+    trust = found.trust
+    assert trust is not None
+    floor = float(trust.noise.sum() / trust.counts.sum())
+    fixed, moved = (
+        judged.refine(clusters.scan, clusters.found, FURTHER, refine_positions=moves, position_bound_px=FAR_PX, **go)
+        for moves in (False, True)
+    )
+    return _of_positions(fixed, moved, floor)
+
+
+def _of_positions(fixed: Refinement, moved: Refinement, floor: float) -> str:
+    before, after = (max(one.error_history[one.kept] - floor, 1e-12) for one in (fixed, moved))
+    x, y = (
+        getattr(moved, f"{axis}coords")
+        - getattr(fixed, f"{axis}coords")
+        + getattr(moved.frame, f"{axis}0")
+        - getattr(fixed.frame, f"{axis}0")
+        for axis in "xy"
+    )
+    far = float(max(abs(x).max(), abs(y).max()))
+    logger.debug("positions: %.3g -> %.3g beyond the noise, %.3g px at most", before, after, far)
+    if before < MOVES * after:
+        return ""
+    bound = f" --position-bound {np.ceil(far):.0f}" if far > IterationOptions.position_bound_px else ""
+    return f"positions are off by up to {far:.2g} px: --positions{bound}"
+
+
+def _anew(judged: Judged, clusters: Clusters) -> str:
+    """A part of the scan from a flat object: axes, the probe, modes, positions."""
+    data, part = judged.data, telling_part(judged.data)
+    given = _unseen(judged, part, data.probeGuess, ANEW)
+    error, advice = _anew_tried(judged, part)
+    if given > BETTER * error:
+        return f"{advice}, which foretells unseen patterns {given / max(error, 1e-30):.2g} times better"
+    modes = fixed_modes(judged)
+    if modes or judged.options.refine_positions:
+        return modes
+    fixed, moved = (
+        judged.refine(
+            part.scan,
+            None,
+            MOVED,
+            probe=data.probeGuess,
+            likelihood="amplitude",
+            refine_positions=moves,
+            position_bound_px=FAR_PX,
+            patience=MOVED + 1,
+            frame=None,
+        )
+        for moves in (False, True)
+    )
+    return _of_positions(fixed, moved, 0.0)
+
+
+def _anew_tried(judged: Judged, part: ScanPart) -> tuple[float, str]:
+    """(error of unseen patterns, advice) of the best of the other orientations, or of a probe from the patterns.
+
+    A half turn of the patterns and the conjugate of a probe are the same: where the given probe fits it is believed.
+    """
+    data = judged.data
+    turned = {one: _turned(part, one) for one in ORIENTATIONS[1:]}
+    best = min(turned, key=lambda one: _unseen(judged, turned[one], data.probeGuess, TURNED))
+    error = _unseen(judged, turned[best], data.probeGuess, ANEW)
+    if not judged.made_probe:
+        other = _unseen(judged, part, find_probe(data, judged.refine).probe, ANEW)
+        if error > BETTER * other:
+            return other, "the probe is another: --probe patterns finds it"
+    flags = " ".join(f"--{word}" for word in best.name.split("+"))
+    return error, f"the axes do not go with the positions: ptycho dataset turn SCAN -o TURNED {flags}"
+
+
+def _unseen(judged: Judged, part: ScanPart, probe: Array, iterations: int) -> float:
+    """Least error of the unseen patterns of a part that is begun anew."""
+    found = judged.refine(
+        part.scan,
+        None,
+        iterations,
+        probe=as_modes(np.asarray(probe)),
+        likelihood="amplitude",
+        refine_probe=True,
+        holdout=part.unseen,
+        patience=iterations + 1,
+    )
+    return min(found.unseen_history)
+
+
+def _turned(part: ScanPart, orientation: Orientation) -> ScanPart:
+    scan = part.scan
+    mask = None if scan.mask is None else np.ascontiguousarray(orientation.patterns(scan.mask))
+    patterns = np.ascontiguousarray(orientation.patterns(scan.amplitude(np.arange(len(scan)))))
+    turned = RawData(scan.xcoords, scan.ycoords, None, None, patterns, scan.probeGuess, mask=mask, units="amplitude")
+    return ScanPart(turned, part.unseen)
