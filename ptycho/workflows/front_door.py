@@ -134,8 +134,7 @@ class _Run:
         )
         if network is not None:
             reconstruction = _after_network(reconstruction, network)
-        at_limit = found.refinement.iterations >= asked.iteration.iterations
-        judged = Judged(reconstruction, self.data, self.refine, asked.iteration, self.made_probe, at_limit)
+        judged = Judged(reconstruction, self.data, self.refine, asked.iteration, self.made_probe)
         reconstruction = judged_reconstruction(judged, diagnosis)
         return Outcome(reconstruction, diagnosis, tuple(self.told), self.kept)
 

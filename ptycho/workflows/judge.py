@@ -30,9 +30,8 @@ explains so much of the logarithms: a sample has bright and dark places, but not
 def judged_reconstruction(judged: Judged, diagnosis: Diagnosis) -> Reconstruction:
     """The result with all that decides about it, where `trust` has what its own patterns say.
 
-    A part of the patterns is kept back and has to be foretold by the others; faults of the doctor's that the
-    result does not answer stay, and so do those found here. Where none names the cause of a verdict that is not the best,
-    remedies are tried.
+    A part of the patterns is kept back and has to be foretold by the others; faults of the doctor's that the result
+    does not answer stay, and so do those found here. Where none names what is wrong remedies are tried.
     """
     begun, found = time.perf_counter(), judged.found
     trust = found.trust

@@ -43,6 +43,8 @@ MOVES = 2.0
 """Ratio of errors beyond the noise from which on positions are: these patterns were seen, and positions fit noise."""
 FAR_PX = 6.0
 """How far positions may go in a trial."""
+GAIN, GAINED = 0.03, 10
+"""Share of the error that so many iterations gain where more of them would help."""
 NAMED = 5
 """Patterns named at most."""
 WHITE = 0.1
@@ -61,8 +63,13 @@ class Judged:
     options: IterationOptions
     made_probe: bool
     """Whether the probe was found in the patterns."""
-    at_limit: bool
-    """Whether all iterations were used."""
+
+    @property
+    def gaining(self) -> bool:
+        """Whether all iterations were used, and the last of them gained."""
+        errors = self.found.error_history
+        used = len(errors) > self.options.iterations
+        return used and errors[-1] < (1 - GAIN) * errors[-1 - min(GAINED, len(errors) - 1)]
 
 
 def remedy(judged: Judged, clusters: Clusters) -> str:
@@ -78,8 +85,8 @@ def remedy(judged: Judged, clusters: Clusters) -> str:
     if found:
         return found
     if trust.grade == "fails":
-        return "axes, probe, positions and modes were tried and are not it: check pixel size, distance and the patterns"
-    if judged.at_limit and not trust.explained:
+        return "axes, probe, positions and modes were tried and are not it: check pixel size and distance, and that the patterns are of the far field"
+    if judged.gaining and not trust.explained:
         return f"it was still gaining: go on with --start RESULT --iterations {2 * judged.options.iterations}"
     return "positions and modes were tried and are not it" if not trust.explained else ""
 

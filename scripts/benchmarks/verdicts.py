@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,13 +34,21 @@ from ptycho.core.simulation.objects import OBJECTS
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.core.simulation.scan_paths import SCAN_PATHS
 from ptycho.raw_data import RawData
+from ptycho.workflows.backend import BackendName
 from ptycho.workflows.front_door import Request, reconstruct_scan
 
 Array = NDArray[Any]
 
 N = 32
+LIT = 0.05
+"""Light of a pixel, relative to the median, from which on it is compared with the truth."""
 USUAL = ScanSettings(N=N, shape=(76, 76), step=4.0, jitter=0.5, photons=1e6, seed=3, units="counts")
 """121 patterns of a probe some 12 pixels wide."""
+PROBE_SETTINGS: dict[str, dict[str, float]] = {
+    "zone_plate": {"pupil_radius": 7.0, "defocus": 1.3},
+    "gaussian": {"fwhm": 8.0},
+    "disk": {"diameter": 12.0},
+}
 
 
 @dataclass(frozen=True)
@@ -54,9 +62,8 @@ class Case:
 
 
 def simulated(settings: ScanSettings) -> SimulatedScan:
-    """The scan of these settings, of a zone plate that fits the small window."""
-    if settings.probe == "zone_plate" and not settings.probe_settings:
-        settings = replace(settings, probe_settings={"pupil_radius": 7.0, "defocus": 1.3})
+    """The scan of these settings, of a probe that fits the small window."""
+    settings = replace(settings, probe_settings=PROBE_SETTINGS[settings.probe])
     return expose(*plan_scan(settings))
 
 
@@ -65,12 +72,17 @@ def case(name: str, made: SimulatedScan, options: IterationOptions | None = None
     probe = made.probe
     if probe.ndim == 3:
         probe = probe[0] * np.float32(np.linalg.norm(probe) / np.linalg.norm(probe[0]))
-    parts = {"x": made.xcoords, "y": made.ycoords, "patterns": made.diffraction, "probe": probe, "units": made.units}
+    parts: dict[str, Any] = {
+        "x": made.xcoords,
+        "y": made.ycoords,
+        "patterns": made.diffraction,
+        "probe": probe,
+        "units": made.units,
+    }
     parts |= changes
-    data = RawData(
-        *(parts["x"], parts["y"], None, None, parts["patterns"], parts["probe"]),
-        **{"mask": made.mask, "units": parts["units"], "metadata": {"nphotons": made.recorded}},
-    )
+    x, y, patterns, probe, units = parts.values()
+    known = {"nphotons": made.recorded}
+    data = RawData(x, y, None, None, patterns, probe, mask=made.mask, units=units, metadata=known)
     return Case(name, data, made.object, options or IterationOptions())
 
 
@@ -141,37 +153,34 @@ def clean() -> Iterator[Case]:
     for j, overlap in enumerate(overlaps):
         photons = 10 ** (3 + 6 * j / 49)
         kind, probe, path = kinds[j % len(kinds)], probes[j % len(probes)], paths[j % len(paths)]
-        settings = {"gaussian": {"fwhm": 8.0}, "disk": {"diameter": 12.0}}.get(probe, {})
         side = int(N + 4 + 14 * 10 * (1 - overlap))
-        made = simulated(
-            replace(
-                USUAL,
-                **{"kind": kind, "probe": probe, "probe_settings": settings, "path": path, "photons": photons},
-                **{"step": None, "overlap": float(overlap), "shape": (side, side), "seed": 100 + j},
-                **{"units": ("counts", "amplitude")[j % 2], "modes": (0.7, 0.3) if j % 7 == 3 else (1.0,)},
-            )
-        )
+        settings = replace(USUAL, kind=kind, probe=probe, path=path)
+        settings = replace(settings, photons=photons, step=None, overlap=float(overlap), shape=(side, side))
+        settings = replace(settings, seed=100 + j, modes=(0.7, 0.3) if j % 7 == 3 else (1.0,))
+        made = simulated(replace(settings, units="amplitude" if j % 2 else "counts"))
         yield case(f"{kind}, {probe}, {path}, {photons:.0e}, {100 * overlap:.0f} %", made)
 
 
 def truth_error(found: Any, truth: Array) -> float:
-    """Error of the complex object within the box of the scan positions."""
+    """Error of the complex object within the box of the scan positions, pixels that saw light."""
     x, y = found.xcoords, found.ycoords
     box = int(np.ceil(y.min())), int(np.floor(y.max())), int(np.ceil(x.min())), int(np.floor(x.max()))
     frame = found.frame
-    placed = np.ones(truth.shape, np.complex64)
+    placed = truth.astype(np.complex64)  # where nothing was seen there is nothing to be wrong
     y0, x0 = max(frame.y0, 0), max(frame.x0, 0)
-    cut = found.object[y0 - frame.y0 :, x0 - frame.x0 :]
+    lit = found.coverage > LIT * np.median(found.coverage[found.coverage > 0])
+    cut = np.where(lit, found.object, np.nan)[y0 - frame.y0 :, x0 - frame.x0 :]
     h, w = min(cut.shape[0], truth.shape[0] - y0), min(cut.shape[1], truth.shape[1] - x0)
-    placed[y0 : y0 + h, x0 : x0 + w] = cut[:h, :w]
+    inside = placed[y0 : y0 + h, x0 : x0 + w]
+    np.copyto(inside, cut[:h, :w], where=np.isfinite(cut[:h, :w]))
     region = (box[0] + frame.y0, box[1] + frame.y0, box[2] + frame.x0, box[3] + frame.x0)
     return float(score(placed, truth, region).complex_nrmse)
 
 
-def row(one: Case, backend: str) -> dict[str, Any]:
+def row(one: Case, backend: BackendName) -> dict[str, Any]:
     """What is said of a case."""
     begun = time.process_time()
-    request = Request(backend, one.options, force=True, tell=lambda line: None)  # type: ignore[arg-type]  # a name
+    request = Request(backend, one.options, force=True, tell=lambda line: None)
     outcome = reconstruct_scan(one.data, request)
     found = outcome.reconstruction
     trust = found.trust
@@ -198,7 +207,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="*", choices=("nonsense", "clean"), default=("nonsense", "clean"))
     parser.add_argument("--only", help="part of the name of a case")
     parser.add_argument("--scan", type=Path, nargs="*", default=[], help="measured scans")
-    parser.add_argument("--backend", default="pytorch")
+    parser.add_argument("--backend", choices=get_args(BackendName), default="pytorch")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     rows = []
