@@ -85,7 +85,8 @@ def remedy(judged: Judged, clusters: Clusters) -> str:
     if found:
         return found
     if trust.grade == "fails":
-        return "axes, probe, positions and modes were tried and are not it: check pixel size and distance, and that the patterns are of the far field"
+        tried = "axes, probe, positions and modes were tried and are not it"
+        return f"{tried}: check pixel size and distance, and that the patterns are of the far field"
     if judged.gaining and not trust.explained:
         return f"it was still gaining: go on with --start RESULT --iterations {2 * judged.options.iterations}"
     return "positions and modes were tried and are not it" if not trust.explained else ""
