@@ -14,7 +14,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
-from ptycho.core.quality.trust import NOISE, Grade, Trust, trust_map
+from ptycho.core.quality.trust import NOISE, Grade, Trust
+from ptycho.core.quality.trust_map import trust_map
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.stitching.stitch import probe_weight
 from ptycho.errors import DataError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +12,12 @@ import numpy as np
 from ptycho.core.doctor.findings import Diagnosis
 from ptycho.core.quality.trust import FORETOLD, Trust
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.run import Refinement
+from ptycho.raw_data import RawData
 from ptycho.workflows.foretell import clusters_of, foretell
 from ptycho.workflows.next_step import Judged, fixed_modes, remedy
 
-__all__ = ["FEWEST", "beam_fault", "doctors_faults", "judged_reconstruction"]
+__all__ = ["FEWEST", "beam_fault", "doctors_faults", "judged_reconstruction", "passed_or_refined"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +50,20 @@ def judged_reconstruction(judged: Judged, diagnosis: Diagnosis) -> Reconstructio
     if trust.grade != "to the noise" and not trust.faults:
         trust = replace(trust, advice=remedy(replace(judged, found=replace(found, trust=trust)), clusters))
     return replace(found, trust=trust, timings=found.timings | {"verdict": time.perf_counter() - begun})
+
+
+def passed_or_refined(found: Reconstruction, data: RawData, refine: Callable[..., Refinement]) -> Reconstruction:
+    """The result of a network, where `trust` has what its own patterns say: a green verdict is earned on unseen ones.
+
+    A pass alone whose verdict is not green is to be refined, before anything else is blamed.
+    """
+    trust = found.trust
+    assert trust is not None
+    if trust.grade == "to the noise" and len(data) >= FEWEST:
+        trust = replace(trust, foretold=foretell(found, clusters_of(found, data), data, refine))
+    if trust.grade != "to the noise" and found.method == "network":
+        trust = replace(trust, advice="one pass of the network only: add refinement, --refine 80")
+    return replace(found, trust=trust)
 
 
 def doctors_faults(diagnosis: Diagnosis, trust: Trust) -> tuple[str, ...]:

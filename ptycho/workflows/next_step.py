@@ -38,9 +38,7 @@ Refine = Callable[..., Refinement]
 ANEW, TURNED, MOVED, FURTHER = 14, 8, 40, 20
 """Iterations of a trial: a part begun anew, in another orientation, with positions that move, and from the result."""
 BETTER = 1.5
-"""Ratio of errors of unseen patterns from which on a remedy is believed."""
-MOVES = 2.0
-"""Ratio of errors beyond the noise from which on positions are: these patterns were seen, and positions fit noise."""
+"""Ratio of errors from which on a remedy is believed: of unseen patterns, or beyond the noise of those seen."""
 FAR_PX = 6.0
 """How far positions may go in a trial."""
 GAIN, GAINED = 0.03, 10
@@ -49,6 +47,8 @@ NAMED = 5
 """Patterns named at most."""
 WHITE = 0.1
 """Correlation of neighbouring pixels below which what is left is noise: a wrong model leaves speckles."""
+QUIET = 0.8
+"""Misfit of unseen patterns, over that of photon noise, below which their values are no photons."""
 LOOKED_AT, BRIGHT = 40, 20.0
 """Patterns, and the photons of a pixel from which on it is looked at, for that."""
 
@@ -136,11 +136,15 @@ def _likeness(left: Array, bright: Array, axis: int) -> float:
 
 
 def _of_values(judged: Judged) -> str:
-    """The gain of the detector, where what is left is noise but not that of photons."""
-    factor, alike = noise_factor(judged.found, judged.data)
+    """The gain of the detector, where what is left is noise but not that of photons; or that noise was fitted."""
     trust = judged.found.trust
     assert trust is not None
-    if trust.dose == "measured" and alike < WHITE and (trust.too_well or (factor > BETTER and not trust.explained)):
+    factor, alike = noise_factor(judged.found, judged.data)
+    unseen = trust.foretold
+    less = unseen is not None and float(unseen.misfit.sum()) < QUIET * float(unseen.noise.sum())
+    if trust.too_well and not less:
+        return fixed_modes(judged) or "noise was fitted: fewer modes, more overlap or more photons"
+    if trust.dose == "measured" and alike < WHITE and (less or (factor > BETTER and not trust.explained)):
         return f"the values are not photons, their noise says {factor:.2g} units for each: divide them by the gain"
     return ""
 
@@ -150,36 +154,38 @@ def _further(judged: Judged, clusters: Clusters) -> str:
     modes = fixed_modes(judged)
     if modes:
         return modes
-    found, settings = judged.found, {"frame": clusters.frame, "likelihood": "amplitude", "patience": FURTHER + 1}
-    go = {"probe": found.probe, "refine_probe": False, **settings}
-    if judged.options.refine_probe is False:
-        held, free = (
-            min(
-                judged.refine(
-                    clusters.scan,
-                    clusters.blank,
-                    FURTHER,
-                    **{**go, "refine_probe": moves, "holdout": clusters.kept_back},
-                ).unseen_history
-            )
-            for moves in (False, True)
-        )
-        if held > BETTER * free:
-            return f"let the probe move: unseen patterns are then foretold {held / free:.2g} times better"
-    if judged.options.refine_positions:
-        return ""
-    trust = found.trust
+    found, trust = judged.found, judged.found.trust
     assert trust is not None
-    floor = float(trust.noise.sum() / trust.counts.sum())
-    fixed, moved = (
-        judged.refine(clusters.scan, clusters.found, FURTHER, refine_positions=moves, position_bound_px=FAR_PX, **go)
-        for moves in (False, True)
-    )
-    return _of_positions(fixed, moved, floor)
+
+    def gone_on(**moving: bool) -> Refinement:
+        return judged.refine(
+            clusters.scan,
+            clusters.found,
+            FURTHER,
+            probe=found.probe,
+            frame=clusters.frame,
+            likelihood="amplitude",
+            position_bound_px=FAR_PX,
+            patience=FURTHER + 1,
+            **{"refine_probe": False, **moving},
+        )
+
+    floor, fixed = float(trust.noise.sum() / trust.counts.sum()), gone_on()
+    if judged.options.refine_probe is False:
+        gain = _gain(fixed, gone_on(refine_probe=True), floor)
+        if gain > BETTER:
+            return f"let the probe move: the patterns are then explained {gain:.2g} times better"
+    return "" if judged.options.refine_positions else _of_positions(fixed, gone_on(refine_positions=True), floor)
+
+
+def _gain(before: Refinement, after: Refinement, floor: float) -> float:
+    """Ratio of errors beyond that of noise."""
+    first, second = (max(one.error_history[one.kept] - floor, 1e-12) for one in (before, after))
+    return first / second
 
 
 def _of_positions(fixed: Refinement, moved: Refinement, floor: float) -> str:
-    before, after = (max(one.error_history[one.kept] - floor, 1e-12) for one in (fixed, moved))
+    gain = _gain(fixed, moved, floor)
     x, y = (
         getattr(moved, f"{axis}coords")
         - getattr(fixed, f"{axis}coords")
@@ -188,8 +194,8 @@ def _of_positions(fixed: Refinement, moved: Refinement, floor: float) -> str:
         for axis in "xy"
     )
     far = float(max(abs(x).max(), abs(y).max()))
-    logger.debug("positions: %.3g -> %.3g beyond the noise, %.3g px at most", before, after, far)
-    if before < MOVES * after:
+    logger.debug("positions: %.3g times better beyond the noise, %.3g px at most", gain, far)
+    if gain < BETTER:
         return ""
     bound = f" --position-bound {np.ceil(far):.0f}" if far > IterationOptions.position_bound_px else ""
     return f"positions are off by up to {far:.2g} px: --positions{bound}"

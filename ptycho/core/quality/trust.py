@@ -20,11 +20,10 @@ that see light.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from ptycho.core.physics.diffraction import as_modes, deviance, diffract
@@ -35,7 +34,7 @@ from ptycho.core.quality.misfits import SIGNIFICANT, Misfits
 from ptycho.core.result import percent, plural
 from ptycho.errors import DataError
 
-__all__ = ["NOISE", "USABLE", "Dose", "Grade", "Trust", "measure_trust", "trust_map"]
+__all__ = ["NOISE", "USABLE", "Dose", "Grade", "Trust", "measure_trust"]
 
 Float = NDArray[np.float64]
 Dose = Literal["measured", "stated", "nominal"]
@@ -52,7 +51,7 @@ Mirrored or swapped axes, a transposed detector and a probe at half or twice its
 refinement that tries to make up for them. Bilinear interpolation and positions scaled by 5 % leave 0.05 to 0.15, the
 unknowns of real scans (partial coherence, motion) up to 0.35.
 """
-QUANTITATIVE = 0.03
+QUANTITATIVE = 0.05
 """The same of a model that explains the data although its error stands out of the noise of a high dose.
 
 Bilinear interpolation leaves 0.07, positions scaled by 5 % leave 0.05 to 0.15.
@@ -69,7 +68,6 @@ FOLLOWED = 0.55
 A ratio lies below 1 by the fitted numbers over the pixels that see light.
 """
 _LISTED = 5  # outliers in `Trust.verdict`
-_LIT = 1e-3  # of the most light a pixel gets: below it a map shows nothing
 _PIXELS = 1 << 15  # of patterns in flight; larger temporaries leave the cache
 _FLOOR = float(np.finfo(np.float32).eps) ** 2  # of the brightest pixel: less light is rounding of single precision
 
@@ -100,6 +98,19 @@ class Trust(Misfits):
 
     def __repr__(self) -> str:
         return f"Trust({plural(len(self.deviance), 'pattern')}, {self.summary})"
+
+    def only(self, patterns: NDArray[np.bool_]) -> Trust:
+        """The same with 0 in the places of the others, (n,) bool, so that they do not count."""
+        return replace(
+            self,
+            deviance=self.deviance * patterns,
+            expected=self.expected * patterns,
+            deviation=self.deviation * patterns,
+            misfit=self.misfit * patterns,
+            noise=self.noise * patterns,
+            uniform=self.uniform * patterns,
+            counts=self.counts * patterns,
+        )
 
     @property
     def summary(self) -> str:
@@ -270,37 +281,3 @@ def _compare(predicted: Float, measured: Float, bare: Float, valid: NDArray[np.b
     light = np.broadcast_to(bare**2, measured.shape)
     products = total(counts), photon_scale * total(measured * bare), photon_scale * total(light)
     return np.stack([deviances, expected, variance, noise, misfit, *products])
-
-
-def trust_map(
-    values: Float, weight: Float, xcoords: Float, ycoords: Float, shape: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Mean over the patterns of their values, at every pixel of the object weighted by the light it got in each.
-
-    `m(r) = sum_j w(r - r_j) v_j / sum_j w(r - r_j)`, the positions r_j rounded; the cost is that of two Fourier
-    transforms of the object, however many patterns there are.
-
-    Args:
-        values: (n,) one number per pattern, such as the logarithm of `Trust.ratio`.
-        weight: (N, N) light of the probe, `stitching.probe_weight(probe)`, any unit.
-        xcoords, ycoords: (n,) patch centres, pixels of the object; those outside of it are left out.
-        shape: (H, W) of the object.
-
-    Returns:
-        (H, W), NaN where the light is below a thousandth of its maximum.
-    """
-    row, column = np.rint(ycoords).astype(np.int64), np.rint(xcoords).astype(np.int64)
-    inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
-    index, pixels = (row * shape[1] + column)[inside], shape[0] * shape[1]
-    half = weight.shape[-1] // 2
-    whole = [scipy.fft.next_fast_len(size + n - 1, real=True) for size, n in zip(shape, weight.shape, strict=True)]
-    spectrum = scipy.fft.rfft2(weight / weight.max(), whole)
-
-    def spread(numbers: Float | None) -> Float:
-        points = np.bincount(index, numbers, pixels).reshape(shape).astype(np.float64)
-        lit: Float = scipy.fft.irfft2(scipy.fft.rfft2(points, whole) * spectrum, whole)
-        return lit[half : half + shape[0], half : half + shape[1]]
-
-    light = spread(None)
-    lit = light > _LIT * light.max()
-    return np.divide(spread(values[inside]), light, out=np.full(shape, np.nan), where=lit).astype(np.float32)
