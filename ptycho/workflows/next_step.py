@@ -80,7 +80,7 @@ def remedy(judged: Judged, clusters: Clusters) -> str:
         return "state the dose (counts, or nphotons in the metadata) to tell noise from error"
     if trust.outliers.size and np.median(trust.ratio) * BETTER < trust.overall_ratio:
         worst = trust.outliers[2 * trust.ratio[trust.outliers] > trust.ratio.max()]
-        return f"leave out {', '.join(map(str, worst[:NAMED]))} and reconstruct again"
+        return f"leave them out: ptycho dataset subsample SCAN -o WITHOUT --drop {','.join(map(str, worst[:NAMED]))}"
     found = _of_values(judged) or (_anew if trust.grade == "fails" else _further)(judged, clusters)
     if found:
         return found
@@ -89,7 +89,7 @@ def remedy(judged: Judged, clusters: Clusters) -> str:
         return f"{tried}: check pixel size and distance, and that the patterns are of the far field"
     if judged.gaining and not trust.explained:
         return f"it was still gaining: go on with --start RESULT --iterations {2 * judged.options.iterations}"
-    return "positions and modes were tried and are not it" if not trust.explained else ""
+    return "" if trust.explained else "modes and positions were tried, neither explains the rest"
 
 
 def fixed_modes(judged: Judged) -> str:

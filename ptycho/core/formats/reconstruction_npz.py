@@ -28,9 +28,9 @@ NPZ_KEYS = (
     *("object", "coverage", "probe", "xcoords", "ycoords", "frame", "backend", "method", "subpixel"),
     *("network_object", "error_history", "timings", "synchronised", "agreement", "spread"),
     *(f"trust_{field.name}" for field in fields(Misfits)),
-    *("trust_dose", "trust_ratio", "trust_verdict", "trust_faults", "trust_advice"),
+    *("trust_dose", "trust_faults", "trust_advice"),
     *(f"trust_foretold_{field.name}" for field in fields(Foretold)),
-    *("metadata", "provenance"),
+    *("trust_ratio", "trust_verdict", "metadata", "provenance"),
 )
 """Keys of `reconstruction.npz`."""
 
