@@ -78,7 +78,7 @@ def foretell(found: Reconstruction, clusters: Clusters, data: RawData, refine: R
         holdout=clusters.kept_back,
         patience=ITERATIONS + 1,
     )
-    before, after = (_judged(image, found.probe, clusters, data) for image in (clusters.blank, again.object))
+    before, after = (_compared(image, found.probe, clusters, data) for image in (clusters.blank, again.object))
     told = Foretold(
         clusters.places[clusters.kept_back],
         misfit=after.misfit,
@@ -90,7 +90,7 @@ def foretell(found: Reconstruction, clusters: Clusters, data: RawData, refine: R
     return told
 
 
-def _judged(image: Array, probe: Array, clusters: Clusters, data: RawData) -> Trust:
+def _compared(image: Array, probe: Array, clusters: Clusters, data: RawData) -> Trust:
     """The patterns kept back against an object."""
     scan, which = clusters.scan, clusters.kept_back
     scale, dose = photon_scale(data, NOMINAL_PHOTONS)

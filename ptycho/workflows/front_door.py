@@ -27,11 +27,11 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, BackendName
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.choose_method import choose_method, training_for_scan
+from ptycho.workflows.final_trust import with_final_trust
 from ptycho.workflows.find_probe import find_probe
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.journal import Journal
-from ptycho.workflows.judge import judged_reconstruction
-from ptycho.workflows.next_step import Judged
+from ptycho.workflows.next_step import Finished
 from ptycho.workflows.reconstruct import beyond_coverage, load_and_reconstruct
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
@@ -134,8 +134,8 @@ class _Run:
         )
         if network is not None:
             reconstruction = _after_network(reconstruction, network)
-        judged = Judged(reconstruction, self.data, self.refine, asked.iteration, self.made_probe)
-        reconstruction = judged_reconstruction(judged, diagnosis)
+        finished = Finished(reconstruction, self.data, self.refine, asked.iteration, self.made_probe)
+        reconstruction = with_final_trust(finished, diagnosis)
         return Outcome(reconstruction, diagnosis, tuple(self.told), self.kept)
 
     def _settings(self) -> dict[str, Any]:

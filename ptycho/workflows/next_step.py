@@ -28,7 +28,7 @@ from ptycho.workflows.iteration_plan import planned
 from ptycho.workflows.scan_part import ScanPart, telling_part
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 
-__all__ = ["Judged", "fixed_modes", "noise_factor", "remedy"]
+__all__ = ["Finished", "fixed_modes", "noise_factor", "remedy"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ LOOKED_AT, BRIGHT = 40, 20.0
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Finished:
     """A result whose trust was measured, and what it was made with."""
 
     found: Reconstruction
@@ -72,33 +72,33 @@ class Judged:
         return used and errors[-1] < (1 - GAIN) * errors[-1 - min(GAINED, len(errors) - 1)]
 
 
-def remedy(judged: Judged, clusters: Clusters) -> str:
+def remedy(finished: Finished, clusters: Clusters) -> str:
     """The next step, a clause; where nothing helps it says what is left to look at."""
-    trust = judged.found.trust
+    trust = finished.found.trust
     assert trust is not None
     if trust.dose == "nominal" and trust.grade != "fails":
         return "state the dose (counts, or nphotons in the metadata) to tell noise from error"
     if trust.outliers.size and np.median(trust.ratio) * BETTER < trust.overall_ratio:
         worst = trust.outliers[2 * trust.ratio[trust.outliers] > trust.ratio.max()]
         return f"leave them out: ptycho dataset subsample SCAN -o WITHOUT --drop {','.join(map(str, worst[:NAMED]))}"
-    found = _of_values(judged) or (_anew if trust.grade == "fails" else _further)(judged, clusters)
+    found = _of_values(finished) or (_anew if trust.grade == "fails" else _further)(finished, clusters)
     if found:
         return found
     if trust.grade == "fails":
         tried = "axes, probe, positions and modes were tried and are not it"
         return f"{tried}: check pixel size and distance, and that the patterns are of the far field"
-    if judged.gaining and not trust.explained:
-        return f"it was still gaining: go on with --start RESULT --iterations {2 * judged.options.iterations}"
+    if finished.gaining and not trust.explained:
+        return f"it was still gaining: go on with --start RESULT --iterations {2 * finished.options.iterations}"
     return "" if trust.explained else "modes and positions were tried, neither explains the rest"
 
 
-def fixed_modes(judged: Judged) -> str:
+def fixed_modes(finished: Finished) -> str:
     """What is wrong with a number of modes that was asked for, by patterns that a short reconstruction did not see."""
-    asked = judged.options.modes
-    if not isinstance(asked, int) or judged.options.refine_probe is False:
+    asked = finished.options.modes
+    if not isinstance(asked, int) or finished.options.refine_probe is False:
         return ""
-    data, free = judged.data, replace(judged.options, modes="auto", refine_probe=True)
-    plan = planned(data, judged.refine, free, as_modes(np.asarray(data.probeGuess))[:1], flat=True)
+    data, free = finished.data, replace(finished.options, modes="auto", refine_probe=True)
+    plan = planned(data, finished.refine, free, as_modes(np.asarray(data.probeGuess))[:1], flat=True)
     best = len(plan.probe)
     if best == asked:
         return ""
@@ -135,30 +135,30 @@ def _likeness(left: Array, bright: Array, axis: int) -> float:
     return float((values[..., 1:] * values[..., :-1])[both].mean()) if both.any() else 0.0
 
 
-def _of_values(judged: Judged) -> str:
+def _of_values(finished: Finished) -> str:
     """The gain of the detector, where what is left is noise but not that of photons; or that noise was fitted."""
-    trust = judged.found.trust
+    trust = finished.found.trust
     assert trust is not None
-    factor, alike = noise_factor(judged.found, judged.data)
+    factor, alike = noise_factor(finished.found, finished.data)
     unseen = trust.foretold
     less = unseen is not None and float(unseen.misfit.sum()) < QUIET * float(unseen.noise.sum())
     if trust.too_well and not less:
-        return fixed_modes(judged) or "noise was fitted: fewer modes, more overlap or more photons"
+        return fixed_modes(finished) or "noise was fitted: fewer modes, more overlap or more photons"
     if trust.dose == "measured" and alike < WHITE and (less or (factor > BETTER and not trust.explained)):
         return f"the values are not photons, their noise says {factor:.2g} units for each: divide them by the gain"
     return ""
 
 
-def _further(judged: Judged, clusters: Clusters) -> str:
+def _further(finished: Finished, clusters: Clusters) -> str:
     """From the result on: modes, the probe, positions."""
-    modes = fixed_modes(judged)
+    modes = fixed_modes(finished)
     if modes:
         return modes
-    found, trust = judged.found, judged.found.trust
+    found, trust = finished.found, finished.found.trust
     assert trust is not None
 
     def gone_on(**moving: bool) -> Refinement:
-        return judged.refine(
+        return finished.refine(
             clusters.scan,
             clusters.found,
             FURTHER,
@@ -171,11 +171,11 @@ def _further(judged: Judged, clusters: Clusters) -> str:
         )
 
     floor, fixed = float(trust.noise.sum() / trust.counts.sum()), gone_on()
-    if judged.options.refine_probe is False:
+    if finished.options.refine_probe is False:
         gain = _gain(fixed, gone_on(refine_probe=True), floor)
         if gain > BETTER:
             return f"let the probe move: the patterns are then explained {gain:.2g} times better"
-    return "" if judged.options.refine_positions else _of_positions(fixed, gone_on(refine_positions=True), floor)
+    return "" if finished.options.refine_positions else _of_positions(fixed, gone_on(refine_positions=True), floor)
 
 
 def _gain(before: Refinement, after: Refinement, floor: float) -> float:
@@ -201,18 +201,18 @@ def _of_positions(fixed: Refinement, moved: Refinement, floor: float) -> str:
     return f"positions are off by up to {far:.2g} px: --positions{bound}"
 
 
-def _anew(judged: Judged, clusters: Clusters) -> str:
+def _anew(finished: Finished, clusters: Clusters) -> str:
     """A part of the scan from a flat object: axes, the probe, modes, positions."""
-    data, part = judged.data, telling_part(judged.data)
-    given = _unseen(judged, part, data.probeGuess, ANEW)
-    error, advice = _anew_tried(judged, part)
+    data, part = finished.data, telling_part(finished.data)
+    given = _unseen(finished, part, data.probeGuess, ANEW)
+    error, advice = _anew_tried(finished, part)
     if given > BETTER * error:
         return f"{advice}, which foretells unseen patterns {given / max(error, 1e-30):.2g} times better"
-    modes = fixed_modes(judged)
-    if modes or judged.options.refine_positions:
+    modes = fixed_modes(finished)
+    if modes or finished.options.refine_positions:
         return modes
     fixed, moved = (
-        judged.refine(
+        finished.refine(
             part.scan,
             None,
             MOVED,
@@ -228,26 +228,26 @@ def _anew(judged: Judged, clusters: Clusters) -> str:
     return _of_positions(fixed, moved, 0.0)
 
 
-def _anew_tried(judged: Judged, part: ScanPart) -> tuple[float, str]:
+def _anew_tried(finished: Finished, part: ScanPart) -> tuple[float, str]:
     """(error of unseen patterns, advice) of the best of the other orientations, or of a probe from the patterns.
 
     A half turn of the patterns and the conjugate of a probe are the same: where the given probe fits it is believed.
     """
-    data = judged.data
+    data = finished.data
     turned = {one: _turned(part, one) for one in ORIENTATIONS[1:]}
-    best = min(turned, key=lambda one: _unseen(judged, turned[one], data.probeGuess, TURNED))
-    error = _unseen(judged, turned[best], data.probeGuess, ANEW)
-    if not judged.made_probe:
-        other = _unseen(judged, part, find_probe(data, judged.refine).probe, ANEW)
+    best = min(turned, key=lambda one: _unseen(finished, turned[one], data.probeGuess, TURNED))
+    error = _unseen(finished, turned[best], data.probeGuess, ANEW)
+    if not finished.made_probe:
+        other = _unseen(finished, part, find_probe(data, finished.refine).probe, ANEW)
         if error > BETTER * other:
             return other, "the probe is another: --probe patterns finds it"
     flags = " ".join(f"--{word}" for word in best.name.split("+"))
     return error, f"the axes do not go with the positions: ptycho dataset turn SCAN -o TURNED {flags}"
 
 
-def _unseen(judged: Judged, part: ScanPart, probe: Array, iterations: int) -> float:
+def _unseen(finished: Finished, part: ScanPart, probe: Array, iterations: int) -> float:
     """Least error of the unseen patterns of a part that is begun anew."""
-    found = judged.refine(
+    found = finished.refine(
         part.scan,
         None,
         iterations,

@@ -11,7 +11,7 @@ from ptycho.core.physics.probes import zone_plate_probe
 from ptycho.core.refinement.run import refine_scan
 from ptycho.raw_data import RawData
 from ptycho.workflows.foretell import clusters_of, foretell
-from ptycho.workflows.next_step import Judged, noise_factor, remedy
+from ptycho.workflows.next_step import Finished, noise_factor, remedy
 from ptycho.workflows.refined_result import measured_reconstruction
 
 REFINE = partial(refine_scan, dtype=np.float32)
@@ -31,7 +31,7 @@ def advice(scan: RawData, iterations: int = 40, made_probe: bool = True, **optio
     found = replace(found, trust=replace(found.trust, foretold=told))
     assert found.trust.grade != "to the noise"
     asked = IterationOptions(iterations=iterations, **options)
-    return remedy(Judged(found, scan, REFINE, asked, made_probe), clusters)
+    return remedy(Finished(found, scan, REFINE, asked, made_probe), clusters)
 
 
 @pytest.mark.parametrize("gain", [7, 0.2])

@@ -1,6 +1,6 @@
 """What the verdict says of planted nonsense and of clean scans, both simulated, and of measured ones.
 
-    python scripts/benchmarks/verdicts.py [--cases nonsense clean] [--scan FILE ...] [--json OUT.json]
+    python scripts/benchmarks/planted_faults.py [--cases nonsense clean] [--scan FILE ...] [--json OUT.json]
 
 `nonsense` are twelve kinds of fault (all seven wrong orientations are one kind), none of which may be green; each has
 to name its cause, or the step that finds it. `clean` are fifty scans from 1e3 to 1e9 photons of every kind of object,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,11 +14,9 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement
 from ptycho.raw_data import RawData
 from ptycho.workflows.foretell import clusters_of, foretell
-from ptycho.workflows.next_step import Judged, fixed_modes, remedy
+from ptycho.workflows.next_step import Finished, fixed_modes, remedy
 
-__all__ = ["FEWEST", "beam_fault", "doctors_faults", "judged_reconstruction", "passed_or_refined"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["FEWEST", "beam_fault", "doctors_faults", "passed_or_refined", "with_final_trust"]
 
 FEWEST = 12
 """Patterns below which none is kept back."""
@@ -30,25 +27,25 @@ FALL, STEADY = 0.6, 0.6
 explains so much of the logarithms: a sample has bright and dark places, but not in the order of the scan."""
 
 
-def judged_reconstruction(judged: Judged, diagnosis: Diagnosis) -> Reconstruction:
+def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction:
     """The result with all that decides about it, where `trust` has what its own patterns say.
 
     A part of the patterns is kept back and has to be foretold by the others; faults of the doctor's that the result
     does not answer stay, and so do those found here. Where none names what is wrong remedies are tried.
     """
-    begun, found = time.perf_counter(), judged.found
+    begun, found = time.perf_counter(), finished.found
     trust = found.trust
     assert trust is not None
-    if len(judged.data) < FEWEST:
-        few = f"{len(judged.data)} patterns are too few to keep some back"
+    if len(finished.data) < FEWEST:
+        few = f"{len(finished.data)} patterns are too few to keep some back"
         return replace(found, trust=replace(trust, faults=(*doctors_faults(diagnosis, trust), few)))
-    clusters = clusters_of(found, judged.data)
-    trust = replace(trust, foretold=foretell(found, clusters, judged.data, judged.refine))
-    modes = fixed_modes(judged) if trust.grade == "to the noise" else ""
+    clusters = clusters_of(found, finished.data)
+    trust = replace(trust, foretold=foretell(found, clusters, finished.data, finished.refine))
+    modes = fixed_modes(finished) if trust.grade == "to the noise" else ""
     faults = (*doctors_faults(diagnosis, trust), beam_fault(trust), modes)
     trust = replace(trust, faults=tuple(one for one in faults if one))
     if trust.grade != "to the noise" and not trust.faults:
-        trust = replace(trust, advice=remedy(replace(judged, found=replace(found, trust=trust)), clusters))
+        trust = replace(trust, advice=remedy(replace(finished, found=replace(found, trust=trust)), clusters))
     return replace(found, trust=trust, timings=found.timings | {"verdict": time.perf_counter() - begun})
 
 

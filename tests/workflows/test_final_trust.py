@@ -11,8 +11,8 @@ from ptycho.core.doctor.findings import Diagnosis, Finding
 from ptycho.core.physics.probes import with_modes
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.refinement.run import refine_scan
-from ptycho.workflows.judge import beam_fault, doctors_faults, judged_reconstruction, passed_or_refined
-from ptycho.workflows.next_step import Judged
+from ptycho.workflows.final_trust import beam_fault, doctors_faults, passed_or_refined, with_final_trust
+from ptycho.workflows.next_step import Finished
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.scan_part import taken
 
@@ -25,8 +25,8 @@ def found(plain):
     return measured_reconstruction(REFINE(plain, None, 40), plain)
 
 
-def judged(found, data, diagnosis=HEALTHY, **options):
-    return judged_reconstruction(Judged(found, data, REFINE, IterationOptions(**options), False), diagnosis).trust
+def finished(found, data, diagnosis=HEALTHY, **options):
+    return with_final_trust(Finished(found, data, REFINE, IterationOptions(**options), False), diagnosis).trust
 
 
 def told(share: float) -> Foretold:
@@ -34,13 +34,13 @@ def told(share: float) -> Foretold:
 
 
 def test_a_clean_result_is_green(found, plain):
-    trust = judged(found, plain)
+    trust = finished(found, plain)
     assert trust.grade == "to the noise" and trust.foretold.share > 0.95 and not trust.faults and not trust.advice
 
 
 def test_a_fault_of_the_doctors_stays(found, plain):
     mask = Finding("mask", "fault", "Nothing is valid.")
-    trust = judged(found, plain, Diagnosis((mask, Finding("dose", "warning", "Dim."))))
+    trust = finished(found, plain, Diagnosis((mask, Finding("dose", "warning", "Dim."))))
     assert trust.grade == "usable" and trust.faults == ("fault of the scan, mask: Nothing is valid",)
 
 
@@ -64,7 +64,7 @@ def test_a_beam_that_falls_is_named(found, plain):
 def test_too_few_patterns_are_not_green(found, plain):
     few = taken(plain, np.arange(9))
     small = measured_reconstruction(REFINE(few, None, 20), few, nominal_photons=1e6)
-    trust = judged(small, few)
+    trust = finished(small, few)
     assert trust.grade != "to the noise" and "too few to keep some back" in trust.verdict
 
 
@@ -75,7 +75,7 @@ def test_more_modes_than_unseen_patterns_want_are_not_green(simulated):
     found = measured_reconstruction(
         REFINE(dim, None, 40, probe=with_modes(dim.probeGuess[None], 6), likelihood="poisson"), dim
     )
-    trust = judged(found, dim, modes=6)
+    trust = finished(found, dim, modes=6)
     assert trust.grade == "usable" and "too many modes, unseen patterns prefer 1 to 6" in trust.verdict
 
 
