@@ -7,6 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 
 from ptycho.core.doctor.findings import Diagnosis
 from ptycho.core.quality.trust import FORETOLD, Trust
@@ -16,7 +20,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.foretell import clusters_of, foretell
 from ptycho.workflows.next_step import Finished, fixed_modes, remedy
 
-__all__ = ["FEWEST", "beam_fault", "doctors_faults", "passed_or_refined", "with_final_trust"]
+__all__ = ["FEWEST", "beam_fault", "doctors_faults", "passed_or_refined", "weak_region", "with_final_trust"]
 
 FEWEST = 12
 """Patterns below which none is kept back."""
@@ -25,6 +29,13 @@ ANSWERED = ("order", "overlap")
 FALL, STEADY = 0.6, 0.6
 """Brightness of the last pattern over that of the first from which on a beam is suspected, where a straight line
 explains so much of the logarithms: a sample has bright and dark places, but not in the order of the scan."""
+
+TOGETHER = 9
+"""Patterns looked at together, a pattern and its neighbours."""
+WEAKER, CERTAIN = 1.12, 6.0
+"""Their deviance over that of the median nine from which on they are weak, and by how many standard deviations."""
+REGION, REGION_SHARE = 6, 0.01
+"""Patterns that make a region, and their share of the scan."""
 
 
 def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction:
@@ -44,7 +55,9 @@ def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction
     modes = fixed_modes(finished) if trust.grade == "to the noise" else ""
     faults = (*doctors_faults(diagnosis, trust), beam_fault(trust), modes)
     trust = replace(trust, faults=tuple(one for one in faults if one))
-    if trust.grade != "to the noise" and not trust.faults:
+    if trust.grade == "to the noise":
+        trust = replace(trust, advice=weak_region(replace(found, trust=trust)))
+    elif not trust.faults:
         trust = replace(trust, advice=remedy(replace(finished, found=replace(found, trust=trust)), clusters))
     return replace(found, trust=trust, timings=found.timings | {"verdict": time.perf_counter() - begun})
 
@@ -71,6 +84,38 @@ def doctors_faults(diagnosis: Diagnosis, trust: Trust) -> tuple[str, ...]:
         for one in diagnosis.findings
         if one.severity == "fault" and not (answered and one.name in ANSWERED)
     )
+
+
+def weak_region(found: Reconstruction) -> str:
+    """Where neighbouring patterns are explained worse than the rest together; empty where there is no such place.
+
+    A part of an object in a wrong minimum is lost in the noise of single patterns and in the mean of all.
+    """
+    trust = found.trust
+    assert trust is not None
+    points = np.column_stack([found.xcoords, found.ycoords])
+    near = np.asarray(KDTree(points).query(points, k=min(TOGETHER, len(points)))[1])
+    expected = np.maximum(trust.expected[near].sum(axis=1), 1e-30)
+    ratio = trust.deviance[near].sum(axis=1) / expected
+    usual, scatter = float(np.median(ratio)), np.sqrt(np.square(trust.deviation[near]).sum(axis=1)) / expected
+    region = _largest((ratio > WEAKER * usual) & (ratio - usual > CERTAIN * scatter), near)
+    if len(region) < max(REGION, REGION_SHARE * len(points)):
+        return ""
+    x, y = points[region].mean(axis=0)
+    times = float(trust.deviance[region].sum() / trust.expected[region].sum()) / usual
+    leave = f"{len(region)} patterns there leave {times:.2g} times what the others leave"
+    return f"look at the object near x {x:.0f}, y {y:.0f}: {leave}"
+
+
+def _largest(weak: NDArray[np.bool_], near: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The most patterns of these (n,) that hang together, each with its neighbours (n, k)."""
+    if not weak.any():
+        return np.zeros(0, np.intp)
+    source = np.repeat(np.arange(len(near)), near.shape[1])
+    links = weak[source] & weak[near.ravel()]
+    graph = coo_matrix((links[links], (source[links], near.ravel()[links])), shape=(len(near), len(near)))
+    label = connected_components(graph, directed=False)[1]
+    return np.flatnonzero(weak & (label == np.argmax(np.bincount(label[weak]))))
 
 
 def beam_fault(trust: Trust) -> str:

@@ -11,7 +11,7 @@ from ptycho.core.doctor.findings import Diagnosis, Finding
 from ptycho.core.physics.probes import with_modes
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.refinement.run import refine_scan
-from ptycho.workflows.final_trust import beam_fault, doctors_faults, passed_or_refined, with_final_trust
+from ptycho.workflows.final_trust import beam_fault, doctors_faults, passed_or_refined, weak_region, with_final_trust
 from ptycho.workflows.next_step import Finished
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.scan_part import taken
@@ -59,6 +59,19 @@ def test_a_beam_that_falls_is_named(found, plain):
     assert "to 333 % from" in beam_fault(replace(steady, counts=1e6 / left))
     places = np.random.default_rng(0).permutation(left)
     assert beam_fault(replace(steady, counts=1e6 * places)) == ""
+
+
+def test_a_region_that_is_explained_worse_is_named(found):
+    """A quarter more deviance is within the scatter of a pattern; of a dozen neighbours it is not."""
+    assert weak_region(found) == ""
+    near = np.hypot(found.xcoords - 30, found.ycoords - 45) < 9
+    more = np.where(near, 1.3, 1) * found.trust.deviance
+    said = weak_region(replace(found, trust=replace(found.trust, deviance=more)))
+    x, y = (int(said.split(f"{axis} ")[1].split(",")[0].split(":")[0]) for axis in ("near x", " y"))
+    assert abs(x - 30) < 5 and abs(y - 45) < 5 and "leave 1.3 times what the others leave" in said
+    apart = np.random.default_rng(0).permutation(near)
+    scattered = np.where(apart, 1.3, 1) * found.trust.deviance
+    assert weak_region(replace(found, trust=replace(found.trust, deviance=scattered))) == ""
 
 
 def test_too_few_patterns_are_not_green(found, plain):
