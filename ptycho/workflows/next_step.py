@@ -43,8 +43,10 @@ HINT = 1.2
 """The same where nothing else helped: positions far off are not found in some iterations."""
 FAR_PX = 6.0
 """How far positions may go in a trial."""
-GAIN, GAINED = 0.03, 10
-"""Share of the error that so many iterations gain where more of them would help."""
+LAST = 10
+"""Iterations at the end that are looked at."""
+GAIN, MUCH = 0.03, 0.3
+"""Share of the error that they gain where more of them would help, and where nothing else need be tried before."""
 NAMED = 5
 """Patterns named at most."""
 WHITE = 0.1
@@ -67,11 +69,11 @@ class Finished:
     """Whether the probe was found in the patterns."""
 
     @property
-    def gaining(self) -> bool:
-        """Whether all iterations were used, and the last of them gained."""
+    def gaining(self) -> float:
+        """Share of the error that the last iterations gained; 0 where not all were used."""
         errors = self.found.error_history
         used = len(errors) > self.options.iterations
-        return used and errors[-1] < (1 - GAIN) * errors[-1 - min(GAINED, len(errors) - 1)]
+        return 1 - errors[-1] / errors[-1 - min(LAST, len(errors) - 1)] if used else 0.0
 
 
 def remedy(finished: Finished, clusters: Clusters) -> str:
@@ -83,14 +85,17 @@ def remedy(finished: Finished, clusters: Clusters) -> str:
     if trust.outliers.size and np.median(trust.ratio) * BETTER < trust.overall_ratio:
         worst = trust.outliers[2 * trust.ratio[trust.outliers] > trust.ratio.max()]
         return f"leave them out: ptycho dataset subsample SCAN -o WITHOUT --drop {','.join(map(str, worst[:NAMED]))}"
+    go_on = f"it was still gaining: go on with --start RESULT --iterations {2 * finished.options.iterations}"
+    if finished.gaining > MUCH and not trust.explained:
+        return go_on
     found = _of_values(finished) or (_anew if trust.grade == "fails" else _further)(finished, clusters)
     if found:
         return found
     if trust.grade == "fails":
         tried = "axes, probe, positions and modes were tried and are not it"
         return f"{tried}: check pixel size and distance, and that the patterns are of the far field"
-    if finished.gaining and not trust.explained:
-        return f"it was still gaining: go on with --start RESULT --iterations {2 * finished.options.iterations}"
+    if finished.gaining > GAIN and not trust.explained:
+        return go_on
     return "" if trust.explained else "modes and positions were tried, neither explains the rest"
 
 

@@ -56,7 +56,7 @@ QUANTITATIVE = 0.05
 
 Bilinear interpolation leaves 0.07, positions scaled by 5 % leave 0.05 to 0.15.
 """
-FORETOLD, NOTHING = 0.4, 0.25
+FORETOLD, NOTHING = 0.35, 0.25
 """Share of unseen patterns that has to be foretold, and that below which nothing is known of the object.
 
 Shuffled patterns, wrong axes and patterns without overlap leave 0 to 0.15; of a scan whose neighbours overlap by a
