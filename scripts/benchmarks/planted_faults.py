@@ -40,6 +40,8 @@ from ptycho.workflows.front_door import Request, reconstruct_scan
 Array = NDArray[Any]
 
 N = 32
+SHADOW = 0.4
+"""Pixels by which the shadow of the near field moves for each pixel of the object as far field would have them."""
 LIT = 0.05
 """Light of a pixel, relative to the median, from which on it is compared with the truth."""
 USUAL = ScanSettings(N=N, shape=(76, 76), step=4.0, jitter=0.5, photons=1e6, seed=3, units="counts")
@@ -94,7 +96,8 @@ def nonsense() -> Iterator[Case]:
     wide = simulated(replace(USUAL, shape=(160, 160), step=14.0, jitter=0.0))
     yield case("shuffled, no overlap", wide, patterns=rng.permutation(wide.diffraction))
     yield case("shuffled", usual, patterns=rng.permutation(usual.diffraction))
-    yield case("near field", near_field(usual, rng))
+    shadows = case("near field", near_field(usual, rng), x=usual.xcoords / SHADOW, y=usual.ycoords / SHADOW)
+    yield replace(shadows, truth=None)
     for orientation in ORIENTATIONS[1:]:
         turned = np.ascontiguousarray(orientation.patterns(usual.diffraction))
         yield case(f"orientation {orientation.name}", usual, patterns=turned)
