@@ -34,8 +34,8 @@ TOGETHER = 9
 """Patterns looked at together, a pattern and its neighbours."""
 WEAKER, CERTAIN = 1.12, 6.0
 """Their deviance over that of the median nine from which on they are weak, and by how many standard deviations."""
-REGION, REGION_SHARE = 6, 0.01
-"""Patterns that make a region, and their share of the scan."""
+REGION, REGION_SHARE, REGION_LEFT = 6, 0.01, 0.02
+"""Patterns that make a region, their share of the scan, and the share of their structure that they leave at least."""
 
 
 def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction:
@@ -99,11 +99,11 @@ def weak_region(found: Reconstruction) -> str:
     ratio = trust.deviance[near].sum(axis=1) / expected
     usual, scatter = float(np.median(ratio)), np.sqrt(np.square(trust.deviation[near]).sum(axis=1)) / expected
     region = _largest((ratio > WEAKER * usual) & (ratio - usual > CERTAIN * scatter), near)
-    if len(region) < max(REGION, REGION_SHARE * len(points)):
+    there = trust.only(np.isin(np.arange(len(points)), region))
+    if len(region) < max(REGION, REGION_SHARE * len(points)) or there.unexplained < REGION_LEFT:
         return ""
     x, y = points[region].mean(axis=0)
-    times = float(trust.deviance[region].sum() / trust.expected[region].sum()) / usual
-    leave = f"{len(region)} patterns there leave {times:.2g} times what the others leave"
+    leave = f"{len(region)} patterns there leave {there.overall_ratio / usual:.2g} times what the others leave"
     return f"look at the object near x {x:.0f}, y {y:.0f}: {leave}"
 
 

@@ -65,13 +65,17 @@ def test_a_region_that_is_explained_worse_is_named(found):
     """A quarter more deviance is within the scatter of a pattern; of a dozen neighbours it is not."""
     assert weak_region(found) == ""
     near = np.hypot(found.xcoords - 30, found.ycoords - 45) < 9
-    more = np.where(near, 1.3, 1) * found.trust.deviance
-    said = weak_region(replace(found, trust=replace(found.trust, deviance=more)))
+    said = weak_region(raised(found, near))
     x, y = (int(said.split(f"{axis} ")[1].split(",")[0].split(":")[0]) for axis in ("near x", " y"))
     assert abs(x - 30) < 5 and abs(y - 45) < 5 and "leave 1.3 times what the others leave" in said
     apart = np.random.default_rng(0).permutation(near)
-    scattered = np.where(apart, 1.3, 1) * found.trust.deviance
-    assert weak_region(replace(found, trust=replace(found.trust, deviance=scattered))) == ""
+    assert weak_region(raised(found, apart)) == ""
+
+
+def raised(found, places):
+    """Deviance and misfit 1.3 times as large in some places."""
+    factor, trust = np.where(places, 1.3, 1), found.trust
+    return replace(found, trust=replace(trust, deviance=factor * trust.deviance, misfit=factor * trust.misfit))
 
 
 def test_too_few_patterns_are_not_green(found, plain):
