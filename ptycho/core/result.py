@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PICTURES", "WRITERS", "ByValue", "ObjectResult", "Pictured", "plural", "same_value"]
+__all__ = ["PICTURES", "WRITERS", "ByValue", "ObjectResult", "Pictured", "percent", "plural", "same_value"]
 
 PICTURES = "ptycho.figures.results"
 """The module whose `figure_of` draws a result and whose `png_of` makes a picture file of it."""
@@ -121,3 +121,12 @@ def plural(count: int, word: str) -> str:
     ('1 position', '64 positions')
     """
     return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def percent(part: float) -> str:
+    """A part in per cent, two digits and never a power of ten.
+
+    >>> percent(0.9961), percent(0.0213), percent(1.0), percent(2.5)
+    ('100 %', '2.1 %', '100 %', '250 %')
+    """
+    return f"{100 * part:.0f} %" if part >= 0.0995 else f"{100 * part:.2g} %"

@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from ptycho.core.quality.trust import Grade, Trust, trust_map
+from ptycho.core.quality.trust import Grade, Trust
+from ptycho.core.quality.trust_map import trust_map
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.stitching.stitch import probe_weight
 from ptycho.errors import DataError

@@ -29,9 +29,11 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, BackendName
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.choose_method import choose_method, training_for_scan
+from ptycho.workflows.final_trust import with_final_trust
 from ptycho.workflows.find_probe import find_probe
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.journal import Journal
+from ptycho.workflows.next_step import Finished
 from ptycho.workflows.preview import PREVIEW, Preview
 from ptycho.workflows.reconstruct import beyond_coverage, load_and_reconstruct
 from ptycho.workflows.refined_result import measured_reconstruction
@@ -148,6 +150,8 @@ class _Run:
         )
         if network is not None:
             reconstruction = _after_network(reconstruction, network)
+        finished = Finished(reconstruction, self.data, self.refine, asked.iteration, self.made_probe)
+        reconstruction = with_final_trust(finished, diagnosis)
         reconstruction = replace(reconstruction, provenance={**reconstruction.provenance, "told": list(self.told)})
         return Outcome(reconstruction, diagnosis, tuple(self.told), self.kept)
 

@@ -36,8 +36,11 @@ FINISH = 0.25
 """Share of the iterations that fit counts, at the end."""
 ENOUGH = 2e-3
 """Before that, amplitudes are fitted while a few iterations gain more than this share of the error."""
-EXPLAINED = 1.05
-"""Amplitudes whose error is below so many times that of photon noise are explained; what is left is counting."""
+EXPLAINED = 1.5
+"""Amplitudes whose error is below so many times that of photon noise are explained; what is left is counting.
+
+The noise is judged by an object that the amplitudes of few photons make too dark, and is too small by up to a half.
+"""
 HELD_PATIENCE, HELD_GAIN = 3, 0.02
 """It is held while so many iterations gain more than this share of the error."""
 TOLD_FACTOR, TOLD_RAMP_PX = 0.01, 0.1

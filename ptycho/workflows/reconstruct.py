@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from ptycho.networks.registry import PATTERN_SIZES
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel
 from ptycho.workflows.diagnostics import with_diagnostics
+from ptycho.workflows.final_trust import passed_or_refined
 from ptycho.workflows.results import Estimate, finished_reconstruction
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 from ptycho.workflows.stitch_scan import StitchedObject, stitch_scan
@@ -118,10 +119,10 @@ def reconstruct(
     run = backend.settled(run)
     settings = replace(config, model=model.config)
     job = _Job(backend, model, _prepared(model, data, settings), settings, run)
-    patches, positions = job.predicted()
+    patches, positions, reached = job.predicted()
     found = job.stitched(patches, positions)
     final = job.refined(found) if run.refine_iterations else job.estimate(found)
-    return finished_reconstruction(
+    made = finished_reconstruction(
         job.scan,
         job.frame,
         found,
@@ -130,12 +131,13 @@ def reconstruct(
         backend=backend.name,
         subpixel=model.subpixel,
         timings=job.timings,
-        trust=job.trust(final),
+        trust=job.trust(final, None if final.refined else reached),
         metadata=with_geometry_of(job.scan.known_metadata, model.scan.get("metadata", {})),
         provenance=job.provenance(
             {"file": None, "sha256": None, "versions": {}, "training": {}} if source is None else source
         ),
     )
+    return passed_or_refined(made, job.scan, partial(backend.refine, config=settings, run=run))
 
 
 def trained_source(config: TrainingConfig) -> dict[str, Any]:
@@ -179,8 +181,8 @@ class _Job:
         yield
         self.timings[step] = time.perf_counter() - begun
 
-    def predicted(self) -> tuple[NDArray[np.complex64], NDArray[np.floating[Any]]]:
-        """Patches (B, C, N, N) of every group, and their centres (B, 1, 2, C) on the object's grid."""
+    def predicted(self) -> tuple[NDArray[np.complex64], NDArray[np.floating[Any]], NDArray[np.bool_]]:
+        """Patches (B, C, N, N) of every group, their centres (B, 1, 2, C) on the object's grid, (n,) who is in one."""
         model, on_grid = self.model, self.model.subpixel == "fourier"
         number = self.config.n_groups or len(self.scan)
         grouped = group_scan(self.scan, self.config, number, sequential=True, input_scale=model.input_scale)
@@ -193,7 +195,9 @@ class _Job:
         logger.info("inference: %d patches in %.1f s (%.0f patches/s)", count, seconds, count / seconds)
         if self.run.diagnostics is not None:
             self.run.diagnostics.predicted(patches)
-        return patches, groups.pixel_positions if on_grid else grouped["coords_nn"]
+        reached = np.zeros(len(self.scan), bool)
+        reached[np.ravel(grouped["nn_indices"])] = True
+        return patches, groups.pixel_positions if on_grid else grouped["coords_nn"], reached
 
     def stitched(self, patches: NDArray[np.complex64], positions: NDArray[np.floating[Any]]) -> StitchedObject:
         """The object that the patches make together."""
@@ -257,14 +261,14 @@ class _Job:
             device=self.backend.device(self.run),
         )
 
-    def trust(self, final: Estimate) -> Trust:
-        """How far the result explains the scan."""
+    def trust(self, final: Estimate, reached: NDArray[np.bool_] | None) -> Trust:
+        """How far the result explains the patterns that it was made from."""
         with self.timed("trust"):
-            return self._trust(final)
+            return self._trust(final, reached)
 
-    def _trust(self, made: Estimate) -> Trust:
+    def _trust(self, made: Estimate, reached: NDArray[np.bool_] | None = None) -> Trust:
         nominal = (self.model.intensity_scale * self.model.scaling.level * self.scan.N / 2) ** 2
-        return scan_trust(made.object, made.probe, made.xcoords, made.ycoords, self.scan, nominal)
+        return scan_trust(made.object, made.probe, made.xcoords, made.ycoords, self.scan, nominal, reached)
 
 
 def beyond_coverage(image: NDArray[np.complex64], covered: NDArray[np.bool_]) -> NDArray[np.complex64]:

@@ -43,6 +43,7 @@ def scan_trust(
     ycoords: NDArray[np.float64],
     data: RawData,
     nominal_photons: float,
+    reached: NDArray[np.bool_] | None = None,
 ) -> Trust:
     """Compare an object with every pattern of a scan, batch by batch.
 
@@ -52,9 +53,13 @@ def scan_trust(
         xcoords, ycoords: (n,) patch centres, pixels of `image`.
         data: the scan.
         nominal_photons: mean photons per pattern to assume where the scan does not tell.
+        reached: (n,) patterns that the object was made from; the others have 0 everywhere, and so do not count. None:
+            all.
     """
     scale, dose = photon_scale(data, nominal_photons)
     found = measure_trust(image, probe, xcoords, ycoords, data.amplitude, scale, dose, data.mask)
+    if reached is not None and reached.any():
+        found = found.only(reached)
     logger.debug("trust: ratio %.4g, z %.3g, %s dose", found.overall_ratio, found.overall_z, dose)
     return found
 

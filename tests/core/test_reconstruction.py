@@ -14,6 +14,7 @@ from ptycho.core.formats import registry
 from ptycho.core.formats.reconstruction_npz import NPZ_KEYS, read_npz, write_npz
 from ptycho.core.formats.reconstruction_product import PRODUCT_KEYS, write_ptychodus_product
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import DataError, MissingFileError, OutputError
@@ -43,7 +44,13 @@ def refined(rng: np.random.Generator) -> Reconstruction:
         synchronised=True,
         agreement=(0.9, 0.99),
         spread=np.where(rng.random((HEIGHT, WIDTH)) < 0.2, np.nan, 0.5).astype(np.float32),
-        trust=Trust(*rng.uniform(1, 2, (7, 3)), dose="stated"),
+        trust=Trust(
+            *rng.uniform(1, 2, (7, 3)),
+            dose="stated",
+            foretold=Foretold(np.array([0, 2]), *rng.uniform(1, 2, (4, 2))),
+            faults=("the beam fell", 'a clause with "quotes"'),
+            advice="--modes 2",
+        ),
         metadata={"name": "star", "energy_eV": 8800.0, "distance_m": 2.0, "object_pixel_m": 2.5e-8, "nphotons": 1e5},
         provenance={"version": "0.2.0", "seeds": {"seed": 1}, "scan": {"sha256": None}},
     )
@@ -107,6 +114,14 @@ def test_the_contract_names_every_key(section: str, keys: tuple[str, ...]) -> No
     table = contract.split(section)[1].split("\n#")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert [name for row in rows for name in re.findall(r"`([^`]+)`", row)] == list(keys)
+
+
+def test_files_of_before_what_is_foretold_was_measured(tmp_path: Path, refined: Reconstruction) -> None:
+    later = ("trust_foretold", "trust_faults", "trust_advice")
+    with np.load(write_npz(refined, tmp_path / "a.npz")) as file:
+        np.savez(tmp_path / "old.npz", **{key: file[key] for key in file.files if not key.startswith(later)})
+    expected = replace(refined.trust, foretold=None, faults=(), advice="")
+    assert read_npz(tmp_path / "old.npz").trust == expected != refined.trust
 
 
 def test_equality_sees_where_a_result_is_from(refined: Reconstruction) -> None:

@@ -15,6 +15,8 @@ from ptycho.core.atomic import atomic_path
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.provenance import GEOMETRY
+from ptycho.core.quality.foretold import Foretold
+from ptycho.core.quality.misfits import Misfits
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import DataError, MissingFileError
@@ -25,7 +27,9 @@ __all__ = ["NPZ_KEYS", "read", "read_npz", "recognise", "write_npz"]
 NPZ_KEYS = (
     *("object", "coverage", "probe", "xcoords", "ycoords", "frame", "backend", "method", "subpixel"),
     *("network_object", "error_history", "counts_from", "timings", "synchronised", "agreement", "spread"),
-    *(f"trust_{field.name}" for field in fields(Trust)),
+    *(f"trust_{field.name}" for field in fields(Misfits)),
+    *("trust_dose", "trust_faults", "trust_advice"),
+    *(f"trust_foretold_{field.name}" for field in fields(Foretold)),
     *("trust_ratio", "trust_verdict", "metadata", "provenance"),
 )
 """Keys of `reconstruction.npz`."""
@@ -35,7 +39,7 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
     """Write `reconstruction` as plain arrays and return the path; `read_npz` gives it back exactly.
 
     The keys are those of `NPZ_KEYS` (specs/data_contracts.md says what they hold): the fields, `frame` as height,
-    width, x0, y0, `timings`, `metadata` and `provenance` as JSON text, and `trust` as one array per field. Those that
+    width, x0, y0, `timings`, `metadata` and `provenance` as JSON text, and `trust` as one entry per field. Those that
     are None are left out.
     Nothing is pickled.
 
@@ -64,8 +68,7 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
         if array is not None:
             arrays[key] = array
     if r.trust is not None:
-        arrays |= {f"trust_{key}": value for key, value in vars(r.trust).items()}
-        arrays |= {"trust_ratio": r.trust.ratio, "trust_verdict": r.trust.verdict}
+        arrays |= _trust_arrays(r.trust)
     with atomic_path(path) as temporary:
         np.savez(temporary, allow_pickle=False, **arrays)
     return Path(path)
@@ -113,12 +116,37 @@ def read_npz(path: Path) -> Reconstruction:
         raise DataError(f"{path}: expected a reconstruction (.npz), found: {error}") from error
 
 
+def _trust_arrays(trust: Trust) -> dict[str, npt.ArrayLike]:
+    """What is stored of the trust, and what other programs may want of it."""
+    told = {} if trust.foretold is None else vars(trust.foretold)
+    return {
+        **{f"trust_{field.name}": getattr(trust, field.name) for field in fields(Misfits)},
+        **{f"trust_foretold_{key}": value for key, value in told.items()},
+        "trust_dose": trust.dose,
+        "trust_faults": json.dumps(trust.faults),
+        "trust_advice": trust.advice,
+        "trust_ratio": trust.ratio,
+        "trust_verdict": trust.verdict,
+    }
+
+
 def _stored_trust(stored: dict[str, npt.NDArray[Any]]) -> Trust | None:
-    """The trust in the arrays of a file; what can be computed from the others is not read."""
+    """The trust in the arrays of a file; what can be computed from the others is not read.
+
+    Files of before it was measured what is foretold have nothing of that.
+    """
     if "trust_dose" not in stored:
         return None
-    parts = {field.name: stored[f"trust_{field.name}"] for field in fields(Trust)}
-    return Trust(**{**parts, "dose": str(parts["dose"])})  # type: ignore[arg-type]  # one of three words, as written
+    told = None
+    if "trust_foretold_patterns" in stored:
+        told = Foretold(**{field.name: stored[f"trust_foretold_{field.name}"] for field in fields(Foretold)})
+    return Trust(
+        **{field.name: stored[f"trust_{field.name}"] for field in fields(Misfits)},
+        dose=str(stored["trust_dose"]),  # type: ignore[arg-type]  # one of three words, as written
+        foretold=told,
+        faults=tuple(str(one) for one in json.loads(str(stored.get("trust_faults", "[]")))),
+        advice=str(stored.get("trust_advice", "")),
+    )
 
 
 def _stored_json(stored: dict[str, npt.NDArray[Any]], key: str) -> dict[str, Any]:

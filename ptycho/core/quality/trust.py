@@ -9,6 +9,9 @@ Two measures, each beside what photon noise alone would give (`ptycho.core.physi
   fraction of the amplitude. How much that matters depends on how much there is to explain, so it is also given as
   a fraction of what a uniform object leaves (`unexplained`).
 
+Neither says whether there were enough patterns to tell one object from another: with enough freedom everything is
+explained. So a few patterns are kept back and have to be foretold by the others (`ptycho.core.quality.foretold`).
+
 The prediction follows the `fourier` sub-pixel rule (`ptycho.core.physics.diffraction.diffract`). An object that was
 fitted to the same patterns follows their noise a little: its ratio lies below 1 by its free numbers over the pixels
 that see light.
@@ -17,20 +20,21 @@ that see light.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from ptycho.core.physics.diffraction import as_modes, deviance, diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.poisson import poisson_moments
-from ptycho.core.result import ByValue, plural
+from ptycho.core.quality.foretold import Foretold
+from ptycho.core.quality.misfits import SIGNIFICANT, Misfits
+from ptycho.core.result import percent, plural
 from ptycho.errors import DataError
 
-__all__ = ["NOISE", "USABLE", "Dose", "Grade", "Trust", "measure_trust", "trust_map"]
+__all__ = ["NOISE", "USABLE", "Dose", "Grade", "Trust", "measure_trust"]
 
 Float = NDArray[np.float64]
 Dose = Literal["measured", "stated", "nominal"]
@@ -47,42 +51,46 @@ Mirrored or swapped axes, a transposed detector and a probe at half or twice its
 refinement that tries to make up for them. Bilinear interpolation and positions scaled by 5 % leave 0.05 to 0.15, the
 unknowns of real scans (partial coherence, motion) up to 0.35.
 """
-SIGNIFICANT = 5.0
-"""Standard deviations by which a number has to stand out of the noise."""
-_STEADY = 6.0  # the same, in units of the scatter over the scan
+QUANTITATIVE = 0.05
+"""The same of a model that explains the data although its error stands out of the noise of a high dose.
+
+Bilinear interpolation leaves 0.07, positions scaled by 5 % leave 0.05 to 0.15.
+"""
+FORETOLD, NOTHING = 0.35, 0.25
+"""Share of unseen patterns that has to be foretold, and that below which nothing is known of the object.
+
+Shuffled patterns, wrong axes and patterns without overlap leave 0 to 0.15; of a scan whose neighbours overlap by a
+third 0.5 to 0.9 is foretold, of others 0.8 and more.
+"""
+FOLLOWED = 0.55
+"""Ratio below which the numbers that were fitted are too many for the measured ones, or these are no counts.
+
+A ratio lies below 1 by the fitted numbers over the pixels that see light.
+"""
 _LISTED = 5  # outliers in `Trust.verdict`
-_LIT = 1e-3  # of the most light a pixel gets: below it a map shows nothing
 _PIXELS = 1 << 15  # of patterns in flight; larger temporaries leave the cache
 _FLOOR = float(np.finfo(np.float32).eps) ** 2  # of the brightest pixel: less light is rounding of single precision
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Trust(ByValue):
+class Trust(Misfits):
     """What the patterns of a scan say about an object, pattern by pattern, in the order of the scan.
 
     Raises:
         DataError: the parts are not of one length, or the dose is of no known kind.
     """
 
-    deviance: Float
-    """(n,) deviance D of each pattern."""
-    expected: Float
-    """(n,) what D would be on average if photon noise alone were at work."""
-    deviation: Float
-    """(n,) standard deviation of D about `expected`."""
-    misfit: Float
-    """(n,) `sum (|F| - A)^2`, in photons."""
-    noise: Float
-    """(n,) what `misfit` would be on average if photon noise alone were at work."""
-    uniform: Float
-    """(n,) what `misfit` is for a uniform object of the best transmission, the same for all patterns."""
-    counts: Float
-    """(n,) photons in the valid pixels, `sum A^2`."""
     dose: Dose
     """Where the number of photons is from; with 'nominal' nothing is known about the noise."""
+    foretold: Foretold | None = None
+    """What the others foretell of some patterns; None where that was not measured."""
+    faults: tuple[str, ...] = ()
+    """What speaks against the object although it explains its patterns, a clause each: it is never green with one."""
+    advice: str = ""
+    """What to do next, a clause; empty where nothing is known."""
 
     def __post_init__(self) -> None:
-        shapes = {name: array.shape for name, array in vars(self).items() if name != "dose"}
+        shapes = {field.name: getattr(self, field.name).shape for field in fields(Misfits)}
         if len(set(shapes.values())) != 1 or self.deviance.ndim != 1:
             raise DataError(f"trust: expected one number per pattern, (n,) each, found {shapes}; measure it again")
         if self.dose not in get_args(Dose):
@@ -91,116 +99,120 @@ class Trust(ByValue):
     def __repr__(self) -> str:
         return f"Trust({plural(len(self.deviance), 'pattern')}, {self.summary})"
 
+    def only(self, patterns: NDArray[np.bool_]) -> Trust:
+        """The same with 0 in the places of the others, (n,) bool, so that they do not count."""
+        return replace(
+            self,
+            deviance=self.deviance * patterns,
+            expected=self.expected * patterns,
+            deviation=self.deviation * patterns,
+            misfit=self.misfit * patterns,
+            noise=self.noise * patterns,
+            uniform=self.uniform * patterns,
+            counts=self.counts * patterns,
+        )
+
     @property
     def summary(self) -> str:
-        """The grade and the two numbers behind it, on part of a line; `verdict` says more."""
-        left = f"{100 * self.unexplained:.2g} % of the structure unexplained"
-        return f"{self.grade}, deviance {self.overall_ratio:.3g} times that of noise, {left}, dose {self.dose}"
-
-    @property
-    def ratio(self) -> Float:
-        """(n,) deviance over its expectation, 1 for a correct model; 1 too where no light is expected."""
-        return np.divide(self.deviance, self.expected, out=np.ones_like(self.expected), where=self.expected > 0)
-
-    @property
-    def z(self) -> Float:
-        """(n,) standard deviations by which the deviance lies above its expectation."""
-        excess = self.deviance - self.expected
-        return np.divide(excess, self.deviation, out=np.zeros_like(excess), where=self.deviation > 0)
-
-    @property
-    def overall_ratio(self) -> float:
-        """Summed deviance over its summed expectation."""
-        return float(self.deviance.sum() / self.expected.sum())
-
-    @property
-    def overall_z(self) -> float:
-        """Standard deviations by which the summed deviance lies above its expectation."""
-        return float((self.deviance - self.expected).sum() / np.sqrt(np.square(self.deviation).sum()))
-
-    @property
-    def fourier_error(self) -> float:
-        """Relative Fourier error of the scan, `sum (|F| - A)^2 / sum A^2`."""
-        return float(self.misfit.sum() / self.counts.sum())
-
-    @property
-    def noise_level(self) -> float:
-        """Root of the relative Fourier error that photon noise alone would give: a fraction of the amplitude."""
-        return float(np.sqrt(self.noise.sum() / self.counts.sum()))
-
-    @property
-    def model_error(self) -> float:
-        """Root of the relative Fourier error beyond the noise: a fraction of the amplitude."""
-        return float(np.sqrt(max(0.0, self.misfit.sum() - self.noise.sum()) / self.counts.sum()))
-
-    @property
-    def model_error_limit(self) -> float:
-        """Model error that the noise could hide: two standard deviations above `model_error`.
-
-        In bright pixels the squared misfit is a quarter of the deviance, and so is its standard deviation.
-        """
-        hidden = 2 * np.sqrt(np.square(self.deviation).sum()) / 4 / self.counts.sum()
-        return float(np.sqrt(self.model_error**2 + hidden))
-
-    @property
-    def unexplained(self) -> float:
-        """Part of the structure in the patterns that the model leaves, noise taken out, as a ratio of amplitudes.
-
-        Root of (misfit - noise) over (uniform - noise): 0 for a correct model, 1 for one no better than a uniform
-        object.
-        """
-        structure = self.uniform.sum() - self.noise.sum()
-        excess = max(0.0, self.misfit.sum() - self.noise.sum())
-        return float(np.sqrt(excess / structure)) if structure > excess else float(excess > 0)
-
-    @property
-    def outliers(self) -> NDArray[np.intp]:
-        """(k,) patterns that fit far worse than the rest of the scan, the worst first.
-
-        Their deviance lies beyond the noise, and the logarithm of their ratio above the median by six times the
-        scatter (1.48 times the median deviation, or what noise makes of it).
-        """
-        logarithm = np.log(np.maximum(self.ratio, 1e-12))
-        beyond = logarithm - np.median(logarithm)
-        noise = np.divide(self.deviation, self.deviance, out=np.ones_like(self.deviance), where=self.deviance > 0)
-        scatter = np.maximum(1.4826 * np.median(np.abs(beyond)), noise)
-        far = np.flatnonzero((beyond > _STEADY * scatter) & (self.z > SIGNIFICANT))
-        return far[np.argsort(-self.ratio[far])]
+        """The grade and the numbers behind it, on part of a line; `verdict` says more."""
+        left = f"{percent(self.unexplained)} of the structure unexplained"
+        told = "" if self.foretold is None else f", {percent(self._share)} of unseen patterns foretold"
+        return f"{self.grade}, deviance {self.overall_ratio:.3g} times that of noise, {left}{told}, dose {self.dose}"
 
     @property
     def grade(self) -> Grade:
-        """'unknown' without a dose; 'fails' where significant structure is left; 'to the noise' by the ratio."""
+        """'to the noise' where patterns are explained, unseen ones foretold, and nothing speaks against it.
+
+        'fails' where significant structure is left or nothing is foretold; 'unknown' where the dose is not known.
+        """
+        if self._nothing_foretold or (self.dose != "nominal" and self._structure_left):
+            return "fails"
         if self.dose == "nominal":
             return "unknown"
-        if self.overall_z > SIGNIFICANT and self.unexplained > USABLE:
-            return "fails"
-        return "to the noise" if self.overall_ratio <= NOISE else "usable"
+        told = self.foretold is None or self._share >= FORETOLD
+        return "to the noise" if self.explained and told and not self.faults else "usable"
+
+    @property
+    def explained(self) -> bool:
+        """Whether the patterns leave nothing that matters: noise, or hardly a part of their structure."""
+        near = self.overall_ratio <= NOISE or self.unexplained <= QUANTITATIVE
+        return near and not self.too_well
+
+    @property
+    def too_well(self) -> bool:
+        """Whether less is left than photon noise would leave: noise was fitted, or the values are not photons."""
+        return self.overall_ratio < FOLLOWED and self.overall_z < -SIGNIFICANT
+
+    @property
+    def _structure_left(self) -> bool:
+        return self.overall_z > SIGNIFICANT and self.unexplained > USABLE
+
+    @property
+    def _share(self) -> float:
+        return float("nan") if self.foretold is None else self.foretold.share
+
+    @property
+    def _nothing_foretold(self) -> bool:
+        return self._share < NOTHING
 
     @property
     def verdict(self) -> str:
-        """One line in plain words, with the numbers that led to it."""
-        model, noise = f"{100 * self.model_error:.2g} %", f"{100 * self.noise_level:.2g} %"
-        if self.overall_z <= SIGNIFICANT or not self.model_error:
-            model = f"below {100 * self.model_error_limit:.2g} %"
-        ratio, left = f"deviance {self.overall_ratio:.3g} times that of noise", f"{100 * self.unexplained:.2g} %"
-        numbers = f"model error {model} of the amplitude, noise {noise}, {ratio}"
-        left += " of the structure unexplained"
-        return {
-            "to the noise": f"explains the data to the noise: {numbers}",
-            "usable": "usable, not quantitative; does not explain the data to the noise: "
-            f"{numbers}, {left}; probe, positions or pixel size may be a little off",
-            "fails": f"does not explain the data: {numbers}, {left}; check axes, positions, probe and pixel size",
-            "unknown": "cannot tell noise from model error, the dose is not known: amplitudes differ by "
-            f"{100 * np.sqrt(self.fourier_error):.2g} %; at the nominal dose {left}, {ratio}",
-        }[self.grade] + self._listed()
+        """One line in plain words: what the object is worth, why, and what to do next."""
+        said = [self._opening, *self.faults, *([self._listed] if self.outliers.size else [])]
+        return "; ".join([*said, *([self.advice] if self.advice else [])])
 
+    @property
+    def _opening(self) -> str:
+        model, noise = percent(self.model_error), percent(self.noise_level)
+        if self.overall_z <= SIGNIFICANT or not self.model_error:
+            model = f"below {percent(self.model_error_limit)}"
+        error = f"model error {model} of the amplitude, noise {noise}"
+        left = f"{percent(self.unexplained)} of the structure unexplained"
+        if self.unexplained >= 0.995:
+            left = "nothing of the structure explained"
+        grade = self.grade
+        if grade == "fails" and not self._structure_left:
+            return f"means nothing: {self._told}"
+        if grade == "unknown":
+            differ = percent(float(np.sqrt(self.fourier_error)))
+            return (
+                "cannot tell noise from model error, the dose is not known: amplitudes differ by "
+                f"{differ}; at the nominal dose {left}{self._and_told}"
+            )
+        if grade == "fails":
+            return f"does not explain the data: {error}, {left}{self._and_told}"
+        usable = "" if grade == "to the noise" else "usable, not quantitative; "
+        if self.too_well:
+            return f"{usable}explains the data better than photon noise allows: {error}{self._and_told}"
+        if self.explained:
+            near = "to the noise" if self.overall_ratio <= NOISE else f"to {model} of the amplitude"
+            return f"{usable}explains the data {near}: {error}{self._and_told}"
+        return f"{usable}does not explain the data to the noise: {error}, {left}{self._and_told}"
+
+    @property
+    def _and_told(self) -> str:
+        return "" if self.foretold is None else f"; {self._told}"
+
+    @property
+    def _told(self) -> str:
+        """What unseen patterns say."""
+        if self.foretold is None:
+            return ""
+        count = len(self.foretold.patterns)
+        if not self.foretold.telling:
+            return f"{count} unseen patterns have nothing above the noise to be foretold"
+        if self._nothing_foretold:
+            return (
+                f"the patterns foretell {percent(max(self._share, 0))} of the structure of {count} that were kept back"
+            )
+        return f"{percent(min(self._share, 1))} of the structure of {count} unseen patterns is foretold"
+
+    @property
     def _listed(self) -> str:
         worst = self.outliers
-        if not worst.size:
-            return ""
         named = ", ".join(f"{j} ({self.ratio[j] / np.median(self.ratio):.2g} x)" for j in worst[:_LISTED])
         more = f" and {len(worst) - _LISTED} more" if len(worst) > _LISTED else ""
-        return f"; {len(worst)} of {len(self.ratio)} patterns stand out of the scan: {named}{more}"
+        return f"{len(worst)} of {len(self.ratio)} patterns stand out of the scan: {named}{more}"
 
 
 def measure_trust(
@@ -269,37 +281,3 @@ def _compare(predicted: Float, measured: Float, bare: Float, valid: NDArray[np.b
     light = np.broadcast_to(bare**2, measured.shape)
     products = total(counts), photon_scale * total(measured * bare), photon_scale * total(light)
     return np.stack([deviances, expected, variance, noise, misfit, *products])
-
-
-def trust_map(
-    values: Float, weight: Float, xcoords: Float, ycoords: Float, shape: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Mean over the patterns of their values, at every pixel of the object weighted by the light it got in each.
-
-    `m(r) = sum_j w(r - r_j) v_j / sum_j w(r - r_j)`, the positions r_j rounded; the cost is that of two Fourier
-    transforms of the object, however many patterns there are.
-
-    Args:
-        values: (n,) one number per pattern, such as the logarithm of `Trust.ratio`.
-        weight: (N, N) light of the probe, `stitching.probe_weight(probe)`, any unit.
-        xcoords, ycoords: (n,) patch centres, pixels of the object; those outside of it are left out.
-        shape: (H, W) of the object.
-
-    Returns:
-        (H, W), NaN where the light is below a thousandth of its maximum.
-    """
-    row, column = np.rint(ycoords).astype(np.int64), np.rint(xcoords).astype(np.int64)
-    inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
-    index, pixels = (row * shape[1] + column)[inside], shape[0] * shape[1]
-    half = weight.shape[-1] // 2
-    whole = [scipy.fft.next_fast_len(size + n - 1, real=True) for size, n in zip(shape, weight.shape, strict=True)]
-    spectrum = scipy.fft.rfft2(weight / weight.max(), whole)
-
-    def spread(numbers: Float | None) -> Float:
-        points = np.bincount(index, numbers, pixels).reshape(shape).astype(np.float64)
-        lit: Float = scipy.fft.irfft2(scipy.fft.rfft2(points, whole) * spectrum, whole)
-        return lit[half : half + shape[0], half : half + shape[1]]
-
-    light = spread(None)
-    lit = light > _LIT * light.max()
-    return np.divide(spread(values[inside]), light, out=np.full(shape, np.nan), where=lit).astype(np.float32)

@@ -1,0 +1,275 @@
+"""What to do about a result that does not hold: every remedy is tried, briefly, and the patterns say which helps.
+
+Only results that are not green come here. What is tried depends on how bad they are: an object that means something is
+gone on from, around the patterns that were kept back (`ptycho.workflows.foretell`); else a compact part of the scan is
+begun anew. The time is bounded either way, whatever the size of the scan.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.config.options import IterationOptions
+from ptycho.core.physics.diffraction import as_modes, diffract
+from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.run import Refinement
+from ptycho.raw_data import RawData
+from ptycho.workflows.find_probe import find_probe
+from ptycho.workflows.foretell import Clusters
+from ptycho.workflows.iteration_plan import planned
+from ptycho.workflows.scan_part import ScanPart, telling_part
+from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
+
+__all__ = ["Finished", "fixed_modes", "noise_factor", "remedy"]
+
+logger = logging.getLogger(__name__)
+
+Array = NDArray[Any]
+Refine = Callable[..., Refinement]
+
+ANEW, TURNED, MOVED, FURTHER = 14, 8, 40, 20
+"""Iterations of a trial: a part begun anew, in another orientation, with positions that move, and from the result."""
+BETTER = 1.5
+"""Ratio of errors from which on a remedy is believed: of unseen patterns, or beyond the noise of those seen."""
+HINT = 1.2
+"""The same where nothing else helped: positions far off are not found in some iterations."""
+FAR_PX = 6.0
+"""How far positions may go in a trial."""
+LAST = 10
+"""Iterations at the end that are looked at."""
+GAIN, MUCH = 0.03, 0.3
+"""Share of the error that they gain where more of them would help, and where nothing else need be tried before."""
+NAMED = 5
+"""Patterns named at most."""
+WHITE = 0.1
+"""Correlation of neighbouring pixels below which what is left is noise: a wrong model leaves speckles."""
+QUIET = 0.8
+"""Misfit of unseen patterns, over that of photon noise, below which their values are no photons."""
+LOOKED_AT, BRIGHT = 40, 20.0
+"""Patterns, and the photons of a pixel from which on it is looked at, for that."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A result whose trust was measured, and what it was made with."""
+
+    found: Reconstruction
+    data: RawData
+    refine: Refine
+    options: IterationOptions
+    made_probe: bool
+    """Whether the probe was found in the patterns."""
+
+    @property
+    def gaining(self) -> float:
+        """Share of the error that the last iterations gained; 0 where not all were used."""
+        errors = self.found.error_history
+        used = len(errors) > self.options.iterations
+        return 1 - errors[-1] / errors[-1 - min(LAST, len(errors) - 1)] if used else 0.0
+
+
+def remedy(finished: Finished, clusters: Clusters) -> str:
+    """The next step, a clause; where nothing helps it says what is left to look at."""
+    trust = finished.found.trust
+    assert trust is not None
+    if trust.dose == "nominal" and trust.grade != "fails":
+        return "state the dose (counts, or nphotons in the metadata) to tell noise from error"
+    if trust.outliers.size and np.median(trust.ratio) * BETTER < trust.overall_ratio:
+        worst = trust.outliers[2 * trust.ratio[trust.outliers] > trust.ratio.max()]
+        return f"leave them out: ptycho dataset subsample SCAN -o WITHOUT --drop {','.join(map(str, worst[:NAMED]))}"
+    go_on = f"it was still gaining: go on with --start RESULT --iterations {2 * finished.options.iterations}"
+    if finished.gaining > MUCH and not trust.explained:
+        return go_on
+    found = _of_values(finished) or (_anew if trust.grade == "fails" else _further)(finished, clusters)
+    if found:
+        return found
+    if trust.grade == "fails":
+        tried = "axes, probe, positions and modes were tried and are not it"
+        return f"{tried}: check pixel size and distance, and that the patterns are of the far field"
+    if finished.gaining > GAIN and not trust.explained:
+        return go_on
+    return "" if trust.explained else "modes and positions were tried, neither explains the rest"
+
+
+def fixed_modes(finished: Finished) -> str:
+    """What is wrong with a number of modes that was asked for, by patterns that a short reconstruction did not see."""
+    asked = finished.options.modes
+    if not isinstance(asked, int) or finished.options.refine_probe is False:
+        return ""
+    data, free = finished.data, replace(finished.options, modes="auto", refine_probe=True)
+    plan = planned(data, finished.refine, free, as_modes(np.asarray(data.probeGuess))[:1], flat=True)
+    best = len(plan.probe)
+    if best == asked:
+        return ""
+    logger.debug("modes: %s", plan.notes)
+    return (
+        f"{'too many' if best < asked else 'too few'} modes, unseen patterns prefer {best} to {asked}: --modes {best}"
+    )
+
+
+def noise_factor(found: Reconstruction, data: RawData) -> tuple[float, float]:
+    """How much noisier bright pixels are than photon counting makes them, and how alike neighbouring pixels are.
+
+    Of `2 (A - |F|)` in roots of photons, the variance, 1 for photon noise, and the larger of the correlations along x
+    and along y: near 0 for noise, whatever its size, and some tenths for what a wrong model leaves.
+    """
+    some = np.unique(np.linspace(0, len(data) - 1, LOOKED_AT).round().astype(int))
+    scale, _ = photon_scale(data, NOMINAL_PHOTONS)
+    patches, dx, dy = extract_rounded(found.object, found.xcoords[some], found.ycoords[some], data.N)
+    expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy)
+    left = 2 * (np.sqrt(scale) * data.amplitude(some) - np.sqrt(expected))
+    bright = expected > BRIGHT
+    if data.mask is not None:
+        bright &= data.mask[some] if data.mask.ndim == 3 else data.mask
+    if np.count_nonzero(bright) < 100:
+        return float("nan"), float("nan")
+    variance = float(np.mean(left[bright] ** 2))
+    return variance, max(abs(_likeness(left, bright, axis)) for axis in (1, 2)) / variance
+
+
+def _likeness(left: Array, bright: Array, axis: int) -> float:
+    """Mean product of neighbours along an axis."""
+    values, known = np.moveaxis(left, axis, -1), np.moveaxis(bright, axis, -1)
+    both = known[..., 1:] & known[..., :-1]
+    return float((values[..., 1:] * values[..., :-1])[both].mean()) if both.any() else 0.0
+
+
+def _of_values(finished: Finished) -> str:
+    """The gain of the detector, where what is left is noise but not that of photons; or that noise was fitted."""
+    trust = finished.found.trust
+    assert trust is not None
+    factor, alike = noise_factor(finished.found, finished.data)
+    unseen = trust.foretold
+    less = unseen is not None and float(unseen.misfit.sum()) < QUIET * float(unseen.noise.sum())
+    if trust.too_well and not less:
+        return fixed_modes(finished) or "noise was fitted: fewer modes, more overlap or more photons"
+    if trust.dose == "measured" and alike < WHITE and (less or (factor > BETTER and not trust.explained)):
+        return f"the values are not photons, their noise says {factor:.2g} units for each: divide them by the gain"
+    return ""
+
+
+def _further(finished: Finished, clusters: Clusters) -> str:
+    """From the result on: modes, the probe, positions."""
+    modes = fixed_modes(finished)
+    if modes:
+        return modes
+    found, trust = finished.found, finished.found.trust
+    assert trust is not None
+
+    def gone_on(**moving: bool) -> Refinement:
+        return finished.refine(
+            clusters.scan,
+            clusters.found,
+            FURTHER,
+            probe=found.probe,
+            frame=clusters.frame,
+            likelihood="amplitude",
+            position_bound_px=FAR_PX,
+            patience=FURTHER + 1,
+            **{"refine_probe": False, **moving},
+        )
+
+    floor, fixed = float(trust.noise.sum() / trust.counts.sum()), gone_on()
+    if finished.options.refine_probe is False:
+        gain = _gain(fixed, gone_on(refine_probe=True), floor)
+        if gain > BETTER:
+            return f"let the probe move: the patterns are then explained {gain:.2g} times better"
+    return "" if finished.options.refine_positions else _of_positions(fixed, gone_on(refine_positions=True), floor)
+
+
+def _gain(before: Refinement, after: Refinement, floor: float) -> float:
+    """Ratio of errors beyond that of noise."""
+    first, second = (max(one.error_history[one.kept] - floor, 1e-12) for one in (before, after))
+    return first / second
+
+
+def _of_positions(fixed: Refinement, moved: Refinement, floor: float, least: float = BETTER) -> str:
+    gain = _gain(fixed, moved, floor)
+    x, y = (
+        getattr(moved, f"{axis}coords")
+        - getattr(fixed, f"{axis}coords")
+        + getattr(moved.frame, f"{axis}0")
+        - getattr(fixed.frame, f"{axis}0")
+        for axis in "xy"
+    )
+    far = float(max(abs(x).max(), abs(y).max()))
+    logger.debug("positions: %.3g times better beyond the noise, %.3g px at most", gain, far)
+    if gain < least:
+        return ""
+    bound = f" --position-bound {np.ceil(far):.0f}" if far > IterationOptions.position_bound_px else ""
+    return f"positions {'are' if gain > BETTER else 'may be'} off by up to {far:.2g} px: --positions{bound}"
+
+
+def _anew(finished: Finished, clusters: Clusters) -> str:
+    """A part of the scan from a flat object: axes, the probe, modes, positions."""
+    data, part = finished.data, telling_part(finished.data)
+    given = _unseen(finished, part, data.probeGuess, ANEW)
+    error, advice = _anew_tried(finished, part)
+    if given > BETTER * error:
+        return f"{advice}, which foretells unseen patterns {given / max(error, 1e-30):.2g} times better"
+    modes = fixed_modes(finished)
+    if modes or finished.options.refine_positions:
+        return modes
+    fixed, moved = (
+        finished.refine(
+            part.scan,
+            None,
+            MOVED,
+            probe=data.probeGuess,
+            likelihood="amplitude",
+            refine_positions=moves,
+            position_bound_px=FAR_PX,
+            patience=MOVED + 1,
+            frame=None,
+        )
+        for moves in (False, True)
+    )
+    return _of_positions(fixed, moved, 0.0, HINT)
+
+
+def _anew_tried(finished: Finished, part: ScanPart) -> tuple[float, str]:
+    """(error of unseen patterns, advice) of the best of the other orientations, or of a probe from the patterns.
+
+    A half turn of the patterns and the conjugate of a probe are the same: where the given probe fits it is believed.
+    """
+    data = finished.data
+    turned = {one: _turned(part, one) for one in ORIENTATIONS[1:]}
+    best = min(turned, key=lambda one: _unseen(finished, turned[one], data.probeGuess, TURNED))
+    error = _unseen(finished, turned[best], data.probeGuess, ANEW)
+    if not finished.made_probe:
+        other = _unseen(finished, part, find_probe(data, finished.refine).probe, ANEW)
+        if error > BETTER * other:
+            return other, "the probe is another: --probe patterns finds it"
+    flags = " ".join(f"--{word}" for word in best.name.split("+"))
+    return error, f"the axes do not go with the positions: ptycho dataset turn SCAN -o TURNED {flags}"
+
+
+def _unseen(finished: Finished, part: ScanPart, probe: Array, iterations: int) -> float:
+    """Least error of the unseen patterns of a part that is begun anew."""
+    found = finished.refine(
+        part.scan,
+        None,
+        iterations,
+        probe=as_modes(np.asarray(probe)),
+        likelihood="amplitude",
+        refine_probe=True,
+        holdout=part.unseen,
+        patience=iterations + 1,
+    )
+    return min(found.unseen_history)
+
+
+def _turned(part: ScanPart, orientation: Orientation) -> ScanPart:
+    scan = part.scan
+    mask = None if scan.mask is None else np.ascontiguousarray(orientation.patterns(scan.mask))
+    patterns = np.ascontiguousarray(orientation.patterns(scan.amplitude(np.arange(len(scan)))))
+    turned = RawData(scan.xcoords, scan.ycoords, None, None, patterns, scan.probeGuess, mask=mask, units="amplitude")
+    return ScanPart(turned, part.unseen)
