@@ -21,4 +21,4 @@ def test_by_hand():
     assert found.fourier_error == pytest.approx(0.02) and found.noise_level == pytest.approx(0.1)
     assert found.model_error == pytest.approx(0.1) and found.unexplained == pytest.approx(0.5)
     assert found.model_error_limit == pytest.approx(np.sqrt(0.01 + 2 * 5 / 4 / 500))
-    assert found == found and found.outliers.size == 0
+    assert found == found and found.outliers.tolist() == [0]
