@@ -93,10 +93,11 @@ def test_turned_axes(small):
 
 
 @pytest.mark.slow
-def test_a_probe_of_another_zone_plate(small):
+def test_a_probe_of_another_zone_plate(simulated):
+    scan = simulated(shape=(76, 76))
     other = zone_plate_probe(32, 5.0, defocus=2.2)
-    other *= np.float32(np.linalg.norm(small.probeGuess) / np.linalg.norm(other))
-    assert "--probe patterns" in advice(changed(small, probe=other), made_probe=False)
+    other *= np.float32(np.linalg.norm(scan.probeGuess) / np.linalg.norm(other))
+    assert "--probe patterns" in advice(changed(scan, probe=other), iterations=80, made_probe=False)
 
 
 def test_an_unknown_dose(small):
