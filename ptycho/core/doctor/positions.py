@@ -30,6 +30,8 @@ _FEW, _ENOUGH = 24, 100
 _OVERLAPPING = 0.4
 """Distance in probe diameters up to which two points are near."""
 _DARK = 0.02
+_STRANGE, _BAD = 6.0, 0.05
+"""A pattern is like no other from so many times the scatter of all on; of the scan at most this share."""
 _SAME = 1e-6
 """Points nearer than this part of the scan's extent are one."""
 
@@ -98,7 +100,7 @@ def check_order(stream: ScanStream, statistics: ScanStatistics) -> Finding:
     """Are patterns of near points more alike than others? If not, positions and patterns are in different order.
 
     The mean difference between patterns whose illuminations overlap is compared with what it is when the patterns
-    are permuted at random.
+    are permuted at random. A few patterns that are like no other (bad frames) are left out.
     """
     x, y = stream.fields.xcoords, stream.fields.ycoords
     diameter = probe_diameter(stream.fields.probe)
@@ -111,6 +113,9 @@ def check_order(stream: ScanStream, statistics: ScanStatistics) -> Finding:
         sentence = f"Not tested: {len(chosen)} points, {numbers['near_pairs']} pairs of them near, show too little."
         return Finding("order", "note", sentence, numbers)
     features = _features(stream, statistics, chosen)
+    usual = ~_unlike(features)
+    features, near = features[usual], near[np.ix_(usual, usual)]
+    numbers["left_out"] = int(np.count_nonzero(~usual))
     by_place, ratio = _likeness(features, near)
     numbers |= {"deviations": by_place, "ratio": ratio}
     if by_place > _SURE:
@@ -153,6 +158,15 @@ def _likeness(features: Array, pairs: Array) -> tuple[float, float]:
     seen = float(apart[rows, cols].mean()) if rows.size else float(chance.mean())
     deviations = (float(chance.mean()) - seen) / max(float(chance.std()), 1e-30)
     return deviations, seen / max(float(chance.mean()), 1e-30)
+
+
+def _unlike(features: Array) -> NDArray[np.bool_]:
+    """(n,) True for patterns like no other, at most one in `1 / _BAD`; of more nothing can be said."""
+    flat = features.reshape(len(features), -1)
+    typical = np.median(2 - 2 * flat @ flat.T, axis=1)
+    beyond = typical - np.median(typical)
+    found = np.asarray(beyond > _STRANGE * 1.4826 * np.median(np.abs(beyond)) + 1e-9)
+    return found if found.mean() <= _BAD else np.zeros(len(features), bool)
 
 
 def _mean_difference(features: Array) -> float:

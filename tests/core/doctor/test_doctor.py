@@ -121,6 +121,16 @@ def test_a_planted_fault_is_found(sound: ScanFile, planted: str) -> None:
     assert finding.numbers or name == "examination"
 
 
+def test_a_bad_frame_does_not_make_the_order_wrong(sound: ScanFile) -> None:
+    """One pattern of noise is like no other, and stands out of every mean."""
+    data = sound.diff3d.copy()
+    data[57] = np.random.default_rng(0).poisson(data.mean(), data[57].shape)
+    finding = examine(ScanStream.of(replace(sound, diff3d=data)), reconstructions=False).named("order")
+    assert finding.severity == "ok" and finding.numbers["left_out"] == 1
+    shuffled = examine(ScanStream.of(permuted(replace(sound, diff3d=data))), reconstructions=False).named("order")
+    assert shuffled.severity == "fault"
+
+
 def test_any_detector_is_examined_as_it_is_reconstructed(sound: ScanFile) -> None:
     """Ten columns are missing on the left: the beam is at column 22 of 54."""
     diagnosis = examine(ScanStream.of(replace(sound, diff3d=sound.diff3d[:, :, 10:])), reconstructions=False)
