@@ -118,6 +118,7 @@ def test_goes_on_from_a_result(scan, tmp_path):
     assert second.trust.overall_ratio < first.trust.overall_ratio
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("blank_pictures")
 def test_crop_is_of_the_detector(scan, tmp_path):
     """Not of what the light alone would leave of it."""

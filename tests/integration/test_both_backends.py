@@ -17,7 +17,7 @@ from ptycho.core.quality.score import score
 pytestmark = pytest.mark.usefixtures("blank_pictures")  # of what runs in this process: the commands of the chain draw
 
 BACKENDS = ["pytorch", "tensorflow"]
-EACH = pytest.mark.parametrize("backend", ["pytorch", pytest.param("tensorflow", marks=pytest.mark.slow)])
+EACH = pytest.mark.parametrize("backend", [pytest.param(name, marks=pytest.mark.slow) for name in BACKENDS])
 
 SPREAD = {"train_loss": 0.019, "amplitude_mae": 0.011, "scale": 0.043}
 """Largest differences between the backends. The first weights are others; what that does was measured with six seeds.

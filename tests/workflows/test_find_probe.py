@@ -122,6 +122,7 @@ def test_pixels_that_nobody_tells_are_taken_for_the_same_window(tmp_path: Path) 
     assert "pixel sizes not known: taken for the same window" in made.sentence
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_result_stands_for_the_result(tmp_path: Path, fixture_file: Path) -> None:
     result = ptycho.reconstruct(fixture_file, iterations=1, modes=None, refine_probe=False)
     result.save(tmp_path / "run")
