@@ -12,10 +12,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from ptycho.cli.programs import RECONSTRUCTION
-from ptycho.cli.reconstruct import is_finished
+from ptycho.cli.reconstruct import is_finished, read_asked
 from ptycho.cli.run import RUN_FILE
 from ptycho.core.atomic import atomic_path
 from ptycho.core.formats.reconstruction_npz import read_npz
@@ -132,7 +131,7 @@ def row_of(job: Job, anew: bool = False) -> Row:
         return Row(job.scan, str(job.folder), "not yet")
     began = job.folder / RUN_FILE
     if began.is_file():
-        arguments = [word for word in _read_json(began).get("arguments", ()) if word != _ANEW]
+        arguments = [word for word in read_asked(began)[0] if word != _ANEW]
         if arguments != job.arguments:
             raise ConfigError(
                 f"{job.folder}: expected a run of {shlex.join(job.arguments)}, found {shlex.join(arguments)}; name "
@@ -141,21 +140,11 @@ def row_of(job: Job, anew: bool = False) -> Row:
     path = job.folder / ROW_FILE
     if not path.is_file():
         return Row(job.scan, str(job.folder), "not yet")
-    stored = _read_json(path)
     try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
         return Row(**{one.name: stored[one.name] for one in fields(Row)})
-    except KeyError as error:
-        raise DataError(f"{path}: expected what came of a scan, found no {error}; remove it") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: expected JSON, found {error}; remove it") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: expected an object of JSON, found {type(found).__name__}; remove it")
-    return found
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: expected what came of a scan, found {error!r}; remove it") from error
 
 
 def run_job(job: Job, anew: bool = False) -> Row:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ptycho.raw_data import RawData
     from ptycho.workflows.front_door import Request
 
-__all__ = ["is_finished", "reconstruct_main", "scan_asked_for"]
+__all__ = ["is_finished", "read_asked", "reconstruct_main", "scan_asked_for"]
 
 _log = logging.getLogger(__name__)
 
@@ -70,16 +70,21 @@ def _arguments_of(folder: Path) -> list[str]:
     path = folder / RUN_FILE
     if not path.is_file():
         raise MissingFileError(f"--resume {folder}: expected a run ({RUN_FILE}), found none; name the folder of one")
-    try:
-        asked = json.loads(path.read_text(encoding="utf-8"))
-        arguments, begun_in = [str(one) for one in asked["arguments"]], str(asked["working_directory"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: expected the arguments of a run, found {error!r}; start anew") from error
+    arguments, begun_in = read_asked(path)
     if is_finished(folder):
         raise ConfigError(f"--resume {folder}: this run is finished; --start {folder} goes on from its result")
     if Path(begun_in) != Path.cwd():
         raise ConfigError(f"--resume {folder}: the run was begun in {begun_in}; go there (cd) and name it from there")
     return arguments
+
+
+def read_asked(path: Path) -> tuple[list[str], str]:
+    """The arguments of a run and the folder that it was begun in, from its `RUN_FILE`; ConfigError: it is damaged."""
+    try:
+        asked = json.loads(path.read_text(encoding="utf-8"))
+        return [str(one) for one in asked["arguments"]], str(asked["working_directory"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: expected the arguments of a run, found {error!r}; start anew") from error
 
 
 def _reconstruct(asked: Settled, debug: bool) -> None:

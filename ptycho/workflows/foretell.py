@@ -25,6 +25,7 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement
 from ptycho.core.stitching.stitch import probe_weight
 from ptycho.raw_data import RawData
+from ptycho.workflows.scan_part import mask_of
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 
 __all__ = ["Clusters", "clusters_of", "foretell"]
@@ -94,7 +95,7 @@ def _compared(image: Array, probe: Array, clusters: Clusters, data: RawData) -> 
     """The patterns kept back against an object."""
     scan, which = clusters.scan, clusters.kept_back
     scale, dose = photon_scale(data, NOMINAL_PHOTONS)
-    mask = scan.mask[which] if scan.mask is not None and scan.mask.ndim == 3 else scan.mask
+    mask = mask_of(scan, which)
     x, y = scan.xcoords[which], scan.ycoords[which]
     return measure_trust(image, probe, x, y, lambda some: scan.amplitude(which[some]), scale, dose, mask)
 
@@ -106,16 +107,15 @@ def clusters_of(found: Reconstruction, data: RawData) -> Clusters:
     spread over the scan.
     """
     near = min(NEIGHBOURS + 1, len(data))
-    distance, index = KDTree(np.column_stack([found.xcoords, found.ycoords])).query(
-        np.column_stack([found.xcoords, found.ycoords]), k=near
-    )
+    points = np.column_stack([found.xcoords, found.ycoords])
+    distance, index = KDTree(points).query(points, k=near)
     chosen = _telling(found, distance[:, -1])
     side = 2 * (int(np.ceil(distance[chosen].max())) + 4) + data.N
     tiles = [_tile(found, index[place], side) for place in chosen]
     places = index[chosen].ravel()
     offset = np.repeat(side * np.arange(len(chosen)), near)
     x, y = (np.concatenate([getattr(tile, name) for tile in tiles]) for name in ("x", "y"))
-    mask = data.mask[places] if data.mask is not None and data.mask.ndim == 3 else data.mask
+    mask = mask_of(data, places)
     return Clusters(
         RawData(x + offset, y, None, None, data.amplitude(places), found.probe, mask=mask, units="amplitude"),
         ObjectFrame(side, side * len(chosen), 0, 0),

@@ -30,7 +30,7 @@ from ptycho.workflows.backend import Backend, BackendName
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.choose_method import choose_method, training_for_scan
 from ptycho.workflows.final_trust import with_final_trust
-from ptycho.workflows.find_probe import find_probe
+from ptycho.workflows.find_probe import FoundProbe, find_probe
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.journal import Journal
 from ptycho.workflows.next_step import Finished
@@ -40,7 +40,7 @@ from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.train import train
 
-__all__ = ["SO_FAR", "STATE", "Outcome", "Request", "reconstruct_scan"]
+__all__ = ["SO_FAR", "STATE", "Outcome", "Request", "probe_asked_for", "reconstruct_scan"]
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +105,13 @@ def reconstruct_scan(data: RawData, request: Request) -> Outcome:
         ConfigError, ArchiveError: a probe, a model or a start that cannot be used.
     """
     return _Run(data, request).outcome()
+
+
+def probe_asked_for(data: RawData, refine: Callable[..., Refinement], asked: str | None) -> FoundProbe | None:
+    """The probe that is asked for, or where the scan has none that of its patterns; None: the scan's own is meant."""
+    if asked is None and data.has_probe:
+        return None
+    return find_probe(data, refine, None if asked == FROM_PATTERNS else asked)
 
 
 class _Run:
@@ -176,9 +183,9 @@ class _Run:
         return replace(reconstruction_of(found), metadata=self.data.known_metadata)
 
     def _save_so_far(self) -> None:
-        found, folder = self._so_far(), self.request.folder
-        if found is not None and folder is not None and self.preview is not None:
-            write_npz(found, folder / SO_FAR)
+        found = self._so_far()
+        if found is not None and self.preview is not None:
+            write_npz(found, self.preview.path.with_name(SO_FAR))
             self.preview.draw()
 
     @property
@@ -222,13 +229,10 @@ class _Run:
 
     def _find_probe(self) -> None:
         """Put the probe that was asked for, or found, in the place of the scan's."""
-        asked = self.request.probe
-        if asked is None and self.data.has_probe:
-            return
-
-        found = find_probe(self.data, self.refine, None if asked == FROM_PATTERNS else asked)
-        self.data, self.made_probe = self.data.with_probe(found.probe), True
-        self._tell(found.sentence)
+        found = probe_asked_for(self.data, self.refine, self.request.probe)
+        if found is not None:
+            self.data, self.made_probe = self.data.with_probe(found.probe), True
+            self._tell(found.sentence)
 
     def _network_pass(self, diagnosis: Diagnosis) -> Reconstruction:
         """One pass of the network, which is trained first where that was asked for."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,13 +19,13 @@ from ptycho.core.progress import IterationReport
 from ptycho.core.quality.comparison import compare
 from ptycho.core.quality.resolution import Resolution, resolution_csv, resolution_json
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.run import Refinement
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.halves import half_scans
 from ptycho.figures.resolution import save_resolution_png
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend_selector import backend_named
-from ptycho.workflows.find_probe import find_probe
-from ptycho.workflows.front_door import FROM_PATTERNS, Request
+from ptycho.workflows.front_door import Request, probe_asked_for
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.iteration_plan import planned
 from ptycho.workflows.refined_result import measured_reconstruction
@@ -61,8 +61,8 @@ def reconstruct_halves(data: RawData, request: Request) -> HalfScans:
         ConfigError: a probe or a setting that cannot be used.
     """
     source = data.source["content_sha256"]
-    data, made_probe = _begun(data, request)
     refine = _refine(request)
+    data, made_probe = _begun(data, request, refine)
     plan = planned(data, refine, request.iteration, as_modes(np.asarray(data.probeGuess)), flat=True)
     for note in plan.notes:
         request.tell(note)
@@ -92,18 +92,18 @@ def save_halves(found: HalfScans, folder: Path, pdf: bool = False) -> list[Path]
     return paths + [write_npz(half, folder / f"half_{k}.npz") for k, half in enumerate(found.halves, 1)]
 
 
-def _begun(data: RawData, request: Request) -> tuple[RawData, bool]:
+def _begun(data: RawData, request: Request, refine: Callable[..., Refinement]) -> tuple[RawData, bool]:
     """The scan with the probe to begin with, and whether that was made here."""
     if not request.force:
         refuse_faults(preflight(ScanStream.of(data.scan_file())), data.name)
-    if request.probe is None and data.has_probe:
+    found = probe_asked_for(data, refine, request.probe)
+    if found is None:
         return data, False
-    found = find_probe(data, _refine(request), None if request.probe == FROM_PATTERNS else request.probe)
     request.tell(found.sentence)
     return data.with_probe(found.probe), True
 
 
-def _refine(request: Request) -> Any:
+def _refine(request: Request) -> Callable[..., Refinement]:
     """The refinement of the backend."""
     backend = backend_named(request.backend)
     options = backend.settled(RunOptions(execution=request.execution))

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ class Journal:
             found = refine(scan, start, iterations, state_file=state, **settings)
             write_step(done, found, search)
             state.path.unlink(missing_ok=True)
-            self.so_far = partial(replace, found)
+            self.so_far = lambda: found
             return found
 
         return step

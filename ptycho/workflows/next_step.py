@@ -25,7 +25,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.find_probe import find_probe
 from ptycho.workflows.foretell import Clusters
 from ptycho.workflows.iteration_plan import planned
-from ptycho.workflows.scan_part import ScanPart, telling_part
+from ptycho.workflows.scan_part import ScanPart, mask_of, telling_part
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 
 __all__ = ["Finished", "fixed_modes", "noise_factor", "remedy"]
@@ -127,8 +127,9 @@ def noise_factor(found: Reconstruction, data: RawData) -> tuple[float, float]:
     expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy)
     left = 2 * (np.sqrt(scale) * data.amplitude(some) - np.sqrt(expected))
     bright = expected > BRIGHT
-    if data.mask is not None:
-        bright &= data.mask[some] if data.mask.ndim == 3 else data.mask
+    mask = mask_of(data, some)
+    if mask is not None:
+        bright &= mask
     if np.count_nonzero(bright) < 100:
         return float("nan"), float("nan")
     variance = float(np.mean(left[bright] ** 2))

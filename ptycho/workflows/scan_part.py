@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from ptycho.core.doctor.held_out import inner_points
 from ptycho.raw_data import RawData
 
-__all__ = ["ScanPart", "taken", "telling_part"]
+__all__ = ["ScanPart", "mask_of", "taken", "telling_part"]
 
 Array = NDArray[Any]
 
@@ -60,9 +60,13 @@ def _contrast(data: RawData, places: NDArray[np.intp]) -> float:
     return float(np.sum((amplitude - amplitude.mean(axis=0)) ** 2)) / energy if energy > 0 else 0.0
 
 
+def mask_of(data: RawData, places: NDArray[np.integer[Any]]) -> NDArray[np.bool_] | None:
+    """The mask of some patterns of a scan: (n, N, N) where each has its own, (N, N) for all of them, None without."""
+    return data.mask[places] if data.mask is not None and data.mask.ndim == 3 else data.mask
+
+
 def taken(data: RawData, places: NDArray[np.intp]) -> RawData:
     """Some patterns of a scan, as amplitudes, 0 where they are not valid; with its probe, where it has one."""
-    mask = data.mask[places] if data.mask is not None and data.mask.ndim == 3 else data.mask
     x, y = data.xcoords[places], data.ycoords[places]
     probe = data.probeGuess if data.has_probe else None
-    return RawData(x, y, None, None, data.amplitude(places), probe, mask=mask, units="amplitude")
+    return RawData(x, y, None, None, data.amplitude(places), probe, mask=mask_of(data, places), units="amplitude")

@@ -31,6 +31,7 @@ from ptycho.core.stitching.options import patch_weight
 from ptycho.core.stitching.stitch import probe_weight, stitch_variants
 from ptycho.core.stitching.synchronise import synchronise
 from ptycho.raw_data import RawData
+from ptycho.workflows.scan_part import mask_of
 
 __all__ = ["StitchedObject", "stitch_scan"]
 
@@ -122,7 +123,7 @@ class _Sample:
         self.probe = probe
         self.x, self.y = frame.local(data.xcoords[chosen], data.ycoords[chosen])
         self.measured = data.amplitude(chosen)
-        mask = data.mask[chosen] if data.mask is not None and data.mask.ndim == 3 else data.mask
+        mask = mask_of(data, chosen)
         self.mask = np.ones(self.measured.shape[1:], bool) if mask is None else mask
 
     def predicted(self, image: NDArray[np.complex64]) -> NDArray[np.floating[Any]]:

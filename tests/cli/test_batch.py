@@ -83,7 +83,9 @@ class TestOneJob:
         calls = []
         self.stand_in(monkeypatch, calls)
         job.folder.mkdir()
-        (job.folder / "run.json").write_text(json.dumps({"arguments": [*job.arguments, "--overwrite"]}))
+        (job.folder / "run.json").write_text(
+            json.dumps({"arguments": [*job.arguments, "--overwrite"], "working_directory": "."})
+        )
         assert row_of(job).status == "not yet"
         run_job(job)
         run_job(job, anew=True)
@@ -91,7 +93,7 @@ class TestOneJob:
 
     def test_a_run_with_other_settings_is_not_taken_for_this_one(self, job):
         job.folder.mkdir()
-        (job.folder / "run.json").write_text(json.dumps({"arguments": ["scan.npz"]}))
+        (job.folder / "run.json").write_text(json.dumps({"arguments": ["scan.npz"], "working_directory": "."}))
         with pytest.raises(ConfigError, match=r"expected a run of scan.npz --modes 2 .*found scan.npz; name another"):
             row_of(job)
         assert row_of(job, anew=True).status == "not yet"
