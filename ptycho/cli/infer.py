@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from ptycho.cli.programs import INFERENCE
 from ptycho.cli.progress import shown_progress
@@ -52,6 +55,7 @@ def _infer(asked: Settled, debug: bool) -> None:
     from ptycho.raw_data import RawData
     from ptycho.workflows.backend_selector import reconstruct_with_backend, require_backend
     from ptycho.workflows.outputs import save_reconstruction
+    from ptycho.workflows.unfinished import forget
 
     quiet_tensorflow(config.backend, debug)
     require_backend(config.backend)
@@ -59,7 +63,7 @@ def _infer(asked: Settled, debug: bool) -> None:
     with output_folder(config.output_dir), run_log(config.output_dir / LOG_FILE), dump_folder(run.debug_dump):
         diagnostics = diagnostics_of(asked)
         data = RawData.from_file(test_file, units=run.units, memory_map=run.memory_map)
-        with shown_progress(not run.quiet) as watch:
+        with shown_progress(not run.quiet) as watch, _what_is_left(config.output_dir, test_file):
             reconstruction = reconstruct_with_backend(
                 data,
                 config,
@@ -68,9 +72,26 @@ def _infer(asked: Settled, debug: bool) -> None:
                 execution_config=asked.execution,
                 diagnostics=diagnostics,
                 watch=watch,
+                folder=config.output_dir,
             )
         written = save_reconstruction(reconstruction, config.output_dir, data, compare_with=run.compare, pdf=run.pdf)
         written += diagnostics.written if diagnostics is not None else []
+        forget(config.output_dir)
         report_reconstruction(reconstruction)
         report_files(written)
         report_trust(reconstruction)
+
+
+@contextmanager
+def _what_is_left(folder: Path, scan: Path) -> Iterator[None]:
+    """Have an interrupt say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        from ptycho.workflows.unfinished import SO_FAR
+
+        found = folder / SO_FAR
+        if found.exists():
+            command = shlex.join(["ptycho", "reconstruct", str(scan), "--start", str(found)])
+            stop.args = (f"the object so far is in {found}; go on with {command}",)
+        raise

@@ -199,7 +199,7 @@ def _resumable(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        from ptycho.workflows.front_door import SO_FAR
+        from ptycho.workflows.unfinished import SO_FAR
 
         if is_finished(folder):  # what was cut off came after it
             stop.args = (f"the result is written; ptycho frc SCAN -o {shlex.quote(str(folder))} adds the resolution",)

@@ -40,6 +40,8 @@ Bounds = Annotated[
 ]
 Coefficient = Annotated[float, Doc("weight of that regulariser", at_least=0)]
 Epochs = Annotated[int, Doc("epochs of this stage of staged fine-tuning", at_least=0)]
+USUAL_ITERATIONS = 80
+"""Of an iteration whose number is left open, as long as no more is gained."""
 RateFactor = Annotated[float, Doc("rate of this part of the network in this stage, of the learning rate", at_least=0)]
 
 
@@ -273,8 +275,13 @@ class IterationOptions:
     """
 
     iterations: Annotated[
-        int, Doc("at most so many iterations; less where nothing more is gained", at_least=1, basic=True)
-    ] = 80
+        int | None,
+        Doc(
+            "at most so many iterations; less where nothing more is gained (none: 80, and more while much is gained)",
+            at_least=1,
+            basic=True,
+        ),
+    ] = None
     seconds: Annotated[
         float | None,
         Doc("at most so many seconds, after what is left open is decided", above=0, flag="time", basic=True),
@@ -309,6 +316,11 @@ class IterationOptions:
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+    @property
+    def planned(self) -> int:
+        """Iterations to reckon with: those asked for, else the usual number."""
+        return USUAL_ITERATIONS if self.iterations is None else self.iterations
 
 
 @dataclass(frozen=True)

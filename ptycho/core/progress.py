@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["IterationReport", "Progress", "TrainingReport", "Watch", "log_progress"]
+__all__ = ["IterationReport", "Progress", "TrainingReport", "Watch", "both", "log_progress"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,16 @@ class Progress:
 
 
 Watch = Callable[[Progress], None]
+
+
+def both(first: Watch, second: Watch) -> Watch:
+    """Both are told, one after the other."""
+
+    def watch(progress: Progress) -> None:
+        first(progress)
+        second(progress)
+
+    return watch
 
 
 def _now() -> float:

@@ -170,11 +170,13 @@ def reconstruct_with_backend(
     execution_config: Execution | None = None,
     diagnostics: Diagnostics | None = None,
     watch: Watch | None = None,
+    folder: Path | None = None,
 ) -> Reconstruction:
     """Reconstruct a scan with the model of `config.model_path`, refined by at most `refine` iterations.
 
     `refinement` holds further keywords of the backend's `refine`, such as `refine_positions` or `likelihood`;
-    `diagnostics` looks at the patches and at the canvas made of them, `watch` is told how far the refinement is.
+    `diagnostics` looks at the patches and at the canvas made of them, `watch` is told how far the refinement is, which
+    shows in `folder` what it has found so far.
     """
     asked = RunOptions(
         execution_config,
@@ -182,6 +184,7 @@ def reconstruct_with_backend(
         watch=watch,
         refine_iterations=refine,
         refinement=refinement,
+        folder=folder,
     )
     backend, run = _enter(config, asked)
     return load_and_reconstruct(backend, data, config, run)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,9 +20,8 @@ from ptycho.config.options import IterationOptions
 from ptycho.core.doctor.findings import Diagnosis
 from ptycho.core.doctor.preflight import blocking, preflight, refuse_faults
 from ptycho.core.formats.reconstruction_npz import read_npz, write_npz
-from ptycho.core.progress import IterationReport, Progress, Watch, log_progress
+from ptycho.core.progress import IterationReport, Watch, log_progress
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.core.scan.stream import ScanStream
 from ptycho.networks.registry import PATTERN_SIZES
@@ -34,20 +34,18 @@ from ptycho.workflows.find_probe import FoundProbe, find_probe
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.journal import Journal
 from ptycho.workflows.next_step import Finished
-from ptycho.workflows.preview import PREVIEW, Preview
 from ptycho.workflows.reconstruct import beyond_coverage, load_and_reconstruct
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.train import train
+from ptycho.workflows.unfinished import Unfinished, forget
 
-__all__ = ["SO_FAR", "STATE", "Outcome", "Request", "probe_asked_for", "reconstruct_scan"]
+__all__ = ["STATE", "Outcome", "Request", "probe_asked_for", "reconstruct_scan"]
 
 logger = logging.getLogger(__name__)
 
 FROM_PATTERNS = "patterns"
 """The source of a probe that is found anew although the scan has one."""
-SO_FAR = "so_far.npz"
-"""What a run that was cut off had found, like `reconstruction.npz`, in its folder."""
 STATE = "state"
 """Folder of what a run that was killed goes on from, inside that of the run."""
 
@@ -92,8 +90,7 @@ class Outcome:
         """Delete that: the result is written."""
         if self.state is not None:
             shutil.rmtree(self.state, ignore_errors=True)
-            for name in (PREVIEW, SO_FAR):
-                (self.state.parent / name).unlink(missing_ok=True)
+            forget(self.state.parent)
 
 
 def reconstruct_scan(data: RawData, request: Request) -> Outcome:
@@ -122,18 +119,15 @@ class _Run:
         self.backend: Backend = backend_named(request.backend)
         self.options = self.backend.settled(RunOptions(execution=request.execution, watch=request.watch))
         self.kept = None if request.folder is None else request.folder / STATE
-        self.journal = None if self.kept is None else Journal(self.kept)
+        self.unfinished = None if request.folder is None else Unfinished(request.folder)
+        self.journal = None if self.unfinished is None else Journal(self.unfinished.folder / STATE, self.unfinished.see)
         self.told: list[str] = []
         self.made_probe = False
-        self.preview = None if request.folder is None else Preview(request.folder / PREVIEW, self._so_far)
 
     def outcome(self) -> Outcome:
         """Go all the way; where that is cut off what was found up to there is written."""
-        try:
+        with nullcontext() if self.unfinished is None else self.unfinished.kept():
             return self._outcome()
-        except KeyboardInterrupt:
-            self._save_so_far()
-            raise
 
     def _outcome(self) -> Outcome:
         diagnosis = self._examined()
@@ -150,8 +144,8 @@ class _Run:
         if network is not None:
             start = replace(network, object=beyond_coverage(network.object, network.coverage > 0))
         asked = self.request
-        report = IterationReport(asked.iteration.iterations, self._watch)
-        found = iterate(self.data, self.refine, asked.iteration, start, report, self.made_probe, self._tell)
+        watch = asked.watch if self.unfinished is None else self.unfinished.watched(asked.watch, self.data)
+        found = iterate(self.data, self.refine, asked.iteration, start, watch, self.made_probe, self._tell)
         reconstruction = measured_reconstruction(
             found.refinement, self.data, settings=self._settings(), device=self.backend.device(self.options)
         )
@@ -168,25 +162,6 @@ class _Run:
         named = {"probe": asked.probe, "model": asked.model, "train_seconds": asked.train_seconds, "force": asked.force}
         told = {name: str(value) if isinstance(value, Path) else value for name, value in named.items() if value}
         return {**asdict(asked.iteration), **told}
-
-    def _watch(self, progress: Progress) -> None:
-        self.request.watch(progress)
-        if self.preview is not None:
-            self.preview(progress)
-
-    def _so_far(self) -> Reconstruction | None:
-        """What the refinement that runs has found; of those that only decide, on a part of the scan, nothing."""
-        running = None if self.journal is None else self.journal.so_far
-        found = None if running is None else running()
-        if found is None or len(found.xcoords) < len(self.data):
-            return None
-        return replace(reconstruction_of(found), metadata=self.data.known_metadata)
-
-    def _save_so_far(self) -> None:
-        found = self._so_far()
-        if found is not None and self.preview is not None:
-            write_npz(found, self.preview.path.with_name(SO_FAR))
-            self.preview.draw()
 
     @property
     def refine(self) -> Callable[..., Refinement]:

@@ -15,7 +15,6 @@ from ptycho.core.doctor.preflight import preflight, refuse_faults
 from ptycho.core.formats.placing import placed_result
 from ptycho.core.formats.reconstruction_npz import write_npz
 from ptycho.core.physics.diffraction import as_modes
-from ptycho.core.progress import IterationReport
 from ptycho.core.quality.comparison import compare
 from ptycho.core.quality.resolution import Resolution, resolution_csv, resolution_json
 from ptycho.core.reconstruction import Reconstruction
@@ -70,8 +69,7 @@ def reconstruct_halves(data: RawData, request: Request) -> HalfScans:
     for number, chosen in enumerate(half_scans(data.xcoords, data.ycoords), 1):
         request.tell(f"Half {number}: {len(chosen)} of {len(data)} patterns")
         half = data.part(chosen)
-        report = IterationReport(request.iteration.iterations, request.watch)
-        made = iterate(half, refine, request.iteration, None, report, made_probe, request.tell, plan)
+        made = iterate(half, refine, request.iteration, None, request.watch, made_probe, request.tell, plan)
         found.append(measured_reconstruction(made.refinement, half))
     first, second = found
     likeness = compare(placed_result(first, "half 1"), placed_result(second, "half 2"), halves=True)

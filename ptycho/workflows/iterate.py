@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ptycho.config.options import IterationOptions
+from ptycho.config.options import USUAL_ITERATIONS, IterationOptions
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.progress import IterationReport, Watch
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.passes import Likelihood
@@ -28,7 +29,6 @@ __all__ = ["Iterated", "iterate", "object_grid"]
 logger = logging.getLogger(__name__)
 
 Refine = Callable[..., Refinement]
-Report = Callable[[int, float], None]
 
 HELD = 0.75
 """Share of the iterations that a probe is held for at most, where it is held first."""
@@ -41,6 +41,10 @@ EXPLAINED = 1.5
 
 The noise is judged by an object that the amplitudes of few photons make too dark, and is too small by up to a half.
 """
+GAINING, LAST = 0.1, 10
+"""Where nobody said how many iterations, they go on while the last of them gain more than this share of the error..."""
+FURTHEST = 5
+"""...up to so many times the usual number."""
 HELD_PATIENCE, HELD_GAIN = 3, 0.02
 """It is held while so many iterations gain more than this share of the error."""
 TOLD_FACTOR, TOLD_RAMP_PX = 0.01, 0.1
@@ -61,7 +65,7 @@ def iterate(
     refine: Refine,
     options: IterationOptions,
     start: Start | None = None,
-    report: Report | None = None,
+    watch: Watch | None = None,
     made_probe: bool = False,
     tell: Callable[[str], None] = logger.info,
     plan: Plan | None = None,
@@ -69,7 +73,8 @@ def iterate(
     """Find the object of a scan, and its probe, by iteration.
 
     What the options leave open is decided first, by short reconstructions of a part of the scan that are judged by
-    patterns they did not see (`ptycho.workflows.iteration_plan`). It ends early where it gains nothing more.
+    patterns they did not see (`ptycho.workflows.iteration_plan`). It ends early where it gains nothing more; where the
+    number of iterations is left open it goes on past the usual one while it gains much.
 
     With the likelihood 'auto' amplitudes are fitted, which finds an object soonest and from furthest away. Where they
     come down to the noise of a known dose, the last quarter of the iterations fits counts: an amplitude is on average
@@ -83,7 +88,7 @@ def iterate(
         start: None begins flat, on the pixels of the scan's `objectGuess` where every patch lies in it; a result goes
             on where it ended. From a network's object, or an array, it stops where photon noise is all that is left, so
             that what the start knew is not given up for the noise.
-        report: called with the iteration (0 = start) and its relative error.
+        watch: told of every iteration (0 = start) and its relative error.
         made_probe: whether the probe of the scan was made here, so that its energy means nothing: the object's
             amplitude then says how bright it is (`ptycho.core.refinement.gauge.hold`).
         tell: told of each note when it is known.
@@ -107,7 +112,7 @@ def iterate(
     }
     frame = start.frame if isinstance(start, Reconstruction | Refinement) else _frame(data, options)
     trust = _trust_of(start, data, plan.probe, frame)
-    legs = _Legs(data, partial(refine, **settings), options, plan, trust, report)
+    legs = _Legs(data, partial(refine, **settings), options, plan, trust, watch, options.planned)
     found, notes = legs.run(start, frame)
     notes = [*notes, *_changes(found, data, options)]
     for note in notes:
@@ -115,7 +120,7 @@ def iterate(
     return Iterated(found, (*plan.notes, *notes))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Legs:
     """The iterations of a plan, leg by leg."""
 
@@ -125,21 +130,23 @@ class _Legs:
     plan: Plan
     start_trust: Trust | None
     """Of a start that is to be given up no further than the noise demands."""
-    report: Report | None
+    watch: Watch | None
+    total: int
+    """Iterations of all legs together, at most, as far as is known."""
     begun: float = field(default_factory=time.perf_counter)
 
     def run(self, start: Start | None, frame: ObjectFrame | None) -> tuple[Refinement, list[str]]:
         """The result of all legs, as one, and what was decided between them."""
-        iterations, kind = self.options.iterations, self.options.likelihood
+        iterations, kind = self.options.planned, self.options.likelihood
         if kind != "auto":
-            return self._main(start, iterations, kind, frame), []
+            return self._gone_on(self._main(start, iterations, kind, frame), kind), []
         last = int(FINISH * iterations) if photon_scale(self.data, NOMINAL_PHOTONS)[1] != "nominal" else 0
-        found = self._main(start, iterations - last, "amplitude", frame)
+        found = self._gone_on(self._main(start, iterations - last, "amplitude", frame), "amplitude", last)
         if not last:
             return found, []
         ratio = self._above_noise(found)
         likelihood: Likelihood = "poisson" if ratio < EXPLAINED else "amplitude"
-        if likelihood == "amplitude" and found.iterations < iterations - last:
+        if likelihood == "amplitude" and found.iterations < self.total - last:
             return found, []
         found = self._after(found, last, likelihood=likelihood, refine_probe=self.plan.moves)
         note = f"Counts were fitted at the end: amplitudes came down to {ratio:.2f} times the error of photon noise"
@@ -149,15 +156,28 @@ class _Legs:
         self, start: Start | None, iterations: int, likelihood: Likelihood, frame: ObjectFrame | None
     ) -> Refinement:
         """All iterations in one go, or with the probe held first."""
-        common: dict[str, Any] = {"likelihood": likelihood}
-        if iterations < self.options.iterations:
-            common.update(share=1 - FINISH, tolerance=ENOUGH)
+        common = self._settings(likelihood, iterations < self.options.planned)
         first = partial(self._leg, start, probe=self.plan.probe, frame=frame)
         if not self.plan.held_first:
             return first(iterations, refine_probe=self.plan.moves, **common)
-        most = min(iterations, max(1, int(HELD * self.options.iterations)))
+        most = min(iterations, max(1, int(HELD * self.options.planned)))
         held = first(most, refine_probe=False, **{**common, "patience": HELD_PATIENCE, "tolerance": HELD_GAIN})
         return self._after(held, iterations - held.iterations, refine_probe=True, **common)
+
+    def _gone_on(self, found: Refinement, likelihood: Likelihood, last: int = 0) -> Refinement:
+        """Further iterations, where their number is left open and much is gained; `last` come after them."""
+        while self.options.iterations is None and _gains_much(found) and self.total < FURTHEST * USUAL_ITERATIONS:
+            if found.iterations < self.total - last or (last and self._above_noise(found) < EXPLAINED):
+                break
+            self.total += USUAL_ITERATIONS
+            settings = self._settings(likelihood, last > 0)
+            found = self._after(found, USUAL_ITERATIONS, refine_probe=self.plan.moves, **settings)
+        return found
+
+    def _settings(self, likelihood: Likelihood, before_others: bool) -> dict[str, Any]:
+        """Of a leg; one that others come after ends sooner."""
+        sooner: dict[str, Any] = {"share": 1 - FINISH, "tolerance": ENOUGH} if before_others else {}
+        return {"likelihood": likelihood, **sooner}
 
     def _above_noise(self, found: Refinement) -> float:
         """The error of amplitudes in units of what photon noise leaves."""
@@ -178,7 +198,7 @@ class _Legs:
             settings["seconds"] = max(share * self.options.seconds - (time.perf_counter() - self.begun), 1e-3)
         if self.start_trust is not None:
             settings["noise"] = noise_error(self.start_trust, settings["likelihood"])
-        report = None if self.report is None else partial(_told, self.report, before)
+        report = None if self.watch is None else partial(_told, IterationReport(self.total, self.watch), before)
         return self.refine(self.data, start, iterations, report=report, **settings)
 
 
@@ -198,7 +218,13 @@ def _trust_of(start: Start | None, data: RawData, probe: Any, frame: ObjectFrame
     return scan_trust(image, probe, x, y, data, NOMINAL_PHOTONS)
 
 
-def _told(report: Report, before: int, iteration: int, error: float) -> None:
+def _gains_much(found: Refinement) -> bool:
+    """Whether the last iterations still brought the error down."""
+    errors = found.error_history
+    return len(errors) > LAST and errors[-1] < (1 - GAINING) * errors[-1 - LAST]
+
+
+def _told(report: IterationReport, before: int, iteration: int, error: float) -> None:
     """Report an iteration of a later leg, whose start was reported as the end of the one before."""
     if iteration or not before:
         report(before + iteration, error)

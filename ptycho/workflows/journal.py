@@ -34,13 +34,13 @@ class Journal:
 
     Args:
         folder: of the steps; made when the first is written.
+        seen: called when a step begins and when it is done, with a function that returns its result if it ended now.
         step: how many were asked for so far.
     """
 
     folder: Path
+    seen: Callable[[Callable[[], Refinement]], None]
     step: int = 0
-    so_far: Callable[[], Refinement] | None = None
-    """The result of the step that runs, if it ended now, or of the last one."""
 
     def recorded(self, refine: Callable[..., Refinement]) -> Callable[..., Refinement]:
         """`refine(scan, start, iterations, ...)` of a backend, each call a step of the journal."""
@@ -53,17 +53,15 @@ class Journal:
             if done.exists():
                 return read_step(done, search)
             output_folder(self.folder)
-            state = StateFile(self.folder / "running.npz", search, seen=self._see)
+            running = self.folder / "running.npz"
+            state = StateFile(running, search, seen=self.seen)
             found = refine(scan, start, iterations, state_file=state, **settings)
             write_step(done, found, search)
-            state.path.unlink(missing_ok=True)
-            self.so_far = lambda: found
+            running.unlink(missing_ok=True)
+            self.seen(lambda: found)
             return found
 
         return step
-
-    def _see(self, so_far: Callable[[], Refinement]) -> None:
-        self.so_far = so_far
 
 
 def write_step(path: Path, found: Refinement, search: str) -> None:

@@ -72,7 +72,7 @@ class Finished:
     def gaining(self) -> float:
         """Share of the error that the last iterations gained; 0 where not all were used."""
         errors = self.found.error_history
-        used = len(errors) > self.options.iterations
+        used = len(errors) > self.options.planned
         return 1 - errors[-1] / errors[-1 - min(LAST, len(errors) - 1)] if used else 0.0
 
 
@@ -85,7 +85,7 @@ def remedy(finished: Finished, clusters: Clusters) -> str:
     if trust.outliers.size and np.median(trust.ratio) * BETTER < trust.overall_ratio:
         worst = trust.outliers[2 * trust.ratio[trust.outliers] > trust.ratio.max()]
         return f"leave them out: ptycho dataset subsample SCAN -o WITHOUT --drop {','.join(map(str, worst[:NAMED]))}"
-    go_on = f"it was still gaining: go on with --start RESULT --iterations {2 * finished.options.iterations}"
+    go_on = f"it was still gaining: go on with --start RESULT --iterations {2 * finished.options.planned}"
     if finished.gaining > MUCH and not trust.explained:
         return go_on
     found = _of_values(finished) or (_anew if trust.grade == "fails" else _further)(finished, clusters)
@@ -104,7 +104,7 @@ def fixed_modes(finished: Finished) -> str:
     asked = finished.options.modes
     if not isinstance(asked, int) or finished.options.refine_probe is False:
         return ""
-    data, free = finished.data, replace(finished.options, modes="auto", refine_probe=True)
+    data, free = finished.data, replace(finished.options, modes="auto")
     plan = planned(data, finished.refine, free, as_modes(np.asarray(data.probeGuess))[:1], flat=True)
     best = len(plan.probe)
     if best == asked:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ptycho.config.config import TrainingConfig
 from ptycho.core.geometry import object_frame
-from ptycho.core.progress import Progress, Watch
+from ptycho.core.progress import Progress, both
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.stitching.stitch import probe_weight, stitch
 from ptycho.raw_data import RawData
@@ -84,12 +84,7 @@ def watched_training(
     if run.watch is None:
         return run
     preview = Preview(Path(config.output_dir) / PREVIEW, _Seen(backend, model, scan, config, run))
-    return replace(run, watch=partial(_both, run.watch, preview))
-
-
-def _both(watch: Watch, preview: Preview, progress: Progress) -> None:
-    watch(progress)
-    preview(progress)
+    return replace(run, watch=both(run.watch, preview))
 
 
 @dataclass

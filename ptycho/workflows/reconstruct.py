@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from ptycho.core.progress import IterationReport, log_progress
 from ptycho.core.provenance import file_sha256, provenance, with_geometry_of
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.state_file import StateFile
 from ptycho.errors import ConfigError
 from ptycho.networks.registry import PATTERN_SIZES
 from ptycho.raw_data import RawData
@@ -41,6 +42,7 @@ from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 from ptycho.workflows.stitch_scan import StitchedObject, stitch_scan
 from ptycho.workflows.training_data import group_scan, prepared_scan
 from ptycho.workflows.trust import noise_error, scan_trust
+from ptycho.workflows.unfinished import Unfinished
 
 __all__ = [
     "archived_source",
@@ -225,18 +227,22 @@ class _Job:
         settings = dict(self.run.refinement or {})
         if "noise" not in settings:
             settings["noise"] = noise_error(self._trust(begin), settings.get("likelihood", "amplitude"))
-        iterations = self.run.refine_iterations
-        better = self.backend.refine(
-            self.scan,
-            begin.object,
-            iterations,
-            self.config,
-            self.run,
-            probe=begin.probe,
-            frame=self.frame,
-            report=IterationReport(iterations, self.run.watch or log_progress),
-            **settings,
-        )
+        iterations, watch = self.run.refine_iterations, self.run.watch or log_progress
+        seen = None if self.run.folder is None else Unfinished(self.run.folder)
+        if seen is not None:
+            watch, settings["state_file"] = seen.watched(watch, self.scan), StateFile(None, "", seen=seen.see)
+        with nullcontext() if seen is None else seen.kept():
+            better = self.backend.refine(
+                self.scan,
+                begin.object,
+                iterations,
+                self.config,
+                self.run,
+                probe=begin.probe,
+                frame=self.frame,
+                report=IterationReport(iterations, watch),
+                **settings,
+            )
         logger.info("refinement: %.1f s, %s", better.seconds, better.stopped)
         self.timings["refinement"] = better.seconds
         image = np.where(covered, better.object, np.complex64(1))

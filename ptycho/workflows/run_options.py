@@ -51,6 +51,9 @@ class RunOptions:
     """Told of the patches, and of what stitching makes of them."""
     watch: Watch | None = None
     """Told how far training and refinement are; None: the log has a line now and then."""
+    folder: Path | None = None
+    """Of the run: the refinement shows there what it has found so far, and leaves it where it is cut off; None:
+    nowhere."""
     callbacks: Sequence[Any] = ()
     """Of Lightning, besides those of this library."""
     labels: Mapping[str, str | int] = field(default_factory=dict)

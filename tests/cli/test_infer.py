@@ -23,6 +23,19 @@ class TestInference:
         assert inference_main([*inference_flags, *flags]) == 0
         assert workflows.of("reconstruct")[1]["refine"] == expected
 
+    def test_an_interrupt_says_what_is_left(self, workflows, inference_flags, tmp_path, scan, last_line):
+        def cut_off():
+            (tmp_path / "out" / "so_far.npz").write_text("found")
+            return KeyboardInterrupt()
+
+        workflows.fail["reconstruct"] = cut_off
+        assert inference_main(inference_flags) == 130
+        found = tmp_path / "out" / "so_far.npz"
+        expected = f"the object so far is in {found}; go on with ptycho reconstruct {scan} --start {found}"
+        assert last_line().endswith(expected)
+        del workflows.fail["reconstruct"]
+        assert inference_main(inference_flags) == 0 and not found.exists()
+
     def test_an_earlier_result_is_left_alone(self, workflows, inference_flags, tmp_path, capsys):
         for flags in ([], [], ["--overwrite"], []):
             assert inference_main([*inference_flags, *flags]) == 0

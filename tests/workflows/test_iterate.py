@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ptycho.config.options import IterationOptions
+from ptycho.core.progress import Progress
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.run import Refinement
 from ptycho.errors import ConfigError
@@ -89,11 +91,43 @@ def test_the_result_lies_on_the_object_of_the_scan(plain: RawData) -> None:
 def test_it_goes_on_from_a_result_and_tells_of_every_iteration(plain: RawData) -> None:
     seen: list[int] = []
     options = IterationOptions(iterations=8, likelihood="amplitude", modes=None)
-    first = iterate(plain, refine, options, report=lambda k, _: seen.append(k)).refinement
+    first = iterate(plain, refine, options, watch=lambda progress: seen.append(int(progress.done))).refinement
     assert seen == list(range(9)) and first.iterations == 8
     second = iterate(plain, refine, options, first)
     assert second.refinement.error_history[0] == pytest.approx(first.error_history[first.kept], rel=1e-3)
     assert not any("held" in note and "unseen" in note for note in second.notes)
+
+
+@pytest.mark.parametrize(
+    ("rate", "asked", "likelihood", "expected"),
+    [
+        (0.97, None, "amplitude", 400),
+        (0.97, 60, "amplitude", 60),
+        (0.995, None, "amplitude", 80),
+        (0.975, None, "auto", 400),
+        (0.97, None, "auto", 320),
+        (0.7, None, "auto", 80),
+    ],
+)
+def test_iterations_go_on_while_they_gain_much_and_nobody_said_how_many(
+    plain: RawData, rate: float, asked: int | None, likelihood: str, expected: int
+) -> None:
+    """Errors that fall by a rate: to 74 % in ten iterations, to 95 %, or down to the noise."""
+    real = refine(plain, None, 1, refine_probe=False)
+    told: list[Progress] = []
+
+    def falling(scan: Any, start: Any, iterations: int, *, report: Any, **settings: Any) -> Refinement:
+        begin = start.error_history[-1] if isinstance(start, Refinement) else 1.0
+        errors = tuple(float(begin * rate**step) for step in range(iterations + 1))
+        for step, error in enumerate(errors):
+            report(step, error)
+        return replace(real, error_history=errors, kept=iterations, iterations=iterations)
+
+    options = IterationOptions(iterations=asked, likelihood=likelihood, refine_probe=True, modes=None)
+    found = iterate(plain, falling, options, watch=told.append).refinement
+    assert found.iterations == expected == len(found.error_history) - 1
+    assert [progress.done for progress in told] == list(range(expected + 1))
+    assert all(progress.done <= progress.total for progress in told) and told[-1].total == expected
 
 
 def test_a_network_s_object_is_given_up_no_further_than_the_noise_demands(plain: RawData) -> None:

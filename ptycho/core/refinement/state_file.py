@@ -36,8 +36,8 @@ Array = NDArray[Any]
 class StateFile:
     """Where the state of a search is kept."""
 
-    path: Path
-    """Written whole or not at all."""
+    path: Path | None
+    """Written whole or not at all; None: the search is only seen."""
     search: str
     """What tells this search from others: a state of another one is refused."""
     seconds: float = _SECONDS
@@ -72,7 +72,8 @@ class ScanKeeper:
 
     def keep(self, state: State[Point, Direction], rng: np.random.Generator) -> None:
         """Write the state, unless that was done a moment ago."""
-        if not self.file.due():
+        path = self.file.path
+        if path is None or not self.file.due():
             return
         facts = {
             "search": self.file.search,
@@ -95,7 +96,7 @@ class ScanKeeper:
             arrays |= _direction("last", state.last[0]) | _direction("last_gradient", state.last[1])
         if self.problem.prepared is not None:
             arrays |= _point("prepared", self.problem.prepared[1])
-        with atomic_path(self.file.path) as temporary, temporary.open("wb") as stream:
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
             np.savez(stream, allow_pickle=False, facts=json.dumps(facts), **arrays)
 
     def restore(self, rng: np.random.Generator) -> State[Point, Direction] | None:
@@ -105,7 +106,7 @@ class ScanKeeper:
             DataError: the file is damaged, or of another search.
         """
         path = self.file.path
-        if not path.exists():
+        if path is None or not path.exists():
             return None
         try:
             with np.load(path, allow_pickle=False) as file:

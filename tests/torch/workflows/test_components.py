@@ -10,14 +10,17 @@ import pytest
 from ptycho import params
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.archive import load_archive
+from ptycho.core.formats.reconstruction_npz import read_npz
 from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.progress import Progress
 from ptycho.core.quality.metrics import relative_fourier_error
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows import reconstruct as workflow
-from ptycho.workflows.backend_selector import run_cdi_example_with_backend
+from ptycho.workflows.backend_selector import backend_named, run_cdi_example_with_backend
+from ptycho.workflows.run_options import RunOptions
 from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.pinn import PtychoPINN
@@ -151,6 +154,21 @@ def test_refinement_starts_from_the_network_and_ends_better(scan, training, exec
     assert lines[0].startswith("iteration 0/12: relative error")
     assert lines[-2].startswith("iteration 12/12")
     assert lines[-1].endswith("the 12 iterations are done")
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_a_refinement_that_is_cut_off_leaves_what_it_found(scan, training, execution, tmp_path) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.done == 5:
+            raise KeyboardInterrupt
+
+    asked = RunOptions(execution, refine_iterations=12, folder=tmp_path, watch=stop)
+    model, backend = untrained(scan, training), backend_named("pytorch")
+    with pytest.raises(KeyboardInterrupt):
+        workflow.reconstruct(backend, model, scan, InferenceConfig(backend="pytorch"), asked)
+    left = read_npz(tmp_path / "so_far.npz")
+    assert len(left.error_history) == 6 and left.error_history[5] < left.error_history[0]
+    assert fourier_error(scan, left) == pytest.approx(left.error_history[5], rel=1e-3)
 
 
 def test_scaled_data_give_a_scaled_object_after_refinement(scan, training, execution) -> None:
