@@ -97,13 +97,13 @@ class RefinementKernels:
         add_patches(total, patches, self._index(rows), self._index(cols))
         return total
 
-    def ramps(self, dx: Array, dy: Array, n: int) -> Tensor:
-        """Phase ramps `(b, 1, N, N)` that move an image by each remainder."""
+    def ramps(self, dx: Array, dy: Array, factor: Array, n: int) -> Tensor:
+        """Phase ramps `(b, 1, N, N)` that move an image by each remainder, times the factor."""
         frequency = np.fft.fftfreq(n)
         along = [
             self.image(np.exp(-2j * np.pi * frequency * np.asarray(shift, np.float64)[:, None])) for shift in (dy, dx)
         ]
-        return (along[0][:, :, None] * along[1][:, None, :])[:, None]
+        return ((self._real(factor)[:, None] * along[0])[:, :, None] * along[1][:, None, :])[:, None]
 
     def shifted(self, probe: Tensor, ramps: Tensor) -> Tensor:
         """The probe moved by every remainder."""
@@ -155,11 +155,7 @@ class RefinementKernels:
         """Gradient and curvature of the likelihood in (dx, dy)."""
         spectrum = torch.fft.fft2(probe) * ramps
         fields = self.fields(torch.fft.ifft2(spectrum), patches)
-        modulus = fields.intensity.sqrt()
-        residual = modulus - measured.amplitude
-        if self.likelihood == "poisson":
-            residual = (modulus.square() - measured.amplitude.square() - self.floor) / (2 * modulus)
-        residual = _masked(residual, measured)
+        modulus, residual = self._residual(fields, measured)
         frequency = torch.fft.fftfreq(probe.shape[-1], dtype=self.dtype, device=self.device)
         slopes = []
         for ramp in (frequency[None, :], frequency[:, None]):
@@ -169,6 +165,22 @@ class RefinementKernels:
         gradient = (jacobian * residual.flatten(1)[:, None]).sum(dim=-1)
         valid = _masked(torch.ones_like(residual), measured).flatten(1)
         return self.numpy(gradient), self.numpy((jacobian * valid[:, None]) @ jacobian.mT)
+
+    def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
+        """Gradient and curvature of the likelihood in the logarithm of a factor."""
+        modulus, residual = self._residual(fields, measured)
+        slope = _masked((fields.intensity - self.floor) / modulus, measured)
+        sums = (residual * slope, slope.square())
+        gradient, curvature = (self.numpy(each.sum(dim=(-2, -1), dtype=torch.float64)) for each in sums)
+        return gradient, curvature
+
+    def _residual(self, fields: _Fields, measured: Measured) -> tuple[Tensor, Tensor]:
+        """`a` and r, 0 where not valid."""
+        modulus = fields.intensity.sqrt()
+        residual = modulus - measured.amplitude
+        if self.likelihood == "poisson":
+            residual = (fields.intensity - measured.amplitude.square() - self.floor) / (2 * modulus)
+        return modulus, _masked(residual, measured)
 
     def _real(self, values: Array) -> Tensor:
         return torch.as_tensor(values, dtype=self.dtype, device=self.device)
@@ -219,6 +231,8 @@ def refine(
     refine_probe: bool = True,
     refine_positions: bool = False,
     position_bound_px: float = 2.0,
+    flux: NDArray[np.float64] | None = None,
+    refine_flux: bool = False,
     batch_size: int | None = None,
     holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
@@ -248,6 +262,8 @@ def refine(
         refine_probe=refine_probe,
         refine_positions=refine_positions,
         position_bound_px=position_bound_px,
+        flux=flux,
+        refine_flux=refine_flux,
         batch_size=batch_size,
         holdout=holdout,
         patience=patience,

@@ -307,6 +307,10 @@ class IterationOptions:
     position_bound_px: Annotated[
         float, Doc("how far a position may go from its start along each axis, pixels", above=0, flag="position-bound")
     ] = 2.0
+    refine_flux: Annotated[
+        Literal["auto"] | bool,
+        Doc("let the flux of the beam change from pattern to pattern (auto: where it fell or rose)", flag="flux"),
+    ] = "auto"
     holdout: Annotated[
         float,
         Doc("patterns that stay unseen and choose the result, a fraction below 1 or a number", at_least=0),

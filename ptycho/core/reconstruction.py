@@ -72,6 +72,8 @@ class Reconstruction(ObjectResult):
     `object_pixel_m` (of `object`) and `nphotons`."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Where it is from (`ptycho.core.provenance.provenance`), plain JSON values; empty where nobody said."""
+    flux: npt.NDArray[np.float64] | None = None
+    """(n,) of the beam at each pattern, relative to that of `probe`; None: 1 everywhere."""
     counts_from: int | None = None
     """The entry of `error_history` from which on the errors are of counts; None where all are of amplitudes."""
 
@@ -104,6 +106,8 @@ class Reconstruction(ObjectResult):
         if self.xcoords.ndim != 1 or self.xcoords.shape != self.ycoords.shape:
             found = f"{self.xcoords.shape} and {self.ycoords.shape}"
             raise DataError(f"xcoords and ycoords: expected one shape (n,), found {found}")
+        if self.flux is not None and self.flux.shape != self.xcoords.shape:
+            raise DataError(f"flux: expected one number per position, found shape {self.flux.shape}")
         if self.trust is not None and self.trust.deviance.shape != self.xcoords.shape:
             found = f"{len(self.trust.deviance)} for {self.xcoords.size} positions"
             raise DataError(f"trust: expected one number per position, found {found}; measure it on this scan")

@@ -97,12 +97,13 @@ class RefinementKernels:
         add_patches(total, patches, rows, cols)
         return total
 
-    def ramps(self, dx: Array, dy: Array, n: int) -> tf.Tensor:
-        """Phase ramps `(b, 1, N, N)` that move an image by each remainder."""
+    def ramps(self, dx: Array, dy: Array, factor: Array, n: int) -> tf.Tensor:
+        """Phase ramps `(b, 1, N, N)` that move an image by each remainder, times the factor."""
         frequency = np.fft.fftfreq(n)
         along = [
             self.image(np.exp(-2j * np.pi * frequency * np.asarray(shift, np.float64)[:, None])) for shift in (dy, dx)
         ]
+        along[0] *= np.asarray(factor, self.dtype.as_numpy_dtype)[:, None]
         return tf.constant((along[0][:, :, None] * along[1][:, None, :])[:, None])
 
     def shifted(self, probe: Array, ramps: tf.Tensor) -> tf.Tensor:
@@ -161,11 +162,7 @@ class RefinementKernels:
         n = probe.shape[-1]
         spectrum = tf.signal.fft2d(tf.convert_to_tensor(probe)) * ramps
         fields = self.fields(tf.signal.ifft2d(spectrum), patches)
-        modulus = tf.sqrt(fields.intensity)
-        residual = modulus - measured.amplitude
-        if self.likelihood == "poisson":
-            residual = (tf.square(modulus) - self._count(measured)) / (2 * modulus)
-        residual = _masked(residual, measured)
+        modulus, residual = self._residual(fields, measured)
         turn = self.image(-2j * math.pi * np.fft.fftfreq(n))
         slopes = []
         for ramp in (turn[None, :], turn[:, None]):
@@ -176,6 +173,23 @@ class RefinementKernels:
         valid = tf.reshape(_masked(tf.ones_like(residual), measured), (-1, 1, n * n))
         curvature = tf.matmul(jacobian * valid, jacobian, transpose_b=True)
         return self.numpy(gradient) / n**2, self.numpy(curvature) / n**2
+
+    def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
+        """Gradient and curvature of the likelihood in the logarithm of a factor."""
+        modulus, residual = self._residual(fields, measured)
+        square = modulus.shape[-1] ** 2
+        slope = _masked((fields.intensity - self.floor * square) / modulus, measured)
+        sums = (residual * slope, tf.square(slope))
+        gradient, curvature = (self.numpy(tf.reduce_sum(each, axis=(-2, -1))) / square for each in sums)
+        return gradient, curvature
+
+    def _residual(self, fields: _Fields, measured: Measured) -> tuple[tf.Tensor, tf.Tensor]:
+        """`a` and r, 0 where not valid."""
+        modulus = tf.sqrt(fields.intensity)
+        residual = modulus - measured.amplitude
+        if self.likelihood == "poisson":
+            residual = (fields.intensity - self._count(measured)) / (2 * modulus)
+        return modulus, _masked(residual, measured)
 
     def _with_intensity(self, waves: tf.Tensor) -> _Fields:
         """Both N^2 times the unitary ones' squares."""
@@ -231,6 +245,8 @@ def refine(
     refine_probe: bool = True,
     refine_positions: bool = False,
     position_bound_px: float = 2.0,
+    flux: NDArray[np.float64] | None = None,
+    refine_flux: bool = False,
     batch_size: int | None = None,
     holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
@@ -260,6 +276,8 @@ def refine(
         refine_probe=refine_probe,
         refine_positions=refine_positions,
         position_bound_px=position_bound_px,
+        flux=flux,
+        refine_flux=refine_flux,
         batch_size=batch_size,
         holdout=holdout,
         patience=patience,

@@ -17,19 +17,14 @@ from ptycho.core.quality.trust import FORETOLD, Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement
 from ptycho.raw_data import RawData
+from ptycho.workflows.beam import FEWEST, beam_change
 from ptycho.workflows.foretell import clusters_of, foretell
 from ptycho.workflows.next_step import Finished, fixed_modes, remedy
 
-__all__ = ["FEWEST", "beam_fault", "doctors_faults", "passed_or_refined", "weak_region", "with_final_trust"]
+__all__ = ["beam_fault", "doctors_faults", "passed_or_refined", "weak_region", "with_final_trust"]
 
-FEWEST = 12
-"""Patterns below which none is kept back."""
 ANSWERED = ("order", "overlap")
 """Faults of the doctor's that patterns answer which foretell each other."""
-FALL, STEADY = 0.6, 0.6
-"""Brightness of the last pattern over that of the first from which on a beam is suspected, where a straight line
-explains so much of the logarithms: a sample has bright and dark places, but not in the order of the scan."""
-
 TOGETHER = 9
 """Patterns looked at together, a pattern and its neighbours."""
 WEAKER, CERTAIN = 1.12, 6.0
@@ -53,7 +48,8 @@ def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction
     clusters = clusters_of(found, finished.data)
     trust = replace(trust, foretold=foretell(found, clusters, finished.data, finished.refine))
     modes = fixed_modes(finished) if trust.grade == "to the noise" else ""
-    faults = (*doctors_faults(diagnosis, trust), beam_fault(trust), modes)
+    beam = beam_fault(trust) if found.flux is None else ""
+    faults = (*doctors_faults(diagnosis, trust), beam, modes)
     trust = replace(trust, faults=tuple(one for one in faults if one))
     if trust.grade == "to the noise":
         trust = replace(trust, advice=weak_region(replace(found, trust=trust)))
@@ -123,15 +119,10 @@ def beam_fault(trust: Trust) -> str:
 
     An object takes such a change for its own, so that nothing else shows it.
     """
-    lit = trust.counts > 0
-    if np.count_nonzero(lit) < FEWEST:
-        return ""
-    order, brightness = np.flatnonzero(lit) / (len(lit) - 1), np.log(trust.counts[lit])
-    slope = float(np.polyfit(order, brightness, 1)[0])
-    explained = float(np.corrcoef(order, brightness)[0, 1] ** 2) if np.ptp(brightness) > 0 else 0.0
-    if explained < STEADY or abs(slope) < -np.log(FALL):
+    change = beam_change(trust.counts)
+    if change == 1.0:
         return ""
     return (
-        f"the patterns change in brightness to {100 * np.exp(slope):.0f} % from the first to the last: the beam, "
-        "unless it is the sample; divide them by what the beam monitor recorded"
+        f"the patterns change in brightness to {100 * change:.0f} % from the first to the last: the beam, unless it is "
+        "the sample; --flux finds a factor for each pattern"
     )

@@ -57,6 +57,8 @@ class Clusters:
     """(k,) which of `scan`."""
     places: NDArray[np.int64]
     """(n,) which of the whole scan each of `scan` is."""
+    flux: NDArray[np.float64] | None
+    """(n,) of the beam at each of `scan`; None: 1."""
 
 
 def foretell(found: Reconstruction, clusters: Clusters, data: RawData, refine: Refine) -> Foretold:
@@ -74,6 +76,7 @@ def foretell(found: Reconstruction, clusters: Clusters, data: RawData, refine: R
         ITERATIONS,
         probe=found.probe,
         frame=clusters.frame,
+        flux=clusters.flux,
         likelihood="amplitude",
         refine_probe=False,
         holdout=clusters.kept_back,
@@ -97,7 +100,8 @@ def _compared(image: Array, probe: Array, clusters: Clusters, data: RawData) -> 
     scale, dose = photon_scale(data, NOMINAL_PHOTONS)
     mask = mask_of(scan, which)
     x, y = scan.xcoords[which], scan.ycoords[which]
-    return measure_trust(image, probe, x, y, lambda some: scan.amplitude(which[some]), scale, dose, mask)
+    flux = None if clusters.flux is None else clusters.flux[which]
+    return measure_trust(image, probe, x, y, lambda some: scan.amplitude(which[some]), scale, dose, mask, flux)
 
 
 def clusters_of(found: Reconstruction, data: RawData) -> Clusters:
@@ -123,6 +127,7 @@ def clusters_of(found: Reconstruction, data: RawData) -> Clusters:
         np.concatenate([tile.blank for tile in tiles], axis=1),
         near * np.arange(len(chosen)),
         places.astype(np.int64),
+        None if found.flux is None else found.flux[places],
     )
 
 

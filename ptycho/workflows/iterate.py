@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.config.options import USUAL_ITERATIONS, IterationOptions
 from ptycho.core.geometry import ObjectFrame, object_frame
@@ -21,6 +22,7 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.raw_data import RawData
+from ptycho.workflows.beam import beam_change, beam_trend
 from ptycho.workflows.iteration_plan import Plan, planned
 from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale, scan_trust
 
@@ -102,7 +104,9 @@ def iterate(
         plan = planned(data, refine, options, as_modes(probe), flat=start is None)
         for note in plan.notes:
             tell(note)
+    flux = _flux(data, options, start)
     settings = {
+        "refine_flux": flux is not None,
         "refine_positions": options.refine_positions,
         "position_bound_px": options.position_bound_px,
         "holdout": options.holdout,
@@ -112,7 +116,7 @@ def iterate(
     }
     frame = start.frame if isinstance(start, Reconstruction | Refinement) else _frame(data, options)
     trust = _trust_of(start, data, plan.probe, frame)
-    legs = _Legs(data, partial(refine, **settings), options, plan, trust, watch, options.planned)
+    legs = _Legs(data, partial(refine, **settings), options, plan, flux, trust, watch, options.planned)
     found, notes = legs.run(start, frame)
     notes = [*notes, *_changes(found, data, options)]
     for note in notes:
@@ -128,6 +132,8 @@ class _Legs:
     refine: Refine
     options: IterationOptions
     plan: Plan
+    flux: NDArray[np.float64] | None
+    """(n,) to begin with, where it moves."""
     start_trust: Trust | None
     """Of a start that is to be given up no further than the noise demands."""
     watch: Watch | None
@@ -157,7 +163,7 @@ class _Legs:
     ) -> Refinement:
         """All iterations in one go, or with the probe held first."""
         common = self._settings(likelihood, iterations < self.options.planned)
-        first = partial(self._leg, start, probe=self.plan.probe, frame=frame)
+        first = partial(self._leg, start, probe=self.plan.probe, frame=frame, flux=self.flux)
         if not self.plan.held_first:
             return first(iterations, refine_probe=self.plan.moves, **common)
         most = min(iterations, max(1, int(HELD * self.options.planned)))
@@ -181,7 +187,9 @@ class _Legs:
 
     def _above_noise(self, found: Refinement) -> float:
         """The error of amplitudes in units of what photon noise leaves."""
-        trust = scan_trust(found.object, found.probe, found.xcoords, found.ycoords, self.data, NOMINAL_PHOTONS)
+        trust = scan_trust(
+            found.object, found.probe, found.xcoords, found.ycoords, self.data, NOMINAL_PHOTONS, flux=found.flux
+        )
         return found.error_history[found.kept] / noise_error(trust, "amplitude")
 
     def _after(self, found: Refinement, iterations: int, **settings: Any) -> Refinement:
@@ -258,6 +266,13 @@ def _changes(found: Refinement, data: RawData, options: IterationOptions) -> lis
             f"Split between object and probe held: the object times {gauge.factor:.3f}, moved by {gauge.shift} pixels, "
             f"with a phase slope of ({ramp[0]:+.2f}, {ramp[1]:+.2f}) periods more per {data.N} pixels (x, y)"
         )
+    if (found.flux != 1).any():
+        last = beam_change(found.flux)
+        trend = "" if last == 1 else f"fell to {last:.2g} of it in the course of the scan, and "
+        notes.append(
+            f"The flux of the beam {trend}lies between {found.flux.min():.2g} and {found.flux.max():.2g} of its mean "
+            "(--no-flux: where that is the sample)"
+        )
     if options.refine_positions:
         x, y = found.frame.local(data.xcoords, data.ycoords)
         moved = np.maximum(abs(found.xcoords - x), abs(found.ycoords - y))
@@ -267,6 +282,17 @@ def _changes(found: Refinement, data: RawData, options: IterationOptions) -> lis
             f"{np.count_nonzero(moved > 0.99 * bound)} are at their bound of {bound:g}"
         )
     return notes
+
+
+def _flux(data: RawData, options: IterationOptions, start: Start | None) -> NDArray[np.float64] | None:
+    """(n,) of the beam at each pattern, to begin with; None where it is 1 and stays."""
+    if options.refine_flux is False:
+        return None
+    known = start.flux if isinstance(start, Reconstruction | Refinement) else None
+    if known is not None and len(known) == len(data) and (known != 1).any():
+        return known
+    trend = beam_trend(data)
+    return np.ones(len(data)) if trend is None and options.refine_flux is True else trend
 
 
 def _frame(data: RawData, options: IterationOptions) -> ObjectFrame | None:

@@ -25,7 +25,7 @@ from ptycho.errors import DataError
 
 __all__ = ["Journal"]
 
-_ARRAYS = ("object", "probe", "xcoords", "ycoords", "error_history", "unseen_history")
+_ARRAYS = ("object", "probe", "xcoords", "ycoords", "flux", "error_history", "unseen_history")
 
 
 @dataclass

@@ -125,6 +125,8 @@ def noise_factor(found: Reconstruction, data: RawData) -> tuple[float, float]:
     scale, _ = photon_scale(data, NOMINAL_PHOTONS)
     patches, dx, dy = extract_rounded(found.object, found.xcoords[some], found.ycoords[some], data.N)
     expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy)
+    if found.flux is not None:
+        expected *= found.flux[some, None, None]
     left = 2 * (np.sqrt(scale) * data.amplitude(some) - np.sqrt(expected))
     bright = expected > BRIGHT
     mask = mask_of(data, some)
@@ -172,6 +174,7 @@ def _further(finished: Finished, clusters: Clusters) -> str:
             FURTHER,
             probe=found.probe,
             frame=clusters.frame,
+            flux=clusters.flux,
             likelihood="amplitude",
             position_bound_px=FAR_PX,
             patience=FURTHER + 1,

@@ -46,7 +46,7 @@ def measured_reconstruction(
             "the scan that was refined"
         )
     found, begun = reconstruction_of(refinement), time.perf_counter()
-    trust = scan_trust(found.object, found.probe, found.xcoords, found.ycoords, scan, nominal_photons)
+    trust = scan_trust(found.object, found.probe, found.xcoords, found.ycoords, scan, nominal_photons, flux=found.flux)
     told = dict(settings or {})
     seeds = {"refinement": told.pop("seed", 0)}
     return replace(

@@ -107,7 +107,7 @@ def _residuals(found: Reconstruction, data: RawData) -> list[Residual]:
     if found.trust is None:
         return []
     positions, places = (found.xcoords, found.ycoords), telling_patterns(found.trust)
-    return residuals(found.object, found.probe, positions, places, data.amplitude, data.mask)
+    return residuals(found.object, found.probe, positions, places, data.amplitude, data.mask, found.flux)
 
 
 def _photons(data: RawData) -> float | None:

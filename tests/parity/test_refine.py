@@ -49,7 +49,8 @@ def point(scan, rng) -> Point:
     noise = rng.standard_normal((2, SIZE, SIZE))
     probe = np.asarray(scan.probeGuess, complex)
     modes = np.stack([probe, 0.4j * np.roll(probe, 3, axis=1)])
-    return Point(1 + 0.2 * (noise[0] + 1j * noise[1]), modes, scan.xcoords, scan.ycoords)
+    flux = rng.uniform(0.5, 1.5, len(scan))
+    return Point(1 + 0.2 * (noise[0] + 1j * noise[1]), modes, scan.xcoords, scan.ycoords, flux)
 
 
 @pytest.mark.parametrize("keep", [0, 1 << 30], ids=["nothing kept", "all kept"])
@@ -71,7 +72,7 @@ def test_kernels_are_those_of_the_oracle(name, likelihood, keep, dtype, scan, po
         direction = move if with_probe else Direction(move.object, None)
         close(ours.curvature(point, direction), oracle.curvature(point, direction), dtype)
         moved = point.probe + 0.01 * move.probe if with_probe else point.probe
-        target = Point(point.object + 0.01 * move.object, moved, point.x, point.y)
+        target = point._replace(object=point.object + 0.01 * move.object, probe=moved)
         ours.advance(point, target, 0.01)
         close(ours.error(target), oracle.error(target), dtype)
         close(ours.error(target, unseen=True), oracle.error(target, unseen=True), dtype)
@@ -85,6 +86,10 @@ def test_kernels_are_those_of_the_oracle(name, likelihood, keep, dtype, scan, po
         np.testing.assert_array_equal(indices, expected_indices)
         close(terms.gradient, expected_terms.gradient, dtype)
         close(terms.curvature, expected_terms.curvature, dtype)
+    for found, expected in zip(ours.flux_terms(point), oracle.flux_terms(point), strict=True):
+        np.testing.assert_array_equal(found[0], expected[0])
+        close(found[1], expected[1], dtype)
+        close(found[2], expected[2], dtype)
 
 
 LAWS: dict[str, dict[str, Any]] = {
@@ -93,6 +98,7 @@ LAWS: dict[str, dict[str, Any]] = {
     "positions": {"refine_positions": True, "tolerance": 0.0},
     "poisson": {"likelihood": "poisson", "tolerance": 0.0},
     "mini-batches": {"batch_size": 10, "seed": 3},
+    "flux": {"refine_flux": True, "tolerance": 0.0},
     "held out": {"holdout": 5, "tolerance": 0.0},
     "positions, poisson, held out": {"refine_positions": True, "likelihood": "poisson", "holdout": 5},
 }
@@ -129,6 +135,7 @@ def agree(found: Refinement, expected: Refinement, exactly: bool = False) -> Non
     np.testing.assert_allclose(found.object, expected.object, atol=5e-3 * loose)
     np.testing.assert_allclose(found.probe, expected.probe, atol=5e-3 * loose * abs(expected.probe).max())
     np.testing.assert_allclose(found.xcoords, expected.xcoords, atol=5e-3 * loose)
+    np.testing.assert_allclose(found.flux, expected.flux, atol=1e-3 * loose)
 
 
 @pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
@@ -140,6 +147,7 @@ def test_gradients_are_differences_of_the_error(name, likelihood, scan, point, r
     energy = float((scan.amplitude().astype(float) ** 2).sum())
     _, gradient = passes.gradient(point, with_probe=True)
     (_, terms), *_ = passes.position_terms(point)
+    (_, flux_gradient, _), *_ = passes.flux_terms(point)
     zero, step = Point(*(np.zeros_like(each) for each in point)), 1e-5
     image, probe = (rng.standard_normal(each.shape) + 1j * rng.standard_normal(each.shape) for each in point[:2])
     shift = rng.standard_normal((2, len(scan)))
@@ -147,6 +155,8 @@ def test_gradients_are_differences_of_the_error(name, likelihood, scan, point, r
         (zero._replace(object=image), np.vdot(gradient.object, image).real),
         (zero._replace(probe=probe), np.vdot(gradient.probe, probe).real),
         (zero._replace(x=shift[0], y=shift[1]), (terms.gradient.T * shift).sum()),
+        # twice the logarithm of the factor is that of the flux
+        (zero._replace(flux=shift[0]), (flux_gradient * shift[0] / (2 * point.flux)).sum()),
     ):
         ends = [Point(*(a + sign * step * b for a, b in zip(point, move, strict=True))) for sign in (1, -1)]
         found = (passes.error(ends[0]) - passes.error(ends[1])) / (2 * step)
@@ -158,7 +168,7 @@ def test_the_gradient_of_the_probe_is_the_adjoint_of_the_far_field(name, scan, p
     """`<fft2(w), fields_along(p)> = <probe_gradient(w), p>` for any residual waves w and any probe p."""
     made = find_engine(name).kernels("amplitude", 1e-9, {"dtype": double(name)})
     rows, cols, dx, dy = places(point.x, point.y, N, point.object.shape)
-    ramps, patches = made.ramps(dx, dy, N), made.cut(made.image(point.object), rows, cols, N)
+    ramps, patches = made.ramps(dx, dy, point.flux, N), made.cut(made.image(point.object), rows, cols, N)
     probes = made.shifted(made.image(point.probe), ramps)
     waves = rng.standard_normal((len(scan), 2, N, N)) + 1j * rng.standard_normal((len(scan), 2, N, N))
     probe = rng.standard_normal((2, N, N)) + 1j * rng.standard_normal((2, N, N))

@@ -51,6 +51,7 @@ def residuals(
     places: Sequence[int],
     amplitude: Callable[[NDArray[np.intp]], NDArray[np.floating[Any]]],
     mask: NDArray[np.bool_] | None = None,
+    flux: NDArray[np.float64] | None = None,
 ) -> list[Residual]:
     """Some patterns beside those that an object predicts.
 
@@ -61,10 +62,13 @@ def residuals(
         places: indices of the patterns.
         amplitude: measured amplitudes (b, N, N) of some patterns, given their indices (b,).
         mask: (N, N) or (n, N, N), True where valid.
+        flux: (n,) of the beam at each pattern, relative to that of the probe; None: 1.
     """
     chosen, N = np.asarray(places, np.intp), probe.shape[-1]
     patches, dx, dy = extract_rounded(object, positions[0][chosen], positions[1][chosen], N)
     predicted = np.sqrt(diffract(as_modes(probe).astype(np.complex128), patches, dx, dy))
+    if flux is not None:
+        predicted *= np.sqrt(flux[chosen, None, None])
     measured = amplitude(chosen).astype(np.float64)
     made = []
     for k, j in enumerate(chosen):

@@ -224,6 +224,7 @@ def measure_trust(
     photon_scale: float,
     dose: Dose,
     mask: NDArray[np.bool_] | None = None,
+    flux: Float | None = None,
 ) -> Trust:
     """Compare every pattern of a scan with the one that object and probe predict, batch by batch.
 
@@ -235,6 +236,7 @@ def measure_trust(
         photon_scale: photons per unit of squared amplitude; 1 where the amplitude is the root of counts.
         dose: where `photon_scale` is from.
         mask: (N, N) or (n, N, N), True where valid.
+        flux: (n,) of the beam at each pattern, relative to that of the probe; None: 1.
 
     Raises:
         DataError: no pattern, a scale that is not positive, or no light in the valid pixels.
@@ -252,7 +254,10 @@ def measure_trust(
         patches, dx, dy = extract_rounded(object, xcoords[part], ycoords[part], N)
         valid = np.ones((N, N), bool) if mask is None else mask[part] if mask.ndim == 3 else mask
         measured = np.where(valid, amplitude(part), 0).astype(np.float64)
-        columns.append(_compare(diffract(modes, patches, dx, dy), measured, bare, valid, photon_scale))
+        predicted = diffract(modes, patches, dx, dy)
+        if flux is not None:
+            predicted *= flux[part, None, None]
+        columns.append(_compare(predicted, measured, bare, valid, photon_scale))
     found = np.concatenate(columns, axis=1) if columns else np.zeros((8, 0))
     deviances, expected, variance, noise, misfit, counts, product, energy = found
     if not counts.sum() > 0 or not energy.sum() > 0:

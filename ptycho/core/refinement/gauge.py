@@ -113,11 +113,9 @@ def _changed(point: Point, gauge: Gauge) -> Point:
     """A point after a change of its gauge."""
     (kx, ky), (x, y) = gauge.ramp, gauge.shift
     image, probe = (np.roll(values, (y, x), (-2, -1)) for values in (point.object, point.probe))
-    return Point(
-        (image * gauge.factor * _ramp(image.shape, kx, ky)).astype(image.dtype),
-        (probe / gauge.factor * _ramp(probe.shape[1:], -kx, -ky)).astype(probe.dtype),
-        point.x,
-        point.y,
+    return point._replace(
+        object=(image * gauge.factor * _ramp(image.shape, kx, ky)).astype(image.dtype),
+        probe=(probe / gauge.factor * _ramp(probe.shape[1:], -kx, -ky)).astype(probe.dtype),
     )
 
 

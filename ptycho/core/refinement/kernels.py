@@ -44,11 +44,13 @@ class Point(NamedTuple):
     probe: Array
     x: NDArray[np.float64]
     y: NDArray[np.float64]
+    flux: NDArray[np.float64]
+    """(n,) of the beam at each pattern, relative to that of the probe: the probe counts `sqrt(flux)` times."""
 
     def in_precision(self, complex_bytes: int) -> Point:
         """A copy whose object and probe are complex numbers of so many bytes."""
         dtype = np.complex64 if complex_bytes == np.dtype(np.complex64).itemsize else np.complex128
-        return Point(np.array(self.object, dtype), np.array(self.probe, dtype), self.x, self.y)
+        return self._replace(object=np.array(self.object, dtype), probe=np.array(self.probe, dtype))
 
 
 class Direction(NamedTuple):
@@ -97,11 +99,13 @@ class Kernels(Protocol):
     def numpy(self, values: Any) -> Array:
         """Back to NumPy."""
 
-    def ramps(self, dx: Array, dy: Array, n: int) -> Any:
-        """What moves an image of n pixels by every remainder `(b,)`: phase ramps, or whatever the kernels like."""
+    def ramps(self, dx: Array, dy: Array, factor: Array, n: int) -> Any:
+        """What moves an image of n pixels by every remainder `(b,)` and multiplies it with every factor `(b,)`: phase
+        ramps, or whatever the kernels like.
+        """
 
     def shifted(self, probe: Any, ramps: Any) -> Any:
-        """The probe `(M, N, N)` moved by every remainder."""
+        """The probe `(M, N, N)` moved by every remainder, times every factor."""
 
     def fields(self, probes: Any, patches: Any) -> Any:
         """Far fields `F = fft2(probes patches) / N`."""
@@ -126,3 +130,8 @@ class Kernels(Protocol):
 
     def position_terms(self, probe: Any, patches: Any, measured: Measured, ramps: Any) -> tuple[Array, Array]:
         """Gradient `(b, 2)` and curvature `(b, 2, 2)` of the likelihood in (dx, dy)."""
+
+    def flux_terms(self, fields: Any, measured: Measured) -> tuple[Array, Array]:
+        """Gradient `sum r s` and curvature `sum s^2`, `(b,)` each, of the likelihood in the logarithm of a factor:
+        `s = (a^2 - e) / a`.
+        """

@@ -62,10 +62,10 @@ class NumpyKernels:
             total[row : row + n, col : col + n] += patch
         return total
 
-    def ramps(self, dx: Array, dy: Array, n: int) -> Array:
-        """Phase ramps `(b, 1, N, N)` that move an image by each remainder, as `fourier_shift` does."""
+    def ramps(self, dx: Array, dy: Array, factor: Array, n: int) -> Array:
+        """Phase ramps `(b, 1, N, N)`, those of `fourier_shift` for each remainder times each factor."""
         fy, fx = (np.exp(-2j * np.pi * np.multiply.outer(shift, np.fft.fftfreq(n))) for shift in (dy, dx))
-        return self.image(fy[:, None, :, None]) * self.image(fx[:, None, None, :])
+        return self.image((factor[:, None] * fy)[:, None, :, None]) * self.image(fx[:, None, None, :])
 
     def shifted(self, probe: Array, ramps: Array) -> Array:
         """The probe moved by every remainder."""
@@ -120,16 +120,26 @@ class NumpyKernels:
         """Gradient and curvature of the likelihood in (dx, dy), by the derivative of the Fourier shift."""
         spectrum = scipy.fft.fft2(probe) * ramps
         fields = self.fields(scipy.fft.ifft2(spectrum), patches)
-        modulus = np.sqrt(fields.intensity)
-        residual = modulus - measured.amplitude
-        if self.likelihood == "poisson":
-            residual = (fields.intensity - self._count(measured)) / (2 * modulus)
+        modulus, residual = self._residual(fields, measured)
         turn = self.image(-2j * np.pi * np.fft.fftfreq(probe.shape[-1]))
         moved = (scipy.fft.ifft2(spectrum * ramp) for ramp in (turn[None, :], turn[:, None]))
         jacobian = np.stack([_jacobian(fields, self.fields(each, patches).waves) for each in moved], axis=1)
         gradient = (jacobian * _masked(residual, measured)[:, None]).sum(axis=(-2, -1))
         valid = _masked(np.ones_like(modulus), measured)
         return gradient, np.einsum("bikl,bjkl,bkl->bij", jacobian, jacobian, valid)
+
+    def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
+        """Gradient and curvature of the likelihood in the logarithm of a factor."""
+        modulus, residual = self._residual(fields, measured)
+        slope = _masked((fields.intensity - self.floor) / modulus, measured)
+        return (residual * slope).sum(axis=(-2, -1)), (slope**2).sum(axis=(-2, -1))
+
+    def _residual(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
+        """`a` and r."""
+        modulus = np.sqrt(fields.intensity)
+        if self.likelihood == "poisson":
+            return modulus, (fields.intensity - self._count(measured)) / (2 * modulus)
+        return modulus, modulus - measured.amplitude
 
     def _with_intensity(self, waves: Array) -> _Fields:
         return _Fields(waves, (waves.real**2 + waves.imag**2).sum(axis=1) + self.floor)

@@ -52,6 +52,7 @@ class _Part:
     measured: Measured | None = None
     places: tuple[Array, Array, Array, Array] | None = None
     placed: tuple[Array, ...] = ()
+    flux: Array | None = None
     ramps: Any = None
     probes: Any = None
     probed: tuple[Array, ...] = ()
@@ -166,9 +167,9 @@ class Passes:
             if part.at is point and part.moves is not None:
                 part.fields, part.at = self.kernels.advanced(part.fields, part.moves, length), target
                 part.patches = None
-            if part.probe_moves is not None and _same(part.probed, (point.probe, point.x, point.y)):
+            if part.probe_moves is not None and _same(part.probed, _belonging(point)):
                 part.probes = part.probes + part.probe_moves * length
-                part.probed = (target.probe, target.x, target.y)
+                part.probed = _belonging(target)
             part.moves = part.probe_moves = None
 
     def forget(self) -> None:
@@ -205,13 +206,15 @@ class Passes:
         if part.places is None or not _same(part.placed, (point.x, point.y)):
             part.places = places(point.x[part.indices], point.y[part.indices], self.n, point.object.shape)
             part.placed, part.ramps = (point.x, point.y), None
+        if part.flux is not point.flux:
+            part.flux, part.ramps = point.flux, None
         return part.places
 
     def _ramps(self, part: _Part) -> Any:
-        """What moves a probe to the remainders of a part that has its place."""
-        if part.ramps is not None or part.places is None:
+        """What moves a probe to the remainders of a part that has its place, times the root of the flux."""
+        if part.ramps is not None or part.places is None or part.flux is None:
             return part.ramps
-        ramps = self.kernels.ramps(part.places[2], part.places[3], self.n)
+        ramps = self.kernels.ramps(part.places[2], part.places[3], np.sqrt(part.flux[part.indices]), self.n)
         if self._keeps_probes:
             part.ramps = ramps
         return ramps
@@ -220,7 +223,7 @@ class Passes:
         """The part at a point, from what is kept as far as it still holds."""
         found = self._places(part, point)
         rows, cols, _, _ = found
-        belongs = (point.probe, point.x, point.y)
+        belongs = _belonging(point)
         if part.probes is not None and _same(part.probed, belongs):
             probes = part.probes
         else:
@@ -251,6 +254,13 @@ class Passes:
             terms = self.kernels.position_terms(probe, patches, self._measured(part), self._ramps(part))
             yield part.indices, Terms(*terms)
 
+    def flux_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Array, Array]]:
+        """Gradient and curvature (b,) in the logarithm of the root of the flux, batch by batch, with their patterns."""
+        image, probe = self._images(point)
+        for part in self.seen:
+            look = self._look(part, point, image, probe)
+            yield part.indices, *self.kernels.flux_terms(look.fields, self._measured(part))
+
 
 def places(x: Array, y: Array, n: int, shape: tuple[int, ...]) -> tuple[Array, Array, Array, Array]:
     """First row, first column, and remainders (dx, dy) of patches of n pixels: the `fourier` rule.
@@ -263,6 +273,11 @@ def places(x: Array, y: Array, n: int, shape: tuple[int, ...]) -> tuple[Array, A
     if rows.min() < 0 or cols.min() < 0 or rows.max() + n > shape[0] or cols.max() + n > shape[1]:
         raise DataError(f"every patch must lie inside the object {shape}, found one outside: enlarge the object")
     return rows, cols, x - column, y - row
+
+
+def _belonging(point: Point) -> tuple[Array, ...]:
+    """What moved probes are made of."""
+    return point.probe, point.x, point.y, point.flux
 
 
 def _same(some: tuple[Array, ...], others: tuple[Array, ...]) -> bool:

@@ -24,6 +24,10 @@ POSITION_STEP, POSITION_TRUST_PX = 0.8, 0.5
 """Part of the Gauss-Newton step of a position that is taken, and its greatest length along an axis."""
 POSITION_DAMPING = 1e-3
 """Added to the curvature of a position, relative to the mean over the scan."""
+FLUX_WAIT, FLUX_EVERY = 3, 2
+"""The flux likewise; it takes the whole step, which is exact for amplitudes."""
+FLUX_TRUST = (0.5, 2.0)
+"""Least and greatest factor of the amplitude of a pattern in one step."""
 STRAIGHTEN = (4, 9)
 """Iterations after which a probe that moves is brought back to its place, while every step still gains more than that
 may cost, and just before the preconditioner is made anew."""
@@ -39,6 +43,7 @@ class ScanProblem:
         home: x and y (n,), where positions are bound to.
         refine_probe: whether the probe moves.
         position_bound_px: how far from `home` positions move along each axis, pixels; None: they stay.
+        refine_flux: whether the flux of every pattern moves.
         given: the probe `(M, N, N)` that says where a probe that moves is to lie (`gauge.straightened`).
     """
 
@@ -48,10 +53,11 @@ class ScanProblem:
         home: tuple[NDArray[np.float64], NDArray[np.float64]],
         refine_probe: bool,
         position_bound_px: float | None,
+        refine_flux: bool,
         given: Array,
     ) -> None:
         self._passes, self._home, self._given = passes, home, given
-        self._refine_probe, self._bound = refine_probe, position_bound_px
+        self._refine_probe, self._bound, self._refine_flux = refine_probe, position_bound_px, refine_flux
         self._preconditioner: Preconditioner | None = None
         self.prepared: tuple[int, Point] | None = None
         """The iteration and the point that the preconditioner was made for."""
@@ -129,13 +135,13 @@ class ScanProblem:
     def step(self, point: Point, direction: Direction, length: float) -> Point:
         """`point + length direction`, far fields and all."""
         probe = point.probe if direction.probe is None else point.probe + length * direction.probe
-        target = Point(point.object + length * direction.object, probe, point.x, point.y)
+        target = point._replace(object=point.object + length * direction.object, probe=probe)
         self._passes.advance(point, target, length)
         return target
 
     def adjust(self, point: Point, iteration: int) -> Point:
-        """Move the positions, and hold what the patterns do not tell."""
-        point = self._placed(point, iteration)
+        """Move the positions and the flux, and hold what the patterns do not tell."""
+        point = self._lit(self._placed(point, iteration), iteration)
         if self._refine_probe and iteration in STRAIGHTEN:
             self._tried = straightened(point, self._given)
             point = self._tried[0]
@@ -161,7 +167,21 @@ class ScanProblem:
                 (point.y, shifts[:, 1], self._home[1], point.object.shape[0]),
             )
         )
-        return Point(point.object, point.probe, x, y)
+        return point._replace(x=x, y=y)
+
+    def _lit(self, point: Point, iteration: int) -> Point:
+        """Set the flux of every pattern to where the likelihood has its minimum; the mean goes to the object."""
+        late = iteration - FLUX_WAIT
+        if not self._refine_flux or late < 0 or late % FLUX_EVERY:
+            return point
+        flux, seen = point.flux.copy(), []
+        for indices, gradient, curvature in self._passes.flux_terms(point):
+            flux[indices] *= np.clip(1 - gradient / curvature, *FLUX_TRUST) ** 2
+            seen.append(indices)
+        known = np.concatenate(seen)
+        gain = float(flux[known].sum() / point.flux[known].sum())
+        flux[known] /= gain
+        return point._replace(object=(point.object * np.sqrt(gain)).astype(point.object.dtype), flux=flux)
 
 
 def _bounded(

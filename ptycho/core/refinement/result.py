@@ -46,6 +46,7 @@ def reconstruction_of(refinement: Refinement, trust: Trust | None = None) -> Rec
         synchronised=False,
         agreement=(float("nan"), float("nan")),
         trust=trust,
+        flux=None if (r.flux == 1).all() else r.flux,
         counts_from=r.counts_from if r.counts_from is not None and r.counts_from <= r.kept else None,
     )
 

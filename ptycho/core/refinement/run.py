@@ -54,6 +54,8 @@ class Refinement(ObjectResult):
     """(n,) centre of each patch in `object`, pixels; refined where that was asked for."""
     frame: ObjectFrame
     """Where `object` lies on the scan's own pixel grid."""
+    flux: NDArray[np.float64]
+    """(n,) of the beam at each pattern, relative to that of the probe; 1 where it was not refined."""
     error_history: tuple[float, ...]
     """Likelihood relative to `sum A^2`, over the patterns seen."""
     unseen_history: tuple[float, ...]
@@ -98,6 +100,7 @@ class Settings:
     refine_probe: bool
     refine_positions: bool
     position_bound_px: float
+    refine_flux: bool
     batch_size: int | None
     holdout: float | NDArray[np.int64]
     patience: int
@@ -143,6 +146,8 @@ def refine_scan(
     refine_probe: bool = True,
     refine_positions: bool = False,
     position_bound_px: float = 2.0,
+    flux: NDArray[np.float64] | None = None,
+    refine_flux: bool = False,
     batch_size: int | None = None,
     holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
@@ -176,6 +181,8 @@ def refine_scan(
         refine_positions: whether positions move too, by fractions of a pixel at a time.
         position_bound_px: how far from where the scan has it a position may go along each axis, pixels; the mean of all
             stays.
+        flux: (n,) of the beam at each pattern, relative to that of the probe, above 0; None takes the start's, else 1.
+        refine_flux: whether it moves, too; the mean of all stays.
         batch_size: patterns in a mini-batch; None takes all at once.
         holdout: patterns that stay unseen, a fraction below 1, a number, or an array of their indices: the result is
             then the point that explains *them* best, which keeps noise from being fitted.
@@ -209,6 +216,7 @@ def refine_scan(
         refine_probe=refine_probe,
         refine_positions=refine_positions,
         position_bound_px=position_bound_px,
+        refine_flux=refine_flux,
         batch_size=batch_size,
         holdout=holdout,
         patience=patience,
@@ -220,7 +228,7 @@ def refine_scan(
         seconds=seconds,
     )
     found = find_engine(engine) if isinstance(engine, str) else engine
-    return run(found, scan, start, probe, frame, settings, report, options, state_file)
+    return run(found, scan, start, probe, frame, settings, report, options, state_file, flux)
 
 
 def run(
@@ -233,10 +241,11 @@ def run(
     report: Callable[[int, float], None] | None = None,
     options: Mapping[str, Any] | None = None,
     state_file: StateFile | None = None,
+    flux: NDArray[np.float64] | None = None,
 ) -> Refinement:
     """Refine with an engine; `refine_scan` describes the arguments."""
     begun = time.perf_counter()
-    point, frame = _first_point(scan, start, probe, frame, settings)
+    point, frame = _first_point(scan, start, probe, frame, flux, settings)
     rng = np.random.default_rng(settings.seed)
     unseen = _held_out(settings.holdout, len(scan), rng)
     groups = _batches(np.setdiff1d(np.arange(len(scan)), unseen), settings.batch_size, rng)
@@ -245,7 +254,7 @@ def run(
     passes = Passes(kernels, scan, groups, unseen, len(point.probe), settings.keep_bytes, engine.batch_pixels)
     bound = settings.position_bound_px if settings.refine_positions else None
     home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
-    problem = ScanProblem(passes, home, settings.refine_probe, bound, scan.probeGuess)
+    problem = ScanProblem(passes, home, settings.refine_probe, bound, settings.refine_flux, scan.probeGuess)
     limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise, settings.seconds)
     made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None)
     keeper = None if state_file is None else ScanKeeper(state_file, problem, made)
@@ -275,6 +284,7 @@ def _result(
         xcoords=found.point.x,
         ycoords=found.point.y,
         frame=frame,
+        flux=found.point.flux,
         error_history=tuple(found.errors),
         unseen_history=tuple(found.unseen),
         kept=found.kept,
@@ -293,9 +303,10 @@ def _first_point(
     start: Start | None,
     probe: Array | None,
     frame: ObjectFrame | None,
+    flux: NDArray[np.float64] | None,
     settings: Settings,
 ) -> tuple[Point, ObjectFrame]:
-    """Object, probe and positions to begin with, and the frame they lie in."""
+    """Object, probe, positions and flux to begin with, and the frame they lie in."""
     x, y = np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64)
     image: Array | None
     if isinstance(start, Reconstruction | Refinement):
@@ -303,6 +314,7 @@ def _first_point(
         probe = start.probe if probe is None else probe
         if len(start.xcoords) == len(scan):
             x, y = start.xcoords + start.frame.x0, start.ycoords + start.frame.y0
+            flux = start.flux if flux is None else flux
     else:
         image = start
     n = int(scan.probeGuess.shape[-1])
@@ -325,7 +337,16 @@ def _first_point(
             raise DataError(f"{name}: expected a value that is not 0, found none; nothing can be refined from the dark")
     x, y = frame.local(x, y)
     places(x, y, n, frame.shape)
-    return Point(np.ones(frame.shape) if image is None else image, modes, x, y), frame
+    return Point(np.ones(frame.shape) if image is None else image, modes, x, y, _flux(flux, len(scan))), frame
+
+
+def _flux(given: NDArray[np.float64] | None, count: int) -> NDArray[np.float64]:
+    if given is None:
+        return np.ones(count)
+    flux = np.asarray(given, np.float64)
+    if flux.shape != (count,) or not (np.isfinite(flux) & (flux > 0)).all():
+        raise DataError(f"flux: expected {count} finite numbers above 0, one per pattern, found shape {flux.shape}")
+    return flux
 
 
 def _held_out(holdout: float | NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -26,6 +26,7 @@ SETTINGS = Settings(
     refine_probe=True,
     refine_positions=False,
     position_bound_px=2.0,
+    refine_flux=False,
     batch_size=None,
     holdout=0.0,
     patience=5,
@@ -270,7 +271,7 @@ def small(request, rng) -> Small:
     noise = rng.standard_normal((2, 2, SIZE, SIZE))
     image = made.object + 0.1 * (noise[0, 0] + 1j * noise[0, 1])
     probe = np.stack([made.probe, 0.3 * np.roll(made.probe, 2, axis=0)]).astype(complex)
-    return Small(scan, Point(image, probe, scan.xcoords, scan.ycoords))
+    return Small(scan, Point(image, probe, scan.xcoords, scan.ycoords, np.ones(len(scan))))
 
 
 def slope(passes: Passes, point: Point, move: Point, step: float = 1e-5) -> float:
@@ -305,7 +306,7 @@ def test_gradients_of_the_positions(small: Small, likelihood) -> None:
     for j in (0, 3):
         for axis in range(2):
             move = Point(*(np.zeros_like(a) for a in point))
-            move[2 + axis][j] = 1
+            (move.x, move.y)[axis][j] = 1
             found = slope(passes, point, move)
             assert found == pytest.approx(2 * terms.gradient[j, axis] / energy, rel=1e-5)
     assert (np.linalg.eigvalsh(terms.curvature) >= 0).all()
@@ -467,5 +468,7 @@ def test_nothing_is_refined_from_the_dark(small: Small) -> None:
 def test_the_oracle_moves_a_probe_as_the_physics_does(rng) -> None:
     probe = rng.standard_normal((2, N, N)) + 1j * rng.standard_normal((2, N, N))
     kernels, (dx, dy) = NumpyKernels("amplitude", 0.0), rng.uniform(-0.5, 0.5, (2, 5))
-    found = kernels.shifted(probe, kernels.ramps(dx, dy, N))
-    np.testing.assert_allclose(found, fourier_shift(probe[None], dx[:, None], dy[:, None]), atol=1e-12)
+    factor = rng.uniform(0.5, 1.5, 5)
+    found = kernels.shifted(probe, kernels.ramps(dx, dy, factor, N))
+    expected = factor[:, None, None, None] * fourier_shift(probe[None], dx[:, None], dy[:, None])
+    np.testing.assert_allclose(found, expected, atol=1e-12)
