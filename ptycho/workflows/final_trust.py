@@ -48,7 +48,7 @@ def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction
     clusters = clusters_of(found, finished.data)
     trust = replace(trust, foretold=foretell(found, clusters, finished.data, finished.refine))
     modes = fixed_modes(finished) if trust.grade == "to the noise" else ""
-    beam = beam_fault(trust) if found.flux is None else ""
+    beam = beam_fault(trust) if finished.options.refine_flux == "auto" else ""  # else somebody knows what changed
     faults = (*doctors_faults(diagnosis, trust), beam, modes)
     trust = replace(trust, faults=tuple(one for one in faults if one))
     if trust.grade == "to the noise":
@@ -123,6 +123,6 @@ def beam_fault(trust: Trust) -> str:
     if change == 1.0:
         return ""
     return (
-        f"the patterns change in brightness to {100 * change:.0f} % from the first to the last: the beam, unless it is "
-        "the sample; --flux finds a factor for each pattern"
+        f"the patterns change in brightness to {100 * change:.0f} % from the first to the last, which is taken for the "
+        "beam (--no-flux: for the sample, --flux: certainly for the beam)"
     )

@@ -39,6 +39,10 @@ ANEW, TURNED, MOVED, FURTHER = 14, 8, 40, 20
 """Iterations of a trial: a part begun anew, in another orientation, with positions that move, and from the result."""
 BETTER = 1.5
 """Ratio of errors from which on a remedy is believed: of unseen patterns, or beyond the noise of those seen."""
+FLICKERS = 2.0
+"""The same of a factor for each pattern: patterns in a wrong order gain 1.7 by it, wrong positions 1.4."""
+MOST = 100.0
+"""Ratio that is told at most: beyond the noise little may be left."""
 HINT = 1.2
 """The same where nothing else helped: positions far off are not found in some iterations."""
 FAR_PX = 6.0
@@ -96,7 +100,7 @@ def remedy(finished: Finished, clusters: Clusters) -> str:
         return f"{tried}: check pixel size and distance, and that the patterns are of the far field"
     if finished.gaining > GAIN and not trust.explained:
         return go_on
-    return "" if trust.explained else "modes and positions were tried, neither explains the rest"
+    return "" if trust.explained else "modes, positions and the beam were tried, none explains the rest"
 
 
 def fixed_modes(finished: Finished) -> str:
@@ -160,7 +164,7 @@ def _of_values(finished: Finished) -> str:
 
 
 def _further(finished: Finished, clusters: Clusters) -> str:
-    """From the result on: modes, the probe, positions."""
+    """From the result on: modes, the probe, the beam, positions."""
     modes = fixed_modes(finished)
     if modes:
         return modes
@@ -186,13 +190,28 @@ def _further(finished: Finished, clusters: Clusters) -> str:
         gain = _gain(fixed, gone_on(refine_probe=True), floor)
         if gain > BETTER:
             return f"let the probe move: the patterns are then explained {gain:.2g} times better"
-    return "" if finished.options.refine_positions else _of_positions(fixed, gone_on(refine_positions=True), floor)
+    return _of_places_or_flux(finished, fixed, gone_on, floor, BETTER)
 
 
 def _gain(before: Refinement, after: Refinement, floor: float) -> float:
     """Ratio of errors beyond that of noise."""
     first, second = (max(one.error_history[one.kept] - floor, 1e-12) for one in (before, after))
     return first / second
+
+
+def _of_places_or_flux(
+    finished: Finished, fixed: Refinement, moved: Callable[..., Refinement], floor: float, least: float
+) -> str:
+    """Positions that are off, or a beam that flickers, whichever explains more; what moves already is not tried."""
+    places = None if finished.options.refine_positions else moved(refine_positions=True)
+    gain = 0.0
+    if finished.found.flux is None and finished.options.refine_flux is not False:
+        gain = _gain(fixed, moved(refine_flux=True), floor)
+    logger.debug("flux: %.3g times better beyond the noise", gain)
+    if gain > FLICKERS and (places is None or gain > _gain(fixed, places, floor)):
+        better = f"a factor for each explains them {min(gain, MOST):.2g} times better"
+        return f"the beam changes from pattern to pattern, {better}: --flux"
+    return "" if places is None else _of_positions(fixed, places, floor, least)
 
 
 def _of_positions(fixed: Refinement, moved: Refinement, floor: float, least: float = BETTER) -> str:
@@ -213,30 +232,30 @@ def _of_positions(fixed: Refinement, moved: Refinement, floor: float, least: flo
 
 
 def _anew(finished: Finished, clusters: Clusters) -> str:
-    """A part of the scan from a flat object: axes, the probe, modes, positions."""
+    """A part of the scan from a flat object: axes, the probe, modes, the beam, positions."""
     data, part = finished.data, telling_part(finished.data)
     given = _unseen(finished, part, data.probeGuess, ANEW)
     error, advice = _anew_tried(finished, part)
     if given > BETTER * error:
         return f"{advice}, which foretells unseen patterns {given / max(error, 1e-30):.2g} times better"
     modes = fixed_modes(finished)
-    if modes or finished.options.refine_positions:
+    if modes:
         return modes
-    fixed, moved = (
-        finished.refine(
+
+    def begun(**moving: bool) -> Refinement:
+        return finished.refine(
             part.scan,
             None,
             MOVED,
             probe=data.probeGuess,
             likelihood="amplitude",
-            refine_positions=moves,
             position_bound_px=FAR_PX,
             patience=MOVED + 1,
             frame=None,
+            **moving,
         )
-        for moves in (False, True)
-    )
-    return _of_positions(fixed, moved, 0.0, HINT)
+
+    return _of_places_or_flux(finished, begun(), begun, 0.0, HINT)
 
 
 def _anew_tried(finished: Finished, part: ScanPart) -> tuple[float, str]:

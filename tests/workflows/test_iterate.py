@@ -83,6 +83,40 @@ def test_the_bound_of_positions_is_an_option_and_their_mean_stays(simulated: Sim
     assert moved[4.0][0] < 0.7 * moved[0.5][0] and moved[4.0][1] > 1
 
 
+@pytest.mark.parametrize("how", ["flickers", "drops"])
+def test_a_beam_that_changes_is_found(plain: RawData, how: str, rng: np.random.Generator) -> None:
+    """From 60 to 100 % at random, and down to 30 % halfway: worse without a factor for each pattern, right with it."""
+    count = len(plain)
+    left = rng.uniform(0.6, 1, count) if how == "flickers" else np.where(np.arange(count) < count // 2, 1.0, 0.3)
+    counts = rng.binomial(plain.diff3d.astype(np.int64), left[:, None, None]).astype(np.uint32)
+    changed = RawData(plain.xcoords, plain.ycoords, None, None, counts, plain.probeGuess, objectGuess=plain.objectGuess)
+    errors, asked = {}, True if how == "flickers" else "auto"
+    for refine_flux in (False, asked):
+        options = IterationOptions(
+            iterations=60, likelihood="amplitude", modes=None, refine_probe=False, refine_flux=refine_flux
+        )
+        made = iterate(changed, refine, options)
+        errors[refine_flux] = made.refinement.error_history[made.refinement.kept]
+    assert errors[asked] < 0.25 * errors[False]
+    flux = made.refinement.flux
+    assert flux.mean() == pytest.approx(1)
+    assert np.corrcoef(flux, left)[0, 1] > 0.95
+    assert any("The flux of the beam" in note for note in made.notes)
+    again = iterate(changed, refine, replace(options, iterations=2), made.refinement).refinement
+    assert again.error_history[0] == pytest.approx(errors[asked], rel=1e-2)
+
+
+def test_of_a_steady_beam_nothing_is_found(plain: RawData) -> None:
+    found = {
+        refine_flux: iterate(plain, refine, IterationOptions(iterations=40, modes=None, refine_flux=refine_flux))
+        for refine_flux in (False, "auto", True)
+    }
+    assert (found["auto"].refinement.flux == 1).all() and not any("flux" in note for note in found["auto"].notes)
+    still, moved = (error_of_the_object(found[how].refinement, plain) for how in (False, True))
+    assert moved < 1.05 * still
+    assert np.abs(found[True].refinement.flux - 1).max() < 0.02
+
+
 def test_the_result_lies_on_the_object_of_the_scan(plain: RawData) -> None:
     found = iterate(plain, refine, IterationOptions(iterations=2, modes=None, refine_probe=True)).refinement
     assert (found.frame.height, found.frame.width, found.frame.x0, found.frame.y0) == (76, 76, 0, 0)

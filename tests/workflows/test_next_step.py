@@ -87,6 +87,14 @@ def test_modes_that_are_missing(simulated):
 
 
 @pytest.mark.slow
+def test_a_beam_that_flickers(small, rng):
+    left = rng.uniform(0.6, 1, len(small))
+    counts = rng.binomial(small.diff3d.astype(np.int64), left[:, None, None]).astype(np.uint32)
+    said = advice(changed(small, patterns=counts))
+    assert said.startswith("the beam changes from pattern to pattern") and said.endswith("--flux")
+
+
+@pytest.mark.slow
 def test_turned_axes(small):
     turned = np.ascontiguousarray(small.diff3d.swapaxes(1, 2))
     assert "ptycho dataset turn SCAN -o TURNED --transpose, which foretells" in advice(changed(small, patterns=turned))

@@ -1,0 +1,40 @@
+"""A beam that changes in the course of a scan is told from bright and dark places of the sample."""
+
+import numpy as np
+import pytest
+
+from ptycho.raw_data import RawData
+from ptycho.workflows.beam import beam_change, beam_trend
+
+COUNT = 121
+ORDER = np.arange(COUNT) / (COUNT - 1)
+ROWS = 1 + 0.3 * np.sin(2 * np.pi * 11 * ORDER)
+"""A sample under a raster of eleven rows."""
+
+
+@pytest.mark.parametrize(("left", "expected"), [(0.3, 0.3), (1.0, 1.0), (0.7, 1.0), (1 / 0.3, 1 / 0.3)])
+def test_the_change_is_that_of_the_last_pattern(left, expected):
+    assert beam_change(left**ORDER) == pytest.approx(expected, rel=1e-9)
+    assert beam_change(left**ORDER * ROWS) == pytest.approx(expected, rel=0.15)
+
+
+def test_dark_patterns_do_not_count_and_few_say_nothing():
+    brightness = 0.3**ORDER
+    brightness[::7] = 0
+    assert beam_change(brightness) == pytest.approx(0.3, rel=1e-9)
+    assert beam_change(0.3 ** np.arange(11.0)) == 1.0
+
+
+def scan_of(brightness):
+    amplitude = np.sqrt(brightness)[:, None, None] * np.ones((COUNT, 16, 16), np.float32)
+    points = 20.0 + np.arange(COUNT)
+    return RawData(points, points, None, None, amplitude.astype(np.float32), None, units="amplitude")
+
+
+def test_the_trend_follows_a_step_and_not_the_sample():
+    left = np.where(ORDER < 0.5, 1.0, 0.3)
+    flux = beam_trend(scan_of(left * ROWS))
+    assert flux.mean() == pytest.approx(1)
+    off = np.abs(flux / left * left.mean() - 1)
+    assert off.mean() < 0.1 and off.max() < 0.25  # the sample changes by 30 %
+    assert beam_trend(scan_of(ROWS)) is None
