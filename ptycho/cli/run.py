@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ptycho import params
 from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level, terminations_raise
 from ptycho.cli.settings import Command, Settled, load_table
 from ptycho.core.atomic import RESULT_FILES, new_output_folder
@@ -85,6 +86,7 @@ def run_command(
         debug = debug or table.get("debug") is True
         with (
             terminations_raise(),
+            params.left_alone(),
             command_line(command.program, arguments),
             console_log(log_level(debug=debug, quiet="quiet" in options or table.get("quiet") is True)),
         ):

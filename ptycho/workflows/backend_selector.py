@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ptycho import params
-from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig, update_legacy_dict
+from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.progress import Watch
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import BackendError, ConfigError
@@ -87,7 +87,7 @@ def _enter(config: TrainingConfig | InferenceConfig, run: RunOptions) -> tuple[B
     """The backend of a configuration and the options settled for it; `params.cfg` mirrors the configuration."""
     backend = backend_named(config.backend)
     run = backend.settled(run)
-    update_legacy_dict(params.cfg, config)
+    params.mirror(config)
     return backend, run
 
 

@@ -220,10 +220,10 @@ class TestLegacyParameters:
             raise AssertionError("data were read")
 
         written: list[dict[str, Any]] = []
-        update = config_factory.shared.update_legacy_dict
+        update = params.update_legacy_dict
         monkeypatch.setattr(RawData, "from_file", no_data)
         monkeypatch.setattr(
-            config_factory.shared, "update_legacy_dict", lambda cfg, config: (update(cfg, config), written.append(cfg))
+            params, "update_legacy_dict", lambda cfg, config: (update(cfg, config), written.append(cfg))
         )
         train(scan_file, {"experiment_name": "e", "gridsize": 1})
         assert [cfg is params.cfg for cfg in written] == [True]
