@@ -15,7 +15,7 @@ from ptycho.core.formats import registry
 from ptycho.core.scan_edit.map_write import make_map
 from ptycho.errors import ConfigError, DataError, MissingFileError, OutputError
 from ptycho.raw_data import RawData
-from ptycho_torch import config_factory, config_params
+from ptycho_torch import config_params
 from ptycho_torch.config.options import NEUTRAL_OPTIONS, options_of
 from ptycho_torch.config_factory import (
     create_inference_payload,
