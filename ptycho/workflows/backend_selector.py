@@ -52,9 +52,9 @@ class _Entry(NamedTuple):
 
 
 _BACKENDS = {
-    "tensorflow": _Entry("ptycho.tf.backend", "TensorFlow", ("tensorflow", "keras"), "'tensorflow>=2.16'", "pytorch"),
+    "tensorflow": _Entry("ptycho.tf.backend", "TensorFlow", ("tensorflow", "keras"), "'tensorflow>=2.20'", "pytorch"),
     "pytorch": _Entry(
-        "ptycho_torch.backend", "PyTorch", ("torch", "lightning"), "'torch>=2.2' lightning", "tensorflow"
+        "ptycho_torch.backend", "PyTorch", ("torch", "lightning"), "'torch>=2.5' 'lightning>=2.4'", "tensorflow"
     ),
 }
 

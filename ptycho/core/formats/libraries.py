@@ -56,10 +56,11 @@ def readable(path: Path, title: str, *own: type[Exception]) -> Iterator[None]:
     Raises:
         DataError: the file is damaged.
     """
+    damage: tuple[type[Exception], ...] = (*DAMAGE, *own)
     try:
         yield
     except PtychoError:
         raise
-    except (*DAMAGE, *own) as error:
+    except damage as error:
         fact = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: expected a whole {title} file, found: {fact}; copy it again") from error
