@@ -98,12 +98,15 @@ def run_command(
 
 def quiet_tensorflow(backend: str, debug: bool) -> None:
     """Keep what TensorFlow says about its own start from the terminal, unless --debug or the user's own setting."""
-    if backend != "tensorflow" or debug or _QUIETING in os.environ or importlib.util.find_spec("tensorflow") is None:
+    loaded, there = "tensorflow" in sys.modules, importlib.util.find_spec("tensorflow") is not None
+    if backend != "tensorflow" or debug or _QUIETING in os.environ or loaded or not there:
         return
-    os.environ[_QUIETING] = "3"
-    if "tensorflow" not in sys.modules:
+    os.environ[_QUIETING] = "3"  # it looks once, while it is loaded
+    try:
         with _without_chatter():
             importlib.import_module("tensorflow")
+    finally:
+        del os.environ[_QUIETING]
 
 
 @contextmanager
