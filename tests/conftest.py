@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, o
         items.sort(key=lambda item: item.path not in long)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """After a failure: how to have the tests in the same order again."""
     seed = config.getoption("randomly_seed", None)
     if seed is not None and any(terminalreporter.stats.get(kind) for kind in ("failed", "error")):
