@@ -6,12 +6,15 @@ writes once they are known: `probe`, `intensity_scale` and `input_scale`. `bigN`
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
-from ptycho.config.config import TrainingConfig, update_legacy_dict
+from ptycho.config.config import InferenceConfig, TrainingConfig, update_legacy_dict
 from ptycho.errors import ConfigError
 
-__all__ = ["REPORTED", "cfg", "get", "get_bigN", "get_padded_size", "params", "set", "validate"]
+__all__ = ["REPORTED", "cfg", "get", "get_bigN", "get_padded_size", "left_alone", "mirror", "params", "set", "validate"]
 
 _REQUIRED = object()
 _AT_LEAST = {"N": 1, "gridsize": 1, "offset": 0, "max_position_jitter": 0}
@@ -22,6 +25,28 @@ REPORTED = {"offset": 4, "max_position_jitter": 10}
 cfg: dict[str, Any] = dict(REPORTED)
 """The dictionary itself; at first the defaults of TrainingConfig under their legacy names."""
 update_legacy_dict(cfg, TrainingConfig())
+
+
+_left_alone = ContextVar("left_alone", default=False)
+
+
+@contextmanager
+def left_alone() -> Iterator[None]:
+    """Within, and in this thread, `mirror` writes nothing: the dictionary is the caller's. Also a decorator."""
+    before = _left_alone.set(True)
+    try:
+        yield
+    finally:
+        _left_alone.reset(before)
+
+
+def mirror(config: TrainingConfig | InferenceConfig | None = None, /, **values: Any) -> None:
+    """Write a configuration and computed keys to the dictionary, for callers who read them there."""
+    if _left_alone.get():
+        return
+    if config is not None:
+        update_legacy_dict(cfg, config)
+    cfg.update(values)
 
 
 def get(key: str, default: Any = _REQUIRED) -> Any:

@@ -224,8 +224,7 @@ def populate_legacy_params(
     config: shared.TrainingConfig | shared.InferenceConfig, labels: Mapping[str, str | int] | None = None
 ) -> None:
     """Write a shared configuration, and the user's labels, into `params.cfg`; values that are None leave theirs."""
-    shared.update_legacy_dict(params.cfg, config)
-    params.cfg.update(labels or {})
+    params.mirror(config, **labels or {})
 
 
 class _Settled(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ptycho_torch.lightning  # noqa: F401  # isort: skip
+
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -23,6 +23,7 @@ from ptycho.networks.archiving import (
     restore_params,
 )
 from ptycho_torch.layers import canonical_name
+from ptycho_torch.lightning.process_state import seeded
 from ptycho_torch.network import Network
 from ptycho_torch.pinn import PtychoPINN
 
@@ -92,17 +93,18 @@ def model_from_archive(archive: ModelArchive, source: str = "archive") -> Ptycho
 
 def blank_model(archive: ModelArchive, source: str = "archive", network: Network | None = None) -> PtychoPINN:
     """The model that an archive describes, all but its weights; with the network of another one, where one is given."""
-    model = PtychoPINN(
-        archived_config(archive, source),
-        archive.probe,
-        archive.input_scale,
-        archive.intensity_scale_nominal,
-        archive.mask,
-        intensity_scale_trainable=False,
-        options=archived_options(archive, source),
-        scaling=archived_scaling(archive, source),
-        network=network,
-    )
+    with seeded(0):  # its first weights are drawn, and give way to those of the archive
+        model = PtychoPINN(
+            archived_config(archive, source),
+            archive.probe,
+            archive.input_scale,
+            archive.intensity_scale_nominal,
+            archive.mask,
+            intensity_scale_trainable=False,
+            options=archived_options(archive, source),
+            scaling=archived_scaling(archive, source),
+            network=network,
+        )
     model.scan = dict(archive.scan)
     return model
 

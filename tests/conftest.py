@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -26,11 +26,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--scan-dir", type=Path, default=None, help="folder with the real scans (see docs/benchmarks.md)")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that no long one is left to a single process at the end."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, object, object]:
+    """Files with slow tests come first, so that no long one is left to a single process at the end.
+
+    Last of all: the order within, and that of the other files, is by chance where pytest-randomly is installed. Which
+    files are long is seen before slow tests are left out.
+    """
     long = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in long)
+    try:
+        return (yield)
+    finally:
+        items.sort(key=lambda item: item.path not in long)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """After a failure: how to have the tests in the same order again."""
+    seed = config.getoption("randomly_seed", None)
+    if seed is not None and any(terminalreporter.stats.get(kind) for kind in ("failed", "error")):
+        terminalreporter.write_line(f"The order was by chance; the same one again: --randomly-seed={seed}")
 
 
 @pytest.hookimpl(wrapper=True)

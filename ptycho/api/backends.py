@@ -27,4 +27,4 @@ def installed_backend(name: BackendName | None = None) -> BackendName:
         except BackendError:
             continue
         return candidate
-    raise BackendError("no backend is installed: pip install 'torch>=2.2' lightning, or 'tensorflow>=2.16'")
+    raise BackendError("no backend is installed: pip install 'torch>=2.5' 'lightning>=2.4', or 'tensorflow>=2.20'")

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ptycho import params
 from ptycho.api.backends import installed_backend
 from ptycho.api.scans import Scan, as_scan
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, config_from_dict
@@ -31,6 +32,7 @@ ITERATIONS = 80
 """After which a scan that can be solved is solved; a refinement that gains nothing more ends sooner."""
 
 
+@params.left_alone()
 def reconstruct(
     scan: Scan,
     *,

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ptycho import params
 from ptycho.api.backends import installed_backend
 from ptycho.api.scans import Scan, as_scan
 from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
@@ -55,6 +56,7 @@ class TrainedModel:
         return save_bundle_with_backend(results, self.config, Path(path))
 
 
+@params.left_alone()
 def train(
     scan: Scan | Sequence[Scan],
     config: TrainingConfig | None = None,
@@ -130,6 +132,7 @@ def _settings(
     return replace(config, model=replace(config.model), **changes)
 
 
+@params.left_alone()
 def infer(
     model: TrainedModel | Path | str,
     scan: Scan,

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ptycho import params
 from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level, terminations_raise
 from ptycho.cli.settings import Command, Settled, load_table
 from ptycho.core.atomic import RESULT_FILES, new_output_folder
@@ -85,6 +86,7 @@ def run_command(
         debug = debug or table.get("debug") is True
         with (
             terminations_raise(),
+            params.left_alone(),
             command_line(command.program, arguments),
             console_log(log_level(debug=debug, quiet="quiet" in options or table.get("quiet") is True)),
         ):
@@ -96,12 +98,15 @@ def run_command(
 
 def quiet_tensorflow(backend: str, debug: bool) -> None:
     """Keep what TensorFlow says about its own start from the terminal, unless --debug or the user's own setting."""
-    if backend != "tensorflow" or debug or _QUIETING in os.environ or importlib.util.find_spec("tensorflow") is None:
+    loaded, there = "tensorflow" in sys.modules, importlib.util.find_spec("tensorflow") is not None
+    if backend != "tensorflow" or debug or _QUIETING in os.environ or loaded or not there:
         return
-    os.environ[_QUIETING] = "3"
-    if "tensorflow" not in sys.modules:
+    os.environ[_QUIETING] = "3"  # it looks once, while it is loaded
+    try:
         with _without_chatter():
             importlib.import_module("tensorflow")
+    finally:
+        del os.environ[_QUIETING]
 
 
 @contextmanager

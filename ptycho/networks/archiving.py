@@ -181,5 +181,5 @@ def checked_weights(spec: NetworkSpec, weights: dict[str, NDArray[Any]], source:
 
 def restore_params(archive: ModelArchive, intensity_scale: float) -> None:
     """Write an archive's snapshot and the computed keys `probe`, `intensity_scale`, `input_scale` to `params.cfg`."""
-    params.cfg.update(archive.params)
-    params.cfg.update(probe=archive.probe, intensity_scale=intensity_scale, input_scale=archive.input_scale)
+    computed = {"probe": archive.probe, "intensity_scale": intensity_scale, "input_scale": archive.input_scale}
+    params.mirror(**archive.params | computed)

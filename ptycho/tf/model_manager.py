@@ -83,6 +83,7 @@ def model_from_archive(archive: ModelArchive, source: str = "archive") -> Ptycho
         intensity_scale_trainable=False,
         options=archived_options(archive, source),
         scaling=archived_scaling(archive, source),
+        seed=0,  # its first weights are drawn, and give way to those of the archive
     )
     set_canonical_weights(model.network, archive.weights, source)
     model.log_intensity_scale.assign(archive.log_intensity_scale)

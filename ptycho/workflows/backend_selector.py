@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ptycho import params
-from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig, update_legacy_dict
+from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.progress import Watch
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import BackendError, ConfigError
@@ -52,9 +52,9 @@ class _Entry(NamedTuple):
 
 
 _BACKENDS = {
-    "tensorflow": _Entry("ptycho.tf.backend", "TensorFlow", ("tensorflow", "keras"), "'tensorflow>=2.16'", "pytorch"),
+    "tensorflow": _Entry("ptycho.tf.backend", "TensorFlow", ("tensorflow", "keras"), "'tensorflow>=2.20'", "pytorch"),
     "pytorch": _Entry(
-        "ptycho_torch.backend", "PyTorch", ("torch", "lightning"), "'torch>=2.2' lightning", "tensorflow"
+        "ptycho_torch.backend", "PyTorch", ("torch", "lightning"), "'torch>=2.5' 'lightning>=2.4'", "tensorflow"
     ),
 }
 
@@ -87,7 +87,7 @@ def _enter(config: TrainingConfig | InferenceConfig, run: RunOptions) -> tuple[B
     """The backend of a configuration and the options settled for it; `params.cfg` mirrors the configuration."""
     backend = backend_named(config.backend)
     run = backend.settled(run)
-    update_legacy_dict(params.cfg, config)
+    params.mirror(config)
     return backend, run
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from ptycho.core.atomic import atomic_path, output_folder
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.npz import write_arrays
 from ptycho.core.refinement.gauge import Gauge
 from ptycho.core.refinement.run import Refinement
 from ptycho.core.refinement.state_file import StateFile
@@ -71,7 +72,7 @@ def write_step(path: Path, found: Refinement, search: str) -> None:
     arrays: dict[str, Any] = {name: np.asarray(getattr(found, name)) for name in _ARRAYS}
     arrays["frame"] = np.array([frame.height, frame.width, frame.x0, frame.y0], np.int64)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, facts=json.dumps(facts | {"search": search}), **arrays)
+        write_arrays(stream, {"facts": json.dumps(facts | {"search": search}), **arrays})
 
 
 def read_step(path: Path, search: str) -> Refinement:

@@ -65,7 +65,7 @@ def train(
 
 def _tell_callers(found: TrainingSet[Any], model: Any) -> None:
     """Write what training has measured to `params.cfg`; the library itself does not read it there."""
-    params.cfg.update(probe=as_modes(found.probe), input_scale=found.input_scale, intensity_scale=model.intensity_scale)
+    params.mirror(probe=as_modes(found.probe), input_scale=found.input_scale, intensity_scale=model.intensity_scale)
 
 
 def train_and_reconstruct(

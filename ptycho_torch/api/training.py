@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ptycho_torch.lightning  # noqa: F401  # isort: skip
+
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import signal
 import threading
 import warnings
@@ -34,6 +36,7 @@ def interrupts_raise() -> Iterator[None]:
 
 
 _deterministic = Agreement("deterministic")
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 _DRAWS = ("uniform_", "normal_", "random_", "bernoulli_", "exponential_", "rand", "randn", "randint", "randperm")
 """What draws numbers; functions of `torch.nn.init` name their generator besides."""
 
@@ -69,16 +72,20 @@ def seeded(seed: int) -> Iterator[None]:
 def own_determinism(wanted: bool | str) -> Iterator[None]:
     """Lightning switches determinism for the whole process: it is as it was when the last training is through.
 
+    So are the variable for cuBLAS that goes with it, and the way in which processes are started: Lightning asks for
+    that, which settles it for whoever has not chosen yet.
+
     Raises:
         ConfigError: a training in another thread wants it otherwise.
     """
-    with _deterministic.on(wanted), _determinism_put_back():
+    with _deterministic.on(wanted), _put_back():
         yield
 
 
 @changed_once
-def _determinism_put_back() -> Iterator[None]:
-    """Note the setting, put it back."""
+def _put_back() -> Iterator[None]:
+    """Note what Lightning settles for the whole process, put it back."""
+    workspace, start_method = os.environ.get(_WORKSPACE), multiprocessing.get_start_method(allow_none=True)
     enabled, warn_only = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -87,6 +94,11 @@ def _determinism_put_back() -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+        multiprocessing.set_start_method(start_method, force=True)
+        if workspace is None:
+            os.environ.pop(_WORKSPACE, None)
+        else:
+            os.environ[_WORKSPACE] = workspace
 
 
 @changed_once

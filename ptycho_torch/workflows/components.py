@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import ptycho_torch.lightning  # noqa: F401  # isort: skip
+
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

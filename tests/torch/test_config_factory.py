@@ -15,7 +15,7 @@ from ptycho.core.formats import registry
 from ptycho.core.scan_edit.map_write import make_map
 from ptycho.errors import ConfigError, DataError, MissingFileError, OutputError
 from ptycho.raw_data import RawData
-from ptycho_torch import config_factory, config_params
+from ptycho_torch import config_params
 from ptycho_torch.config.options import NEUTRAL_OPTIONS, options_of
 from ptycho_torch.config_factory import (
     create_inference_payload,
@@ -220,10 +220,10 @@ class TestLegacyParameters:
             raise AssertionError("data were read")
 
         written: list[dict[str, Any]] = []
-        update = config_factory.shared.update_legacy_dict
+        update = params.update_legacy_dict
         monkeypatch.setattr(RawData, "from_file", no_data)
         monkeypatch.setattr(
-            config_factory.shared, "update_legacy_dict", lambda cfg, config: (update(cfg, config), written.append(cfg))
+            params, "update_legacy_dict", lambda cfg, config: (update(cfg, config), written.append(cfg))
         )
         train(scan_file, {"experiment_name": "e", "gridsize": 1})
         assert [cfg is params.cfg for cfg in written] == [True]

@@ -7,10 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 from ptycho import params
 from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.errors import BackendError, ConfigError
 from ptycho.raw_data import RawData
+from ptycho.workflows import backend_selector
 from ptycho.workflows.backend_selector import (
     load_inference_bundle_with_backend,
     reconstruct_with_backend,
@@ -63,13 +69,13 @@ def test_any_other_name_is_a_value_error(name: str) -> None:
         (
             "pytorch",
             "torch",
-            "PyTorch backend selected, but torch is not installed: pip install 'torch>=2.2' lightning",
+            "PyTorch backend selected, but torch is not installed: pip install 'torch>=2.5' 'lightning>=2.4'",
         ),
         ("pytorch", "lightning", "PyTorch backend selected, but lightning is not installed: pip install"),
         (
             "tensorflow",
             "tensorflow",
-            "TensorFlow backend selected, but tensorflow is not installed: pip install 'tensorflow>=2.16'",
+            "TensorFlow backend selected, but tensorflow is not installed: pip install 'tensorflow>=2.20'",
         ),
     ],
 )
@@ -82,6 +88,13 @@ def test_a_missing_package_is_a_runtime_error_with_the_remedy(name, package, lin
     assert str(caught.value).startswith(line)
     assert str(caught.value).endswith(f"or use --backend {other}")
     require_backend(other)
+
+
+@pytest.mark.parametrize("name", ["pytorch", "tensorflow"])
+def test_the_remedy_asks_for_what_the_package_asks_for(name) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = [word.strip("'") for word in backend_selector._BACKENDS[name].install.split()]
+    assert set(named) <= set(project["dependencies"])
 
 
 def test_settings_of_pytorch_are_not_ignored_elsewhere(scan, tmp_path) -> None:

@@ -74,6 +74,7 @@ def _write(output: Path, found: FoundProbe, data: RawData) -> None:
 
     from ptycho.core.atomic import atomic_path
     from ptycho.core.formats.scan_npz import METADATA_KEYS, geometry_of
+    from ptycho.core.npz import write_arrays
 
     if output.suffix == ".png":
         return
@@ -83,7 +84,7 @@ def _write(output: Path, found: FoundProbe, data: RawData) -> None:
         if output.suffix == ".npy":
             np.save(stream, found.probe)
         else:
-            np.savez(stream, probeGuess=found.probe, **numbers)
+            write_arrays(stream, {"probeGuess": found.probe, **numbers})
 
 
 def _draw(picture: Path, found: FoundProbe, data: RawData) -> None:

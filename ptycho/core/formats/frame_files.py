@@ -125,7 +125,8 @@ def _opened(path: Path) -> Iterator[tuple[int, Callable[[int], Array]]]:
     if kind is None:
         raise DataError(f"{path}: expected an image (EDF, CBF, TIFF or MarCCD), found another file; name frames only")
     module = library(_KINDS[kind], f"{path} is {kind}")
-    with readable(path, kind):
+    own = (module.TiffFileError,) if kind == "TIFF" else ()  # no ValueError in releases for Python 3.10
+    with readable(path, kind, *own):
         if kind == "TIFF":
             with module.TiffFile(path) as file:
                 pages = file.pages

@@ -50,16 +50,17 @@ def library(module: str, why: str) -> Any:
 
 
 @contextmanager
-def readable(path: Path, title: str) -> Iterator[None]:
-    """A block in which a library reads a file; what it raises is one line that names the file.
+def readable(path: Path, title: str, *own: type[Exception]) -> Iterator[None]:
+    """A block in which a library reads a file; what it raises, `own` of its classes too, is one line with the file.
 
     Raises:
         DataError: the file is damaged.
     """
+    damage: tuple[type[Exception], ...] = (*DAMAGE, *own)
     try:
         yield
     except PtychoError:
         raise
-    except DAMAGE as error:
+    except damage as error:
         fact = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: expected a whole {title} file, found: {fact}; copy it again") from error

@@ -10,6 +10,7 @@ import numpy as np
 from ptycho.core.atomic import atomic_path
 from ptycho.core.formats.ptychodus_product import product_content, record_of
 from ptycho.core.formats.record import ScanRecord
+from ptycho.core.npz import write_arrays
 
 __all__ = ["read", "recognise", "write"]
 
@@ -31,4 +32,4 @@ def write(path: Path, record: ScanRecord) -> None:
     """Write a product; what it needs is as in the HDF5 form."""
     attributes, arrays = product_content(record, TITLE)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **attributes, **arrays)
+        write_arrays(stream, {**attributes, **arrays})

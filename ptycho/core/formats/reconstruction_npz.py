@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ptycho.core.atomic import atomic_path
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.npz import write_arrays
 from ptycho.core.provenance import GEOMETRY
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.misfits import Misfits
@@ -71,7 +72,7 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
     if r.trust is not None:
         arrays |= _trust_arrays(r.trust)
     with atomic_path(path) as temporary:
-        np.savez(temporary, allow_pickle=False, **arrays)
+        write_arrays(temporary, arrays)
     return Path(path)
 
 

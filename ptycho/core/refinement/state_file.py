@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.atomic import atomic_path
+from ptycho.core.npz import write_arrays
 from ptycho.core.refinement.descent import Descent, State
 from ptycho.core.refinement.gauge import Gauge
 from ptycho.core.refinement.kernels import Direction, Point
@@ -97,7 +98,7 @@ class ScanKeeper:
         if self.problem.prepared is not None:
             arrays |= _point("prepared", self.problem.prepared[1])
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, facts=json.dumps(facts), **arrays)
+            write_arrays(stream, {"facts": json.dumps(facts), **arrays})
 
     def restore(self, rng: np.random.Generator) -> State[Point, Direction] | None:
         """The state in the file, if there is one.

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ptycho.core.atomic import atomic_path
+from ptycho.core.npz import write_arrays
 from ptycho.core.scaling import frame_blocks
 from ptycho.core.scan.detector_values import counts_of_scan
 from ptycho.core.scan.scan import Array, ScanFile, check_shapes, check_values
@@ -116,7 +117,7 @@ def write_scan(path: Path | str, scan: ScanFile) -> None:
         except TypeError as error:
             raise DataError(f"metadata: expected plain JSON values, found others ({error}); convert them") from error
     with atomic_path(Path(path)) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **arrays)
+        write_arrays(stream, arrays)
 
 
 def _open(path: Path) -> np.lib.npyio.NpzFile:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ptycho.core.atomic import atomic_path
 from ptycho.core.formats import registry, scan_npz
 from ptycho.core.formats.opening import open_scan
+from ptycho.core.npz import write_arrays
 from ptycho.core.scan.map_manifest import (
     MANIFEST,
     Layout,
@@ -97,7 +98,7 @@ def _write(folder: Path, stream: ScanStream, source: Path, title: str) -> None:
         with atomic_path(folder / f"{name}.npy") as path, path.open("wb") as file:
             write_frames(file, _reported(frames, f"{title}: {name}"))
     with atomic_path(folder / FIELDS) as path, path.open("wb") as file:
-        np.savez(file, **_fields(stream, source))
+        write_arrays(file, _fields(stream, source))
     members = {name: Layout(frames.shape, frames.dtype.str) for name, frames in stacks.items()}
     Manifest(Source.of(source), members, stream.fields.units).write(folder)
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.npz import write_arrays
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.errors import ArchiveError, MissingFileError
 
@@ -30,7 +31,7 @@ def write_checkpoint(path: Path, arrays: Sequence[Array], about: Mapping[str, An
     content: dict[str, Any] = {f"{index}": array for index, array in enumerate(arrays)}
     content["about"] = np.array(json.dumps({"format": CHECKPOINT, "version": VERSION, **about}))
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **content)
+        write_arrays(file, content)
 
 
 def read_checkpoint(
