@@ -13,11 +13,11 @@ from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
-from ptycho.config.options import StitchOptions
+from ptycho.config.options import PatchStatsOptions, StitchOptions
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
-from ptycho.workflows.diagnostics import Diagnostics
+from ptycho.workflows.diagnostics import Diagnostics, with_diagnostics
 from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs
 from ptycho.workflows.reconstruct import load_and_reconstruct, reconstruct
 from ptycho.workflows.results import RunResults
@@ -69,8 +69,9 @@ def train_cdi_model_torch(
         execution_config: how PyTorch runs; None takes the payload's.
         resume: a checkpoint to go on from.
         max_seconds: stop after this time.
-        training_payload: what `config_factory.create_training_payload` made, for how PyTorch runs and the number of
-            experiments; the options are those of `config`.
+        training_payload: what `config_factory.create_training_payload` made, for how PyTorch runs, the number of
+            experiments and the statistics of patches that `pt_inference_config` asks for; the options are those of
+            `config`.
         callbacks: of Lightning, besides those of this library.
         diagnostics: told of the patches of the training groups after the last epoch; None: nobody is.
 
@@ -91,13 +92,17 @@ def train_cdi_model_torch(
         callbacks=callbacks,
         diagnostics=diagnostics,
     )
-    return train(backend, train_data, test_data, config, _as_paid(run, training_payload))
+    return train(backend, train_data, test_data, config, _as_paid(run, training_payload, config))
 
 
-def _as_paid(run: RunOptions, payload: TrainingPayload | None) -> RunOptions:
+def _as_paid(run: RunOptions, payload: TrainingPayload | None, config: TrainingConfig) -> RunOptions:
     """The options of a run with what a payload asks for beside the shared configuration."""
     if payload is None:
         return run
+    inference = payload.pt_inference_config
+    if run.diagnostics is None and inference.log_patch_stats and not config.patch_stats.log_patch_stats:
+        asked = replace(config, patch_stats=PatchStatsOptions(True, inference.patch_stats_limit))
+        run = with_diagnostics(run, asked)
     return replace(
         run,
         execution=payload.execution_config if run.execution is None else run.execution,
@@ -196,5 +201,5 @@ def run_cdi_example_torch(
     """
     _check_number(training_payload, train_data, test_data)
     asked = RunOptions(execution=execution_config, resume=resume, max_seconds=max_seconds, diagnostics=diagnostics)
-    run = _as_paid(asked, training_payload)
+    run = _as_paid(asked, training_payload, config)
     return train_and_reconstruct(backend, train_data, test_data, config, do_stitching, run)
