@@ -41,6 +41,7 @@ from ptycho_torch.lightning.process_state import interrupts_raise, own_determini
 from ptycho_torch.lightning.run_files import checkpoints, metric_logger
 from ptycho_torch.lightning.schedule import Stages, rate_curve, setting
 from ptycho_torch.lightning.staging import Groups, set_apart
+from ptycho_torch.lightning.tracking import log_model
 from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.objective import Objective
 from ptycho_torch.optimizers import optimizer_of
@@ -277,7 +278,7 @@ def _trainer(
         gradient_clip_algorithm=algorithm,
         callbacks=callbacks,
         plugins=WholeCheckpoints(),
-        logger=metric_logger(execution.logger_backend, folder),
+        logger=metric_logger(execution.logger_backend, folder, module.model.labels),
         enable_checkpointing=execution.enable_checkpointing,
         enable_progress_bar=bar,
         enable_model_summary=False,
@@ -359,6 +360,9 @@ def fit(
         bar = execution.enable_progress_bar and watch is None
         trainer = _trainer(module, [*ours, *pictures, *callbacks], accelerator, max_seconds, bar)
         trainer.fit(module, train_loader, validation_loader, ckpt_path=resume)
+        if execution.logger_backend == "mlflow" and trainer.is_global_zero:
+            module.model.tracked = log_model(trainer.logger, module)
+            logger.info("MLflow has the model at %s", module.model.tracked)
     return report.history
 
 

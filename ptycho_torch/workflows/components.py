@@ -77,7 +77,9 @@ def train_cdi_model_torch(
 
     Returns:
         `backend`, `model` (PtychoPINN), `history` (losses per epoch), `train_container`, `test_container`,
-        `train_seconds`, `config`; and `models`, `train_containers`, `test_containers`, one per experiment.
+        `train_seconds`, `config`; and `models`, `train_containers`, `test_containers`, one per experiment. With
+        `logger_backend="mlflow"` (`orchestrator="Mlflow"`) also `mlflow_uri`, where `PtychoModel.load_from_mlflow`
+        finds the model.
 
     Raises:
         ConfigError, DataError: settings or data that cannot work.
@@ -92,7 +94,13 @@ def train_cdi_model_torch(
         callbacks=callbacks,
         diagnostics=diagnostics,
     )
-    return train(backend, train_data, test_data, config, _as_paid(run, training_payload, config))
+    return _with_address(train(backend, train_data, test_data, config, _as_paid(run, training_payload, config)))
+
+
+def _with_address(results: dict[str, Any]) -> dict[str, Any]:
+    """The results with `mlflow_uri`, where MLflow followed the training."""
+    address = results["model"].tracked
+    return results if address is None else {**results, "mlflow_uri": address}
 
 
 def _as_paid(run: RunOptions, payload: TrainingPayload | None, config: TrainingConfig) -> RunOptions:
@@ -202,4 +210,5 @@ def run_cdi_example_torch(
     _check_number(training_payload, train_data, test_data)
     asked = RunOptions(execution=execution_config, resume=resume, max_seconds=max_seconds, diagnostics=diagnostics)
     run = _as_paid(asked, training_payload, config)
-    return train_and_reconstruct(backend, train_data, test_data, config, do_stitching, run)
+    amplitude, phase, results = train_and_reconstruct(backend, train_data, test_data, config, do_stitching, run)
+    return amplitude, phase, _with_address(results)

@@ -195,7 +195,9 @@ class TestPrecedence:
         found = train(scan_file, {"probe_mask_tensor": mask}).tf_training_config
         assert found.model.probe_mask
         np.testing.assert_array_equal(found.network.mask_array, mask)
-        assert not train(scan_file, {"probe_mask_tensor": mask, "probe_mask": False}).tf_training_config.model.probe_mask
+        assert not train(
+            scan_file, {"probe_mask_tensor": mask, "probe_mask": False}
+        ).tf_training_config.model.probe_mask
 
     def test_refusals_reach_the_caller(self, scan_file: Path) -> None:
         for overrides, message in (
