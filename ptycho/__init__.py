@@ -8,6 +8,8 @@ Functions:
 
     load_scan             read a scan from a file of any format that is known
     simulate              make a scan whose object is known
+    export_product        write positions, probe and object of a scan for ptychodus
+    import_product        read a scan from a product of ptychodus and the file with its patterns
     doctor                examine a scan: what is wrong with it, and the settings to begin with
     reconstruct           reconstruct a scan by iteration, without a network
     find_probe            find a probe in the patterns, from the optics or in a file
@@ -70,6 +72,8 @@ if TYPE_CHECKING:
     from ptycho.api.results import compare as compare
     from ptycho.api.results import load_reconstruction as load_reconstruction
     from ptycho.api.scans import doctor as doctor
+    from ptycho.api.scans import export_product as export_product
+    from ptycho.api.scans import import_product as import_product
     from ptycho.api.scans import load_scan as load_scan
     from ptycho.api.scans import simulate as simulate
     from ptycho.config.config import InferenceConfig as InferenceConfig
@@ -103,7 +107,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _HOMES = {
-    "ptycho.api.scans": ("load_scan", "simulate", "doctor"),
+    "ptycho.api.scans": ("load_scan", "simulate", "doctor", "export_product", "import_product"),
     "ptycho.api.iteration": ("reconstruct", "refine"),
     "ptycho.api.networks": ("train", "infer", "TrainedModel"),
     "ptycho.api.probes": ("find_probe",),

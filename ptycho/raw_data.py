@@ -39,7 +39,9 @@ from ptycho.core.scan.identity import ScanIdentity, scan_identity
 from ptycho.core.scan.npz_file import ScanFile, write_scan
 from ptycho.core.scan.scan import check_probe_shape, check_shapes, check_square, no_probe
 from ptycho.core.scan_edit.fit_detector import fitted
+from ptycho.core.scan_edit.points import turned_positions
 from ptycho.core.scratch import taken
+from ptycho.core.simulation.exposure import ScanPlan, expose
 from ptycho.core.training.scales import Scales, measure_scales
 from ptycho.errors import ConfigError, DataError
 
@@ -192,6 +194,46 @@ class RawData(Pictured):
         if sentences:
             raw.made_of = scan_identity(scan, name).derived("; ".join(sentences))
         return raw
+
+    @classmethod
+    def from_simulation(
+        cls,
+        xcoords: ArrayLike,
+        ycoords: ArrayLike,
+        probeGuess: ArrayLike,
+        objectGuess: ArrayLike,
+        scan_index: ArrayLike | None = None,
+        *,
+        nphotons: float | None = None,
+        rng: np.random.Generator | None = None,
+        units: Units = "amplitude",
+        mask: NDArray[np.bool_] | None = None,
+    ) -> RawData:
+        """Record a scan of a given object with a given probe.
+
+        Args:
+            xcoords, ycoords: (n,) centre of each patch, pixels of the object.
+            probeGuess: (N, N) or (M, N, N) complex, of any energy; it is scaled to the dose.
+            objectGuess: (H, W) complex transmission.
+            scan_index: (n,) as of the class.
+            nphotons: mean number of photons per pattern; None takes `params.cfg['nphotons']`.
+            rng: source of the photon noise; None draws other photons each time.
+            units: 'amplitude' stores the root of the counts, 'counts' the counts.
+            mask: (N, N), True where the detector pixel is valid.
+
+        Raises:
+            ConfigError, DataError: as `ptycho.core.simulation.exposure.expose`.
+        """
+        dose = float(params.get("nphotons")) if nphotons is None else nphotons
+        x, y = np.asarray(xcoords, np.float64), np.asarray(ycoords, np.float64)
+        plan = ScanPlan(np.asarray(objectGuess), np.asarray(probeGuess), x, y, dose, units, mask)
+        scan = expose(plan, np.random.default_rng() if rng is None else rng)
+        return cls(
+            *(scan.xcoords, scan.ycoords, None, None, scan.diffraction, scan.probe, scan_index, scan.object),
+            mask=scan.mask,
+            metadata={"nphotons": scan.recorded},
+            units=scan.units,
+        )
 
     @classmethod
     def from_coords_without_pc(
@@ -397,6 +439,20 @@ class RawData(Pictured):
         part._path, part._decision = self._path, self.units_decision
         return part
 
+    def turned(self, flip_x: bool = False, flip_y: bool = False, transpose: bool = False) -> RawData:
+        """This scan, on the same patterns, with its positions along other axes (`turned_positions`); without the object
+        then, which is that of the positions it came with.
+        """
+        made = turned_positions(self._as_file(self._declared), flip_x, flip_y, transpose)
+        if not (flip_x or flip_y or transpose):
+            return self
+        if self.objectGuess is not None:
+            logger.info("%s: the object that belongs to the positions as they were is left out", self.name)
+        other = RawData(**vars(made))
+        other._path, other._decision, other._mean_energy = self._path, self._decision, self._mean_energy
+        other.sample_indices = self.sample_indices
+        return other
+
     def without_probe_ramp(self) -> RawData:
         """This scan, on the same arrays, with the mean phase slope taken out of the probe (`without_ramp`)."""
         return self.with_probe(without_ramp(self.probeGuess))
@@ -464,6 +520,13 @@ class RawData(Pictured):
         """
         if self.N != N:
             raise DataError(f"N={N}: the scan has patterns of {self.N} x {self.N} pixels; set N to {self.N}")
+        if nsamples == 1 and len(self) > 1:
+            logger.warning(
+                "1 of %d patterns is grouped, and so one place of the object is reconstructed: raise nsamples "
+                "(NumSamples in ptychodus) to %d for all of it",
+                len(self),
+                len(self),
+            )
         groups = make_groups(
             self.xcoords,
             self.ycoords,

@@ -19,7 +19,16 @@ from ptycho.config.deprecation import warn_deprecated
 from ptycho.config.schema import nearest, settings_of
 from ptycho.errors import ConfigError
 from ptycho_torch.config.options import TorchOptions, options_of
-from ptycho_torch.config.routes import COUNTS, LABELS, MEMBERS, OPTIONS, REFUSED, ROUTES
+from ptycho_torch.config.routes import (
+    COUNTS,
+    LABELS,
+    MEMBERS,
+    OPTIONS,
+    OTHER_NAMES,
+    REFUSED,
+    ROUTES,
+    shared_spelling,
+)
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 
 __all__ = [
@@ -56,7 +65,10 @@ def to_model_config(data: DataConfig, model: ModelConfig, overrides: Overrides =
     stated = stated_settings(overrides, (DataConfig, ModelConfig), (shared.ModelConfig,))
     data, model = _with_own(data, stated), _with_own(model, stated)
     _refuse(data, model)
-    values = _bridged(shared.ModelConfig, data, model) | stated.settings
+    values = _bridged(shared.ModelConfig, data, model)
+    if model.probe_mask is None and model.probe_mask_tensor is not None:
+        values["probe_mask"] = True  # a mask is given to be used
+    values |= stated.settings
     found = shared.config_from_dict(shared.ModelConfig, values, "model")
     _check_members(found.gridsize, data, model)
     return found
@@ -179,11 +191,12 @@ def stated_settings(overrides: Overrides, sources: tuple[type, ...], targets: tu
     allowed = {name for target in targets for name in settings_of(target)} - {"model"}
     declared = {name: (cls, setting) for cls in reversed(sources) for name, setting in settings_of(cls).items()}
     found = Stated({}, {})
-    for name, value in (overrides or {}).items():
+    for key, value in (overrides or {}).items():
+        name = OTHER_NAMES.get(key, key)
         cls, setting = declared.get(name, (None, None))
         route = ROUTES.get(cls, {}).get(name) if cls else None
         if name in allowed and (route is None or route.to != name or route.unsaid):
-            to = name
+            to, value = name, shared_spelling(name, value)
         elif route is not None and setting is not None and route.to in allowed:
             to, value = route.to, route.read(setting.from_value(value))
         elif cls is not None and route is None:
@@ -192,7 +205,7 @@ def stated_settings(overrides: Overrides, sources: tuple[type, ...], targets: tu
         else:
             raise ConfigError(f"overrides: unknown key {name!r}{nearest(name, allowed | declared.keys())}")
         if to in found.settings and found.settings[to] != value:
-            raise ConfigError(f"overrides: {name}={value!r} and {to}={found.settings[to]!r} are the same setting")
+            raise ConfigError(f"overrides: {key}={value!r} and {to}={found.settings[to]!r} are the same setting")
         found.settings[to] = value
     _adopt_n_images(found.settings)
     return found

@@ -4,7 +4,7 @@ A setting comes from the first of these that states it:
 
 1. `overrides`: what the caller gives, under the name of a shared or of a PyTorch field;
 2. the execution config: all of it that is not None, where that is its default: None says nothing;
-3. the scan file: N, from the header of its probe;
+3. the scan file: N, from the header of its probe, and the dose that its metadata record;
 4. the command line: the defaults that its help shows;
 5. the PyTorch dataclasses;
 6. the shared dataclasses.
@@ -23,9 +23,11 @@ from typing import Any, NamedTuple
 from ptycho import params
 from ptycho.config import config as shared
 from ptycho.config.schema import settings_of
+from ptycho.core.archive import find_archive
 from ptycho.core.formats.opening import is_npz, open_scan
+from ptycho.core.scan.npz_file import scan_metadata
 from ptycho.core.scan.npz_mapped import member_shape
-from ptycho.errors import ConfigError, DataError, MissingFileError
+from ptycho.errors import ConfigError, DataError
 from ptycho_torch.cli.shared import validate_paths
 from ptycho_torch.config.options import TorchOptions, neutral_settings, options_in, section_settings
 from ptycho_torch.config.routes import MEMBERS, ROUTES
@@ -106,7 +108,7 @@ def create_training_payload(
     Args:
         train_data_file: scan to train on (NPZ).
         output_dir: folder for everything the run writes; it is not made here.
-        overrides: has to bring `n_groups` and `nphotons`.
+        overrides: has to bring `n_groups`, and `nphotons` where the scan does not record it.
         execution_config: how PyTorch runs.
         command_line: the defaults of a command line.
         neutral: whether what only the PyTorch dataclasses have begins at values that ask for nothing, as on the command
@@ -119,15 +121,13 @@ def create_training_payload(
     """
     given = {"train_data_file": train_data_file, "output_dir": output_dir, **(overrides or {})}
     validate_paths(given["train_data_file"], given.get("test_data_file"), given["output_dir"])
-    own = (DataConfig, ModelConfig, TrainingConfig)
+    own = (DataConfig, ModelConfig, TrainingConfig, InferenceConfig)
     settled = _settle(
         given, execution_config, command_line, given["train_data_file"], own, shared.TrainingConfig, neutral
     )
-    data, model, training = settled.configs
+    data, model, training, inference = settled.configs
     execution = settled.of(Execution)
     tf_model = to_model_config(data, model, settled.of(shared.ModelConfig))
-    base = neutral_settings(InferenceConfig, 1) if neutral else {}
-    inference = InferenceConfig(**{**base, **section_settings(InferenceConfig, settled.values, 1)})
     tf_training = to_training_config(tf_model, data, model, training, settled.of(shared.TrainingConfig), inference)
     shared.validate_training_config(tf_training)
     for name in SHARED_WITH_EXECUTION:
@@ -161,7 +161,7 @@ def create_inference_payload(
     """Settle the settings of a reconstruction and write `params.cfg`.
 
     Args:
-        model_path: the folder with wts.h5.zip, or the archive itself; only its presence is checked here.
+        model_path: the folder with wts.h5.zip, or the archive itself; it is found here, and not opened.
         test_data_file: scan to reconstruct (NPZ).
         output_dir: folder for everything the run writes; it is not made here.
         overrides: has to bring `n_groups` (None: all).
@@ -177,10 +177,7 @@ def create_inference_payload(
     """
     named = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
     given = {**named, **(overrides or {})}
-    if not Path(given["model_path"]).exists():
-        raise MissingFileError(
-            f"{given['model_path']}: expected a trained model, found nothing there; correct the path"
-        )
+    find_archive(Path(given["model_path"]))
     validate_paths(None, given["test_data_file"], given["output_dir"])
     own = (DataConfig, ModelConfig, InferenceConfig)
     settled = _settle(
@@ -218,6 +215,13 @@ def infer_probe_size(data_file: Path | str) -> int:
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise DataError(f"{data_file}: probeGuess: expected (N, N) or (M, N, N), found {shape}; cut it to a square")
     return int(shape[-1])
+
+
+def _recorded_photons(data_file: Path) -> dict[str, float]:
+    """`nphotons` of the metadata of a scan, by its name; nothing where they do not say."""
+    metadata = scan_metadata(data_file) if is_npz(data_file) else open_scan(data_file).fields.metadata
+    recorded = (metadata or {}).get("nphotons")
+    return {} if recorded is None else {"nphotons": recorded}
 
 
 def populate_legacy_params(
@@ -260,7 +264,7 @@ def _settle(
     levels = {
         "overrides": stated.settings,
         "execution config": _stated_execution(execution),
-        "scan file": {"N": N},
+        "scan file": {"N": N, **_recorded_photons(Path(data_file))},
         "command line": stated_settings(command_line, own, targets).settings,
     }
     values: dict[str, Any] = {}

@@ -21,11 +21,14 @@ from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
 from ptycho.config.files import config_to_dict
 from ptycho.config.options import ObjectiveOptions, StageOptions
 from ptycho.core.archive import check_experiment, to_json
+from ptycho.core.geometry import canvas_size
 from ptycho.core.groups.container import as_experiments
 from ptycho.core.progress import TrainingReport, Watch, log_progress
 from ptycho.core.training.checkpoint_npz import nothing_left
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.core.training.schedules import one_cycle
+from ptycho.errors import ConfigError
+from ptycho.legacy.retired import retired
 from ptycho.networks.archiving import most_alike
 from ptycho_torch.lightning.checkpoint import (
     WholeCheckpoints,
@@ -43,6 +46,7 @@ from ptycho_torch.lightning.process_state import interrupts_raise, own_determini
 from ptycho_torch.lightning.run_files import checkpoints, metric_logger
 from ptycho_torch.lightning.schedule import Stages, rate_curve, setting
 from ptycho_torch.lightning.staging import Groups, set_apart
+from ptycho_torch.lightning.tracking import log_model
 from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.objective import Objective
 from ptycho_torch.optimizers import optimizer_of
@@ -66,7 +70,7 @@ class PtychoPINN_Lightning(pl.LightningModule):
         model: the model, or those of several experiments, which share one network.
         config: settings of the training.
         execution: how PyTorch runs.
-        size: side of the canvas, pixels.
+        size: side of the canvas, pixels; None: the smallest that holds each batch.
         objective: further terms of the loss; None: those of the configuration.
 
     `identity`, of scans and settings, travels in the checkpoints and is compared with that of one to go on from.
@@ -79,12 +83,15 @@ class PtychoPINN_Lightning(pl.LightningModule):
 
     def __init__(
         self,
-        model: PtychoPINN | Sequence[PtychoPINN],
-        config: TrainingConfig,
-        execution: PyTorchExecutionConfig,
-        size: int,
+        model: PtychoPINN | Sequence[PtychoPINN] | None = None,
+        config: TrainingConfig | None = None,
+        execution: PyTorchExecutionConfig | None = None,
+        size: int | None = None,
         objective: ObjectiveOptions | None = None,
+        **settings: Any,
     ) -> None:
+        if settings or model is None or config is None or execution is None:
+            raise ConfigError(retired("PtychoPINN_Lightning(model_config=)"))
         super().__init__()
         models = [model] if isinstance(model, PtychoPINN) else list(model)
         self.model = models[0]
@@ -143,6 +150,10 @@ class PtychoPINN_Lightning(pl.LightningModule):
         check_experiment(number, len(self.models))
         return self.models[number]
 
+    def forward_predict(self, *arguments: Any, **settings: Any) -> Tensor:
+        """`PtychoPINN.forward_predict` of the first experiment's model."""
+        return self.model.forward_predict(*arguments, **settings)
+
     @property
     def needs_truth(self) -> bool:
         """Whether a batch has to bring the ground-truth patches."""
@@ -150,8 +161,10 @@ class PtychoPINN_Lightning(pl.LightningModule):
 
     def loss(self, batch: Batch, experiment_id: int = 0) -> Tensor:
         """The weighted sum of the losses that are asked for, of a batch of one experiment."""
-        model = self.models[experiment_id]
-        return self.objectives[experiment_id].loss(model, batch, self.size, self.physics_weight)
+        model, size = self.models[experiment_id], self.size
+        if size is None:
+            size = canvas_size(model.config.N, batch[1].detach().cpu().numpy())
+        return self.objectives[experiment_id].loss(model, batch, size, self.physics_weight)
 
     def training_step(self, batch: tuple[int, Batch], _index: int) -> Tensor:
         """Loss of one batch, an experiment and its groups."""
@@ -279,7 +292,7 @@ def _trainer(
         gradient_clip_algorithm=algorithm,
         callbacks=callbacks,
         plugins=WholeCheckpoints(),
-        logger=metric_logger(execution.logger_backend, folder),
+        logger=metric_logger(execution.logger_backend, folder, module.model.labels),
         enable_checkpointing=execution.enable_checkpointing,
         enable_progress_bar=bar,
         enable_model_summary=False,
@@ -361,6 +374,9 @@ def fit(
         bar = execution.enable_progress_bar and watch is None
         trainer = _trainer(module, [*ours, *pictures, *callbacks], accelerator, max_seconds, bar)
         trainer.fit(module, train_loader, validation_loader, ckpt_path=resume)
+        if execution.logger_backend == "mlflow" and trainer.is_global_zero:
+            module.model.tracked = log_model(trainer.logger, module)
+            logger.info("MLflow has the model at %s", module.model.tracked)
     return report.history
 
 

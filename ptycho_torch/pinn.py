@@ -77,6 +77,7 @@ class PtychoPINN(nn.Module):
         self.options = options
         self.scaling = scaling
         self.labels: dict[str, str | int] = {}  # of the user; an archive keeps them
+        self.tracked: str | None = None  # address in MLflow, where that followed the training
         self.scan: dict[str, Any] = {}  # what is known of the scan; an archive keeps it
         self.input_scale = float(input_scale)
         self.nominal_intensity_scale = float(intensity_scale)

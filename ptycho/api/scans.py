@@ -10,13 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.doctor import Diagnosis, examine
+from ptycho.core.formats import registry
+from ptycho.core.formats.assembled import ScanParts, assembled
 from ptycho.core.formats.opening import MemoryMap, open_scan
+from ptycho.core.formats.record import completed
+from ptycho.core.formats.scan_npz import geometry_of
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
+from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 
-__all__ = ["Scan", "as_scan", "doctor", "load_scan", "simulate"]
+__all__ = ["Scan", "as_scan", "doctor", "export_product", "import_product", "load_scan", "simulate"]
+
+_GEOMETRY = ("energy_eV", "distance_m", "detector_pixel_m", "object_pixel_m")
 
 Scan = RawData | Path | str
 """A scan, or the file that it is read from."""
@@ -98,6 +105,45 @@ def simulate(
         metadata={"nphotons": found.recorded},
         units=found.units,
     )
+
+
+def export_product(scan: Scan, path: Path | str, **geometry: float) -> Path:
+    """Write positions, probe and object of a scan as a product that ptychodus reads (HDF5); return its path.
+
+    A `Reconstruction` writes one by `save`, as `reconstruction.h5`.
+
+    Args:
+        scan: a scan or its file; without `objectGuess` the object is 1 everywhere.
+        path: of the product.
+        geometry: `energy_eV`, `distance_m`, `detector_pixel_m`, `object_pixel_m`, of which the scan does not say all:
+            the product needs the energy, the distance and the pixel of the object (or of the detector, which gives it).
+
+    Raises:
+        ConfigError: a name that is none of these. DataError: what the product needs and nobody says.
+        OutputError: a place that cannot be written.
+    """
+    unknown = [name for name in geometry if name not in _GEOMETRY]
+    if unknown:
+        raise ConfigError(f"export_product: unknown {unknown[0]!r}: expected {', '.join(_GEOMETRY)}")
+    given: dict[str, Any] = dict(geometry)
+    record = completed(replace(geometry_of(as_scan(scan).scan_file()), **given))
+    registry.write(Path(path), record, "ptychodus-product")
+    return Path(path)
+
+
+def import_product(product: Path | str, patterns: Path | str, units: str | None = None) -> RawData:
+    """The scan of a ptychodus product, which has positions, probe and object, and of the file with its patterns.
+
+    Args:
+        product: the product, HDF5 or NPZ.
+        patterns: any file that has them (`ptycho convert --help` lists the formats); they are paired by number.
+        units: 'amplitude' or 'counts', what the patterns hold; None believes the file.
+
+    Raises:
+        MissingFileError, DataError: one line that names the file.
+    """
+    record = assembled(ScanParts(files=(Path(patterns), Path(product))))
+    return RawData.from_record(record, Path(product), units)
 
 
 def doctor(scan: Scan, *, units: str | None = None, reconstructions: bool = True) -> Diagnosis:

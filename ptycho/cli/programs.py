@@ -30,7 +30,11 @@ TRAINING = Command(
     summary="Train a network on a scan, write its archive and, with --do-stitching, the reconstruction.",
     config=TrainingConfig,
     run=TrainingRun,
-    other_names=(OtherName("--refine-probe", "run.find_probe", "--find-probe"),),
+    other_names=(
+        OtherName("--refine-probe", "run.find_probe", "--find-probe"),
+        OtherName("--probe-mask-diameter", "network.mask_diameter", "--mask-diameter", deprecated=False),
+        OtherName("--probe-mask-sigma", "network.mask_sigma", "--mask-sigma", deprecated=False),
+    ),
 )
 INFERENCE = Command(
     program="ptycho_inference",

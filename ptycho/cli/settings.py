@@ -116,7 +116,8 @@ class Command:
 
     def _declared(self, destination: str) -> Setting:
         section, _, name = destination.partition(".")
-        return settings_of({"config": self.config, "run": self.run}.get(section, PyTorchExecutionConfig))[name]
+        homes = {"config": self.config, "run": self.run, **self.sections}
+        return settings_of(homes[section])[name]
 
     def _without_flag(self, section: str) -> set[str]:
         return {name.removeprefix(section) for name in self.no_flags if name.startswith(section)}

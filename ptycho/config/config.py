@@ -237,6 +237,10 @@ class InferenceConfig:
     enable_oversampling: Oversampling = False
     neighbor_pool_size: PoolSize = None
     experiment_number: ExperimentNumber = None
+    fit_scale: Annotated[
+        bool,
+        Doc("scale the network's object so that it explains the measured intensities best (least squares)"),
+    ] = False
     debug: Annotated[bool, Doc("log every step, and show the traceback of an error")] = False
     output_dir: OutputDir = Path("inference_outputs")
     backend: Backend = "tensorflow"

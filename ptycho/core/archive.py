@@ -32,6 +32,7 @@ __all__ = [
     "ArchivedExperiment",
     "ModelArchive",
     "check_experiment",
+    "find_archive",
     "json_snapshot",
     "load_archive",
     "save_archive",
@@ -217,7 +218,7 @@ def load_archive(path: Path, allow_pickle: bool = False) -> ModelArchive:
             an unknown backend, or nothing but dill. The line names the file, what was expected and what was
             found.
     """
-    location = _locate(Path(path))
+    location = find_archive(Path(path))
     try:
         if location.is_dir():
             names = sorted(item.name for item in location.iterdir())
@@ -230,8 +231,12 @@ def load_archive(path: Path, allow_pickle: bool = False) -> ModelArchive:
         raise ArchiveError(f"{location}: expected an intact model archive (zip), found: {error}") from error
 
 
-def _locate(path: Path) -> Path:
-    """Return the zip or the unpacked folder that `path` means."""
+def find_archive(path: Path) -> Path:
+    """The zip or the unpacked folder that `path` means: the zip itself, its folder, or that of an unpacked archive.
+
+    Raises:
+        MissingFileError: there is none; the line says what is there.
+    """
     if not path.exists():
         raise MissingFileError(f"{path}: expected a model archive ({ARCHIVE_NAME}) or its folder, found nothing")
     if path.is_file():

@@ -2,5 +2,15 @@
 
 from ptycho.core.quality.alignment import Alignment, align
 from ptycho.core.quality.registration import find_offset, fit_plane, register_subpixel, remove_plane, shift_subpixel
+from ptycho.legacy.evaluation import register_and_align
 
-__all__ = ["Alignment", "align", "find_offset", "fit_plane", "register_subpixel", "remove_plane", "shift_subpixel"]
+__all__ = [
+    "Alignment",
+    "align",
+    "find_offset",
+    "fit_plane",
+    "register_and_align",
+    "register_subpixel",
+    "remove_plane",
+    "shift_subpixel",
+]

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from ptycho.config.config import TrainingConfig
 from ptycho.core.scaling import Units
-from ptycho.core.simulation.exposure import ScanPlan, expose
 from ptycho.core.simulation.truth_files import read_object, read_probe
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
@@ -42,32 +41,9 @@ def from_simulation(
     units: Units = "amplitude",
     mask: NDArray[np.bool_] | None = None,
 ) -> RawData:
-    """Record a scan of a given object with a given probe.
-
-    Args:
-        xcoords, ycoords: (n,) centre of each patch, pixels of the object.
-        probeGuess: (N, N) or (M, N, N), of any energy; it is scaled to the dose.
-        objectGuess: (H, W) transmission.
-        nphotons: mean number of photons per pattern.
-        rng: source of the photon noise.
-        units: 'amplitude' stores the root of the counts, 'counts' the counts.
-        mask: (N, N), True where the detector pixel is valid.
-
-    Raises:
-        ConfigError, DataError: as `ptycho.core.simulation.exposure.expose`.
-    """
-    scan = expose(ScanPlan(objectGuess, probeGuess, xcoords, ycoords, nphotons, units, mask), rng)
-    return RawData(
-        xcoords=scan.xcoords,
-        ycoords=scan.ycoords,
-        xcoords_start=None,
-        ycoords_start=None,
-        diff3d=scan.diffraction,
-        probeGuess=scan.probe,
-        objectGuess=scan.object,
-        mask=scan.mask,
-        metadata={"nphotons": scan.recorded},
-        units=scan.units,
+    """Record a scan of a given object with a given probe: `RawData.from_simulation`, whose arguments these are."""
+    return RawData.from_simulation(
+        xcoords, ycoords, probeGuess, objectGuess, nphotons=nphotons, rng=rng, units=units, mask=mask
     )
 
 

@@ -16,7 +16,7 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import BackendError, ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
-from ptycho.workflows.experiments import Scans, TestScans
+from ptycho.workflows.experiments import Scans, TestScans, as_asked
 from ptycho.workflows.reconstruct import load_and_reconstruct
 from ptycho.workflows.refine_probe import with_refined_probe
 from ptycho.workflows.results import RunResults
@@ -119,6 +119,10 @@ def run_cdi_example_with_backend(
     config: TrainingConfig,
     *,
     do_stitching: bool = False,
+    flip_x: bool = False,
+    flip_y: bool = False,
+    transpose: bool = False,
+    M: int | None = None,
     learning_rate: float | None = None,
     execution_config: Execution | None = None,
     resume: Path | None = None,
@@ -129,11 +133,13 @@ def run_cdi_example_with_backend(
     """Synchronise `params.cfg`, then train and, with `do_stitching`, reconstruct: (amplitude, phase, results).
 
     `learning_rate` and `max_seconds` as in `train_cdi_model_with_backend`; `diagnostics` looks at the patches,
-    `watch` is told how far the training is.
+    `watch` is told how far the training is. `flip_x`, `flip_y`, `transpose` and `M` as in
+    `ptycho.workflows.experiments.as_asked`.
     """
-    asked = RunOptions(execution_config, learning_rate, resume, max_seconds, diagnostics, watch)
-    backend, run = _enter(config, asked)
-    return train_and_reconstruct(backend, train_data, test_data, config, do_stitching, run)
+    asked = as_asked((train_data, test_data, config), flip_x, flip_y, transpose, M)
+    options = RunOptions(execution_config, learning_rate, resume, max_seconds, diagnostics, watch)
+    backend, run = _enter(asked[2], options)
+    return train_and_reconstruct(backend, *asked, do_stitching, run)
 
 
 def refine_probe_with_backend(

@@ -19,7 +19,7 @@ from ptycho.tf import backend
 from ptycho.tf.model_manager import save_tf_bundle
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.predictor import DiffractionToObject, predict_batches, predict_scan
-from ptycho.workflows.experiments import Scans, TestScans
+from ptycho.workflows.experiments import Scans, TestScans, as_asked
 from ptycho.workflows.outputs import save_outputs
 from ptycho.workflows.reconstruct import inference_settings, load_and_reconstruct, reconstruct
 from ptycho.workflows.results import RunResults
@@ -50,12 +50,18 @@ def load_data(
     n_subsample: int | None = None,
     subsample_seed: int | None = None,
     units: str | None = None,
+    *,
+    flip_x: bool = False,
+    flip_y: bool = False,
 ) -> RawData:
-    """Read a scan file, all of it or `n_subsample` patterns drawn at random; `n_images` is its deprecated name."""
+    """Read a scan file, all of it or `n_subsample` patterns drawn at random; `n_images` is its deprecated name.
+
+    `flip_x`, `flip_y` turn the sign of positions (`RawData.turned`).
+    """
     if n_images is not None:
         warn_deprecated("n_images", f"use n_subsample={n_images if n_subsample is None else n_subsample}")
     wanted = n_images if n_subsample is None else n_subsample
-    data = RawData.from_file(file_path, units=units)
+    data = RawData.from_file(file_path, units=units).turned(flip_x, flip_y)
     return data if wanted is None else data.subsample(wanted, subsample_seed)
 
 
@@ -159,6 +165,10 @@ def run_cdi_example(
     config: TrainingConfig,
     do_stitching: bool = False,
     *,
+    flip_x: bool = False,
+    flip_y: bool = False,
+    transpose: bool = False,
+    M: int | None = None,
     learning_rate: float | None = None,
     resume: Path | None = None,
     max_seconds: float | None = None,
@@ -166,7 +176,8 @@ def run_cdi_example(
 ) -> RunResults:
     """Train and, with `do_stitching`, reconstruct the test scan (the training scan without one).
 
-    Scans as in `train_cdi_model`; every experiment is reconstructed.
+    Scans as in `train_cdi_model`; every experiment is reconstructed. `flip_x`, `flip_y`, `transpose` and `M` as in
+    `ptycho.workflows.experiments.as_asked`.
 
     Returns:
         Amplitude and phase (H, W) of the object, or None twice, and the results of the training, with
@@ -174,4 +185,5 @@ def run_cdi_example(
         `reconstructions`, one per experiment.
     """
     run = RunOptions(learning_rate=learning_rate, resume=resume, max_seconds=max_seconds, diagnostics=diagnostics)
-    return train_and_reconstruct(backend, train_data, test_data, config, do_stitching, run)
+    asked = as_asked((train_data, test_data, config), flip_x, flip_y, transpose, M)
+    return train_and_reconstruct(backend, *asked, do_stitching, run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ptycho.config.config import TrainingConfig
@@ -11,9 +12,11 @@ from ptycho.errors import ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
 
 __all__ = [
+    "Asked",
     "Files",
     "Scans",
     "TestScans",
+    "as_asked",
     "directory_files",
     "experiment_files",
     "experiment_pairs",
@@ -50,6 +53,31 @@ def experiment_pairs(train_data: Scans, test_data: TestScans) -> list[tuple[RawD
             f"{len(train)} and {len(test)}"
         )
     return list(zip(train, test, strict=True))
+
+
+Asked = tuple[Scans, TestScans, TrainingConfig]
+"""Scans to train on and to validate with, and the configuration."""
+
+
+def as_asked(
+    asked: Asked, flip_x: bool = False, flip_y: bool = False, transpose: bool = False, M: int | None = None
+) -> Asked:
+    """A training with the positions of all its scans along other axes, and with the part of a patch that is stitched.
+
+    Args:
+        asked: the training.
+        flip_x, flip_y, transpose: as of `RawData.turned`.
+        M: side of the central part of each patch that is stitched, pixels (`stitching.middle_trim`); None leaves what
+            the configuration says.
+    """
+    train_data, test_data, config = asked
+    if M is not None:
+        config = replace(config, stitching=replace(config.stitching, middle_trim=M))
+    if not (flip_x or flip_y or transpose):
+        return train_data, test_data, config
+    pairs = experiment_pairs(train_data, test_data)
+    turned = [[one and one.turned(flip_x, flip_y, transpose) for one in pair] for pair in pairs]
+    return [train for train, _ in turned if train is not None], [test for _, test in turned], config
 
 
 def scans_to_stitch(train_data: Scans, test_data: TestScans) -> list[RawData]:

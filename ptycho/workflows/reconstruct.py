@@ -28,6 +28,7 @@ from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import probe_overlap
 from ptycho.core.progress import IterationReport, log_progress
 from ptycho.core.provenance import file_sha256, provenance, with_geometry_of
+from ptycho.core.quality.diffraction_error import least_squares_scale
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.state_file import StateFile
@@ -123,6 +124,8 @@ def reconstruct(
     job = _Job(backend, model, _prepared(model, data, settings), settings, run)
     patches, positions, reached = job.predicted()
     found = job.stitched(patches, positions)
+    if settings.fit_scale:
+        found = job.scaled(found, reached)
     final = job.refined(found) if run.refine_iterations else job.estimate(found)
     made = finished_reconstruction(
         job.scan,
@@ -214,6 +217,14 @@ class _Job:
         if self.run.diagnostics is not None:
             self.run.diagnostics.stitched(patches, positions, found, self.frame)
         return found
+
+    def scaled(self, found: StitchedObject, reached: NDArray[np.bool_]) -> StitchedObject:
+        """The object at the scale that explains the measured intensities of the patterns it was made from best."""
+        positions, chosen = self.frame.local(self.scan.xcoords, self.scan.ycoords), np.flatnonzero(reached)
+        factor = least_squares_scale(found.object, self.probe, positions, self.scan.amplitude, self.scan.mask, chosen)
+        logger.info("scale of the object, least squares on the measured intensities: times %.4g", factor)
+        image = np.where(found.coverage > 0, np.complex64(factor) * found.object, found.object)
+        return replace(found, object=image, spread=np.float32(factor) * found.spread)
 
     def estimate(self, found: StitchedObject) -> Estimate:
         """What the network alone says."""

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from ptycho import params
-from ptycho.core.archive import json_snapshot
-from ptycho.core.atomic import atomic_path, output_folder
-from ptycho.errors import ArchiveError, ConfigError, MissingFileError
+from ptycho.errors import ArchiveError, ConfigError
 from ptycho_torch.api.config_manager import ConfigManager, Configs, configs_from, configs_of
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_torch.fit import PtychoPINN_Lightning
-from ptycho_torch.lightning.checkpoint import read_checkpoint, training_of, write_checkpoint
+from ptycho_torch.lightning.checkpoint import read_checkpoint, training_of
+from ptycho_torch.lightning.model_folder import checkpoint_in, write_model_folder
+from ptycho_torch.lightning.tracking import fetched, log_folder, require_mlflow
 
 __all__ = ["PtychoModel"]
-
-FORMAT = "ptychopinn-checkpoint"
-FORMAT_VERSION = 1
-CHECKPOINT, MANIFEST = "model.ckpt", "manifest.json"
-ARTIFACTS = "ptychopinn"
-"""Where MLflow keeps a model, inside the artifacts of its run."""
 
 
 class PtychoModel:
@@ -105,7 +95,7 @@ class PtychoModel:
         """
         path = Path(path)
         if path.is_dir():
-            path = _checkpoint_of(path)
+            path = checkpoint_in(path)
         data, model, training, inference = cls._extract_configs_from_checkpoint(path)
         made = cls(model, data, training, inference)
         made.model = PtychoPINN_Lightning.load_from_checkpoint(path)
@@ -123,83 +113,30 @@ class PtychoModel:
         module = self.module
         if not params.cfg:
             raise ConfigError("params.cfg is empty: update_legacy_dict(params.cfg, config) before saving the model")
-        folder = output_folder(Path(dest))
-        checkpoint = write_checkpoint(folder / CHECKPOINT, module)
-        manifest = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "backend": "pytorch",
-            "checkpoint": CHECKPOINT,
-            "sha256": _sha256(checkpoint),
-            "params": json_snapshot(params.cfg),
-        }
-        with atomic_path(folder / MANIFEST) as temporary:
-            temporary.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
-        return folder
+        return write_model_folder(Path(dest), module, params.cfg)
 
     def save_mlflow(self, run_id: str | None = None) -> str:
-        """Log the trained network to MLflow, into a run (None: the active one, or a new one); return its address.
+        """Log the trained network to MLflow and return its address, which says where MLflow keeps it too.
+
+        Args:
+            run_id: the run to log it into; None is the active one, else the one that MLflow followed its training in,
+                else a new one.
 
         Raises:
             ConfigError: MLflow is not installed, or as `save_pytorch`.
         """
-        mlflow = _mlflow()
+        require_mlflow()
         with tempfile.TemporaryDirectory() as folder:
-            self.save_pytorch(folder)
-            active = mlflow.active_run()
-            if active is not None and run_id in (None, active.info.run_id):
-                mlflow.log_artifacts(folder, ARTIFACTS)
-                return f"runs:/{active.info.run_id}/{ARTIFACTS}"
-            with mlflow.start_run(run_id=run_id, nested=active is not None) as run:
-                mlflow.log_artifacts(folder, ARTIFACTS)
-                return f"runs:/{run.info.run_id}/{ARTIFACTS}"
+            return log_folder(self.save_pytorch(folder), run_id, self.module.model.tracked)
 
     @classmethod
     def load_from_mlflow(cls, uri: str) -> PtychoModel:
-        """The trained network at an address that `save_mlflow` returned.
+        """The trained network at an address that a training or `save_mlflow` returned, or at MLflow's `runs:/...`.
 
         Raises:
             ConfigError: MLflow is not installed.
             MissingFileError, ArchiveError: as `from_checkpoint`.
         """
-        mlflow = _mlflow()
+        require_mlflow()
         with tempfile.TemporaryDirectory() as folder:
-            return cls.from_checkpoint(Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)))
-
-
-def _checkpoint_of(folder: Path) -> Path:
-    """The checkpoint that the manifest of a folder names, intact."""
-    manifest = folder / MANIFEST
-    if not manifest.is_file():
-        raise MissingFileError(f"{folder}: expected {MANIFEST} and its checkpoint, found none; name the .ckpt itself")
-    try:
-        content = json.loads(manifest.read_text())
-        version, named, expected = (content[key] for key in ("format_version", "checkpoint", "sha256"))
-    except (ValueError, LookupError, TypeError) as error:
-        raise ArchiveError(f"{manifest}: expected the manifest of a saved model, found another file") from error
-    if content.get("format") != FORMAT or version > FORMAT_VERSION:
-        found = f"{content.get('format')!r} version {version}"
-        raise ArchiveError(f"{manifest}: expected {FORMAT!r} version {FORMAT_VERSION} or older, found {found}")
-    path = folder / Path(named).name
-    if not path.is_file():
-        raise MissingFileError(f"{path}: expected the checkpoint that {MANIFEST} names, found none")
-    if _sha256(path) != expected:
-        raise ArchiveError(f"{path}: the checkpoint is damaged: its sha256 is not that of {MANIFEST}; copy it again")
-    return path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _mlflow() -> Any:
-    try:
-        return importlib.import_module("mlflow")
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"MLflow is not installed ({error.name}): pip install 'ptychopinn[tracking]', or use save_pytorch"
-        ) from error
+            return cls.from_checkpoint(fetched(uri, Path(folder)))

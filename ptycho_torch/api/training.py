@@ -78,10 +78,10 @@ class Trainer:
         Args:
             orchestration: where metrics go, `lightning`: CSV files beside the checkpoints, `mlflow`: MLflow; None: as
                 the trainer was made, else as the training configuration says.
-            experiment_name: a label that is kept with the model.
+            experiment_name: a label that is kept with the model; MLflow's experiment has this name.
 
         Returns:
-            What `train_cdi_model_torch` returns.
+            What `train_cdi_model_torch` returns, with MLflow among it `mlflow_uri`.
 
         Raises:
             ConfigError, DataError: settings or data that cannot work; one line.

@@ -27,12 +27,14 @@ __all__ = [
     "LABELS",
     "MEMBERS",
     "OPTIONS",
+    "OTHER_NAMES",
     "REFUSED",
     "ROUTES",
     "Option",
     "Refusal",
     "Route",
     "mask_array_of",
+    "shared_spelling",
 ]
 
 _ACTIVATIONS = {"silu": "swish", "SiLU": "swish"} | {name: name for name in ("swish", "sigmoid", "softplus", "relu")}
@@ -41,6 +43,10 @@ _TITLES = {loss.mode: loss.title for loss in DETECTOR_LOSSES}
 """`loss_function` by `torch_loss_mode`."""
 _DEVICES = ("auto", "cpu", "gpu", "cuda", "tpu", "mps")
 _LIBRARY_BATCH = InferenceConfig.batch_size
+
+
+OTHER_NAMES = {"max_epochs": "nepochs"}
+"""Further names that overrides take for a field, as the command lines do."""
 
 
 class Route(NamedTuple):
@@ -89,6 +95,11 @@ def _model_type(mode: str) -> str:
 
 def _mode(model_type: str) -> str:
     return next((mode for mode, name in _MODES.items() if name == model_type), model_type)
+
+
+def shared_spelling(name: str, value: Any) -> Any:
+    """A value of a shared field in the shared words, where it was given in those of the PyTorch dataclasses."""
+    return _MODES.get(value, value) if name == "model_type" and isinstance(value, str) else value
 
 
 def _activation(name: str) -> str:

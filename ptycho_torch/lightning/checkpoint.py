@@ -47,7 +47,7 @@ __all__ = [
 _UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError)
 
 
-def describe(models: Sequence[PtychoPINN], config: TrainingConfig, size: int) -> dict[str, Any]:
+def describe(models: Sequence[PtychoPINN], config: TrainingConfig, size: int | None) -> dict[str, Any]:
     """What a checkpoint holds of the models of its experiments beside weights, as tensors and plain values."""
     entries = dict(vars(archive_of(models, config)))
     del entries["weights"]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,9 +15,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.core.groups.batches import batch_count, epoch_orders, experiment_batches, group_counts
+from ptycho.core.groups.container import as_experiments
 from ptycho_torch.lightning.staging import Groups
+from ptycho_torch.loader import PtychoDataContainerTorch
 
-__all__ = ["GroupBatches", "GroupDataset", "group_loader"]
+__all__ = ["GroupBatches", "GroupDataset", "PtychoDataModule", "group_loader"]
 
 Batch = tuple[int, tuple[Tensor, ...]]
 Place = tuple[int, NDArray[np.int64]]
@@ -109,3 +112,41 @@ def group_loader(
         prefetch_factor=execution.prefetch_factor if workers else None,
         generator=torch.Generator(),  # the seeds of workers; that of the process is left to whoever uses it
     )
+
+
+class PtychoDataModule(pl.LightningDataModule):
+    """The groups of a training for a Trainer of Lightning that a caller makes; `fit` of this library needs none.
+
+        pl.Trainer(max_epochs=3).fit(module, datamodule=PtychoDataModule(groups))
+
+    Args:
+        train, validation: the groups, of several experiments a list in the order of their models; None validates none.
+        batch_size: groups per step.
+        execution: loader processes and so on; None: the defaults.
+        seed: order of the batches.
+        truth: whether a batch also brings `Y`, as learning from a known object needs.
+    """
+
+    def __init__(
+        self,
+        train: PtychoDataContainerTorch | Sequence[PtychoDataContainerTorch | None],
+        validation: PtychoDataContainerTorch | Sequence[PtychoDataContainerTorch | None] | None = None,
+        batch_size: int = 16,
+        execution: PyTorchExecutionConfig | None = None,
+        seed: int = 0,
+        truth: bool = False,
+    ) -> None:
+        super().__init__()
+        self.train, self.validation = as_experiments(train), as_experiments(validation)
+        self.batch_size, self.seed, self.truth = batch_size, seed, truth
+        self.execution = execution or PyTorchExecutionConfig()
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches in an order of their own in every epoch."""
+        return group_loader(self.train, self.batch_size, self.execution, self.seed, self.truth)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """Batches as they were grouped; none without groups to validate with."""
+        if not any(self.validation):
+            return []
+        return group_loader(self.validation, self.batch_size, self.execution, truth=self.truth)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from ptycho.config.config import PyTorchExecutionConfig
-from ptycho.core.atomic import output_folder
 from ptycho.errors import ConfigError
 
 __all__ = ["LastCheckpoint", "checkpoints", "metric_logger"]
@@ -38,10 +39,11 @@ def checkpoints(execution: PyTorchExecutionConfig, folder: Path, metric: str) ->
     return [best, LastCheckpoint(folder / "checkpoints")]
 
 
-def metric_logger(backend: str | None, folder: Path) -> Logger | bool:
+def metric_logger(backend: str | None, folder: Path, labels: Mapping[str, Any]) -> Logger | bool:
     """Where the metrics of an epoch go: `folder/logs`, by the name in the settings; False: nowhere.
 
-    MLflow takes the server that its own settings name, else files, else (from version 3 on) `folder/logs/mlflow.db`.
+    MLflow takes the server that its own settings name, if they do, and names experiment and run by the user's labels
+    (`ptycho_torch.lightning.tracking`).
 
     Raises:
         ConfigError: the package that the logger needs is not installed.
@@ -55,19 +57,11 @@ def metric_logger(backend: str | None, folder: Path) -> Logger | bool:
             from lightning.pytorch.loggers import TensorBoardLogger
 
             return TensorBoardLogger(folder, name="logs")
-        return _mlflow(output_folder(folder / "logs"))
+        from ptycho_torch.lightning.tracking import mlflow_logger
+
+        return mlflow_logger(folder / "logs", labels)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"logger_backend={backend!r} needs a package that is not installed ({error.name or backend}): "
             "pip install 'ptychopinn[tracking]', or use logger_backend='csv'"
         ) from error
-
-
-def _mlflow(folder: Path) -> Logger:
-    from lightning.pytorch.loggers import MLFlowLogger
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return MLFlowLogger(save_dir=str(folder))
-    except MlflowException:  # it keeps no more files
-        return MLFlowLogger(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}", artifact_location=str(folder / "mlflow"))

@@ -14,13 +14,13 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 
-from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
-from ptycho.config.options import StitchOptions
+from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig, config_from_dict
+from ptycho.config.options import PatchStatsOptions, StitchOptions
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
-from ptycho.workflows.diagnostics import Diagnostics
-from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs
+from ptycho.workflows.diagnostics import Diagnostics, with_diagnostics
+from ptycho.workflows.experiments import Scans, TestScans, as_asked, experiment_pairs
 from ptycho.workflows.reconstruct import load_and_reconstruct, reconstruct
 from ptycho.workflows.results import RunResults
 from ptycho.workflows.run_options import RunOptions
@@ -33,6 +33,7 @@ from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.predictor import predict_batches, predict_scan
 
 __all__ = [
+    "LoadedModel",
     "load_inference_bundle_torch",
     "predict_batches",
     "predict_scan",
@@ -71,14 +72,17 @@ def train_cdi_model_torch(
         execution_config: how PyTorch runs; None takes the payload's.
         resume: a checkpoint to go on from.
         max_seconds: stop after this time.
-        training_payload: what `config_factory.create_training_payload` made, for how PyTorch runs and the number of
-            experiments; the options are those of `config`.
+        training_payload: what `config_factory.create_training_payload` made, for how PyTorch runs, the number of
+            experiments and the statistics of patches that `pt_inference_config` asks for; the options are those of
+            `config`.
         callbacks: of Lightning, besides those of this library.
         diagnostics: told of the patches of the training groups after the last epoch; None: nobody is.
 
     Returns:
         `backend`, `model` (PtychoPINN), `history` (losses per epoch), `train_container`, `test_container`,
-        `train_seconds`, `config`; and `models`, `train_containers`, `test_containers`, one per experiment.
+        `train_seconds`, `config`; and `models`, `train_containers`, `test_containers`, one per experiment. With
+        `logger_backend="mlflow"` (`orchestrator="Mlflow"`) also `mlflow_uri`, where `PtychoModel.load_from_mlflow`
+        finds the model.
 
     Raises:
         ConfigError, DataError: settings or data that cannot work.
@@ -93,13 +97,23 @@ def train_cdi_model_torch(
         callbacks=callbacks,
         diagnostics=diagnostics,
     )
-    return train(backend, train_data, test_data, config, _as_paid(run, training_payload))
+    return _with_address(train(backend, train_data, test_data, config, _as_paid(run, training_payload, config)))
 
 
-def _as_paid(run: RunOptions, payload: TrainingPayload | None) -> RunOptions:
+def _with_address(results: dict[str, Any]) -> dict[str, Any]:
+    """The results with `mlflow_uri`, where MLflow followed the training."""
+    address = results["model"].tracked
+    return results if address is None else {**results, "mlflow_uri": address}
+
+
+def _as_paid(run: RunOptions, payload: TrainingPayload | None, config: TrainingConfig) -> RunOptions:
     """The options of a run with what a payload asks for beside the shared configuration."""
     if payload is None:
         return run
+    inference = payload.pt_inference_config
+    if run.diagnostics is None and inference.log_patch_stats and not config.patch_stats.log_patch_stats:
+        asked = replace(config, patch_stats=PatchStatsOptions(True, inference.patch_stats_limit))
+        run = with_diagnostics(run, asked)
     return replace(
         run,
         execution=payload.execution_config if run.execution is None else run.execution,
@@ -145,18 +159,39 @@ def _stitched_by(config: InferenceConfig, stitching: StitchOptions | None) -> In
     return config if stitching is None else replace(config, stitching=stitching)
 
 
+class LoadedModel(tuple[PtychoPINN, dict[str, Any]]):
+    """A model and its training configuration as a dict; `loaded["lightning_module"]` is the model as Lightning has it.
+
+    `loaded["model"]` and `loaded["config"]` are the two.
+    """
+
+    def __getitem__(self, key: Any) -> Any:
+        """By number or by name."""
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        named = {"model": self[0], "config": self[1]}
+        if key in named:
+            return named[key]
+        if key != "lightning_module":
+            raise KeyError(f"{key!r}: expected lightning_module, {' or '.join(named)}")
+        from ptycho_torch.fit import PtychoPINN_Lightning
+
+        config = config_from_dict(TrainingConfig, self[1])
+        return PtychoPINN_Lightning(self[0], config, PyTorchExecutionConfig()).eval()
+
+
 def load_inference_bundle_torch(
     path: Path,
     execution_config: Execution | None = None,
     experiment: int | None = None,
     probe: NDArray[Any] | None = None,
-) -> tuple[PtychoPINN, dict[str, Any]]:
+) -> LoadedModel:
     """Load a model onto the device that was asked for; return it and its training configuration as a dict.
 
     `experiment` and `probe` choose among several experiments as in `load_torch_bundle`.
     """
     model, archive = backend.load(Path(path), experiment, probe, RunOptions(execution=execution_config))
-    return backend.for_callers(model), archive.configs["training"]
+    return LoadedModel((backend.for_callers(model), archive.configs["training"]))
 
 
 def reconstruct_torch(
@@ -181,6 +216,10 @@ def run_cdi_example_torch(
     config: TrainingConfig,
     *,
     do_stitching: bool = False,
+    flip_x: bool = False,
+    flip_y: bool = False,
+    transpose: bool = False,
+    M: int | None = None,
     execution_config: Execution | None = None,
     resume: Path | None = None,
     max_seconds: float | None = None,
@@ -189,7 +228,8 @@ def run_cdi_example_torch(
 ) -> RunResults:
     """Train and, with `do_stitching`, reconstruct the test scan (the training scan without one).
 
-    Scans as in `train_cdi_model_torch`; every experiment is reconstructed.
+    Scans as in `train_cdi_model_torch`; every experiment is reconstructed. `flip_x`, `flip_y`, `transpose`, `M`: as in
+    `ptycho.workflows.experiments.as_asked`.
 
     Returns:
         Amplitude and phase (H, W) of the object, or None twice, and the results of the training, with
@@ -197,6 +237,8 @@ def run_cdi_example_torch(
         `reconstructions`, one per experiment.
     """
     _check_number(training_payload, train_data, test_data)
-    asked = RunOptions(execution=execution_config, resume=resume, max_seconds=max_seconds, diagnostics=diagnostics)
-    run = _as_paid(asked, training_payload)
-    return train_and_reconstruct(backend, train_data, test_data, config, do_stitching, run)
+    asked = as_asked((train_data, test_data, config), flip_x, flip_y, transpose, M)
+    run = RunOptions(execution=execution_config, resume=resume, max_seconds=max_seconds, diagnostics=diagnostics)
+    run = _as_paid(run, training_payload, asked[2])
+    amplitude, phase, results = train_and_reconstruct(backend, *asked, do_stitching, run)
+    return amplitude, phase, _with_address(results)

@@ -50,7 +50,12 @@ API: Mapping[str, tuple[str, ...]] = {
         "ptycho.probe",
         "ptycho.tf_helper",
     ),
-    "Programs around PyTorch": ("ptycho_torch.api.base_api",),
+    "Programs around PyTorch": (
+        "ptycho_torch.api.base_api",
+        "ptycho_torch.dset_loader_pt_mmap",
+        "ptycho_torch.reassembly_alpha",
+        "ptycho_torch.reassembly_beta",
+    ),
     "Errors": ("ptycho.errors",),
 }
 """Title of a page -> the public modules on it: the one list of them."""

@@ -100,6 +100,7 @@ INFERENCE = {
     "enable_oversampling": False,
     "neighbor_pool_size": None,
     "experiment_number": None,
+    "fit_scale": False,
     "debug": False,
     "output_dir": Path("inference_outputs"),
     "backend": "tensorflow",

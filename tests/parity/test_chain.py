@@ -11,6 +11,7 @@ import torch
 
 from ptycho import params
 from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
+from ptycho.core.quality.diffraction_error import least_squares_scale
 from ptycho.core.stitching.stitch import probe_weight
 from ptycho.raw_data import RawData
 from ptycho.tf.loader import PtychoDataContainer
@@ -69,12 +70,15 @@ def test_containers_hold_the_same(gridsize: int, scan: RawData) -> None:
 
 @pytest.mark.parametrize("gridsize", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_one_archive_gives_one_stitched_object(gridsize: int, scan: RawData, archive: Callable[[int], Path]) -> None:
-    path, config = archive(gridsize), InferenceConfig()
+    path, config = archive(gridsize), InferenceConfig(fit_scale=gridsize == 1)
     ours = reconstruct_scan(load_tf_bundle(path)[0], scan, config)
     theirs = torch_components.reconstruct_scan(load_torch_bundle(path)[0], scan, config, execution_config=EXECUTION)
     assert relative(ours.object, theirs.object) < 1e-5
     np.testing.assert_allclose(ours.coverage, theirs.coverage, rtol=1e-5, atol=1e-5)
     assert ours.synchronised == theirs.synchronised
+    parts = (ours.object, ours.probe, (ours.xcoords, ours.ycoords), scan.amplitude)
+    factor = least_squares_scale(*parts)
+    assert (abs(factor - 1) < 1e-5) == config.fit_scale
 
 
 @pytest.mark.parametrize("backend", ["pytorch", "tensorflow"])

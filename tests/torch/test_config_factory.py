@@ -1,5 +1,6 @@
 """The factories: what states a setting first counts, paths and headers are checked, `params.cfg` is written once."""
 
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.lib import format as npy
 
 from ptycho import params
 from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.options import PatchStatsOptions
 from ptycho.core.formats import registry
 from ptycho.core.scan_edit.map_write import make_map
 from ptycho.errors import ConfigError, DataError, MissingFileError, OutputError
@@ -165,6 +167,38 @@ class TestPrecedence:
         assert replace(line.options, network=NEUTRAL_OPTIONS.network) == NEUTRAL_OPTIONS
         assert line.pt_data_config.n_subsample == 1
 
+    def test_other_names_and_words_of_overrides(self, scan_file: Path) -> None:
+        found = train(scan_file, {"max_epochs": 3, "log_patch_stats": True, "model_type": "Supervised"})
+        config = found.tf_training_config
+        assert (config.nepochs, config.model.model_type) == (3, "supervised")
+        assert config.patch_stats == PatchStatsOptions(log_patch_stats=True)
+        assert (found.pt_inference_config.log_patch_stats, found.pt_model_config.mode) == (True, "Supervised")
+        with pytest.raises(ConfigError, match="max_epochs=3 and nepochs=4 are the same setting"):
+            train(scan_file, {"nepochs": 4, "max_epochs": 3})
+        with pytest.raises(ConfigError, match="patch_stats_limit=2 limits statistics that are not written"):
+            train(scan_file, {"patch_stats_limit": 2})
+
+    def test_the_dose_that_a_scan_records_is_stated(self, scan_file: Path, tmp_path: Path) -> None:
+        rest = {"n_groups": 8, "test_data_file": scan_file}
+        recorded = Path(shutil.copy(scan_file, tmp_path / "recorded.npz"))
+        with zipfile.ZipFile(recorded, "a") as archive, archive.open("_metadata.npy", "w") as member:
+            npy.write_array(member, np.array('{"nphotons": 321.0}'))
+        found = create_training_payload(recorded, tmp_path, rest)
+        assert (found.tf_training_config.nphotons, found.sources["nphotons"]) == (321.0, "scan file")
+        assert found.pt_data_config.nphotons == 321.0
+        said = create_training_payload(recorded, tmp_path, {**rest, "nphotons": 7.0})
+        assert (said.tf_training_config.nphotons, said.sources["nphotons"]) == (7.0, "overrides")
+
+    def test_a_mask_is_used_without_its_switch(self, scan_file: Path) -> None:
+        mask = np.zeros((128, 128), np.float32)
+        mask[40:80, 30:90] = 1
+        found = train(scan_file, {"probe_mask_tensor": mask}).tf_training_config
+        assert found.model.probe_mask
+        np.testing.assert_array_equal(found.network.mask_array, mask)
+        assert not train(
+            scan_file, {"probe_mask_tensor": mask, "probe_mask": False}
+        ).tf_training_config.model.probe_mask
+
     def test_refusals_reach_the_caller(self, scan_file: Path) -> None:
         for overrides, message in (
             ({"probe_normalize": False}, r"^probe_normalize=False is not supported: leave it at True"),
@@ -203,8 +237,11 @@ class TestPaths:
             create_training_payload(scan_file, scan_file / "out", STATED)
 
     def test_inference(self, scan_file: Path, model_path: Path, tmp_path: Path) -> None:
-        with pytest.raises(MissingFileError, match=r"nowhere: expected a trained model"):
+        with pytest.raises(MissingFileError, match=r"nowhere: expected a model archive \(wts\.h5\.zip\)"):
             create_inference_payload(tmp_path / "nowhere", scan_file, tmp_path)
+        (tmp_path / "no_model").mkdir()
+        with pytest.raises(MissingFileError, match=r"no_model: expected wts\.h5\.zip or .*, found an empty folder"):
+            create_inference_payload(tmp_path / "no_model", scan_file, tmp_path)
         with pytest.raises(MissingFileError, match=r"no\.npz: expected the test scan"):
             create_inference_payload(model_path, tmp_path / "no.npz", tmp_path)
 

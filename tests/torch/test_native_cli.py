@@ -112,6 +112,11 @@ class TestSettings:
         assert (found.config.nepochs, found.config.scheduler, found.run.learning_rate) == (2, "WarmupCosine", 1.0)
         assert found.config.gradient_clip_val == found.execution.gradient_clip_val == 1.0
 
+    def test_options_of_the_mask_have_the_names_of_their_fields_too(self) -> None:
+        for command in (TRAINING, PYTORCH_TRAINING):
+            found = settled(command, "--probe-mask", "--probe_mask_diameter", "20", "--probe-mask-sigma", "2.5")
+            assert (found.config.network.mask_diameter, found.config.network.mask_sigma) == (20.0, 2.5)
+
     def test_deprecated_names_warn_and_give_way(self) -> None:
         for flags in (["--device", "cuda", "--accelerator", "cpu"], ["--accelerator", "cpu", "--device", "cuda"]):
             with pytest.warns(DeprecationWarning, match="--device is deprecated: use --accelerator cuda") as told:

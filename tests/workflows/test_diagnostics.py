@@ -159,12 +159,25 @@ class TestComparison:
         one = write_batch_statistics(tmp_path / "a.json", [2 * patches], "inference")
         other = write_batch_statistics(tmp_path / "b.json", [patches[:2], patches[2:]], "inference")
         assert compare.main([str(one), str(other)]) == 0
-        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-        assert lines == [
+        printed = capsys.readouterr().out
+        lines = [line.split() for line in printed.splitlines()]
+        assert lines[:3] == [
             ["ratio_patch_mean", "2", "ok"],
             ["ratio_patch_std", "2", "ok"],
             ["ratio_patch_var_zero_mean", "4", "ok"],
         ]
+        amplitude = np.abs(patches).astype(np.float64)
+        deltas = {name: float(value) for name, value, _ in lines[3:]}
+        assert deltas == pytest.approx(
+            {
+                "delta_patch_mean": amplitude.mean(),
+                "delta_patch_std": amplitude.std(),
+                "delta_patch_var_zero_mean": 3 * amplitude.var(),
+            },
+            rel=1e-5,
+        )
+        assert compare.main(["--baseline-stats", str(other), "--candidate-stats", str(one)]) == 0
+        assert capsys.readouterr().out == printed
 
     def test_json_and_zero_baselines(self, compare, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         flat, lively = {"mean": 1.0, "std": 0.0, "var_zero_mean": 0.0}, {"mean": 2.0, "std": 1.0, "var_zero_mean": 1.0}
@@ -182,7 +195,16 @@ class TestComparison:
             "ratio_canvas_var_zero_mean": (0.0, "ok"),
         }
 
-    @pytest.mark.parametrize("arguments", [["nowhere", "nowhere"], ["one"], ["a", "b", "--what"]])
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["nowhere", "nowhere"],
+            ["one"],
+            ["a", "b", "--what"],
+            ["--baseline-stats", "b"],
+            ["a", "b", "--candidate-stats", "a", "--baseline-stats", "b"],
+        ],
+    )
     def test_bad_input_is_one_line(self, compare, arguments, capsys: pytest.CaptureFixture[str]) -> None:
         assert compare.main(arguments) == 2
         captured = capsys.readouterr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -13,9 +14,12 @@ from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.groups.known_patches import ObjectLabels
 from ptycho.core.groups.neighbourhood import Neighbourhoods
 from ptycho.core.physics.diffraction import as_modes
-from ptycho.errors import DataError
+from ptycho.errors import ConfigError, DataError
 
-__all__ = ["GroupContainer", "Indices", "as_experiments"]
+__all__ = ["GroupContainer", "Indices", "as_experiments", "grouped_of"]
+
+_ARRAYS = ("X", "global_offsets", "local_offsets", "Y", "Y_I", "Y_phi", "coords_nominal", "coords_true", "nn_indices")
+"""Arrays that a container can be made of; the first three it needs."""
 
 Indices = Sequence[int] | NDArray[np.integer] | slice
 
@@ -32,6 +36,7 @@ class GroupContainer:
         on_grid: see the members of a batch from the pixel nearest to the group's centre instead of from the centre,
             so that canvases lie on the pixels of the object.
         labels: the known object, where the scan's own patches `Y` are missing; None: there is no truth without them.
+        arrays: in the place of `grouped`, the container's own arrays by their names (`grouped_of`).
 
     `X` (B,N,N,C) float32 normalised amplitude, `Y` complex64 or None with `Y_I` = |Y| and `Y_phi` = arg Y,
     `local_offsets` (B,1,2,C) = coords_relative, `global_offsets` (B,1,2,1), `coords_nominal` and `coords_true`
@@ -40,15 +45,22 @@ class GroupContainer:
 
     def __init__(
         self,
-        grouped: Mapping[str, Any],
-        probe: NDArray[Any],
+        grouped: Mapping[str, Any] | None = None,
+        probe: NDArray[Any] | None = None,
         mask: NDArray[np.bool_] | None = None,
         norm_Y_I: float | None = None,
         *,
         neighbourhoods: Neighbourhoods | None = None,
         on_grid: bool = False,
         labels: ObjectLabels | None = None,
+        **arrays: Any,
     ) -> None:
+        if probe is None:
+            raise ConfigError("probe: expected that of the scan, (N, N) or (M, N, N), found none; pass it")
+        if (grouped is None) == (not arrays):
+            raise ConfigError("container: expected a grouped dict, or its arrays by name (X=...), found both or none")
+        if grouped is None:
+            grouped = grouped_of(arrays)
         self.grouped = grouped
         self.labels = labels
         self.norm_Y_I = norm_Y_I
@@ -192,6 +204,42 @@ class GroupContainer:
         if self._mask.ndim == 2:
             return self._mask[None, :, :, None]
         return np.moveaxis(self._mask[points], 1, -1)
+
+
+def grouped_of(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The grouped dict of a container's arrays, NumPy or tensors on the CPU, by the names of its properties.
+
+    Args:
+        arrays: `X` (B,N,N,C), `global_offsets` (B,1,2,1) and `local_offsets` (B,1,2,C) have to be there. `Y` (B,N,N,C),
+            or else `Y_I` with `Y_phi`; without them there is no truth. `coords_nominal` (None: what the offsets say),
+            `coords_true` (None: the nominal ones) (B,1,2,C); `nn_indices` (B,C) (None: counted through).
+
+    Raises:
+        ConfigError: a name that is none of these, or one that is missing.
+    """
+    unknown = [name for name in arrays if name not in _ARRAYS]
+    missing = [name for name in _ARRAYS[:3] if arrays.get(name) is None]
+    if unknown or missing:
+        found = f"no {missing[0]}" if missing else f"{unknown[0]!r}"
+        raise ConfigError(
+            f"container: expected {', '.join(_ARRAYS[:3])} and perhaps {', '.join(_ARRAYS[3:])}, found {found}"
+        )
+    given: dict[str, Any] = {name: None if arrays.get(name) is None else np.asarray(arrays[name]) for name in _ARRAYS}
+    centres, relative, truth = given["global_offsets"], given["local_offsets"], given["Y"]
+    if truth is None and given["Y_I"] is not None and given["Y_phi"] is not None:
+        truth = (given["Y_I"] * np.exp(1j * given["Y_phi"])).astype(np.complex64)
+    nominal, true, points = given["coords_nominal"], given["coords_true"], given["nn_indices"]
+    nominal = centres + LOCAL_OFFSET_SIGN * relative if nominal is None else nominal
+    size = (len(relative), relative.shape[-1])
+    return {
+        "X_full": np.asarray(given["X"], np.float32),
+        "Y": truth,
+        "coords_offsets": centres,
+        "coords_relative": relative,
+        "coords_nn": nominal,
+        "coords_start_nn": nominal if true is None else true,
+        "nn_indices": np.arange(math.prod(size), dtype=np.int32).reshape(size) if points is None else points,
+    }
 
 
 Container = TypeVar("Container", bound=GroupContainer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ptycho.core.scaling import Units, frame_blocks, to_amplitude
 from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError
 
-__all__ = ["diffraction_error"]
+__all__ = ["diffraction_error", "least_squares_scale"]
 
 Array = NDArray[Any]
 
@@ -57,3 +58,46 @@ def diffraction_error(
     if not energy > 0:
         raise DataError("diffraction error: expected light in valid pixels, found none; check the scan and its mask")
     return misfit / energy
+
+
+def least_squares_scale(
+    object: Array,
+    probe: Array,
+    positions: tuple[Array, Array],
+    amplitude: Callable[[NDArray[np.intp]], NDArray[np.floating[Any]]],
+    mask: Array | None = None,
+    chosen: NDArray[np.intp] | None = None,
+) -> float:
+    """The factor g for which `g object` explains the measured intensities best, a block of patterns at a time.
+
+    `min_c sum (c |F|^2 - A^2)^2` over all patterns and valid pixels is linear in `c = g^2`, so that
+    `g^2 = sum |F|^2 A^2 / sum |F|^4`: the scale is eliminated as variable projection eliminates what is linear.
+
+    Args:
+        object: complex (H, W).
+        probe: (N, N) or (M, N, N), in the unit of the amplitudes; the `fourier` sub-pixel rule holds.
+        positions: x and y (n,) of the centres of the patches, pixels of `object`.
+        amplitude: measured amplitudes A (b, N, N) of some patterns, given their indices (b,).
+        mask: (N, N) or (n, N, N), True where valid.
+        chosen: indices of the patterns to look at; None: all.
+
+    Raises:
+        DataError: no light where both a pattern and its prediction could have it.
+
+    Source: G. H. Golub and V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973).
+    """
+    x, y = positions
+    places = np.arange(len(x)) if chosen is None else chosen
+    modes = as_modes(probe)
+    products = squares = 0.0
+    for block in frame_blocks(len(places), modes.size):
+        indices = places[block]
+        patches, dx, dy = extract_rounded(object, x[indices], y[indices], probe.shape[-1])
+        predicted = np.asarray(diffract(modes, patches, dx, dy), np.float64)
+        if mask is not None:
+            predicted = np.where(mask[indices] if mask.ndim == 3 else mask, predicted, 0)
+        products += float(np.sum(predicted * np.square(amplitude(indices), dtype=np.float64)))
+        squares += float(np.sum(predicted**2))
+    if not (products > 0 and squares > 0):
+        raise DataError("scale: expected light in measured and predicted patterns, found none; check the scan")
+    return float(np.sqrt(products / squares))

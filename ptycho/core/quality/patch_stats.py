@@ -161,6 +161,11 @@ class Ratio:
         return _plain(self.value / self.baseline)
 
     @property
+    def delta(self) -> float | None:
+        """The statistic minus the baseline; None where it is not a number."""
+        return None if self.value is None or self.baseline is None else _plain(self.value - self.baseline)
+
+    @property
     def status(self) -> str:
         """`ok`, or why there is no ratio."""
         if self.value is None or self.baseline is None:

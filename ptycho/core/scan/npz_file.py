@@ -30,6 +30,7 @@ __all__ = [
     "parse_scan",
     "read_scan",
     "scan_archive",
+    "scan_metadata",
     "write_scan",
 ]
 
@@ -92,6 +93,16 @@ def scan_archive(path: Path | str) -> Iterator[np.lib.npyio.NpzFile]:
     except OSError as error:
         fact = f"expected a readable file, found: {error.strerror or error}"
         raise DataError(f"{path}: {fact}; check the path and its permissions") from error
+
+
+def scan_metadata(path: Path | str) -> dict[str, Any] | None:
+    """What a scan file says about itself, among it `nphotons` where it is recorded; no array of the scan is read.
+
+    Raises:
+        MissingFileError, DataError: as `read_scan`.
+    """
+    with scan_archive(path) as archive:
+        return _metadata(_Reader(archive))
 
 
 def parse_scan(arrays: Mapping[str, Any], units: str | None = None) -> ScanFile:

@@ -18,7 +18,15 @@ from ptycho.core.scan.scan import ScanFile
 from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.errors import ConfigError, DataError
 
-__all__ = ["change_dtype", "merge", "move_positions", "split_by_position", "subsample", "subset"]
+__all__ = [
+    "change_dtype",
+    "merge",
+    "move_positions",
+    "split_by_position",
+    "subsample",
+    "subset",
+    "turned_positions",
+]
 
 Array = NDArray[Any]
 
@@ -66,6 +74,25 @@ def move_positions(stream: ScanStream, scale: float = 1.0, frames: int = 0) -> S
     scaled: dict[str, Any] = {key: None if values is None else values * scale for key, values in moved.items()}
     object = fields.objectGuess if scale == 1 else None
     return ScanStream.joined(made.frames, made.patches, replace(made.fields, objectGuess=object, **scaled))
+
+
+def turned_positions(scan: ScanFile, flip_x: bool = False, flip_y: bool = False, transpose: bool = False) -> ScanFile:
+    """The scan with the sign of x or y turned at every position, and then, where that is asked for, x and y exchanged.
+
+    For positions that count along other axes than the patterns. An object in the scan is that of the positions it came
+    with, and is left out.
+    """
+    if not (flip_x or flip_y or transpose):
+        return scan
+    changes: dict[str, Any] = {"objectGuess": None}
+    for end in ("", "_start"):
+        x, y = getattr(scan, f"xcoords{end}"), getattr(scan, f"ycoords{end}")
+        if x is not None and y is not None:
+            x, y = -x if flip_x else x, -y if flip_y else y
+            changes |= (
+                {f"xcoords{end}": y, f"ycoords{end}": x} if transpose else {f"xcoords{end}": x, f"ycoords{end}": y}
+            )
+    return replace(scan, **changes)
 
 
 def subsample(stream: ScanStream, n: int | None = None, every: int | None = None, seed: int = 0) -> ScanStream:

@@ -244,7 +244,10 @@ def test_the_labels_of_a_payload_go_into_the_archive_whatever_the_legacy_diction
     with pytest.warns(UserWarning, match="without evaluation"):
         payload = create_training_payload(fixture_file, tmp_path / "out", given, execution, neutral=True)
     config = payload.tf_training_config
+    payload.pt_inference_config.log_patch_stats = True
     results = train_cdi_model_torch(scan, None, config, training_payload=payload)
+    assert not config.patch_stats.log_patch_stats
+    assert (tmp_path / "out" / "analysis" / "torch_patch_stats.json").is_file()
     params.cfg.update(notes="another", gridsize=7, input_scale=3.0)
     found = load_archive(save_torch_bundle(tmp_path, results["model"], config)).params
     assert (found["notes"], found["gridsize"]) == ("a word", 2)
