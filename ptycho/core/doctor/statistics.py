@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +100,7 @@ def gather(stream: ScanStream) -> ScanStatistics:
         units=units,
         declared=declared,
         measured=measured,
-        counts_per_intensity=1.0 if units == "counts" and quantum is None else quantum,
+        counts_per_intensity=quantum,
         mean=total / np.maximum(count, 1),
         lit=lit / n,
         lowest=lowest,
@@ -123,16 +123,14 @@ def _look_at_units(stream: ScanStream) -> tuple[UnitsDecision | None, float | No
     sample = frames.read(chosen)
     finite = np.isfinite(sample)
     valid = finite if stream.fields.mask is None else finite & _at(stream.fields.mask, chosen)
+    values, probe, declared = np.where(finite, sample, 0), stream.fields.probeGuess, stream.fields.units
     try:
-        decision = decide_units(np.where(finite, sample, 0), stream.fields.probeGuess, None, "error", valid)
+        decision = decide_units(values, probe, None, "error", valid)
     except DataError:
-        return None, None
-    if decision.rule in ("integers", "whole values", "whole squares"):
-        return decision, 1.0
-    if decision.rule == "whole steps":
-        smallest = float(np.min(sample[valid & (sample > 0)]))
-        return decision, 1 / (smallest**2 if decision.units == "amplitude" else smallest)
-    return decision, None
+        decision = None
+    if declared in get_args(Units):
+        return decision, decide_units(values, probe, declared, mask=valid).photons
+    return decision, None if decision is None else decision.photons
 
 
 class _Top:
