@@ -389,7 +389,7 @@ class RawData(Pictured):
     def photons(self, configured: float | None = None) -> float:
         """Mean photons per pattern: measured with counts, else from the metadata, else `configured`."""
         recorded = (self.metadata or {}).get("nphotons")
-        return photons_per_frame(self.mean_energy, self.units, configured, recorded)
+        return photons_per_frame(self.mean_energy, self.units, configured, recorded, self.units_decision.photons)
 
     def amplitude(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
         """Amplitudes (b, N, N) float32 of these patterns (None: all), 0 in invalid pixels.

@@ -10,6 +10,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf, isfinite, log, sqrt
 from typing import Any, Literal, get_args
 
@@ -42,6 +43,9 @@ _BLOCK_PIXELS = 1 << 21
 _MOSTLY = 0.9
 _MARGIN = log(2.0)
 _PLAUSIBLE = log(1000.0)
+_QUIET, _LEVELS, _ENOUGH = 0.7, (1.0, 2.0, 4.0, 8.0, inf), 1000
+"""Variance over mean below which values are no photons, whose ratio is 1 and more, between which means it is taken,
+and from how many values on."""
 
 
 def frame_blocks(count: int, pixels: int) -> Iterator[slice]:
@@ -134,24 +138,30 @@ def to_amplitude(patterns: ArrayLike, units: Units) -> NDArray[np.float32]:
 
 
 def photons_per_frame(
-    mean_energy: float, units: Units, configured: float | None = None, recorded: float | None = None
+    mean_energy: float,
+    units: Units,
+    configured: float | None = None,
+    recorded: float | None = None,
+    photons: float | None = 1.0,
 ) -> float:
     """Mean photons per pattern of a scan.
 
-    With counts the data say it: the mean count; a configured value off by more than a factor of 2 gets one
-    warning. With amplitude it is the number recorded in the scan's metadata, else the configured one.
+    With counts the data say it: the mean count times the photons in a count; a configured value off by more than a
+    factor of 2 gets one warning. With amplitude, and counts of unknown gain, it is the number recorded in the scan's
+    metadata, else the configured one.
 
     Args:
         mean_energy: `mean_j sum A_j^2`, for counts the mean count.
         units: of the scan.
         configured: nphotons of the configuration.
         recorded: nphotons of the scan's metadata.
+        photons: in a count (`UnitsDecision.photons`); None where that is not known.
 
     Raises:
-        DataError: amplitudes, and neither number is there.
+        DataError: amplitudes, or counts of unknown gain, and neither number is there.
     """
-    if units == "counts":
-        measured = _positive(mean_energy, "mean count per pattern")
+    if units == "counts" and photons is not None:
+        measured = photons * _positive(mean_energy, "mean count per pattern")
         if configured is not None and not 0.5 <= configured / measured <= 2:
             warnings.warn(
                 f"nphotons={configured:g} was configured, the patterns hold {measured:g} counts on average; "
@@ -165,7 +175,7 @@ def photons_per_frame(
     if configured is not None:
         return _positive(configured, "nphotons")
     raise DataError(
-        "nphotons: expected in the scan's metadata or the configuration, since amplitudes do not tell it, "
+        "nphotons: expected in the scan's metadata or the configuration, since the patterns do not tell it, "
         "found in neither; set nphotons"
     )
 
@@ -174,8 +184,9 @@ def photons_per_frame(
 class UnitsDecision:
     """What the patterns of a scan are, and why.
 
-    `rule` is the one that decided: 'declared', 'integers', 'whole squares', 'whole values', 'whole steps',
-    'probe' or 'undecidable'. The numbers are those of the sample looked at; None where no rule needed them.
+    `rule` is the one that decided: 'declared', 'integers', 'quiet integers', 'whole squares', 'whole values',
+    'whole steps', 'probe' or 'undecidable'. The numbers are those of the sample looked at; None where no rule needed
+    them.
     """
 
     units: Units
@@ -190,6 +201,8 @@ class UnitsDecision:
     mean_sum_of_squares: float | None = None
     """mean_j sum X_j^2, the energy of a pattern if it holds amplitude."""
     probe_energy: float | None = None
+    photons: float | None = None
+    """Photons in one unit of intensity, where the steps of the values show them: the inverse of the gain."""
 
     def __str__(self) -> str:
         numbers = (
@@ -199,6 +212,7 @@ class UnitsDecision:
             ("sum", self.mean_sum, 6),
             ("sum of squares", self.mean_sum_of_squares, 6),
             ("probe energy", self.probe_energy, 6),
+            ("photons per unit", None if self.photons == 1 else self.photons, 6),
         )
         seen = ", ".join(f"{name} {number:.{digits}g}" for name, number, digits in numbers if number is not None)
         return f"{self.units} (rule: {self.rule}{'; ' if seen else ''}{seen})"
@@ -214,7 +228,8 @@ def decide_units(
     """Whether patterns hold amplitude or photon counts. The first rule that decides wins:
 
     1. `declared`: the scan says so.
-    2. Integer dtype: counts.
+    2. Integer dtype: counts, unless they vary far less than photons do and their squares have the energy of the probe
+       (rule 6): amplitude, stored as integers.
     3. Non-whole values whose squares are whole to rounding: amplitude of counts.
     4. More than 90 % of the values whole, maximum above 1: counts (a few pixels may be interpolated).
     5. Rules 4 and 3 again in steps of the smallest value: counts times a gain, or amplitude of counts times
@@ -250,13 +265,13 @@ def decide_units(
 
 
 def _decide(data: NDArray[Any], probe: ArrayLike | None, declared: str | None, mask: Mask | None) -> UnitsDecision:
-    if declared is not None:
-        if declared not in get_args(Units):
-            raise ConfigError(f"units={declared!r}: expected 'amplitude' or 'counts'; correct or omit it")
-        return UnitsDecision("amplitude" if declared == "amplitude" else "counts", "declared")
+    if declared is not None and declared not in get_args(Units):
+        raise ConfigError(f"units={declared!r}: expected 'amplitude' or 'counts'; correct or omit it")
+    energy = None if probe is None else _probe_energy(probe)
     if data.dtype.kind in "iu":
-        return UnitsDecision("counts", "integers")
+        return _of_integers(data, energy, declared, mask)
     values, frames = _sample(data, mask)
+    values = values if declared is None else values[np.isfinite(values)]
     nonzero = values[values != 0]
     # Never finer than float32: a root taken in float32 and stored as float64 is no better for it.
     eps = max(float(np.finfo(data.dtype).eps), float(np.finfo(np.float32).eps))
@@ -264,24 +279,65 @@ def _decide(data: NDArray[Any], probe: ArrayLike | None, declared: str | None, m
     whole = float(np.mean(nonzero == np.rint(nonzero))) if nonzero.size else 0.0
     maximum = float(values.max(initial=0.0))
     sums = (float(values.sum()) / frames, float(np.vdot(values, values)) / frames)
-    energy = None if probe is None else _probe_energy(probe)
     numbers = (squares, whole, maximum, *sums, energy)
+    found = None
     if informative and squares > _MOSTLY:
-        return UnitsDecision("amplitude", "whole squares", *numbers)
-    if whole > _MOSTLY and maximum > 1:
-        return UnitsDecision("counts", "whole values", *numbers)
-    stepped = _units_by_steps(nonzero, eps)
-    if stepped is not None:
-        return UnitsDecision(stepped, "whole steps", *numbers)
+        found = UnitsDecision("amplitude", "whole squares", *numbers, photons=1.0)
+    elif whole > _MOSTLY and maximum > 1:
+        found = UnitsDecision("counts", "whole values", *numbers, photons=1.0)
+    elif (stepped := _units_by_steps(nonzero, eps)) is not None:
+        smallest = float(nonzero[nonzero > 0].min())
+        step = smallest if stepped == "counts" else smallest**2
+        found = UnitsDecision(stepped, "whole steps", *numbers, photons=1 / step)
+    if declared is not None:
+        units: Units = "amplitude" if declared == "amplitude" else "counts"
+        if found is not None and found.units == units:
+            return UnitsDecision(units, "declared", photons=found.photons)
+        # values that only corrections keep from being whole are near to photons; those up to 1 are normalised
+        return UnitsDecision(units, "declared", photons=1.0 if units == "counts" and maximum > 1 else None)
+    if found is not None:
+        return found
     nearer = None if energy is None else _units_by_probe(*sums, energy)
     if nearer is not None:
-        return UnitsDecision(nearer, "probe", *numbers)
+        return UnitsDecision(nearer, "probe", *numbers, photons=1.0 if nearer == "counts" and maximum > 1 else None)
     return UnitsDecision("amplitude", "undecidable", *numbers)
+
+
+def _of_integers(
+    data: NDArray[Any], probe_energy: float | None, declared: str | None, mask: Mask | None
+) -> UnitsDecision:
+    """Counts, unless they are declared amplitude, or their noise and the energy of the probe say so."""
+    if declared is not None:
+        units: Units = "amplitude" if declared == "amplitude" else "counts"
+        return UnitsDecision(units, "declared", photons=1.0 if units == "counts" else None)
+    if probe_energy is not None:
+        values, frames = _sample(data, mask)
+        sums = (float(values.sum()) / frames, float(np.vdot(values, values)) / frames)
+        if _units_by_probe(*sums, probe_energy) == "amplitude" and _quieter_than_photons(data, mask):
+            return UnitsDecision("amplitude", "quiet integers", None, 1.0, float(values.max()), *sums, probe_energy)
+    return UnitsDecision("counts", "integers", photons=1.0)
+
+
+def _quieter_than_photons(data: NDArray[Any], mask: Mask | None) -> bool:
+    """Whether pixels vary from pattern to pattern far less than counts of photons, to which the sample only adds."""
+    chosen = _some_frames(data)
+    values = data[chosen].astype(np.float64)
+    valid = np.ones(values.shape[1:], bool) if mask is None else mask[chosen].all(axis=0) if mask.ndim == 3 else mask
+    mean, variance = values.mean(axis=0), values.var(axis=0)
+    levels = (valid & (mean >= low) & (mean < high) for low, high in pairwise(_LEVELS))
+    enough = (level for level in levels if np.count_nonzero(level) * (len(chosen) - 1) >= _ENOUGH)
+    unbiased = _QUIET * (1 - 1 / len(chosen))
+    return any(bool(variance[level].sum() < unbiased * mean[level].sum()) for level in enough)
+
+
+def _some_frames(data: NDArray[Any]) -> NDArray[np.intp]:
+    """Indices of at most 32 frames, evenly spaced."""
+    return np.unique(np.linspace(0, len(data) - 1, _SAMPLE_FRAMES).round().astype(np.intp))
 
 
 def _sample(data: NDArray[Any], mask: Mask | None) -> tuple[NDArray[np.float64], int]:
     """Valid values of at most 32 frames, evenly spaced, as one vector, and the number of frames."""
-    chosen = np.unique(np.linspace(0, len(data) - 1, _SAMPLE_FRAMES).round().astype(int))
+    chosen = _some_frames(data)
     frames = data[chosen].astype(np.float64)
     if mask is None:
         return frames.reshape(-1), len(chosen)

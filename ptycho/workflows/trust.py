@@ -25,15 +25,15 @@ logger = logging.getLogger(__name__)
 def photon_scale(data: RawData, nominal_photons: float) -> tuple[float, Dose]:
     """Photons per unit of squared amplitude, and where that is from.
 
-    'measured': counts, or amplitudes whose squares are whole. 'stated': `nphotons` of the scan's metadata over the
-    mean energy of a pattern. 'nominal': the same with `nominal_photons`, which is no knowledge of this scan.
+    'measured': counts, by the steps of their values where these are not 1, or amplitudes whose squares are whole.
+    'stated': `nphotons` of the scan's metadata over the mean energy of a pattern.
+    'nominal': the same with `nominal_photons`, which is no knowledge of this scan.
     """
-    decision = data.units_decision
-    if data.units == "counts" or decision.rule == "whole squares":
-        return 1.0, "measured"
-    recorded = (data.metadata or {}).get("nphotons")
+    measured, recorded = data.units_decision.photons, (data.metadata or {}).get("nphotons")
+    if measured is not None and (data.units == "counts" or measured == 1):
+        return measured, "measured"
     dose: Dose = "nominal" if recorded is None else "stated"
-    return photons_per_frame(data.mean_energy, data.units, nominal_photons, recorded) / data.mean_energy, dose
+    return photons_per_frame(data.mean_energy, data.units, nominal_photons, recorded, None) / data.mean_energy, dose
 
 
 def scan_trust(

@@ -298,6 +298,49 @@ def test_a_decision_shows_the_numbers_that_were_looked_at_and_no_others() -> Non
         decide_units(patterns, probe)
 
 
+def speckle(rng: np.random.Generator, energy: float, n: int = 24, N: int = 24) -> NDArray[Any]:
+    """Intensities (n, N, N) of faint speckle that fades, as far fields have it."""
+    field = 4 + rng.normal(size=(n, N, N)) + 1j * rng.normal(size=(n, N, N))
+    falls = np.exp(-np.hypot(*np.mgrid[:N, :N]) / (N / 8))
+    return np.abs(field) ** 2 * energy * falls / (18 * falls.sum())
+
+
+def test_integers_quieter_than_photons_with_the_energy_of_the_probe_are_amplitudes(rng: np.random.Generator) -> None:
+    seen, probe = rng.poisson(speckle(rng, 4e4)), probe_of(5e4)
+    roots = np.rint(np.sqrt(seen)).astype(np.uint8)
+    assert (decide_units(roots, probe).units, decide_units(roots, probe).rule) == ("amplitude", "quiet integers")
+    assert decide_units(roots, probe).photons is None  # rounding hides their noise
+    assert decide_units(seen, probe).rule == "integers"
+    # each piece of evidence alone is not enough: a probe in another unit, no probe, few lit values
+    assert decide_units(rng.poisson(speckle(rng, 4e4)), probe_of(float((seen**2).sum() / 24))).units == "counts"
+    assert decide_units(roots, None).units == "counts"
+    assert decide_units(roots[:1], probe).units == "counts"
+    assert decide_units(roots, probe, "counts").units == "counts"
+
+
+@pytest.mark.parametrize("declared", [None, "counts"])
+def test_the_gain_of_counts_is_their_smallest_step(rng: np.random.Generator, declared: str | None) -> None:
+    seen = rng.poisson(speckle(rng, 400.0))
+    assert decide_units(seen / seen.max(), None, declared).photons == pytest.approx(seen.max(), rel=1e-9)
+    assert decide_units(seen.astype(np.float32), None, declared).photons == 1
+    photons = decide_units(seen * 2.75, None, declared).photons
+    assert photons_per_frame(2.75 * 400, "counts", photons=photons) == pytest.approx(400, rel=1e-9)
+
+
+def test_counts_up_to_one_without_steps_are_of_unknown_gain(rng: np.random.Generator) -> None:
+    smooth = rng.random((4, 12, 12))
+    assert decide_units(smooth, None, "counts").photons is None
+    assert decide_units(300 * smooth, None, "counts").photons == 1  # whole but for a background that was taken off
+    with pytest.raises(DataError, match="set nphotons"):
+        photons_per_frame(70.0, "counts", photons=None)
+
+
+def test_the_step_of_amplitudes_tells_their_photons(rng: np.random.Generator) -> None:
+    seen = rng.poisson(speckle(rng, 400.0))
+    assert decide_units(0.3 * np.sqrt(seen), None).photons == pytest.approx(1 / 0.09, rel=1e-6)
+    assert decide_units(np.sqrt(seen), None, "amplitude").photons == 1
+
+
 # ------------------------------------------------------------------ photons
 
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
-SUMMARY = "make a scan from a scan: subsample, split, move, crop, bin, recentre, mask, turn, dtype, merge; map, unmap"
+SUMMARY = (
+    "make a scan from a scan: subsample, split, move, crop, bin, recentre, mask, turn, dtype, merge; map, unmap"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     move.add_argument(
         "--frames", type=int, default=0, metavar="K", help="pattern j gets position j + K; what gets none is left out"
     )
+    move.add_argument("--first", type=int, default=0, metavar="J", help="pattern from which on --frames holds")
     crop = add("crop", "keep the central pixels of the detector; object pixels grow")
     crop.add_argument("--size", type=int, required=True, metavar="N", help="side that is kept, pixels")
     binned = add("bin", "add up detector pixels; the window of a pattern shrinks")
@@ -62,6 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     centre = add("recentre", "move the zero frequency to [N/2, N/2]")
     centre.add_argument(
         "--shift", type=_pair, metavar="DY,DX", help="pixels to move the patterns by (default: found by the probe)"
+    )
+    centre.add_argument(
+        "--probe", action="store_true", help="move the light of the probe to its middle (patterns by --shift alone)"
     )
     mask = add("mask", "mark bad detector pixels")
     mask.add_argument("--bad", type=Path, metavar="NPY", help="boolean array (N, N), True where a pixel is bad")
@@ -134,7 +140,7 @@ def _split(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
 def _move(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
     from ptycho.core.scan_edit.points import move_positions
 
-    return {options.output: move_positions(streams[0], options.scale, options.frames)}
+    return {options.output: move_positions(streams[0], options.scale, options.frames, options.first)}
 
 
 def _crop(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
@@ -154,10 +160,11 @@ def _bin(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
 
 def _recentre(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
     from ptycho.core.scan_edit.centre import find_centre, mean_intensity
-    from ptycho.core.scan_edit.detector import recentre
+    from ptycho.core.scan_edit.detector import recentre, recentre_probe
 
-    (stream,) = streams
-    shift = options.shift
+    (stream,), shift = streams, options.shift
+    if options.probe:
+        stream, shift = recentre_probe(stream), shift or (0, 0)
     if shift is None:
         mean = mean_intensity(stream.frames, _units(stream), stream.fields.mask)
         centre = find_centre(mean, stream.fields.probeGuess)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.doctor.advice import forecast, suggest_settings
+from ptycho.core.doctor.beam import check_beam
 from ptycho.core.doctor.detector import (
     check_centre,
     check_dead_pixels,
@@ -26,6 +27,7 @@ from ptycho.core.doctor.findings import SEVERITIES, Diagnosis, Finding, Severity
 from ptycho.core.doctor.near_field import check_field, follow_shadows
 from ptycho.core.doctor.orientation import compare_probe
 from ptycho.core.doctor.positions import check_duplicates, check_order, check_place
+from ptycho.core.doctor.probe_centre import check_probe_centre
 from ptycho.core.doctor.reconstructions import examine_sample
 from ptycho.core.doctor.samples import Sampler
 from ptycho.core.doctor.sampling import check_energy, check_overlap, check_window, covered_pixels
@@ -63,14 +65,17 @@ def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
         check_units(statistics),
         check_mask(statistics),
     ]
-    duplicates = check_duplicates(stream)
+    places = [check_duplicates(stream)]
+    if not places[0].numbers["not_finite"]:
+        places.append(check_place(stream))
     if (
         findings[-1].severity == "fault"
         or not statistics.energies.any()
-        or duplicates.numbers["not_finite"]
+        or len(places) == 1
+        or places[1].numbers["stray"]
         or not _finite_probe(scan)
     ):
-        return Diagnosis((*findings, duplicates, _stopped(stream, statistics.energies)))
+        return Diagnosis((*findings, *places, _stopped(stream, statistics.energies)))
     hot = hot_pixels(statistics)
     centre = check_centre(statistics, scan, hot)
     shift, offset = _shift(centre), (centre.numbers["dy"], centre.numbers["dx"])
@@ -81,13 +86,14 @@ def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
         check_dead_pixels(statistics),
         centre,
         check_edges(sound, shift),
-        duplicates,
-        check_place(stream),
+        check_beam(statistics),
+        *places,
         check_field(follow_shadows(stream, sound), scan.metadata),
     ]
     if scan.probeGuess is None:
         return Diagnosis((*findings, check_window(sound, scan), check_dose(statistics, scan, None), _NO_PROBE))
-    findings += _by_the_probe(stream, sound, centre, reconstructions)
+    stream, probe = check_probe_centre(stream)
+    findings += [probe, *_by_the_probe(stream, sound, centre, reconstructions)]
     return Diagnosis(tuple(findings))
 
 

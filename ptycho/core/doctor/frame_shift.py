@@ -18,8 +18,9 @@ from ptycho.core.doctor.held_out import Prediction, foretell, inner_points
 from ptycho.core.doctor.position_scale import scaled
 from ptycho.core.doctor.samples import Sampler
 from ptycho.core.physics.probes import probe_diameter
+from ptycho.core.result import plural
 
-__all__ = ["ShiftTest", "check_shift", "rank_shifts", "uneven_places"]
+__all__ = ["ShiftTest", "Slip", "check_shift", "find_slip", "rank_shifts", "uneven_places"]
 
 Array = NDArray[Any]
 
@@ -38,6 +39,10 @@ _FORETOLD = 0.6
 """Error relative to that of a flat object from which on nothing is foretold."""
 _SURE = 5.0
 """Standard deviations by which another order has to be better."""
+_PART = 0.4
+"""Share of the scan at its beginning and at its end that are tried by themselves for a slip in between."""
+_TOGETHER, _TRIED = 60, 7
+"""Patterns among which a slip is looked for, and places tried at a time."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,13 @@ class ShiftTest:
         return min(self.errors, key=lambda entry: entry[1])[0] if self.errors else 0
 
     @property
+    def right(self) -> bool:
+        """Whether each pattern has its own position beyond doubt."""
+        errors = dict(self.errors)
+        rival = min((error for k, error in self.errors if k), default=0.0)
+        return bool(errors) and errors[0] <= min(_CLEAR * rival, _FORETOLD * self.flat) and self.deviations >= _SURE
+
+    @property
     def wrong(self) -> bool:
         """Whether positions belong to other patterns."""
         errors = dict(self.errors)
@@ -80,8 +92,69 @@ def rank_shifts(sampler: Sampler, scale: float) -> ShiftTest:
     The places are the same each time, so that they overlap alike; the probe moves, since a wrong one does not look
     like a wrong order.
     """
+    return _ranked(sampler, scale, np.arange(len(sampler.positions[0])))
+
+
+@dataclass(frozen=True)
+class Slip:
+    """A frame that was lost or doubled on the way."""
+
+    first: int
+    """The pattern from which on each belongs to position j + frames."""
+    frames: int
+
+
+def find_slip(sampler: Sampler, scale: float) -> Slip | None:
+    """Where patterns slip along the positions: right at the beginning of the scan, a frame or two off at its end.
+
+    The end and the beginning are tried by themselves; then halves, until few enough patterns are left to try every
+    place.
+    """
+    total = len(sampler.positions[0])
+    low, high = int(_PART * total), total - int(_PART * total)
+    if not _ranked(sampler, scale, np.arange(low)).right:
+        return None
+    end = _ranked(sampler, scale, np.arange(high, total))
+    if not end.wrong:
+        return None
+    low, high = max(0, low - _COUNT), min(total, high + _COUNT)
+    while high - low > _TOGETHER:
+        middle = (low + high) // 2
+        around = _ranked(sampler, scale, np.arange(max(0, middle - _COUNT), min(total, middle + _COUNT)))
+        if around.right:
+            low = middle
+        elif around.wrong:
+            high = middle
+        else:
+            low, high = middle - _TOGETHER // 2, middle + _TOGETHER // 2
+    return Slip(_slip_within(sampler, scale, end.best, low, high), end.best)
+
+
+def _slip_within(sampler: Sampler, scale: float, frames: int, low: int, high: int) -> int:
+    """The pattern from which on all are `frames` off, of those from `low` to `high`, which foretell each other best."""
+    total = len(sampler.positions[0])
+
+    def error(first: int) -> float:
+        patterns = np.arange(low, high)
+        places = patterns + np.where(patterns >= first, frames, 0)
+        inside = (places >= 0) & (places < total)
+        sample = scaled(sampler.read(places[inside], patterns[inside]), scale)
+        inner = inner_points(sample.xcoords, sample.ycoords)
+        return foretell(sample, inner, _ITERATIONS, refine_probe=True).excess
+
+    firsts = np.arange(low, high + 1)
+    while True:
+        tried = np.unique(np.linspace(firsts[0], firsts[-1], _TRIED).round().astype(int))
+        best = int(np.argmin([error(int(first)) for first in tried]))
+        if len(firsts) <= _TRIED:
+            return int(tried[best])
+        firsts = np.arange(tried[max(0, best - 1)], tried[min(len(tried) - 1, best + 1)] + 1)
+
+
+def _ranked(sampler: Sampler, scale: float, among: NDArray[np.intp]) -> ShiftTest:
+    """`rank_shifts` among successive points of the scan."""
     x, y = sampler.positions
-    regions = uneven_places(x, y, probe_diameter(sampler.probe))
+    regions = [among[places] for places in uneven_places(x[among], y[among], probe_diameter(sampler.probe))]
     if not regions:
         return ShiftTest((), 0.0, 0.0, 0, len(x))
 
@@ -102,9 +175,18 @@ def rank_shifts(sampler: Sampler, scale: float) -> ShiftTest:
     return ShiftTest(tuple(sorted(errors.items())), deviations, _flat(found[first]), sum(map(len, regions)), len(x))
 
 
-def check_shift(test: ShiftTest) -> Finding:
+def check_shift(test: ShiftTest, slip: Slip | None = None) -> Finding:
     """Do positions and patterns belong together one by one?"""
     errors = dict(test.errors)
+    if slip is not None:
+        lost = "lost" if slip.frames > 0 else "recorded twice"
+        mend = f"move --frames={slip.frames} --first={slip.first}"
+        sentence = (
+            f"From pattern {slip.first} on positions and patterns are {abs(slip.frames)} apart: pattern j belongs to "
+            f"position j {'-+'[slip.frames > 0]} {abs(slip.frames)} there; {plural(abs(slip.frames), 'frame')} was "
+            f"{lost}. Move them, and leave out what stays without a position: ptycho dataset {mend}."
+        )
+        return Finding("frame shift", "fault", sentence, {"frames": slip.frames, "first": slip.first}, (mend,))
     numbers: dict[str, Any] = {
         "frames": test.best if test.wrong else 0,
         "errors": {f"{k:+d}" if k else "0": error for k, error in errors.items()},
@@ -126,7 +208,7 @@ def check_shift(test: ShiftTest) -> Finding:
         return Finding("frame shift", "fault", sentence, numbers, (f"move --frames={k}",))
     rival, rival_error = min(((k, error) for k, error in errors.items() if k), key=lambda entry: entry[1])
     text = f"error beyond noise {errors[0]:.3g} as they are, {rival_error:.3g} with position j {rival:+d} for pattern j"
-    if errors[0] > _CLEAR * rival_error or errors[0] > _FORETOLD * test.flat or test.deviations < _SURE:
+    if not test.right:
         sentence = (
             f"Whether positions and patterns are a frame apart cannot be told ({text}): "
             "too few photons, too little overlap or too even steps."

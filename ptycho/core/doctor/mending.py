@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["mending", "ranges"]
+__all__ = ["mending", "named", "ranges"]
 
 _STEPS = ("mask", "move", "subsample", "recentre", "turn")
 """Of `ptycho dataset`, in the order in which a scan is mended."""
+_LONG = 80
+"""Letters of a list of numbers that a sentence shows."""
 _RENUMBERS = "--frames"
 """After this step patterns have other numbers: what is said of single ones is for the next look."""
 
@@ -59,6 +61,18 @@ def ranges(numbers: ArrayLike) -> str:
     values = np.asarray(numbers)
     parts = np.split(values, np.flatnonzero(np.diff(values) > 1) + 1)
     return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts if len(part))
+
+
+def named(numbers: ArrayLike, noun: str) -> str:
+    """Some things by their numbers, in words.
+
+    >>> named([3], "pattern"), named([3, 4], "pattern")
+    ('pattern 3', 'patterns 3-4')
+    """
+    values = np.asarray(numbers)
+    listed = ranges(values)
+    shown = listed if len(listed) < _LONG else listed[:_LONG].rpartition(",")[0] + ",..."
+    return f"{noun}{'s' if len(values) > 1 else ''} {shown}"
 
 
 def _flags_of(step: str, asked: Sequence[str]) -> str:

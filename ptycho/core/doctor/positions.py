@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from ptycho.core.doctor.findings import Finding, Severity
+from ptycho.core.doctor.mending import named, ranges
 from ptycho.core.doctor.samples import neighbourhood
 from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.physics.poisson import poisson_moments
@@ -16,7 +17,7 @@ from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.scaling import frame_blocks
 from ptycho.core.scan.stream import ScanStream
 
-__all__ = ["check_duplicates", "check_order", "check_place", "neighbour_distance"]
+__all__ = ["check_duplicates", "check_order", "check_place", "neighbour_distance", "stray_points"]
 
 Array = NDArray[Any]
 
@@ -32,6 +33,11 @@ _OVERLAPPING = 0.4
 _DARK = 0.02
 _STRANGE, _BAD = 6.0, 0.05
 """A pattern is like no other from so many times the scatter of all on; of the scan at most this share."""
+_STRAY, _FEW_STRAY = 10.0, 0.05
+"""Distance from the middle of the scan, in sides of a pattern and in median distances from it together, from which on
+a point is none of the scan, and the share of the points that may be so."""
+_WIDE = 0.1
+"""Extent of a scan in diameters of its probe up to which its positions are in another unit."""
 _SAME = 1e-6
 """Points nearer than this part of the scan's extent are one."""
 
@@ -56,8 +62,13 @@ def check_duplicates(stream: ScanStream) -> Finding:
     again = int(finite.sum()) - places
     numbers = {"points": len(points), "repeated": again, "not_finite": int(np.count_nonzero(~finite))}
     if not finite.all():
-        sentence = f"{numbers['not_finite']} of {len(points)} positions are NaN or infinite; leave these points out."
-        return Finding("duplicate positions", "fault", sentence, numbers)
+        lost = np.flatnonzero(~finite)
+        mend = f"subsample --drop {ranges(lost)}"
+        sentence = (
+            f"{lost.size} of {len(points)} positions are NaN or infinite; leave out {named(lost, 'pattern')}: "
+            "ptycho dataset subsample --drop."
+        )
+        return Finding("duplicate positions", "fault", sentence, numbers, (mend,) if finite.any() else ())
     if again:
         sentence = (
             f"{again} of {len(points)} points repeat the position of another: "
@@ -74,11 +85,27 @@ def check_place(stream: ScanStream) -> Finding:
     x, y = fields.xcoords, fields.ycoords
     step, extent = neighbour_distance(x, y), float(max(np.ptp(x), np.ptp(y)))
     numbers: dict[str, Any] = {"x": [float(x.min()), float(x.max())], "y": [float(y.min()), float(y.max())]}
-    numbers |= {"nearest_neighbour": step, "extent": extent}
-    if len(x) > 1 and not extent > 0.5:
+    numbers |= {"nearest_neighbour": step, "extent": extent, "stray": []}
+    stray = stray_points(x, y, N)
+    numbers["stray"] = stray[:50].tolist()
+    if stray.size:
+        first, mend = stray[0], f"subsample --drop {ranges(stray)}"
+        rest = np.delete(np.column_stack([x, y]), stray, axis=0)
         sentence = (
-            f"All positions lie within {extent:.3g} pixels: they are in other units, metres perhaps. "
-            "Divide them by the size of an object pixel."
+            f"{named(stray, 'pattern').capitalize()} of {len(x)} cannot be where the positions say: ({x[first]:.6g}, "
+            f"{y[first]:.6g}) pixels (x, y), the others span {np.ptp(rest[:, 0]):.4g} x {np.ptp(rest[:, 1]):.4g}. An "
+            f"encoder's error: leave out what it belongs to, ptycho dataset {mend}."
+        )
+        return Finding("place", "fault", sentence, numbers, (mend,))
+    least = (
+        0.5
+        if fields.probeGuess is None or not np.isfinite(fields.probe).all()
+        else max(0.5, _WIDE * probe_diameter(fields.probe))
+    )
+    if len(x) > 1 and not extent > least:
+        sentence = (
+            f"All positions lie within {extent:.3g} pixels: they are in another unit; which? Say it and the size of "
+            "an object pixel: --scan-positions SCAN:xcoords,ycoords --unit um (or m, mm, nm) --object-pixel-nm NM."
         )
         return Finding("place", "fault", sentence, numbers)
     span = f"x from {x.min():.1f} to {x.max():.1f}, y from {y.min():.1f} to {y.max():.1f} pixels"
@@ -94,6 +121,20 @@ def check_place(stream: ScanStream) -> Finding:
             )
             return Finding("place", "warning", sentence, numbers)
     return Finding("place", "ok", f"Positions span {span}.", numbers)
+
+
+def stray_points(xcoords: Array, ycoords: Array, side: int) -> NDArray[np.intp]:
+    """Points (k,) so far from all others that no object holds both: errors of an encoder; none where they are many.
+
+    Args:
+        xcoords, ycoords: (n,) pixels.
+        side: of a pattern, pixels.
+    """
+    far = np.zeros(len(xcoords), bool)
+    for values in (xcoords, ycoords):
+        apart = np.abs(values - np.median(values))
+        far |= apart > _STRAY * (side + np.median(apart))
+    return np.flatnonzero(far) if np.count_nonzero(far) <= max(1, _FEW_STRAY * len(far)) else np.zeros(0, np.intp)
 
 
 def check_order(stream: ScanStream, statistics: ScanStatistics) -> Finding:

@@ -6,21 +6,22 @@ import shlex
 
 from ptycho.core.doctor import examine
 from ptycho.core.doctor.findings import Diagnosis, Finding
+from ptycho.core.doctor.mending import mending
 from ptycho.core.scan.stream import ScanStream
 from ptycho.errors import DataError
 
 __all__ = ["preflight", "refuse_faults"]
 
 MENDING = {
-    "numbers": "ptycho dataset mask {scan} -o mended.npz --invalid",
+    "numbers": "ptycho doctor {scan}",
     "units": "add --units amplitude or --units counts to the command",
     "mask": "ptycho dataset mask --help shows how a mask is written anew",
     "duplicate positions": "ptycho reconstruct --patterns {scan} --scan-positions POSITIONS.csv:x,y --unit um",
-    "place": "ptycho reconstruct {scan} --scan-positions {scan}:xcoords,ycoords --unit m",
+    "place": "ptycho reconstruct {scan} --scan-positions {scan}:xcoords,ycoords --unit um --object-pixel-nm NM",
     "order": "ptycho reconstruct --patterns {scan} --scan-positions POSITIONS.csv:x,y --unit um",
     "examination": "ptycho doctor {scan}",
 }
-"""Faults with which no reconstruction means anything, and what mends each."""
+"""Faults with which no reconstruction means anything, and what mends each where the finding names nothing to type."""
 
 
 def preflight(stream: ScanStream) -> Diagnosis:
@@ -40,9 +41,9 @@ def refuse_faults(diagnosis: Diagnosis, name: str) -> None:
     """
     found = blocking(diagnosis)
     if found:
-        mending = MENDING[found[0].name].format(scan=shlex.quote(name))
+        advice = mending(found[0].mend, name) or MENDING[found[0].name].format(scan=shlex.quote(name))
         more = f" ({len(found) - 1} more: ptycho doctor {shlex.quote(name)})" if len(found) > 1 else ""
-        raise DataError(f"{name}: {found[0].name}: {found[0].sentence} Mend it: {mending}; or go on with --force{more}")
+        raise DataError(f"{name}: {found[0].name}: {found[0].sentence} Mend it: {advice}; or go on with --force{more}")
 
 
 def blocking(diagnosis: Diagnosis) -> list[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ _SAMPLE = 32
 _TOP = 0.6
 """Values above this fraction of the largest are counted one by one."""
 _TOP_KEPT = 1 << 16
+_BROKEN = 0.1
+"""Share of the valid pixels of a pattern that is no number, or negative, from which on the pattern is broken."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ class ScanStatistics:
     """These marks alone."""
     negative: int
     unusable: NDArray[np.bool_]
-    """(N, N), True where a valid pixel is NaN, infinite, marked or negative in some pattern."""
+    """(N, N), True where a valid pixel is NaN, infinite, marked or negative in some pattern that is not broken."""
+    broken: NDArray[np.intp]
+    """Patterns of which more than a tenth is so; none where half of all are."""
     top: tuple[tuple[float, int], ...]
     """(value, how often) of the largest values in valid pixels, largest first."""
     masked_light: float
@@ -72,7 +76,7 @@ def gather(stream: ScanStream) -> ScanStatistics:
     lowest, highest = np.full(sides, np.inf), np.full(sides, -np.inf)
     energies, tally = np.zeros(n), _Top()
     not_finite = negative = marked = 0
-    unusable = np.zeros(sides, bool)
+    unusable, unusable_of_sound, broken = np.zeros(sides, bool), np.zeros(sides, bool), np.zeros(n, bool)
     masked = 0.0
     for block, values in frames.blocks():
         wide = values.astype(np.float64)
@@ -81,7 +85,10 @@ def gather(stream: ScanStream) -> ScanStatistics:
         marked += int(np.count_nonzero(valid & marks))
         finite = np.isfinite(wide) & ~marks & (valid | ~is_mark(values))
         not_finite += int(np.count_nonzero(valid & ~finite))
-        unusable |= (valid & ~(finite & (wide >= 0))).any(axis=0)
+        useless = valid & ~(finite & (wide >= 0))
+        broken[block] = np.count_nonzero(useless, axis=(1, 2)) > _BROKEN * np.count_nonzero(valid, axis=(1, 2))
+        unusable |= useless.any(axis=0)
+        unusable_of_sound |= useless[~broken[block]].any(axis=0)
         negative += int(np.count_nonzero(valid & (wide < 0)))
         wide = np.where(finite, wide, 0)
         tally.add(wide[valid & finite])
@@ -100,7 +107,7 @@ def gather(stream: ScanStream) -> ScanStatistics:
         units=units,
         declared=declared,
         measured=measured,
-        counts_per_intensity=1.0 if units == "counts" and quantum is None else quantum,
+        counts_per_intensity=quantum,
         mean=total / np.maximum(count, 1),
         lit=lit / n,
         lowest=lowest,
@@ -109,7 +116,8 @@ def gather(stream: ScanStream) -> ScanStatistics:
         not_finite=not_finite,
         marked=marked,
         negative=negative,
-        unusable=unusable,
+        unusable=unusable_of_sound if 2 * np.count_nonzero(broken) < n else unusable,
+        broken=np.flatnonzero(broken & (2 * np.count_nonzero(broken) < n)),
         top=tally.result(),
         masked_light=masked / light if light > 0 else 0.0,
         valid=valid_once,
@@ -123,16 +131,14 @@ def _look_at_units(stream: ScanStream) -> tuple[UnitsDecision | None, float | No
     sample = frames.read(chosen)
     finite = np.isfinite(sample)
     valid = finite if stream.fields.mask is None else finite & _at(stream.fields.mask, chosen)
+    values, probe, declared = np.where(finite, sample, 0), stream.fields.probeGuess, stream.fields.units
     try:
-        decision = decide_units(np.where(finite, sample, 0), stream.fields.probeGuess, None, "error", valid)
+        decision = decide_units(values, probe, None, "error", valid)
     except DataError:
-        return None, None
-    if decision.rule in ("integers", "whole values", "whole squares"):
-        return decision, 1.0
-    if decision.rule == "whole steps":
-        smallest = float(np.min(sample[valid & (sample > 0)]))
-        return decision, 1 / (smallest**2 if decision.units == "amplitude" else smallest)
-    return decision, None
+        decision = None
+    if declared in get_args(Units):
+        return decision, decide_units(values, probe, declared, mask=valid).photons
+    return decision, None if decision is None else decision.photons
 
 
 class _Top:

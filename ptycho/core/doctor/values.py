@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.doctor.findings import Finding, Severity
-from ptycho.core.doctor.mending import ranges
+from ptycho.core.doctor.mending import named, ranges
 from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.scan.scan import MARK, ScanFile
 from ptycho.networks.registry import PATTERN_SIZES
@@ -55,11 +55,23 @@ def check_numbers(statistics: ScanStatistics) -> Finding:
     numbers = {"not_finite": infinite, "marked": marked, "negative": negative}
     if infinite or marked or negative:
         marks = f", {marked} are {MARK}, marks of no count," if marked else ""
+        broken, pixels = statistics.broken, bool(statistics.unusable.any())
+        advice = [
+            *(["mark these pixels as bad: ptycho dataset mask --invalid"] if pixels else []),
+            *(
+                [f"leave out {named(broken, 'pattern')}: ptycho dataset subsample --drop {ranges(broken)}"]
+                * (broken.size > 0)
+            ),
+        ]
         sentence = (
-            f"{infinite} values in valid pixels are NaN or infinite{marks} and {negative} are negative; mark these "
-            "pixels as bad: ptycho dataset mask --invalid."
+            f"{infinite} values in valid pixels are NaN or infinite{marks} and {negative} are negative; "
+            f"{', and '.join(advice)}."
         )
-        return Finding("numbers", "fault", sentence, numbers, ("mask --invalid",))
+        mend = (
+            *(("mask --invalid",) if pixels else ()),
+            *((f"subsample --drop {ranges(broken)}",) if broken.size else ()),
+        )
+        return Finding("numbers", "fault", sentence, numbers | {"broken": broken[:50].tolist()}, mend)
     return Finding("numbers", "ok", "Every value in a valid pixel is finite and not negative.", numbers)
 
 

@@ -13,7 +13,7 @@ from ptycho.core.quality.registration import register_subpixel, shift_subpixel
 from ptycho.core.scaling import Units
 from ptycho.core.scan.stream import Frames
 
-__all__ = ["FITS", "PatternCentre", "at_corner", "find_centre", "mean_intensity"]
+__all__ = ["FITS", "PatternCentre", "at_corner", "find_centre", "mean_intensity", "probe_offset", "probe_shift"]
 
 Array = NDArray[Any]
 
@@ -52,10 +52,7 @@ class PatternCentre:
 
         From the corner exactly half of the sides where it lies about there, as a transform leaves it at [0, 0].
         """
-        offset, half = self.offset, (shape[0] // 2, shape[1] // 2)
-        if all(abs(abs(by) - side) <= _ABOUT for by, side in zip(offset, half, strict=True)):
-            return half
-        return -round(offset[0]), -round(offset[1])
+        return _back(self.offset, shape)
 
 
 def at_corner(offset: tuple[float, float], shape: tuple[int, ...]) -> bool:
@@ -75,6 +72,23 @@ def mean_intensity(frames: Frames, units: Units, mask: Array | None = None) -> N
         total += np.sum(wide**2 if units == "amplitude" else wide, axis=0)
         count += good.sum(axis=0)
     return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+
+
+def probe_offset(probe: Array) -> tuple[float, float]:
+    """(dy, dx) in pixels of the light of a probe, (R, C) or (M, R, C), from [R/2, C/2], by its mass on a torus."""
+    return _circular_mass(np.asarray(np.sum(np.abs(as_modes(probe)) ** 2, axis=0, dtype=np.float64)))
+
+
+def probe_shift(probe: Array) -> tuple[int, int]:
+    """(dy, dx), whole pixels, that bring the light of a probe to its middle, from the corner half of its sides."""
+    return _back(probe_offset(probe), probe.shape[-2:])
+
+
+def _back(offset: tuple[float, float], shape: tuple[int, ...]) -> tuple[int, int]:
+    half = (shape[0] // 2, shape[1] // 2)
+    if all(abs(abs(by) - side) <= _ABOUT for by, side in zip(offset, half, strict=True)):
+        return half
+    return -round(offset[0]), -round(offset[1])
 
 
 def find_centre(mean: Array, probe: Array | None) -> PatternCentre:

@@ -19,11 +19,19 @@ from ptycho.core.quality.orientation import Orientation
 from ptycho.core.scaling import Units
 from ptycho.core.scan.scan import own_sides
 from ptycho.core.scan.stream import Frames, ScanStream
-from ptycho.core.scan_edit.centre import at_corner
+from ptycho.core.scan_edit.centre import at_corner, probe_shift
 from ptycho.core.scratch import scratch_array
 from ptycho.errors import ConfigError, DataError
 
-__all__ = ["bin_detector", "crop_detector", "mask_pixels", "probe_on_sides", "recentre", "turn_detector"]
+__all__ = [
+    "bin_detector",
+    "crop_detector",
+    "mask_pixels",
+    "probe_on_sides",
+    "recentre",
+    "recentre_probe",
+    "turn_detector",
+]
 
 Array = NDArray[Any]
 
@@ -156,6 +164,26 @@ def recentre(stream: ScanStream, dy: int, dx: int) -> ScanStream:
     return ScanStream.joined(
         stream.frames.map(move, None, stream.frames.dtype), stream.patches, replace(fields, mask=mask)
     )
+
+
+def recentre_probe(stream: ScanStream) -> ScanStream:
+    """Move the light of the probe to its middle by whole pixels, and the positions against it: it lights what it lit.
+
+    From the corner, where a transform leaves it, the probe alone is moved: positions are those of its middle.
+
+    Raises:
+        DataError: no probe.
+    """
+    fields = stream.fields
+    if fields.probeGuess is None:
+        raise DataError("recentre: expected a scan with a probe, found none; leave out --probe")
+    dy, dx = probe_shift(fields.probeGuess)
+    moved: dict[str, Any] = {"probeGuess": np.roll(fields.probeGuess, (dy, dx), (-2, -1))}
+    if not at_corner((dy, dx), fields.probeGuess.shape[-2:]):
+        for key in _PER_POINT:
+            values = getattr(fields, key)
+            moved[key] = None if values is None else values - (dx if key.startswith("x") else dy)
+    return ScanStream.joined(stream.frames, stream.patches, replace(fields, **moved))
 
 
 def mask_pixels(stream: ScanStream, bad: Array, zero: bool = True) -> ScanStream:

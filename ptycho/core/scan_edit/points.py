@@ -50,7 +50,7 @@ def subset(stream: ScanStream, indices: NDArray[np.intp]) -> ScanStream:
     return ScanStream.joined(stream.frames.take(indices), patches, replace(fields, **chosen))
 
 
-def move_positions(stream: ScanStream, scale: float = 1.0, frames: int = 0) -> ScanStream:
+def move_positions(stream: ScanStream, scale: float = 1.0, frames: int = 0, first: int = 0) -> ScanStream:
     """Positions multiplied by a factor, and moved along the patterns by some frames.
 
     An object in the scan is that of the positions it came with, and is left out where they are scaled.
@@ -59,18 +59,22 @@ def move_positions(stream: ScanStream, scale: float = 1.0, frames: int = 0) -> S
         stream: the scan.
         scale: factor for all coordinates, above 0.
         frames: pattern j gets position j + frames; patterns that get none are left out.
+        first: the pattern from which on that is so; those before keep their positions.
 
     Raises:
-        ConfigError: a factor that is not positive, or more frames than there are.
+        ConfigError: a factor that is not positive, more frames than there are, or a first pattern that is not there.
     """
     total = len(stream.frames)
     if not 0 < scale < np.inf or abs(frames) >= total:
         raise ConfigError(
             f"move: expected a factor above 0 and frames below {total}, found {scale:g} and {frames}; correct them"
         )
-    kept = np.arange(max(0, -frames), total - max(0, frames))
+    if not 0 <= first < total:
+        raise ConfigError(f"move: expected a first pattern from 0 to {total - 1}, found {first}; correct it")
+    place = np.arange(total) + np.where(np.arange(total) >= first, frames, 0)
+    kept = np.flatnonzero((place >= 0) & (place < total))
     made, fields = subset(stream, kept), stream.fields
-    moved = {key: _taken(getattr(fields, key), kept + frames) for key in _PER_POINT if key != "scan_index"}
+    moved = {key: _taken(getattr(fields, key), place[kept]) for key in _PER_POINT if key != "scan_index"}
     scaled: dict[str, Any] = {key: None if values is None else values * scale for key, values in moved.items()}
     object = fields.objectGuess if scale == 1 else None
     return ScanStream.joined(made.frames, made.patches, replace(made.fields, objectGuess=object, **scaled))
