@@ -34,10 +34,12 @@ class Journal:
 
     Args:
         folder: of the steps; made when the first is written.
+        run: what tells the run from others, its scan and settings: steps of another one are refused.
         step: how many were asked for so far.
     """
 
     folder: Path
+    run: str = ""
     step: int = 0
     so_far: Callable[[], Refinement] | None = None
     """The result of the step that runs, if it ended now, or of the last one."""
@@ -48,7 +50,7 @@ class Journal:
         def step(scan: Any, start: Any = None, iterations: int = 40, **settings: Any) -> Refinement:
             number = self.step
             self.step += 1
-            search = f"step {number}: {len(scan)} patterns, {iterations} iterations"
+            search = f"step {number}: {len(scan)} patterns, {iterations} iterations{self.run and f' of run {self.run}'}"
             done = self.folder / f"step_{number}.npz"
             if done.exists():
                 return read_step(done, search)

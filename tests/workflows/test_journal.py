@@ -37,3 +37,11 @@ def test_a_step_of_another_run_is_refused(scan, tmp_path):
     (tmp_path / "step_0.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(DataError, match="expected a step of a run"):
         Journal(tmp_path).recorded(refine_scan)(scan, None, 3)
+
+
+def test_a_step_of_another_scan_or_other_settings_is_refused(scan, tmp_path):
+    """Steps are alike in all numbers; the runs are not."""
+    Journal(tmp_path, "0123").recorded(refine_scan)(scan, None, 2)
+    Journal(tmp_path, "0123").recorded(None)(scan, None, 2)
+    with pytest.raises(DataError, match=r"2 iterations of run 4567, found step 0: .* of run 0123; remove it"):
+        Journal(tmp_path, "4567").recorded(refine_scan)(scan, None, 2)
