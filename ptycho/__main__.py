@@ -2,7 +2,7 @@
 
 import sys
 
-from ptycho.cli.command import main
+from ptycho.cli.entry import ptycho
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ptycho())

@@ -14,6 +14,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -291,14 +292,15 @@ def _trainer(
         gradient_clip_val=limit,
         gradient_clip_algorithm=algorithm,
         callbacks=callbacks,
-        plugins=WholeCheckpoints(),
+        # whatever a batch system says of its tasks: this is one process, and goes on where it is told to, nowhere else
+        plugins=[WholeCheckpoints(), LightningEnvironment()],
         logger=metric_logger(execution.logger_backend, folder, module.model.labels),
         enable_checkpointing=execution.enable_checkpointing,
         enable_progress_bar=bar,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
-        default_root_dir=folder,
+        default_root_dir=folder / "checkpoints",  # where no `hpc_ckpt_*.ckpt` is that Lightning would go on from
     )
 
 

@@ -20,4 +20,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from ptycho.cli.entry import begin
+
+    sys.exit(begin("python -m ptycho_torch.train", "ptycho_torch.train", "main"))

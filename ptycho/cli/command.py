@@ -16,6 +16,7 @@ from ptycho.cli.frc import frc_main
 from ptycho.cli.infer import inference_main
 from ptycho.cli.programs import FRC, INFERENCE, RECONSTRUCTION, TRAINING
 from ptycho.cli.reconstruct import reconstruct_main
+from ptycho.cli.stopping import Stops
 from ptycho.cli.train import train_main
 from ptycho.config.schema import nearest
 from ptycho.errors import ConfigError
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process when None.
 
     Returns:
-        The exit status: that of the subcommand, 2 for bad input, 130 for an interrupt.
+        The exit status: that of the subcommand, 2 for bad input, that of `ptycho.cli.stopping.Stopped` for a signal.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments else "--help"
@@ -110,7 +111,7 @@ def _run(name: str, found: Subcommand, arguments: list[str]) -> int:
     debug = "--debug" in arguments
     try:
         options = parser.parse_flags(arguments)
-        with console_log(log_level(debug=debug, quiet=options.quiet)):
+        with Stops(), console_log(log_level(debug=debug, quiet=options.quiet)):
             return found.run(options)
     except USER_ERRORS as error:
         return complain(parser.prog, error, debug)

@@ -7,16 +7,17 @@ import logging
 import shlex
 import signal
 import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptycho.cli.stopping import BROKEN_PIPE, Stopped
 from ptycho.config.schema import nearest
+from ptycho.core.written import written
 from ptycho.errors import ConfigError, PtychoError
 
 if TYPE_CHECKING:
@@ -29,14 +30,12 @@ __all__ = [
     "FlagParser",
     "LineParser",
     "Switch",
-    "Terminated",
     "add_volume_flags",
     "complain",
     "console_log",
     "log_level",
     "resumable",
     "terminal",
-    "terminations_raise",
 ]
 
 _log = logging.getLogger(__name__)
@@ -46,27 +45,6 @@ ON_A_TERMINAL = "on_a_terminal"
 
 USER_ERRORS = (PtychoError, OSError, KeyboardInterrupt)
 """What a user can cause: `complain` reports it; anything else is a defect and shows its traceback."""
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, as batch systems send it before they kill: what Ctrl-C does."""
-
-
-@contextmanager
-def terminations_raise() -> Iterator[None]:
-    """Have SIGTERM raise `Terminated`, in the main thread, the only one that can handle signals."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _terminate(*_: Any) -> None:
-    raise Terminated
 
 
 class LineParser(argparse.ArgumentParser):
@@ -214,38 +192,32 @@ def complain(program: str, error: BaseException, debug: bool) -> int:
     """Report one of USER_ERRORS in one line on stderr, after its traceback with `debug`.
 
     Returns:
-        The exit status: 130 for an interrupt, 143 for SIGTERM, else 2.
+        The exit status: that of `Stopped` for a signal, 141 where nobody reads the output any more, else 2.
     """
     if debug:
         traceback.print_exc()
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
     if isinstance(error, KeyboardInterrupt):
-        what, status = ("terminated", 143) if isinstance(error, Terminated) else ("interrupted", 130)
-        message = f"{what}: {str(error) or 'start again with the same command'}"
+        stop = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
+        message, status = f"{stop.words}: {str(error) or 'start again with the same command'}", stop.status
     else:
         message, status = f"error: {error}", 2
-    sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
+    with suppress(OSError):
+        sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
     return status
 
 
 @contextmanager
 def resumable(checkpoint: Path) -> Iterator[None]:
     """Have an interrupt say how to go on, once this run has written its checkpoint; one of an older run is no help."""
-    before = _written(checkpoint)
+    before = written(checkpoint)
     try:
         yield
     except KeyboardInterrupt as stop:
-        if _written(checkpoint) not in (None, before):
+        if written(checkpoint) not in (None, before):
             stop.args = (f"go on with the same command and --resume {shlex.quote(str(checkpoint))}",)
         raise
-
-
-def _written(path: Path) -> tuple[int, int] | None:
-    """Which file this is: a checkpoint is replaced, not written over."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
 
 
 @cache

@@ -61,6 +61,7 @@ def _infer(asked: Settled, debug: bool) -> None:
     require_backend(config.backend)
     config.output_dir = free_folder(config.output_dir, run.overwrite)
     with output_folder(config.output_dir), run_log(config.output_dir / LOG_FILE), dump_folder(run.debug_dump):
+        forget(config.output_dir)  # what is left there is of another run
         diagnostics = diagnostics_of(asked)
         data = RawData.from_file(test_file, units=run.units, memory_map=run.memory_map)
         with shown_progress(not run.quiet) as watch, _what_is_left(config.output_dir, test_file):

@@ -6,7 +6,7 @@ import json
 import logging
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,8 @@ from ptycho.cli.run import (
 )
 from ptycho.cli.scan_flags import data_from, name_of
 from ptycho.cli.settings import Settled
+from ptycho.core.whole_set import UNFINISHED
+from ptycho.core.written import written
 from ptycho.errors import ConfigError, MissingFileError, PtychoError
 
 if TYPE_CHECKING:
@@ -103,11 +105,11 @@ def _reconstruct(asked: Settled, debug: bool) -> None:
     require_backend(asked.config.backend)
     named = Path(f"{Path(name_of(options, scan)).stem}_reconstruction")
     folder = run.resume or free_folder(run.output_dir or named, run.overwrite, results=_TAKEN)
-    with output_folder(folder), _resumable(folder), run_log(folder / LOG_FILE):
+    with output_folder(folder), _resumable(folder, run.resume is not None), run_log(folder / LOG_FILE):
         data = scan_asked_for(asked, scan)
         request = _request(asked, folder)
         if run.resume is None:
-            _write_arguments(folder / RUN_FILE, asked.arguments)
+            _begin(folder, asked.arguments)
         with shown_progress(not run.quiet) as watch:
             outcome = reconstruct_scan(data, replace(request, watch=watch))
         written = save_run(outcome, data, folder, compare_with=run.compare, pdf=run.pdf)
@@ -123,7 +125,9 @@ def is_finished(folder: Path) -> bool:
     """Whether the run in a folder has its result; while one goes on that of an earlier run may stand there."""
     from ptycho.workflows.front_door import STATE
 
-    return (folder / "reconstruction.npz").exists() and not (folder / STATE).exists()
+    return (folder / "reconstruction.npz").exists() and not any(
+        (folder / name).exists() for name in (STATE, UNFINISHED)
+    )
 
 
 def scan_asked_for(asked: Settled, scan: Path | None) -> RawData:
@@ -194,24 +198,48 @@ def _write_arguments(path: Path, arguments: Sequence[str]) -> None:
 
 
 @contextmanager
-def _resumable(folder: Path) -> Iterator[None]:
+def _resumable(folder: Path, resumes: bool) -> Iterator[None]:
     """Have an interrupt say how to go on; what could not begin for a fault of its input leaves nothing."""
+    before, log = written(folder / RUN_FILE), (folder / LOG_FILE).exists()
     try:
         yield
     except KeyboardInterrupt as stop:
-        from ptycho.workflows.unfinished import SO_FAR
-
-        if is_finished(folder):  # what was cut off came after it
-            stop.args = (f"the result is written; ptycho frc SCAN -o {shlex.quote(str(folder))} adds the resolution",)
-            raise
-        found = folder / SO_FAR
-        kept = f"the object so far is in {found}; " if found.exists() else ""
-        stop.args = (f"{kept}go on with ptycho reconstruct --resume {shlex.quote(str(folder))}",)
+        begun = resumes or written(folder / RUN_FILE) != before
+        stop.args = (_advice(folder),) if begun else ()
         raise
     except PtychoError:
-        from ptycho.workflows.front_door import STATE
-
-        if not (folder / STATE).exists():
-            for name in (RUN_FILE, LOG_FILE):
+        if not resumes and written(folder / RUN_FILE) != before and _nothing_done(folder):
+            for name in (RUN_FILE, *(() if log else (LOG_FILE,))):
                 (folder / name).unlink(missing_ok=True)
         raise
+
+
+def _advice(folder: Path) -> str:
+    """What can be done about a run that was cut off."""
+    from ptycho.workflows.unfinished import SO_FAR
+
+    if is_finished(folder):  # what was cut off came after it
+        return f"the result is written; ptycho frc SCAN -o {shlex.quote(str(folder))} adds the resolution"
+    found = folder / SO_FAR
+    kept = f"the object so far is in {found}; " if found.exists() else ""
+    return f"{kept}go on with ptycho reconstruct --resume {shlex.quote(str(folder))}"
+
+
+def _nothing_done(folder: Path) -> bool:
+    """Whether a run has come to no state that it could go on from; the empty folder for that goes."""
+    from ptycho.workflows.front_door import STATE
+
+    with suppress(OSError):
+        (folder / STATE).rmdir()
+    return not (folder / STATE).exists()
+
+
+def _begin(folder: Path, arguments: Sequence[str]) -> None:
+    """Mark a folder as that of a run with these arguments, which is not finished: nothing of an earlier one stays.
+
+    Only then is there anything to go on from.
+    """
+    from ptycho.workflows.front_door import begin_anew
+
+    begin_anew(folder)
+    _write_arguments(folder / RUN_FILE, arguments)

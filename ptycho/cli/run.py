@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho import params
-from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level, terminations_raise
+from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level
 from ptycho.cli.settings import Command, Settled, load_table
+from ptycho.cli.stopping import Stops
 from ptycho.core.atomic import RESULT_FILES, new_output_folder
+from ptycho.core.folder_lock import LOCK_FILE, one_run_in
 from ptycho.core.invocation import command_line
 from ptycho.errors import ConfigError, MissingFileError, OutputError
 
@@ -75,7 +77,7 @@ def run_command(
         meant: the arguments that these stand for.
 
     Returns:
-        The exit status: 0, 2 for bad input, 130 for an interrupt, 143 for SIGTERM.
+        The exit status: 0, 2 for bad input, that of `ptycho.cli.stopping.Stopped` for a signal.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
@@ -85,7 +87,7 @@ def run_command(
         table = load_table(options)
         debug = debug or table.get("debug") is True
         with (
-            terminations_raise(),
+            Stops(),
             params.left_alone(),
             command_line(command.program, arguments),
             console_log(log_level(debug=debug, quiet="quiet" in options or table.get("quiet") is True)),
@@ -160,7 +162,13 @@ def input_path(path: Path | None, flag: str, meaning: str) -> Path:
 
 @contextmanager
 def output_folder(folder: Path, flag: str = "--output-dir") -> Iterator[None]:
-    """Make the folder and prove that it can be written; if the run fails, empty folders made here go."""
+    """Make the folder, prove that it can be written, and hold it: no other run may write there meanwhile.
+
+    If the run fails, empty folders made here go.
+
+    Raises:
+        OutputError: it cannot be written, or another run is writing there.
+    """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     finished = False
     try:
@@ -170,7 +178,8 @@ def output_folder(folder: Path, flag: str = "--output-dir") -> Iterator[None]:
                 pass
         except OSError as error:
             raise OutputError(f"{flag} {folder}: cannot be written: {error.strerror}") from error
-        yield
+        with one_run_in(folder):
+            yield
         finished = True
     finally:
         for path in () if finished else made:
@@ -214,8 +223,8 @@ def run_log(path: Path) -> Iterator[None]:
         for logger in loggers:
             logger.removeHandler(handler)
         handler.close()
-        if failed and [entry.name for entry in path.parent.iterdir()] == [path.name]:
-            path.unlink()
+        if failed and {entry.name for entry in path.parent.iterdir()} <= {path.name, LOCK_FILE}:
+            path.unlink(missing_ok=True)
 
 
 def dump_folder(folder: Path | None) -> AbstractContextManager[None]:

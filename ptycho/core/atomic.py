@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-import secrets
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ptycho.core.temporaries import remove_left, temporary_path
 from ptycho.errors import OutputError
 
 __all__ = ["RESULT_FILES", "atomic_path", "new_output_folder", "output_folder"]
@@ -18,8 +16,6 @@ __all__ = ["RESULT_FILES", "atomic_path", "new_output_folder", "output_folder"]
 RESULT_FILES = ("reconstruction.npz", "reconstruction.h5")
 """By which a folder holds a reconstruction."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_STALE_SECONDS = 3600
-"""A temporary file that nobody wrote to for this long is of a run that was killed."""
 
 
 @contextmanager
@@ -28,8 +24,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     The temporary file exists (empty, with the permissions of any new file), lies in the same folder, so that
     the last step is a plain rename, and has the suffix of `path`, which some writers go by. A file that was
-    at `path` before stays as it is until that rename, before which the new one is on the disk. A run that is killed
-    leaves `.<stem>.<8 hexadecimal digits><suffix>`; the next write of `path` removes it when it is an hour old.
+    at `path` before stays as it is until that rename, before which the new one is on the disk. What a
+    run that was killed left in that folder goes with the next write (`ptycho.core.temporaries`).
 
     Raises:
         OutputError: the folder is missing or not writable, `path` is a folder, or the disk is full.
@@ -39,8 +35,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {path}: expected the folder {path.parent}, found none; create it first")
     if path.is_dir():
         raise OutputError(f"cannot write {path}: expected a file, found a folder; choose another name")
-    _remove_stale(path)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    remove_left(path)
+    temporary = temporary_path(path)
     try:
         temporary.touch(exist_ok=False)
     except OSError as error:
@@ -68,15 +64,6 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove what killed runs left of a target; one that somebody else is just writing stays."""
-    left = re.compile(rf"\.{re.escape(path.stem)}\.[0-9a-f]{{8}}{re.escape(path.suffix)}")
-    with suppress(OSError), os.scandir(path.parent) as entries:
-        for entry in entries:
-            if left.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > _STALE_SECONDS:
-                Path(entry).unlink(missing_ok=True)
 
 
 def new_output_folder(path: Path, overwrite: bool = False, results: Sequence[str] = RESULT_FILES) -> Path:

@@ -19,6 +19,8 @@ __all__ = [
     "LOCAL_OFFSET_SIGN",
     "FramedOffsets",
     "ObjectFrame",
+    "astray",
+    "astray_text",
     "canvas_size",
     "group_coordinates",
     "member_positions",
@@ -33,6 +35,11 @@ LOCAL_OFFSET_SIGN = -1
 FloatArray = NDArray[np.float64]
 
 _CANVAS_MULTIPLE = 8
+_MOST_PIXELS, _LOOSE = 1 << 24, 4
+"""A canvas may have so many pixels in any case, and so many times those that the patterns can cover."""
+_FAR = 10.0
+_LINE = 16
+"""So many times as many where no point is far from the others: the canvas of a slanting line is mostly empty, too."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,50 @@ def object_frame(xcoords: ArrayLike, ycoords: ArrayLike, N: int) -> ObjectFrame:
     ObjectFrame(height=64, width=73, x0=0, y0=0)
     """
     (x0, width), (y0, height) = _extent(xcoords, N, "xcoords"), _extent(ycoords, N, "ycoords")
+    _check_area(xcoords, ycoords, width * height, N)
     return ObjectFrame(height=height, width=width, x0=x0, y0=y0)
+
+
+def astray(xcoords: ArrayLike, ycoords: ArrayLike, N: int) -> NDArray[np.int64]:
+    """Indices of scan points so far from all others that they cannot belong to the scan, the farthest first.
+
+    A point is astray from ten times the distance of the 90th percentile of all points from their median on, and
+    from `4 N` on besides. At most every tenth point can be; of more nothing can be said.
+    """
+    points = np.stack([np.asarray(xcoords, np.float64), np.asarray(ycoords, np.float64)])
+    reach = np.abs(points - np.median(points, axis=1, keepdims=True)).max(axis=0)
+    # of few points the nearest nine in ten are all but one
+    usual = float(np.percentile(reach, 90, method="lower")) if len(reach) else 0.0
+    found = np.flatnonzero(reach > max(_FAR * usual, 4 * N))
+    return found[np.argsort(-reach[found], kind="stable")]
+
+
+def astray_text(xcoords: ArrayLike, ycoords: ArrayLike, found: NDArray[np.integer]) -> str:
+    """Points that are astray in words, of many the first three."""
+    x, y = np.asarray(xcoords, np.float64), np.asarray(ycoords, np.float64)
+    told = ", ".join(f"pattern {index} at ({x[index]:.6g}, {y[index]:.6g})" for index in found[:3])
+    return f"{told}{f' and {len(found) - 3} more' if len(found) > 3 else ''}"
+
+
+def _check_area(xcoords: ArrayLike, ycoords: ArrayLike, pixels: int, N: int) -> None:
+    """Refuse a canvas that is many times what all patterns can cover, and large.
+
+    Raises:
+        DataError: naming the points that make it so.
+    """
+    count = np.asarray(xcoords).size
+    if pixels <= max(_MOST_PIXELS, _LOOSE * count * max(N, 1) ** 2):
+        return
+    found = astray(xcoords, ycoords, N)
+    if not found.size and pixels <= _LINE * _MOST_PIXELS:
+        return
+    size = f"{count} patterns of {N} x {N} pixels can cover {count * N * N:.3g} pixels, found positions that span"
+    if found.size:
+        why = f"{astray_text(xcoords, ycoords, found)} is far from all others"
+        advice = f"leave it out (ptycho dataset subsample SCAN -o mended.npz --drop {','.join(map(str, found[:3]))})"
+    else:
+        why, advice = "their unit may not be the pixel of the object", "give the unit, or scale them"
+    raise DataError(f"positions: expected a scan that hangs together, {size} {pixels:.3g}: {why}; {advice}")
 
 
 def _extent(coords: ArrayLike, N: int, name: str) -> tuple[int, int]:

@@ -6,6 +6,8 @@ decided by the scan, and said.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -15,15 +17,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
 from ptycho.config.options import IterationOptions
+from ptycho.core.atomic import output_folder
 from ptycho.core.doctor.findings import Diagnosis
 from ptycho.core.doctor.preflight import blocking, preflight, refuse_faults
 from ptycho.core.formats.reconstruction_npz import read_npz, write_npz
+from ptycho.core.geometry import object_frame
+from ptycho.core.memory import check_room
 from ptycho.core.progress import IterationReport, Watch, log_progress
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.core.scan.stream import ScanStream
+from ptycho.core.written import written, written_before
 from ptycho.networks.registry import PATTERN_SIZES
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, BackendName
@@ -40,7 +48,7 @@ from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.train import train
 from ptycho.workflows.unfinished import Unfinished, forget
 
-__all__ = ["STATE", "Outcome", "Request", "probe_asked_for", "reconstruct_scan"]
+__all__ = ["STATE", "Outcome", "Request", "begin_anew", "probe_asked_for", "reconstruct_scan"]
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +101,13 @@ class Outcome:
             forget(self.state.parent)
 
 
+def begin_anew(folder: Path) -> None:
+    """Delete what an earlier run in a folder would go on from, and mark the folder as that of one that goes on."""
+    shutil.rmtree(folder / STATE, ignore_errors=True)
+    forget(folder)
+    output_folder(folder / STATE)
+
+
 def reconstruct_scan(data: RawData, request: Request) -> Outcome:
     """Reconstruct a scan: look at it, find its probe where it has none, choose a method, iterate, measure the trust.
 
@@ -120,7 +135,9 @@ class _Run:
         self.options = self.backend.settled(RunOptions(execution=request.execution, watch=request.watch))
         self.kept = None if request.folder is None else request.folder / STATE
         self.unfinished = None if request.folder is None else Unfinished(request.folder)
-        self.journal = None if self.unfinished is None else Journal(self.unfinished.folder / STATE, self.unfinished.see)
+        self.journal = None
+        if self.kept is not None and self.unfinished is not None:
+            self.journal = Journal(self.kept, self._identity(), self.unfinished.see)
         self.told: list[str] = []
         self.made_probe = False
 
@@ -130,6 +147,7 @@ class _Run:
             return self._outcome()
 
     def _outcome(self) -> Outcome:
+        check_room(object_frame(self.data.xcoords, self.data.ycoords, self.data.N))
         diagnosis = self._examined()
         if self.request.model is not None or self.request.train_seconds is not None:
             self.data = self.data.fitted(sizes=PATTERN_SIZES)  # one grid for the pass and the iteration
@@ -155,6 +173,16 @@ class _Run:
         reconstruction = with_final_trust(finished, diagnosis)
         reconstruction = replace(reconstruction, provenance={**reconstruction.provenance, "told": list(self.told)})
         return Outcome(reconstruction, diagnosis, tuple(self.told), self.kept)
+
+    def _identity(self) -> str:
+        """The scan and what was asked for, by a digest: no other run goes on from the steps of this one."""
+        start = self.request.start
+        image = start.object if isinstance(start, Reconstruction | Refinement) else start
+        asked = [self.data.identity.sha256, self.request.backend, self._settings()]
+        digest = hashlib.sha256(json.dumps(asked, default=str).encode())
+        if image is not None:
+            digest.update(np.ascontiguousarray(image).tobytes())
+        return digest.hexdigest()[:12]
 
     def _settings(self) -> dict[str, Any]:
         """What was asked for, for the provenance."""
@@ -228,15 +256,15 @@ class _Run:
         """The archive of a network that was trained on the scan, in the folder of the run."""
         folder, data = self.request.folder, self.data
         assert folder is not None  # the callers see to it
-        archive = folder / "wts.h5.zip"
-        if archive.exists():
+        archive, checkpoint = folder / "wts.h5.zip", folder / "checkpoints" / "last.ckpt"
+        before = written_before(output_folder(self.kept or folder) / "before.json", (archive, checkpoint))
+        if written(archive) != before[archive.name]:
             return archive
-        checkpoint = folder / "checkpoints" / "last.ckpt"
         config = training_for_scan(diagnosis, len(data), data.N, self.request.backend, folder)
         options = replace(
             self.options,
             max_seconds=self.request.train_seconds,
-            resume=checkpoint if checkpoint.exists() else None,
+            resume=checkpoint if written(checkpoint) != before[checkpoint.name] else None,
         )
         results = train(self.backend, data, None, config, options)
         self._tell(f"Trained {config.model.architecture}, gridsize {config.model.gridsize}: {_losses(results)}")

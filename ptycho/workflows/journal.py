@@ -35,11 +35,13 @@ class Journal:
 
     Args:
         folder: of the steps; made when the first is written.
+        run: what tells the run from others, its scan and settings: steps of another one are refused.
         seen: called when a step begins and when it is done, with a function that returns its result if it ended now.
         step: how many were asked for so far.
     """
 
     folder: Path
+    run: str
     seen: Callable[[Callable[[], Refinement]], None]
     step: int = 0
 
@@ -49,7 +51,7 @@ class Journal:
         def step(scan: Any, start: Any = None, iterations: int = 40, **settings: Any) -> Refinement:
             number = self.step
             self.step += 1
-            search = f"step {number}: {len(scan)} patterns, {iterations} iterations"
+            search = f"step {number}: {len(scan)} patterns, {iterations} iterations{self.run and f' of run {self.run}'}"
             done = self.folder / f"step_{number}.npz"
             if done.exists():
                 return read_step(done, search)

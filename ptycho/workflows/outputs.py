@@ -15,13 +15,14 @@ from ptycho.core.formats.reconstruction_product import write_ptychodus_product
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.run import Refinement
+from ptycho.core.whole_set import whole_set
 from ptycho.errors import ConfigError, DataError
 from ptycho.figures.reconstruction import save_amplitude_png, save_phase_png, save_summary_png
 from ptycho.figures.trust import save_trust_png
 from ptycho.raw_data import RawData
 from ptycho.report.page import REPORT_FILE
 from ptycho.workflows.front_door import Outcome
-from ptycho.workflows.report import shown_patterns, write_report
+from ptycho.workflows.report import RESULT_NAMES, resolution_of_others, shown_patterns, write_report
 
 __all__ = ["save_outputs", "save_reconstruction", "save_reconstructions", "save_result", "save_run", "write_report"]
 
@@ -34,12 +35,13 @@ def save_reconstruction(
     compare_with: Path | None = None,
     pdf: bool = False,
 ) -> list[Path]:
-    """Write a reconstruction in every form and return the paths, each file whole or not at all.
+    """Write a reconstruction in every form and return the paths, all files or none (`ptycho.core.whole_set`).
 
     The files are `reconstructed_amplitude.png`, `reconstructed_phase.png`, `summary.png`,
     `reconstruction.npz`, `reconstruction.h5` (ptychodus product), `trust.png` where the trust was measured, when
     the result was refined, `network_amplitude.png` and `network_phase.png` of the object before refinement, and
-    `report.html` (`ptycho.workflows.report`).
+    `report.html` (`ptycho.workflows.report`). Those of an earlier result in the folder that this one does not have go,
+    and so does a resolution of another scan.
 
     Args:
         reconstruction: what to write.
@@ -51,7 +53,15 @@ def save_reconstruction(
     Raises:
         OutputError: the folder or a file cannot be written.
     """
-    r, folder = reconstruction, output_folder(output_dir)
+    folder = Path(output_dir)
+    with whole_set(folder, (*RESULT_NAMES, *resolution_of_others(reconstruction, folder))) as made:
+        paths = _written(reconstruction, made, data, pdf)
+        paths.append(write_report(reconstruction, made / REPORT_FILE, data, compare_with, beside=folder))
+    return [folder / path.name for path in paths]
+
+
+def _written(r: Reconstruction, folder: Path, data: RawData | None, pdf: bool) -> list[Path]:
+    """Everything but the report, in this folder."""
     patterns = None if data is None else shown_patterns(data)
     pixel = r.pixel_m
     paths = [
@@ -66,7 +76,7 @@ def save_reconstruction(
     if r.network_object is not None:
         paths.append(save_amplitude_png(r.network_object, r.coverage, folder / "network_amplitude.png", pixel, pdf))
         paths.append(save_phase_png(r.network_object, r.coverage, folder / "network_phase.png", pixel, pdf))
-    return [*paths, write_report(r, folder / REPORT_FILE, data, compare_with)]
+    return paths
 
 
 def save_run(

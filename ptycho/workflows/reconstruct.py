@@ -24,6 +24,7 @@ from ptycho.config.config import (
 from ptycho.config.files import config_to_dict
 from ptycho.core.archive import ARCHIVE_NAME, ModelArchive
 from ptycho.core.geometry import ObjectFrame, object_frame
+from ptycho.core.memory import check_room
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import probe_overlap
 from ptycho.core.progress import IterationReport, log_progress
@@ -122,6 +123,7 @@ def reconstruct(
     run = backend.settled(run)
     settings = replace(config, model=model.config)
     job = _Job(backend, model, _prepared(model, data, settings), settings, run)
+    check_room(job.frame)
     patches, positions, reached = job.predicted()
     found = job.stitched(patches, positions)
     if settings.fit_scale:

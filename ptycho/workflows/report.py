@@ -18,10 +18,10 @@ from ptycho.core.refinement.run import Refinement
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 from ptycho.report.content import Compared, Content, LinkedFile
-from ptycho.report.page import save_report
+from ptycho.report.page import REPORT_FILE, save_report
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 
-__all__ = ["FRC_FILE", "shown_patterns", "write_report"]
+__all__ = ["FRC_FILE", "RESULT_NAMES", "resolution_of_others", "shown_patterns", "write_report"]
 
 FRC_FILE = "frc.json"
 """The resolution, in the folder of a run."""
@@ -44,6 +44,15 @@ MEANINGS = {
     "wts.h5.zip": "the network",
 }
 """Files of a run, and what they are."""
+_PICTURES = tuple(name for name in MEANINGS if name.endswith(".png") and not name.startswith("frc"))
+RESULT_NAMES = (
+    *_PICTURES,
+    *(Path(name).with_suffix(".pdf").name for name in _PICTURES),
+    *("reconstruction.npz", "reconstruction.h5", REPORT_FILE),
+)
+"""Files of a result, of which one is not to be left beside another result."""
+RESOLUTION_NAMES = (FRC_FILE, "frc.csv", "frc.png", "frc.pdf", "half_1.npz", "half_2.npz")
+"""Files of `ptycho frc`."""
 _SHOWN_PATTERNS = 64
 """At most so many patterns, more or less, make the mean that a picture shows."""
 _COMPARED = 768
@@ -55,6 +64,7 @@ def write_report(
     path: Path,
     scan: RawData | Path | str | None = None,
     compare_with: Path | None = None,
+    beside: Path | None = None,
 ) -> Path:
     """Write the report of a result as one HTML file, whole or not at all, and return its path.
 
@@ -67,6 +77,7 @@ def write_report(
         scan: the scan of the result, or its file: brings its mean pattern, single patterns beside those predicted, and
             the comparison with `objectGuess`, where that shows anything.
         compare_with: an earlier result, a product or a scan with its object, of any format that is read.
+        beside: the folder of the run, where the report and the other files of the result are made elsewhere first.
 
     Raises:
         DataError: a scan of another number or size of patterns.
@@ -81,9 +92,9 @@ def write_report(
         mean_pattern=None if data is None else _mean_pattern(data),
         residuals=() if data is None else _residuals(found, data),
         photon_scale=None if data is None else _photons(data),
-        resolution=_resolution(found, path.parent),
+        resolution=_resolution(found, beside or path.parent),
         compared=tuple(_compared(found, data, compare_with)),
-        files=tuple(_files(path.parent)),
+        files=tuple(_files(path.parent, beside)),
     )
     return save_report(content, path)
 
@@ -114,6 +125,15 @@ def _photons(data: RawData) -> float | None:
     """Photons per unit of squared amplitude, where that is known."""
     scale, dose = photon_scale(data, NOMINAL_PHOTONS)
     return None if dose == "nominal" else scale
+
+
+def resolution_of_others(found: Reconstruction, folder: Path) -> tuple[str, ...]:
+    """Names of what `ptycho frc` left in a folder, where that is of another scan or cannot be read."""
+    try:
+        own = _resolution(found, folder) is not None
+    except DataError:
+        own = False
+    return () if own else RESOLUTION_NAMES
 
 
 def _resolution(found: Reconstruction, folder: Path) -> Resolution | None:
@@ -157,11 +177,12 @@ def _shows_anything(image: NDArray[np.complexfloating]) -> bool:
     return bool(np.isfinite(image).all() and np.ptp(image.real) + np.ptp(image.imag) > 1e-6 * np.abs(image).max())
 
 
-def _files(folder: Path) -> list[LinkedFile]:
-    """The files of the run that are there, with their PDF."""
+def _files(folder: Path, beside: Path | None) -> list[LinkedFile]:
+    """The files of the run that are there, with their PDF; of another folder those that are no part of the result."""
     there = []
     for name, meaning in MEANINGS.items():
-        for path, what in ((folder / name, meaning), ((folder / name).with_suffix(".pdf"), f"{meaning}, as PDF")):
+        home = folder if beside is None or name in RESULT_NAMES else beside
+        for path, what in ((home / name, meaning), ((home / name).with_suffix(".pdf"), f"{meaning}, as PDF")):
             if path.is_file() and (path.suffix != ".pdf" or name.endswith(".png")):
                 there.append(LinkedFile(path.name, path.stat().st_size, what))
     return there

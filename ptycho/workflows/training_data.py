@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from ptycho.config.config import InferenceConfig, TrainingConfig
 from ptycho.config.options import NEUTRAL_GROUPS, GroupOptions, ScaleOptions
 from ptycho.config.schema import is_stated
+from ptycho.core.geometry import object_frame
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.groups.known_patches import object_labels
 from ptycho.core.groups.neighbourhood import Neighbourhoods, make_neighbourhoods
+from ptycho.core.memory import check_room
 from ptycho.core.scan.identity import ScanIdentity
 from ptycho.core.training.scales import InputScaling
 from ptycho.errors import ConfigError, DataError, PtychoError
@@ -77,6 +79,9 @@ def prepare_training(
     Raises:
         ConfigError, DataError: settings or data that cannot work.
     """
+    for scan in (train_data, test_data):
+        if scan is not None:
+            check_room(object_frame(scan.xcoords, scan.ycoords, scan.N))
     groups, scaling = config.groups, config.scales
     _check_ramp(config, scaling)
     straight = scaling.probe_ramp_removal

@@ -29,6 +29,7 @@ from torch import Tensor
 from ptycho.config.config import TrainingConfig, config_from_dict
 from ptycho.core.archive import ArchivedExperiment, ModelArchive
 from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.training.checkpoint_npz import CUT_OFF, cut_off
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.errors import ArchiveError, ConfigError, MissingFileError
 from ptycho_torch.model_manager import archive_of, blank_model
@@ -105,9 +106,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         content["state_dict"], content["hyper_parameters"]["config"]["optimizer"]
     except _UNREADABLE as error:
-        found = "one of the tensorflow backend" if _is_of_tensorflow(path) else "another file"
         raise ArchiveError(
-            f"{path}: expected a checkpoint of the pytorch backend, found {found}: name the last.ckpt of this training"
+            f"{path}: expected a checkpoint of the pytorch backend, found {_other_kind(path)}: name the last.ckpt of "
+            "this training"
         ) from error
     return content
 
@@ -188,6 +189,13 @@ def check_checkpoint(
             f"{len(found)} or other shapes and {used}: resume with the settings of the training that wrote it"
         )
     return content
+
+
+def _other_kind(path: Path) -> str:
+    """What a file is that cannot be read as a checkpoint."""
+    if cut_off(path):
+        return CUT_OFF
+    return "one of the tensorflow backend" if _is_of_tensorflow(path) else "another file"
 
 
 def _is_of_tensorflow(path: Path) -> bool:

@@ -7,7 +7,7 @@
 
 import sys
 
-from ptycho.cli.infer import inference_main
+from ptycho.cli.entry import ptycho_inference
 
 if __name__ == "__main__":
-    sys.exit(inference_main())
+    sys.exit(ptycho_inference())

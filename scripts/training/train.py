@@ -7,7 +7,7 @@
 
 import sys
 
-from ptycho.cli.train import train_main
+from ptycho.cli.entry import ptycho_train
 
 if __name__ == "__main__":
-    sys.exit(train_main())
+    sys.exit(ptycho_train())

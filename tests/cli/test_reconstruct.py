@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import ptycho
 from ptycho.cli import progress
 from ptycho.cli.command import main
+from ptycho.core.folder_lock import one_run_in
 
 QUICK = ["--iterations", "24", "--modes", "none", "--refine-probe", "true"]
 
@@ -94,6 +96,109 @@ def test_a_run_that_was_cut_off_ends_as_the_whole_one(scan, tmp_path, monkeypatc
     assert not {"so_far.npz", "preview.png", "state"} & {path.name for path in (tmp_path / "cut").iterdir()}
     assert run("--resume", "cut") == 2
     assert "--resume cut: this run is finished; --start cut goes on from its result" in capsys.readouterr().err
+
+
+def cut_off(monkeypatch, *arguments, at=12, number=signal.SIGTERM):
+    """Run, and end it by a signal at an iteration; its exit status."""
+
+    def stop(progress):
+        if progress.done == at:
+            os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "log_progress", stop)
+        return run(*arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("blank_pictures")
+def test_a_new_run_takes_nothing_of_one_that_was_cut_off(scan, tmp_path, monkeypatch):
+    """Of another scan with the same numbers: its steps and its state would fit."""
+    monkeypatch.setattr("ptycho.core.refinement.state_file.StateFile.due", lambda self: True)
+    settings = [*QUICK, "--backend", "pytorch"]
+    with np.load(scan) as file:
+        name = "diffraction" if "diffraction" in file else "diff3d"
+        other = changed(scan, "other.npz", **{name: file[name][::-1], "Y": None})
+    assert run(scan, *settings, "-o", "whole") == 0
+    assert cut_off(monkeypatch, other, *settings, "--force", "-o", "cut", number=signal.SIGUSR1) == 138
+    assert (tmp_path / "cut" / "state" / "running.npz").exists()
+    assert run(scan, *settings, "-o", "cut", "--overwrite") == 0
+    whole, cut = (ptycho.load_reconstruction(tmp_path / name) for name in ("whole", "cut"))
+    assert np.array_equal(whole.object, cut.object)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("blank_pictures")
+def test_a_run_that_is_cut_off_over_a_result_is_unfinished(scan, tmp_path, monkeypatch, capsys):
+    assert run(scan, *QUICK[2:], "--iterations", "1", "-o", "out") == 0
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.*")}
+    assert cut_off(monkeypatch, scan, *QUICK, "-o", "out", "--overwrite", at=3, number=signal.SIGINT) == 130
+    assert "go on with ptycho reconstruct --resume out" in capsys.readouterr().err
+    kept = [name for name in before if name not in ("run.json", "run.log")]
+    assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in kept} == {
+        name: before[name] for name in kept
+    }
+    assert run("--resume", "out") == 0
+
+
+def test_an_interrupt_before_a_run_began_says_nothing_of_an_older_one(scan, tmp_path, monkeypatch, capsys):
+    assert cut_off(monkeypatch, scan, *QUICK, "-o", "out", at=3) == 143
+    asked = (tmp_path / "out" / "run.json").read_bytes()
+    capsys.readouterr()
+
+    def stop(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("ptycho.cli.reconstruct.scan_asked_for", stop)
+    assert run(scan, *QUICK, "-o", "out", "--overwrite") == 143
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "ptycho reconstruct: terminated: start again with the same command"
+    assert (tmp_path / "out" / "run.json").read_bytes() == asked and (tmp_path / "out" / "state").is_dir()
+
+
+def test_a_fault_of_the_input_takes_nothing_of_an_older_run(scan, tmp_path, monkeypatch, capsys):
+    assert cut_off(monkeypatch, scan, *QUICK, "-o", "out", at=3) == 143
+    np.savez(tmp_path / "broken.npz", probeGuess=np.ones((8, 8)))
+    assert run("broken.npz", *QUICK, "-o", "out", "--overwrite") == 2
+    assert {"run.json", "run.log", "state"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_two_runs_do_not_share_a_folder(scan, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    held, go_on = threading.Event(), threading.Event()
+
+    def other():
+        with one_run_in(tmp_path / "out"):
+            held.set()
+            go_on.wait(60)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    held.wait(60)
+    assert run(scan, *QUICK, "-o", "out") == 2
+    go_on.set()
+    thread.join()
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "cannot write to out: expected a folder that no other run is writing to" in said
+    assert f"found that of process {os.getpid()} on" in said
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "train"])
+def test_one_stray_position_is_refused_before_work(command, scan, tmp_path, capsys):
+    with np.load(scan) as file:
+        x = file["xcoords"].copy()
+    x[17] = 1e5
+    changed(scan, "stray.npz", xcoords=x, ycoords=x[::-1].copy(), objectGuess=None, Y=None)
+    x, y = np.load("stray.npz")["xcoords"], np.load("stray.npz")["ycoords"]
+    arguments = {
+        "reconstruct": ["stray.npz", "--force", "-o", "out"],
+        "train": ["--train-data-file", "stray.npz", "--output-dir", "out", "--n-groups", "8", "--nepochs", "1"],
+    }
+    assert main([command, *arguments[command], "--backend", "pytorch"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "pattern 17 at (100000, " in said and "far from all others; leave it out (ptycho dataset subsample" in said
+    assert x[17] == 1e5 and y[-18] == 1e5
 
 
 def test_resume_needs_a_run_begun_here(scan, tmp_path, capsys):

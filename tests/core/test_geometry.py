@@ -9,6 +9,7 @@ from ptycho.core import geometry
 from ptycho.core.geometry import (
     LOCAL_OFFSET_SIGN,
     ObjectFrame,
+    astray,
     canvas_size,
     group_coordinates,
     member_positions,
@@ -106,6 +107,41 @@ def test_object_frame_is_the_smallest_that_holds_every_bilinear_patch(rng: np.ra
 def test_object_frame_refuses_no_or_infinite_positions(xcoords: list[float]) -> None:
     with pytest.raises(DataError, match="xcoords"):
         object_frame(xcoords, [1.0] * len(xcoords), 8)
+
+
+def raster(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """49 points of a field of 60 x 60 pixels."""
+    x, y = np.meshgrid(np.arange(7) * 10.0, np.arange(7) * 10.0)
+    return x.ravel() + rng.random(49), y.ravel() + rng.random(49)
+
+
+def test_a_canvas_that_one_stray_position_makes_is_refused_by_its_pattern(rng: np.random.Generator) -> None:
+    x, y = raster(rng)
+    object_frame(x, y, 64)
+    x[17], y[17] = 1e5, 1e5
+    with pytest.raises(DataError, match=r"pattern 17 at \(100000, 100000\) is far from all others; .* --drop 17\)"):
+        object_frame(x, y, 64)
+    assert astray(x, y, 64).tolist() == [17]
+    y[5] = -9e5
+    assert astray(x, y, 64).tolist() == [5, 17]
+
+
+def test_positions_in_another_unit_are_refused(rng: np.random.Generator) -> None:
+    x, y = raster(rng)
+    with pytest.raises(DataError, match=r"span 1.*e.09: their unit may not be the pixel"):
+        object_frame(x * 1e3 / 2, y * 1e3, 64)
+
+
+def test_scans_that_hang_together_pass(rng: np.random.Generator) -> None:
+    """A long line across, few points, a gap: nothing of it is astray."""
+    line = np.arange(2000) * 8.0
+    assert object_frame(line, line / 5, 64).height == 3263
+    for x, y in (([0.0], [0.0]), ([0.0, 900.0], [0.0, 9.0]), ([0.0, 40.0, 700.0], [0.0] * 3)):
+        object_frame(x, y, 64)
+    x, y = raster(rng)
+    x[25:] += 200
+    assert astray(x, y, 64).size == 0
+    assert astray([0.0, 1.0, 5000.0], [0.0, 1.0, 2.0], 64).tolist() == [2]
 
 
 def test_examples_in_the_docstrings() -> None:

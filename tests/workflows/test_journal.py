@@ -23,10 +23,10 @@ def test_steps_are_taken_from_the_folder(scan, tmp_path):
         return first, step(scan, first, 3)
 
     seen = []
-    first, second = row(Journal(tmp_path / "state", seen.append))
+    first, second = row(Journal(tmp_path / "state", "", seen.append))
     errors = [so_far().error_history for so_far in seen]
     assert errors == [one.error_history for one in (first, first, second, second)]
-    again = row(Journal(tmp_path / "state", seen.append))
+    again = row(Journal(tmp_path / "state", "", seen.append))
     assert done == [2, 3]
     for one, other in zip((first, second), again, strict=True):
         assert one == other and dataclasses.asdict(one).keys() == dataclasses.asdict(other).keys()
@@ -34,9 +34,17 @@ def test_steps_are_taken_from_the_folder(scan, tmp_path):
 
 
 def test_a_step_of_another_run_is_refused(scan, tmp_path):
-    Journal(tmp_path, [].append).recorded(refine_scan)(scan, None, 2)
+    Journal(tmp_path, "", [].append).recorded(refine_scan)(scan, None, 2)
     with pytest.raises(DataError, match=r"step_0\.npz: expected step 0: 64 patterns, 3 iterations, found step 0: 64"):
-        Journal(tmp_path, [].append).recorded(refine_scan)(scan, None, 3)
+        Journal(tmp_path, "", [].append).recorded(refine_scan)(scan, None, 3)
     (tmp_path / "step_0.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(DataError, match="expected a step of a run"):
-        Journal(tmp_path, [].append).recorded(refine_scan)(scan, None, 3)
+        Journal(tmp_path, "", [].append).recorded(refine_scan)(scan, None, 3)
+
+
+def test_a_step_of_another_scan_or_other_settings_is_refused(scan, tmp_path):
+    """Steps are alike in all numbers; the runs are not."""
+    Journal(tmp_path, "0123", [].append).recorded(refine_scan)(scan, None, 2)
+    Journal(tmp_path, "0123", [].append).recorded(None)(scan, None, 2)
+    with pytest.raises(DataError, match=r"2 iterations of run 4567, found step 0: .* of run 0123; remove it"):
+        Journal(tmp_path, "4567", [].append).recorded(refine_scan)(scan, None, 2)

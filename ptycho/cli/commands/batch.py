@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptycho.cli.console import terminations_raise
 from ptycho.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,18 +52,17 @@ def run(options: argparse.Namespace) -> int:
     chosen = range(len(jobs)) if options.only is None else [options.only - 1]
     rows = [row_of(job, anew=options.overwrite and number in chosen) for number, job in enumerate(jobs)]
     output_folder(options.output_dir)
-    with terminations_raise():
-        for number in chosen:
-            if rows[number].status == "done":
-                continue
-            _log.info("%d of %d: %s -> %s", number + 1, len(jobs), jobs[number].scan, jobs[number].folder)
-            try:
-                rows[number] = run_job(jobs[number], anew=options.overwrite)
-            except KeyboardInterrupt as stop:
-                stop.args = ("go on with the same command",)
-                raise
-            _tell(rows[number])
-            write_table(rows, options.output_dir / TABLE_FILE)
+    for number in chosen:
+        if rows[number].status == "done":
+            continue
+        _log.info("%d of %d: %s -> %s", number + 1, len(jobs), jobs[number].scan, jobs[number].folder)
+        try:
+            rows[number] = run_job(jobs[number], anew=options.overwrite)
+        except KeyboardInterrupt as stop:
+            stop.args = ("go on with the same command",)
+            raise
+        _tell(rows[number])
+        write_table(rows, options.output_dir / TABLE_FILE)
     write_table(rows, options.output_dir / TABLE_FILE)
     page = save_overview([_entry(row) for row in rows], options.output_dir / "index.html")
     sys.stdout.write(_table(rows))

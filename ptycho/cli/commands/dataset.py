@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
-SUMMARY = (
-    "make a scan from a scan: subsample, split, move, crop, bin, recentre, mask, turn, dtype, merge; map, unmap"
-)
+SUMMARY = "make a scan from a scan: subsample, split, move, crop, bin, recentre, mask, turn, dtype, merge; map, unmap"
 
 logger = logging.getLogger(__name__)
 

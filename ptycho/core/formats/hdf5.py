@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.atomic import atomic_path
 from ptycho.core.formats.hdf5_access import dataset, member
+from ptycho.core.interrupts import uninterrupted
 from ptycho.core.scan.stream import Frames
 from ptycho.core.units import JOULES_PER_EV
 from ptycho.errors import DataError
@@ -42,8 +44,61 @@ _SQUARE = 1e-6
 @contextmanager
 def new_file(path: Path) -> Iterator[h5py.File]:
     """A file to write, which becomes `path` when the block ends well; the same content gives the same bytes."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        yield file
+    with atomic_path(path) as temporary, temporary.open("r+b", buffering=0) as raw:
+        kept = _KeptErrors(raw)
+        file = h5py.File(kept, "w")
+        try:
+            yield file
+        finally:
+            with uninterrupted():
+                file.close()
+                kept.check()
+
+
+class _KeptErrors:
+    """A file for the HDF5 library, whose writes always succeed; `check` raises what the first one failed with.
+
+    On a full disk the library fails to close a file that it writes itself, tries again as the process ends, and takes
+    it down.
+
+    Args:
+        file: opened for reading and writing, without a buffer.
+    """
+
+    def __init__(self, file: FileIO) -> None:
+        self.error: OSError | None = None
+        self.seek, self.tell, self.read, self.readinto = file.seek, file.tell, file.read, file.readinto
+        self._file = file
+
+    def write(self, data: Any) -> int:
+        """Write all of it."""
+        left = memoryview(data).cast("B")
+        size = len(left)
+        with self._kept():
+            while self.error is None and len(left):
+                left = left[self._file.write(left) :]
+        return size
+
+    def truncate(self, size: int) -> int:
+        """Set the size of the file."""
+        with self._kept():
+            self._file.truncate(size)
+        return size
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def check(self) -> None:
+        """Raise what a write met."""
+        if self.error is not None:
+            raise self.error
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or error
 
 
 def copy_patterns(group: h5py.Group, name: str, patterns: Frames, compression: str = "gzip") -> h5py.Dataset:
@@ -62,7 +117,8 @@ def copy_patterns(group: h5py.Group, name: str, patterns: Frames, compression: s
         **options,
     )
     for part, block in patterns.blocks():
-        made[part] = block
+        with uninterrupted():
+            made[part] = block
     return made
 
 

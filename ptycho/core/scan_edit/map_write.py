@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from ptycho.core.scan.map_manifest import (
 )
 from ptycho.core.scan.map_read import FIELDS, STACKS, open_map
 from ptycho.core.scan.stream import Frames, ScanStream, field_arrays, write_frames
+from ptycho.core.temporaries import remove_left, temporary_path
 from ptycho.errors import DataError, MissingFileError, OutputError
 
 __all__ = ["make_map", "remove_map"]
@@ -150,7 +150,8 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
     A map that was there before stays until then.
     """
-    temporary, old = (folder.with_name(f".{folder.name}.{secrets.token_hex(4)}") for _ in range(2))
+    remove_left(folder)
+    temporary, old = temporary_path(folder), temporary_path(folder)
     try:
         temporary.mkdir()
     except OSError as error:

@@ -18,10 +18,11 @@ from ptycho.core.npz import write_arrays
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.errors import ArchiveError, MissingFileError
 
-__all__ = ["MetricsFile", "nothing_left", "read_checkpoint", "write_checkpoint"]
+__all__ = ["CUT_OFF", "MetricsFile", "cut_off", "nothing_left", "read_checkpoint", "write_checkpoint"]
 
 CHECKPOINT = "ptychopinn-tensorflow-checkpoint"
 VERSION = 1
+CUT_OFF = "the beginning of one, which was cut off (copied in part, or the disk was full)"
 
 Array = NDArray[Any]
 
@@ -79,9 +80,21 @@ def _read(path: Path) -> dict[str, Array]:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             return {name: file[name] for name in file.files if name == "about" or name.isdecimal()}
     except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        found = CUT_OFF if cut_off(path) else f"another file ({error})"
         raise ArchiveError(
-            f"{path}: no checkpoint of the tensorflow backend ({error}): name the last.ckpt of this training"
+            f"{path}: expected a checkpoint of the tensorflow backend, found {found}: name the last.ckpt of this "
+            "training"
         ) from error
+
+
+def cut_off(path: Path) -> bool:
+    """Whether a file is empty, or the beginning of an archive without its end, as a full disk or a broken copy leaves.
+
+    Checkpoints of both backends are ZIP archives.
+    """
+    with path.open("rb") as file:
+        begun = file.read(4)
+    return not begun or (begun == b"PK\x03\x04" and not zipfile.is_zipfile(path))
 
 
 class MetricsFile:

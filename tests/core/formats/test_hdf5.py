@@ -1,5 +1,7 @@
 """Frames of HDF5 files are read where they lie, and numbers with their units."""
 
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -9,8 +11,9 @@ import pytest
 
 from ptycho.core import scaling
 from ptycho.core.formats import registry
-from ptycho.core.formats.hdf5 import h5_frames, quantity, square_pixel
+from ptycho.core.formats.hdf5 import copy_patterns, h5_frames, new_file, quantity, square_pixel
 from ptycho.core.formats.record import ScanRecord
+from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError
 
 
@@ -114,3 +117,42 @@ def test_pixels_are_square() -> None:
     assert square_pixel(None, None, "detector") is None
     with pytest.raises(DataError, match=r"detector: expected square pixels, found 0\.0001 x 0\.0002 m"):
         square_pixel(1e-4, 2e-4, "detector")
+
+
+FULL = """
+import resource, sys
+import numpy as np
+from pathlib import Path
+from ptycho.core.formats.hdf5 import copy_patterns, new_file
+from ptycho.core.scan.stream import Frames
+from ptycho.errors import OutputError
+frames = Frames.of(np.random.default_rng(0).integers(0, 4000, (40, 64, 64)).astype(np.uint16))
+for size in (0, 700, 2048, 4096, 100_000, 200_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    try:
+        with new_file(Path(sys.argv[1])) as file:
+            file.create_group("entry").attrs["name"] = "scan"
+            copy_patterns(file["entry"], "data", frames)
+            file["positions"] = np.arange(3.0)
+    except OutputError as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_is_an_error_of_one_line_and_ends_no_process(tmp_path: Path) -> None:
+    """The library itself takes the process down as it ends."""
+    pytest.importorskip("resource")
+    target = tmp_path / "scan.h5"
+    target.write_text("old")
+    line = [sys.executable, "-c", FULL, target]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [f"cannot write {target}: File too large; free some space"] * 6
+    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+
+
+def test_the_same_content_gives_the_same_bytes(array: np.ndarray, tmp_path: Path) -> None:
+    for name in ("a.h5", "b.h5"):
+        with new_file(tmp_path / name) as file:
+            copy_patterns(file, "data", Frames.of(array))
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()

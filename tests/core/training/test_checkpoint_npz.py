@@ -34,9 +34,12 @@ def test_other_files(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     with pytest.raises(MissingFileError, match="leave --resume out"):
         read_checkpoint(path, SHAPES)
-    path.write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(ArchiveError, match="no checkpoint of the tensorflow backend"):
-        read_checkpoint(path, SHAPES)
+    write_checkpoint(path, ARRAYS, {})
+    cut = "the beginning of one, which was cut off"
+    for content, found in ((b"", cut), (path.read_bytes()[:-30], cut), (b"a text\n", "another file")):
+        path.write_bytes(content)
+        with pytest.raises(ArchiveError, match=f"expected a checkpoint of the tensorflow backend, found {found}"):
+            read_checkpoint(path, SHAPES)
     with path.open("wb") as file:
         np.savez(file, *ARRAYS)
     with pytest.raises(ArchiveError, match="expected a checkpoint of the tensorflow backend, version 1 or older"):
