@@ -12,6 +12,7 @@ from typing import Any
 from ptycho import params
 from ptycho.core.archive import json_snapshot
 from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.damage import DAMAGE
 from ptycho.errors import ArchiveError, ConfigError, MissingFileError
 from ptycho_torch.api.config_manager import ConfigManager, Configs, configs_from, configs_of
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
@@ -175,7 +176,7 @@ def _checkpoint_of(folder: Path) -> Path:
     try:
         content = json.loads(manifest.read_text())
         version, named, expected = (content[key] for key in ("format_version", "checkpoint", "sha256"))
-    except (ValueError, LookupError, TypeError) as error:
+    except DAMAGE as error:
         raise ArchiveError(f"{manifest}: expected the manifest of a saved model, found another file") from error
     if content.get("format") != FORMAT or version > FORMAT_VERSION:
         found = f"{content.get('format')!r} version {version}"

@@ -10,6 +10,7 @@ import numpy as np
 from ptycho.core.atomic import atomic_path
 from ptycho.core.formats.ptychodus_product import product_content, record_of
 from ptycho.core.formats.record import ScanRecord
+from ptycho.core.npz import open_npz
 
 __all__ = ["read", "recognise", "write"]
 
@@ -23,7 +24,7 @@ def recognise(file: Any) -> bool:
 
 def read(path: Path) -> ScanRecord:
     """Read a product."""
-    with np.load(path, allow_pickle=False) as archive:
+    with open_npz(path) as archive:
         return record_of(dict(archive))
 
 
