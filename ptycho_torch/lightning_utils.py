@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
 
-__all__ = ["find_best_checkpoint"]
+from ptycho.core.damage import DAMAGE
 
-_UNREADABLE = (OSError, RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError)
+__all__ = ["find_best_checkpoint"]
 
 
 def find_best_checkpoint(run_dir: Path | str) -> Path | None:
@@ -36,6 +35,6 @@ def _best_of(last: Path) -> str | None:
     try:
         states = torch.load(last, map_location="cpu", weights_only=True)["callbacks"]
         best = next(state["best_model_path"] for state in states.values() if state.get("monitor"))
-    except (*_UNREADABLE, StopIteration):
+    except (*DAMAGE, StopIteration):
         return None
     return Path(best).name or None

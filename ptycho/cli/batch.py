@@ -17,6 +17,7 @@ from ptycho.cli.programs import RECONSTRUCTION
 from ptycho.cli.reconstruct import is_finished, read_asked
 from ptycho.cli.run import RUN_FILE
 from ptycho.core.atomic import atomic_path
+from ptycho.core.damage import DAMAGE
 from ptycho.core.formats.reconstruction_npz import read_npz
 from ptycho.errors import ConfigError, DataError, MissingFileError
 
@@ -143,7 +144,7 @@ def row_of(job: Job, anew: bool = False) -> Row:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return Row(**{one.name: stored[one.name] for one in fields(Row)})
-    except (ValueError, KeyError, TypeError) as error:
+    except DAMAGE as error:
         raise DataError(f"{path}: expected what came of a scan, found {error!r}; remove it") from error
 
 

@@ -28,6 +28,7 @@ from ptycho.cli.run import (
 )
 from ptycho.cli.scan_flags import data_from, name_of
 from ptycho.cli.settings import Settled
+from ptycho.core.damage import DAMAGE
 from ptycho.core.whole_set import UNFINISHED
 from ptycho.core.written import written
 from ptycho.errors import ConfigError, MissingFileError, PtychoError
@@ -85,7 +86,7 @@ def read_asked(path: Path) -> tuple[list[str], str]:
     try:
         asked = json.loads(path.read_text(encoding="utf-8"))
         return [str(one) for one in asked["arguments"]], str(asked["working_directory"])
-    except (ValueError, KeyError, TypeError) as error:
+    except DAMAGE as error:
         raise ConfigError(f"{path}: expected the arguments of a run, found {error!r}; start anew") from error
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from ptycho.config.options import changed_options
 from ptycho.config.schema import nearest, settings_of
+from ptycho.core.damage import DAMAGE
 from ptycho.errors import ConfigError, MissingFileError
 
 if sys.version_info >= (3, 11):
@@ -23,9 +24,56 @@ __all__ = ["config_from_dict", "config_to_dict", "load_config_file", "load_yaml_
 
 Config = TypeVar("Config")
 
+_MOST = 100_000
+"""Values in a file of settings, what aliases stand for counted each time."""
+_DIGITS = 1000
+"""Bits of a whole number, more than any setting has."""
+
+
+def load_yaml(text: str) -> Any:
+    """The value of a YAML text.
+
+    Raises:
+        ValueError, yaml.YAMLError: damaged syntax, or aliases that stand for more than `_MOST` values.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _unfolded(node, {})
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _unfolded(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """The number of values that a node stands for; a node that holds itself has none."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in sizes:
+        sizes[id(node)] = _MOST  # what holds itself is too large
+        inner = node.value if isinstance(node, yaml.SequenceNode) else [one for pair in node.value for one in pair]
+        sizes[id(node)] = 1 + sum(_unfolded(one, sizes) for one in inner)
+    if sizes[id(node)] > _MOST:
+        raise ValueError(f"expected at most {_MOST} values, found aliases that stand for more")
+    return sizes[id(node)]
+
+
+def _check_numbers(content: Any) -> None:
+    """Raise for a whole number that cannot even be written in an error."""
+    if isinstance(content, dict):
+        content = [*content, *content.values()]
+    if isinstance(content, (list, set, tuple)):
+        for one in content:
+            _check_numbers(one)
+    elif isinstance(content, int) and content.bit_length() > _DIGITS:
+        raise ValueError(f"expected a number, found one of {content.bit_length()} bits")
+
+
 _READERS: dict[str, Callable[[str], Any]] = {
-    ".yaml": yaml.safe_load,
-    ".yml": yaml.safe_load,
+    ".yaml": load_yaml,
+    ".yml": load_yaml,
     ".toml": tomllib.loads,
     ".json": json.loads,
 }
@@ -46,7 +94,7 @@ def load_config_file(path: Path | str) -> dict[str, Any]:
 
 def load_yaml_config(path: Path | str) -> dict[str, Any]:
     """The settings in a YAML file, whatever its extension; raises as `load_config_file` does."""
-    return _load(Path(path), yaml.safe_load)
+    return _load(Path(path), load_yaml)
 
 
 def config_from_dict(cls: type[Config], mapping: Mapping[str, Any], source: str = "configuration") -> Config:
@@ -107,7 +155,8 @@ def _load(path: Path, read: Callable[[str], Any]) -> dict[str, Any]:
         raise MissingFileError(f"{path}: no such configuration file")
     try:
         content = read(path.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError) as error:  # TOML, JSON and text decoding errors are ValueErrors
+        _check_numbers(content)
+    except (*DAMAGE, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     if content is None:  # an empty YAML file
         return {}

@@ -11,7 +11,6 @@ import json
 import math
 import pickle
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
@@ -22,7 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.damage import DAMAGE, check_regular, readable
 from ptycho.core.finite import non_finite
+from ptycho.core.hdf5_values import open_hdf5, own_datasets, own_member
+from ptycho.core.npz import read_member
 from ptycho.errors import ArchiveError, ConfigError, MissingFileError
 
 __all__ = [
@@ -48,8 +50,6 @@ MODEL_NAMES = ("autoencoder", "diffraction_to_obj")
 Backend = Literal["pytorch", "tensorflow"]
 
 _SCALARS = ("log_intensity_scale", "intensity_scale_nominal", "input_scale")
-_UNZIPPING = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
-_UNPICKLING = (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,16 +219,20 @@ def load_archive(path: Path, allow_pickle: bool = False) -> ModelArchive:
             found.
     """
     location = find_archive(Path(path))
-    try:
+    with readable(location, "an intact model archive (zip)", ArchiveError):
         if location.is_dir():
             names = sorted(item.name for item in location.iterdir())
-            return _load(_Source(location, names, lambda name: (location / name).read_bytes()), allow_pickle)
+            return _load(_Source(location, names, lambda name: _content(location / name)), allow_pickle)
         with zipfile.ZipFile(location) as file:
             names = file.namelist()
             _require_safe(location, names)
-            return _load(_Source(location, names, file.read), allow_pickle)
-    except _UNZIPPING as error:
-        raise ArchiveError(f"{location}: expected an intact model archive (zip), found: {error}") from error
+            return _load(_Source(location, names, lambda name: read_member(file, name)), allow_pickle)
+
+
+def _content(path: Path) -> bytes:
+    """The content of a member of an unpacked archive."""
+    check_regular(path)
+    return path.read_bytes()
 
 
 def find_archive(path: Path) -> Path:
@@ -347,7 +351,7 @@ def _verified(source: _Source, name: str, manifest: dict[str, Any]) -> bytes:
 def _parse_json(path: Path, name: str, content: bytes) -> dict[str, Any]:
     try:
         value = json.loads(content)
-    except ValueError as error:
+    except DAMAGE as error:
         raise ArchiveError(f"{path}: the member {name} is damaged: expected JSON, found {error}") from error
     return cast("dict[str, Any]", _entry(path, name, {"content": value}, "content", dict))
 
@@ -362,7 +366,7 @@ class _PlainUnpickler(pickle.Unpickler):
 def _parse_dill(path: Path, name: str, content: bytes) -> dict[str, Any]:
     try:
         value = _PlainUnpickler(io.BytesIO(content)).load()
-    except _UNPICKLING as error:
+    except DAMAGE as error:
         raise ArchiveError(f"{path}: {name}: expected a pickled plain dict, found {error}") from error
     return cast("dict[str, Any]", _entry(path, name, {"content": value}, "content", dict))
 
@@ -411,10 +415,21 @@ def _experiment_arrays(experiment: ArchivedExperiment, group: str) -> dict[str, 
 def _read_experiment(group: h5py.Group) -> dict[str, Any]:
     """The fields of ArchivedExperiment that a group holds."""
     return {
-        "probe": group["probe"][()],
-        "mask": group["mask"][()] if "mask" in group else None,
-        **{name: float(group[name][()]) for name in _SCALARS},
+        "probe": _values(group, "probe"),
+        "mask": _values(group, "mask") if "mask" in group else None,
+        **{name: float(_values(group, name)) for name in _SCALARS},
     }
+
+
+def _values(group: h5py.Group, name: str) -> npt.NDArray[Any]:
+    """A data set of numbers that lies in the file itself."""
+    return _numbers(own_member(group, name), name)
+
+
+def _numbers(found: Any, name: str) -> npt.NDArray[Any]:
+    if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "biufc":
+        raise TypeError(f"{name}: {found!r} in the place of numbers")
+    return np.asarray(found[()])
 
 
 def _numeric(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -429,23 +444,18 @@ def _numeric(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _read_weights(path: Path, content: bytes) -> dict[str, Any]:
     """Return the fields of ModelArchive that weights.h5 holds."""
-    weights: dict[str, npt.NDArray[Any]] = {}
-
-    def collect(name: str, item: h5py.HLObject) -> None:
-        if isinstance(item, h5py.Dataset):
-            weights[name] = np.asarray(item[()])
-
     try:
-        with h5py.File(io.BytesIO(content), "r") as file:
-            file["weights"].visititems(collect)
-            physics, others = file["physics"], file.get("experiments", {})
+        with open_hdf5(io.BytesIO(content)) as file:
+            groups = own_member(file, "weights"), own_member(file, "physics"), own_member(file, "experiments") or {}
+            weights, physics, others = groups
+            numbers = range(1, len(others) + 1)
             return {
-                "weights": dict(sorted(weights.items())),
-                "probe_mask": physics["probe_mask"][()] if "probe_mask" in physics else None,
+                "weights": dict(sorted((name, _numbers(found, name)) for name, found in own_datasets(weights))),
+                "probe_mask": _values(physics, "probe_mask") if "probe_mask" in physics else None,
                 "others": tuple(
-                    ArchivedExperiment(**_read_experiment(others[str(number)])) for number in range(1, len(others) + 1)
+                    ArchivedExperiment(**_read_experiment(own_member(others, str(number)))) for number in numbers
                 ),
                 **_read_experiment(physics),
             }
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except DAMAGE as error:
         raise ArchiveError(f"{path}: the member weights.h5 is damaged or incomplete: {error}") from error

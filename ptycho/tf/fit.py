@@ -25,7 +25,14 @@ from ptycho.core.atomic import output_folder
 from ptycho.core.groups.batches import batch_count, epoch_orders, experiment_batches, group_counts
 from ptycho.core.groups.container import as_experiments
 from ptycho.core.progress import TrainingReport, Watch, log_progress
-from ptycho.core.training.checkpoint_npz import MetricsFile, nothing_left, read_checkpoint, write_checkpoint
+from ptycho.core.training.checkpoint_npz import (
+    MetricsFile,
+    epochs_of,
+    nothing_left,
+    read_checkpoint,
+    restore,
+    write_checkpoint,
+)
 from ptycho.core.training.divergence import LOOK_EVERY, DivergenceWatch, check_resumed
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.core.training.schedules import Plateau, RateCurve, one_cycle
@@ -317,9 +324,9 @@ def _load_checkpoint(path: Path, module: TrainingModule, plateau: Plateau, patie
     check_resumed(path, ((variable.name, array) for variable, array in zip(state, arrays, strict=True)))
     for variable, array in zip(state, arrays, strict=True):
         variable.assign(array)
-    vars(plateau).update(about["plateau"])
-    vars(patience).update(about["patience"])
-    return int(about["epoch"])
+    for target, name in ((plateau, "plateau"), (patience, "patience")):
+        restore(target, about.get(name, {}), path)
+    return epochs_of(about, path)
 
 
 def _state(module: TrainingModule) -> list[tf.Variable]:

@@ -8,7 +8,6 @@ results of the steps that are there, and goes on in the middle of the one that w
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.damage import readable
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.npz import write_arrays
+from ptycho.core.npz import open_npz, write_arrays
 from ptycho.core.refinement.gauge import Gauge
 from ptycho.core.refinement.run import Refinement
 from ptycho.core.refinement.state_file import StateFile
@@ -83,9 +83,9 @@ def read_step(path: Path, search: str) -> Refinement:
     Raises:
         DataError: the file is damaged, or of another step.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            stored = {key: file[key] for key in file.files}
+    with readable(path, "a step of a run", advice="remove it"):
+        with open_npz(path) as file:
+            stored = dict(file)
         facts = json.loads(str(stored.pop("facts")))
         height, width, x0, y0 = (int(value) for value in stored.pop("frame"))
         found = facts.pop("search")
@@ -93,8 +93,6 @@ def read_step(path: Path, search: str) -> Refinement:
         values["gauge"] = Gauge.of(facts["gauge"])
         values |= {name: tuple(stored[name].tolist()) for name in ("error_history", "unseen_history")}
         refinement = Refinement(**values)
-    except (OSError, zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: expected a step of a run, found {error!r}; remove it") from error
     if found != search:
         raise DataError(f"{path}: expected {search}, found {found}; remove it, or go on with the same settings")
     return refinement

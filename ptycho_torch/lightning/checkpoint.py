@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,9 +28,10 @@ from torch import Tensor
 from ptycho.config.config import TrainingConfig, config_from_dict
 from ptycho.core.archive import ArchivedExperiment, ModelArchive
 from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.damage import DAMAGE, one_line, readable
 from ptycho.core.training.checkpoint_npz import CUT_OFF, cut_off
 from ptycho.core.training.identity import TrainingIdentity
-from ptycho.errors import ArchiveError, ConfigError, MissingFileError
+from ptycho.errors import ArchiveError, ConfigError, MissingFileError, PtychoError
 from ptycho_torch.model_manager import archive_of, blank_model
 from ptycho_torch.pinn import PtychoPINN
 
@@ -45,7 +45,8 @@ __all__ = [
     "write_checkpoint",
 ]
 
-_UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError)
+_MOST = 1_000_000
+"""Values in a checkpoint beside its tensors."""
 
 
 def describe(models: Sequence[PtychoPINN], config: TrainingConfig, size: int | None) -> dict[str, Any]:
@@ -103,14 +104,42 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingFileError(f"{path}: expected a checkpoint (.ckpt), found no such file; correct the path")
     try:
+        _check_members(path)
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        content["state_dict"], content["hyper_parameters"]["config"]["optimizer"]
-    except _UNREADABLE as error:
+        _check_content(content, path.stat().st_size)
+    except DAMAGE as error:
         raise ArchiveError(
             f"{path}: expected a checkpoint of the pytorch backend, found {_other_kind(path)}: name the last.ckpt of "
             "this training"
         ) from error
     return content
+
+
+def _check_members(path: Path) -> None:
+    """Raise where a file is no archive as torch writes it, or its members unpack to more than there is."""
+    with zipfile.ZipFile(path) as file:
+        for info in file.infolist():
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size > path.stat().st_size:
+                raise ValueError(f"{info.filename}: expected a member that is stored, found a compressed one")
+
+
+def _check_content(content: dict[str, Any], size: int) -> None:
+    """Raise where a checkpoint lacks what it is read for, or has tensors larger than its file of `size` bytes."""
+    weights, settings = content["state_dict"], content["hyper_parameters"]["config"]
+    settings["optimizer"]
+    if not all(isinstance(name, str) and isinstance(one, Tensor) for name, one in weights.items()):
+        raise TypeError("weights that are no tensors")
+    waiting, seen = [content], set()
+    while waiting:
+        one: Any = waiting.pop()
+        if isinstance(one, Tensor) and one.numel() * one.element_size() > size:
+            raise ValueError(f"a tensor {tuple(one.shape)} in a file of {size} bytes")
+        if not isinstance(one, (dict, list, tuple)) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        waiting += one.values() if isinstance(one, dict) else one
+        if len(waiting) + len(seen) > _MOST:
+            raise ValueError(f"more than {_MOST} values")
 
 
 def models_of(content: Mapping[str, Any], source: str) -> list[PtychoPINN]:
@@ -133,8 +162,10 @@ def models_of(content: Mapping[str, Any], source: str) -> list[PtychoPINN]:
             network = models[0].network if models else None
             models.append(blank_model(archive.of_experiment(number), source, network))
             models[-1].load_state_dict(_weights(content, f"others.{number - 1}." if number else "model."))
-    except (RuntimeError, TypeError) as error:
-        shown = " ".join(str(error).split())
+    except PtychoError:
+        raise
+    except DAMAGE as error:
+        shown = one_line(" ".join(str(error).split()))
         raise ArchiveError(f"{source}: model and weights do not fit together: {shown}") from error
     for model in models:
         model.measure_light()
@@ -179,8 +210,10 @@ def check_checkpoint(
     if not path.is_file():
         raise MissingFileError(f"no checkpoint to resume from at {path}: leave --resume out to start afresh")
     content = read_checkpoint(path)
-    if identity is not None:
-        identity.check(content.get("identity"), path)
+    with readable(path, "a checkpoint of the pytorch backend", ArchiveError, "name the last.ckpt of this training"):
+        if identity is not None:
+            identity.check(content.get("identity"), path)
+        _check_progress(content)
     state, used = content["state_dict"], content["hyper_parameters"]["config"]["optimizer"]
     expected, found = ({name: array.shape for name, array in one.items()} for one in (weights, state))
     if expected != found or used != optimizer:
@@ -196,6 +229,18 @@ def _other_kind(path: Path) -> str:
     if cut_off(path):
         return CUT_OFF
     return "one of the tensorflow backend" if _is_of_tensorflow(path) else "another file"
+
+
+def _check_progress(content: Mapping[str, Any]) -> None:
+    """Raise where a checkpoint cannot be gone on from; what Lightning takes for granted is what it reads."""
+    loops = content.get("loops")
+    if loops is not None:
+        done = loops["fit_loop"]["epoch_progress"]["current"]["processed"]
+        if not isinstance(done, int) or not 0 <= done < _MOST:
+            raise ValueError(f"{done!r} epochs")
+    for name in ("epoch", "global_step"):
+        if not isinstance(content.get(name, 0), int) or content.get(name, 0) < 0:
+            raise ValueError(f"{content[name]!r} as {name}")
 
 
 def _is_of_tensorflow(path: Path) -> bool:

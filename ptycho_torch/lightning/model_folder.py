@@ -15,6 +15,7 @@ import lightning.pytorch as pl
 
 from ptycho.core.archive import json_snapshot
 from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.damage import DAMAGE
 from ptycho.errors import ArchiveError, MissingFileError
 from ptycho_torch.lightning.checkpoint import write_checkpoint
 
@@ -64,7 +65,7 @@ def checkpoint_in(folder: Path) -> Path:
     try:
         content = json.loads(manifest.read_text())
         version, named, expected = (content[key] for key in ("format_version", "checkpoint", "sha256"))
-    except (ValueError, LookupError, TypeError) as error:
+    except DAMAGE as error:
         raise ArchiveError(f"{manifest}: expected the manifest of a saved model, found another file") from error
     if content.get("format") != FORMAT or version > FORMAT_VERSION:
         found = f"{content.get('format')!r} version {version}"

@@ -28,6 +28,7 @@ from ptycho.core.formats.hdf5 import (
 from ptycho.core.formats.hdf5_access import dataset, has, member
 from ptycho.core.formats.record import ScanRecord, completed, in_counts, in_metres, in_pixels, required
 from ptycho.core.formats.stored_counts import stored_counts
+from ptycho.core.hdf5_values import all_values
 from ptycho.core.scan.stream import Frames
 from ptycho.core.units import JOULES_PER_EV
 from ptycho.errors import DataError
@@ -190,7 +191,7 @@ def _positions(file: h5py.File, n: int | None) -> tuple[NDArray[np.float64], NDA
     name = next((name for name in _TRANSLATION if isinstance(member(file, name), h5py.Dataset)), None)
     if name is None:
         return None
-    found = np.asarray(dataset(file, name)[()], np.float64) * units_factor(dataset(file, name), "length")
+    found = np.asarray(all_values(dataset(file, name)), np.float64) * units_factor(dataset(file, name), "length")
     if found.ndim == 2 and found.shape[0] == 3 and found.shape[1] not in (2, 3):
         found = found.T
     if found.ndim != 2 or found.shape[1] not in (2, 3):

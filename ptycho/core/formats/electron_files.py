@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.damage import readable
 from ptycho.core.formats.hdf5 import unit_factor
 from ptycho.core.formats.hdf5_access import has
-from ptycho.core.formats.libraries import library, readable
+from ptycho.core.formats.libraries import library
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.scan.stream import Frames
 from ptycho.core.units import wavelength_m
@@ -51,7 +52,7 @@ def read(path: Path) -> ScanRecord:
         DataError: no stack of images, or rosettasciio is not installed.
     """
     module = library(f"rsciio.{_reader(path) or _EMD}", f"{path} is of an electron microscope")
-    with readable(path, "electron microscope's"):
+    with readable(path, "a whole electron microscope's file"):
         found = module.file_reader(str(path), lazy=True)
     stack = next((each for each in found if each["data"].ndim >= 3 and each["data"].dtype.kind in "iuf"), None)
     if stack is None:
@@ -87,7 +88,7 @@ def _frames(path: Path, data: Any) -> Frames:
 
     def load(indices: NDArray[np.intp]) -> NDArray[Any]:
         places = zip(*np.unravel_index(indices, leading), strict=True)
-        with readable(path, "electron microscope's"):
+        with readable(path, "a whole electron microscope's file"):
             return np.stack([np.asarray(data[place], dtype) for place in places])
 
     return Frames((math.prod(leading), *frame), dtype, load)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.formats.libraries import library, readable
+from ptycho.core.damage import readable
+from ptycho.core.formats.libraries import library
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError
@@ -126,7 +127,7 @@ def _opened(path: Path) -> Iterator[tuple[int, Callable[[int], Array]]]:
         raise DataError(f"{path}: expected an image (EDF, CBF, TIFF or MarCCD), found another file; name frames only")
     module = library(_KINDS[kind], f"{path} is {kind}")
     own = (module.TiffFileError,) if kind == "TIFF" else ()  # no ValueError in releases for Python 3.10
-    with readable(path, kind, *own):
+    with readable(path, f"a whole {kind} file", own=own):
         if kind == "TIFF":
             with module.TiffFile(path) as file:
                 pages = file.pages

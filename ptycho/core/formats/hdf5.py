@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.atomic import atomic_path
 from ptycho.core.formats.hdf5_access import dataset, member
+from ptycho.core.hdf5_values import all_values
 from ptycho.core.interrupts import uninterrupted
 from ptycho.core.scan.stream import Frames
 from ptycho.core.units import JOULES_PER_EV
@@ -168,7 +169,7 @@ def _mapped(stored: h5py.Dataset) -> NDArray[Any] | None:
 
 def _frames(file: h5py.File, name: str, leading: tuple[int, ...], indices: NDArray[np.intp]) -> NDArray[Any]:
     """Frames of one data set by their flat index, runs along the innermost leading axis in one go."""
-    stored, inner, parts = file[name], leading[-1], []
+    stored, inner, parts = dataset(file, name), leading[-1], []
     for run in np.split(indices, np.flatnonzero((np.diff(indices) != 1) | (indices[1:] % inner == 0)) + 1):
         *outer, first = np.unravel_index(run[0], leading)
         try:
@@ -183,7 +184,7 @@ def _frames(file: h5py.File, name: str, leading: tuple[int, ...], indices: NDArr
 def array(file: h5py.Group, name: str) -> NDArray[Any] | None:
     """The data set at `name` as an array, None where there is none."""
     found = member(file, name)
-    return np.asarray(found[()]) if isinstance(found, h5py.Dataset) else None
+    return all_values(found) if isinstance(found, h5py.Dataset) else None
 
 
 def text(file: h5py.Group, name: str) -> str | None:

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from ptycho.core.formats.hdf5 import h5_frames, quantity, square_pixel, units_factor
 from ptycho.core.formats.hdf5_access import dataset, member
 from ptycho.core.formats.record import ScanRecord
+from ptycho.core.hdf5_values import all_values, own_groups
 from ptycho.errors import DataError
 
 __all__ = ["read", "recognise"]
 
 _DEPTH = 6
-"""Levels of groups that are looked through; links of a file may lead in circles."""
+"""Levels of groups that are looked through."""
 
 _ENERGY = {
     "NXbeam": ("incident_energy", "incident_beam_energy", "energy"),
@@ -98,7 +99,9 @@ def _positions(group: h5py.Group, leading: tuple[int, ...]) -> tuple[NDArray[np.
         name = next((name for name in names if isinstance(member(group, name), h5py.Dataset)), None)
         if name is None:
             return None
-        found.append(np.asarray(dataset(group, name)[()], np.float64) * units_factor(dataset(group, name), "length"))
+        found.append(
+            np.asarray(all_values(dataset(group, name)), np.float64) * units_factor(dataset(group, name), "length")
+        )
     n = int(np.prod(leading))
     if all(values.size == n for values in found):
         return found[0].reshape(-1), found[1].reshape(-1)
@@ -110,12 +113,8 @@ def _positions(group: h5py.Group, leading: tuple[int, ...]) -> tuple[NDArray[np.
 
 
 def _groups(group: h5py.Group, kind: str, depth: int = _DEPTH) -> Iterator[h5py.Group]:
-    """Groups of a class, this one first, depth first."""
-    if _is_class(group, kind):
-        yield group
-    for name in group if depth else ():
-        if group.get(name, getclass=True, getlink=True) is h5py.HardLink and isinstance(group[name], h5py.Group):
-            yield from _groups(group[name], kind, depth - 1)
+    """Groups of a class, this one first, each once, depth first."""
+    yield from (found for found in own_groups(group, depth) if _is_class(found, kind))
 
 
 def _is_class(group: h5py.Group, kind: str) -> bool:

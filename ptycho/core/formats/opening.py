@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,6 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.damage import check_regular, readable
 from ptycho.core.formats import registry
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.formats.scan_npz import stream_of
@@ -74,7 +73,7 @@ def open_record(record: ScanRecord, path: Path | str, units: str | None = None) 
     if missing:
         fact = f"expected patterns and positions, found no {' and no '.join(missing)}"
         raise DataError(f"{path}: {fact}; join it with the file that has them: ptycho convert IN OTHER scan.npz")
-    with _named(Path(path)):
+    with readable(Path(path), "a scan"):
         stream = stream_of(record if units is None else replace(record, units=_known(units)))
         check_shapes(stream.fields)
         return counts_of_stream(stream)
@@ -82,6 +81,8 @@ def open_record(record: ScanRecord, path: Path | str, units: str | None = None) 
 
 def is_npz(path: Path) -> bool:
     """Whether a path is to be read as an NPZ file, which also says what is wrong where nothing is there."""
+    if path.exists() and not path.is_dir():
+        check_regular(path)
     found = not path.exists() or zipfile.is_zipfile(path) or path.suffix == ".npz"
     return found and not registry.is_added(path)
 
@@ -110,7 +111,7 @@ def load_scan(path: Path, units: str | None = None, memory_map: MemoryMap = "aut
         folder = map_beside(path)
     if folder is None and _reads_as_npz(path):
         return _load_npz(path, units, memory_map)
-    with _named(path):
+    with readable(path, "a scan"):
         if folder is None:
             stream = open_scan(path, units)
         else:
@@ -135,7 +136,7 @@ def load_record(
         ConfigError, DataError, OutputError: as `load_scan`.
     """
     _check_memory_map(memory_map)
-    with _named(Path(path)):
+    with readable(Path(path), "a scan"):
         return _checked(open_record(record, path, units), Path(path), memory_map)
 
 
@@ -197,13 +198,3 @@ def _known(units: str) -> Literal["amplitude", "counts"]:
     if units not in ("amplitude", "counts"):
         raise DataError(f"units: expected 'amplitude' or 'counts', found {units!r}; correct it")
     return units  # type: ignore[return-value]
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Errors with the file in front, once."""
-    try:
-        yield
-    except DataError as error:
-        text = str(error)
-        raise DataError(text if text.startswith(str(path)) else f"{path}: {text}") from error

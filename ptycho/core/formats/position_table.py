@@ -19,10 +19,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.damage import readable
 from ptycho.core.formats.hdf5 import unit_factor, units_factor
 from ptycho.core.formats.hdf5_access import member
 from ptycho.core.formats.registry import is_hdf5
 from ptycho.core.formats.sources import array_in, source
+from ptycho.core.hdf5_values import open_hdf5
 from ptycho.errors import DataError
 
 __all__ = ["UNITS", "Positions", "positions_at"]
@@ -58,6 +60,11 @@ def positions_at(text: str) -> Positions:
     if len(named.paths) != 1:
         raise DataError(f"{text}: expected one file of positions, found {len(named.paths)}; name one")
     path, chosen = named.paths[0], [] if named.inside is None else [part.strip() for part in named.inside.split(",")]
+    with readable(path, "a table of positions"):
+        return _read(path, chosen)
+
+
+def _read(path: Path, chosen: list[str]) -> Positions:
     if is_hdf5(path):
         found = _of_arrays(path, chosen, _hdf5_factor(path, chosen))
     elif path.suffix in _ARRAYS:
@@ -86,7 +93,7 @@ def _of_arrays(path: Path, chosen: list[str], factor: float | None) -> Positions
 
 def _hdf5_factor(path: Path, chosen: Sequence[str]) -> float | None:
     """From the `units` attribute of the first array that is named; None without one."""
-    with h5py.File(path) as file:
+    with open_hdf5(path) as file:
         found = member(file, chosen[0]) if chosen else None
         told = isinstance(found, h5py.Dataset) and any(key in found.attrs for key in ("units", "Units", "unit"))
         return units_factor(found, "length") if told else None

@@ -14,6 +14,7 @@ import numpy as np
 from ptycho.core.formats.hdf5 import array, copy_patterns, h5_frames, new_file, square_pixel
 from ptycho.core.formats.hdf5_access import dataset, has
 from ptycho.core.formats.record import ScanRecord, in_counts, required
+from ptycho.core.hdf5_values import all_values
 
 __all__ = ["read", "recognise", "write"]
 
@@ -29,7 +30,7 @@ def recognise(file: Any) -> bool:
 def read(path: Path) -> ScanRecord:
     """Read a diffraction file; slots with a negative index are empty and left out."""
     with h5py.File(path) as file:
-        indexes = np.asarray(dataset(file, "indexes")[()], np.int64)
+        indexes = np.asarray(all_values(dataset(file, "indexes")), np.int64)
         bad = array(file, "bad_pixels")
         attributes = dataset(file, "patterns").attrs
         sides = [float(attributes[key]) if key in attributes else None for key in _PIXELS]

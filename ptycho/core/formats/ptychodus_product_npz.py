@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ptycho.core.atomic import atomic_path
 from ptycho.core.formats.ptychodus_product import product_content, record_of
 from ptycho.core.formats.record import ScanRecord
-from ptycho.core.npz import write_arrays
+from ptycho.core.npz import open_npz, write_arrays
 
 __all__ = ["read", "recognise", "write"]
 
@@ -24,7 +22,7 @@ def recognise(file: Any) -> bool:
 
 def read(path: Path) -> ScanRecord:
     """Read a product."""
-    with np.load(path, allow_pickle=False) as archive:
+    with open_npz(path) as archive:
         return record_of(dict(archive))
 
 

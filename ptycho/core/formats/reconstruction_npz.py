@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.core.atomic import atomic_path
+from ptycho.core.damage import readable
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.npz import write_arrays
+from ptycho.core.npz import open_npz, write_arrays
 from ptycho.core.provenance import GEOMETRY
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.misfits import Misfits
@@ -34,6 +34,11 @@ NPZ_KEYS = (
     *("trust_ratio", "trust_verdict", "metadata", "provenance"),
 )
 """Keys of `reconstruction.npz`."""
+
+_NEEDED = (
+    *("frame", "agreement", "object", "coverage", "probe", "xcoords", "ycoords", "backend", "method", "subpixel"),
+    *("error_history", "timings", "synchronised"),
+)
 
 
 def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
@@ -86,9 +91,12 @@ def read_npz(path: Path) -> Reconstruction:
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"{path}: expected a reconstruction (.npz), found no such file")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            stored = {key: file[key] for key in file.files}
+    with readable(path, "a reconstruction (.npz)"):
+        with open_npz(path) as file:
+            stored = dict(file)
+        missing = next((key for key in _NEEDED if key not in stored), None)
+        if missing is not None:
+            raise DataError(f"{path}: expected the key {missing!r} of a reconstruction, found {sorted(stored)}")
         height, width, x0, y0 = (int(value) for value in stored["frame"])
         before, after = (float(value) for value in stored["agreement"])
         return Reconstruction(
@@ -113,10 +121,6 @@ def read_npz(path: Path) -> Reconstruction:
             flux=stored.get("flux"),
             counts_from=int(stored["counts_from"]) if "counts_from" in stored else None,
         )
-    except KeyError as error:
-        raise DataError(f"{path}: expected the key {error} of a reconstruction, found {sorted(stored)}") from error
-    except (zipfile.BadZipFile, EOFError, AttributeError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: expected a reconstruction (.npz), found: {error}") from error
 
 
 def _trust_arrays(trust: Trust) -> dict[str, npt.ArrayLike]:

@@ -10,17 +10,20 @@ import importlib
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from ptycho.core.damage import check_regular, readable
 from ptycho.core.formats.catalogue import FORMATS, SCAN_MAP, FormatEntry
-from ptycho.core.formats.libraries import DAMAGE
 from ptycho.core.plugins import FAILURES, plugins
 from ptycho.core.scan.map_manifest import is_map
-from ptycho.errors import ConfigError, DataError, MissingFileError, OutputError
+from ptycho.errors import ConfigError, DataError, MissingFileError
 
 if TYPE_CHECKING:
     from ptycho.core.formats.record import ScanRecord
+    from ptycho.core.scan.stream import Frames
 
 __all__ = ["GROUP", "Format", "is_added", "is_hdf5", "known", "read", "recognise", "target", "write", "written"]
 
@@ -37,7 +40,7 @@ class Format(Protocol):
     """What a module of a format has; one that is only written has no `recognise` and `read`."""
 
     def recognise(self, file: Any) -> bool:
-        """Whether an open h5py.File or NpzFile is of this format, or where its container is "file", a path."""
+        """Whether an open h5py.File or NpzArchive is of this format, or where its container is "file", a path."""
 
     def read(self, path: Path) -> ScanRecord:
         """Read a file of this format."""
@@ -60,12 +63,14 @@ def recognise(path: Path) -> FormatEntry:
         return SCAN_MAP
     if path.is_dir():
         raise DataError(f"{path}: expected a file to read, found a folder; name the file in it")
+    check_regular(path)
     container, head = _container(path)
     if container == "npz":
         return _recognise_npz(path)
     if container == "hdf5":
         return _recognise_hdf5(path)
-    entry = _first(path, "file")
+    with readable(path, "a file of a known format"):
+        entry = _first(path, "file")
     if entry is not None:
         return entry
     raise DataError(_unknown(path, f"a file that begins with {head!r}" if head else "an empty file"))
@@ -91,15 +96,13 @@ def read(path: Path) -> ScanRecord:
     """
     path = Path(path)
     entry = recognise(path)
-    try:
-        return _module(entry).read(path)
-    except DataError as error:
-        raise DataError(_named(path, error)) from error
-    except (MissingFileError, OutputError):
-        raise
-    except DAMAGE as error:
-        fact = f"expected a whole {entry.title} file, found: {error}"
-        raise DataError(f"{path}: {fact}; write it again") from error
+    expected = f"a whole {entry.title} file"
+    with readable(path, expected):
+        record = _module(entry).read(path)
+    stacks: dict[str, Any] = {name: getattr(record, name) for name in ("patterns", "true_patches")}
+    for name, found in stacks.items():
+        stacks[name] = None if found is None else _guarded(found, path, expected)
+    return replace(record, **stacks)
 
 
 def target(path: Path, name: str | None = None) -> FormatEntry:
@@ -163,10 +166,14 @@ def is_added(path: Path) -> bool:
         return False
 
 
-def _named(path: Path, error: DataError) -> str:
-    """What an error says, with the file in front, once."""
-    text = str(error)
-    return text if text.startswith(str(path)) else f"{path}: {text}"
+def _guarded(frames: Frames, path: Path, expected: str) -> Frames:
+    """Frames of a file that are read later: what a damaged one raises then is one line, too."""
+
+    def load(indices: Any) -> Any:
+        with readable(path, expected):
+            return frames.read(indices)
+
+    return replace(frames, read=load)
 
 
 def is_hdf5(path: Path) -> bool:
@@ -193,31 +200,21 @@ def _container(path: Path) -> tuple[str | None, bytes]:
 
 
 def _recognise_npz(path: Path) -> FormatEntry:
-    import numpy as np
+    from ptycho.core.npz import open_npz
 
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            entry, names = _first(file, "npz"), list(file)
-    except DAMAGE as error:
-        raise DataError(f"{path}: expected a whole NPZ archive, found: {error}; copy it again") from error
+    with readable(path, "a whole NPZ archive"), open_npz(path) as file:
+        entry, names = _first(file, "npz"), list(file)
     if entry is None:
         raise DataError(_unknown(path, f"an NPZ archive with {_listed(names)}"))
     return entry
 
 
 def _recognise_hdf5(path: Path) -> FormatEntry:
-    import h5py
+    from ptycho.core.hdf5_values import open_hdf5
 
-    try:
-        with h5py.File(path) as file:
-            entry, names = _first(file, "hdf5"), _names(file)
-    except MissingFileError:
-        raise
-    except DataError as error:
-        raise DataError(_named(path, error)) from error
-    except DAMAGE as error:
-        fact = f"expected a whole file, found an HDF5 file that cannot be opened ({error})"
-        raise DataError(f"{path}: {fact}; copy it again") from error
+    with readable(path, "a whole HDF5 file"), open_hdf5(path) as file:
+        entry = _first(file, "hdf5")
+        names = _names(file) if entry is None else []
     if entry is None:
         raise DataError(_unknown(path, f"an HDF5 file with {_listed(names)}"))
     return entry
@@ -257,9 +254,9 @@ def _names(file: Any) -> list[str]:
 
     names: list[str] = []
     for name in file:
-        own = file.get(name, getclass=True, getlink=True) is not h5py.ExternalLink
-        inner: Any = file.get(name) if own else None
-        names += [f"{name}/{part}" for part in inner] if hasattr(inner, "keys") and len(inner) else [name]
+        own = file.get(name, getclass=True, getlink=True) is h5py.HardLink
+        inner: Any = file.get(name) if own and len(names) <= _SHOWN else None
+        names += [f"{name}/{part}" for part in islice(inner, _SHOWN + 1)] if isinstance(inner, h5py.Group) else [name]
     return names
 
 

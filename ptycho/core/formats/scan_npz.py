@@ -11,7 +11,7 @@ import numpy as np
 
 from ptycho.core.formats.record import ScanRecord, completed, in_pixels, required, resolved_units
 from ptycho.core.physics.diffraction import as_modes
-from ptycho.core.scan.npz_file import PATTERN_KEYS
+from ptycho.core.scan.npz_file import PATTERN_KEYS, scan_archive
 from ptycho.core.scan.npz_mapped import mapped_scan
 from ptycho.core.scan.scan import ScanFile
 from ptycho.core.scan.stream import Frames, ScanStream, stand_in, write_stream
@@ -70,7 +70,7 @@ def read(path: Path) -> ScanRecord:
 
 def geometry_numbers(path: Path) -> dict[str, Any]:
     """What an older NPZ scan has of the geometry as numbers of their own, by the keys that `_metadata` has now."""
-    with np.load(path, allow_pickle=False) as archive:
+    with scan_archive(path) as archive:
         return {name: _number(archive[name], name) for name in METADATA_KEYS if name in archive}
 
 

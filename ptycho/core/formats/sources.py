@@ -15,15 +15,18 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.damage import DAMAGE, check_regular, readable
 from ptycho.core.formats.eiger import frame_names
 from ptycho.core.formats.frame_files import file_series, frames_in, joined
 from ptycho.core.formats.frame_files import recognise as is_image
 from ptycho.core.formats.hdf5 import array, h5_frames
 from ptycho.core.formats.hdf5_access import member
 from ptycho.core.formats.registry import is_hdf5
+from ptycho.core.hdf5_values import open_hdf5
+from ptycho.core.npz import open_npz, read_npy
 from ptycho.core.scan.npz_mapped import mapped_member, member_shape
 from ptycho.core.scan.stream import Frames
-from ptycho.errors import DataError, MissingFileError
+from ptycho.errors import DataError, MissingFileError, PtychoError
 
 __all__ = ["Source", "array_in", "arrays_listed", "frames_at", "source"]
 
@@ -96,6 +99,11 @@ def frames_at(named: Source, count: int | None = None) -> Frames:
     Raises:
         DataError: none or several stacks and none is named, or no patterns.
     """
+    with readable(named.paths[0], "a file of patterns"):
+        return _frames_named(named, count)
+
+
+def _frames_named(named: Source, count: int | None) -> Frames:
     if len(named.paths) > 1 and all(is_image(path) for path in named.paths):
         return file_series(list(named.paths))
     return joined([_frames_of(path, named.inside, count) for path in named.paths])
@@ -119,7 +127,7 @@ def _frames_of(path: Path, inside: str | None, count: int | None) -> Frames:
 
 def _hdf5_frames(path: Path, inside: str | None) -> Frames:
     """A data set, the numbered ones of a group, or the only stack of the file."""
-    with h5py.File(path) as file:
+    with open_hdf5(path) as file:
         names = [inside] if inside else _stacks(file)
         if inside and isinstance(member(file, inside), h5py.Group):
             names = frame_names(file, inside.rstrip("/"))
@@ -164,6 +172,12 @@ def array_in(path: Path, inside: str | None, names: tuple[str, ...] = (), axes: 
     Raises:
         DataError: no such array, or several.
     """
+    with readable(path, "a file with an array"):
+        check_regular(path)
+        return _array_in(path, inside, names, axes)
+
+
+def _array_in(path: Path, inside: str | None, names: tuple[str, ...], axes: int) -> Array:
     if is_hdf5(path):
         return _hdf5_array(path, inside, names, axes)
     if is_image(path):
@@ -173,10 +187,12 @@ def array_in(path: Path, inside: str | None, names: tuple[str, ...] = (), axes: 
         return _matlab_array(path, inside, names, axes)
     try:
         if path.suffix != ".npz":
-            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-        with np.load(path, allow_pickle=False) as archive:
+            return read_npy(path)
+        with open_npz(path) as archive:
             there = {key: len(member_shape(path, key) or ()) for key in archive}
-    except (OSError, ValueError, EOFError) as error:
+    except PtychoError:
+        raise
+    except DAMAGE as error:
         known = "NPY, NPZ, HDF5, MATLAB or an image"
         raise DataError(f"{path}: expected an array ({known}), found a file that is none ({error})") from error
     return mapped_member(path, _chosen(path, inside, names, there, axes))
@@ -198,7 +214,7 @@ def _chosen(path: Path, inside: str | None, names: tuple[str, ...], there: dict[
 
 
 def _hdf5_array(path: Path, inside: str | None, names: tuple[str, ...], axes: int) -> Array:
-    with h5py.File(path) as file:
+    with open_hdf5(path) as file:
         if inside is None:
             there: dict[str, int] = {}
             file.visititems(lambda name, found: there.update({name: found.ndim} if hasattr(found, "ndim") else {}))
@@ -219,9 +235,9 @@ def _matlab_array(path: Path, inside: str | None, names: tuple[str, ...], axes: 
         there = {name: len(shape) for name, shape, _ in io.whosmat(path)}
         key = _chosen(path, inside, names, there, axes)
         return np.asarray(io.loadmat(path, variable_names=[key])[key])
-    except (ValueError, TypeError, NotImplementedError, OSError, io.matlab.MatReadError) as error:
-        if isinstance(error, DataError):
-            raise
+    except PtychoError:
+        raise
+    except DAMAGE as error:
         raise DataError(f"{path}: expected a whole MATLAB file, found: {error}; save it again") from error
 
 
@@ -234,6 +250,6 @@ def arrays_listed(path: Path) -> str:
             found.append(f"{name} {each.shape}")
         return len(found) if len(found) == _SHOWN else None
 
-    with h5py.File(path) as file:
+    with open_hdf5(path) as file:
         file.visititems(look)
     return ", ".join(found) or "no arrays"

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.atomic import atomic_path
+from ptycho.core.damage import DAMAGE
 from ptycho.errors import DataError, MissingFileError
 
 __all__ = [
@@ -212,7 +213,7 @@ def read_statistics(path: Path | str) -> dict[str, dict[str, float | None]]:
         found = {"patch": _pooled(content)} if isinstance(content, list) else dict(content)
         kinds = ("patch", "canvas") if "canvas" in found else ("patch",)
         return {kind: {name: found[kind][name] for name in COMPARED} for kind in kinds}
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except DAMAGE as error:
         raise DataError(f"{file}: expected statistics of patches, found something else ({error!r})") from error
 
 

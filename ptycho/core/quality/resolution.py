@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ptycho.core.damage import DAMAGE
 from ptycho.core.quality.ring_correlation import FrcCurve
 from ptycho.core.result import ByValue, Pictured
 from ptycho.errors import DataError, MissingFileError
@@ -127,7 +128,7 @@ def read_resolution(path: Path) -> Resolution:
             None if pixel is None else float(pixel),
             None if scan is None else str(scan),
         )
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         raise DataError(f"{path}: expected a resolution (frc.json), found {error!r}; run ptycho frc again") from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.atomic import atomic_path
-from ptycho.core.npz import write_arrays
+from ptycho.core.damage import readable
+from ptycho.core.npz import open_npz, write_arrays
 from ptycho.core.refinement.descent import Descent, State
 from ptycho.core.refinement.gauge import Gauge
 from ptycho.core.refinement.kernels import Direction, Point
@@ -109,16 +109,14 @@ class ScanKeeper:
         path = self.file.path
         if path is None or not path.exists():
             return None
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                stored = {key: file[key] for key in file.files}
+        with readable(path, "the state of a refinement", advice="remove it"):
+            with open_npz(path) as file:
+                stored = dict(file)
             facts = json.loads(str(stored["facts"]))
             state = _state(stored, facts)
             if facts["prepared"] is not None:
                 self.problem.prepared = int(facts["prepared"]), _point_of("prepared", stored)
             search, generator, gauge = facts["search"], facts["rng"], Gauge.of(facts["gauge"])
-        except (OSError, zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: expected the state of a refinement, found {error!r}; remove it") from error
         if search != self.file.search:
             raise DataError(f"{path}: expected the state of {self.file.search}, found that of {search}; remove it")
         rng.bit_generator.state, self.problem.gauge = generator, gauge

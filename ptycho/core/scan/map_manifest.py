@@ -6,12 +6,14 @@ import hashlib
 import json
 import logging
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ptycho.core.atomic import atomic_path
+from ptycho.core.damage import DAMAGE, check_regular, readable
 from ptycho.errors import DataError
 
 __all__ = [
@@ -56,6 +58,19 @@ class Source:
         digest = _sha256(path)
         now = path.stat()
         return cls(path.name, str(path.resolve()), now.st_size, now.st_mtime_ns, digest)
+
+    @classmethod
+    def stored(cls, content: Mapping[str, Any]) -> Source:
+        """Of the entries of a manifest.
+
+        Raises:
+            TypeError: an entry that is missing, or of another kind.
+        """
+        found = cls(**content)
+        texts = (found.name, found.path, found.sha256)
+        if not all(isinstance(text, str) for text in texts) or {type(found.size), type(found.mtime_ns)} != {int}:
+            raise TypeError("the source of the map is not told as text and whole numbers")
+        return found
 
     def same(self, path: Path) -> bool:
         """Whether the file is as it was: size and date, else size and content."""
@@ -106,12 +121,9 @@ class Manifest:
                 f"{folder}: expected a scan map of version {VERSION}, found version {content.get('version')}; "
                 "update this library, or make the map again with --renew"
             )
-        try:
+        with readable(folder, f"a whole {MANIFEST}", advice=_AGAIN):
             members = {name: Layout(tuple(m["shape"]), str(m["dtype"])) for name, m in content["members"].items()}
-            return cls(Source(**content["source"]), members, content["units"])
-        except (AttributeError, KeyError, TypeError) as error:
-            fact = f"expected a whole {MANIFEST}, found a damaged one ({error!r})"
-            raise DataError(f"{folder}: {fact}; {_AGAIN}") from error
+            return cls(Source.stored(content["source"]), members, content["units"])
 
 
 def is_map(folder: Path) -> bool:
@@ -129,8 +141,9 @@ def manifest_content(folder: Path) -> dict[str, Any]:
         DataError: it is damaged or says that the folder is no scan map.
     """
     try:
+        check_regular(folder / MANIFEST)
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except DAMAGE as error:
         fact = f"expected the {MANIFEST} of a scan map, found one that cannot be read ({error})"
         raise DataError(f"{folder}: {fact}; remove the folder by hand") from error
     found = content.get("format") if isinstance(content, dict) else None

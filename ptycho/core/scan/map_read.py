@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from ptycho.core.damage import DAMAGE, check_regular, readable
 from ptycho.core.scan.map_manifest import (
     Layout,
     Manifest,
@@ -55,7 +56,11 @@ def open_map(folder: Path | str, units: str | None = None, source: Path | None =
     Raises:
         DataError: one line that names the folder or the member: no map, a newer or damaged one, a source that changed.
     """
-    folder = Path(folder)
+    with readable(Path(folder), "a whole scan map", advice="make the map again"):
+        return _opened(Path(folder), units, source)
+
+
+def _opened(folder: Path, units: str | None, source: Path | None) -> ScanFile:
     manifest = Manifest.read(folder)
     check_fresh(folder, manifest, source)
     if not {"diffraction"} <= set(manifest.members) <= set(STACKS):
@@ -88,8 +93,9 @@ def _member(file: Path, layout: Layout, again: str) -> Array:
     if not file.is_file():
         raise DataError(f"{file}: expected this member of a scan map, {wanted}, found none; {again}")
     try:
+        check_regular(file)
         array = npy.open_memmap(file, mode="r")
-    except (OSError, ValueError, EOFError) as error:
+    except DAMAGE as error:
         raise DataError(f"{file}: expected an array, {wanted}, found a damaged one ({error}); {again}") from error
     extra = file.stat().st_size - array.offset - array.nbytes
     if array.shape != layout.shape or array.dtype.str != layout.dtype or extra:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,17 +13,19 @@ from typing import Any
 import numpy as np
 
 from ptycho.core.atomic import atomic_path
-from ptycho.core.npz import write_arrays
+from ptycho.core.damage import check_regular, readable
+from ptycho.core.npz import NpzArchive, open_npz, write_arrays
 from ptycho.core.scaling import frame_blocks
 from ptycho.core.scan.detector_values import counts_of_scan
 from ptycho.core.scan.scan import Array, ScanFile, check_shapes, check_values
 from ptycho.core.scratch import scratch_array
-from ptycho.errors import DataError, MissingFileError, OutputError
+from ptycho.errors import DataError, MissingFileError
 
 __all__ = [
     "PATTERN_KEYS",
     "SCAN_KEYS",
     "ScanFile",
+    "damaged_array",
     "parse_scan",
     "read_scan",
     "scan_archive",
@@ -77,22 +76,13 @@ def read_scan(path: Path | str, units: str | None = None) -> ScanFile:
 
 
 @contextmanager
-def scan_archive(path: Path | str) -> Iterator[np.lib.npyio.NpzFile]:
+def scan_archive(path: Path | str) -> Iterator[NpzArchive]:
     """The archive of a scan file; what goes wrong inside is reported as `read_scan` does, with the path in front."""
     path = Path(path)
-    try:
-        with _open(path) as archive:
+    with readable(path, "a whole NPZ archive"):
+        _check_kind(path)
+        with open_npz(path) as archive:
             yield archive
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, tokenize.TokenError) as error:
-        fact = f"expected a whole NPZ archive, found a damaged one ({error})"
-        raise DataError(f"{path}: {fact}; copy it again") from error
-    except (MissingFileError, OutputError):
-        raise
-    except OSError as error:
-        fact = f"expected a readable file, found: {error.strerror or error}"
-        raise DataError(f"{path}: {fact}; check the path and its permissions") from error
 
 
 def scan_metadata(path: Path | str) -> dict[str, Any] | None:
@@ -131,12 +121,13 @@ def write_scan(path: Path | str, scan: ScanFile) -> None:
         write_arrays(stream, arrays)
 
 
-def _open(path: Path) -> np.lib.npyio.NpzFile:
-    """The archive, after the mistakes that can be told from its first bytes."""
+def _check_kind(path: Path) -> None:
+    """Raise for the mistakes that can be told from the first bytes of a file."""
     if not path.exists():
         raise MissingFileError(f"{path}: expected a scan file (NPZ), found nothing there; correct the path")
     if path.is_dir():
         raise DataError("expected a scan file (NPZ), found a folder; name the file in it")
+    check_regular(path)
     with path.open("rb") as stream:
         head = stream.read(8)
     if not head:
@@ -145,7 +136,14 @@ def _open(path: Path) -> np.lib.npyio.NpzFile:
         kinds = {b"\x89HDF": "an HDF5 file", b"\x93NUM": "a single NPY array"}
         found = kinds.get(head[:4], f"a file that begins with {head!r}")
         raise DataError(f"expected an NPZ archive, found {found}; convert it with numpy.savez")
-    return np.load(path, allow_pickle=False)
+
+
+def damaged_array(key: str, error: ValueError) -> DataError:
+    """The error of an array that NumPy will not read."""
+    return DataError(
+        f"{key}: expected a plain array, found one that is damaged or would have to be unpickled ({error}); store "
+        "numbers, and metadata as JSON text"
+    )
 
 
 class _Reader:
@@ -159,13 +157,10 @@ class _Reader:
             return None
         try:
             array = self._archive[key]
+        except DataError:
+            raise
         except ValueError as error:
-            raise DataError(
-                f"{key}: expected a plain array, found one that is damaged or would have to be unpickled "
-                f"({error}); store numbers, and metadata as JSON text"
-            ) from error
-        if not isinstance(array, np.ndarray):
-            raise DataError(f"{key}: expected an array, found other content in the archive; write it with numpy.savez")
+            raise damaged_array(key, error) from error
         return array
 
     def required(self, *keys: str) -> Array:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from ptycho.core.npz import NpzArchive
 from ptycho.core.scan.detector_values import counts_of_scan
-from ptycho.core.scan.npz_file import PATTERN_KEYS, parse_scan, scan_archive
+from ptycho.core.scan.npz_file import PATTERN_KEYS, damaged_array, parse_scan, scan_archive
 from ptycho.core.scan.scan import ScanFile, check_shapes, check_values
 from ptycho.core.scratch import scratch_array
 from ptycho.errors import DataError
@@ -61,11 +61,13 @@ def mapped_member(path: Path | str, key: str) -> Array:
         OutputError: no room to unpack.
     """
     with scan_archive(path) as archive:
-        mapped = _MappedArchive(Path(path), archive, checked=False).mapped(key)
         try:
+            mapped = _MappedArchive(Path(path), archive, checked=False).mapped(key)
             return np.asarray(archive[key]) if mapped is None else mapped
+        except DataError:
+            raise
         except ValueError as error:
-            raise DataError(f"{key}: expected a plain array, found one that is damaged or pickled ({error})") from error
+            raise damaged_array(key, error) from error
 
 
 def pattern_member(path: Path | str) -> zipfile.ZipInfo | None:
@@ -76,7 +78,7 @@ def pattern_member(path: Path | str) -> zipfile.ZipInfo | None:
     """
     with scan_archive(path) as archive:
         key = next((key for key in PATTERN_KEYS if key in archive), None)
-        return None if key is None else _member(archive, key)
+        return None if key is None else archive.member(key)
 
 
 def member_shape(path: Path | str, key: str) -> tuple[int, ...] | None:
@@ -88,18 +90,19 @@ def member_shape(path: Path | str, key: str) -> tuple[int, ...] | None:
     with scan_archive(path) as archive:
         if key not in archive:
             return None
-        assert archive.zip is not None
-        with archive.zip.open(_member(archive, key)) as member:
-            try:
-                return _header(member)[0]
-            except ValueError as error:
-                raise DataError(f"{key}: expected a plain array, found a damaged one ({error})") from error
+        try:
+            with archive.opened(key) as (_, header):
+                return header.shape
+        except DataError:
+            raise
+        except ValueError as error:
+            raise damaged_array(key, error) from error
 
 
 class _MappedArchive(Mapping[str, Any]):
     """An archive whose stacks of frames are given as memory maps; of other content it gives what NumPy gives."""
 
-    def __init__(self, path: Path, archive: np.lib.npyio.NpzFile, checked: bool) -> None:
+    def __init__(self, path: Path, archive: NpzArchive, checked: bool) -> None:
         self._path, self._archive, self._checked = path, archive, checked
 
     def __contains__(self, key: object) -> bool:
@@ -117,13 +120,8 @@ class _MappedArchive(Mapping[str, Any]):
 
     def mapped(self, key: str) -> Array | None:
         """The member as a memory map, None for one of fewer than three axes."""
-        info = _member(self._archive, key)
-        assert self._archive.zip is not None
-        with self._archive.zip.open(info) as member:
-            try:
-                shape, fortran, dtype = _header(member)
-            except ValueError:
-                return None
+        info = self._archive.member(key)
+        with self._archive.opened(key) as (member, (shape, fortran, dtype)):
             if len(shape) < 3 or 0 in shape or dtype.hasobject:
                 return None
             if info.compress_type != zipfile.ZIP_STORED:
@@ -136,20 +134,6 @@ class _MappedArchive(Mapping[str, Any]):
             _, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
             offset = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length + before
             return np.memmap(file, dtype, "r", offset, shape, "F" if fortran else "C")
-
-
-def _member(archive: np.lib.npyio.NpzFile, key: str) -> zipfile.ZipInfo:
-    assert archive.zip is not None
-    return archive.zip.getinfo(key if key in archive.zip.namelist() else f"{key}.npy")
-
-
-def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether it is in Fortran's order, and type of the array that follows."""
-    version = npy.read_magic(member)
-    found: tuple[tuple[int, ...], bool, np.dtype[Any]] = (
-        npy.read_array_header_1_0(member) if version == (1, 0) else npy.read_array_header_2_0(member)
-    )
-    return found
 
 
 def _unpacked(member: IO[bytes], shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any]) -> Array:

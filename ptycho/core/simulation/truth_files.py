@@ -10,6 +10,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.damage import readable
+from ptycho.core.formats.hdf5 import array
+from ptycho.core.hdf5_values import open_hdf5
+from ptycho.core.npz import open_npz, read_npy
 from ptycho.errors import DataError, MissingFileError
 
 __all__ = ["read_object", "read_probe"]
@@ -65,10 +69,8 @@ def read_probe(path: Path | str, N: int | None = None) -> NDArray[np.complex64]:
 def _read(path: Path, keys: tuple[str, ...], what: str) -> NDArray[np.complex64]:
     if not path.is_file():
         raise MissingFileError(f"{path}: expected a file with the {what}, found none; correct the path")
-    try:
+    with readable(path, f"NPY, NPZ or HDF5 with the {what}", advice="convert it"):
         array = _hdf5(path, keys) if h5py.is_hdf5(path) else _numpy(path, keys)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: expected NPY, NPZ or HDF5 with the {what}, found: {error}; convert it") from error
     if array is None:
         raise DataError(f"{path}: expected an array {' or '.join(keys)}, found none of them; rename the right one")
     if array.dtype.kind not in "iufc" or array.size == 0 or not np.isfinite(array).all():
@@ -78,14 +80,12 @@ def _read(path: Path, keys: tuple[str, ...], what: str) -> NDArray[np.complex64]
 
 
 def _hdf5(path: Path, keys: tuple[str, ...]) -> NDArray[Any] | None:
-    with h5py.File(path, "r") as file:
-        found = next((file[key] for key in keys if isinstance(file.get(key), h5py.Dataset)), None)
-        return None if found is None else np.asarray(found[()])
+    with open_hdf5(path) as file:
+        return next((found for key in keys if (found := array(file, key)) is not None), None)
 
 
 def _numpy(path: Path, keys: tuple[str, ...]) -> NDArray[Any] | None:
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
+    if not zipfile.is_zipfile(path):
+        return read_npy(path)
+    with open_npz(path) as loaded:
         return next((loaded[key] for key in keys if key in loaded), None)

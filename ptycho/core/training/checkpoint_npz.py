@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import io
+import dataclasses
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.atomic import atomic_path, output_folder
-from ptycho.core.npz import write_arrays
+from ptycho.core.damage import readable
+from ptycho.core.npz import open_npz, write_arrays
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.errors import ArchiveError, MissingFileError
 
-__all__ = ["CUT_OFF", "MetricsFile", "cut_off", "nothing_left", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "CUT_OFF",
+    "MetricsFile",
+    "cut_off",
+    "epochs_of",
+    "nothing_left",
+    "read_checkpoint",
+    "restore",
+    "write_checkpoint",
+]
 
 CHECKPOINT = "ptychopinn-tensorflow-checkpoint"
 VERSION = 1
@@ -49,9 +59,20 @@ def read_checkpoint(
     """
     if not path.is_file():
         raise MissingFileError(f"no checkpoint to resume from at {path}: leave --resume out to start afresh")
+    expected, advice = "a checkpoint of the tensorflow backend", "name the last.ckpt of this training"
+    if path.is_file() and cut_off(path):
+        raise ArchiveError(f"{path}: expected {expected}, found {CUT_OFF}: {advice}")
+    with readable(path, expected, ArchiveError, advice):
+        return _checked(path, shapes, identity)
+
+
+def _checked(
+    path: Path, shapes: Sequence[tuple[int, ...]], identity: TrainingIdentity | None
+) -> tuple[list[Array], dict[str, Any]]:
     content = _read(path)
     about: dict[str, Any] = json.loads(str(content.pop("about", "{}")))
-    if about.get("format") != CHECKPOINT or about["version"] > VERSION:
+    version = about.get("version")
+    if about.get("format") != CHECKPOINT or not isinstance(version, int) or not 1 <= version <= VERSION:
         raise ArchiveError(
             f"{path}: expected a checkpoint of the tensorflow backend, version {VERSION} or older, found "
             f"{about.get('format', 'another file')} {about.get('version', '')}: name the last.ckpt of this training"
@@ -67,6 +88,14 @@ def read_checkpoint(
     return arrays, about
 
 
+def epochs_of(about: Mapping[str, Any], path: Path) -> int:
+    """The epochs that a checkpoint has seen; ArchiveError where it does not say."""
+    found = about.get("epoch")
+    if not isinstance(found, int) or found < 0:
+        raise ArchiveError(f"{path}: expected a number of epochs, found {found!r}; train again")
+    return found
+
+
 def nothing_left(path: Path, done: int, epochs: int) -> str:
     """The line that says why no epoch is trained from a checkpoint that has all of them."""
     return (
@@ -76,15 +105,24 @@ def nothing_left(path: Path, done: int, epochs: int) -> str:
 
 
 def _read(path: Path) -> dict[str, Array]:
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name == "about" or name.isdecimal()}
-    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        found = CUT_OFF if cut_off(path) else f"another file ({error})"
-        raise ArchiveError(
-            f"{path}: expected a checkpoint of the tensorflow backend, found {found}: name the last.ckpt of this "
-            "training"
-        ) from error
+    with open_npz(path) as file:
+        return {name: file[name] for name in file if name == "about" or name.isdecimal()}
+
+
+def restore(target: Any, stored: Mapping[str, Any], path: Path) -> None:
+    """Put the fields of a dataclass of numbers back as a checkpoint has them.
+
+    Raises:
+        ArchiveError: others than those of `target`.
+    """
+    fields = {field.name for field in dataclasses.fields(target)}
+    if not isinstance(stored, dict) or stored.keys() != fields or not all(map(_is_number, stored.values())):
+        raise ArchiveError(f"{path}: expected the numbers {', '.join(sorted(fields))}, found {stored!r}; train again")
+    vars(target).update(stored)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, (int, float))
 
 
 def cut_off(path: Path) -> bool:

@@ -36,9 +36,9 @@ def test_other_files(tmp_path: Path) -> None:
         read_checkpoint(path, SHAPES)
     write_checkpoint(path, ARRAYS, {})
     cut = "the beginning of one, which was cut off"
-    for content, found in ((b"", cut), (path.read_bytes()[:-30], cut), (b"a text\n", "another file")):
+    for content, found in ((b"", cut), (path.read_bytes()[:-30], cut), (b"a text\n", ": File is not a zip file")):
         path.write_bytes(content)
-        with pytest.raises(ArchiveError, match=f"expected a checkpoint of the tensorflow backend, found {found}"):
+        with pytest.raises(ArchiveError, match=f"expected a checkpoint of the tensorflow backend, found:? ?{found}"):
             read_checkpoint(path, SHAPES)
     with path.open("wb") as file:
         np.savez(file, *ARRAYS)

@@ -1,0 +1,158 @@
+"""HDF5 files of anybody: opened where the library beneath is sure to return, values only of sizes that can be.
+
+What lies in other files is no matter of this module (`ptycho.core.formats.hdf5_access`): here nothing leads there.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.damage import check_declared, check_regular
+from ptycho.errors import DataError
+
+__all__ = ["all_values", "check_size", "open_hdf5", "own_datasets", "own_groups", "own_member"]
+
+_HEAP = b"GCOL"
+_HEAP_HEAD, _HEAP_OBJECT = struct.Struct("<4sB3xQ"), struct.Struct("<HHIQ")
+_LOOKED_AT = 1 << 28
+"""Bytes of a file that are looked through for damaged heaps; a file that is larger holds frames."""
+_NODES = 100_000
+"""Names in all groups that are looked through."""
+_LEVELS = 64
+
+
+@contextmanager
+def open_hdf5(source: Path | io.BytesIO) -> Iterator[h5py.File]:
+    """The HDF5 file at a path or in memory; to be opened within `ptycho.core.damage.readable`."""
+    if isinstance(source, io.BytesIO):
+        check_heaps(source.getbuffer())
+    else:
+        check_regular(source)
+        with source.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            check_heaps(content)
+    with h5py.File(source, "r") as file:
+        yield file
+
+
+def check_heaps(content: Any) -> None:
+    """Raise DataError where a heap of texts has an empty object in front of others: HDF5 would read it for ever."""
+    find = content.find if isinstance(content, mmap.mmap) else bytes(content).find
+    end = min(len(content), _LOOKED_AT)
+    place = find(_HEAP, 0, end)
+    while place >= 0:
+        _check_heap(content, place)
+        place = find(_HEAP, place + len(_HEAP), end)
+
+
+def _check_heap(content: Any, place: int) -> None:
+    if place + _HEAP_HEAD.size > len(content):
+        return
+    _, version, size = _HEAP_HEAD.unpack_from(content, place)
+    end = place + size
+    if version != 1 or end > len(content):
+        return  # HDF5 refuses it itself
+    place += _HEAP_HEAD.size
+    while place + _HEAP_OBJECT.size <= end:
+        number, _, _, length = _HEAP_OBJECT.unpack_from(content, place)
+        step = _HEAP_OBJECT.size + (length + 7) // 8 * 8 if number else length
+        if step == 0:
+            raise DataError("expected a whole HDF5 file, found a heap that is damaged; copy it again")
+        place += step
+
+
+def check_size(found: h5py.Dataset, stored: int | None = None, in_memory: bool = False) -> None:
+    """Raise DataError where the size of a data set cannot be that of what is stored of it.
+
+    Args:
+        found: the data set.
+        stored: bytes that there are of it; None is what its own file has.
+        in_memory: whether all of it is to be held.
+    """
+    size = _declared(found)
+    check_declared(size, found.id.get_storage_size() if stored is None else stored, str(found.name), in_memory)
+    if found.chunks is not None:
+        chunk = int(np.prod(found.chunks, dtype=object)) * found.dtype.itemsize
+        check_declared(chunk, found.id.get_storage_size(), f"{found.name}: one chunk")
+
+
+def all_values(found: h5py.Dataset) -> NDArray[Any]:
+    """The values of a data set as an array, after a look at whether they fit into memory."""
+    check_declared(_declared(found), _declared(found), str(found.name))
+    return np.asarray(found[()])
+
+
+def _declared(found: h5py.Dataset) -> int:
+    return int(np.prod(found.shape or (0,), dtype=object)) * int(found.dtype.itemsize) if found.shape != () else 0
+
+
+def own_member(group: h5py.Group, name: str) -> Any:
+    """What a group has itself under a name, without following links; None where there is nothing.
+
+    Raises:
+        DataError: it is a link, or a data set whose values lie elsewhere or cannot be so many.
+    """
+    kind = group.get(name, getclass=True, getlink=True)
+    if kind is None:
+        return None
+    if kind is not h5py.HardLink:
+        raise DataError(f"{name}: expected it in the file itself, found a link; write the file again")
+    found = group[name]
+    if isinstance(found, h5py.Dataset):
+        if found.is_virtual or found.external:
+            raise DataError(f"{name}: expected values in the file itself, found a reference; write the file again")
+        check_size(found, in_memory=True)
+    return found
+
+
+def own_groups(group: h5py.Group, depth: int) -> Iterator[h5py.Group]:
+    """A group and those in it, down to a depth, depth first; each once, by whichever names it is reached.
+
+    Raises:
+        DataError: more names than a file has.
+    """
+    waiting, seen, count = [(group, depth)], {_address(group)}, 0
+    while waiting:
+        place, left = waiting.pop()
+        yield place
+        inner = []
+        for name in place if left else ():
+            count += 1
+            if count > _NODES:
+                raise DataError(f"expected groups with at most {_NODES} names, found more; name the file's data set")
+            found = place[name] if place.get(name, getclass=True, getlink=True) is h5py.HardLink else None
+            if isinstance(found, h5py.Group) and _address(found) not in seen:
+                seen.add(_address(found))
+                inner.append((found, left - 1))
+        waiting += reversed(inner)
+
+
+def own_datasets(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
+    """The data sets of a group and of those in it, with their paths; see `own_member`.
+
+    Raises:
+        DataError: a link among them, or more in all than the file can hold.
+    """
+    declared = stored = 0
+    for place in own_groups(group, _LEVELS):
+        for name in place:
+            found = own_member(place, name)
+            if isinstance(found, h5py.Dataset):
+                declared, stored = declared + _declared(found), stored + found.id.get_storage_size()
+                check_declared(declared, stored, f"{group.name}: all data sets")
+                yield f"{place.name}/{name}".removeprefix(f"{group.name}/"), found
+
+
+def _address(group: h5py.Group) -> tuple[int, int]:
+    """What tells a group from others, by whichever name it is reached."""
+    info = h5py.h5g.get_objinfo(group.id)
+    return tuple(info.fileno), tuple(info.objno)  # type: ignore[return-value]
