@@ -48,6 +48,7 @@ __all__ = [
     "run_command",
     "run_log",
     "tell_of_folder",
+    "usable_cache",
 ]
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ _log = logging.getLogger(__name__)
 _QUIETING = "TF_CPP_MIN_LOG_LEVEL"
 _CHATTER = re.compile(r"[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before absl")
 """How a line of the log of C++ libraries begins; a fatal one (F) is shown."""
+
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 LOG_FILE = "run.log"
 """What a run said, in its folder."""
@@ -91,11 +94,39 @@ def run_command(
             params.left_alone(),
             command_line(command.program, arguments),
             console_log(log_level(debug=debug, quiet="quiet" in options or table.get("quiet") is True)),
+            usable_cache(),
         ):
             work(replace(command.settle(options, table), options=options, arguments=tuple(arguments)), debug)
     except USER_ERRORS as error:
         return complain(command.program, error, debug)
     return 0
+
+
+@contextmanager
+def usable_cache() -> Iterator[None]:
+    """Have PyTorch keep compiled code elsewhere, for this run, where the folder that its variable names cannot be made.
+
+    PyTorch makes it as soon as its compiler is loaded, and fails there.
+    """
+    asked = os.environ.get(_CACHE)
+    if asked is None or _can_be_made(Path(asked)):
+        yield
+        return
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as instead:
+        _log.warning("%s=%s cannot be written: compiled code is kept for this run alone", _CACHE, asked)
+        os.environ[_CACHE] = instead
+        try:
+            yield
+        finally:
+            os.environ[_CACHE] = asked
+
+
+def _can_be_made(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def quiet_tensorflow(backend: str, debug: bool) -> None:

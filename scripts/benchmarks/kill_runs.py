@@ -375,9 +375,8 @@ def experiments(
         shutil.rmtree(old.parent, ignore_errors=True)
         old.mkdir(parents=True)
         with served(kind, environment) as server:
-            run_whole(server, kind.arguments(old), old)
-            expected = arrays_of(old / kind.result) if kind.result else None
             seconds = run_whole(server, kind.arguments(old), old)
+            expected = arrays_of(old / kind.result) if kind.result else None
             for name in signals:
                 made = Experiment(kind, name, server, environment, old, seconds, expected)
                 for number in range(moments):

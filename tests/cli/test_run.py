@@ -76,3 +76,21 @@ def test_the_log_of_libraries_is_not_shown(capfd):
     os.write(2, b"after\n")
     shown = capfd.readouterr().err
     assert sorted(line.split()[0] for line in shown.splitlines()) == ["F0000", "after", "something"]
+
+
+def test_a_cache_that_cannot_be_made_is_elsewhere_for_the_run(tmp_path, monkeypatch, caplog):
+    """PyTorch's compiler cannot be loaded without one."""
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    monkeypatch.setenv(name, str(tmp_path / "cache"))
+    with run_module.usable_cache():
+        assert os.environ[name] == str(tmp_path / "cache")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(name, str(tmp_path / "file" / "cache"))
+    with run_module.usable_cache():
+        instead = Path(os.environ[name])
+        assert instead.is_dir()
+    assert os.environ[name] == str(tmp_path / "file" / "cache") and not instead.exists()
+    assert caplog.messages == [f"{name}={os.environ[name]} cannot be written: compiled code is kept for this run alone"]
+    monkeypatch.delenv(name)
+    with run_module.usable_cache():
+        assert name not in os.environ

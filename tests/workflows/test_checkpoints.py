@@ -3,14 +3,8 @@
 import functools
 import io
 import logging
-import os
-import random
 import resource
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -146,51 +140,6 @@ def test_no_room_is_one_line_and_leaves_the_former_checkpoints(scan, config, fir
     assert len(str(caught.value).splitlines()) == 1
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     assert epochs(last(config)) == 1
-
-
-TRAININGS = """
-import os, sys
-import {components}
-from ptycho.cli.train import train_main
-for _ in sys.stdin:
-    child = os.fork()
-    if not child:
-        os._exit(train_main(sys.argv[1:]))
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-"""Begins a training in a process of its own for every line that it reads: the imports, which take longest, are made."""
-
-
-@pytest.mark.slow
-def test_a_killed_training_leaves_whole_checkpoints(config, fixture_file, tmp_path) -> None:
-    """At whatever moment; the folder of temporary files is on another disk, where there is one."""
-    elsewhere = Path("/dev/shm")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
-    environment["TMPDIR"] = str(elsewhere if elsewhere.is_dir() else tmp_path)
-    files = ["--train_data_file", fixture_file, "--output_dir", config.output_dir, "--backend", config.backend]
-    settings = ["--nepochs", 5000, "--n_groups", 2, "--batch_size", 2, "--n_filters_scale", 1, "--quiet"]
-    of_torch = ["--torch-accelerator", "cpu"] if config.backend == "pytorch" else []
-    package = "ptycho_torch" if config.backend == "pytorch" else "ptycho"
-    code = TRAININGS.format(components=f"{package}.workflows.components")
-    line = [sys.executable, "-c", code, *files, *settings, *of_torch]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    wait = random.Random(20261128)
-    with subprocess.Popen([*map(str, line)], env=environment, cwd=ROOT, **pipes) as process:
-        for _ in range(4):
-            last(config).unlink(missing_ok=True)
-            process.stdin.write("next\n")
-            process.stdin.flush()
-            training = int(process.stdout.readline())
-            deadline = time.monotonic() + 120
-            while not last(config).exists() and time.monotonic() < deadline:
-                time.sleep(0.02)
-            time.sleep(wait.uniform(0, 0.5))
-            os.kill(training, signal.SIGKILL)
-            assert int(process.stdout.readline()) == -signal.SIGKILL
-            assert last(config).exists()
-            for path in last(config).parent.glob("[!.]*"):
-                assert epochs(path) >= 1
 
 
 # Its own alone
