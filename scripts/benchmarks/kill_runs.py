@@ -340,9 +340,8 @@ def beginnings(name: str, moments: int, environment: dict[str, str], place: Path
             text = process.communicate()[1]
         status = process.returncode
         if name == "INT" and "KeyboardInterrupt" in text and "ptycho/cli" not in text:
-            outcome, problems = "before the first line of the library", []
-        else:
-            outcome, problems = judged(name, status, text)
+            status, text = -signal.SIGINT, ""  # Python's own answer to an interrupt
+        outcome, problems = judged(name, status, text)
         table.outcomes[outcome] += 1
         table.wrong += [f"begin ({kind.name}), {name} after {wait:.3f} s: {one}" for one in problems]
         table.wrong += [f"begin ({kind.name}), {name}: {one}" for one in broken_files(folder)]
