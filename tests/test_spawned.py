@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -41,6 +42,20 @@ def test_a_network_is_trained_there_and_used_here(child, scan, tmp_path) -> None
     here = ptycho.train(scan, config, execution=quiet, output_dir=tmp_path / "here")
     assert there.history["train_loss"] == pytest.approx(here.history["train_loss"], rel=1e-5)
     assert (tmp_path / "there" / "wts.h5.zip").is_file()
+    assert_same_pass(there, here, scan)
+
+
+def assert_same_pass(one: ptycho.TrainedModel, other: ptycho.TrainedModel, scan: ptycho.RawData) -> None:
+    passes = [ptycho.infer(model, scan).object for model in (one, other)]
+    assert np.linalg.norm(passes[0] - passes[1]) < 1e-4 * np.linalg.norm(passes[1])
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_a_model_of_tensorflow_is_pickled(scan, tmp_path) -> None:
+    small = ptycho.ModelConfig(n_filters_scale=1)
+    config = ptycho.TrainingConfig(model=small, nepochs=1, n_groups=4, backend="tensorflow", output_dir=tmp_path)
+    model = ptycho.train(scan, config)
+    assert_same_pass(copy.copy(model), model, scan)  # by what pickle takes
 
 
 def test_an_error_comes_back_as_itself(child, tmp_path) -> None:

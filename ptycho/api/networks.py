@@ -13,6 +13,7 @@ from ptycho import params
 from ptycho.api.backends import installed_backend
 from ptycho.api.scans import Scan, as_scan
 from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
+from ptycho.core.archive import ARCHIVE_NAME
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.result import plural
 from ptycho.errors import ConfigError
@@ -24,7 +25,7 @@ from ptycho.workflows.backend_selector import (
     train_cdi_model_with_backend,
 )
 from ptycho.workflows.reconstruct import inference_settings, reconstruct
-from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 
 __all__ = ["TrainedModel", "infer", "train"]
 
@@ -54,6 +55,25 @@ class TrainedModel:
         """
         results = {"backend": self.backend, "models": self.networks}
         return save_bundle_with_backend(results, self.config, Path(path))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the archive, for processes to hand a model on: one of TensorFlow cannot be pickled itself."""
+        with TemporaryDirectory() as folder:
+            archive = self.save(folder).read_bytes()
+        return _unpickled, (archive, self.backend, len(self.networks), self.config, dict(self.history))
+
+
+@params.left_alone()
+def _unpickled(
+    archive: bytes, backend: BackendName, count: int, config: TrainingConfig, history: Mapping[str, Sequence[float]]
+) -> TrainedModel:
+    """The model of an archive of `count` experiments."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / ARCHIVE_NAME
+        path.write_bytes(archive)
+        load = backend_named(backend).load
+        networks = tuple(load(path, number, None, NEUTRAL_RUN)[0] for number in range(count))
+    return TrainedModel(backend, networks, config, history)
 
 
 @params.left_alone()
