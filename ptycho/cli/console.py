@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho.cli.stopping import BROKEN_PIPE, Stopped
 from ptycho.config.schema import nearest
+from ptycho.core.atomic import FULL
 from ptycho.core.written import written
 from ptycho.errors import ConfigError, PtychoError
 
@@ -202,7 +203,8 @@ def complain(program: str, error: BaseException, debug: bool) -> int:
         stop = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
         message, status = f"{stop.words}: {str(error) or 'start again with the same command'}", stop.status
     else:
-        message, status = f"error: {error}", 2
+        full = isinstance(error, OSError) and error.errno in FULL
+        message, status = f"error: {error}{'; free some space' if full else ''}", 2
     with suppress(OSError):
         sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
     return status

@@ -238,10 +238,17 @@ def tell_of_folder(asked: Path, free: Path, what: str) -> None:
     _log.info("%s holds a %s: writing to %s (--overwrite writes over it)", asked, what, free)
 
 
+class _RunLog(logging.FileHandler):
+    """The log of a run in its folder."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A full disk ends the log and nothing else; what matters is said on the console, too."""
+
+
 @contextmanager
 def run_log(path: Path) -> Iterator[None]:
     """Have the library's log also go to a file; where the run fails and leaves nothing else, that does not stay."""
-    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler = _RunLog(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     loggers = [logging.getLogger(name) for name in ("ptycho", "ptycho_torch")]
     for logger in loggers:
@@ -253,7 +260,8 @@ def run_log(path: Path) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # of a full disk
+            handler.close()
         if failed and {entry.name for entry in path.parent.iterdir()} <= {path.name, LOCK_FILE}:
             path.unlink(missing_ok=True)
 

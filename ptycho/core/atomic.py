@@ -11,11 +11,12 @@ from pathlib import Path
 from ptycho.core.temporaries import remove_left, temporary_path
 from ptycho.errors import OutputError
 
-__all__ = ["RESULT_FILES", "atomic_path", "new_output_folder", "output_folder"]
+__all__ = ["FULL", "RESULT_FILES", "atomic_path", "new_output_folder", "output_folder"]
 
 RESULT_FILES = ("reconstruction.npz", "reconstruction.h5")
 """By which a folder holds a reconstruction."""
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk, a quota or a file that has reached its end."""
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         raise OutputError(f"cannot write {path}: {error.strerror}; free some space") from error
     finally:

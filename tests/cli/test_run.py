@@ -1,6 +1,7 @@
 """What the command lines share: folders, the workflows they call, help that loads nothing."""
 
 import inspect
+import logging
 import os
 import subprocess
 import sys
@@ -94,3 +95,11 @@ def test_a_cache_that_cannot_be_made_is_elsewhere_for_the_run(tmp_path, monkeypa
     monkeypatch.delenv(name)
     with run_module.usable_cache():
         assert name not in os.environ
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_log_that_cannot_be_written_ends_nothing_and_says_nothing(tmp_path, capsys):
+    (tmp_path / "run.log").symlink_to("/dev/full")
+    with run_module.run_log(tmp_path / "run.log"):
+        logging.getLogger("ptycho").warning("said")
+    assert capsys.readouterr() == ("", "")

@@ -83,3 +83,6 @@ def test_other_threads_handle_no_signals() -> None:
 def test_nobody_reads(capsys) -> None:
     assert complain("ptycho", BrokenPipeError(32, "Broken pipe"), False) == 141
     assert not capsys.readouterr().err
+    assert complain("ptycho", OSError(28, "No space left on device", "metrics.csv"), False) == 2
+    said = capsys.readouterr().err
+    assert said == "ptycho: error: [Errno 28] No space left on device: 'metrics.csv'; free some space\n"
