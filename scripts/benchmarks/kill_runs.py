@@ -276,7 +276,7 @@ class Experiment:
         with suppress(ProcessLookupError):
             os.kill(process, number)
         status, text = self.server.end(), said.read_text(encoding="utf-8", errors="replace")
-        outcome, problems = judged(self.name, status, text)
+        outcome, problems = ended_as(self.name, status, text)
         problems += broken_files(folder)
         if self.kind.name == "reconstruct" and mixed(folder / "out", times, outcome == "ended before"):
             problems.append("files of two results, not marked")
@@ -306,8 +306,8 @@ class Experiment:
         return ", resumed to the same bits"
 
 
-def judged(name: str, status: int, text: str) -> tuple[str, list[str]]:
-    """What a status and what was said mean, and what is wrong with them."""
+def ended_as(name: str, status: int, text: str) -> tuple[str, list[str]]:
+    """The outcome by a status and what was said, and what is wrong with them."""
     lines = [line for line in text.splitlines() if line.strip()]
     last = lines[-1] if lines else ""
     if status == 0:
@@ -339,9 +339,9 @@ def beginnings(name: str, moments: int, environment: dict[str, str], place: Path
             process.send_signal(getattr(signal, f"SIG{name}"))
             text = process.communicate()[1]
         status = process.returncode
-        if name == "INT" and "KeyboardInterrupt" in text and "ptycho/cli" not in text:
+        if name == "INT" and "KeyboardInterrupt" in text and "in begin" not in text:
             status, text = -signal.SIGINT, ""  # Python's own answer to an interrupt
-        outcome, problems = judged(name, status, text)
+        outcome, problems = ended_as(name, status, text)
         table.outcomes[outcome] += 1
         table.wrong += [f"begin ({kind.name}), {name} after {wait:.3f} s: {one}" for one in problems]
         table.wrong += [f"begin ({kind.name}), {name}: {one}" for one in broken_files(folder)]

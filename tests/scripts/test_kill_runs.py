@@ -54,7 +54,7 @@ def test_broken_files_are_found(kills, tmp_path):
 
 def test_a_wrong_end_is_found(kills):
     for name, status, text in (("INT", 130, "ptycho: interrupted: again"), ("KILL", -9, ""), ("TERM", 0, "")):
-        assert kills.judged(name, status, text)[1] == []
+        assert kills.ended_as(name, status, text)[1] == []
     for name, status, text in (
         ("INT", 1, "Traceback"),
         ("TERM", 143, "Traceback\nptycho: terminated: again"),
@@ -62,8 +62,8 @@ def test_a_wrong_end_is_found(kills):
         ("USR1", 143, "ptycho: terminated: again"),
         ("KILL", 139, ""),
     ):
-        assert kills.judged(name, status, text)[1]
-    assert kills.judged("TERM", -15, "") == ("before the first line of the library", [])
+        assert kills.ended_as(name, status, text)[1]
+    assert kills.ended_as("TERM", -15, "") == ("before the first line of the library", [])
 
 
 def test_files_of_two_results_are_found(kills, tmp_path):
