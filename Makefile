@@ -11,6 +11,7 @@ BIN     = $(VENV)/bin
 SCANS   = $(wildcard ../shared/data)
 # two processes of one thread each: most tests are too small for two threads; long files first (tests/conftest.py);
 # compiled once, whatever the environment says: many tests start Python anew
+# in an order by chance (pytest-randomly); the same one again: PYTEST_ADDOPTS=--randomly-seed=N make test
 PYTEST  = OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
           $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(SCANS),--scan-dir=$(SCANS))
 
