@@ -82,17 +82,20 @@ class PtychoPINN_Lightning(pl.LightningModule):
     val_loss_name = "val_loss"
     """Name of the metric of a validation epoch."""
 
+    def __new__(cls, *_arguments: Any, **settings: Any) -> PtychoPINN_Lightning:
+        """Refuse settings in the place of a model, as older code has them."""
+        if "model_config" in settings:
+            raise ConfigError(retired("PtychoPINN_Lightning(model_config=)"))
+        return super().__new__(cls)
+
     def __init__(
         self,
-        model: PtychoPINN | Sequence[PtychoPINN] | None = None,
-        config: TrainingConfig | None = None,
-        execution: PyTorchExecutionConfig | None = None,
-        size: int | None = None,
+        model: PtychoPINN | Sequence[PtychoPINN],
+        config: TrainingConfig,
+        execution: PyTorchExecutionConfig,
+        size: int | None,
         objective: ObjectiveOptions | None = None,
-        **settings: Any,
     ) -> None:
-        if settings or model is None or config is None or execution is None:
-            raise ConfigError(retired("PtychoPINN_Lightning(model_config=)"))
         super().__init__()
         models = [model] if isinstance(model, PtychoPINN) else list(model)
         self.model = models[0]

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from ptycho import params, raw_data
 from ptycho.config.options import GroupOptions
 from ptycho.core.groups.grouped_data import GROUPED_KEYS, GroupedData
+from ptycho.core.physics.diffraction import diffract
+from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.scan.npz_file import ScanFile, write_scan
 from ptycho.core.scan_edit.map_write import make_map
 from ptycho.core.scratch import taken
@@ -499,3 +501,37 @@ def test_tungsten_holds_amplitude_and_a_mask(scan_dir: Path) -> None:
     assert raw.mask is not None
     assert not raw.amplitude([4])[0][~raw.mask].any()
     assert raw.photons(4e7) == 4e7
+
+
+def test_a_simulated_scan_is_explained_by_its_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    truth = (0.7 + 0.3 * rng.random((30, 34))) * np.exp(1j * rng.random((30, 34)))
+    probe = np.exp(-(np.hypot(*np.mgrid[-8:8, -8:8]) ** 2) / 20).astype(complex)
+    x, y = rng.uniform(8, 25, 20), rng.uniform(8, 21, 20)
+    made = RawData.from_simulation(x, y, probe, truth, np.arange(20), nphotons=1e7, rng=rng, units="counts")
+    patches, dx, dy = extract_rounded(truth, x, y, 16)
+    expected = diffract(made.probeGuess[None], patches, dx, dy)
+    assert np.sqrt(np.sum((made.diff3d - expected) ** 2) / expected.sum()) == pytest.approx(1, rel=0.1)  # Poisson
+    assert made.mean_energy == pytest.approx(1e7, rel=1e-2)
+    np.testing.assert_array_equal(made.scan_index, np.arange(20))
+    monkeypatch.setitem(params.cfg, "nphotons", 4e5)
+    assert RawData.from_simulation(x, y, probe, truth).photons() == pytest.approx(4e5, rel=1e-2)
+
+
+def test_a_turned_scan_keeps_its_units_and_leaves_its_object(rng: np.random.Generator) -> None:
+    given = scan(rng, objectGuess=np.ones((40, 40), complex), units="counts")
+    turned = given.turned(flip_y=True, transpose=True)
+    np.testing.assert_array_equal(turned.xcoords, -given.ycoords)
+    np.testing.assert_array_equal(turned.ycoords, given.xcoords)
+    assert (turned.units, turned.objectGuess) == ("counts", None)
+    assert turned.diff3d is given.diff3d
+    assert given.turned() is given
+
+
+@pytest.mark.parametrize(("nsamples", "told"), [(1, 1), (2, 0), (12, 0)])
+def test_one_group_of_many_patterns_is_told(rng, nsamples: int, told: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Ptychodus asks for one where nobody says another number."""
+    scan(rng).generate_grouped_data(N, nsamples=nsamples, gridsize=1)
+    warned = [record.getMessage() for record in caplog.records if "NumSamples" in record.getMessage()]
+    assert len(warned) == told
+    assert all("1 of 12 patterns" in text and "to 12" in text for text in warned)

@@ -177,7 +177,7 @@ class LoadedModel(tuple[PtychoPINN, dict[str, Any]]):
         from ptycho_torch.fit import PtychoPINN_Lightning
 
         config = config_from_dict(TrainingConfig, self[1])
-        return PtychoPINN_Lightning(self[0], config, PyTorchExecutionConfig()).eval()
+        return PtychoPINN_Lightning(self[0], config, PyTorchExecutionConfig(), None).eval()
 
 
 def load_inference_bundle_torch(

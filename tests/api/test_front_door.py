@@ -8,10 +8,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 
 import ptycho
+import ptycho_torch
 
 SOURCE = Path(ptycho.__file__)
 HEAVY = {"numpy", "scipy", "h5py", "matplotlib", "yaml", "torch", "lightning", "tensorflow", "keras", "rich"}
@@ -54,10 +57,20 @@ def test_the_docstring_lists_each_name_with_a_line() -> None:
     assert sorted(listed) == sorted(ptycho.__all__)
 
 
-def test_type_checkers_see_the_same_names() -> None:
-    block = next(node for node in ast.parse(SOURCE.read_text()).body if isinstance(node, ast.If))
+@pytest.mark.parametrize("package", [ptycho, ptycho_torch])
+def test_type_checkers_see_the_same_names(package: ModuleType) -> None:
+    source = Path(str(package.__file__)).read_text()
+    block = next(node for node in ast.parse(source).body if isinstance(node, ast.If))
     seen = {alias.asname: node.module for node in block.body for alias in node.names}  # type: ignore[attr-defined]
-    assert seen == ptycho._HOME
+    assert seen == package._HOME
+
+
+def test_the_names_of_ptycho_torch_are_loaded_when_they_are_used() -> None:
+    code = "import json, sys, ptycho_torch; print(json.dumps([*sys.modules]))"
+    assert {"torch", "lightning", "numpy"} & set(fresh(code)) == set()
+    assert all(getattr(ptycho_torch, name) is not None and name in dir(ptycho_torch) for name in ptycho_torch.__all__)
+    with pytest.raises(AttributeError, match="module 'ptycho_torch' has no attribute 'RawDataTroch'"):
+        ptycho_torch.RawDataTroch  # noqa: B018
 
 
 def test_a_name_that_is_not_there() -> None:
@@ -73,3 +86,22 @@ def test_both_packages_are_typed(package: str) -> None:
 def test_python_m_ptycho_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "ptycho", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"ptycho {ptycho.__version__}\n"
+
+
+def test_a_product_goes_out_and_comes_back(tmp_path: Path) -> None:
+    """Positions are metres in it, and numbered as the patterns are."""
+    scan = ptycho.simulate(shape=(100, 110), units="counts", photons=1e5)
+    scan.save(tmp_path / "scan.npz")
+    product = ptycho.export_product(
+        tmp_path / "scan.npz", tmp_path / "product.h5", energy_eV=8000.0, distance_m=1.0, object_pixel_m=2e-8
+    )
+    found = ptycho.import_product(product, tmp_path / "scan.npz")
+    np.testing.assert_allclose((found.xcoords, found.ycoords), (scan.xcoords, scan.ycoords), atol=1e-9)
+    np.testing.assert_array_equal(found.diff3d, scan.diff3d)
+    np.testing.assert_allclose(found.probeGuess, scan.probeGuess, rtol=1e-6)
+    np.testing.assert_allclose(found.objectGuess, scan.objectGuess, rtol=1e-6)
+    with pytest.raises(ptycho.DataError, match="needs the energy of the beam"):
+        ptycho.export_product(scan, tmp_path / "other.h5")
+    with pytest.raises(ptycho.ConfigError, match="unknown 'energy'"):
+        ptycho.export_product(scan, tmp_path / "other.h5", energy=8000.0)
+    assert not (tmp_path / "other.h5").exists()

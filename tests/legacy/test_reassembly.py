@@ -7,9 +7,17 @@ import pytest
 
 from ptycho import params
 from ptycho.core.geometry import FramedOffsets
-from ptycho.core.physics.patches import extract
+from ptycho.core.physics.patches import assemble_group, extract
+from ptycho.errors import ConfigError, DataError
+from ptycho.image.stitching import stitch_patches
+from ptycho.legacy.reassembly import assemble_barycentric
 from ptycho.raw_data import RawData
-from ptycho.tf_helper import reassemble_position
+from ptycho.tf_helper import (
+    _translate_images_simple,
+    reassemble_patches_position_batched_real,
+    reassemble_position,
+    translate_core,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +65,44 @@ def test_without_a_guess_the_canvas_is_the_smallest(scan: RawData) -> None:
     found = reassemble_position(patches, offsets, M=64)
     assert found.shape == (104, 112)
     np.testing.assert_allclose(found, 2j, atol=1e-6)
+
+
+def test_positions_as_pairs_are_offsets(scan: RawData) -> None:
+    patches = extract(scan.objectGuess, scan.xcoords, scan.ycoords, 64)
+    pairs = np.column_stack([scan.xcoords, scan.ycoords])
+    found = stitch_patches(patches, pairs, M=30)
+    np.testing.assert_array_equal(found, reassemble_position(patches, pairs[:, None, :, None], M=30))
+
+
+@pytest.mark.parametrize("shape", [(42, 64, 64), (21, 2, 64, 64), (42, 64, 64, 1)])
+def test_the_barycentric_mean_of_true_patches_is_the_object(shape: tuple[int, ...], scan: RawData) -> None:
+    patches = extract(scan.objectGuess, scan.xcoords, scan.ycoords, 64).reshape(shape)
+    weight = np.abs(scan.probeGuess) ** 2
+    found, coverage = assemble_barycentric(patches, scan.xcoords, scan.ycoords, weight, scan.objectGuess.shape)
+    assert found.shape == scan.objectGuess.shape
+    lit = coverage > 0.01
+    assert lit.sum() > 1000
+    np.testing.assert_allclose(found[lit], scan.objectGuess[lit], atol=1e-5)
+    assert assemble_barycentric(patches, scan.xcoords, scan.ycoords)[0].shape == (104, 112)
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_the_canvases_of_groups_are_those_of_the_core(batch_size: int | None, rng: np.random.Generator) -> None:
+    patches, offsets = rng.random((5, 6, 6, 3)), rng.uniform(-2, 2, (5, 1, 2, 3))
+    found = reassemble_patches_position_batched_real(patches, offsets, 12, batch_size)
+    dx, dy = -offsets[:, 0, 0], -offsets[:, 0, 1]
+    expected = assemble_group(np.moveaxis(patches, -1, 1), dx, dy, np.ones((6, 6)), 12)
+    np.testing.assert_allclose(found[..., 0], expected, rtol=1e-12)
+    with pytest.raises(DataError, match=r"expected \(B, N, N, C\)"):
+        reassemble_patches_position_batched_real(patches, offsets[:4], 12)
+
+
+def test_translations_move_the_content(rng: np.random.Generator) -> None:
+    images = np.zeros((2, 5, 7, 1), np.float32)
+    images[:, 2, 3] = 1
+    moves = np.array([[1, 0], [-2, 1]], np.float32)
+    for found in (translate_core(images, moves), _translate_images_simple(images, moves[:, 0], moves[:, 1])):
+        assert found.shape == images.shape
+        assert np.argwhere(found.numpy()[..., 0]).tolist() == [[0, 2, 4], [1, 3, 1]]
+    with pytest.raises(ConfigError, match="interpolation='nearest': expected 'bilinear'"):
+        translate_core(images, moves, interpolation="nearest")

@@ -13,6 +13,7 @@ from ptycho import params
 from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.quality.diffraction_error import least_squares_scale
 from ptycho.core.stitching.stitch import probe_weight
+from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.model_manager import load_tf_bundle
@@ -133,3 +134,27 @@ def test_params_cfg_is_the_same_after_training(scan: RawData, tmp_path: Path, mo
         assert tensorflow[key] == pytorch[key], key
     np.testing.assert_array_equal(tensorflow["probe"], pytorch["probe"])
     assert tensorflow["intensity_scale"] == pytest.approx(pytorch["intensity_scale"], rel=1e-2)
+
+
+@pytest.mark.parametrize("kind", [PtychoDataContainer, PtychoDataContainerTorch])
+def test_a_container_of_arrays_is_that_of_the_grouped_dict(kind: type, scan: RawData) -> None:
+    grouped = scan.generate_grouped_data(64, K=10, nsamples=5, gridsize=2)
+    whole = kind(grouped, scan.probeGuess)
+    names = ("X", "global_offsets", "local_offsets", "coords_true", "nn_indices")
+    rng = np.random.default_rng(5)
+    truth = {"Y_I": rng.random(whole.X.shape), "Y_phi": rng.random(whole.X.shape)}
+    made = kind(**{name: getattr(whole, name) for name in names}, probe=scan.probeGuess, **truth)
+    for name in (*names, "coords_nominal", "probe"):
+        expected = np.asarray(getattr(whole, name))
+        np.testing.assert_allclose(np.asarray(getattr(made, name)), expected, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(np.asarray(made.Y), truth["Y_I"] * np.exp(1j * truth["Y_phi"]), rtol=1e-6)
+    for ours, theirs in zip(made.batch(slice(1, 4)), whole.batch(slice(1, 4)), strict=True):
+        np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), rtol=1e-6)
+    with pytest.raises(ConfigError, match="found no local_offsets"):
+        kind(X=whole.X, global_offsets=whole.global_offsets, probe=scan.probeGuess)
+    with pytest.raises(ConfigError, match="found 'Z'"):
+        kind(**{name: getattr(whole, name) for name in names}, probe=scan.probeGuess, Z=1)
+    with pytest.raises(ConfigError, match="found both or none"):
+        kind(probe=scan.probeGuess)
+    with pytest.raises(ConfigError, match="probe: expected that of the scan"):
+        kind(grouped)

@@ -28,7 +28,7 @@ from ptycho.workflows.backend_selector import (
     save_bundle_with_backend,
     train_cdi_model_with_backend,
 )
-from ptycho.workflows.experiments import experiment_files, scan_files
+from ptycho.workflows.experiments import as_asked, experiment_files, scan_files
 
 BACKENDS = ("pytorch", pytest.param("tensorflow", marks=pytest.mark.slow))
 without_graphs = pytest.mark.usefixtures("without_graphs")
@@ -402,3 +402,15 @@ class TestInterface:
     def test_a_number_of_datasets_that_is_not_theirs_is_refused(self, train) -> None:
         with pytest.raises(ConfigError, match="num_datasets=3: expected the number of experiments, found 2"):
             train(3)
+
+
+def test_a_training_is_asked_for_along_other_axes() -> None:
+    one, other = (simulated(disk_probe(64, 20), 1e5, 1.0, seed) for seed in (1, 2))
+    config = TrainingConfig()
+    assert as_asked((one, None, config)) == (one, None, config)
+    train, test, found = as_asked(([one, other], [None, one], config), flip_x=True, transpose=True, M=20)
+    assert (found.stitching.middle_trim, config.stitching.middle_trim) == (20, 0)
+    np.testing.assert_array_equal(train[1].xcoords, other.ycoords)
+    np.testing.assert_array_equal(train[1].ycoords, -other.xcoords)
+    assert test[0] is None
+    np.testing.assert_array_equal(test[1].ycoords, -one.xcoords)

@@ -13,7 +13,7 @@ from ptycho.core.quality.orientation import Orientation
 from ptycho.core.scan.scan import ScanFile, check_shapes
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.detector import bin_detector, crop_detector, mask_pixels, recentre, turn_detector
-from ptycho.core.scan_edit.points import change_dtype, merge, split_by_position, subsample, subset
+from ptycho.core.scan_edit.points import change_dtype, merge, split_by_position, subsample, subset, turned_positions
 from ptycho.core.simulation.objects import make_object
 from ptycho.core.simulation.plan import simulate_scan
 from ptycho.core.simulation.scan_paths import raster_positions
@@ -268,3 +268,31 @@ def test_patterns_from_the_corner_are_rolled(stream: ScanStream) -> None:
     shifted = replace(corner, frames=corner.frames.map(lambda v: np.roll(v, (-1, 2), (1, 2)), None, np.float32))
     made = recentre(shifted, 17, 14).scan()
     np.testing.assert_array_equal(made.diff3d, stream.scan().diff3d)
+
+
+@pytest.mark.parametrize("turn", [(True, False, False), (False, True, True), (True, True, True), (False, False, False)])
+def test_turned_positions_by_hand(scan: ScanFile, turn: tuple[bool, bool, bool]) -> None:
+    """Signs first, then x and y exchanged; at the starts too."""
+    flip_x, flip_y, transpose = turn
+    found = turned_positions(scan, flip_x=flip_x, flip_y=flip_y, transpose=transpose)
+    for end in ("", "_start"):
+        x, y = getattr(scan, f"xcoords{end}"), getattr(scan, f"ycoords{end}")
+        expected = (-x if flip_x else x, -y if flip_y else y)
+        ours = getattr(found, f"xcoords{end}"), getattr(found, f"ycoords{end}")
+        np.testing.assert_array_equal(ours, expected[::-1] if transpose else expected)
+    assert found.diff3d is scan.diff3d
+    assert (found.objectGuess is None) == any(turn)
+
+
+def test_wrong_axes_are_put_right_again(scan: ScanFile) -> None:
+    """A scan whose x counts the other way explains its patterns when it is flipped, and not before."""
+    wrong = replace(scan, xcoords=100 - scan.xcoords)
+    right = turned_positions(wrong, flip_x=True)
+    mirrored = 100 + right.xcoords
+    np.testing.assert_allclose(mirrored, scan.xcoords, atol=1e-12)
+    errors = []
+    for x in (wrong.xcoords, mirrored):
+        patches, dx, dy = extract_rounded(scan.objectGuess, x, scan.ycoords, 32)
+        predicted = np.sqrt(diffract(scan.probeGuess, patches, dx, dy))
+        errors.append(relative_fourier_error(predicted, scan.diff3d, np.ones(scan.diff3d.shape, bool)))
+    assert errors[1] < 1e-3 < errors[0]

@@ -4,15 +4,18 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 
-from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.groups.batches import epoch_orders, split_batches
 from ptycho.raw_data import RawData
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
-from ptycho_torch.lightning.dataset import GroupBatches, GroupDataset, group_loader
+from ptycho_torch.fit import PtychoPINN_Lightning
+from ptycho_torch.lightning.dataset import GroupBatches, GroupDataset, PtychoDataModule, group_loader
+from ptycho_torch.pinn import PtychoPINN
 
 
 def contained(scan: RawData, groups: int) -> PtychoDataContainerTorch:
@@ -58,3 +61,23 @@ def test_a_memory_map_gives_the_same_batches(scan: RawData, tmp_path: Path, exec
     for (_, ours), (_, theirs) in zip(*both, strict=True):
         for one, other in zip(ours, theirs, strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*(does not have many workers|number of training batches|is deprecated).*")
+def test_a_trainer_of_a_callers_own_takes_the_module(scan, execution, tmp_path: Path) -> None:
+    """The order is that of this library; a module without a canvas takes the smallest for each batch."""
+    groups, unseen = contained(scan, 6), contained(scan, 2)
+    module = PtychoDataModule(groups, unseen, batch_size=4, execution=execution, seed=3)
+    (order,) = islice(epoch_orders(6, 3), 1)
+    found = [batch[0] for _, batch in module.train_dataloader()]
+    for ours, indices in zip(found, split_batches(order, 4), strict=True):
+        torch.testing.assert_close(ours, groups.batch(indices)[0], rtol=0, atol=0)
+    assert PtychoDataModule(groups, execution=execution).val_dataloader() == []
+    config = TrainingConfig(model=ModelConfig(N=64, n_filters_scale=1))
+    model = PtychoPINN(config.model, scan.probeGuess, scan.input_scale(), 10.0)
+    trained = PtychoPINN_Lightning(model, config, execution, None)
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = pl.Trainer(max_epochs=1, accelerator="cpu", default_root_dir=tmp_path, **options)
+    trainer.fit(trained, datamodule=module)
+    assert torch.isfinite(trainer.callback_metrics["train_loss"])
+    assert torch.isfinite(trainer.callback_metrics["val_loss"])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from ptycho import params
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, TrainingConfig
@@ -22,9 +23,12 @@ from ptycho.workflows import reconstruct as workflow
 from ptycho.workflows.backend_selector import backend_named, run_cdi_example_with_backend
 from ptycho.workflows.run_options import RunOptions
 from ptycho_torch.config_factory import create_training_payload
+from ptycho_torch.config_params import ModelConfig
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
+from ptycho_torch.fit import PtychoPINN_Lightning
 from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.workflows.components import (
+    load_inference_bundle_torch,
     predict_scan,
     reconstruct_scan,
     reconstruct_torch,
@@ -252,3 +256,26 @@ def test_the_labels_of_a_payload_go_into_the_archive_whatever_the_legacy_diction
     found = load_archive(save_torch_bundle(tmp_path, results["model"], config)).params
     assert (found["notes"], found["gridsize"]) == ("a word", 2)
     assert found["input_scale"] == pytest.approx(scan.input_scale())
+
+
+def test_a_loaded_model_is_a_pair_with_names(scan, training, execution, tmp_path) -> None:
+    path = save_torch_bundle(tmp_path, untrained(scan, training), training)
+    loaded = load_inference_bundle_torch(path, execution)
+    model, config = loaded
+    assert (loaded["model"], loaded["config"]) == (model, config)
+    module = loaded["lightning_module"]
+    assert module.model is model
+    assert module.config.model == training.model
+    container = PtychoDataContainerTorch(grouped(scan, training.model.gridsize), scan.probeGuess)
+    amplitude, positions, _ = container.batch(slice(0, 2))
+    torch.testing.assert_close(
+        module.forward_predict(amplitude, positions),
+        model.forward_predict(amplitude, positions),
+    )
+    with pytest.raises(KeyError, match="expected lightning_module, model or config"):
+        loaded["diffraction_to_obj"]
+
+
+def test_a_lightning_module_of_settings_alone_says_what_to_use() -> None:
+    with pytest.raises(ConfigError, match=r"^PtychoPINN_Lightning\(model_config=\) is gone: .*_new_model"):
+        PtychoPINN_Lightning(model_config=ModelConfig(), data_config=None)
