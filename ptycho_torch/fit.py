@@ -47,7 +47,7 @@ from ptycho_torch.lightning.process_state import interrupts_raise, own_determini
 from ptycho_torch.lightning.run_files import checkpoints, metric_logger
 from ptycho_torch.lightning.schedule import Stages, rate_curve, setting
 from ptycho_torch.lightning.staging import Groups, set_apart
-from ptycho_torch.lightning.tracking import log_model
+from ptycho_torch.lightning.tracking import log_model, own_store
 from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.objective import Objective
 from ptycho_torch.optimizers import optimizer_of
@@ -368,7 +368,8 @@ def fit(
     train_loader = group_loader(seen, config.batch_size, execution, seed, truth, epochs_seen)
     validation_loader = group_loader(unseen, config.batch_size, execution, truth=truth) if any(unseen) else None
     report = TrainingReport(1, len(train_loader.dataset), max_seconds, watch or log_progress)  # type: ignore[arg-type]
-    with quiet_lightning(), interrupts_raise(), own_determinism(execution.deterministic):
+    tracked = own_store(execution.logger_backend == "mlflow")
+    with quiet_lightning(), interrupts_raise(), own_determinism(execution.deterministic), tracked:
         module.max_seconds = max_seconds
         ours = _callbacks(module, EpochReport(report), folder, stages, validation_loader is not None, resume)
         report.epochs = module.stages.total_epochs

@@ -6,9 +6,11 @@ names it. So another process finds it, whatever store that one works with, and t
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,11 @@ from ptycho.core.atomic import output_folder
 from ptycho.errors import ConfigError
 from ptycho_torch.lightning.model_folder import write_model_folder
 
-__all__ = ["fetched", "log_folder", "log_model", "mlflow_logger", "require_mlflow"]
+__all__ = ["fetched", "log_folder", "log_model", "mlflow_logger", "own_store", "require_mlflow"]
 
 ARTIFACTS = "ptychopinn"
 """Where a model lies, inside the artifacts of its run."""
+_STORE = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "ptychopinn"
 """Name of the experiment where the user gives none."""
 
@@ -60,6 +63,23 @@ def mlflow_logger(folder: Path, labels: Mapping[str, Any]) -> MLFlowLogger:
     except MlflowException:  # it keeps no more files
         database = f"sqlite:///{there / 'mlflow.db'}"
         return MLFlowLogger(**named, tracking_uri=database, artifact_location=str(there / "mlflow"))
+
+
+@contextmanager
+def own_store(wanted: bool) -> Iterator[None]:
+    """Lightning sets MLflow's store for the whole process and for those it starts: afterwards it is as it was."""
+    if not wanted or importlib.util.find_spec("mlflow") is None:  # `metric_logger` says what is missing
+        yield
+        return
+    import mlflow
+
+    before = os.environ.get(_STORE)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)
+        os.environ.pop(_STORE, None)
+        os.environ.update({} if before is None else {_STORE: before})  # where one was set, it stands there
 
 
 def log_model(logger: Logger | None, module: pl.LightningModule) -> str | None:

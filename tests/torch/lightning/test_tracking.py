@@ -75,6 +75,7 @@ def test_a_new_process_finds_the_run_of_a_training(
     model = PtychoModel._new_model(PtychoPINN_Lightning, manager)
     with pytest.warns(UserWarning, match="without evaluation"):
         results = Trainer._from_lightning(model, loader, config_manager=manager).train(experiment_name="gold")
+    assert not mlflow.is_tracking_uri_set()  # as before, for the next training and for others
     address = results["mlflow_uri"]
     assert model.save_mlflow() == address  # again: into the run of the training
     found = subprocess.run([sys.executable, "-c", READ, address], cwd="/", capture_output=True, text=True, check=True)
