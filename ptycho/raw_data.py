@@ -324,6 +324,11 @@ class RawData(Pictured):
         return "scan" if self._path is None else self._path.name
 
     @property
+    def path(self) -> Path | None:
+        """The file that the scan was read from; None where it was not."""
+        return self._path
+
+    @property
     def known_metadata(self) -> dict[str, Any]:
         """Name, dose and geometry, as a result keeps them (`ptycho.core.provenance.known_metadata`)."""
         return known_metadata(self.metadata, self.N, "scan" if self._path is None else self._path.stem)

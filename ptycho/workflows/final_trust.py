@@ -12,12 +12,14 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
+from ptycho.core.doctor.beam import FEWEST, beam_change
 from ptycho.core.doctor.findings import Diagnosis
+from ptycho.core.doctor.frame_shift import slip_of, slip_sentence
 from ptycho.core.quality.trust import FORETOLD, Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement
+from ptycho.core.scan.stream import ScanStream
 from ptycho.raw_data import RawData
-from ptycho.workflows.beam import FEWEST, beam_change
 from ptycho.workflows.foretell import clusters_of, foretell
 from ptycho.workflows.next_step import Finished, fixed_modes, remedy
 
@@ -53,6 +55,9 @@ def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction
     trust = replace(trust, faults=tuple(one for one in faults if one))
     if trust.grade == "to the noise":
         trust = replace(trust, advice=weak_region(replace(found, trust=trust)))
+        slip = slip_of(ScanStream.of(finished.data.scan_file())) if trust.advice else None
+        if slip is not None:
+            trust = replace(trust, faults=(slip_sentence(slip).rstrip("."),), advice="")
     elif not trust.faults:
         trust = replace(trust, advice=remedy(replace(finished, found=replace(found, trust=trust)), clusters))
     return replace(found, trust=trust, timings=found.timings | {"verdict": time.perf_counter() - begun})

@@ -31,6 +31,7 @@ from ptycho.core.progress import IterationReport, Watch, log_progress
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.core.scan.stream import ScanStream
+from ptycho.core.scan_edit.centre import at_corner, probe_offset, probe_shift
 from ptycho.core.written import written, written_before
 from ptycho.networks.registry import PATTERN_SIZES
 from ptycho.raw_data import RawData
@@ -218,7 +219,7 @@ class _Run:
 
     def _examined(self) -> Diagnosis:
         found = preflight(ScanStream.of(self.data.scan_file()))
-        name = self.data.name
+        name = str(self.data.path or self.data.name)
         if not self.request.force:
             refuse_faults(found, name)
         passed = {one.name for one in blocking(found)}
@@ -236,6 +237,9 @@ class _Run:
         if found is not None:
             self.data, self.made_probe = self.data.with_probe(found.probe), True
             self._tell(found.sentence)
+        elif at_corner(probe_offset(self.data.probeGuess), self.data.probeGuess.shape[-2:]):
+            self.data = self.data.with_probe(np.roll(self.data.probeGuess, probe_shift(self.data.probeGuess), (-2, -1)))
+            self._tell("The probe was moved from the corner of the window to its middle")
 
     def _network_pass(self, diagnosis: Diagnosis) -> Reconstruction:
         """One pass of the network, which is trained first where that was asked for."""

@@ -93,7 +93,7 @@ def save_halves(found: HalfScans, folder: Path, pdf: bool = False) -> list[Path]
 def _begun(data: RawData, request: Request, refine: Callable[..., Refinement]) -> tuple[RawData, bool]:
     """The scan with the probe to begin with, and whether that was made here."""
     if not request.force:
-        refuse_faults(preflight(ScanStream.of(data.scan_file())), data.name)
+        refuse_faults(preflight(ScanStream.of(data.scan_file())), str(data.path or data.name))
     found = probe_asked_for(data, refine, request.probe)
     if found is None:
         return data, False

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.options import USUAL_ITERATIONS, IterationOptions
+from ptycho.core.doctor.beam import beam_change
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.progress import IterationReport, Watch
@@ -22,7 +23,7 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.raw_data import RawData
-from ptycho.workflows.beam import beam_change, beam_trend
+from ptycho.workflows.beam import beam_trend
 from ptycho.workflows.iteration_plan import Plan, planned
 from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale, scan_trust
 

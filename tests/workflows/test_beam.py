@@ -4,25 +4,12 @@ import numpy as np
 import pytest
 
 from ptycho.raw_data import RawData
-from ptycho.workflows.beam import beam_change, beam_trend
+from ptycho.workflows.beam import beam_trend
 
 COUNT = 121
 ORDER = np.arange(COUNT) / (COUNT - 1)
 ROWS = 1 + 0.3 * np.sin(2 * np.pi * 11 * ORDER)
 """A sample under a raster of eleven rows."""
-
-
-@pytest.mark.parametrize(("left", "expected"), [(0.3, 0.3), (1.0, 1.0), (0.7, 1.0), (1 / 0.3, 1 / 0.3)])
-def test_the_change_is_that_of_the_last_pattern(left, expected):
-    assert beam_change(left**ORDER) == pytest.approx(expected, rel=1e-9)
-    assert beam_change(left**ORDER * ROWS) == pytest.approx(expected, rel=0.15)
-
-
-def test_dark_patterns_do_not_count_and_few_say_nothing():
-    brightness = 0.3**ORDER
-    brightness[::7] = 0
-    assert beam_change(brightness) == pytest.approx(0.3, rel=1e-9)
-    assert beam_change(0.3 ** np.arange(11.0)) == 1.0
 
 
 def scan_of(brightness):

@@ -13,14 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from ptycho.core.doctor.detector import check_centre, dead_pixels, hot_pixels
 from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.held_out import Prediction, foretell, inner_points
 from ptycho.core.doctor.position_scale import scaled
 from ptycho.core.doctor.samples import Sampler
+from ptycho.core.doctor.statistics import gather
 from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.result import plural
+from ptycho.core.scan.stream import ScanStream
 
-__all__ = ["ShiftTest", "Slip", "check_shift", "find_slip", "rank_shifts", "uneven_places"]
+__all__ = ["ShiftTest", "Slip", "check_shift", "find_slip", "rank_shifts", "slip_of", "slip_sentence", "uneven_places"]
 
 Array = NDArray[Any]
 
@@ -103,6 +106,11 @@ class Slip:
     """The pattern from which on each belongs to position j + frames."""
     frames: int
 
+    @property
+    def mend(self) -> str:
+        """The step of `ptycho dataset` that moves them."""
+        return f"move --frames={self.frames} --first={self.first}"
+
 
 def find_slip(sampler: Sampler, scale: float) -> Slip | None:
     """Where patterns slip along the positions: right at the beginning of the scan, a frame or two off at its end.
@@ -128,6 +136,24 @@ def find_slip(sampler: Sampler, scale: float) -> Slip | None:
         else:
             low, high = middle - _TOGETHER // 2, middle + _TOGETHER // 2
     return Slip(_slip_within(sampler, scale, end.best, low, high), end.best)
+
+
+def slip_of(stream: ScanStream) -> Slip | None:
+    """A frame that was lost or doubled on the way, in a scan with a probe; some seconds."""
+    statistics = gather(stream)
+    hot = hot_pixels(statistics)
+    shift = check_centre(statistics, stream.fields, hot).numbers["shift_dy_dx"]
+    return find_slip(Sampler(stream, statistics, tuple(shift), hot | dead_pixels(statistics)), 1.0)
+
+
+def slip_sentence(slip: Slip) -> str:
+    """What it is and what mends it."""
+    lost = "lost" if slip.frames > 0 else "recorded twice"
+    return (
+        f"From pattern {slip.first} on positions and patterns are {abs(slip.frames)} apart: pattern j belongs to "
+        f"position j {'-+'[slip.frames > 0]} {abs(slip.frames)} there; {plural(abs(slip.frames), 'frame')} was "
+        f"{lost}. Move them, and leave out what stays without a position: ptycho dataset {slip.mend}."
+    )
 
 
 def _slip_within(sampler: Sampler, scale: float, frames: int, low: int, high: int) -> int:
@@ -179,14 +205,8 @@ def check_shift(test: ShiftTest, slip: Slip | None = None) -> Finding:
     """Do positions and patterns belong together one by one?"""
     errors = dict(test.errors)
     if slip is not None:
-        lost = "lost" if slip.frames > 0 else "recorded twice"
-        mend = f"move --frames={slip.frames} --first={slip.first}"
-        sentence = (
-            f"From pattern {slip.first} on positions and patterns are {abs(slip.frames)} apart: pattern j belongs to "
-            f"position j {'-+'[slip.frames > 0]} {abs(slip.frames)} there; {plural(abs(slip.frames), 'frame')} was "
-            f"{lost}. Move them, and leave out what stays without a position: ptycho dataset {mend}."
-        )
-        return Finding("frame shift", "fault", sentence, {"frames": slip.frames, "first": slip.first}, (mend,))
+        told = {"frames": slip.frames, "first": slip.first}
+        return Finding("frame shift", "fault", slip_sentence(slip), told, (slip.mend,))
     numbers: dict[str, Any] = {
         "frames": test.best if test.wrong else 0,
         "errors": {f"{k:+d}" if k else "0": error for k, error in errors.items()},

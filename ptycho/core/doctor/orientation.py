@@ -172,7 +172,9 @@ def check_probe(given: Refinement, moved: Refinement, floor: float) -> Finding:
         f"of a flat object; with the probe free {free:.3g} (it changes by {100 * change:.0f} % of its energy)"
     )
     gains = free < _GAIN * fixed
-    if unexplained > _MISFIT or (excess > _LARGE and gains):
+    # without a dose the noise is part of what is unexplained
+    misfit = _MISFIT if floor > 0 else 2 * _MISFIT
+    if unexplained > misfit or (excess > _LARGE and gains):
         todo = (
             "refine the probe along with the object"
             if gains

@@ -57,9 +57,10 @@ def check_duplicates(stream: ScanStream) -> Finding:
     """Are there points at exactly the same place?"""
     points = np.column_stack([stream.fields.xcoords, stream.fields.ycoords])
     finite = np.isfinite(points).all(axis=1)
-    unit = _SAME * max(float(np.ptp(points[finite], axis=0).max(initial=0.0)), 1e-300)
-    places = len(np.unique(np.round(points[finite] / unit), axis=0))
-    again = int(finite.sum()) - places
+    sound = points[finite]
+    sound = np.delete(sound, stray_points(*sound.T, stream.frames.shape[-1]), axis=0)
+    unit = _SAME * max(float(np.ptp(sound, axis=0).max(initial=0.0)), 1e-300)
+    again = len(sound) - len(np.unique(np.round(sound / unit), axis=0))
     numbers = {"points": len(points), "repeated": again, "not_finite": int(np.count_nonzero(~finite))}
     if not finite.all():
         lost = np.flatnonzero(~finite)
@@ -131,6 +132,8 @@ def stray_points(xcoords: Array, ycoords: Array, side: int) -> NDArray[np.intp]:
         side: of a pattern, pixels.
     """
     far = np.zeros(len(xcoords), bool)
+    if far.size == 0:
+        return np.zeros(0, np.intp)
     for values in (xcoords, ycoords):
         apart = np.abs(values - np.median(values))
         far |= apart > _STRAY * (side + np.median(apart))

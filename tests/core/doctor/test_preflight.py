@@ -46,3 +46,31 @@ def test_metres_taken_for_pixels_stop(scan):
     assert np.ptp(stream.fields.xcoords) < 1e-4
     with pytest.raises(DataError, match="place: All positions lie within"):
         refuse_faults(preflight(stream), "scan.npz")
+
+
+@pytest.mark.parametrize("value", [1e5, -1e12, np.nan])
+def test_a_position_far_from_all_others_is_named_with_the_command(scan, value):
+    fields = scan.scan_file()
+    x = fields.xcoords.copy()
+    x[[2, 4]] = value
+    found = preflight(ScanStream.of(type(fields)(**{**vars(fields), "xcoords": x, "objectGuess": None})))
+    with pytest.raises(DataError, match=r"ptycho dataset subsample scan.npz -o scan-mended.npz --drop 2,4 &&"):
+        refuse_faults(found, "scan.npz")
+
+
+def test_a_pattern_that_is_no_numbers_is_left_out_and_its_pixels_are_not_masked(scan):
+    fields = scan.scan_file()
+    patterns = np.array(fields.diff3d, np.float32)
+    patterns[3], patterns[1, 5, 6] = np.nan, -7
+    found = preflight(ScanStream.of(type(fields)(**{**vars(fields), "diff3d": patterns}))).named("numbers")
+    assert found.mend == ("mask --invalid", "subsample --drop 3") and found.numbers["broken"] == [3]
+    patterns[1] = 1
+    found = preflight(ScanStream.of(type(fields)(**{**vars(fields), "diff3d": patterns}))).named("numbers")
+    assert found.mend == ("subsample --drop 3",) and "mask" not in found.sentence
+
+
+def test_micrometres_of_a_few_pixels_under_a_wide_probe_stop(scan):
+    fields = scan.scan_file()
+    near = {"xcoords": 64 + (fields.xcoords - 64) * 0.01, "ycoords": 64 + (fields.ycoords - 64) * 0.01}
+    with pytest.raises(DataError, match=r"in another unit; which\?"):
+        refuse_faults(preflight(ScanStream.of(type(fields)(**{**vars(fields), **near}))), "scan.npz")

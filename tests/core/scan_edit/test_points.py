@@ -13,7 +13,15 @@ from ptycho.core.quality.orientation import Orientation
 from ptycho.core.scan.scan import ScanFile, check_shapes
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.detector import bin_detector, crop_detector, mask_pixels, recentre, turn_detector
-from ptycho.core.scan_edit.points import change_dtype, merge, split_by_position, subsample, subset, turned_positions
+from ptycho.core.scan_edit.points import (
+    change_dtype,
+    merge,
+    move_positions,
+    split_by_position,
+    subsample,
+    subset,
+    turned_positions,
+)
 from ptycho.core.simulation.objects import make_object
 from ptycho.core.simulation.plan import simulate_scan
 from ptycho.core.simulation.scan_paths import raster_positions
@@ -296,3 +304,17 @@ def test_wrong_axes_are_put_right_again(scan: ScanFile) -> None:
         predicted = np.sqrt(diffract(scan.probeGuess, patches, dx, dy))
         errors.append(relative_fourier_error(predicted, scan.diff3d, np.ones(scan.diff3d.shape, bool)))
     assert errors[1] < 1e-3 < errors[0]
+
+
+@pytest.mark.parametrize(
+    ("frames", "patterns", "places"),
+    [(1, [0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 4, 6, 7, 8]), (-1, None, [0, 1, 2, 3, 4, 4, 5, 6, 7])],
+)
+def test_positions_move_from_a_pattern_on(scan: ScanFile, frames: int, patterns: list[int], places: list[int]) -> None:
+    few = subset(ScanStream.of(scan), np.arange(9))
+    made = move_positions(few, frames=frames, first=5)
+    np.testing.assert_array_equal(made.fields.xcoords, few.fields.xcoords[places])
+    kept = np.arange(9) if patterns is None else patterns
+    np.testing.assert_array_equal(made.frames.read(np.arange(len(made.frames))), few.frames.read(np.asarray(kept)))
+    with pytest.raises(ConfigError, match="expected a first pattern from 0 to 8, found 9"):
+        move_positions(few, frames=1, first=9)
