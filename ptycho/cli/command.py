@@ -11,7 +11,16 @@ from typing import Protocol, cast
 
 import ptycho
 from ptycho.cli import commands
-from ptycho.cli.console import USER_ERRORS, DefaultsHelp, LineParser, add_volume_flags, complain, console_log, log_level
+from ptycho.cli.console import (
+    USER_ERRORS,
+    DefaultsHelp,
+    LineParser,
+    add_volume_flags,
+    complain,
+    console_log,
+    drawing_to_files,
+    log_level,
+)
 from ptycho.cli.frc import frc_main
 from ptycho.cli.infer import inference_main
 from ptycho.cli.programs import FRC, INFERENCE, RECONSTRUCTION, TRAINING
@@ -111,7 +120,7 @@ def _run(name: str, found: Subcommand, arguments: list[str]) -> int:
     debug = "--debug" in arguments
     try:
         options = parser.parse_flags(arguments)
-        with Stops(), console_log(log_level(debug=debug, quiet=options.quiet)):
+        with Stops(), drawing_to_files(), console_log(log_level(debug=debug, quiet=options.quiet)):
             return found.run(options)
     except USER_ERRORS as error:
         return complain(parser.prog, error, debug)

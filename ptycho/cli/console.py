@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -34,6 +36,7 @@ __all__ = [
     "add_volume_flags",
     "complain",
     "console_log",
+    "drawing_to_files",
     "log_level",
     "resumable",
     "terminal",
@@ -43,6 +46,8 @@ _log = logging.getLogger(__name__)
 
 ON_A_TERMINAL = "on_a_terminal"
 """Attribute of a log record; where it is False the record is for files, since a terminal shows the same otherwise."""
+
+_BACKEND = "MPLBACKEND"
 
 USER_ERRORS = (PtychoError, OSError, KeyboardInterrupt)
 """What a user can cause: `complain` reports it; anything else is a defect and shows its traceback."""
@@ -254,6 +259,25 @@ def console_log(level: int) -> Iterator[None]:
         for logger, former in loggers.items():
             logger.removeHandler(handler)
             logger.setLevel(former)
+
+
+@contextmanager
+def drawing_to_files() -> Iterator[None]:
+    """Pictures are written to files, whatever MPLBACKEND says.
+
+    In a terminal or a child process of Jupyter it names a module of Jupyter's, without which matplotlib is not even
+    imported.
+    """
+    named = os.environ.get(_BACKEND, "")
+    module = named.partition(":")[2].removeprefix("//")
+    if not named.startswith("module:") or importlib.util.find_spec(module.partition(".")[0]) is not None:
+        yield
+        return
+    os.environ[_BACKEND] = "agg"
+    try:
+        yield
+    finally:
+        os.environ[_BACKEND] = named
 
 
 def _log_warning(message: Warning | str, *_: Any) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho import params
-from ptycho.cli.console import USER_ERRORS, complain, console_log, log_level
+from ptycho.cli.console import USER_ERRORS, complain, console_log, drawing_to_files, log_level
 from ptycho.cli.settings import Command, Settled, load_table
 from ptycho.cli.stopping import Stops
 from ptycho.core.atomic import RESULT_FILES, new_output_folder
@@ -92,6 +92,7 @@ def run_command(
         with (
             Stops(),
             params.left_alone(),
+            drawing_to_files(),
             command_line(command.program, arguments),
             console_log(log_level(debug=debug, quiet="quiet" in options or table.get("quiet") is True)),
             usable_cache(),
@@ -185,7 +186,7 @@ def input_path(path: Path | None, flag: str, meaning: str) -> Path:
         MissingFileError: there is nothing.
     """
     if path is None or not is_set(path):
-        raise ConfigError(f"{flag} is required: name {meaning}")
+        raise ConfigError(f"{flag} is required, a file: name {meaning}")
     if not path.exists():
         raise MissingFileError(f"{flag} {path}: no such file")
     return path

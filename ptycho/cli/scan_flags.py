@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ptycho.core.formats.assembled import ScanParts
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from ptycho.raw_data import RawData
 
 __all__ = [
+    "Pair",
     "add_scan",
     "add_scan_flags",
     "data_from",
     "name_of",
     "parts_of",
     "said",
+    "scan_file",
     "scan_of",
     "stream_from",
     "takes_parts",
@@ -35,6 +37,33 @@ _SCALES = {
 """Flags of the geometry: field of the record, factor, help."""
 
 _PARTS = ("patterns", "scan_positions", "mask", "probe_file", "unit", "flip", "rotation", "electrons", *_SCALES)
+
+
+class Pair(argparse.Action):
+    """Two numbers, LOW HIGH or LOW,HIGH."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs="+", **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        """Keep them as a pair."""
+        words = [word for value in values for word in value.split(",")]
+        try:
+            low, high = map(float, words)
+        except ValueError:
+            found = " ".join(values)
+            parser.error(f"argument {option}: expected two numbers, LOW HIGH or LOW,HIGH, found {found}")
+        setattr(namespace, self.dest, (low, high))
+
+
+def scan_file(text: str) -> Path:
+    """The name of a scan file to write, which is an archive of NumPy arrays; for `argparse`."""
+    path = Path(text)
+    if path.suffix and path.suffix.lower() != ".npz":
+        raise argparse.ArgumentTypeError(
+            f"expected a name that ends in .npz, found {text}; ptycho convert writes other formats"
+        )
+    return path
 
 
 def add_scan(parser: argparse.ArgumentParser) -> None:

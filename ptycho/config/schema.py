@@ -12,6 +12,7 @@ import functools
 import math
 import operator
 import os
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
@@ -124,7 +125,7 @@ class Setting:
         A float may be text, because YAML 1.1 takes `1e9` for text.
         """
         if isinstance(value, str) and Path in self.kinds:
-            value = Path(value)
+            value = _path(value)
         elif float in self.kinds and isinstance(value, (str, int)) and not isinstance(value, bool):
             value = _number(value, float)
         elif isinstance(value, list) and tuple in self.kinds:
@@ -239,6 +240,16 @@ def is_stated(config: Any, name: str) -> bool:
     """Whether a field was stated: it was noted, or its value is another one than where nothing is said."""
     noted: frozenset[str] = vars(config).get("_stated", frozenset())
     return name in noted or getattr(config, name) != settings_of(type(config))[name].default
+
+
+def _path(text: str) -> Path:
+    """A path of a settings file, with ~ and ${VARIABLE} for what they stand for."""
+    unknown = [name for name in re.findall(r"\$\{(\w+)\}", text) if name not in os.environ]
+    if unknown:
+        raise ConfigError(
+            f"{text}: expected ${{{unknown[0]}}} in the environment, found none; set it or write the path"
+        )
+    return Path(os.path.expandvars(text)).expanduser()
 
 
 def strings_to_paths(config: Any) -> None:

@@ -11,7 +11,7 @@ import json
 import math
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Literal, NamedTuple, cast
@@ -49,6 +49,8 @@ MODEL_NAMES = ("autoencoder", "diffraction_to_obj")
 
 Backend = Literal["pytorch", "tensorflow"]
 
+_NAMED = 5
+"""Members of a file that an error shows."""
 _SCALARS = ("log_intensity_scale", "intensity_scale_nominal", "input_scale")
 
 
@@ -285,7 +287,7 @@ def _load(source: _Source, allow_pickle: bool) -> ModelArchive:
         advice = "save the model again, or pass allow_pickle=True to read plain dicts from them"
         raise ArchiveError(f"{path}: expected JSON members, found {found}; {advice}")
     else:
-        raise ArchiveError(f"{path}: expected the member manifest.json, found {sorted(names)}")
+        raise ArchiveError(f"{path}: {_no_archive(path, names)}")
     archive = ModelArchive(
         backend=_require_backend(str(path), manifest.get("backend")),
         params=params,
@@ -333,8 +335,24 @@ def _entry(path: Path, member: str, content: dict[str, Any], key: str, kind: typ
 
 def _member(source: _Source, name: str) -> bytes:
     if name not in source.names:
-        raise ArchiveError(f"{source.path}: expected the member {name}, found {sorted(source.names)}")
+        raise ArchiveError(f"{source.path}: expected the member {name}, found {_few(source.names)}")
     return source.read(name)
+
+
+def _no_archive(path: Path, names: Collection[str]) -> str:
+    """What a file that is no model archive is, and what to name instead."""
+    if any(name.endswith("/data.pkl") for name in names):
+        return (
+            "expected a model archive, found a checkpoint, from which a training goes on (--resume); name the archive "
+            "that the training wrote, wts.h5.zip, in the folder of its run"
+        )
+    return f"expected the member manifest.json, found {_few(names)}"
+
+
+def _few(names: Collection[str]) -> str:
+    """Some of the names in an archive."""
+    listed = sorted(names)
+    return f"{listed[:_NAMED]}{f' and {len(listed) - _NAMED} more' if len(listed) > _NAMED else ''}"
 
 
 def _verified(source: _Source, name: str, manifest: dict[str, Any]) -> bytes:

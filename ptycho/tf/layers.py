@@ -54,7 +54,9 @@ def doubled(images: tf.Tensor) -> tf.Tensor:
 
 def _convolution(in_channels: int, out_channels: int, initializer: Any, dtype: str) -> keras.layers.Conv2D:
     """A 3x3 convolution with zero padding, its kernel made at once."""
-    conv = keras.layers.Conv2D(out_channels, KERNEL, padding="same", kernel_initializer=initializer, dtype=dtype)
+    conv = keras.layers.Conv2D(
+        out_channels, KERNEL, padding="same", kernel_initializer=initializer, dtype=dtype, data_format="channels_last"
+    )
     conv.build((None, None, None, in_channels))
     return conv
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho.cli.commands import _scan_maps
+from ptycho.cli.scan_flags import scan_file
 from ptycho.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         else:
             made.add_argument("scan", type=Path, metavar="SCAN", help="scan file of any format, or scan map")
         if name != "split":
-            made.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="scan file to write")
+            made.add_argument("-o", "--output", type=scan_file, required=True, metavar="OUT", help="scan file to write")
         made.add_argument("--units", choices=("amplitude", "counts"), help="what the diffraction patterns hold")
         made.add_argument("--compress", action="store_true", help="deflate the arrays: smaller and slower to read")
         return made
@@ -45,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     subsample.add_argument("--keep", type=_ranges, metavar="I,J-K", help="keep these, counted from 0")
     subsample.add_argument("--drop", type=_ranges, metavar="I,J-K", help="leave these out, counted from 0")
     split = add("split", "split into a training and a test scan that lie side by side")
-    split.add_argument("--train", type=Path, required=True, metavar="OUT", help="training scan to write")
-    split.add_argument("--test", type=Path, required=True, metavar="OUT", help="test scan to write")
+    split.add_argument("--train", type=scan_file, required=True, metavar="OUT", help="training scan to write")
+    split.add_argument("--test", type=scan_file, required=True, metavar="OUT", help="test scan to write")
     split.add_argument("--fraction", type=float, default=0.2, help="share of the points in the test scan")
     split.add_argument("--axis", choices=("x", "y"), default="y", help="coordinate along which to cut")
     split.add_argument("--gap", type=float, default=0.0, help="pixels before the cut that neither part gets")

@@ -8,12 +8,19 @@ from pathlib import Path
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
+RESULT = "reconstruction.npz"
+
 SUMMARY = "draw patterns, probe, scan path and object of a file into one picture"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the file and the picture."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="scan, reconstruction or product, any format")
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="scan, result or product, any format, or run folder",
+    )
     parser.add_argument("--output", type=Path, metavar="PNG", help="the picture (default: FILE with the suffix .png)")
     parser.add_argument("--units", choices=("amplitude", "counts"), help="what the diffraction patterns hold")
 
@@ -24,17 +31,20 @@ def run(options: argparse.Namespace) -> int:
     from ptycho.core.formats.reconstruction_npz import read_npz
     from ptycho.core.formats.record import in_pixels
 
-    output = options.output or options.file.with_suffix(".png")
-    if registry.recognise(options.file).name == "reconstruction":
+    file = options.file
+    if file.is_dir() and (file / RESULT).is_file():
+        file = file / RESULT
+    output = options.output or file.with_suffix(".png")
+    if registry.recognise(file).name == "reconstruction":
         from ptycho.figures.reconstruction import save_summary_png
 
-        save_summary_png(read_npz(options.file), output)
+        save_summary_png(read_npz(file), output)
     else:
         from ptycho.figures.scan import save_scan_png
 
-        record = registry.read(options.file)
+        record = registry.read(file)
         if record.position_unit == "m" and record.xcoords is not None and record.object_pixel_m is not None:
             record = in_pixels(record, "scan")
-        save_scan_png(record, options.file.name, output, options.units)
+        save_scan_png(record, file.name, output, options.units)
     sys.stdout.write(f"picture: {output}\n")
     return 0

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptycho.cli.scan_flags import Pair, scan_file
 from ptycho.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ptycho.core.simulation.scan_paths import SCAN_PATHS
 
     usual = ScanSettings()
-    parser.add_argument("--output", type=Path, required=True, metavar="SCAN.npz", help="the scan file to write")
+    parser.add_argument("--output", type=scan_file, required=True, metavar="SCAN.npz", help="the scan file to write")
     parser.add_argument("--preview", type=Path, metavar="FILE.png", help="write a picture of it, too")
     parser.add_argument("--seed", type=int, default=usual.seed, help="of everything that is random")
     parser.add_argument("--no-truth", action="store_true", help="leave the object out of the file")
@@ -45,10 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--phase-picture", type=Path, metavar="FILE", help="second picture, for the phase")
     group.add_argument("--size", type=_SIZES, metavar="H[,W]", help="sides of the object, pixels (default: 4 N)")
     group.add_argument(
-        "--amplitude", type=float, nargs=2, default=usual.amplitude, metavar=("LOW", "HIGH"), help="lowest and highest"
+        "--amplitude", action=Pair, default=usual.amplitude, metavar=("LOW", "HIGH"), help="lowest and highest"
     )
     group.add_argument(
-        "--phase", type=float, nargs=2, default=usual.phase, metavar=("LOW", "HIGH"), help="lowest and highest, radians"
+        "--phase", action=Pair, default=usual.phase, metavar=("LOW", "HIGH"), help="lowest and highest, radians"
     )
     group.add_argument(
         "--object-setting", type=_SETTING, action="append", default=[], metavar="NAME=VALUE", help="of the kind"

@@ -58,7 +58,7 @@ def check_duplicates(stream: ScanStream) -> Finding:
     points = np.column_stack([stream.fields.xcoords, stream.fields.ycoords])
     finite = np.isfinite(points).all(axis=1)
     sound = points[finite]
-    sound = np.delete(sound, stray_points(*sound.T, stream.frames.shape[-1]), axis=0)
+    sound = np.delete(sound, stray_points(sound[:, 0], sound[:, 1], stream.frames.shape[-1]), axis=0)
     unit = _SAME * max(float(np.ptp(sound, axis=0).max(initial=0.0)), 1e-300)
     again = len(sound) - len(np.unique(np.round(sound / unit), axis=0))
     numbers = {"points": len(points), "repeated": again, "not_finite": int(np.count_nonzero(~finite))}

@@ -50,6 +50,10 @@ _LARGEST = 200_000
 """Object pixels that no scan spans."""
 
 
+_WHOLE = 1e-6
+"""Relative distance from a whole number, as of a square of a root in float32."""
+
+
 @dataclass(frozen=True)
 class ScanRecord:
     """What one or several files say of a scan; what they leave out is None.
@@ -267,11 +271,18 @@ def resolved_units(record: ScanRecord) -> Units:
 
 
 def in_counts(record: ScanRecord) -> Frames:
-    """The patterns as counts: themselves, or the squares of amplitudes (float32)."""
+    """The patterns as counts: themselves, or the squares of amplitudes (float32), whole where rounding alone is off."""
     assert record.patterns is not None
     if resolved_units(record) == "counts":
         return record.patterns
-    return record.patterns.map(lambda block: to_amplitude(block, "amplitude") ** 2, None, np.float32)
+    return record.patterns.map(_squares, None, np.float32)
+
+
+def _squares(amplitudes: Array) -> Array:
+    """Squares of amplitudes, without what rounding of a root in float32 leaves of a whole number."""
+    squares = to_amplitude(amplitudes, "amplitude") ** 2
+    whole = np.rint(squares)
+    return np.where(np.abs(squares - whole) <= _WHOLE * np.maximum(squares, 1), whole, squares)
 
 
 def _unequal(patterns: int, positions: int) -> str:
