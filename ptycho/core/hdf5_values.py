@@ -29,6 +29,8 @@ _LOOKED_AT = 1 << 28
 _NODES = 100_000
 """Names in all groups that are looked through."""
 _LEVELS = 64
+_CHUNKS, _CHUNKS_MISSING = 100_000, 100
+"""So many chunks may be missing, or so many for each that is there."""
 
 
 @contextmanager
@@ -83,6 +85,15 @@ def check_size(found: h5py.Dataset, stored: int | None = None, in_memory: bool =
     if found.chunks is not None:
         chunk = int(np.prod(found.chunks, dtype=object)) * found.dtype.itemsize
         check_declared(chunk, found.id.get_storage_size(), f"{found.name}: one chunk")
+        _check_chunks(found)
+
+
+def _check_chunks(found: h5py.Dataset) -> None:
+    """Raise where HDF5 would look for ever for chunks that are not there."""
+    pairs = zip(found.shape, found.chunks, strict=True)
+    count = int(np.prod([-(-size // chunk) for size, chunk in pairs], dtype=object))
+    if count > _CHUNKS and count > _CHUNKS_MISSING * found.id.get_num_chunks():
+        raise DataError(f"{found.name}: expected its chunks in the file, found few of {count}; copy it again")
 
 
 def all_values(found: h5py.Dataset) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -60,6 +61,7 @@ class NpzArchive(Mapping[str, Any]):
                 raise ValueError("Object arrays cannot be loaded: they would have to be unpickled")
             room = np.empty(header.shape, header.dtype, "F" if header.fortran else "C")
             _fill(member, room.T if header.fortran else room)
+            _check_text(room)
             return room
 
     def member(self, key: str) -> zipfile.ZipInfo:
@@ -159,6 +161,14 @@ def _check_size(header: Header, left: int, key: str) -> None:
             f"{key}: expected {declared} bytes of an array {header.shape} of {header.dtype}, found {left}; "
             "copy the file again"
         )
+
+
+def _check_text(room: NDArray[Any]) -> None:
+    """Raise ValueError for numbers that are no characters: Python cannot hold such a text."""
+    if room.dtype.kind == "U" and room.size and room.itemsize:
+        codes = np.ascontiguousarray(room).view(np.dtype(np.uint32).newbyteorder(room.dtype.byteorder))
+        if codes.max() > sys.maxunicode:
+            raise ValueError("text of characters that do not exist")
 
 
 def _fill(member: IO[bytes], room: NDArray[Any]) -> None:

@@ -244,7 +244,8 @@ def _check_progress(content: Mapping[str, Any]) -> None:
 
 
 def _is_of_tensorflow(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as content:
+            return "about.npy" in content.namelist()
+    except DAMAGE:
         return False
-    with zipfile.ZipFile(path) as content:
-        return "about.npy" in content.namelist()

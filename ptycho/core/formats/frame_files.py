@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.damage import readable
+from ptycho.core.formats.cbf import read_cbf
 from ptycho.core.formats.libraries import library
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.scan.stream import Frames
@@ -22,10 +23,8 @@ __all__ = ["file_series", "frames_in", "read", "recognise"]
 Array = NDArray[Any]
 
 _HEAD = 4096
-_CBF_HEADER = 1 << 18
-_CBF_SIZE, _CBF_START = re.compile(rb"X-Binary-Size:\s*(\d+)"), b"\x0c\x1a\x04\xd5"
 _EDF = re.compile(rb"\s*\{.*?\b(?:Dim_1|HeaderID|EDF_DataBlockID)\b", re.DOTALL)
-_KINDS = {"EDF": "fabio.edfimage", "CBF": "fabio.cbfimage", "TIFF": "tifffile"}
+_KINDS = {"EDF": "fabio.edfimage", "CBF": "fabio.compression", "TIFF": "tifffile"}
 
 
 def recognise(file: Any) -> bool:
@@ -134,23 +133,14 @@ def _opened(path: Path) -> Iterator[tuple[int, Callable[[int], Array]]]:
                 yield len(pages), lambda index: pages[index].asarray()
             return
         if kind == "CBF":
-            _check_whole_cbf(path)
-        image = (module.EdfImage if kind == "EDF" else module.CbfImage)().read(str(path))
+            yield 1, lambda index: read_cbf(path)
+            return
+        image = module.EdfImage().read(str(path))
         try:
-            if kind == "EDF":
-                _check_whole_edf(path, image)
+            _check_whole_edf(path, image)
             yield image.nframes, lambda index: image.data if image.nframes == 1 else image.getframe(index).data
         finally:
             image.close()
-
-
-def _check_whole_cbf(path: Path) -> None:
-    """Raise where a CBF ends before its data do; fabio would look for the rest for ever."""
-    with path.open("rb") as stream:
-        head = stream.read(_CBF_HEADER)
-    size, start = _CBF_SIZE.search(head), head.find(_CBF_START)
-    if size is None or start < 0 or start + len(_CBF_START) + int(size.group(1)) > path.stat().st_size:
-        raise DataError(f"{path}: expected a whole CBF file, found one that ends early; copy it again")
 
 
 def _check_whole_edf(path: Path, image: Any) -> None:

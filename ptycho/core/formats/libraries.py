@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ptycho.errors import DataError
 
-__all__ = ["LIBRARIES", "library"]
+__all__ = ["LIBRARIES", "library", "matlab"]
 
 LIBRARIES = {
     "hdf5plugin": ("hdf5plugin", "formats"),
@@ -36,3 +38,14 @@ def library(module: str, why: str) -> Any:
             f"{why}: expected {package}, found it not installed ({error}); "
             f"pip install {package} (extra {extra!r} of this package)"
         ) from error
+
+
+@contextmanager
+def matlab() -> Iterator[Any]:
+    """scipy.io for MATLAB files; what it has an exception of its own for is a ValueError."""
+    from scipy import io
+
+    try:
+        yield io
+    except io.matlab.MatReadError as error:
+        raise ValueError(str(error)) from error

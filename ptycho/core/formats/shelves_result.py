@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.formats.hdf5 import array
 from ptycho.core.formats.hdf5_access import has
+from ptycho.core.formats.libraries import matlab
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.units import photon_energy_eV
 from ptycho.errors import DataError
@@ -36,9 +37,8 @@ def recognise(file: Any) -> bool:
     with file.open("rb") as stream:
         if stream.read(len(_MAGIC)) != _MAGIC:
             return False
-    from scipy import io
-
-    return set(_PARTS) <= {name for name, _, _ in io.whosmat(file)}
+    with matlab() as io:
+        return set(_PARTS) <= {name for name, _, _ in io.whosmat(file)}
 
 
 def read(path: Path) -> ScanRecord:
@@ -77,9 +77,8 @@ def _of_hdf5(path: Path) -> dict[str, Array]:
 
 
 def _of_mat(path: Path) -> dict[str, Array]:
-    from scipy import io
-
-    content = io.loadmat(path, variable_names=_PARTS, simplify_cells=True)
+    with matlab() as io:
+        content = io.loadmat(path, variable_names=_PARTS, simplify_cells=True)
     found: dict[str, Array] = {}
     for name in _WANTED:
         place: Any = content

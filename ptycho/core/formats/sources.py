@@ -21,6 +21,7 @@ from ptycho.core.formats.frame_files import file_series, frames_in, joined
 from ptycho.core.formats.frame_files import recognise as is_image
 from ptycho.core.formats.hdf5 import array, h5_frames
 from ptycho.core.formats.hdf5_access import member
+from ptycho.core.formats.libraries import matlab
 from ptycho.core.formats.registry import is_hdf5
 from ptycho.core.hdf5_values import open_hdf5
 from ptycho.core.npz import open_npz, read_npy
@@ -229,16 +230,10 @@ def _hdf5_array(path: Path, inside: str | None, names: tuple[str, ...], axes: in
 
 
 def _matlab_array(path: Path, inside: str | None, names: tuple[str, ...], axes: int) -> Array:
-    from scipy import io
-
-    try:
+    with readable(path, "a whole MATLAB file", advice="save it again"), matlab() as io:
         there = {name: len(shape) for name, shape, _ in io.whosmat(path)}
         key = _chosen(path, inside, names, there, axes)
         return np.asarray(io.loadmat(path, variable_names=[key])[key])
-    except PtychoError:
-        raise
-    except DAMAGE as error:
-        raise DataError(f"{path}: expected a whole MATLAB file, found: {error}; save it again") from error
 
 
 def arrays_listed(path: Path) -> str:
