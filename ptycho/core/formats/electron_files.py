@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ _MAGIC = {
     b"\0\0\0\x04": "digitalmicrograph",
 }
 _EMD = "emd"
+_BLOCKFILE = struct.Struct("<6sH3I4H")
+"""Beginning of a BLO: name, byte order, three offsets, side of a pattern, its rotation, columns, rows."""
 _ANGLES = {"rad": 1.0, "mrad": 1e-3, "deg": math.pi / 180}
 
 
@@ -53,6 +56,7 @@ def read(path: Path) -> ScanRecord:
     """
     module = library(f"rsciio.{_reader(path) or _EMD}", f"{path} is of an electron microscope")
     with readable(path, "a whole electron microscope's file"):
+        _check_blockfile(path)
         found = module.file_reader(str(path), lazy=True)
     stack = next((each for each in found if each["data"].ndim >= 3 and each["data"].dtype.kind in "iuf"), None)
     if stack is None:
@@ -79,6 +83,18 @@ def _reader(path: Path) -> str | None:
     with path.open("rb") as stream:
         head = stream.read(8)
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def _check_blockfile(path: Path) -> None:
+    """Raise where a BLO declares more patterns than it has; rosettasciio would plan for all of them."""
+    with path.open("rb") as stream:
+        head = stream.read(_BLOCKFILE.size)
+    if not head.startswith(b"IMGBLO"):
+        return
+    order = "<" if head[6:8] == b"\x02\x01" else ">"
+    side, _, columns, rows = struct.unpack_from(f"{order}4H", head, _BLOCKFILE.size - 8)
+    if rows * columns * side * side > path.stat().st_size:
+        raise DataError(f"{path}: expected {rows} x {columns} patterns of {side} x {side}, found fewer; copy it again")
 
 
 def _frames(path: Path, data: Any) -> Frames:

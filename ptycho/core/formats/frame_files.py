@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.damage import readable
+from ptycho.core.damage import check_declared, readable
 from ptycho.core.formats.cbf import read_cbf
 from ptycho.core.formats.libraries import library
 from ptycho.core.formats.record import ScanRecord
@@ -23,6 +24,8 @@ __all__ = ["file_series", "frames_in", "read", "recognise"]
 Array = NDArray[Any]
 
 _HEAD = 4096
+_SEGMENTS_MISSING = 1000
+"""Strips or tiles that may be missing in an image; a reader looks for each."""
 _EDF = re.compile(rb"\s*\{.*?\b(?:Dim_1|HeaderID|EDF_DataBlockID)\b", re.DOTALL)
 _KINDS = {"EDF": "fabio.edfimage", "CBF": "fabio.compression", "TIFF": "tifffile"}
 
@@ -130,7 +133,7 @@ def _opened(path: Path) -> Iterator[tuple[int, Callable[[int], Array]]]:
         if kind == "TIFF":
             with module.TiffFile(path) as file:
                 pages = file.pages
-                yield len(pages), lambda index: pages[index].asarray()
+                yield len(pages), lambda index: _page(path, pages[index])
             return
         if kind == "CBF":
             yield 1, lambda index: read_cbf(path)
@@ -141,6 +144,15 @@ def _opened(path: Path) -> Iterator[tuple[int, Callable[[int], Array]]]:
             yield image.nframes, lambda index: image.data if image.nframes == 1 else image.getframe(index).data
         finally:
             image.close()
+
+
+def _page(path: Path, page: Any) -> Array:
+    """The image of a page of a TIFF, after a look at whether its file can hold it."""
+    check_declared(page.nbytes, min(sum(page.databytecounts), path.stat().st_size), f"{path}: an image {page.shape}")
+    declared, stored = math.prod(page.chunked), len(page.dataoffsets)
+    if declared > _SEGMENTS_MISSING + stored:
+        raise DataError(f"{path}: expected an image {page.shape} in {declared} parts, found {stored}; copy it again")
+    return np.asarray(page.asarray())
 
 
 def _check_whole_edf(path: Path, image: Any) -> None:
