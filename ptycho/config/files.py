@@ -26,8 +26,18 @@ Config = TypeVar("Config")
 
 _MOST = 100_000
 """Values in a file of settings, what aliases stand for counted each time."""
+_DEPTH = 100
 _DIGITS = 1000
 """Bits of a whole number, more than any setting has."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's own loader, which takes time with the square of the depth of brackets, with a bound to that."""
+
+    def fetch_flow_collection_start(self, token_class: Any) -> None:
+        if self.flow_level >= _DEPTH:
+            raise ValueError(f"expected brackets in at most {_DEPTH} others")
+        super().fetch_flow_collection_start(token_class)
 
 
 def load_yaml(text: str) -> Any:
@@ -36,7 +46,7 @@ def load_yaml(text: str) -> Any:
     Raises:
         ValueError, yaml.YAMLError: damaged syntax, or aliases that stand for more than `_MOST` values.
     """
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:

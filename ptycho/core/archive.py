@@ -245,7 +245,8 @@ def find_archive(path: Path) -> Path:
     """
     if not path.exists():
         raise MissingFileError(f"{path}: expected a model archive ({ARCHIVE_NAME}) or its folder, found nothing")
-    if path.is_file():
+    if not path.is_dir():
+        check_regular(path)
         return path
     if (path / ARCHIVE_NAME).is_file():
         return path / ARCHIVE_NAME

@@ -19,7 +19,7 @@ __all__ = ["read_cbf"]
 
 _SECTION, _START = b"--CIF-BINARY-FORMAT-SECTION--", b"\x0c\x1a\x04\xd5"
 _HEADER = 1 << 18
-_FIELD = re.compile(rb"^(X-Binary-[\w-]+):[ \t]*\"?([^\"\r\n]+?)\"?[ \t]*\r?$", re.MULTILINE)
+_FIELD = re.compile(rb"^(X-Binary-[\w-]{1,40}):[ \t]?\"?([^\"\r\n]{1,80}?)\"?[ \t]?\r?$", re.MULTILINE)
 _METHOD = re.compile(rb"conversions[ \t]*=[ \t]*\"?x-CBF_BYTE_OFFSET\"?", re.IGNORECASE)
 _TYPE = re.compile(r"(un)?signed (8|16|32|64)-bit integer")
 

@@ -1,4 +1,4 @@
-"""Images of detectors, read only: EDF and CBF by fabio, TIFF and MarCCD by tifffile. One frame or several to a file."""
+"""Images of detectors, read only: EDF, CBF with fabio, TIFF and MarCCD by tifffile. One frame or several to a file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.damage import check_declared, readable
 from ptycho.core.formats.cbf import read_cbf
+from ptycho.core.formats.edf import edf_images, read_edf
 from ptycho.core.formats.libraries import library
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.scan.stream import Frames
@@ -27,7 +28,6 @@ _HEAD = 4096
 _SEGMENTS_MISSING = 1000
 """Strips or tiles that may be missing in an image; a reader looks for each."""
 _EDF = re.compile(rb"\s*\{.*?\b(?:Dim_1|HeaderID|EDF_DataBlockID)\b", re.DOTALL)
-_KINDS = {"EDF": "fabio.edfimage", "CBF": "fabio.compression", "TIFF": "tifffile"}
 
 
 def recognise(file: Any) -> bool:
@@ -127,23 +127,18 @@ def _opened(path: Path) -> Iterator[tuple[int, Callable[[int], Array]]]:
     kind = _kind(path)
     if kind is None:
         raise DataError(f"{path}: expected an image (EDF, CBF, TIFF or MarCCD), found another file; name frames only")
-    module = library(_KINDS[kind], f"{path} is {kind}")
-    own = (module.TiffFileError,) if kind == "TIFF" else ()  # no ValueError in releases for Python 3.10
+    module = library("tifffile", f"{path} is TIFF") if kind == "TIFF" else None
+    own = () if module is None else (module.TiffFileError,)  # no ValueError in releases for Python 3.10
     with readable(path, f"a whole {kind} file", own=own):
-        if kind == "TIFF":
+        if module is not None:
             with module.TiffFile(path) as file:
                 pages = file.pages
                 yield len(pages), lambda index: _page(path, pages[index])
-            return
-        if kind == "CBF":
+        elif kind == "CBF":
             yield 1, lambda index: read_cbf(path)
-            return
-        image = module.EdfImage().read(str(path))
-        try:
-            _check_whole_edf(path, image)
-            yield image.nframes, lambda index: image.data if image.nframes == 1 else image.getframe(index).data
-        finally:
-            image.close()
+        else:
+            images = edf_images(path)
+            yield len(images), lambda index: read_edf(path, images[index])
 
 
 def _page(path: Path, page: Any) -> Array:
@@ -153,13 +148,3 @@ def _page(path: Path, page: Any) -> Array:
     if declared > _SEGMENTS_MISSING + stored:
         raise DataError(f"{path}: expected an image {page.shape} in {declared} parts, found {stored}; copy it again")
     return np.asarray(page.asarray())
-
-
-def _check_whole_edf(path: Path, image: Any) -> None:
-    """Raise where an EDF ends early, which fabio would fill up with zeros, or keeps its values in another file."""
-    frames = [image.get_frame(index) for index in range(image.nframes)]
-    size = path.stat().st_size
-    if image.incomplete_file or any(frame.incomplete_data or frame.start + frame.blobsize > size for frame in frames):
-        raise DataError(f"{path}: expected a whole EDF file, found one that ends early; copy it again")
-    if any(frame.bfname is not None for frame in frames):
-        raise DataError(f"{path}: expected its values in the file itself, found a reference to another; convert it")
