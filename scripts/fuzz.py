@@ -72,12 +72,12 @@ class Fuzzer:
         name, content = rng.choice(self.golden)
         return f"input-{name}", mutated(content, [each for _, each in self.golden], rng)
 
-    def use(self, number: int) -> None:
-        """Read an input."""
+    def written(self, number: int) -> Path:
+        """An input as a file."""
         name, content = self.made(number)
         path = self.folder / name
         path.write_bytes(content)
-        self.read(path)
+        return path
 
     def read(self, path: Path) -> None:
         """Read a file; an error of the library is as good as success, if it is one line."""
@@ -123,8 +123,10 @@ class Fuzzer:
                 at[:8] = number.to_bytes(8, "little")
                 if time.monotonic() > end:
                     os._exit(0)
+                faulthandler.cancel_dump_traceback_later()
+                path = self.written(number)
                 faulthandler.dump_traceback_later(SECONDS, exit=True, file=trace)
-                kind, place = self._tried(number)
+                kind, place = self._tried(path)
                 if not kind and _peak() - before > MEMORY:
                     kind, place = "Memory", f"{(_peak() - before) >> 20} MiB"
                 if kind:
@@ -137,10 +139,10 @@ class Fuzzer:
             at[:8] = inputs.to_bytes(8, "little")
         os._exit(0)
 
-    def _tried(self, number: int) -> tuple[str, str]:
+    def _tried(self, path: Path) -> tuple[str, str]:
         """Kind and place of what an input raised, empty where all is well."""
         try:
-            self.use(number)
+            self.read(path)
         except Exception as error:  # noqa: BLE001  # whatever comes out is what is looked for
             return type(error).__name__, _place("".join(traceback.format_exception(error)))
         return "", ""
@@ -205,7 +207,7 @@ def fuzz(reader: str, options: argparse.Namespace) -> int:
         if options.atheris:
             guided(fuzzer)
         if options.only is not None:
-            fuzzer.use(options.only)
+            fuzzer.read(fuzzer.written(options.only))
             return 0
         begun = time.monotonic()
         done, findings = fuzzer.run(options.seconds, options.inputs)

@@ -54,9 +54,7 @@ def edf_images(path: Path) -> list[EdfImage]:
                 break
             if head[begin : begin + 1] != b"{" or end is None:
                 raise DataError(f"{path}: expected a whole EDF file, found no header at byte {place}; copy it again")
-            entries = {
-                name.decode().lower(): value.decode("latin-1") for name, value in _ENTRY.findall(head[: end.end()])
-            }
+            entries = _entries(head[begin + 1 : end.start()].decode("latin-1"))
             place += end.end()
             if "dim_1" in entries:
                 image, length = _image(path, entries, place)
