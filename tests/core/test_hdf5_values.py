@@ -1,0 +1,66 @@
+"""What is in an HDF5 file itself, each once, and what cannot be there."""
+
+import io
+
+import h5py
+import numpy as np
+import pytest
+
+from ptycho.core.hdf5_values import all_values, check_size, open_hdf5, own_datasets, own_groups, own_member
+from ptycho.errors import DataError
+
+
+@pytest.fixture
+def content() -> bytes:
+    """Two groups that hold each other, with a data set and links in them."""
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        file["a/b/values"] = np.arange(6.0).reshape(2, 3)
+        file["a/b/up"] = file["a"]
+        file["a/text"] = "µm"
+        file["soft"] = h5py.SoftLink("/a/b")
+        file["out"] = h5py.ExternalLink("other.h5", "/a")
+    return stream.getvalue()
+
+
+def test_groups_are_seen_once(content: bytes) -> None:
+    with open_hdf5(io.BytesIO(content)) as file:
+        assert [group.name for group in own_groups(file, 9)] == ["/", "/a", "/a/b"]
+        assert [group.name for group in own_groups(file, 1)] == ["/", "/a"]
+        assert [name for name, _ in own_datasets(file["a"])] == ["text", "b/values"]
+
+
+def test_links_are_not_followed(content: bytes) -> None:
+    with open_hdf5(io.BytesIO(content)) as file:
+        np.testing.assert_array_equal(all_values(own_member(file["a/b"], "values")), np.arange(6.0).reshape(2, 3))
+        assert own_member(file, "gone") is None
+        for name in ("soft", "out"):
+            with pytest.raises(DataError, match=f"{name}: expected it in the file itself, found a link"):
+                own_member(file, name)
+        with pytest.raises(DataError, match="found a link"):
+            list(own_datasets(file))
+
+
+def test_sizes_that_cannot_be() -> None:
+    with h5py.File(io.BytesIO(), "w") as file:
+        check_size(file.create_dataset("small", (4, 5), "u2", chunks=(1, 5)))
+        check_size(file.create_dataset("scalar", data=3))
+        check_size(file.create_dataset("none", dtype="f4", data=h5py.Empty("f4")))
+        for name, shape, chunks in (("many", (10**12, 8), (1, 8)), ("chunk", (1 << 27, 8), (1 << 27, 1))):
+            with pytest.raises(DataError, match=f"/{name}"):
+                check_size(file.create_dataset(name, shape, "u2", chunks=chunks))
+        with pytest.raises(DataError, match="/few: expected its chunks in the file, found few of 1000000"):
+            check_size(file.create_dataset("few", (10**6,), "u1", chunks=(1,)))
+
+
+def test_a_heap_without_an_end(content: bytes) -> None:
+    """The free space at the end of a heap of texts is said to be none: HDF5 would stay there for ever."""
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        file.attrs["text"] = "µm"
+    spoilt = bytearray(stream.getvalue())
+    free = spoilt.find(b"GCOL") + 16 + 16 + 8
+    assert spoilt[free : free + 2] == b"\0\0"
+    spoilt[free + 8 : free + 16] = bytes(8)
+    with pytest.raises(DataError, match="found a heap that is damaged"), open_hdf5(io.BytesIO(bytes(spoilt))):
+        pass
