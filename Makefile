@@ -2,6 +2,7 @@
 #   make demo       simulate, train, reconstruct, refine; pictures and numbers go to demo_output/
 #   make test       the fast tests          make test-all   all tests
 #   make lint       ruff and mypy           make format     rewrite the layout of the code
+#   make fuzz       damaged files of every kind, a minute of each reader
 #   make docs       the documentation, strictly, into build/site
 #   make lock       renew requirements.lock from pyproject.toml
 
@@ -15,7 +16,7 @@ SCANS   = $(wildcard ../shared/data)
 PYTEST  = OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
           $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(SCANS),--scan-dir=$(SCANS))
 
-.PHONY: install demo test test-all lint format docs lock clean
+.PHONY: install demo test test-all fuzz lint format docs lock clean
 
 install: $(VENV)/.installed
 
@@ -34,6 +35,9 @@ test: install
 
 test-all: install
 	$(PYTEST)
+
+fuzz: install
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python scripts/fuzz.py all --seconds 60 --keep build/fuzz
 
 lint: install
 	$(BIN)/ruff check .

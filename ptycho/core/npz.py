@@ -64,6 +64,11 @@ class NpzArchive(Mapping[str, Any]):
             _check_text(room)
             return room
 
+    @property
+    def files(self) -> list[str]:
+        """The keys, by the name that NumPy's archives have for them."""
+        return list(self._members)
+
     def member(self, key: str) -> zipfile.ZipInfo:
         """What the directory of the archive says of an array."""
         return self._members[key]

@@ -26,7 +26,7 @@ ARRAYS = {
 def test_arrays_come_back(save, tmp_path: Path) -> None:
     save(tmp_path / "a.npz", **ARRAYS)
     with open_npz(tmp_path / "a.npz") as archive:
-        assert list(archive) == list(ARRAYS)
+        assert list(archive) == archive.files == list(ARRAYS)
         assert len(archive) == len(ARRAYS)
         for key, expected in ARRAYS.items():
             found = archive[key]
