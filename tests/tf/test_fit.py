@@ -211,7 +211,7 @@ def test_what_cannot_be_resumed_is_an_error(trained, scan, training, tmp_path) -
         train(scan, training, resume=other)
     with other.open("wb") as file:
         np.savez(file, weights=np.zeros(3))
-    with pytest.raises(ArchiveError, match="found the beginning of one"):
+    with pytest.raises(ArchiveError, match="found another file"):
         train(scan, training, resume=other)
     last = trained.folder / "checkpoints" / "last.ckpt"
     with pytest.raises(ArchiveError, match="resume with the settings of the training that wrote it"):

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import shutil
 import signal
 import threading
 import time
@@ -142,6 +143,18 @@ def test_checkpoints_hold_no_code(scan, training, execution) -> None:
     train(scan, training, execution)
     content = torch.load(Path(training.output_dir) / "checkpoints" / "last.ckpt", weights_only=True)
     assert content["hyper_parameters"]["config"]["model"]["N"] == 64
+
+
+def test_a_batch_system_changes_nothing(scan, training, execution, monkeypatch) -> None:
+    """Lightning goes on from a checkpoint that a requeued job has left, also in a later training of something else."""
+    settings = {"NTASKS": "4", "JOB_ID": "77", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "NODELIST": "localhost"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    train(scan, replace(training, nepochs=1), execution)
+    folder = Path(training.output_dir)
+    shutil.copy(folder / "checkpoints" / "last.ckpt", folder / "hpc_ckpt_1.ckpt")
+    assert len(train(scan, training, execution)["history"]["train_loss"]) == 2
 
 
 def test_what_cannot_be_resumed_is_an_error(scan, training, execution, tmp_path) -> None:
