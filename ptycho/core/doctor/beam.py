@@ -22,7 +22,9 @@ _STEP = 1.2
 
 
 def beam_change(brightness: NDArray[np.floating[Any]]) -> float:
-    """Brightness of the last pattern over that of the first, by a straight line through the logarithms.
+    """Brightness of the last pattern over that of the first, where a line through the logarithms shows a change.
+
+    It is that of the medians of the first and the last tenth, drawn out to the whole scan.
 
     Args:
         brightness: (n,) of the patterns in the order of the scan, in any unit; those that are 0 do not count.
@@ -36,7 +38,11 @@ def beam_change(brightness: NDArray[np.floating[Any]]) -> float:
     order, values = lit / (len(brightness) - 1), np.log(brightness[lit])
     slope = float(np.polyfit(order, values, 1)[0])
     explained = float(np.corrcoef(order, values)[0, 1] ** 2) if np.ptp(values) > 0 else 0.0
-    return 1.0 if explained < STEADY or abs(slope) < -np.log(FALL) else float(np.exp(slope))
+    if explained < STEADY or abs(slope) < -np.log(FALL):
+        return 1.0
+    end = max(1, len(lit) // 10)
+    rise, run = (np.median(each[-end:]) - np.median(each[:end]) for each in (values, order))
+    return float(np.exp(rise / run))
 
 
 def check_beam(statistics: ScanStatistics) -> Finding:
