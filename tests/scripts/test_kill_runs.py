@@ -29,7 +29,7 @@ def kills():
         ("convert", "INT,TERM,USR1,KILL", 2),
         ("map", "INT,TERM,USR1,KILL", 2),
         ("reconstruct", "TERM,KILL", 1),
-        ("train pytorch", "INT,TERM,USR1,KILL", 1),
+        ("train pytorch", "INT,KILL", 1),
         ("train tensorflow", "TERM,KILL", 1),
     ],
 )
