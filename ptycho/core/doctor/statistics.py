@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.scaling import Units, UnitsDecision, decide_units
 from ptycho.core.scan.detector_values import is_mark
-from ptycho.core.scan.scan import MARK
+from ptycho.core.scan.scan import marked_values
 from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.errors import DataError
 
@@ -81,7 +81,7 @@ def gather(stream: ScanStream) -> ScanStatistics:
     for block, values in frames.blocks():
         wide = values.astype(np.float64)
         valid = np.broadcast_to(_valid(fields.mask, block), wide.shape)
-        marks = values == MARK
+        marks = marked_values(values)
         marked += int(np.count_nonzero(valid & marks))
         finite = np.isfinite(wide) & ~marks & (valid | ~is_mark(values))
         not_finite += int(np.count_nonzero(valid & ~finite))

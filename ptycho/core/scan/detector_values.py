@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.scaling import Units
-from ptycho.core.scan.scan import MARK, ScanFile
+from ptycho.core.scan.scan import MARK, ScanFile, marked_values
 from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.core.scratch import scratch_array
 
@@ -40,7 +40,7 @@ class Counts:
 
 def is_mark(values: Array) -> Array:
     """Where values are what detectors write for a pixel that is none: 2^32 - 1, in uint16 also 2^16 - 1."""
-    return np.asarray((values == MARK) | ((values == _MARK_16) & (values.dtype == np.uint16)))
+    return marked_values(values) | (values == _MARK_16) if _sixteen_bits(values) else marked_values(values)
 
 
 def counts_of(frames: Frames, mask: Array | None, units: str | Units | None) -> Counts:
@@ -108,15 +108,20 @@ def _tell(found: Counts) -> None:
         logger.warning("patterns: %s", sentence)
 
 
+def _sixteen_bits(values: Array) -> bool:
+    """Whether these are unsigned integers of 16 bits, in either order of their bytes."""
+    return values.dtype.kind == "u" and values.dtype.itemsize == 2
+
+
 def _known_marks(values: Array) -> set[int]:
     low = int(values.min()) if values.dtype.kind == "i" else 0
-    return {MARK, *([_MARK_16] if values.dtype == np.uint16 else []), *range(max(low, -16), 0)}
+    return {MARK, *([_MARK_16] if _sixteen_bits(values) else []), *range(max(low, -16), 0)}
 
 
 def _marked(values: Array) -> Array:
     """(rows, columns) of a sample (b, rows, columns), True where a pixel is marked."""
-    marked = np.asarray((values == MARK).any(axis=0))
-    if values.dtype == np.uint16:
+    marked = np.asarray(marked_values(values).any(axis=0))
+    if _sixteen_bits(values):
         marked |= (values == _MARK_16).all(axis=0)
     if values.dtype.kind == "i":
         marked |= (values < 0).all(axis=0)

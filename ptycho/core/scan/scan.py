@@ -20,6 +20,7 @@ __all__ = [
     "check_square",
     "check_values",
     "is_fast_side",
+    "marked_values",
     "next_fast_side",
     "no_probe",
     "own_sides",
@@ -152,6 +153,13 @@ def own_sides(scan: ScanFile) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
+def marked_values(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where values are MARK; nowhere in a type that cannot hold it."""
+    if values.dtype.kind == "f" and float(np.finfo(values.dtype).max) < MARK:
+        return np.zeros(values.shape, bool)
+    return np.asarray(values == MARK)
+
+
 def is_fast_side(N: int) -> bool:
     """Whether N is even and has no prime factor above 13: the sides of a pattern that FFTs take without a detour.
 
@@ -211,7 +219,7 @@ def _check_patterns(patterns: Array, mask: Array | None) -> None:
         if values.dtype.kind == "f":
             infinite += int(np.count_nonzero(~np.isfinite(values)))
         negative += int(np.count_nonzero(values < 0))
-        marked += int(np.count_nonzero(values == MARK))
+        marked += int(np.count_nonzero(marked_values(values)))
         dark += int(np.count_nonzero(~values.any(axis=(1, 2))))
     if infinite:
         raise DataError(
