@@ -33,6 +33,7 @@ from ptycho.core.scaling import (
     largest_amplitude,
     mean_energy,
     photons_per_frame,
+    recorded_photons,
     to_amplitude,
 )
 from ptycho.core.scan.identity import ScanIdentity, scan_identity
@@ -393,8 +394,9 @@ class RawData(Pictured):
 
     def photons(self, configured: float | None = None) -> float:
         """Mean photons per pattern: measured with counts, else from the metadata, else `configured`."""
-        recorded = (self.metadata or {}).get("nphotons")
-        return photons_per_frame(self.mean_energy, self.units, configured, recorded, self.units_decision.photons)
+        photons = self.units_decision.photons
+        recorded = None if self.units == "counts" and photons is not None else recorded_photons(self.metadata)
+        return photons_per_frame(self.mean_energy, self.units, configured, recorded, photons)
 
     def amplitude(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
         """Amplitudes (b, N, N) float32 of these patterns (None: all), 0 in invalid pixels.

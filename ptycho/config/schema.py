@@ -171,12 +171,19 @@ def _is_kind(value: Any, kind: type, member: type = int) -> bool:
     if kind is int:
         return isinstance(value, Integral)
     if kind is float:
-        return isinstance(value, Real) and math.isfinite(value)
+        return isinstance(value, Real) and _finite(value)
     if kind is Path:
         return isinstance(value, (str, os.PathLike))
     if kind is tuple:
         return isinstance(value, (list, tuple)) and all(_is_kind(item, member) for item in value)
     return isinstance(value, kind)
+
+
+def _finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def _number(value: str | int, kind: Callable[[str | int], Any]) -> Any:

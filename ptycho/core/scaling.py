@@ -7,8 +7,9 @@ model the probe is `a P`. k, s and a are computed here and nowhere else.
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf, isfinite, log, sqrt
@@ -30,6 +31,7 @@ __all__ = [
     "mean_energy",
     "photons_per_frame",
     "probe_scale",
+    "recorded_photons",
     "to_amplitude",
 ]
 
@@ -135,6 +137,22 @@ def to_amplitude(patterns: ArrayLike, units: Units) -> NDArray[np.float32]:
     # Root in float64 where float32 could not hold the count.
     wide = data if data.dtype.kind == "f" and data.dtype.itemsize <= 4 else data.astype(np.float64)
     return np.sqrt(np.maximum(wide, 0)).astype(np.float32)
+
+
+def recorded_photons(metadata: Mapping[str, Any] | None) -> float | None:
+    """The mean photons per pattern that the metadata of a scan record; None where they do not.
+
+    Raises:
+        DataError: `nphotons` is no positive finite number.
+    """
+    recorded = (metadata or {}).get("nphotons")
+    if recorded is None:
+        return None
+    if isinstance(recorded, int | float | np.number) and 0 < recorded <= sys.float_info.max:
+        return float(recorded)
+    raise DataError(
+        f"nphotons of the scan's metadata: expected a positive finite number, found {str(recorded)[:40]}; correct it"
+    )
 
 
 def photons_per_frame(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ptycho.config.config import TrainingConfig
 from ptycho.core.quality.trust import Dose, Trust, measure_trust
 from ptycho.core.refinement.passes import Likelihood
-from ptycho.core.scaling import photons_per_frame
+from ptycho.core.scaling import photons_per_frame, recorded_photons
 from ptycho.raw_data import RawData
 
 __all__ = ["NOMINAL_PHOTONS", "noise_error", "photon_scale", "scan_trust"]
@@ -29,9 +29,10 @@ def photon_scale(data: RawData, nominal_photons: float) -> tuple[float, Dose]:
     'stated': `nphotons` of the scan's metadata over the mean energy of a pattern.
     'nominal': the same with `nominal_photons`, which is no knowledge of this scan.
     """
-    measured, recorded = data.units_decision.photons, (data.metadata or {}).get("nphotons")
+    measured = data.units_decision.photons
     if measured is not None and (data.units == "counts" or measured == 1):
         return measured, "measured"
+    recorded = recorded_photons(data.metadata)
     dose: Dose = "nominal" if recorded is None else "stated"
     return photons_per_frame(data.mean_energy, data.units, nominal_photons, recorded, None) / data.mean_energy, dose
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ptycho.cli import run as run_module
+from ptycho.cli.console import drawing_to_files
 from ptycho.cli.infer import inference_main
 from ptycho.cli.train import train_main
 
@@ -103,3 +104,12 @@ def test_a_log_that_cannot_be_written_ends_nothing_and_says_nothing(tmp_path, ca
     with run_module.run_log(tmp_path / "run.log"):
         logging.getLogger("ptycho").warning("said")
     assert capsys.readouterr() == ("", "")
+
+
+def test_pictures_are_drawn_whatever_jupyter_says(monkeypatch):
+    """Its backend is a module that another environment lacks: matplotlib then cannot even be imported."""
+    for named, within in (("module://no_such_module.backend", "agg"), ("module://json.tool", "module://json.tool")):
+        monkeypatch.setenv("MPLBACKEND", named)
+        with drawing_to_files():
+            assert os.environ["MPLBACKEND"] == within
+        assert os.environ["MPLBACKEND"] == named

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ptycho.cli.command import main
-from ptycho.cli.scan_flags import add_scan_flags, parts_of, scan_of, stream_from, takes_parts
+from ptycho.cli.scan_flags import Pair, add_scan_flags, parts_of, scan_file, scan_of, stream_from, takes_parts
 from ptycho.core.scan.npz_file import read_scan
 from ptycho.errors import ConfigError
 
@@ -80,3 +80,19 @@ def test_commands_take_them(
     assert main(["doctor", "--no-trials"]) == 2
     assert "expected a scan, found no file; name one, or --patterns" in capfd.readouterr().err
     assert main(["convert", str(tmp_path / "out.npz")]) == 2
+
+
+@pytest.mark.parametrize("said", [["0.6,1.0"], ["0.6", "1.0"]])
+def test_a_pair_is_two_numbers_with_or_without_a_comma(said: list[str]) -> None:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--amplitude", action=Pair)
+    assert parser.parse_args(["--amplitude", *said]).amplitude == (0.6, 1.0)
+
+
+def test_a_scan_is_written_as_npz_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scan_file("a.NPZ") == Path("a.NPZ") and scan_file("b") == Path("b")
+    assert main(["simulate", "--output", str(tmp_path / "a.h5")]) == 2
+    assert "expected a name that ends in .npz" in capsys.readouterr().err
+    assert main(["simulate", "--output", str(tmp_path / "a.npz"), "--amplitude", "0.6"]) == 2
+    assert "expected two numbers, LOW HIGH or LOW,HIGH, found 0.6" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -141,3 +141,18 @@ def test_binary_file_is_refused_in_one_line(tmp_path):
 def test_missing_file(load, tmp_path):
     with pytest.raises(MissingFileError, match=r"c\.yaml: no such configuration file"):
         load(tmp_path / "c.yaml")
+
+
+def test_paths_of_a_settings_file_may_name_the_home_and_variables(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SCANS", "/data/scans")
+    found = config_from_dict(TrainingConfig, {"output_dir": "~/out", "train_data_file": "${SCANS}/a.npz"})
+    assert (found.output_dir, found.train_data_file) == (tmp_path / "out", Path("/data/scans/a.npz"))
+    monkeypatch.delenv("SCANS")
+    with pytest.raises(ConfigError, match=r"expected \$\{SCANS\} in the environment, found none"):
+        config_from_dict(TrainingConfig, {"train_data_file": "${SCANS}/a.npz"})
+
+
+def test_a_whole_number_beyond_all_floats_is_refused():
+    with pytest.raises(ConfigError, match=r"nphotons=1000.*expected a finite number above 0"):
+        config_from_dict(TrainingConfig, {"nphotons": 10**400})

@@ -460,3 +460,14 @@ def test_numbers_that_are_not_finite_are_not_saved(tmp_path: Path, archive: Mode
     with pytest.raises(ArchiveError, match=rf"expected finite weights, found .* \(the first in {name}\)"):
         save_archive(tmp_path, replace(archive, **change))
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [good]
+
+
+def test_a_checkpoint_in_the_place_of_an_archive_is_named_in_a_line(tmp_path):
+    path = tmp_path / "last.ckpt"
+    with zipfile.ZipFile(path, "w") as made:
+        for number in range(300):
+            made.writestr(f"last/data/{number}", b"")
+        made.writestr("last/data.pkl", b"")
+    with pytest.raises(ArchiveError, match=r"found a checkpoint, .*--resume.*wts\.h5\.zip") as caught:
+        load_archive(path)
+    assert len(str(caught.value)) < 300 + len(str(path))

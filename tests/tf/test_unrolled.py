@@ -11,7 +11,9 @@ import tensorflow as tf
 
 from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.networks import unrolled as unrolled_data
+from ptycho.networks.parts import Head
 from ptycho.tf import fit, model_manager
+from ptycho.tf.layers import linear_head
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.workflows.components import predict_scan, reconstruct_scan, train_cdi_model
 from ptycho.workflows.reconstruct import inference_settings
@@ -127,3 +129,13 @@ def test_a_scan_is_predicted_on_the_grid(patterns, use_xla, rng) -> None:
     assert np.linalg.norm(
         expected - model.predict_members(x, positions, container.canvas_size, mask).numpy().transpose(0, 3, 1, 2)
     ) > 1e-3 * np.linalg.norm(expected), "between pixels"
+
+
+def test_layers_keep_their_own_order_of_axes() -> None:
+    """The user's keras.json may say channels_first."""
+    tf.keras.backend.set_image_data_format("channels_first")
+    try:
+        conv = linear_head(Head("head", 3, 2, (0.0, 1.0)))
+    finally:
+        tf.keras.backend.set_image_data_format("channels_last")
+    assert conv(np.zeros((1, 8, 6, 3), np.float32)).shape == (1, 8, 6, 2)

@@ -32,10 +32,18 @@ from ptycho.core.doctor.reconstructions import examine_sample
 from ptycho.core.doctor.samples import Sampler
 from ptycho.core.doctor.sampling import check_energy, check_overlap, check_window, covered_pixels
 from ptycho.core.doctor.statistics import ScanStatistics, gather
-from ptycho.core.doctor.values import check_dose, check_numbers, check_saturation, check_size, check_units
+from ptycho.core.doctor.values import (
+    check_dose,
+    check_numbers,
+    check_saturation,
+    check_size,
+    check_units,
+    insane_patterns,
+)
 from ptycho.core.scan.scan import ScanFile
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.fit_detector import fit_stream
+from ptycho.core.scan_edit.points import subset
 
 __all__ = ["SEVERITIES", "Diagnosis", "Finding", "Severity", "examine", "examine_probe"]
 
@@ -76,6 +84,10 @@ def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
         or not _finite_probe(scan)
     ):
         return Diagnosis((*findings, *places, _stopped(stream, statistics.energies)))
+    whole, insane = statistics, insane_patterns(statistics)
+    if insane.size and len(statistics.energies) > len(insane) + 1:  # named with the dose; all else is of the others
+        stream = subset(stream, np.delete(np.arange(len(stream.frames)), insane))
+        scan, statistics = stream.fields, gather(stream)
     hot = hot_pixels(statistics)
     centre = check_centre(statistics, scan, hot)
     shift, offset = _shift(centre), (centre.numbers["dy"], centre.numbers["dx"])
@@ -91,14 +103,14 @@ def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
         check_field(follow_shadows(stream, sound), scan.metadata),
     ]
     if scan.probeGuess is None:
-        return Diagnosis((*findings, check_window(sound, scan), check_dose(statistics, scan, None), _NO_PROBE))
+        return Diagnosis((*findings, check_window(sound, scan), check_dose(whole, scan, None), _NO_PROBE))
     stream, probe = check_probe_centre(stream)
-    findings += [probe, *_by_the_probe(stream, sound, centre, reconstructions)]
+    findings += [probe, *_by_the_probe(stream, sound, whole, centre, reconstructions)]
     return Diagnosis(tuple(findings))
 
 
 def _by_the_probe(
-    stream: ScanStream, statistics: ScanStatistics, centre: Finding, reconstructions: bool
+    stream: ScanStream, statistics: ScanStatistics, whole: ScanStatistics, centre: Finding, reconstructions: bool
 ) -> list[Finding]:
     """Findings that need to know the probe."""
     scan = stream.fields
@@ -108,7 +120,7 @@ def _by_the_probe(
         check_overlap(stream, statistics, covered, centre.numbers["likeness"]),
         check_window(statistics, scan),
         check_energy(statistics, scan),
-        dose := check_dose(statistics, scan, covered),
+        dose := check_dose(whole, scan, covered),
     ]
     test = None
     if reconstructions:

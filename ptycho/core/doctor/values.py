@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from ptycho.core.doctor.findings import Finding, Severity
 from ptycho.core.doctor.mending import named, ranges
 from ptycho.core.doctor.statistics import ScanStatistics
+from ptycho.core.scaling import recorded_photons
 from ptycho.core.scan.scan import MARK, ScanFile
+from ptycho.errors import DataError
 from ptycho.networks.registry import PATTERN_SIZES
 
-__all__ = ["check_dose", "check_numbers", "check_saturation", "check_size", "check_units"]
+__all__ = ["check_dose", "check_numbers", "check_saturation", "check_size", "check_units", "insane_patterns"]
 
 Array = NDArray[Any]
 
@@ -27,6 +29,8 @@ _LONG = 80
 """Letters of a list of patterns that a sentence shows."""
 _FEW_PHOTONS = 1000
 """Photons per pattern below which little can be reconstructed."""
+_FEW_BRIGHT = 0.05
+"""Share of the patterns that may be so and be left out of everything else."""
 _DARK, _BRIGHT = 0.02, 20.0
 """Energy of a pattern relative to the median, beyond which it is no pattern of this scan."""
 
@@ -117,6 +121,9 @@ def check_saturation(statistics: ScanStatistics, hot: Array) -> Finding:
     numbers = {"largest": value, "pixels_at_largest": often, "pixels_near_it": near, "pixels_per_step": expected}
     # one or two photons are no ceiling: of the value below, 0, there may be fewer
     if often >= _CLIPPED and often > _PILED * expected and steps > 2.5:
+        if ((statistics.highest >= value) | ~statistics.valid).all():
+            sentence = f"All pixels reach {value:g}, the largest value: the detector is saturated; expose for less."
+            return Finding("saturation", "fault", sentence, numbers)
         mend = f"mask --above {int(value) if value == int(value) else value!r}"
         sentence = (
             f"{often} pixels hold exactly {value:g}, the largest value, where {expected:.2g} would be expected: the "
@@ -138,10 +145,19 @@ def _without(hot: Array, statistics: ScanStatistics) -> list[tuple[float, int]]:
     return [(value, often) for value, often in rest if often > 0]
 
 
+def insane_patterns(statistics: ScanStatistics) -> NDArray[np.intp]:
+    """Patterns so much brighter than the others that they are none of the scan; none where they are many."""
+    bright = np.flatnonzero(statistics.energies > _BRIGHT * np.median(statistics.energies))
+    return bright if len(bright) <= max(1, _FEW_BRIGHT * len(statistics.energies)) else bright[:0]
+
+
 def check_dose(statistics: ScanStatistics, scan: ScanFile, covered_pixels: float | None) -> Finding:
     """How many photons are there, and are all patterns exposed alike?"""
     energy = float(np.median(statistics.energies))
-    recorded = (scan.metadata or {}).get("nphotons")
+    try:
+        recorded = recorded_photons(scan.metadata)
+    except DataError as error:
+        return Finding("dose", "warning", f"The dose: {error}.", {"photons_per_pattern": None})
     mean = float(statistics.energies.mean())
     if statistics.counts_per_intensity is not None:
         photons, source = mean * statistics.counts_per_intensity, "measured"

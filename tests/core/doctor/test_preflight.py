@@ -74,3 +74,28 @@ def test_micrometres_of_a_few_pixels_under_a_wide_probe_stop(scan):
     near = {"xcoords": 64 + (fields.xcoords - 64) * 0.01, "ycoords": 64 + (fields.ycoords - 64) * 0.01}
     with pytest.raises(DataError, match=r"in another unit; which\?"):
         refuse_faults(preflight(ScanStream.of(type(fields)(**{**vars(fields), **near}))), "scan.npz")
+
+
+@pytest.mark.parametrize("where", [(3,), (3, 10, 12)])
+def test_one_insane_pattern_is_named_and_nothing_is_masked_for_it(scan, where):
+    fields = scan.scan_file()
+    patterns = np.array(fields.diff3d, np.float32)
+    patterns[where] = 1e12
+    found = preflight(ScanStream.of(type(fields)(**{**vars(fields), "diff3d": patterns})))
+    assert [one.name for one in found.findings if one.severity in ("warning", "fault")] == ["dose"]
+    assert found.named("dose").mend == ("subsample --drop 3",)
+
+
+def test_nothing_is_masked_where_all_is_saturated(scan):
+    fields = scan.scan_file()
+    patterns = np.full(fields.diff3d.shape, 65534, np.uint16)
+    found = preflight(ScanStream.of(type(fields)(**{**vars(fields), "diff3d": patterns}))).named("saturation")
+    assert (found.severity, found.mend) == ("fault", ())
+
+
+@pytest.mark.parametrize("nphotons", [10**400, 0, -5.0, "many", [1], float("nan")], ids=lambda value: str(value)[:9])
+def test_a_dose_that_is_no_number_is_named(scan, nphotons):
+    fields = scan.scan_file()
+    metadata = {**(fields.metadata or {}), "nphotons": nphotons}
+    found = preflight(ScanStream.of(type(fields)(**{**vars(fields), "metadata": metadata}))).named("dose")
+    assert found.severity == "warning" and "nphotons" in found.sentence and len(found.sentence) < 160
