@@ -105,8 +105,9 @@ def check_place(stream: ScanStream) -> Finding:
     )
     if len(x) > 1 and not extent > least:
         sentence = (
-            f"All positions lie within {extent:.3g} pixels: they are in another unit; which? Say it and the size of "
-            "an object pixel: --scan-positions SCAN:xcoords,ycoords --unit um (or m, mm, nm) --object-pixel-nm NM."
+            f"All positions lie within {extent:.3g} pixels: they are in metres or micrometres, not in pixels; which? "
+            "Say it and the size of an object pixel: --scan-positions SCAN:xcoords,ycoords --unit um (or m, mm, nm) "
+            "--object-pixel-nm NM."
         )
         return Finding("place", "fault", sentence, numbers)
     span = f"x from {x.min():.1f} to {x.max():.1f}, y from {y.min():.1f} to {y.max():.1f} pixels"

@@ -72,7 +72,7 @@ def test_a_pattern_that_is_no_numbers_is_left_out_and_its_pixels_are_not_masked(
 def test_micrometres_of_a_few_pixels_under_a_wide_probe_stop(scan):
     fields = scan.scan_file()
     near = {"xcoords": 64 + (fields.xcoords - 64) * 0.01, "ycoords": 64 + (fields.ycoords - 64) * 0.01}
-    with pytest.raises(DataError, match=r"in another unit; which\?"):
+    with pytest.raises(DataError, match=r"not in pixels; which\?"):
         refuse_faults(preflight(ScanStream.of(type(fields)(**{**vars(fields), **near}))), "scan.npz")
 
 
