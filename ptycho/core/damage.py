@@ -92,7 +92,8 @@ def one_line(text: str) -> str:
 
 def _cause(found: BaseException) -> str:
     """What an error of another library says; that of a missing key says only the key."""
-    text = one_line(" ".join(str(found).split()))
+    told = found.strerror if isinstance(found, OSError) and found.filename is not None else None
+    text = one_line(" ".join(str(told or found).split()))
     if isinstance(found, KeyError) or not text:
         return f"{type(found).__name__} {text}".strip()
     return text

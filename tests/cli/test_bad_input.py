@@ -146,7 +146,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
-    assert "readable" in refused(tmp_path / ("long" * 100))
+    assert "found: File name too long" in refused(tmp_path / ("long" * 100))
 
 
 def test_a_folder(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_folder(tmp_path: Path) -> None:
         (b"\x93NUMPY\x01\x00", "a single NPY array"),
         (b"diffraction of gold", "begins with b'diffract'"),
         (b"\x80\x04\x95\x10pickle", "begins with"),
-        (b"PK\x03\x04 and then nothing", "damaged"),
+        (b"PK\x03\x04 and then nothing", "expected a whole NPZ archive, found: "),
     ],
 )
 def test_other_files(content: bytes, words: str, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_truncated_archive(kept: float, good: Arrays, tmp_path: Path) -> None:
     path = tmp_path / "scan.npz"
     np.savez(path, **good)
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-    assert "damaged" in refused(path)
+    assert "expected a whole NPZ archive, found: " in refused(path)
 
 
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
@@ -185,7 +185,7 @@ def test_a_flipped_byte(write: Callable[..., None], good: Arrays, tmp_path: Path
     content = bytearray(path.read_bytes())
     content[5000] ^= 0xFF
     path.write_bytes(content)
-    assert "damaged" in refused(path)
+    assert "expected a whole NPZ archive, found: " in refused(path)
 
 
 def test_an_archive_of_something_else(tmp_path: Path) -> None:
