@@ -280,7 +280,7 @@ def _make_run(folder: Path) -> None:
     images = {"object": np.ones((20, 20), np.complex64), "probe": np.ones((1, 8, 8), np.complex64)}
     places = {"xcoords": np.arange(3.0), "ycoords": np.arange(3.0), "frame": ObjectFrame(20, 20, 0, 0)}
     facts = {"kept": 1, "restarts": 0, "iterations": 2, "seconds": 0.5, "stopped": "done", "engine": "numpy"}
-    history = {"error_history": (1.0, 0.5), "unseen_history": ()}
+    history = {"error_history": (1.0, 0.5), "unseen_history": (), "flux": np.ones(3)}
     found = Refinement(**images, **places, **facts, **history)  # type: ignore[arg-type]
     write_step(folder / "step_0.npz", found, "search")
 
