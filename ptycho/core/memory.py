@@ -12,8 +12,8 @@ from ptycho.errors import DataError
 __all__ = ["available_bytes", "check_room", "object_bytes"]
 
 _PER_PIXEL = 8 * 12
-"""Bytes of a pixel of the object while it is refined: object, best one, gradient, two directions and what each needs
-on its way (measured: 60 to 90), complex64 each."""
+"""Bytes of a pixel of the object while it is refined. An estimate, not measured: twelve arrays of complex64, for the
+object, the best one, gradients, directions and what each needs on its way."""
 _MEMINFO = Path("/proc/meminfo")
 _LIMIT, _USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
 
