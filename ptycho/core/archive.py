@@ -52,6 +52,7 @@ Backend = Literal["pytorch", "tensorflow"]
 _NAMED = 5
 """Members of a file that an error shows."""
 _SCALARS = ("log_intensity_scale", "intensity_scale_nominal", "input_scale")
+_POSITIVE = ("intensity_scale_nominal", "input_scale")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,6 +316,8 @@ def _require_format(path: Path, manifest: dict[str, Any]) -> None:
     if found != FORMAT:
         raise ArchiveError(f"{path}: expected the format {FORMAT!r}, found {found!r}")
     version = _entry(path, "manifest", manifest, "format_version", int)
+    if version < 1:
+        raise ArchiveError(f"{path}: expected a format version from 1 on, found {version}; save the model again")
     if version > FORMAT_VERSION:
         expected = f"format version {FORMAT_VERSION} or older"
         raise ArchiveError(f"{path}: expected {expected}, found version {version}; update this library")
@@ -433,11 +436,15 @@ def _experiment_arrays(experiment: ArchivedExperiment, group: str) -> dict[str, 
 
 def _read_experiment(group: h5py.Group) -> dict[str, Any]:
     """The fields of ArchivedExperiment that a group holds."""
-    return {
-        "probe": _values(group, "probe"),
-        "mask": _values(group, "mask") if "mask" in group else None,
-        **{name: float(_values(group, name)) for name in _SCALARS},
-    }
+    scalars = {name: float(_values(group, name)) for name in _SCALARS}
+    wrong = [name for name, value in scalars.items() if not math.isfinite(value) or (name in _POSITIVE and value <= 0)]
+    if wrong:
+        found = f"{wrong[0]} = {scalars[wrong[0]]:g}"
+        raise ArchiveError(f"weights.h5: expected scales above 0, found {found}; save the model again")
+    mask = _values(group, "mask") if "mask" in group else None
+    if mask is not None and not np.any(mask):
+        raise ArchiveError("weights.h5: expected a mask with valid pixels, found none; save the model again")
+    return {"probe": _values(group, "probe"), "mask": mask, **scalars}
 
 
 def _values(group: h5py.Group, name: str) -> npt.NDArray[Any]:

@@ -471,3 +471,26 @@ def test_a_checkpoint_in_the_place_of_an_archive_is_named_in_a_line(tmp_path):
     with pytest.raises(ArchiveError, match=r"found a checkpoint, .*--resume.*wts\.h5\.zip") as caught:
         load_archive(path)
     assert len(str(caught.value)) < 300 + len(str(path))
+
+
+@pytest.mark.parametrize("version", [0, -1])
+def test_versions_begin_with_one(tmp_path: Path, archive: ModelArchive, version: int) -> None:
+    path = save_archive(tmp_path, archive)
+    edit_manifest(path, format_version=version)
+    with pytest.raises(ArchiveError, match=f"expected a format version from 1 on, found {version}"):
+        load_archive(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"input_scale": 0.0}, "input_scale = 0"),
+        ({"intensity_scale_nominal": -1.0}, "intensity_scale_nominal = -1"),
+        ({"mask": np.zeros((4, 4), bool)}, "valid pixels, found none"),
+    ],
+)
+def test_scales_and_masks_that_leave_nothing_are_refused(
+    tmp_path: Path, archive: ModelArchive, change: dict[str, Any], found: str
+) -> None:
+    with pytest.raises(ArchiveError, match=found):
+        load_archive(save_archive(tmp_path, replace(archive, **change)))
