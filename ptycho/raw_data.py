@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptycho import params
 from ptycho.config.options import NEUTRAL_GROUPS, NEUTRAL_SCALES, GroupOptions, ScaleOptions
+from ptycho.core.files.scratch import taken
 from ptycho.core.formats.opening import MemoryMap, load_record, load_scan
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.formats.scan_npz import file_metadata, plain_metadata
@@ -41,7 +42,6 @@ from ptycho.core.scan.npz_file import ScanFile, write_scan
 from ptycho.core.scan.scan import check_probe_shape, check_shapes, check_square, no_probe
 from ptycho.core.scan_edit.fit_detector import fitted
 from ptycho.core.scan_edit.points import turned_positions
-from ptycho.core.scratch import taken
 from ptycho.core.simulation.exposure import ScanPlan, expose
 from ptycho.core.training.scales import Scales, measure_scales
 from ptycho.errors import ConfigError, DataError
@@ -422,7 +422,7 @@ class RawData(Pictured):
         """A scan of n patterns chosen at random, in scan order; `sample_indices` says which.
 
         It keeps the units decided from the whole scan; on its own it might say something else. Of a memory-mapped scan
-        what is kept goes to a temporary file where it is larger than `ptycho.core.scratch.SCRATCH_BYTES`, 256 MiB.
+        what is kept goes to a temporary file where it is above `ptycho.core.files.scratch.SCRATCH_BYTES`, 256 MiB.
 
         Args:
             n: number to keep; all are kept when there are fewer.

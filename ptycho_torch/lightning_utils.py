@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ptycho.core.damage import DAMAGE
+from ptycho.core.files.damage import DAMAGE
 
 __all__ = ["find_best_checkpoint"]
 

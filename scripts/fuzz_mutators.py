@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ptycho.core.damage import DAMAGE
+from ptycho.core.files.damage import DAMAGE
 
 __all__ = ["mutated"]
 

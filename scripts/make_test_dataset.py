@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
 from ptycho.core.simulation.plan import make_scan
 
 FILE = Path(__file__).parents[1] / "tests" / "fixtures" / "pytorch_integration" / "minimal_dataset_v1.npz"

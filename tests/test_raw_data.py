@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from ptycho import params, raw_data
 from ptycho.config.options import GroupOptions
+from ptycho.core.files.scratch import taken
 from ptycho.core.groups.grouped_data import GROUPED_KEYS, GroupedData
 from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.scan.npz_file import ScanFile, write_scan
 from ptycho.core.scan_edit.map_write import make_map
-from ptycho.core.scratch import taken
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 

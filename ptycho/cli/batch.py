@@ -16,8 +16,8 @@ from pathlib import Path
 from ptycho.cli.programs import RECONSTRUCTION
 from ptycho.cli.reconstruct import is_finished, read_asked
 from ptycho.cli.run import RUN_FILE
-from ptycho.core.atomic import atomic_path
-from ptycho.core.damage import DAMAGE
+from ptycho.core.files.atomic import atomic_path
+from ptycho.core.files.damage import DAMAGE
 from ptycho.core.formats.reconstruction_npz import read_npz
 from ptycho.errors import ConfigError, DataError, MissingFileError
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho.cli.stopping import BROKEN_PIPE, Stopped
 from ptycho.config.schema import nearest
-from ptycho.core.atomic import FULL
-from ptycho.core.written import written
+from ptycho.core.files.atomic import FULL
+from ptycho.core.files.written import written
 from ptycho.errors import ConfigError, PtychoError
 
 if TYPE_CHECKING:

@@ -28,9 +28,9 @@ from ptycho.cli.run import (
 )
 from ptycho.cli.scan_flags import data_from, name_of
 from ptycho.cli.settings import Settled
-from ptycho.core.damage import DAMAGE
-from ptycho.core.whole_set import UNFINISHED
-from ptycho.core.written import written
+from ptycho.core.files.damage import DAMAGE
+from ptycho.core.files.whole_set import UNFINISHED
+from ptycho.core.files.written import written
 from ptycho.errors import ConfigError, MissingFileError, PtychoError
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _request(asked: Settled, folder: Path) -> Request:
 
 
 def _write_arguments(path: Path, arguments: Sequence[str]) -> None:
-    from ptycho.core.atomic import atomic_path
+    from ptycho.core.files.atomic import atomic_path
 
     facts = {"arguments": list(arguments), "working_directory": str(Path.cwd())}
     with atomic_path(path) as temporary:

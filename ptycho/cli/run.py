@@ -22,8 +22,8 @@ from ptycho import params
 from ptycho.cli.console import USER_ERRORS, complain, console_log, drawing_to_files, log_level
 from ptycho.cli.settings import Command, Settled, load_table
 from ptycho.cli.stopping import Stops
-from ptycho.core.atomic import RESULT_FILES, new_output_folder
-from ptycho.core.folder_lock import LOCK_FILE, one_run_in
+from ptycho.core.files.atomic import RESULT_FILES, new_output_folder
+from ptycho.core.files.folder_lock import LOCK_FILE, one_run_in
 from ptycho.core.invocation import command_line
 from ptycho.errors import ConfigError, MissingFileError, OutputError
 

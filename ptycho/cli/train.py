@@ -28,7 +28,7 @@ from ptycho.cli.run import (
 )
 from ptycho.cli.settings import Command, Settled
 from ptycho.config.config import validate_model_config, validate_training_config
-from ptycho.core.atomic import new_output_folder
+from ptycho.core.files.atomic import new_output_folder
 from ptycho.errors import ConfigError
 from ptycho.networks.registry import PATTERN_SIZES
 

@@ -12,7 +12,7 @@ import yaml
 
 from ptycho.config.options import changed_options
 from ptycho.config.schema import nearest, settings_of
-from ptycho.core.damage import DAMAGE
+from ptycho.core.files.damage import DAMAGE
 from ptycho.errors import ConfigError, MissingFileError
 
 if sys.version_info >= (3, 11):

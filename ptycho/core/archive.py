@@ -20,11 +20,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ptycho.core.atomic import atomic_path, output_folder
-from ptycho.core.damage import DAMAGE, check_regular, readable
+from ptycho.core.files.atomic import atomic_path, output_folder
+from ptycho.core.files.damage import DAMAGE, check_regular, readable
+from ptycho.core.files.hdf5_values import open_hdf5, own_datasets, own_member
+from ptycho.core.files.npz import read_member
 from ptycho.core.finite import non_finite
-from ptycho.core.hdf5_values import open_hdf5, own_datasets, own_member
-from ptycho.core.npz import read_member
 from ptycho.errors import ArchiveError, ConfigError, MissingFileError
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.files.atomic import atomic_path, output_folder
 from ptycho.core.quality.alignment import align
 from ptycho.core.quality.comparison import PlacedObject, scanned_region
 from ptycho.core.quality.registration import register_subpixel, shift_subpixel

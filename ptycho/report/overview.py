@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 from PIL import Image
 
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
 from ptycho.core.formats.reconstruction_npz import read_npz
 from ptycho.figures.drawing import colour_range, colours_of, seen_box, seen_pixels
 from ptycho.figures.raster import raster_png

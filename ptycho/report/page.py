@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
 from ptycho.report.content import Content, name_of
 from ptycho.report.elements import joined, tag, text
 from ptycho.report.sections import SECTIONS, heading

@@ -21,7 +21,7 @@ from ptycho.config.files import config_to_dict
 from ptycho.config.options import ObjectiveOptions
 from ptycho.config.schema import settings_of
 from ptycho.core.archive import to_json
-from ptycho.core.atomic import output_folder
+from ptycho.core.files.atomic import output_folder
 from ptycho.core.groups.batches import batch_count, epoch_orders, experiment_batches, group_counts
 from ptycho.core.groups.container import as_experiments
 from ptycho.core.progress import TrainingReport, Watch, log_progress

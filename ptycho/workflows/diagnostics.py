@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ptycho.config.config import INFERENCE_BATCH, InferenceConfig, TrainingConfig
 from ptycho.config.options import NEUTRAL_PATCH_STATS, PatchStatsOptions
-from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.files.atomic import atomic_path, output_folder
 from ptycho.core.geometry import LOCAL_OFFSET_SIGN, ObjectFrame
 from ptycho.core.quality.patch_stats import Moments, Purpose, write_batch_statistics
 from ptycho.figures.patches import save_patch_grid

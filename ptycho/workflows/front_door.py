@@ -21,9 +21,10 @@ import numpy as np
 
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
 from ptycho.config.options import IterationOptions
-from ptycho.core.atomic import output_folder
 from ptycho.core.doctor.findings import Diagnosis
 from ptycho.core.doctor.preflight import blocking, preflight, refuse_faults
+from ptycho.core.files.atomic import output_folder
+from ptycho.core.files.written import written, written_before
 from ptycho.core.formats.reconstruction_npz import read_npz, write_npz
 from ptycho.core.geometry import object_frame
 from ptycho.core.memory import check_room
@@ -32,7 +33,6 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.centre import at_corner, probe_offset, probe_shift
-from ptycho.core.written import written, written_before
 from ptycho.networks.registry import PATTERN_SIZES
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, BackendName

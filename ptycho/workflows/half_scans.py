@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ptycho.config.config import InferenceConfig
-from ptycho.core.atomic import atomic_path, output_folder
 from ptycho.core.doctor.preflight import preflight, refuse_faults
+from ptycho.core.files.atomic import atomic_path, output_folder
 from ptycho.core.formats.placing import placed_result
 from ptycho.core.formats.reconstruction_npz import write_npz
 from ptycho.core.physics.diffraction import as_modes

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ptycho.core.atomic import atomic_path, output_folder
-from ptycho.core.damage import readable
+from ptycho.core.files.atomic import atomic_path, output_folder
+from ptycho.core.files.damage import readable
+from ptycho.core.files.npz import open_npz, write_arrays
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.npz import open_npz, write_arrays
 from ptycho.core.refinement.gauge import Gauge
 from ptycho.core.refinement.run import Refinement
 from ptycho.core.refinement.state_file import StateFile

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptycho.core.atomic import output_folder
+from ptycho.core.files.atomic import output_folder
+from ptycho.core.files.whole_set import whole_set
 from ptycho.core.formats.reconstruction_npz import write_npz
 from ptycho.core.formats.reconstruction_product import write_ptychodus_product
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.run import Refinement
-from ptycho.core.whole_set import whole_set
 from ptycho.errors import ConfigError, DataError
 from ptycho.figures.reconstruction import save_amplitude_png, save_phase_png, save_summary_png
 from ptycho.figures.trust import save_trust_png
@@ -35,7 +35,7 @@ def save_reconstruction(
     compare_with: Path | None = None,
     pdf: bool = False,
 ) -> list[Path]:
-    """Write a reconstruction in every form and return the paths, all files or none (`ptycho.core.whole_set`).
+    """Write a reconstruction in every form and return the paths, all files or none (`ptycho.core.files.whole_set`).
 
     The files are `reconstructed_amplitude.png`, `reconstructed_phase.png`, `summary.png`,
     `reconstruction.npz`, `reconstruction.h5` (ptychodus product), `trust.png` where the trust was measured, when

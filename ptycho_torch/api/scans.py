@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ptycho.core.atomic import output_folder
+from ptycho.core.files.atomic import output_folder
 from ptycho.errors import DataError, OutputError
 from ptycho.raw_data import RawData
 from ptycho.workflows.experiments import Files, directory_files, scan_files

@@ -27,8 +27,8 @@ from torch import Tensor
 
 from ptycho.config.config import TrainingConfig, config_from_dict
 from ptycho.core.archive import ArchivedExperiment, ModelArchive
-from ptycho.core.atomic import atomic_path, output_folder
-from ptycho.core.damage import DAMAGE, one_line, readable
+from ptycho.core.files.atomic import atomic_path, output_folder
+from ptycho.core.files.damage import DAMAGE, one_line, readable
 from ptycho.core.training.checkpoint_npz import CUT_OFF, cut_off
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.errors import ArchiveError, ConfigError, MissingFileError, PtychoError

@@ -14,8 +14,8 @@ from typing import Any
 import lightning.pytorch as pl
 
 from ptycho.core.archive import json_snapshot
-from ptycho.core.atomic import atomic_path, output_folder
-from ptycho.core.damage import DAMAGE
+from ptycho.core.files.atomic import atomic_path, output_folder
+from ptycho.core.files.damage import DAMAGE
 from ptycho.errors import ArchiveError, MissingFileError
 from ptycho_torch.lightning.checkpoint import write_checkpoint
 

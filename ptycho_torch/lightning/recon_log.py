@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho.config.config import INFERENCE_BATCH, PyTorchExecutionConfig
-from ptycho.core.atomic import output_folder
+from ptycho.core.files.atomic import output_folder
 from ptycho.core.geometry import object_frame
 from ptycho.core.stitching.stitch import probe_weight, stitch_variants
 from ptycho.core.stitching.synchronise import synchronise

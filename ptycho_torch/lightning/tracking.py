@@ -18,7 +18,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.loggers import Logger, MLFlowLogger
 
 from ptycho.config.legacy import dataclass_to_legacy_dict
-from ptycho.core.atomic import output_folder
+from ptycho.core.files.atomic import output_folder
 from ptycho.errors import ConfigError
 from ptycho_torch.lightning.model_folder import write_model_folder
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 import ptycho
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
 
 
 def prepared(scan: Path, folder: Path, without_probe: bool) -> Path:

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.options import IterationOptions
-from ptycho.core.atomic import atomic_path
 from ptycho.core.doctor.preflight import blocking
+from ptycho.core.files.atomic import atomic_path
 from ptycho.core.physics.probes import PROBES, zone_plate_probe
 from ptycho.core.quality.orientation import ORIENTATIONS
 from ptycho.core.quality.score import score

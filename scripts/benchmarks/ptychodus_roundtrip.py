@@ -30,7 +30,7 @@ from typing import Any
 from ptychodus_data import Case, simulate, write_inputs, write_settings
 from ptychodus_score import score_product
 
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
 from ptycho.core.formats.record import ScanRecord
 
 ROOT = Path(__file__).parents[2]

@@ -24,7 +24,7 @@ from quality_cases import Case, chosen_cases
 from quality_methods import METHODS, Limits, Places, measure, methods_of, settings_of, start_of, use_threads
 from quality_report import write_report
 
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
 
 FULL = Limits(300.0, 60.0, (1, 2, 3, 4, 5, 6, 8, 10, 14, 20, 30, 45, 70, 100))
 SHORT = Limits(25.0, 15.0, (1, 2, 4, 7, 12, 20, 40))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from quality_cases import Case, case_scan, training_scan
 from quality_scores import Snapshot, error_of, figures_of_merit, peak_memory, target_frame
 
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
 from ptycho.core.geometry import ObjectFrame, reframe
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.raw_data import RawData

@@ -13,7 +13,7 @@ import quality_figures
 from quality_cases import CASES, Case
 from quality_methods import METHODS
 
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
 
 __all__ = ["seconds_to_quality", "seconds_until", "write_report"]
 

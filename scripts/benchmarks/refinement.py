@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.quality.score import score
 from ptycho.core.refinement.run import Refinement

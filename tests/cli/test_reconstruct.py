@@ -12,7 +12,7 @@ import pytest
 import ptycho
 from ptycho.cli import progress
 from ptycho.cli.command import main
-from ptycho.core.folder_lock import one_run_in
+from ptycho.core.files.folder_lock import one_run_in
 
 QUICK = ["--iterations", "24", "--modes", "none", "--refine-probe", "true"]
 

@@ -11,7 +11,7 @@ import pytest
 from ptycho.cli.train import train_main
 from ptycho.config.config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.config.schema import is_stated, settings_of
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
 from ptycho.errors import BackendError, DataError
 
 

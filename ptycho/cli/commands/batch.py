@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Reconstruct what is not done yet, write the table and the page of all; 0, or 1 where a scan failed."""
     from ptycho.cli.batch import TABLE_FILE, jobs_of, row_of, run_job, write_table
-    from ptycho.core.atomic import output_folder
+    from ptycho.core.files.atomic import output_folder
     from ptycho.report.overview import save_overview
 
     jobs = jobs_of(options.scans, options.flags, options.output_dir)

@@ -13,7 +13,7 @@ from typing import Any
 from ptycho.cli.programs import INFERENCE, RECONSTRUCTION, TRAINING
 from ptycho.cli.settings import Command
 from ptycho.config.schema import Setting
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
 from ptycho.errors import OutputError
 
 __all__ = ["SUMMARY", "add_arguments", "run", "settings_file"]

@@ -72,9 +72,9 @@ def _check(output: Path, picture: Path, overwrite: bool) -> None:
 def _write(output: Path, found: FoundProbe, data: RawData) -> None:
     import numpy as np
 
-    from ptycho.core.atomic import atomic_path
+    from ptycho.core.files.atomic import atomic_path
+    from ptycho.core.files.npz import write_arrays
     from ptycho.core.formats.scan_npz import METADATA_KEYS, geometry_of
-    from ptycho.core.npz import write_arrays
 
     if output.suffix == ".png":
         return

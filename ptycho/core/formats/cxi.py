@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.files.hdf5_values import all_values
 from ptycho.core.formats.hdf5 import (
     array,
     copy_patterns,
@@ -28,7 +29,6 @@ from ptycho.core.formats.hdf5 import (
 from ptycho.core.formats.hdf5_access import dataset, has, member
 from ptycho.core.formats.record import ScanRecord, completed, in_counts, in_metres, in_pixels, required
 from ptycho.core.formats.stored_counts import stored_counts
-from ptycho.core.hdf5_values import all_values
 from ptycho.core.scan.stream import Frames
 from ptycho.core.units import JOULES_PER_EV
 from ptycho.errors import DataError

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.damage import readable
+from ptycho.core.files.damage import readable
 from ptycho.core.formats.hdf5 import unit_factor
 from ptycho.core.formats.hdf5_access import has
 from ptycho.core.formats.libraries import library

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.damage import check_declared, readable
+from ptycho.core.files.damage import check_declared, readable
 from ptycho.core.formats.cbf import read_cbf
 from ptycho.core.formats.edf import edf_images, read_edf
 from ptycho.core.formats.libraries import library

@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
+from ptycho.core.files.hdf5_values import all_values
 from ptycho.core.formats.hdf5_access import dataset, member
-from ptycho.core.hdf5_values import all_values
 from ptycho.core.interrupts import uninterrupted
 from ptycho.core.scan.stream import Frames
 from ptycho.core.units import JOULES_PER_EV

@@ -13,8 +13,8 @@ from typing import Any
 
 import h5py
 
+from ptycho.core.files.hdf5_values import check_size, open_hdf5
 from ptycho.core.formats.libraries import library
-from ptycho.core.hdf5_values import check_size, open_hdf5
 from ptycho.errors import DataError, MissingFileError
 
 __all__ = ["dataset", "has", "member"]

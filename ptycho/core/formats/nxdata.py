@@ -15,10 +15,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.files.hdf5_values import all_values, own_groups
 from ptycho.core.formats.hdf5 import h5_frames, quantity, square_pixel, units_factor
 from ptycho.core.formats.hdf5_access import dataset, member
 from ptycho.core.formats.record import ScanRecord
-from ptycho.core.hdf5_values import all_values, own_groups
 from ptycho.errors import DataError
 
 __all__ = ["read", "recognise"]

@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.damage import check_regular, readable
+from ptycho.core.files.damage import check_regular, readable
+from ptycho.core.files.scratch import scratch_array
 from ptycho.core.formats import registry
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.formats.scan_npz import stream_of
@@ -22,7 +23,6 @@ from ptycho.core.scan.npz_file import read_scan
 from ptycho.core.scan.npz_mapped import mapped_scan, pattern_member
 from ptycho.core.scan.scan import ScanFile, check_shapes, check_values
 from ptycho.core.scan.stream import Frames, ScanStream
-from ptycho.core.scratch import scratch_array
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["MEMORY_MAP_BYTES", "MemoryMap", "is_npz", "load_record", "load_scan", "open_record", "open_scan"]

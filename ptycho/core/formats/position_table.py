@@ -19,12 +19,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.damage import readable
+from ptycho.core.files.damage import readable
+from ptycho.core.files.hdf5_values import open_hdf5
 from ptycho.core.formats.hdf5 import unit_factor, units_factor
 from ptycho.core.formats.hdf5_access import member
 from ptycho.core.formats.registry import is_hdf5
 from ptycho.core.formats.sources import array_in, source
-from ptycho.core.hdf5_values import open_hdf5
 from ptycho.errors import DataError
 
 __all__ = ["UNITS", "Positions", "positions_at"]

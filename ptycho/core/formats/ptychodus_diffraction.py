@@ -11,10 +11,10 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ptycho.core.files.hdf5_values import all_values
 from ptycho.core.formats.hdf5 import array, copy_patterns, h5_frames, new_file, square_pixel
 from ptycho.core.formats.hdf5_access import dataset, has
 from ptycho.core.formats.record import ScanRecord, in_counts, required
-from ptycho.core.hdf5_values import all_values
 
 __all__ = ["read", "recognise", "write"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
+from ptycho.core.files.npz import open_npz, write_arrays
 from ptycho.core.formats.ptychodus_product import product_content, record_of
 from ptycho.core.formats.record import ScanRecord
-from ptycho.core.npz import open_npz, write_arrays
 
 __all__ = ["read", "recognise", "write"]
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptycho.core.atomic import atomic_path
-from ptycho.core.damage import readable
+from ptycho.core.files.atomic import atomic_path
+from ptycho.core.files.damage import readable
+from ptycho.core.files.npz import open_npz, write_arrays
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.npz import open_npz, write_arrays
 from ptycho.core.provenance import GEOMETRY
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.misfits import Misfits

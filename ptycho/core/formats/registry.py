@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ptycho.core.damage import check_regular, readable
+from ptycho.core.files.damage import check_regular, readable
 from ptycho.core.formats.catalogue import FORMATS, SCAN_MAP, FormatEntry
 from ptycho.core.plugins import FAILURES, plugins
 from ptycho.core.scan.map_manifest import is_map
@@ -200,7 +200,7 @@ def _container(path: Path) -> tuple[str | None, bytes]:
 
 
 def _recognise_npz(path: Path) -> FormatEntry:
-    from ptycho.core.npz import open_npz
+    from ptycho.core.files.npz import open_npz
 
     with readable(path, "a whole NPZ archive"), open_npz(path) as file:
         entry, names = _first(file, "npz"), list(file)
@@ -210,7 +210,7 @@ def _recognise_npz(path: Path) -> FormatEntry:
 
 
 def _recognise_hdf5(path: Path) -> FormatEntry:
-    from ptycho.core.hdf5_values import open_hdf5
+    from ptycho.core.files.hdf5_values import open_hdf5
 
     with readable(path, "a whole HDF5 file"), open_hdf5(path) as file:
         entry = _first(file, "hdf5")

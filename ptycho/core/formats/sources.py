@@ -15,7 +15,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.damage import DAMAGE, check_regular, readable
+from ptycho.core.files.damage import DAMAGE, check_regular, readable
+from ptycho.core.files.hdf5_values import open_hdf5
+from ptycho.core.files.npz import open_npz, read_npy
 from ptycho.core.formats.eiger import frame_names
 from ptycho.core.formats.frame_files import file_series, frames_in, joined
 from ptycho.core.formats.frame_files import recognise as is_image
@@ -23,8 +25,6 @@ from ptycho.core.formats.hdf5 import array, h5_frames
 from ptycho.core.formats.hdf5_access import member
 from ptycho.core.formats.libraries import matlab
 from ptycho.core.formats.registry import is_hdf5
-from ptycho.core.hdf5_values import open_hdf5
-from ptycho.core.npz import open_npz, read_npy
 from ptycho.core.scan.npz_mapped import mapped_member, member_shape
 from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError, MissingFileError, PtychoError

@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.atomic import atomic_path
-from ptycho.core.damage import DAMAGE
+from ptycho.core.files.atomic import atomic_path
+from ptycho.core.files.damage import DAMAGE
 from ptycho.errors import DataError, MissingFileError
 
 __all__ = [

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ptycho.core.damage import DAMAGE
+from ptycho.core.files.damage import DAMAGE
 from ptycho.core.quality.ring_correlation import FrcCurve
 from ptycho.core.result import ByValue, Pictured
 from ptycho.errors import DataError, MissingFileError

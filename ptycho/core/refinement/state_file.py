@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.atomic import atomic_path
-from ptycho.core.damage import readable
-from ptycho.core.npz import open_npz, write_arrays
+from ptycho.core.files.atomic import atomic_path
+from ptycho.core.files.damage import readable
+from ptycho.core.files.npz import open_npz, write_arrays
 from ptycho.core.refinement.descent import Descent, State
 from ptycho.core.refinement.gauge import Gauge
 from ptycho.core.refinement.kernels import Direction, Point

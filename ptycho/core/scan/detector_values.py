@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.files.scratch import scratch_array
 from ptycho.core.scaling import Units
 from ptycho.core.scan.scan import MARK, ScanFile, marked_values
 from ptycho.core.scan.stream import Frames, ScanStream
-from ptycho.core.scratch import scratch_array
 
 __all__ = ["Counts", "counts_of", "counts_of_scan", "counts_of_stream", "is_mark"]
 

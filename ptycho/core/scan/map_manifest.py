@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ptycho.core.atomic import atomic_path
-from ptycho.core.damage import DAMAGE, check_regular, readable
+from ptycho.core.files.atomic import atomic_path
+from ptycho.core.files.damage import DAMAGE, check_regular, readable
 from ptycho.errors import DataError
 
 __all__ = [

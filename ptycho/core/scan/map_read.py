@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ptycho.core.damage import DAMAGE, check_regular, readable
+from ptycho.core.files.damage import DAMAGE, check_regular, readable
 from ptycho.core.scan.map_manifest import (
     Layout,
     Manifest,

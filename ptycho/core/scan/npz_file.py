@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ptycho.core.atomic import atomic_path
-from ptycho.core.damage import check_regular, readable
-from ptycho.core.npz import NpzArchive, open_npz, write_arrays
+from ptycho.core.files.atomic import atomic_path
+from ptycho.core.files.damage import check_regular, readable
+from ptycho.core.files.npz import NpzArchive, open_npz, write_arrays
+from ptycho.core.files.scratch import scratch_array
 from ptycho.core.scaling import frame_blocks
 from ptycho.core.scan.detector_values import counts_of_scan
 from ptycho.core.scan.scan import Array, ScanFile, check_shapes, check_values
-from ptycho.core.scratch import scratch_array
 from ptycho.errors import DataError, MissingFileError
 
 __all__ = [

@@ -11,11 +11,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.npz import NpzArchive
+from ptycho.core.files.npz import NpzArchive
+from ptycho.core.files.scratch import scratch_array
 from ptycho.core.scan.detector_values import counts_of_scan
 from ptycho.core.scan.npz_file import PATTERN_KEYS, damaged_array, parse_scan, scan_archive
 from ptycho.core.scan.scan import ScanFile, check_shapes, check_values
-from ptycho.core.scratch import scratch_array
 from ptycho.errors import DataError
 
 __all__ = ["mapped_member", "mapped_scan", "member_shape", "pattern_member"]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
 
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
 from ptycho.core.scaling import Units, decide_units, frame_blocks
 from ptycho.core.scan.scan import ScanFile, check_shapes
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.files.scratch import scratch_array
 from ptycho.core.physics.diffraction import far_field, propagate_back
 from ptycho.core.quality.orientation import Orientation
 from ptycho.core.scaling import Units
 from ptycho.core.scan.scan import own_sides
 from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.core.scan_edit.centre import at_corner, probe_shift
-from ptycho.core.scratch import scratch_array
 from ptycho.errors import ConfigError, DataError
 
 __all__ = [

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ptycho.core.files.scratch import scratch_array
 from ptycho.core.scaling import Units
 from ptycho.core.scan.scan import ScanFile, is_fast_side, own_sides
 from ptycho.core.scan.stream import Frames, ScanStream, stream_units
 from ptycho.core.scan_edit.centre import at_corner, find_centre, mean_intensity
 from ptycho.core.scan_edit.detector import bin_detector, crop_detector
-from ptycho.core.scratch import scratch_array
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["fit_stream", "fitted"]

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
+from ptycho.core.files.npz import write_arrays
+from ptycho.core.files.temporaries import remove_left, temporary_path
 from ptycho.core.formats import registry, scan_npz
 from ptycho.core.formats.opening import open_scan
-from ptycho.core.npz import write_arrays
 from ptycho.core.scan.map_manifest import (
     MANIFEST,
     Layout,
@@ -28,7 +29,6 @@ from ptycho.core.scan.map_manifest import (
 )
 from ptycho.core.scan.map_read import FIELDS, STACKS, open_map
 from ptycho.core.scan.stream import Frames, ScanStream, field_arrays, write_frames
-from ptycho.core.temporaries import remove_left, temporary_path
 from ptycho.errors import DataError, MissingFileError, OutputError
 
 __all__ = ["make_map", "remove_map"]

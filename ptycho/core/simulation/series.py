@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.atomic import output_folder
+from ptycho.core.files.atomic import output_folder
 from ptycho.core.physics.probes import zone_plate_probe
 from ptycho.core.simulation.exposure import expose_to_file
 from ptycho.core.simulation.plan import ScanSettings, plan_scan

@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.damage import readable
+from ptycho.core.files.damage import readable
+from ptycho.core.files.hdf5_values import open_hdf5
+from ptycho.core.files.npz import open_npz, read_npy
 from ptycho.core.formats.hdf5 import array
-from ptycho.core.hdf5_values import open_hdf5
-from ptycho.core.npz import open_npz, read_npy
 from ptycho.errors import DataError, MissingFileError
 
 __all__ = ["read_object", "read_probe"]

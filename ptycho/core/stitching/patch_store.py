@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.scratch import scratch_array
+from ptycho.core.files.scratch import scratch_array
 
 __all__ = ["BUDGET_BYTES", "gathered", "patch_array"]
 

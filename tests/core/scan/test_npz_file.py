@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ptycho.core.files.npz import NpzArchive
 from ptycho.core.groups.grouped_data import GROUPED_KEYS
-from ptycho.core.npz import NpzArchive
 from ptycho.core.scan.npz_file import SCAN_KEYS, ScanFile, read_scan, write_scan
 from ptycho.core.scan.npz_mapped import mapped_scan
 from ptycho.errors import DataError, OutputError

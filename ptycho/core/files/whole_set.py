@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ptycho.core.atomic import atomic_path, output_folder
+from ptycho.core.files.atomic import atomic_path, output_folder
+from ptycho.core.files.temporaries import remove_left, temporary_path
 from ptycho.core.interrupts import uninterrupted
-from ptycho.core.temporaries import remove_left, temporary_path
 
 __all__ = ["UNFINISHED", "whole_set"]
 

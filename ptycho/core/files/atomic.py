@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ptycho.core.temporaries import remove_left, temporary_path
+from ptycho.core.files.temporaries import remove_left, temporary_path
 from ptycho.errors import OutputError
 
 __all__ = ["FULL", "RESULT_FILES", "atomic_path", "new_output_folder", "output_folder"]
@@ -26,7 +26,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The temporary file exists (empty, with the permissions of any new file), lies in the same folder, so that
     the last step is a plain rename, and has the suffix of `path`, which some writers go by. A file that was
     at `path` before stays as it is until that rename, before which the new one is on the disk. What a
-    run that was killed left in that folder goes with the next write (`ptycho.core.temporaries`).
+    run that was killed left in that folder goes with the next write (`ptycho.core.files.temporaries`).
 
     Raises:
         OutputError: the folder is missing or not writable, `path` is a folder, or the disk is full.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho.core.scratch import scratch_array, taken
+from ptycho.core.files.scratch import scratch_array, taken
 from ptycho.errors import OutputError
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from ptycho.core.temporaries import remove_left, temporary_path
+from ptycho.core.files.temporaries import remove_left, temporary_path
 
 
 def of_process(path: Path, process: int) -> Path:

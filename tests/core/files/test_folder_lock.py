@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ptycho.core.folder_lock import LOCK_FILE, one_run_in
+from ptycho.core.files.folder_lock import LOCK_FILE, one_run_in
 from ptycho.errors import OutputError
 
 HOLDING = """
 import sys, time
 from pathlib import Path
-from ptycho.core.folder_lock import one_run_in
+from ptycho.core.files.folder_lock import one_run_in
 with one_run_in(Path(sys.argv[1])):
     print(flush=True)
     time.sleep(60)
@@ -68,7 +68,7 @@ def test_a_file_system_without_locks_holds_nothing(tmp_path: Path, monkeypatch: 
     def no_locks(descriptor: int) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("ptycho.core.folder_lock._lock", no_locks)
+    monkeypatch.setattr("ptycho.core.files.folder_lock._lock", no_locks)
     with one_run_in(tmp_path):
         pass
     assert not list(tmp_path.iterdir())

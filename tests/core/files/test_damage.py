@@ -15,7 +15,7 @@ import pytest
 
 from ptycho.config.files import load_config_file
 from ptycho.core.archive import load_archive
-from ptycho.core.damage import (
+from ptycho.core.files.damage import (
     FREE_BYTES,
     LARGEST_RATIO,
     check_declared,
@@ -31,8 +31,8 @@ from ptycho.core.formats.sources import array_in
 from ptycho.core.training.checkpoint_npz import read_checkpoint
 from ptycho.errors import ArchiveError, ConfigError, DataError, MissingFileError, OutputError, PtychoError
 
-GOLDEN = Path(__file__).parents[1] / "fixtures" / "formats"
-SEEDS = sorted((Path(__file__).parents[1] / "fixtures" / "damaged").iterdir())
+GOLDEN = Path(__file__).parents[2] / "fixtures" / "formats"
+SEEDS = sorted((Path(__file__).parents[2] / "fixtures" / "damaged").iterdir())
 LITTLE = 200 << 20
 _PACKED = zlib.compress(bytes(1 << 22), 9)
 

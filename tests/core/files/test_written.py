@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho.core.written import written, written_before
+from ptycho.core.files.written import written, written_before
 from ptycho.errors import DataError
 
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ptycho.core.hdf5_values import all_values, check_size, open_hdf5, own_datasets, own_groups, own_member
+from ptycho.core.files.hdf5_values import all_values, check_size, open_hdf5, own_datasets, own_groups, own_member
 from ptycho.errors import DataError
 
 

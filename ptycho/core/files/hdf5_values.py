@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.damage import check_declared, check_regular
+from ptycho.core.files.damage import check_declared, check_regular
 from ptycho.errors import DataError
 
 __all__ = ["all_values", "check_size", "open_hdf5", "own_datasets", "own_groups", "own_member"]
@@ -35,7 +35,7 @@ _CHUNKS, _CHUNKS_MISSING = 100_000, 100
 
 @contextmanager
 def open_hdf5(source: Path | io.BytesIO) -> Iterator[h5py.File]:
-    """The HDF5 file at a path or in memory; to be opened within `ptycho.core.damage.readable`."""
+    """The HDF5 file at a path or in memory; to be opened within `ptycho.core.files.damage.readable`."""
     if isinstance(source, io.BytesIO):
         check_heaps(source.getbuffer())
     else:

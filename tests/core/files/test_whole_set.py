@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho.core.whole_set import UNFINISHED, whole_set
+from ptycho.core.files.whole_set import UNFINISHED, whole_set
 
 OLD = {"result.npz": "old", "trust.png": "old", "notes.txt": "mine"}
 
@@ -40,7 +40,7 @@ def test_a_failure_leaves_what_was_there(folder: Path) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from ptycho.core.whole_set import whole_set
+from ptycho.core.files.whole_set import whole_set
 replace, left = Path.replace, [int(sys.argv[2])]
 def killed(self, target):
     if self.parent.name.startswith(".result."):
@@ -66,7 +66,7 @@ def test_a_run_that_is_killed_in_the_last_step_is_marked_until_the_next(moved: i
 
 
 def test_a_new_folder_is_never_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ptycho.core.whole_set.atomic_path", None)
+    monkeypatch.setattr("ptycho.core.files.whole_set.atomic_path", None)
     with whole_set(tmp_path / "new") as made:
         (made / "a").write_text("new")
     assert content(tmp_path / "new") == {"a": "new"}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ptycho.core.atomic import atomic_path
+from ptycho.core.files.atomic import atomic_path
 from ptycho.errors import DataError
 
 __all__ = ["written", "written_before"]

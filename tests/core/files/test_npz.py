@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho.core.npz import open_npz, read_member, read_npy, write_arrays
+from ptycho.core.files.npz import open_npz, read_member, read_npy, write_arrays
 from ptycho.errors import DataError
 
 ARRAYS = {

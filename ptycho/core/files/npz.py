@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ptycho.core.damage import check_declared, check_regular
+from ptycho.core.files.damage import check_declared, check_regular
 from ptycho.errors import DataError
 
 __all__ = ["Header", "NpzArchive", "checked_member", "open_npz", "read_member", "read_npy", "write_arrays"]
@@ -105,14 +105,14 @@ def write_arrays(file: IO[bytes] | Path, arrays: Mapping[str, Any]) -> None:
 
 @contextmanager
 def open_npz(path: Path) -> Iterator[NpzArchive]:
-    """The archive in a file; to be opened within `ptycho.core.damage.readable`."""
+    """The archive in a file; to be opened within `ptycho.core.files.damage.readable`."""
     check_regular(path)
     with zipfile.ZipFile(path) as file:
         yield NpzArchive(file)
 
 
 def read_npy(path: Path) -> NDArray[Any]:
-    """The array of an NPY file as a memory map; to be read within `ptycho.core.damage.readable`."""
+    """The array of an NPY file as a memory map; to be read within `ptycho.core.files.damage.readable`."""
     check_regular(path)
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho.core.atomic import atomic_path, new_output_folder, output_folder
+from ptycho.core.files.atomic import atomic_path, new_output_folder, output_folder
 from ptycho.errors import OutputError
 
 
@@ -123,7 +123,7 @@ def test_a_disk_that_is_full_when_it_is_synced_keeps_the_old_file(tmp_path: Path
 
 
 def test_what_a_killed_run_left_goes_with_the_next_write(tmp_path: Path) -> None:
-    killed = "import os\nfrom pathlib import Path\nfrom ptycho.core.atomic import atomic_path\n"
+    killed = "import os\nfrom pathlib import Path\nfrom ptycho.core.files.atomic import atomic_path\n"
     killed += f"with atomic_path(Path({str(tmp_path / 'a.npz')!r})):\n    os._exit(1)"
     subprocess.run([sys.executable, "-c", killed], check=False)
     assert len(list(tmp_path.iterdir())) == 1
