@@ -12,12 +12,13 @@ from ptycho.core.doctor.findings import Finding, Severity
 from ptycho.core.doctor.mending import named, ranges
 from ptycho.core.doctor.samples import neighbourhood
 from ptycho.core.doctor.statistics import ScanStatistics
+from ptycho.core.geometry import astray
 from ptycho.core.physics.poisson import poisson_moments
 from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.scaling import frame_blocks
 from ptycho.core.scan.stream import ScanStream
 
-__all__ = ["check_duplicates", "check_order", "check_place", "neighbour_distance", "stray_points"]
+__all__ = ["check_duplicates", "check_order", "check_place", "neighbour_distance"]
 
 Array = NDArray[Any]
 
@@ -33,9 +34,6 @@ _OVERLAPPING = 0.4
 _DARK = 0.02
 _STRANGE, _BAD = 6.0, 0.05
 """A pattern is like no other from so many times the scatter of all on; of the scan at most this share."""
-_STRAY, _FEW_STRAY = 10.0, 0.05
-"""Distance from the middle of the scan, in sides of a pattern and in median distances from it together, from which on
-a point is none of the scan, and the share of the points that may be so."""
 _WIDE = 0.1
 """Extent of a scan in diameters of its probe up to which its positions are in another unit."""
 _SAME = 1e-6
@@ -58,7 +56,7 @@ def check_duplicates(stream: ScanStream) -> Finding:
     points = np.column_stack([stream.fields.xcoords, stream.fields.ycoords])
     finite = np.isfinite(points).all(axis=1)
     sound = points[finite]
-    sound = np.delete(sound, stray_points(sound[:, 0], sound[:, 1], stream.frames.shape[-1]), axis=0)
+    sound = np.delete(sound, astray(sound[:, 0], sound[:, 1], stream.frames.shape[-1]), axis=0)
     unit = _SAME * max(float(np.ptp(sound, axis=0).max(initial=0.0)), 1e-300)
     again = len(sound) - len(np.unique(np.round(sound / unit), axis=0))
     numbers = {"points": len(points), "repeated": again, "not_finite": int(np.count_nonzero(~finite))}
@@ -87,7 +85,7 @@ def check_place(stream: ScanStream) -> Finding:
     step, extent = neighbour_distance(x, y), float(max(np.ptp(x), np.ptp(y)))
     numbers: dict[str, Any] = {"x": [float(x.min()), float(x.max())], "y": [float(y.min()), float(y.max())]}
     numbers |= {"nearest_neighbour": step, "extent": extent, "stray": []}
-    stray = stray_points(x, y, N)
+    stray = np.sort(astray(x, y, N))
     numbers["stray"] = stray[:50].tolist()
     if stray.size:
         first, mend = stray[0], f"subsample --drop {ranges(stray)}"
@@ -123,22 +121,6 @@ def check_place(stream: ScanStream) -> Finding:
             )
             return Finding("place", "warning", sentence, numbers)
     return Finding("place", "ok", f"Positions span {span}.", numbers)
-
-
-def stray_points(xcoords: Array, ycoords: Array, side: int) -> NDArray[np.intp]:
-    """Points (k,) so far from all others that no object holds both: errors of an encoder; none where they are many.
-
-    Args:
-        xcoords, ycoords: (n,) pixels.
-        side: of a pattern, pixels.
-    """
-    far = np.zeros(len(xcoords), bool)
-    if far.size == 0:
-        return np.zeros(0, np.intp)
-    for values in (xcoords, ycoords):
-        apart = np.abs(values - np.median(values))
-        far |= apart > _STRAY * (side + np.median(apart))
-    return np.flatnonzero(far) if np.count_nonzero(far) <= max(1, _FEW_STRAY * len(far)) else np.zeros(0, np.intp)
 
 
 def check_order(stream: ScanStream, statistics: ScanStatistics) -> Finding:
