@@ -37,8 +37,9 @@ from ptycho.errors import PtychoError
 
 SECONDS = 10
 """An input may take so long."""
-MEMORY = 400 << 20
-"""Bytes that reading an input may add to the memory of the process."""
+MEMORY = 640 << 20
+"""Bytes that reading an input may add to the memory of the process: what any file may declare, 64 MiB
+(`ptycho.core.files.damage.FREE_BYTES`), as bytes that become float64, and some."""
 _ADDRESSES = 4 << 30
 _FRAME = re.compile(r'File "[^"]*?((?:ptycho|ptycho_torch)/[\w/]+\.py)", line (\d+)')
 _AGAIN, _BROKEN = 3, 4

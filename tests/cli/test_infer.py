@@ -71,7 +71,7 @@ class TestErrors:
     def test_inference_needs_its_files(self, missing, workflows, inference_flags, last_line):
         place, dashed = inference_flags.index(missing), missing.replace("_", "-")
         assert inference_main(inference_flags[:place] + inference_flags[place + 2 :]) == 2
-        assert last_line().startswith(f"ptycho_inference: error: {dashed} is required: name the ")
+        assert last_line().startswith(f"ptycho_inference: error: {dashed} is required, a file: name the ")
         assert inference_main([*inference_flags, missing, "absent"]) == 2
         assert f"{dashed} absent: no such file" in last_line()
         assert workflows == []

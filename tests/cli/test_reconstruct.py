@@ -258,7 +258,7 @@ def not_a_number(scan):
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (metres, ("place: All positions lie within", "--unit m")),
+        (metres, ("place: All positions lie within", "--unit um (or m,")),
         (shuffled, ("order: ", "--scan-positions")),
     ],
 )
@@ -302,4 +302,4 @@ def test_bad_input_is_one_line(flags, message, scan, tmp_path, capsys):
 
 def test_the_scan_is_required(scan, capsys):
     assert run() == 2
-    assert "SCAN is required: name the scan to reconstruct" in capsys.readouterr().err
+    assert "SCAN is required, a file: name the scan to reconstruct" in capsys.readouterr().err

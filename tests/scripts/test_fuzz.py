@@ -11,7 +11,7 @@ import pytest
 from ptycho.errors import DataError
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-SECONDS = 7
+SECONDS = 4
 """Of each reader. The whole list takes this and some two seconds of start each; `make fuzz` takes longer."""
 
 READERS = ("hdf5", "npz", "images", "arrays", "map", "archive", "tensorflow", "torch", "settings", "run")

@@ -30,7 +30,7 @@ def kills():
         ("map", "INT,TERM,USR1,KILL", 2),
         ("reconstruct", "TERM,KILL", 1),
         ("train pytorch", "INT,KILL", 1),
-        ("train tensorflow", "TERM,KILL", 1),
+        ("train tensorflow", "KILL", 1),
     ],
 )
 def test_what_is_killed_says_so_and_leaves_whole_files(kind, signals, moments, kills, tmp_path):

@@ -34,12 +34,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:test_data_file is missing:UserWa
 
 @pytest.fixture
 def scan_file(tmp_path: Path) -> Path:
-    """An archive of headers: a probe of 128 pixels in two modes, of which no array can be read."""
+    """A scan with a probe of 128 pixels in two modes, of which no array can be read: its checksum is wrong."""
     path = tmp_path / "scan.npz"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, shape in {"probeGuess": (2, 128, 128), "diff3d": (10**6, 128, 128)}.items():
-            with archive.open(f"{name}.npy", "w") as member:
-                npy.write_array_header_1_0(member, {"descr": "<c8", "fortran_order": False, "shape": shape})
+    marks = {"probeGuess": 3, "diff3d": 5}
+    np.savez(path, **{name: np.full((2, 128, 128), value, np.complex64) for name, value in marks.items()})
+    content = bytearray(path.read_bytes())
+    for value in marks.values():
+        content[content.index(np.full(9, value, np.complex64).tobytes())] ^= 1
+    path.write_bytes(content)
+    with np.load(path) as archive, pytest.raises(zipfile.BadZipFile):
+        archive["probeGuess"]
     return path
 
 
@@ -87,7 +91,7 @@ class TestProbeSize:
         damaged = tmp_path / "damaged.npz"
         with zipfile.ZipFile(damaged, "w") as archive:
             archive.writestr("probeGuess.npy", b"no header at all")
-        with pytest.raises(DataError, match=r"damaged\.npz: probeGuess: expected a plain array, found a damaged one"):
+        with pytest.raises(DataError, match=r"damaged\.npz: probeGuess: expected an array, found other content"):
             infer_probe_size(damaged)
 
 

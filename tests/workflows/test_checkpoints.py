@@ -17,6 +17,7 @@ import torch
 
 from ptycho import params
 from ptycho.config.config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
+from ptycho.core.training import checkpoint_npz
 from ptycho.core.training.checkpoint_npz import read_checkpoint as read_tensorflow
 from ptycho.errors import ArchiveError, OutputError
 from ptycho.raw_data import RawData
@@ -105,7 +106,7 @@ def test_a_writer_that_fails_half_way_leaves_the_former_checkpoints(scan, config
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert {path.name for path in before} == {"last.ckpt", "best-checkpoint.ckpt"}
     # the PyTorch backend writes by way of the memory
-    monkeypatch.setattr(np, "savez", _half_and_full(np.savez))
+    monkeypatch.setattr(checkpoint_npz, "write_arrays", _half_and_full(checkpoint_npz.write_arrays))
     monkeypatch.setattr(Path, "write_bytes", _half_written)
     with pytest.raises(OutputError, match=r"cannot write .*\.ckpt: No space left on device; free some space"):
         train(scan, replace(config, nepochs=2), resume=last(config))

@@ -67,7 +67,7 @@ def test_the_coverage_is_the_light_of_the_scan(scan: RawData, refinement: Refine
 def test_its_trust_is_measured_with_the_dose_of_the_scan(scan: RawData, refinement: Refinement) -> None:
     found = measured_reconstruction(refinement, scan)
     assert found.trust is not None
-    assert found.trust.dose == "stated"
+    assert found.trust.dose == "measured"  # by the steps of the squared amplitudes
     assert found.trust.fourier_error == pytest.approx(refinement.error_history[refinement.kept], rel=1e-3)
     assert found.trust.verdict.startswith("explains the data to the noise")
 

@@ -132,7 +132,10 @@ def cut_off(path: Path) -> bool:
     """
     with path.open("rb") as file:
         begun = file.read(4)
-    return not begun or (begun == b"PK\x03\x04" and not zipfile.is_zipfile(path))
+    try:
+        return not begun or (begun == b"PK\x03\x04" and not zipfile.is_zipfile(path))
+    except zipfile.BadZipFile:  # there is an end, which is damaged
+        return False
 
 
 class MetricsFile:

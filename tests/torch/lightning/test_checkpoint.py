@@ -68,7 +68,7 @@ def test_a_bomb_and_damage(tmp_path: Path) -> None:
         read_checkpoint(path)
     for length in range(0, len(whole), 97):
         path.write_bytes(whole[:length])
-        with pytest.raises(ArchiveError, match="found another file"):
+        with pytest.raises(ArchiveError, match=r"found (another file|the beginning of one)"):
             read_checkpoint(path)
 
 
