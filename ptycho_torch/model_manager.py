@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from ptycho.config.config import TrainingConfig
 from ptycho.core.archive import ModelArchive, load_archive, save_archive
 from ptycho.networks.archiving import (
-    archived_config,
-    archived_options,
-    archived_scaling,
+    archived_arguments,
     checked_weights,
     choose_experiment,
     make_archive,
@@ -94,17 +92,7 @@ def model_from_archive(archive: ModelArchive, source: str = "archive") -> Ptycho
 def blank_model(archive: ModelArchive, source: str = "archive", network: Network | None = None) -> PtychoPINN:
     """The model that an archive describes, all but its weights; with the network of another one, where one is given."""
     with seeded(0):  # its first weights are drawn, and give way to those of the archive
-        model = PtychoPINN(
-            archived_config(archive, source),
-            archive.probe,
-            archive.input_scale,
-            archive.intensity_scale_nominal,
-            archive.mask,
-            intensity_scale_trainable=False,
-            options=archived_options(archive, source),
-            scaling=archived_scaling(archive, source),
-            network=network,
-        )
+        model = PtychoPINN(**archived_arguments(archive, source), network=network)
     model.scan = dict(archive.scan)
     return model
 

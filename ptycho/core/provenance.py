@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import sys
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho.core.archive import to_json
+from ptycho.core.files.digest import file_digest
 from ptycho.core.invocation import command
 from ptycho.core.scan.identity import ScanIdentity
 from ptycho.core.units import object_pixel_size_m
@@ -73,13 +73,9 @@ def file_sha256(path: Path) -> str | None:
     try:
         if not path.is_file() or path.stat().st_size > _HASHED_BYTES:
             return None
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
+        return file_digest(path)
     except OSError:
         return None
-    return digest.hexdigest()
 
 
 def provenance(

@@ -29,6 +29,7 @@ from ptycho.networks.options import options_from_dict, options_to_dict
 from ptycho.networks.spec import NetworkSpec
 
 __all__ = [
+    "archived_arguments",
     "archived_config",
     "archived_options",
     "archived_scaling",
@@ -125,6 +126,24 @@ def most_alike(probes: Sequence[NDArray[Any]], probe: NDArray[Any] | None) -> in
     number, shown = int(np.argmax(overlaps)), ", ".join(f"{overlap:.3f}" for overlap in overlaps)
     logger.info("experiment %d of the model: its probe is most like that of the scan (overlaps %s)", number, shown)
     return number
+
+
+def archived_arguments(archive: ModelArchive, source: str) -> dict[str, Any]:
+    """What the archived model is made with, by the names that both `PtychoPINN` have for it; its scale stays.
+
+    Raises:
+        ArchiveError: naming `source`, where the archive lacks a part.
+    """
+    return {
+        "config": archived_config(archive, source),
+        "probe": archive.probe,
+        "input_scale": archive.input_scale,
+        "intensity_scale": archive.intensity_scale_nominal,
+        "mask": archive.mask,
+        "intensity_scale_trainable": False,
+        "options": archived_options(archive, source),
+        "scaling": archived_scaling(archive, source),
+    }
 
 
 def archived_config(archive: ModelArchive, source: str) -> ModelConfig:

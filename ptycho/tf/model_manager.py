@@ -16,9 +16,7 @@ from ptycho.config.config import TrainingConfig
 from ptycho.core.archive import ARCHIVE_NAME, ModelArchive, load_archive, save_archive
 from ptycho.errors import ConfigError, MissingFileError
 from ptycho.networks.archiving import (
-    archived_config,
-    archived_options,
-    archived_scaling,
+    archived_arguments,
     checked_weights,
     choose_experiment,
     make_archive,
@@ -74,17 +72,8 @@ def save_tf_bundle(path: Path, model: PtychoPINN | Sequence[PtychoPINN], config:
 
 def model_from_archive(archive: ModelArchive, source: str = "archive") -> PtychoPINN:
     """Build the model that an archive describes."""
-    model = PtychoPINN(
-        archived_config(archive, source),
-        archive.probe,
-        archive.input_scale,
-        archive.intensity_scale_nominal,
-        archive.mask,
-        intensity_scale_trainable=False,
-        options=archived_options(archive, source),
-        scaling=archived_scaling(archive, source),
-        seed=0,  # its first weights are drawn, and give way to those of the archive
-    )
+    # its first weights are drawn, and give way to those of the archive
+    model = PtychoPINN(**archived_arguments(archive, source), seed=0)
     set_canonical_weights(model.network, archive.weights, source)
     model.log_intensity_scale.assign(archive.log_intensity_scale)
     model.scan = dict(archive.scan)

@@ -128,9 +128,8 @@ def noise_factor(found: Reconstruction, data: RawData) -> tuple[float, float]:
     some = np.unique(np.linspace(0, len(data) - 1, LOOKED_AT).round().astype(int))
     scale, _ = photon_scale(data, NOMINAL_PHOTONS)
     patches, dx, dy = extract_rounded(found.object, found.xcoords[some], found.ycoords[some], data.N)
-    expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy)
-    if found.flux is not None:
-        expected *= found.flux[some, None, None]
+    flux = None if found.flux is None else found.flux[some]
+    expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy, flux)
     left = 2 * (np.sqrt(scale) * data.amplitude(some) - np.sqrt(expected))
     bright = expected > BRIGHT
     mask = mask_of(data, some)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import lightning.pytorch as pl
 from ptycho.core.archive import json_snapshot
 from ptycho.core.files.atomic import atomic_path, output_folder
 from ptycho.core.files.damage import DAMAGE
+from ptycho.core.files.digest import file_digest
 from ptycho.errors import ArchiveError, MissingFileError
 from ptycho_torch.lightning.checkpoint import write_checkpoint
 
@@ -44,7 +44,7 @@ def write_model_folder(folder: Path, module: pl.LightningModule, params: Mapping
         "format_version": FORMAT_VERSION,
         "backend": "pytorch",
         "checkpoint": CHECKPOINT,
-        "sha256": _sha256(checkpoint),
+        "sha256": file_digest(checkpoint),
         "params": json_snapshot(params),
     }
     with atomic_path(folder / MANIFEST) as temporary:
@@ -73,14 +73,6 @@ def checkpoint_in(folder: Path) -> Path:
     path = folder / Path(named).name
     if not path.is_file():
         raise MissingFileError(f"{path}: expected the checkpoint that {MANIFEST} names, found none")
-    if _sha256(path) != expected:
+    if file_digest(path) != expected:
         raise ArchiveError(f"{path}: the checkpoint is damaged: its sha256 is not that of {MANIFEST}; copy it again")
     return path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()

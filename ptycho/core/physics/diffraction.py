@@ -76,19 +76,23 @@ def intensity(exit_waves: Array) -> Array:
     return np.sum(field.real**2 + field.imag**2, axis=-3)
 
 
-def diffract(probe: Array, patches: Array, dx: Array | float = 0.0, dy: Array | float = 0.0) -> Array:
+def diffract(
+    probe: Array, patches: Array, dx: Array | float = 0.0, dy: Array | float = 0.0, flux: Array | None = None
+) -> Array:
     """Expected intensity of patches cut at *rounded* scan positions: the `fourier` sub-pixel rule.
 
     A scan position is `x = round(x) + dx`. The far field does not see a common translation of probe and object, so
     instead of shifting the object patch by `-dx` the compact, smooth probe is moved by `+dx` (likewise `dy`); that
     is exact as long as the probe fits its window. `patches` is `(n, N, N)`, `dx`, `dy` are `(n,)` pixels.
+    `flux` (n,) is that of the beam at each pattern, relative to that of the probe; None: 1.
     Returns real `(n, N, N)`, in the square of the probe's unit.
     """
     modes = as_modes(probe)
     shift_x, shift_y = np.asarray(dx, float), np.asarray(dy, float)
-    if not (np.any(shift_x) or np.any(shift_y)):
-        return intensity(illuminate(modes, patches))
-    return intensity(illuminate(fourier_shift(modes, shift_x[..., None], shift_y[..., None]), patches))
+    if np.any(shift_x) or np.any(shift_y):
+        modes = fourier_shift(modes, shift_x[..., None], shift_y[..., None])
+    expected = intensity(illuminate(modes, patches))
+    return expected if flux is None else expected * flux[:, None, None]
 
 
 def poisson_amplitude(amplitude: Array, rng: np.random.Generator) -> Array:

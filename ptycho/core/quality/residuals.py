@@ -66,9 +66,8 @@ def residuals(
     """
     chosen, N = np.asarray(places, np.intp), probe.shape[-1]
     patches, dx, dy = extract_rounded(object, positions[0][chosen], positions[1][chosen], N)
-    predicted = np.sqrt(diffract(as_modes(probe).astype(np.complex128), patches, dx, dy))
-    if flux is not None:
-        predicted *= np.sqrt(flux[chosen, None, None])
+    known = None if flux is None else flux[chosen]
+    predicted = np.sqrt(diffract(as_modes(probe).astype(np.complex128), patches, dx, dy, known))
     measured = amplitude(chosen).astype(np.float64)
     made = []
     for k, j in enumerate(chosen):

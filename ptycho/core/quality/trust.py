@@ -254,9 +254,7 @@ def measure_trust(
         patches, dx, dy = extract_rounded(object, xcoords[part], ycoords[part], N)
         valid = np.ones((N, N), bool) if mask is None else mask[part] if mask.ndim == 3 else mask
         measured = np.where(valid, amplitude(part), 0).astype(np.float64)
-        predicted = diffract(modes, patches, dx, dy)
-        if flux is not None:
-            predicted *= flux[part, None, None]
+        predicted = diffract(modes, patches, dx, dy, None if flux is None else flux[part])
         columns.append(_compare(predicted, measured, bare, valid, photon_scale))
     found = np.concatenate(columns, axis=1) if columns else np.zeros((8, 0))
     deviances, expected, variance, noise, misfit, counts, product, energy = found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shlex
@@ -14,6 +13,7 @@ from typing import Any
 
 from ptycho.core.files.atomic import atomic_path
 from ptycho.core.files.damage import DAMAGE, check_regular, readable
+from ptycho.core.files.digest import file_digest
 from ptycho.errors import DataError
 
 __all__ = [
@@ -34,7 +34,6 @@ MANIFEST = "manifest.json"
 FORMAT = "ptychopinn-scan-map"
 VERSION = 1
 
-_BLOCK_BYTES = 1 << 22
 _AGAIN = "make the map again (ptycho dataset map SCAN --renew)"
 
 
@@ -55,7 +54,7 @@ class Source:
     @classmethod
     def of(cls, path: Path) -> Source:
         """The file as it is; it is read as a whole."""
-        digest = _sha256(path)
+        digest = file_digest(path)
         now = path.stat()
         return cls(path.name, str(path.resolve()), now.st_size, now.st_mtime_ns, digest)
 
@@ -77,7 +76,7 @@ class Source:
         now = path.stat()
         if now.st_size != self.size or now.st_mtime_ns == self.mtime_ns:
             return now.st_size == self.size
-        if _sha256(path) != self.sha256:
+        if file_digest(path) != self.sha256:
             return False
         logger.info("%s: another date but the same content as when its map was made", path)
         return True
@@ -185,15 +184,6 @@ def check_fresh(folder: Path, manifest: Manifest, source: Path | None = None) ->
             f"it was ({_told(recorded.size, recorded.mtime_ns)}); renew it ({renewal(found, folder)}) or remove it "
             f"(ptycho dataset unmap {shlex.quote(str(folder))})"
         )
-
-
-def _sha256(path: Path) -> str:
-    """Digest of a file of any size."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _told(size: int, mtime_ns: int) -> str:
