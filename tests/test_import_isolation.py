@@ -56,13 +56,13 @@ from ptycho.workflows.backend_selector import (
     reconstruct_with_backend, require_backend, run_cdi_example_with_backend, save_bundle_with_backend
 )
 
-scan, folder = RawData.from_file({scan!r}), Path({folder!r})
+scan, folder = RawData.from_file({scan!r}).subsample(9, 1), Path({folder!r})
 found = []
 for backend in {backends!r}:
     quiet = PyTorchExecutionConfig(accelerator="cpu", enable_progress_bar=False, logger_backend=None)
     options = dict(execution_config=quiet) if backend == "pytorch" else dict()
     model = ModelConfig(n_filters_scale=1, gridsize=2)
-    config = TrainingConfig(model=model, nepochs=1, n_groups=8, backend=backend, output_dir=folder / backend)
+    config = TrainingConfig(model=model, nepochs=1, n_groups=4, backend=backend, output_dir=folder / backend)
     _, _, results = run_cdi_example_with_backend(scan, None, config, **options)
     path = save_bundle_with_backend(results, config, folder / backend)
     inference = InferenceConfig(model_path=path, backend=backend)

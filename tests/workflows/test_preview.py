@@ -59,6 +59,7 @@ def test_only_whole_epochs(drawn, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize(("name", "architecture"), [("pytorch", "unrolled"), ("tensorflow", "cnn")])
 def test_a_training_that_is_watched_leaves_a_picture_and_is_the_same(name, architecture, scan, tmp_path, monkeypatch):
     """The network is asked for patches in the middle of the training, and does not notice."""
@@ -67,9 +68,9 @@ def test_a_training_that_is_watched_leaves_a_picture_and_is_the_same(name, archi
     for watch in (None, seen.append):
         folder = tmp_path / ("watched" if watch else "alone")
         config = TrainingConfig(
-            ModelConfig(N=64, gridsize=2, architecture=architecture),
+            ModelConfig(N=64, gridsize=2, architecture=architecture, n_filters_scale=1),
             nepochs=2,
-            n_groups=16,
+            n_groups=8,
             batch_size=4,
             output_dir=folder,
             backend=name,
