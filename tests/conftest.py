@@ -134,7 +134,7 @@ def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
     from ptycho.figures import drawing
 
-    def blank(figure: object, to: object, form: str) -> None:
+    def blank(figure: object, to: object, form: str, **settings: object) -> None:
         imsave(to, np.zeros((1, 1)), format=form)
 
     monkeypatch.setattr(drawing, "_print", blank)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
 import numpy as np
@@ -230,15 +231,15 @@ def save_figure(figure: Figure, path: Path, pdf: bool = False) -> Path:
     return Path(path)
 
 
-def png_bytes(figure: Figure) -> bytes:
-    """What `save_figure` writes."""
+def png_bytes(figure: Figure, **settings: Any) -> bytes:
+    """What `save_figure` writes, or with other settings of `print_figure`."""
     written = io.BytesIO()
-    _print(figure, written, "png")
+    _print(figure, written, "png", **settings)
     return written.getvalue()
 
 
-def _print(figure: Figure, to: Path | io.BytesIO, form: str) -> None:
+def _print(figure: Figure, to: Path | io.BytesIO, form: str, **settings: Any) -> None:
     canvas = FigureCanvasAgg(figure)
     plain = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}[form]
     with matplotlib.style.context("default"):
-        canvas.print_figure(to, format=form, dpi=DPI, bbox_inches="tight", metadata=plain)
+        canvas.print_figure(to, format=form, metadata=plain, **{"dpi": DPI, "bbox_inches": "tight", **settings})

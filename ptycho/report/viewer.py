@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,11 +9,10 @@ import matplotlib.style
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from ptycho.figures.drawing import seen_box
+from ptycho.figures.drawing import png_bytes, seen_box
 from ptycho.figures.raster import colour_strip, raster_png
 from ptycho.report.elements import Markup, data_uri, tag
 
@@ -117,16 +115,14 @@ def curve(draw: Callable[[Axes], None], alt: str, size: tuple[float, float] = (4
         alt: what the picture shows, in words.
         size: inches.
     """
-    written = io.BytesIO()
     with matplotlib.style.context("default"):
         figure = Figure(figsize=size, layout="constrained", facecolor="none")
         axes = figure.subplots()
         axes.patch.set_alpha(0)
         draw(axes)
-        canvas = FigureCanvasAgg(figure)
-        canvas.print_figure(written, format="png", dpi=_DPI, facecolor="none", metadata={"Software": None})
+        written = png_bytes(figure, dpi=_DPI, bbox_inches=None, facecolor="none")
     width, height = (round(inches * 100) for inches in size)
-    return tag("img", src=data_uri(written.getvalue()), alt=alt, class_="curve", width=width, height=height)
+    return tag("img", src=data_uri(written), alt=alt, class_="curve", width=width, height=height)
 
 
 def _dots(dots: tuple[Real, Real] | None, x0: int, y0: int, width: int, height: int) -> Markup | None:
