@@ -291,6 +291,7 @@ class Experiment:
             outcome += self._go_on(folder, problems)
         self.table.outcomes[outcome] += 1
         self.table.wrong += [f"{self.kind.name}, {self.name} after {wait:.3f} s: {one}" for one in problems]
+        keep_wrong(problems, folder, text)
 
     def _go_on(self, folder: Path, problems: list[str]) -> str:
         """Resume, compare with the whole command; what to add to the outcome."""
@@ -328,6 +329,15 @@ def ended_as(name: str, status: int, text: str) -> tuple[str, list[str]]:
     return "said and ended", problems
 
 
+def keep_wrong(problems: Sequence[str], folder: Path, said: str) -> None:
+    """Keep a folder with which something was wrong, beside it as wrong_1, wrong_2, with all that was said."""
+    if problems:
+        number = sum(1 for _ in folder.parent.glob("wrong_*")) + 1
+        kept = folder.parent / f"wrong_{number}"
+        shutil.copytree(folder, kept)
+        (kept / "said.txt").write_text("\n".join([*problems, "", said]), encoding="utf-8")
+
+
 def beginnings(name: str, moments: int, environment: dict[str, str], place: Path, draw: random.Random) -> Table:
     """Commands started afresh, killed within the first half second."""
     table = Table()
@@ -342,13 +352,14 @@ def beginnings(name: str, moments: int, environment: dict[str, str], place: Path
             time.sleep(wait)
             process.send_signal(getattr(signal, f"SIG{name}"))
             text = process.communicate()[1]
-        status = process.returncode
+        status, said = process.returncode, text
         if name == "INT" and "KeyboardInterrupt" in text and "in begin" not in text:
             status, text = -signal.SIGINT, ""  # Python's own answer to an interrupt
         outcome, problems = ended_as(name, status, text)
+        problems += broken_files(folder)
         table.outcomes[outcome] += 1
         table.wrong += [f"begin ({kind.name}), {name} after {wait:.3f} s: {one}" for one in problems]
-        table.wrong += [f"begin ({kind.name}), {name}: {one}" for one in broken_files(folder)]
+        keep_wrong(problems, folder, said)
     return table
 
 
@@ -400,6 +411,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("kill_runs"), help="to work in")
     parser.add_argument("--seed", type=int, default=20261129)
     asked = parser.parse_args(argv)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so their children
     wrong: list[str] = []
     place = asked.folder.resolve()
     for kind, name, table in experiments(
