@@ -411,7 +411,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("kill_runs"), help="to work in")
     parser.add_argument("--seed", type=int, default=20261129)
     asked = parser.parse_args(argv)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so their children
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
     wrong: list[str] = []
     place = asked.folder.resolve()
     for kind, name, table in experiments(

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from ptycho.core.files.damage import check_declared, check_regular
 from ptycho.errors import DataError
 
-__all__ = ["all_values", "check_size", "open_hdf5", "own_datasets", "own_groups", "own_member"]
+__all__ = ["all_values", "check_size", "hdf5_file", "open_hdf5", "own_datasets", "own_groups", "own_member"]
 
 _HEAP = b"GCOL"
 _HEAP_HEAD, _HEAP_OBJECT = struct.Struct("<4sB3xQ"), struct.Struct("<HHIQ")
 _LOOKED_AT = 1 << 28
 """Bytes of a file that are looked through for damaged heaps; a file that is larger holds frames."""
+_WRITTEN = "already open for"
+"""In what HDF5 says of a file that is marked as being written, with or without SWMR."""
 _NODES = 100_000
 """Names in all groups that are looked through."""
 _LEVELS = 64
@@ -42,8 +44,32 @@ def open_hdf5(source: Path | io.BytesIO) -> Iterator[h5py.File]:
         check_regular(source)
         with source.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
             check_heaps(content)
-    with h5py.File(source, "r") as file:
+    with hdf5_file(source) as file:
         yield file
+
+
+def hdf5_file(source: Path | io.BytesIO) -> h5py.File:
+    """An HDF5 file to read; one that is being written in SWMR mode as far as it is there (its `swmr_mode` is True).
+
+    Raises:
+        DataError: another program has it open to write, or did not close it.
+    """
+    try:
+        return h5py.File(source, "r")
+    except BlockingIOError as error:
+        raise DataError(
+            "expected a file that is closed, found one that another program is writing; wait until it has closed it"
+        ) from error
+    except OSError as error:
+        if _WRITTEN not in str(error):
+            raise
+    try:
+        return h5py.File(source, "r", swmr=True)
+    except OSError as error:
+        raise DataError(
+            "expected a file that is closed, found one that another program is writing, or was when it died; wait for "
+            "it, or where it is dead have HDF5's own tool close the file: h5clear --status FILE"
+        ) from error
 
 
 def check_heaps(content: Any) -> None:

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.files.hdf5_values import all_values
+from ptycho.core.files.hdf5_values import all_values, hdf5_file
 from ptycho.core.formats.hdf5 import (
     array,
     copy_patterns,
@@ -82,7 +82,7 @@ def write(path: Path, record: ScanRecord) -> None:
 
 def read_entry(path: Path, photon_energy: tuple[str, ...]) -> ScanRecord:
     """Read /entry_1; `photon_energy` names the places of the energy, best first."""
-    with h5py.File(path) as file:
+    with hdf5_file(path) as file:
         stored = next((name for name in _DATA if _is_stack(file, name)), None)
         patterns = None if stored is None else h5_frames(path, [stored])
         positions = _positions(file, None if patterns is None else len(patterns))

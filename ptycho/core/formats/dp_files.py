@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.files.hdf5_values import hdf5_file
 from ptycho.core.formats.hdf5 import array, h5_frames, square_pixel
 from ptycho.core.formats.hdf5_access import has, member
 from ptycho.core.formats.merging import merged
@@ -42,7 +43,7 @@ def recognise(file: Any) -> bool:
 
 def read(path: Path) -> ScanRecord:
     """Read a file of a pair; the parameters that lie beside patterns come along."""
-    with h5py.File(path) as file:
+    with hdf5_file(path) as file:
         parameters = _of_ptychi(file) if has(file, *_PTYCHI) else _of_shelves(file)
         stacked = has(file, _PATTERNS)
     if not stacked:

@@ -13,6 +13,7 @@ from typing import Any
 
 import h5py
 
+from ptycho.core.files.hdf5_values import hdf5_file
 from ptycho.core.formats.hdf5 import array, h5_frames, quantity, square_pixel
 from ptycho.core.formats.hdf5_access import dataset, member
 from ptycho.core.formats.record import ScanRecord
@@ -37,7 +38,7 @@ def read(path: Path) -> ScanRecord:
     Raises:
         MissingFileError: a file of frames is not beside it.
     """
-    with h5py.File(path) as file:
+    with hdf5_file(path) as file:
         names = frame_names(file, _GROUP)
         pixels = [quantity(file, f"{_DETECTOR}/{axis}_pixel_size", "length") for axis in "xy"]
         distances = (quantity(file, f"{_DETECTOR}/{name}", "length") for name in ("detector_distance", "distance"))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.files.atomic import atomic_path
-from ptycho.core.files.hdf5_values import all_values
+from ptycho.core.files.hdf5_values import all_values, hdf5_file
 from ptycho.core.formats.hdf5_access import dataset, member
 from ptycho.core.interrupts import uninterrupted
 from ptycho.core.scan.stream import Frames
@@ -132,7 +132,7 @@ def h5_frames(path: Path, names: list[str]) -> Frames:
     Raises:
         DataError: no data sets, of fewer than three axes, or frames of several sizes.
     """
-    with h5py.File(path) as file:
+    with hdf5_file(path) as file:
         sets = [dataset(file, name) for name in names]
         found = ", ".join(f"{name} {stored.shape}" for name, stored in zip(names, sets, strict=True))
         if len({stored.shape[-2:] for stored in sets}) != 1 or any(stored.ndim < 3 for stored in sets):
@@ -147,7 +147,7 @@ def h5_frames(path: Path, names: list[str]) -> Frames:
     def read(indices: NDArray[np.intp]) -> NDArray[Any]:
         made = np.empty((len(indices), *frame), dtype)
         owners = np.searchsorted(ends, indices, side="right")
-        with h5py.File(path) as file:
+        with hdf5_file(path) as file:
             for owner in np.unique(owners):
                 mine = owners == owner
                 local = indices[mine] - (ends[owner - 1] if owner else 0)

@@ -151,6 +151,10 @@ def _check_reference(file: h5py.File, file_name: str, path: str, depth: int) -> 
     if depth == 0:
         raise DataError(f"{file.filename}: expected a data set, found links that lead in circles")
     with open_hdf5(target) as other:
+        if other.swmr_mode and not file.swmr_mode:  # HDF5 would give zeros for it, or nothing
+            raise DataError(
+                f"{file.filename}: expected {file_name}, to which it links, closed, found it being written; wait for it"
+            )
         found = member(other, path, depth - 1)
         if found is None:
             raise DataError(f"{file.filename}: expected {path} in {file_name}, to which it links, found none")

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ptycho.core.files.hdf5_values import hdf5_file
 from ptycho.core.formats.cxi import read_entry, write_entry
 from ptycho.core.formats.hdf5 import new_file, text
 from ptycho.core.formats.hdf5_access import has, member
@@ -52,7 +53,7 @@ def recognise(file: Any) -> bool:
 
 def read(path: Path) -> ScanRecord:
     """Read a file; the photon energy is that of the beam, and of the source only where a CXI reader wrote it there."""
-    with h5py.File(path) as file:
+    with hdf5_file(path) as file:
         source = member(file, _SOURCE_ENERGY)
         ours = isinstance(source, h5py.Dataset) and "note" in source.attrs
     return read_entry(path, photon_energy=(*_ENERGY, _SOURCE_ENERGY) if ours else _ENERGY)

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.files.hdf5_values import all_values, own_groups
+from ptycho.core.files.hdf5_values import all_values, hdf5_file, own_groups
 from ptycho.core.formats.hdf5 import h5_frames, quantity, square_pixel, units_factor
 from ptycho.core.formats.hdf5_access import dataset, member
 from ptycho.core.formats.record import ScanRecord
@@ -43,7 +43,7 @@ def read(path: Path) -> ScanRecord:
     Raises:
         DataError: positions whose number is not that of the patterns, or units that are not known.
     """
-    with h5py.File(path) as file:
+    with hdf5_file(path) as file:
         group = _data_group(file)
         if group is None:
             raise DataError("expected an NXdata group with patterns (n, N, N) as its signal, found none")

@@ -8,10 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from ptycho.core.files.hdf5_values import all_values
+from ptycho.core.files.hdf5_values import all_values, hdf5_file
 from ptycho.core.formats.hdf5 import array, copy_patterns, h5_frames, new_file, square_pixel
 from ptycho.core.formats.hdf5_access import dataset, has
 from ptycho.core.formats.record import ScanRecord, in_counts, required
@@ -29,7 +28,7 @@ def recognise(file: Any) -> bool:
 
 def read(path: Path) -> ScanRecord:
     """Read a diffraction file; slots with a negative index are empty and left out."""
-    with h5py.File(path) as file:
+    with hdf5_file(path) as file:
         indexes = np.asarray(all_values(dataset(file, "indexes")), np.int64)
         bad = array(file, "bad_pixels")
         attributes = dataset(file, "patterns").attrs

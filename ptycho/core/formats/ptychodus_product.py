@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.files.hdf5_values import hdf5_file
 from ptycho.core.formats.hdf5 import array, new_file, square_pixel
 from ptycho.core.formats.hdf5_access import dataset, has
 from ptycho.core.formats.record import ScanRecord, as_photons, in_metres, in_pixels, required
@@ -49,7 +49,7 @@ def recognise(file: Any) -> bool:
 
 def read(path: Path) -> ScanRecord:
     """Read a product of any version; of several object layers and probe weights the first is taken, with a warning."""
-    with h5py.File(path) as file:
+    with hdf5_file(path) as file:
         values: dict[str, Any] = dict(file.attrs)
         values |= {name: array(file, name) for name in (*_ARRAYS, *_OPTIONAL) if has(file, name)}
         for part in ("object", "probe"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
+from ptycho.core.files.hdf5_values import hdf5_file
 from ptycho.core.formats.hdf5 import array, copy_patterns, h5_frames, new_file, quantity, square_pixel
 from ptycho.core.formats.hdf5_access import has
 from ptycho.core.formats.ptychodus_diffraction import bad_pixels
@@ -31,7 +31,7 @@ def recognise(file: Any) -> bool:
 
 def read(path: Path) -> ScanRecord:
     """Read training data; its positions lie about the centre of the object, which is the origin of its metres."""
-    with h5py.File(path) as file:
+    with hdf5_file(path) as file:
         found = {name: array(file, name) for name in _NEEDED if name != "patterns"}
         pixel = square_pixel(
             quantity(file, "object_pixel_width_m", "length"),

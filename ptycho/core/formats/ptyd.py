@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.files.hdf5_values import hdf5_file
 from ptycho.core.formats.hdf5 import array, copy_patterns, h5_frames, new_file, square_pixel, text
 from ptycho.core.formats.hdf5_access import has, member
 from ptycho.core.formats.record import ScanRecord, as_photons, in_counts, in_metres, required
@@ -36,7 +37,7 @@ def recognise(file: Any) -> bool:
 
 def read(path: Path) -> ScanRecord:
     """Read the chunks in their order, the geometry of `meta` and, where that is silent, of `info`."""
-    with h5py.File(path) as file:
+    with hdf5_file(path) as file:
         numbers = sorted(int(name) for name in member(file, "chunks") if name.isdecimal())
         names = [f"chunks/{number}" for number in numbers if has(file, f"chunks/{number}/data")]
         positions = _joined(file, names, "positions")

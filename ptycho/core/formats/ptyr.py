@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.files.hdf5_values import hdf5_file
 from ptycho.core.formats.hdf5 import array, square_pixel, text
 from ptycho.core.formats.hdf5_access import has, member
 from ptycho.core.formats.record import ScanRecord, in_pixels
@@ -40,7 +41,7 @@ def recognise(file: Any) -> bool:
 
 def read(path: Path) -> ScanRecord:
     """Read object, probe, positions and geometry; of several storages or object layers the first."""
-    with h5py.File(path) as file:
+    with hdf5_file(path) as file:
         where, name = _first(file, _OBJECT), _first(file, _OBJECT).rpartition("/")[2]
         image, probe = _stack(file, f"{where}/data"), _stack(file, f"{_first(file, _PROBE)}/data")
         sizes, centre = (_pair(file, f"{where}/{key}") for key in ("_psize", "_center"))

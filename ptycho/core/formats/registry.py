@@ -215,6 +215,8 @@ def _recognise_hdf5(path: Path) -> FormatEntry:
     with readable(path, "a whole HDF5 file"), open_hdf5(path) as file:
         entry = _first(file, "hdf5")
         names = _names(file) if entry is None else []
+        if file.swmr_mode:
+            logger.warning("%s: is being written in SWMR mode; it is read as far as it is there now", path)
     if entry is None:
         raise DataError(_unknown(path, f"an HDF5 file with {_listed(names)}"))
     return entry

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.files.hdf5_values import hdf5_file
 from ptycho.core.formats.hdf5 import array
 from ptycho.core.formats.hdf5_access import has
 from ptycho.core.formats.libraries import matlab
@@ -67,7 +68,7 @@ def read(path: Path) -> ScanRecord:
 def _of_hdf5(path: Path) -> dict[str, Array]:
     """Arrays by their path, their axes in the order of MATLAB."""
     found: dict[str, Array] = {}
-    with h5py.File(path) as file:
+    with hdf5_file(path) as file:
         for name in _WANTED:
             values = array(file, name)
             if values is not None:

@@ -58,6 +58,42 @@ def test_data_of_other_folders_are_not(make: object, folder: Path) -> None:
         h5_frames(make(folder, "gone.h5"), ["link"])  # type: ignore[operator]
 
 
+def half_written(path: Path, swmr: bool) -> Path:
+    """A file with two frames, as it is on disk while another program still has it open."""
+    with h5py.File(path.with_suffix(".open"), "w", libver="latest") as file:
+        data = file.create_dataset("entry/data", (0, 2, 4), "u2", maxshape=(None, 2, 4), chunks=(1, 2, 4))
+        if swmr:
+            file.swmr_mode = True
+        data.resize(2, 0)
+        data[:] = FRAMES[:2]
+        file.flush()
+        shutil.copy(path.with_suffix(".open"), path)
+    return path
+
+
+def test_a_file_that_is_being_written_in_swmr_mode_is_read_as_far_as_it_is_there(folder: Path) -> None:
+    frames = h5_frames(half_written(folder / "growing.h5", swmr=True), ["entry/data"])
+    np.testing.assert_array_equal(frames.whole(), FRAMES[:2])
+
+
+@pytest.mark.parametrize("make", [linked, virtual])
+def test_a_file_beside_that_is_being_written_is_named(make: object, folder: Path) -> None:
+    half_written(folder / "frames.h5", swmr=True)
+    with pytest.raises(DataError, match=r"expected frames\.h5, to which it links, closed, found it being written"):
+        h5_frames(make(folder, "frames.h5"), ["link"])  # type: ignore[operator]
+
+
+def test_a_file_that_is_being_written_without_swmr_is_named_for_what_it_is(folder: Path) -> None:
+    path = half_written(folder / "growing.h5", swmr=False)
+    with pytest.raises(DataError, match=r"growing\.h5: expected a file that is closed, .* h5clear --status FILE"):
+        registry.read(path)
+    fcntl = pytest.importorskip("fcntl")
+    with (folder / "frames.h5").open("rb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match=r"frames\.h5: .* another program is writing; wait until it has closed it"):
+            registry.read(folder / "frames.h5")
+
+
 def test_a_file_beside_leads_no_further(folder: Path) -> None:
     """A link to a link that leaves the folder, and to one that comes back."""
     with h5py.File(folder / "second.h5", "w") as file:
