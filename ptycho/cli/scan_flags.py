@@ -105,7 +105,10 @@ def add_scan_flags(parser: argparse.ArgumentParser) -> None:
         help="mask of the detector; of two values that which most pixels have is valid, else 0 is",
     )
     group.add_argument(
-        "--probe-file", default=None, metavar="FILE[:PATH]", help="probe, complex, of the size of the patterns"
+        "--probe-file",
+        default=None,
+        metavar="FILE[:PATH]",
+        help="probe, complex; of another size it is brought to that of the patterns",
     )
     group.add_argument(
         "--flip", default=None, choices=("x", "y", "xy"), help="turn the sign of positions, for other conventions"
@@ -159,8 +162,8 @@ def parts_of(options: argparse.Namespace, files: Sequence[Path] = ()) -> ScanPar
     )
 
 
-def scan_of(options: argparse.Namespace, files: Sequence[Path] = ()) -> ScanRecord:
-    """The scan of files and flags.
+def scan_of(options: argparse.Namespace, files: Sequence[Path] = (), fitting: bool = True) -> ScanRecord:
+    """The scan of files and flags; `fitting` as of `ptycho.core.formats.assembled`.
 
     Raises:
         ConfigError: neither file nor patterns, or a flag without what it belongs to.
@@ -171,11 +174,13 @@ def scan_of(options: argparse.Namespace, files: Sequence[Path] = ()) -> ScanReco
 
     if options.unit and not options.scan_positions:
         raise ConfigError("--unit: expected --scan-positions, of which it is the unit, found none; name the table")
-    return assembled(parts_of(options, files))
+    return assembled(parts_of(options, files), fitting)
 
 
-def stream_from(options: argparse.Namespace, path: Path | None) -> ScanStream:
+def stream_from(options: argparse.Namespace, path: Path | None, fitting: bool = True) -> ScanStream:
     """The scan of a file, as it is or with what the flags say, its frames read when they are asked for.
+
+    Unless `fitting`, there may be more patterns than positions, or the reverse.
 
     Raises:
         ConfigError, MissingFileError, DataError: as `scan_of`, and where it has no patterns or positions.
@@ -183,8 +188,9 @@ def stream_from(options: argparse.Namespace, path: Path | None) -> ScanStream:
     from ptycho.core.formats.opening import open_record, open_scan
 
     if path is not None and not takes_parts(options):
-        return open_scan(path, options.units)
-    return open_record(scan_of(options, () if path is None else (path,)), name_of(options, path))
+        return open_scan(path, options.units, fitting)
+    record = scan_of(options, () if path is None else (path,), fitting)
+    return open_record(record, name_of(options, path), fitting=fitting)
 
 
 def data_from(

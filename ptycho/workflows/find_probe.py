@@ -16,7 +16,7 @@ from ptycho.core.formats.scan_npz import geometry_numbers, geometry_of
 from ptycho.core.physics.beamline import Window, is_optics, optics_forms, parse_optics
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import probe_diameter
-from ptycho.core.physics.resample import resampled_probe
+from ptycho.core.physics.resample import fitted_probe
 from ptycho.core.refinement.run import Refinement
 from ptycho.core.simulation.truth_files import read_probe
 from ptycho.core.units import wavelength_m
@@ -94,17 +94,11 @@ def _of_file(data: RawData, path: Path) -> tuple[Array, str]:
     theirs = _record_with_probe(path)
     probe, ours = theirs.probe, geometry_of(data.scan_file())
     assert probe is not None
-    N, M = data.N, probe.shape[-1]
-    if ours.object_pixel_m is not None and theirs.object_pixel_m is not None:
-        ratio = ours.object_pixel_m / theirs.object_pixel_m
-        change = f"pixels of {1e9 * theirs.object_pixel_m:.4g} nm to {1e9 * ours.object_pixel_m:.4g} nm"
-        ratio, known = (1.0 if abs(ratio - 1) < 1e-6 else ratio), True
-    else:
-        # an unknown pixel: as of a detector that was cropped or widened, the window being the same
-        ratio, known, change = M / N, False, "pixel sizes not known: taken for the same window"
-    if M == N and ratio == 1:
+    known = ours.object_pixel_m is not None and theirs.object_pixel_m is not None
+    fitted, change = fitted_probe(probe, data.N, theirs.object_pixel_m, ours.object_pixel_m)
+    if fitted is probe:
         return probe, f"of {path.name}" + ("" if known else ", taken as it is")
-    return resampled_probe(probe, ratio, N), f"of {path.name}, {M} to {N} pixels a side, {change}"
+    return fitted, f"of {path.name}, {change}"
 
 
 def _record_with_probe(path: Path) -> ScanRecord:

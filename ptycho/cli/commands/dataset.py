@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho.cli.commands import _scan_maps
-from ptycho.cli.scan_flags import scan_file
+from ptycho.cli.scan_flags import add_scan, scan_file, stream_from
 from ptycho.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -27,15 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add one subparser per operation."""
     operations = parser.add_subparsers(dest="operation", required=True, metavar="OPERATION")
 
-    def add(name: str, text: str, inputs: bool = False) -> argparse.ArgumentParser:
+    def add(name: str, text: str, inputs: bool = False, parts: bool = False) -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = _scan_maps.add_operation(operations, name, text)
-        if inputs:
+        if parts:
+            add_scan(made)
+        elif inputs:
             made.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="scan files of one sample and probe")
         else:
             made.add_argument("scan", type=Path, metavar="SCAN", help="scan file of any format, or scan map")
         if name != "split":
             made.add_argument("-o", "--output", type=scan_file, required=True, metavar="OUT", help="scan file to write")
-        made.add_argument("--units", choices=("amplitude", "counts"), help="what the diffraction patterns hold")
+        if not parts:
+            made.add_argument("--units", choices=("amplitude", "counts"), help="what the diffraction patterns hold")
         made.add_argument("--compress", action="store_true", help="deflate the arrays: smaller and slower to read")
         return made
 
@@ -51,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     split.add_argument("--fraction", type=float, default=0.2, help="share of the points in the test scan")
     split.add_argument("--axis", choices=("x", "y"), default="y", help="coordinate along which to cut")
     split.add_argument("--gap", type=float, default=0.0, help="pixels before the cut that neither part gets")
-    move = add("move", "multiply the positions by a factor, or move them along the patterns")
+    move = add("move", "multiply positions by a factor, or pair them with the patterns anew", parts=True)
     move.add_argument("--scale", type=float, default=1.0, metavar="F", help="factor for all coordinates")
     move.add_argument(
         "--frames", type=int, default=0, metavar="K", help="pattern j gets position j + K; what gets none is left out"
@@ -95,8 +98,12 @@ def run(options: argparse.Namespace) -> int:
     from ptycho.core.formats.opening import open_scan
     from ptycho.core.scan.stream import write_stream
 
-    paths = options.scans if options.operation == "merge" else [options.scan]
-    streams = [_with_units(open_scan(path, options.units)) for path in paths]
+    if options.operation == "move":
+        streams = [stream_from(options, options.scan, fitting=False)]
+    else:
+        paths = options.scans if options.operation == "merge" else [options.scan]
+        streams = [open_scan(path, options.units) for path in paths]
+    streams = [_with_units(stream) for stream in streams]
     for output, stream in _OPERATIONS[options.operation](streams, options).items():
         write_stream(output, stream, options.compress)
         logger.info("%s: %d patterns of %d x %d, %s", output, *stream.frames.shape, stream.frames.dtype)

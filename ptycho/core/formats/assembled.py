@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from ptycho.core.formats import registry
 from ptycho.core.formats.merging import merged
 from ptycho.core.formats.position_table import Positions, positions_at
-from ptycho.core.formats.record import ScanRecord
+from ptycho.core.formats.record import ScanRecord, check_record, completed
 from ptycho.core.formats.sources import Source, array_in, frames_at, source
 from ptycho.core.formats.turning import turned
+from ptycho.core.physics.resample import fitted_probe
 from ptycho.core.scaling import Units
 from ptycho.core.scan.detector_values import counts_of
 from ptycho.core.units import Particle
@@ -67,8 +68,12 @@ class ScanParts:
     """Turn positions, after `flip`, from x towards y."""
 
 
-def assembled(parts: ScanParts) -> ScanRecord:
+def assembled(parts: ScanParts, fitting: bool = True) -> ScanRecord:
     """The scan of these parts, what is wrong with the patterns mended as `counts_of` does.
+
+    Args:
+        parts: files, and what is said of them.
+        fitting: whether there have to be as many positions as patterns; of several files in any case.
 
     Raises:
         ConfigError: nothing to read.
@@ -85,19 +90,24 @@ def assembled(parts: ScanParts) -> ScanRecord:
         record = _with_positions(record, table, parts)
     if parts.mask is not None:
         record = replace(record, mask=_mask(parts.mask, record))
+    pixel = None
     if parts.probe is not None:
-        record = replace(record, probe=_probe(parts.probe))
+        probe, pixel = _probe(parts.probe)
+        record = replace(record, probe=probe)
     record = _told(record, parts)
+    if record.probe is not None and record.probe.shape[-1] != record.side:
+        record = replace(record, probe=_fitting(record, parts.probe is None, pixel))
     if parts.flip or parts.rotation_deg:
         record = turned(record, parts.flip or "", parts.rotation_deg)
-    return _counted(record)
+    return _counted(check_record(record) if fitting else record)
 
 
 def _whole(files: tuple[Path, ...]) -> ScanRecord | None:
+    """What the files say together; a single one need not fit itself."""
     record: ScanRecord | None = None
     for path in files:
         logger.info("%s: %s", path, registry.recognise(path).title)
-        part = registry.read(path)
+        part = registry.read(path, fitting=len(files) > 1)
         record = part if record is None else merged(record, part)
     return record
 
@@ -141,8 +151,10 @@ def _with_positions(record: ScanRecord, table: Positions, parts: ScanParts) -> S
         position_unit="px" if unit == "px" else "m",
         indexes=table.frames,
     )
+    gone = dict.fromkeys(("xcoords", "ycoords", "xcoords_start", "ycoords_start"))
+    if record.patterns is not None and record.count != len(record.patterns):
+        record = replace(record, **gone, scan_index=None, indexes=None)  # type: ignore[arg-type]
     if record.patterns is not None and table.frames is None:
-        gone = dict.fromkeys(("xcoords", "ycoords", "xcoords_start", "ycoords_start"))
         return replace(
             record,
             **{**gone, "xcoords": made.xcoords, "ycoords": made.ycoords},  # type: ignore[arg-type]
@@ -170,20 +182,37 @@ def _mask(text: str, record: ScanRecord) -> NDArray[np.bool_] | None:
     return valid if bad else None
 
 
-def _probe(text: str) -> NDArray[Any]:
-    """(M, N, N) complex."""
+def _probe(text: str) -> tuple[NDArray[Any], float | None]:
+    """(M, N, N) complex, and its pixel in metres where that is known."""
     named = source(text)
     path = named.paths[0]
     if named.inside is None and registry.known(path) is not None:
-        found = registry.read(path).probe
-        if found is not None:
-            return found
+        record = registry.read(path, fitting=False)
+        if record.probe is not None:
+            return record.probe, completed(record).object_pixel_m
     probe = np.asarray(array_in(path, named.inside, _PROBES))
     while probe.ndim > 3:
         probe = probe[0]
     if probe.ndim < 2 or probe.dtype.kind not in "iufc":
         raise DataError(f"{text}: expected a probe (N, N) or (modes, N, N), found {probe.shape}; name another")
-    return (probe[None] if probe.ndim == 2 else probe).astype(np.complex64)
+    return (probe[None] if probe.ndim == 2 else probe).astype(np.complex64), None
+
+
+def _fitting(record: ScanRecord, in_file: bool, pixel_m: float | None) -> NDArray[Any]:
+    """The probe of a record, of the size of its patterns.
+
+    Args:
+        record: with a probe of another size.
+        in_file: whether it came with the positions, in whose pixels it then is.
+        pixel_m: its pixel, where it did not and it is known.
+    """
+    assert record.probe is not None and record.side is not None
+    if in_file:
+        made, change = fitted_probe(record.probe, record.side, 1.0, 1.0)
+    else:
+        made, change = fitted_probe(record.probe, record.side, pixel_m, completed(record).object_pixel_m)
+    logger.warning("probe: %s", change)
+    return made
 
 
 def _told(record: ScanRecord, parts: ScanParts) -> ScanRecord:

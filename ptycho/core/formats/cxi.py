@@ -196,8 +196,6 @@ def _positions(file: h5py.File, n: int | None) -> tuple[NDArray[np.float64], NDA
         found = found.T
     if found.ndim != 2 or found.shape[1] not in (2, 3):
         raise DataError(f"{name}: expected translations (n, 3), found shape {found.shape}; correct the file")
-    if n is not None and len(found) != n:
-        raise DataError(f"{name}: expected one translation per pattern, {n}, found {len(found)}; drop the extra ones")
     axes = _detector_axes(file)[:, : found.shape[1]]
     rows, columns = -(found @ axes.T).T
     return columns, rows

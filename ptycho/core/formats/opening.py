@@ -39,13 +39,14 @@ MEMORY_MAP_BYTES = 1 << 30
 _PARTS = {"patterns": "patterns", "xcoords": "positions"}
 
 
-def open_scan(path: Path | str, units: str | None = None) -> ScanStream:
+def open_scan(path: Path | str, units: str | None = None, fitting: bool = True) -> ScanStream:
     """A scan whose frames are read when they are asked for; shapes are checked, values are not.
 
     Args:
         path: NPZ file, scan map, or a file of another format that has patterns and positions; without a probe the
             scan has none.
         units: 'amplitude' or 'counts', instead of what the file says or leaves open.
+        fitting: whether there have to be as many positions as patterns, and a probe of their size.
 
     Raises:
         MissingFileError, DataError: one line that names the file.
@@ -54,17 +55,17 @@ def open_scan(path: Path | str, units: str | None = None) -> ScanStream:
     if is_map(path):
         return ScanStream.of(open_map(path, units))
     if is_npz(path):
-        return ScanStream.of(mapped_scan(path, units))
-    return open_record(registry.read(path), path, units)
+        return ScanStream.of(mapped_scan(path, units, fitting=fitting))
+    return open_record(registry.read(path, fitting), path, units, fitting)
 
 
-def open_record(record: ScanRecord, path: Path | str, units: str | None = None) -> ScanStream:
+def open_record(record: ScanRecord, path: Path | str, units: str | None = None, fitting: bool = True) -> ScanStream:
     """A scan that was read, or put together, as `open_scan` gives it.
 
     Args:
         record: patterns, positions and whatever else is known.
         path: its file, or what stands for it in errors.
-        units: as in `open_scan`.
+        units, fitting: as in `open_scan`.
 
     Raises:
         DataError: one line that names the file.
@@ -75,7 +76,7 @@ def open_record(record: ScanRecord, path: Path | str, units: str | None = None) 
         raise DataError(f"{path}: {fact}; join it with the file that has them: ptycho convert IN OTHER scan.npz")
     with readable(Path(path), "a scan"):
         stream = stream_of(record if units is None else replace(record, units=_known(units)))
-        check_shapes(stream.fields)
+        check_shapes(stream.fields, fitting)
         return counts_of_stream(stream)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.geometry import object_frame, pixel_positions
 from ptycho.core.scaling import Units, decide_units, to_amplitude
+from ptycho.core.scan.scan import check_paired, check_probe_shape
 from ptycho.core.scan.stream import Frames
 from ptycho.core.units import Particle, object_pixel_size_m, same_wavelength_eV
 from ptycho.errors import DataError
@@ -18,6 +19,7 @@ __all__ = [
     "FLAGS",
     "ScanRecord",
     "as_photons",
+    "check_record",
     "completed",
     "in_counts",
     "in_metres",
@@ -58,8 +60,9 @@ _WHOLE = 1e-6
 class ScanRecord:
     """What one or several files say of a scan; what they leave out is None.
 
-    n is the number of scan points, N the longer side of a pattern. Images are indexed [y, x], x and y grow with
-    columns and rows. Position x, y is the centre of its patch, as everywhere here: its first pixel is x - N/2.
+    n is the number of scan points, of patterns as of positions where `check_record` passes; N is the longer side of a
+    pattern. Images are indexed [y, x], x and y grow with columns and rows. Position x, y is the centre of its patch, as
+    everywhere here: its first pixel is x - N/2.
 
     Raises:
         DataError: parts that do not fit together.
@@ -103,21 +106,24 @@ class ScanRecord:
 
     def __post_init__(self) -> None:
         n, N = self.count, self.side
+        frames = n if self.patterns is None else len(self.patterns)
         for name in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "scan_index", "indexes"):
             array = getattr(self, name)
             if array is not None and array.shape != (n,):
                 raise DataError(f"{name}: expected one number per pattern or position, ({n},), found {array.shape}")
-        if self.patterns is not None and len(self.patterns) != n:
-            raise DataError(_unequal(len(self.patterns), n or 0))
-        if self.true_patches is not None and self.true_patches.shape != (n, N, N):
-            raise DataError(f"Y: expected shape ({n}, {N}, {N}), found {self.true_patches.shape}")
-        if self.probe is not None and (self.probe.ndim != 3 or self.probe.shape[1:] != (N, N)):
-            raise DataError(f"probe: expected shape (modes, {N}, {N}), found {self.probe.shape}; crop or pad it")
+        if self.true_patches is not None and self.true_patches.shape != (frames, N, N):
+            raise DataError(f"Y: expected shape ({frames}, {N}, {N}), found {self.true_patches.shape}")
+        if self.probe is not None and (self.probe.ndim != 3 or self.probe.shape[1] != self.probe.shape[2]):
+            raise DataError(f"probe: expected shape (modes, N, N), found {self.probe.shape}; crop or pad it")
         if self.object is not None and self.object.ndim != 2:
             raise DataError(f"object: expected one image (H, W), found shape {self.object.shape}")
         height, width = (N, N) if self.patterns is None else self.patterns.shape[1:]
-        if self.mask is not None and N is not None and self.mask.shape not in ((height, width), (n, height, width)):
-            expected = f"({height}, {width}) or ({n}, {height}, {width})"
+        if (
+            self.mask is not None
+            and N is not None
+            and self.mask.shape not in ((height, width), (frames, height, width))
+        ):
+            expected = f"({height}, {width}) or ({frames}, {height}, {width})"
             raise DataError(f"mask: expected shape {expected}, found {self.mask.shape}; correct it")
 
     @property
@@ -136,6 +142,19 @@ class ScanRecord:
         if self.patterns is not None:
             return max(self.patterns.shape[1:])
         return None if self.probe is None else int(self.probe.shape[-1])
+
+
+def check_record(record: ScanRecord, name: str | None = None) -> ScanRecord:
+    """The record, which has as many patterns as positions, and a probe of their size; `name` is that of its file.
+
+    Raises:
+        DataError: other numbers, or another size.
+    """
+    if record.patterns is not None and record.count is not None:
+        check_paired(len(record.patterns), record.count, name)
+    if record.probe is not None and record.side is not None:
+        check_probe_shape(record.probe, record.side, record.side, name)
+    return record
 
 
 def required(record: ScanRecord, title: str, *names: str) -> ScanRecord:
@@ -283,14 +302,3 @@ def _squares(amplitudes: Array) -> Array:
     squares = to_amplitude(amplitudes, "amplitude") ** 2
     whole = np.rint(squares)
     return np.where(np.abs(squares - whole) <= _WHOLE * np.maximum(squares, 1), whole, squares)
-
-
-def _unequal(patterns: int, positions: int) -> str:
-    """What is wrong with numbers that differ, and which are without a partner."""
-    first, last = min(patterns, positions), max(patterns, positions) - 1
-    what, other = ("pattern", "position") if patterns > positions else ("position", "pattern")
-    extra = f"{what} {first}" if first == last else f"{what}s {first} to {last}"
-    return (
-        f"expected as many patterns as positions, found {patterns} and {positions}: {extra} "
-        f"(counted from 0) without a {other}; name the frame of each position, or drop some"
-    )

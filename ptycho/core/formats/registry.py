@@ -88,17 +88,25 @@ def known(path: Path) -> FormatEntry | None:
         return None
 
 
-def read(path: Path) -> ScanRecord:
+def read(path: Path, fitting: bool = True) -> ScanRecord:
     """Read a file in whichever format it has.
+
+    Args:
+        path: the file.
+        fitting: whether there have to be as many positions as patterns, and a probe of their size.
 
     Raises:
         MissingFileError, DataError: one line that names the file.
     """
+    from ptycho.core.formats.record import check_record
+
     path = Path(path)
     entry = recognise(path)
     expected = f"a whole {entry.title} file"
     with readable(path, expected):
         record = _module(entry).read(path)
+        if fitting:
+            check_record(record, str(path))
     stacks: dict[str, Any] = {name: getattr(record, name) for name in ("patterns", "true_patches")}
     for name, found in stacks.items():
         stacks[name] = None if found is None else _guarded(found, path, expected)

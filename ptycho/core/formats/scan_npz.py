@@ -65,7 +65,7 @@ def recognise(file: Any) -> bool:
 
 def read(path: Path) -> ScanRecord:
     """Read a scan; patterns (and `Y`) stay in the file until they are copied."""
-    return record_of(mapped_scan(path), geometry_numbers(path))
+    return record_of(mapped_scan(path, fitting=False), geometry_numbers(path))
 
 
 def geometry_numbers(path: Path) -> dict[str, Any]:

@@ -9,9 +9,36 @@ from numpy.typing import NDArray
 
 from ptycho.errors import DataError
 
-__all__ = ["resampled_probe"]
+__all__ = ["fitted_probe", "resampled_probe"]
 
 Array = NDArray[Any]
+
+_SAME = 1e-6
+"""Relative difference of pixels that are the same."""
+
+
+def fitted_probe(probe: Array, N: int, own_pixel_m: float | None, pixel_m: float | None) -> tuple[Array, str]:
+    """A probe on the N x N pixels of other patterns, and what was done, for people.
+
+    Args:
+        probe: (M, M) or (modes, M, M), its middle at index M/2.
+        N: side of the patterns.
+        own_pixel_m: its pixel, None where it is not known.
+        pixel_m: the object pixel of the patterns. Where one of both is not known, the window is taken to be the same,
+            as of a detector that was cropped or widened.
+
+    Returns:
+        (..., N, N), the probe itself where nothing changes, and text such as '128 to 64 pixels a side, ...'.
+    """
+    M = probe.shape[-1]
+    if own_pixel_m is None or pixel_m is None:
+        ratio, change = M / N, "pixel sizes not known: taken for the same window"
+    else:
+        ratio = pixel_m / own_pixel_m
+        ratio = 1.0 if abs(ratio - 1) < _SAME else ratio
+        change = f"pixels of {1e9 * own_pixel_m:.4g} nm to {1e9 * pixel_m:.4g} nm"
+        change = "of the same pixels" if ratio == 1 else change
+    return resampled_probe(probe, ratio, N), f"{M} to {N} pixels a side, {change}"
 
 
 def resampled_probe(probe: Array, pixels: float, N: int) -> Array:

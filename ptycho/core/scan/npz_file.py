@@ -69,7 +69,7 @@ def read_scan(path: Path | str, units: str | None = None) -> ScanFile:
     with scan_archive(path) as archive:
         scan = parse_scan(archive, units)
         scan = replace(scan, diff3d=np.ascontiguousarray(scan.diff3d))
-        check_shapes(scan)
+        check_shapes(scan, name=str(path))
         scan = counts_of_scan(scan)
         check_values(scan)
     return scan
@@ -242,12 +242,15 @@ def _scan(reader: _Reader, units: str | None) -> ScanFile:
 
 
 def _frames_first(stack: Array, n: int) -> Array:
-    """A view (n, H, W); the number n of positions tells the layouts (n, H, W, 1), (H, W, n) and (ny, nx, H, W)."""
+    """A view (n, H, W); the number n of positions tells the layouts (n, H, W, 1), (H, W, n) and (ny, nx, H, W).
+
+    Where n is a side of square frames by chance, there are more positions than patterns, or fewer.
+    """
     if stack.ndim == 4 and stack.shape[0] * stack.shape[1] == n:
         return stack.reshape(n, *stack.shape[2:])
     if stack.ndim == 4 and stack.shape[-1] == 1:
         stack = stack[..., 0]
-    if stack.ndim == 3 and len(stack) != n and stack.shape[-1] == n:
+    if stack.ndim == 3 and len(stack) != n and stack.shape[-1] == n and stack.shape[1] != n:
         return np.moveaxis(stack, -1, 0)
     return stack
 

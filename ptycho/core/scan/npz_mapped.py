@@ -29,7 +29,7 @@ _LOCAL_HEADER = struct.Struct("<4s22xHH")
 """What precedes a member of a ZIP archive: signature, ..., length of the name, length of the extra field."""
 
 
-def mapped_scan(path: Path | str, units: str | None = None, checked: bool = False) -> ScanFile:
+def mapped_scan(path: Path | str, units: str | None = None, checked: bool = False, fitting: bool = True) -> ScanFile:
     """A scan file whose patterns, `Y` and mask of booleans per pattern are memory maps, which outlive this call.
 
     A member that is stored plainly is mapped where it lies; a compressed one is unpacked to a temporary file without a
@@ -39,6 +39,7 @@ def mapped_scan(path: Path | str, units: str | None = None, checked: bool = Fals
         path: NPZ file, any layout that `read_scan` reads.
         units: 'amplitude' or 'counts', instead of what the file says or leaves open.
         checked: also compare the members with their checksums and look at every value, as `read_scan` does.
+        fitting: whether there have to be as many positions as patterns, and a probe of their size.
 
     Raises:
         MissingFileError, DataError: as `read_scan`.
@@ -46,7 +47,7 @@ def mapped_scan(path: Path | str, units: str | None = None, checked: bool = Fals
     """
     with scan_archive(path) as archive:
         scan = parse_scan(_MappedArchive(Path(path), archive, checked), units)
-        check_shapes(scan)
+        check_shapes(scan, fitting, str(path))
         scan = counts_of_scan(scan)
         if checked:
             check_values(scan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from ptycho.errors import DataError
 __all__ = [
     "MARK",
     "ScanFile",
+    "check_paired",
     "check_probe_shape",
     "check_shapes",
     "check_square",
@@ -88,8 +90,34 @@ def no_probe(name: str = "SCAN") -> DataError:
     )
 
 
-def check_shapes(scan: ScanFile) -> None:
-    """Raise DataError where the arrays of a scan do not fit together; looks at shapes and types only."""
+def check_paired(patterns: int, positions: int, name: str | None = None) -> None:
+    """Raise DataError where there are not as many patterns as positions: which are left over, and what leaves them out.
+
+    Args:
+        patterns, positions: how many there are.
+        name: of the file, where both are in one.
+    """
+    if patterns == positions:
+        return
+    first, last = min(patterns, positions), max(patterns, positions) - 1
+    what, other = ("pattern", "position") if patterns > positions else ("position", "pattern")
+    extra = f"{what} {first}" if first == last else f"{what}s {first} to {last}"
+    files = "with the same files and flags" if name is None else shlex.quote(name)
+    raise DataError(
+        f"expected as many patterns as positions, found {patterns} and {positions}: {extra} (counted from 0) without a "
+        f"{other}; leave out the last (ptycho dataset move {files} -o paired.npz) or the first (the same with --frames "
+        f"{positions - patterns}), or name the frame of each position (--scan-positions FILE:X,Y,FRAME)"
+    )
+
+
+def check_shapes(scan: ScanFile, fitting: bool = True, name: str | None = None) -> None:
+    """Raise DataError where the arrays of a scan do not fit together; looks at shapes and types only.
+
+    Args:
+        scan: the scan.
+        fitting: whether there have to be as many positions as patterns, and a probe of their size.
+        name: of its file.
+    """
     patterns, n = scan.diff3d, scan.xcoords.size
     if patterns.dtype.kind not in "iuf":
         raise DataError(f"diffraction: expected integers or real numbers, found dtype {patterns.dtype}; convert it")
@@ -104,14 +132,18 @@ def check_shapes(scan: ScanFile) -> None:
     vectors = {
         key: getattr(scan, key) for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "scan_index")
     }
-    wrong = {
-        key: array.shape for key, array in vectors.items() if array is not None and array.shape != (len(patterns),)
-    }
+    if scan.xcoords.shape == scan.ycoords.shape == (n,) and height == width:
+        points = n
+        if fitting:
+            check_paired(len(patterns), n, name)
+    else:
+        points = len(patterns)
+    wrong = {key: array.shape for key, array in vectors.items() if array is not None and array.shape != (points,)}
     if wrong:
         found = ", ".join(f"{key} {shape}" for key, shape in wrong.items())
-        raise DataError(f"expected one entry per pattern, shape ({len(patterns)},), found {found}; drop the extra ones")
-    if scan.probeGuess is not None and (height == width or not _is_square(scan.probeGuess)):
-        check_probe_shape(scan.probeGuess, height, width)
+        raise DataError(f"expected one entry per pattern, shape ({points},), found {found}; drop the extra ones")
+    if fitting and scan.probeGuess is not None and (height == width or not _is_square(scan.probeGuess)):
+        check_probe_shape(scan.probeGuess, height, width, name)
     _expect_shape(scan.mask, "mask", [(height, width), (len(patterns), height, width)])
     _expect_shape(scan.Y, "Y", [(len(patterns), *own_sides(scan))])
     if scan.objectGuess is not None and (scan.objectGuess.ndim != 2 or scan.objectGuess.size == 0):
@@ -122,12 +154,16 @@ def _is_square(probe: Array) -> bool:
     return probe.ndim in (2, 3) and probe.size > 0 and probe.shape[-1] == probe.shape[-2]
 
 
-def check_probe_shape(probe: Array, height: int, width: int) -> None:
-    """Raise DataError where a probe is not (height, width) or (M, height, width), as the patterns are."""
+def check_probe_shape(probe: Array, height: int, width: int, name: str | None = None) -> None:
+    """Raise DataError where a probe is not (height, width) or (M, height, width), as the patterns are.
+
+    `name` is that of the file which it is in, and can be fitted to them with.
+    """
     if probe.ndim not in (2, 3) or probe.shape[-2:] != (height, width) or probe.size == 0:
+        command = "" if name is None else f": ptycho convert {shlex.quote(name)} fitted.npz"
         raise DataError(
             f"probeGuess: expected ({height}, {width}) or (modes, {height}, {width}) to fit the patterns, "
-            f"found {probe.shape}; crop or pad it"
+            f"found {probe.shape}; crop or pad it{command}"
         )
 
 

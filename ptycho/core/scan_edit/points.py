@@ -35,17 +35,21 @@ _SAME_PROBE = 1e-2
 """Largest relative difference between probes that are taken for one."""
 
 
-def subset(stream: ScanStream, indices: NDArray[np.intp]) -> ScanStream:
-    """Some points of a scan, in the order of `indices` (b,); DataError when there are none."""
+def subset(stream: ScanStream, indices: NDArray[np.intp], points: NDArray[np.intp] | None = None) -> ScanStream:
+    """Some points of a scan, in the order of `indices` (b,); DataError when there are none.
+
+    `points` (b,) are their positions, in a scan that has more of the ones than of the others; None are the same.
+    """
+    points = indices if points is None else points
     if len(indices) == 0:
         raise DataError("subset: expected at least one scan point to keep, found none; ask for more")
     fields = stream.fields
-    chosen: dict[str, Any] = {key: _taken(getattr(fields, key), indices) for key in _PER_POINT}
+    chosen: dict[str, Any] = {key: _taken(getattr(fields, key), points) for key in _PER_POINT}
     if fields.mask is not None and fields.mask.ndim == 3:
         chosen["mask"] = fields.mask[indices]
-    points = (fields.metadata or {}).get("indexes")
-    if points is not None:
-        chosen["metadata"] = {**(fields.metadata or {}), "indexes": np.asarray(points)[indices].tolist()}
+    numbers = (fields.metadata or {}).get("indexes")
+    if numbers is not None:
+        chosen["metadata"] = {**(fields.metadata or {}), "indexes": np.asarray(numbers)[points].tolist()}
     patches = None if stream.patches is None else stream.patches.take(indices)
     return ScanStream.joined(stream.frames.take(indices), patches, replace(fields, **chosen))
 
@@ -58,13 +62,14 @@ def move_positions(stream: ScanStream, scale: float = 1.0, frames: int = 0, firs
     Args:
         stream: the scan.
         scale: factor for all coordinates, above 0.
-        frames: pattern j gets position j + frames; patterns that get none are left out.
+        frames: pattern j gets position j + frames; patterns that get none are left out, and positions that no pattern
+            gets, as where there are more of the ones than of the others.
         first: the pattern from which on that is so; those before keep their positions.
 
     Raises:
         ConfigError: a factor that is not positive, more frames than there are, or a first pattern that is not there.
     """
-    total = len(stream.frames)
+    fields, total, places = stream.fields, len(stream.frames), stream.fields.xcoords.size
     if not 0 < scale < np.inf or abs(frames) >= total:
         raise ConfigError(
             f"move: expected a factor above 0 and frames below {total}, found {scale:g} and {frames}; correct them"
@@ -72,8 +77,8 @@ def move_positions(stream: ScanStream, scale: float = 1.0, frames: int = 0, firs
     if not 0 <= first < total:
         raise ConfigError(f"move: expected a first pattern from 0 to {total - 1}, found {first}; correct it")
     place = np.arange(total) + np.where(np.arange(total) >= first, frames, 0)
-    kept = np.flatnonzero((place >= 0) & (place < total))
-    made, fields = subset(stream, kept), stream.fields
+    kept = np.flatnonzero((place >= 0) & (place < places))
+    made = subset(stream, kept, kept if total == places else place[kept])
     moved = {key: _taken(getattr(fields, key), place[kept]) for key in _PER_POINT if key != "scan_index"}
     scaled: dict[str, Any] = {key: None if values is None else values * scale for key, values in moved.items()}
     object = fields.objectGuess if scale == 1 else None

@@ -1,5 +1,6 @@
 """`ptycho dataset`: each operation from one command, and what it refuses."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -87,6 +88,28 @@ def test_positions_are_scaled_and_moved_along_the_patterns(fixture_file: Path, t
     np.testing.assert_array_equal(made.diff3d, whole.diff3d[2:])
     assert run("move", fixture_file, file, "--scale", "0") == 2
     assert run("move", fixture_file, file, "--frames", "64") == 2
+
+
+def test_patterns_or_positions_that_are_left_over_are_named_with_what_leaves_them_out(
+    fixture_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, file, made = dict(np.load(fixture_file)), tmp_path / "a scan.npz", tmp_path / "paired.npz"
+    fewer = {key: whole[key][:61] for key in ("xcoords", "ycoords", "scan_index") if key in whole}
+    for changes, extra, frames in (
+        (fewer, "patterns 61 to 63", -3),
+        ({"diff3d": whole["diff3d"][:61]}, "positions 61 to 63", 3),
+    ):
+        np.savez(file, **{**whole, **changes})
+        assert main(["doctor", str(file), "--no-trials"]) == 2
+        said = capsys.readouterr().err
+        assert f"{extra} (counted from 0)" in said and f"with --frames {frames}" in said
+        words = shlex.split(said.split("the last (")[1].split(")")[0])
+        assert words[-2:] == ["-o", "paired.npz"] and main([*words[1:-1], str(made)]) == 0
+        np.testing.assert_array_equal(read_scan(made).diff3d, whole["diff3d"][:61])
+        np.testing.assert_array_equal(read_scan(made).xcoords, whole["xcoords"][:61])
+        assert run("move", file, made, "--frames", str(frames)) == 0
+        first = slice(3, None) if frames < 0 else slice(0, 61)
+        np.testing.assert_array_equal(read_scan(made).diff3d, whole["diff3d"][first])
 
 
 def test_recentre_finds_the_shift(fixture_file: Path, tmp_path: Path) -> None:

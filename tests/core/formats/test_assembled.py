@@ -11,6 +11,7 @@ import pytest
 from ptycho.core.formats import registry
 from ptycho.core.formats.assembled import ScanParts, assembled
 from ptycho.core.formats.record import ScanRecord, completed, in_metres, in_pixels
+from ptycho.core.physics.resample import resampled_probe
 from ptycho.errors import ConfigError, DataError
 
 SET_UP = {"energy_eV": 12398.419843320026, "distance_m": 0.8, "detector_pixel_m": 1e-4}
@@ -165,3 +166,35 @@ def test_nothing_to_read(parts: ScanParts) -> None:
     np.save(str(parts.probe), np.ones((5, 8), complex))
     with pytest.raises(DataError, match=r"probe: expected shape \(modes, 8, 8\), found \(1, 5, 8\)"):
         assembled(parts)
+
+
+@pytest.mark.parametrize("side", [6, 11])
+def test_a_probe_of_another_size_is_brought_to_the_patterns(
+    side: int, parts: ScanParts, full: ScanRecord, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In one file with the positions it is in their pixels, cropped or padded; else it is taken for the same window."""
+    own = np.zeros((side, side), np.complex64)
+    own[side // 2 - 1 : side // 2 + 2, side // 2] = [1, 3j, 2]
+    right = np.zeros((8, 8), np.complex64)
+    right[3:6, 4] = [1, 3j, 2]
+    registry.write(tmp_path / "scan.npz", in_pixels(full, "test"))
+    arrays = {**np.load(tmp_path / "scan.npz"), "probeGuess": own}
+    np.savez(tmp_path / "scan.npz", **arrays)
+    with pytest.raises(DataError, match=r"found \((6, 6|11, 11)\); .*: ptycho convert .*scan\.npz fitted\.npz"):
+        registry.read(tmp_path / "scan.npz")
+    found = assembled(ScanParts(files=(tmp_path / "scan.npz",))).probe
+    np.testing.assert_allclose(found, right[None], atol=1e-6)  # type: ignore[arg-type]
+    assert f"probe: {side} to 8 pixels a side, of the same pixels" in caplog.text
+    np.save(tmp_path / "own.npy", own)
+    made = assembled(replace(parts, probe=str(tmp_path / "own.npy"))).probe
+    np.testing.assert_allclose(made, resampled_probe(own, side / 8, 8)[None])  # type: ignore[arg-type]
+
+
+def test_one_file_with_more_patterns_than_positions_takes_a_table(
+    parts: ScanParts, full: ScanRecord, tmp_path: Path
+) -> None:
+    registry.write(tmp_path / "scan.npz", in_pixels(full, "test"))
+    arrays = dict(np.load(tmp_path / "scan.npz"))
+    np.savez(tmp_path / "scan.npz", **{**arrays, "xcoords": np.zeros(1), "ycoords": np.zeros(1)})
+    scan = ScanParts((tmp_path / "scan.npz",), positions=parts.positions, position_unit="um")
+    assert assembled(scan).count == full.count

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ptycho.core.formats.merging import merged
-from ptycho.core.formats.record import ScanRecord, completed, in_counts
+from ptycho.core.formats.record import ScanRecord, check_record, completed, in_counts
 from ptycho.core.formats.registry import read, write
 from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError
@@ -74,11 +74,11 @@ def test_parts_have_to_fit() -> None:
     with pytest.raises(
         DataError, match=r"as many patterns as positions, found 2 and 1: pattern 1 .* without a position"
     ):
-        replace(patterns_only(0, 1), indexes=None, xcoords=np.zeros(1), ycoords=np.zeros(1))
-    with pytest.raises(DataError, match=r"probe: expected shape \(modes, 4, 4\), found \(1, 5, 5\)"):
-        replace(patterns_only(0), probe=np.ones((1, 5, 5)))
+        check_record(replace(patterns_only(0, 1), indexes=None, xcoords=np.zeros(1), ycoords=np.zeros(1)))
+    with pytest.raises(DataError, match=r"probeGuess: expected \(4, 4\) or .*, found \(1, 5, 5\)"):
+        check_record(replace(patterns_only(0), probe=np.ones((1, 5, 5))))
     with pytest.raises(DataError, match=r"found 2 and 5: positions 2 to 4 \(counted from 0\) without a pattern"):
-        replace(patterns_only(0, 1), indexes=None, xcoords=np.zeros(5), ycoords=np.zeros(5))
+        check_record(replace(patterns_only(0, 1), indexes=None, xcoords=np.zeros(5), ycoords=np.zeros(5)))
 
 
 def test_patterns_need_not_be_square(tmp_path: Path) -> None:
