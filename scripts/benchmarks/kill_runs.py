@@ -81,7 +81,7 @@ def _training(backend: str) -> Kind:
     def arguments(folder: Path) -> list[str]:
         return [
             *("train", "--backend", backend, "--train-data-file", str(SCAN), "--output-dir", str(folder / "out")),
-            *("--nepochs", "4", "--n-groups", "16", "--batch-size", "4", "--n-filters-scale", "1", "--overwrite"),
+            *("--nepochs", "3", "--n-groups", "8", "--batch-size", "4", "--n-filters-scale", "1", "--overwrite"),
             *("--architecture", "unrolled", "--gridsize", "1", "--find-probe", "0"),
             *(("--torch-accelerator", "cpu") if backend == "pytorch" else ()),
         ]
@@ -96,7 +96,7 @@ def _training(backend: str) -> Kind:
 
 
 def _reconstruct(folder: Path) -> list[str]:
-    settings = ["--iterations", "12", "--modes", "none", "--backend", "pytorch", "--device", "cpu", "--overwrite"]
+    settings = ["--iterations", "8", "--modes", "none", "--backend", "pytorch", "--device", "cpu", "--overwrite"]
     return ["reconstruct", str(SCAN), "-o", str(folder / "out"), *settings]
 
 
