@@ -67,7 +67,8 @@ def _train(asked: Settled, debug: bool) -> None:
         run_cdi_example_with_backend,
         save_bundle_with_backend,
     )
-    from ptycho.workflows.outputs import save_reconstructions
+    from ptycho.workflows.outputs import remove_results, save_reconstructions
+    from ptycho.workflows.preview import PREVIEW
 
     quiet_tensorflow(config.backend, debug)
     require_backend(config.backend)
@@ -94,6 +95,9 @@ def _train(asked: Settled, debug: bool) -> None:
         written = [save_bundle_with_backend(results, config, config.output_dir)]
         reconstructions = results.get("reconstructions", ())
         written += save_reconstructions(reconstructions, config.output_dir, run.pdf)
+        if run.overwrite:
+            remove_results(config.output_dir, len(reconstructions))
+        (config.output_dir / PREVIEW).unlink(missing_ok=True)
         written += diagnostics.written if diagnostics is not None else []
         report_history(results["history"])
         _report(reconstructions, written)

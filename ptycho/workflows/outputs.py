@@ -24,7 +24,17 @@ from ptycho.report.page import REPORT_FILE
 from ptycho.workflows.front_door import Outcome
 from ptycho.workflows.report import RESULT_NAMES, resolution_of_others, shown_patterns, write_report
 
-__all__ = ["save_outputs", "save_reconstruction", "save_reconstructions", "save_result", "save_run", "write_report"]
+__all__ = [
+    "remove_results",
+    "save_outputs",
+    "save_reconstruction",
+    "save_reconstructions",
+    "save_result",
+    "save_run",
+    "write_report",
+]
+
+_EXPERIMENT = "experiment_"
 
 
 def save_reconstruction(
@@ -95,8 +105,29 @@ def save_reconstructions(reconstructions: Sequence[Reconstruction], output_dir: 
     """Write those of several experiments, the first to the folder, the others to `experiment_<number>` in it."""
     paths = []
     for number, found in enumerate(reconstructions):
-        paths += save_reconstruction(found, output_dir / f"experiment_{number}" if number else output_dir, pdf=pdf)
+        paths += save_reconstruction(found, _home(output_dir, number), pdf=pdf)
     return paths
+
+
+def remove_results(output_dir: Path, kept: int) -> None:
+    """Remove the results of experiments that an earlier training left in its folder beside the model.
+
+    Args:
+        output_dir: of `save_reconstructions`.
+        kept: so many experiments have a result of this training.
+    """
+    numbers = [int(path.name[len(_EXPERIMENT) :]) for path in output_dir.glob(f"{_EXPERIMENT}[0-9]*") if path.is_dir()]
+    for number in (0, *numbers):
+        folder = _home(output_dir, number)
+        if number >= kept and any((folder / name).exists() for name in RESULT_NAMES):
+            with whole_set(folder, RESULT_NAMES):
+                pass
+            if number and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def _home(output_dir: Path, number: int) -> Path:
+    return output_dir / f"{_EXPERIMENT}{number}" if number else output_dir
 
 
 def save_result(result: Reconstruction | Refinement, path: Path) -> Path:

@@ -101,6 +101,7 @@ def workflows(monkeypatch):
     outputs = types.SimpleNamespace(
         save_reconstruction=step("save", lambda made, folder, *_, **__: [write(folder, "reconstruction.npz")]),
         save_reconstructions=save_all,
+        remove_results=step("remove", lambda folder, kept: None),
     )
     data = calls.scan = StandInScan()
     load = step("load", lambda path, units=None, memory_map="auto": data)

@@ -42,6 +42,15 @@ class TestTrain:
         assert folders == [run, run.with_name("run-2"), run, run.with_name("run-3")]
         assert f"{run} holds a model: writing to {run}-2 (--overwrite writes over it)" in capsys.readouterr().err
 
+    def test_results_of_the_model_that_is_overwritten_go(self, workflows, train_flags, scan, tmp_path):
+        run = tmp_path / "new" / "run"
+        run.mkdir(parents=True)
+        (run / "preview.png").touch()
+        assert train_main(train_flags) == 0
+        assert "remove" not in workflows.names and not (run / "preview.png").exists()
+        assert train_main([*train_flags, "--overwrite"]) == 0
+        assert workflows.of("remove") == ((run, 0), {})
+
     @pytest.mark.parametrize("of", ["run", "run-2"])
     def test_a_training_goes_on_in_its_own_folder(self, of, workflows, train_flags, tmp_path):
         checkpoint = tmp_path / "new" / of / "checkpoints" / "last.ckpt"

@@ -11,7 +11,7 @@ from ptycho.core.refinement.run import Refinement, refine_scan
 from ptycho.core.simulation.plan import make_scan
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
-from ptycho.workflows.outputs import save_reconstruction
+from ptycho.workflows.outputs import remove_results, save_reconstruction
 from ptycho.workflows.refined_result import measured_reconstruction
 
 PHOTONS = 1e6
@@ -97,3 +97,16 @@ def test_it_starts_another_refinement(scan: RawData, refinement: Refinement) -> 
 def test_another_scan_is_refused(refinement: Refinement) -> None:
     with pytest.raises(DataError, match="patterns of 32 pixels as in the scan"):
         measured_reconstruction(refinement, scan_of(56))
+
+
+def test_results_of_an_earlier_training_go_and_nothing_else(tmp_path: Path) -> None:
+    own = [tmp_path / "notes.txt", tmp_path / "trust.png", tmp_path / "experiment_3" / "notes.txt"]
+    stale = [tmp_path / "experiment_1" / "reconstruction.npz", tmp_path / "experiment_3" / "summary.png"]
+    for path in (*own, *stale):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    remove_results(tmp_path, 1)
+    assert all(path.exists() for path in own) and not any(path.exists() for path in stale)
+    assert not (tmp_path / "experiment_1").exists()
+    remove_results(tmp_path, 0)
+    assert not (tmp_path / "trust.png").exists() and (tmp_path / "notes.txt").exists()
