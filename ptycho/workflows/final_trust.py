@@ -14,7 +14,7 @@ from scipy.spatial import KDTree
 
 from ptycho.core.doctor.beam import FEWEST, beam_change
 from ptycho.core.doctor.findings import Diagnosis
-from ptycho.core.doctor.frame_shift import slip_of, slip_sentence
+from ptycho.core.doctor.slip import slip_of
 from ptycho.core.quality.trust import FORETOLD, Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement
@@ -57,7 +57,7 @@ def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction
         trust = replace(trust, advice=weak_region(replace(found, trust=trust)))
         slip = slip_of(ScanStream.of(finished.data.scan_file())) if trust.advice else None
         if slip is not None:
-            trust = replace(trust, faults=(slip_sentence(slip).rstrip("."),), advice="")
+            trust = replace(trust, faults=(slip.sentence.rstrip("."),), advice="")
     elif not trust.faults:
         trust = replace(trust, advice=remedy(replace(finished, found=replace(found, trust=trust)), clusters))
     return replace(found, trust=trust, timings=found.timings | {"verdict": time.perf_counter() - begun})

@@ -12,8 +12,9 @@ import pytest
 
 from ptycho.cli.commands import dataset
 from ptycho.core.doctor.findings import Diagnosis
-from ptycho.core.doctor.frame_shift import ShiftTest, check_shift, slip_of
+from ptycho.core.doctor.frame_shift import ShiftTest, check_shift
 from ptycho.core.doctor.preflight import preflight, refuse_faults
+from ptycho.core.doctor.slip import slip_of
 from ptycho.core.formats.opening import open_scan
 from ptycho.core.scan.stream import ScanStream
 from ptycho.errors import DataError, MissingFileError, PtychoError

@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", type=int, default=0, metavar="K", help="pattern j gets position j + K; what gets none is left out"
     )
     move.add_argument("--first", type=int, default=0, metavar="J", help="pattern from which on --frames holds")
+    move.add_argument("--last", type=int, metavar="J", help="last pattern for which it holds (default: to the end)")
     crop = add("crop", "keep the central pixels of the detector; object pixels grow")
     crop.add_argument("--size", type=int, required=True, metavar="N", help="side that is kept, pixels")
     binned = add("bin", "add up detector pixels; the window of a pattern shrinks")
@@ -146,7 +147,7 @@ def _split(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
 def _move(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:
     from ptycho.core.scan_edit.points import move_positions
 
-    return {options.output: move_positions(streams[0], options.scale, options.frames, options.first)}
+    return {options.output: move_positions(streams[0], options.scale, options.frames, options.first, options.last)}
 
 
 def _crop(streams: list[ScanStream], options: argparse.Namespace) -> Outputs:

@@ -13,17 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from ptycho.core.doctor.detector import check_centre, dead_pixels, hot_pixels
 from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.held_out import Prediction, foretell, inner_points
 from ptycho.core.doctor.position_scale import scaled
 from ptycho.core.doctor.samples import Sampler
-from ptycho.core.doctor.statistics import gather
 from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.result import plural
-from ptycho.core.scan.stream import ScanStream
 
-__all__ = ["ShiftTest", "Slip", "check_shift", "find_slip", "rank_shifts", "slip_of", "slip_sentence", "uneven_places"]
+__all__ = ["ShiftTest", "Slip", "check_shift", "rank_among", "rank_shifts", "uneven_places"]
 
 Array = NDArray[Any]
 
@@ -42,10 +39,6 @@ _FORETOLD = 0.6
 """Error relative to that of a flat object from which on nothing is foretold."""
 _SURE = 5.0
 """Standard deviations by which another order has to be better."""
-_PART = 0.4
-"""Share of the scan at its beginning and at its end that are tried by themselves for a slip in between."""
-_TOGETHER, _TRIED = 60, 7
-"""Patterns among which a slip is looked for, and places tried at a time."""
 
 
 @dataclass(frozen=True)
@@ -95,89 +88,44 @@ def rank_shifts(sampler: Sampler, scale: float) -> ShiftTest:
     The places are the same each time, so that they overlap alike; the probe moves, since a wrong one does not look
     like a wrong order.
     """
-    return _ranked(sampler, scale, np.arange(len(sampler.positions[0])))
+    return rank_among(sampler, scale, np.arange(len(sampler.positions[0])))
 
 
 @dataclass(frozen=True)
 class Slip:
-    """A frame that was lost or doubled on the way."""
+    """Frames that were lost or doubled on the way."""
 
     first: int
     """The pattern from which on each belongs to position j + frames."""
     frames: int
+    last: int | None = None
+    """The last one for which that is so; None: all up to the end of the scan."""
 
     @property
     def mend(self) -> str:
         """The step of `ptycho dataset` that moves them."""
-        return f"move --frames={self.frames} --first={self.first}"
+        until = "" if self.last is None else f" --last={self.last}"
+        return f"move --frames={self.frames} --first={self.first}{until}"
+
+    @property
+    def sentence(self) -> str:
+        """What it is and what mends it."""
+        apart = f"positions and patterns are {abs(self.frames)} apart: pattern j belongs to position j "
+        apart += f"{'-+'[self.frames > 0]} {abs(self.frames)} there"
+        command = f"ptycho dataset {self.mend}"
+        if self.last is not None:
+            return (
+                f"From pattern {self.first} to {self.last} {apart}, and not before and after: frames were lost and "
+                f"doubled, or part of the scan was mended. Move them: {command}."
+            )
+        lost = "lost" if self.frames > 0 else "recorded twice"
+        return (
+            f"From pattern {self.first} on {apart}; {plural(abs(self.frames), 'frame')} was {lost}. Move them, and "
+            f"leave out what stays without a position: {command}."
+        )
 
 
-def find_slip(sampler: Sampler, scale: float) -> Slip | None:
-    """Where patterns slip along the positions: right at the beginning of the scan, a frame or two off at its end.
-
-    The end and the beginning are tried by themselves; then halves, until few enough patterns are left to try every
-    place.
-    """
-    total = len(sampler.positions[0])
-    low, high = int(_PART * total), total - int(_PART * total)
-    if not _ranked(sampler, scale, np.arange(low)).right:
-        return None
-    end = _ranked(sampler, scale, np.arange(high, total))
-    if not end.wrong:
-        return None
-    low, high = max(0, low - _COUNT), min(total, high + _COUNT)
-    while high - low > _TOGETHER:
-        middle = (low + high) // 2
-        around = _ranked(sampler, scale, np.arange(max(0, middle - _COUNT), min(total, middle + _COUNT)))
-        if around.right:
-            low = middle
-        elif around.wrong:
-            high = middle
-        else:
-            low, high = middle - _TOGETHER // 2, middle + _TOGETHER // 2
-    return Slip(_slip_within(sampler, scale, end.best, low, high), end.best)
-
-
-def slip_of(stream: ScanStream) -> Slip | None:
-    """A frame that was lost or doubled on the way, in a scan with a probe; some seconds."""
-    statistics = gather(stream)
-    hot = hot_pixels(statistics)
-    shift = check_centre(statistics, stream.fields, hot).numbers["shift_dy_dx"]
-    return find_slip(Sampler(stream, statistics, tuple(shift), hot | dead_pixels(statistics)), 1.0)
-
-
-def slip_sentence(slip: Slip) -> str:
-    """What it is and what mends it."""
-    lost = "lost" if slip.frames > 0 else "recorded twice"
-    return (
-        f"From pattern {slip.first} on positions and patterns are {abs(slip.frames)} apart: pattern j belongs to "
-        f"position j {'-+'[slip.frames > 0]} {abs(slip.frames)} there; {plural(abs(slip.frames), 'frame')} was "
-        f"{lost}. Move them, and leave out what stays without a position: ptycho dataset {slip.mend}."
-    )
-
-
-def _slip_within(sampler: Sampler, scale: float, frames: int, low: int, high: int) -> int:
-    """The pattern from which on all are `frames` off, of those from `low` to `high`, which foretell each other best."""
-    total = len(sampler.positions[0])
-
-    def error(first: int) -> float:
-        patterns = np.arange(low, high)
-        places = patterns + np.where(patterns >= first, frames, 0)
-        inside = (places >= 0) & (places < total)
-        sample = scaled(sampler.read(places[inside], patterns[inside]), scale)
-        inner = inner_points(sample.xcoords, sample.ycoords)
-        return foretell(sample, inner, _ITERATIONS, refine_probe=True).excess
-
-    firsts = np.arange(low, high + 1)
-    while True:
-        tried = np.unique(np.linspace(firsts[0], firsts[-1], _TRIED).round().astype(int))
-        best = int(np.argmin([error(int(first)) for first in tried]))
-        if len(firsts) <= _TRIED:
-            return int(tried[best])
-        firsts = np.arange(tried[max(0, best - 1)], tried[min(len(tried) - 1, best + 1)] + 1)
-
-
-def _ranked(sampler: Sampler, scale: float, among: NDArray[np.intp]) -> ShiftTest:
+def rank_among(sampler: Sampler, scale: float, among: NDArray[np.intp]) -> ShiftTest:
     """`rank_shifts` among successive points of the scan."""
     x, y = sampler.positions
     regions = [among[places] for places in uneven_places(x[among], y[among], probe_diameter(sampler.probe))]
@@ -205,8 +153,8 @@ def check_shift(test: ShiftTest, slip: Slip | None = None) -> Finding:
     """Do positions and patterns belong together one by one?"""
     errors = dict(test.errors)
     if slip is not None:
-        told = {"frames": slip.frames, "first": slip.first}
-        return Finding("frame shift", "fault", slip_sentence(slip), told, (slip.mend,))
+        told = {"frames": slip.frames, "first": slip.first} | ({} if slip.last is None else {"last": slip.last})
+        return Finding("frame shift", "fault", slip.sentence, told, (slip.mend,))
     numbers: dict[str, Any] = {
         "frames": test.best if test.wrong else 0,
         "errors": {f"{k:+d}" if k else "0": error for k, error in errors.items()},

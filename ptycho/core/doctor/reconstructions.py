@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ptycho.core.doctor.coherence import check_fly_scan, check_modes, compare_modes, line_step
 from ptycho.core.doctor.findings import Finding
-from ptycho.core.doctor.frame_shift import check_shift, find_slip, rank_shifts
+from ptycho.core.doctor.frame_shift import check_shift, rank_shifts
 from ptycho.core.doctor.orientation import OrientationTest, check_orientation, check_probe, compare_orientations
 from ptycho.core.doctor.position_scale import check_scale, rank_scales, scaled
 from ptycho.core.doctor.samples import Sampler
+from ptycho.core.doctor.slip import find_slip
 
 __all__ = ["examine_sample"]
 

@@ -54,7 +54,9 @@ def subset(stream: ScanStream, indices: NDArray[np.intp], points: NDArray[np.int
     return ScanStream.joined(stream.frames.take(indices), patches, replace(fields, **chosen))
 
 
-def move_positions(stream: ScanStream, scale: float = 1.0, frames: int = 0, first: int = 0) -> ScanStream:
+def move_positions(
+    stream: ScanStream, scale: float = 1.0, frames: int = 0, first: int = 0, last: int | None = None
+) -> ScanStream:
     """Positions multiplied by a factor, and moved along the patterns by some frames.
 
     An object in the scan is that of the positions it came with, and is left out where they are scaled.
@@ -65,6 +67,7 @@ def move_positions(stream: ScanStream, scale: float = 1.0, frames: int = 0, firs
         frames: pattern j gets position j + frames; patterns that get none are left out, and positions that no pattern
             gets, as where there are more of the ones than of the others.
         first: the pattern from which on that is so; those before keep their positions.
+        last: the last pattern for which it is so, and those after keep theirs; None: all from `first` on.
 
     Raises:
         ConfigError: a factor that is not positive, more frames than there are, or a first pattern that is not there.
@@ -74,9 +77,13 @@ def move_positions(stream: ScanStream, scale: float = 1.0, frames: int = 0, firs
         raise ConfigError(
             f"move: expected a factor above 0 and frames below {total}, found {scale:g} and {frames}; correct them"
         )
-    if not 0 <= first < total:
-        raise ConfigError(f"move: expected a first pattern from 0 to {total - 1}, found {first}; correct it")
-    place = np.arange(total) + np.where(np.arange(total) >= first, frames, 0)
+    last = total - 1 if last is None else last
+    if not 0 <= first <= last < total:
+        raise ConfigError(
+            f"move: expected a first and a last pattern from 0 to {total - 1}, found {first} and {last}; correct them"
+        )
+    place = np.arange(total)
+    place[first : last + 1] += frames
     kept = np.flatnonzero((place >= 0) & (place < places))
     made = subset(stream, kept, kept if total == places else place[kept])
     moved = {key: _taken(getattr(fields, key), place[kept]) for key in _PER_POINT if key != "scan_index"}

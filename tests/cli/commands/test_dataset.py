@@ -86,6 +86,9 @@ def test_positions_are_scaled_and_moved_along_the_patterns(fixture_file: Path, t
     made = read_scan(file)
     np.testing.assert_allclose(made.ycoords, 1.25 * whole.ycoords[:-2])
     np.testing.assert_array_equal(made.diff3d, whole.diff3d[2:])
+    assert run("move", fixture_file, file, "--frames", "1", "--first", "5", "--last", "9") == 0
+    np.testing.assert_array_equal(read_scan(file).xcoords, whole.xcoords[[*range(5), *range(6, 11), *range(10, 64)]])
+    assert run("move", fixture_file, file, "--frames", "1", "--first", "9", "--last", "5") == 2
     assert run("move", fixture_file, file, "--scale", "0") == 2
     assert run("move", fixture_file, file, "--frames", "64") == 2
 
