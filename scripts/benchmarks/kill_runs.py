@@ -291,6 +291,7 @@ class Experiment:
             outcome += self._go_on(folder, problems)
         self.table.outcomes[outcome] += 1
         self.table.wrong += [f"{self.kind.name}, {self.name} after {wait:.3f} s: {one}" for one in problems]
+        tell(self.kind.name, self.name, wait, outcome, problems)
         keep_wrong(problems, folder, text)
 
     def _go_on(self, folder: Path, problems: list[str]) -> str:
@@ -329,6 +330,13 @@ def ended_as(name: str, status: int, text: str) -> tuple[str, list[str]]:
     return "said and ended", problems
 
 
+def tell(kind: str, name: str, wait: float, outcome: str, problems: Sequence[str]) -> None:
+    """Say what came of one moment, on standard error: a run of hours may be ended, and what it saw counts."""
+    sys.stderr.write(
+        f"{kind}, SIG{name} after {wait:.3f} s: {'; '.join(['WRONG', *problems]) if problems else outcome}\n"
+    )
+
+
 def keep_wrong(problems: Sequence[str], folder: Path, said: str) -> None:
     """Keep a folder with which something was wrong, beside it as wrong_1, wrong_2, with all that was said."""
     if problems:
@@ -359,6 +367,7 @@ def beginnings(name: str, moments: int, environment: dict[str, str], place: Path
         problems += broken_files(folder)
         table.outcomes[outcome] += 1
         table.wrong += [f"begin ({kind.name}), {name} after {wait:.3f} s: {one}" for one in problems]
+        tell(f"begin ({kind.name})", name, wait, outcome, problems)
         keep_wrong(problems, folder, said)
     return table
 
