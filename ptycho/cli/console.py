@@ -263,11 +263,23 @@ def console_log(level: int) -> Iterator[None]:
 
 @contextmanager
 def drawing_to_files() -> Iterator[None]:
-    """Pictures are written to files, whatever MPLBACKEND says.
+    """Pictures are written to files, whatever MPLBACKEND says, and nothing is said of fonts and cache folders.
 
-    In a terminal or a child process of Jupyter it names a module of Jupyter's, without which matplotlib is not even
-    imported.
+    In a terminal or a child process of Jupyter the variable names a module of Jupyter's, without which matplotlib is
+    not even imported.
     """
+    drawing = logging.getLogger("matplotlib")
+    former = drawing.level
+    drawing.setLevel(logging.ERROR)
+    try:
+        with _backend_for_files():
+            yield
+    finally:
+        drawing.setLevel(former)
+
+
+@contextmanager
+def _backend_for_files() -> Iterator[None]:
     named = os.environ.get(_BACKEND, "")
     module = named.partition(":")[2].removeprefix("//")
     if not named.startswith("module:") or importlib.util.find_spec(module.partition(".")[0]) is not None:

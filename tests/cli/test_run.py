@@ -111,5 +111,6 @@ def test_pictures_are_drawn_whatever_jupyter_says(monkeypatch):
     for named, within in (("module://no_such_module.backend", "agg"), ("module://json.tool", "module://json.tool")):
         monkeypatch.setenv("MPLBACKEND", named)
         with drawing_to_files():
+            assert not logging.getLogger("matplotlib.font_manager").isEnabledFor(logging.WARNING)
             assert os.environ["MPLBACKEND"] == within
         assert os.environ["MPLBACKEND"] == named
