@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import gc
 import json
 import mmap
 import os
 import random
 import re
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -35,14 +37,17 @@ from fuzz_readers import READERS
 
 from ptycho.errors import PtychoError
 
-SECONDS = 10
-"""An input may take so long."""
+SECONDS, WAIT = 10, 120
+"""An input may take so long of the processor, and on the clock of a machine that has other work."""
 MEMORY = 640 << 20
 """Bytes that reading an input may add to the memory of the process: what any file may declare, 64 MiB
 (`ptycho.core.files.damage.FREE_BYTES`), as bytes that become float64, and some."""
 _ADDRESSES = 4 << 30
+_MEMORY_DISK = "/dev/shm"
+"""Where writing a file takes no time, on Linux."""
 _FRAME = re.compile(r'File "[^"]*?((?:ptycho|ptycho_torch)/[\w/]+\.py)", line (\d+)')
 _AGAIN, _BROKEN = 3, 4
+_LATE = (signal.SIGPROF, signal.SIGALRM)
 
 
 class Finding(NamedTuple):
@@ -107,8 +112,8 @@ class Fuzzer:
             done = int.from_bytes(at[:8], "little")
             if os.WIFEXITED(status) and os.WEXITSTATUS(status) == _BROKEN:
                 raise RuntimeError(f"the mutators fail at input {done} of {self.name}")
-            if os.WIFSIGNALED(status) or os.WEXITSTATUS(status) not in (0, _AGAIN):
-                findings.append(self._ended(status, done))
+            if os.WIFSIGNALED(status):
+                findings.append(self._ended(os.WTERMSIG(status), done))
                 done += 1
         return done, findings
 
@@ -119,15 +124,18 @@ class Fuzzer:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with (self.folder / "trace").open("w") as trace, log.open("a") as lines:
             faulthandler.enable(trace)
+            for number_of_signal in _LATE:
+                faulthandler.register(number_of_signal, trace, all_threads=False, chain=True)
+            gc.freeze()  # what is loaded need not be looked through again for each input
             before = _peak()
             for number in range(first, inputs):
                 at[:8] = number.to_bytes(8, "little")
                 if time.monotonic() > end:
                     os._exit(0)
-                faulthandler.cancel_dump_traceback_later()
                 path = self.written(number)
-                faulthandler.dump_traceback_later(SECONDS, exit=True, file=trace)
+                _wake(SECONDS, WAIT)
                 kind, place = self._tried(path)
+                _wake(0, 0)
                 if not kind and _peak() - before > MEMORY:
                     kind, place = "Memory", f"{(_peak() - before) >> 20} MiB"
                 if kind:
@@ -148,10 +156,10 @@ class Fuzzer:
             return type(error).__name__, _place("".join(traceback.format_exception(error)))
         return "", ""
 
-    def _ended(self, status: int, number: int) -> Finding:
+    def _ended(self, number_of_signal: int, number: int) -> Finding:
         """What ended a child."""
         trace = (self.folder / "trace").read_text()
-        kind = f"Signal{os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "Timeout"
+        kind = "Timeout" if number_of_signal in _LATE else f"Signal{number_of_signal}"
         return Finding(kind, _place(trace, last=False), number, self.made(number)[0])
 
 
@@ -159,6 +167,12 @@ def _place(trace: str, last: bool = True) -> str:
     """The innermost line of this project in a traceback, which comes last, or first where the process ended."""
     found = _FRAME.findall(trace)
     return "nowhere" if not found else ":".join(found[-1 if last else 0])
+
+
+def _wake(processor: float, clock: float) -> None:
+    """Have this process ended after so many seconds of each; 0 is never."""
+    signal.setitimer(signal.ITIMER_PROF, processor)
+    signal.setitimer(signal.ITIMER_REAL, clock)
 
 
 def _peak() -> int:
@@ -202,7 +216,7 @@ def guided(fuzzer: Fuzzer) -> None:
 
 def fuzz(reader: str, options: argparse.Namespace) -> int:
     """Fuzz one reader and say what was found; return the number of kinds."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=_MEMORY_DISK if os.access(_MEMORY_DISK, os.W_OK) else None) as folder:
         os.chdir(folder)
         fuzzer = Fuzzer(reader, options.seed, Path(folder))
         if options.atheris:

@@ -10,16 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import Field, asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from ptycho.cli.programs import RECONSTRUCTION
 from ptycho.cli.reconstruct import is_finished, read_asked
 from ptycho.cli.run import RUN_FILE
 from ptycho.core.files.atomic import atomic_path
-from ptycho.core.files.damage import DAMAGE
+from ptycho.core.files.damage import readable
 from ptycho.core.formats.reconstruction_npz import read_npz
-from ptycho.errors import ConfigError, DataError, MissingFileError
+from ptycho.errors import ConfigError, MissingFileError
 
 __all__ = ["TABLE_FILE", "Job", "Row", "jobs_of", "row_of", "run_job", "write_table"]
 
@@ -112,7 +113,9 @@ def _lines(path: Path) -> list[tuple[str, list[str]]]:
     if not path.is_file():
         raise MissingFileError(f"{path}: no such list of scans; write one with a scan to a line")
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    with readable(path, "a list of scans, a line each", ConfigError, "write it as text"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
         try:
             words = shlex.split(line, comments=True)
         except ValueError as error:
@@ -141,11 +144,16 @@ def row_of(job: Job, anew: bool = False) -> Row:
     path = job.folder / ROW_FILE
     if not path.is_file():
         return Row(job.scan, str(job.folder), "not yet")
-    try:
+    with readable(path, "what came of a scan", advice="remove it"):
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return Row(**{one.name: stored[one.name] for one in fields(Row)})
-    except DAMAGE as error:
-        raise DataError(f"{path}: expected what came of a scan, found {error!r}; remove it") from error
+        return Row(**{one.name: _of_kind(stored[one.name], one) for one in fields(Row)})
+
+
+def _of_kind(value: Any, field: Field[Any]) -> Any:
+    """A value of a row as it was written; TypeError where it is not of the kind of its field."""
+    if not isinstance(value, (int, float, type(None)) if field.default is None else str):
+        raise TypeError(f"{field.name} {value!r}")
+    return value
 
 
 def run_job(job: Job, anew: bool = False) -> Row:

@@ -28,7 +28,7 @@ from ptycho.cli.run import (
 )
 from ptycho.cli.scan_flags import data_from, name_of
 from ptycho.cli.settings import Settled
-from ptycho.core.files.damage import DAMAGE
+from ptycho.core.files.damage import readable
 from ptycho.core.files.whole_set import UNFINISHED
 from ptycho.core.files.written import written
 from ptycho.errors import ConfigError, MissingFileError, PtychoError
@@ -83,11 +83,9 @@ def _arguments_of(folder: Path) -> list[str]:
 
 def read_asked(path: Path) -> tuple[list[str], str]:
     """The arguments of a run and the folder that it was begun in, from its `RUN_FILE`; ConfigError: it is damaged."""
-    try:
+    with readable(path, "the arguments of a run", ConfigError, "start anew"):
         asked = json.loads(path.read_text(encoding="utf-8"))
         return [str(one) for one in asked["arguments"]], str(asked["working_directory"])
-    except DAMAGE as error:
-        raise ConfigError(f"{path}: expected the arguments of a run, found {error!r}; start anew") from error
 
 
 def _reconstruct(asked: Settled, debug: bool) -> None:

@@ -408,14 +408,18 @@ def _mask(values: Any) -> Any:
     """A mask, or that of a file, as float32, after a look at its shape and its values."""
     import numpy as np  # late: settings are read without an array library
 
+    from ptycho.core.files.damage import readable
+    from ptycho.core.files.npz import read_npy
+
     if isinstance(values, (str, Path)):
         if not Path(values).is_file():
             raise MissingFileError(f"mask_array={str(values)!r}: expected an array or a .npy file, found none there")
-        try:
-            values = np.load(values, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ConfigError(f"mask_array={str(values)!r}: expected a .npy file, found another one") from error
-    mask = np.asarray(values, np.float32).copy()
+        with readable(Path(values), "mask_array, a .npy file", ConfigError, "name another one"):
+            values = read_npy(Path(values))
+    values = np.asarray(values)
+    if values.dtype.kind not in "biuf":
+        raise ConfigError(f"mask_array must hold numbers, found {values.dtype}")
+    mask = values.astype(np.float32)
     if mask.ndim != 2 or mask.shape[0] != mask.shape[1]:
         raise ConfigError(f"mask_array must be N x N, found shape {mask.shape}")
     if not ((mask >= 0) & (mask <= 1)).all() or not mask.any():

@@ -93,6 +93,6 @@ def read_step(path: Path, search: str) -> Refinement:
         values["gauge"] = Gauge.of(facts["gauge"])
         values |= {name: tuple(stored[name].tolist()) for name in ("error_history", "unseen_history")}
         refinement = Refinement(**values)
-    if found != search:
-        raise DataError(f"{path}: expected {search}, found {found}; remove it, or go on with the same settings")
+        if found != search:
+            raise DataError(f"{path}: expected {search}, found {found}; remove it, or go on with the same settings")
     return refinement

@@ -14,7 +14,7 @@ import lightning.pytorch as pl
 
 from ptycho.core.archive import json_snapshot
 from ptycho.core.files.atomic import atomic_path, output_folder
-from ptycho.core.files.damage import DAMAGE
+from ptycho.core.files.damage import readable
 from ptycho.core.files.digest import file_digest
 from ptycho.errors import ArchiveError, MissingFileError
 from ptycho_torch.lightning.checkpoint import write_checkpoint
@@ -62,16 +62,15 @@ def checkpoint_in(folder: Path) -> Path:
     manifest = folder / MANIFEST
     if not manifest.is_file():
         raise MissingFileError(f"{folder}: expected {MANIFEST} and its checkpoint, found none; name the .ckpt itself")
-    try:
+    with readable(manifest, "the manifest of a saved model", ArchiveError, "copy the folder again"):
         content = json.loads(manifest.read_text())
-        version, named, expected = (content[key] for key in ("format_version", "checkpoint", "sha256"))
-    except DAMAGE as error:
-        raise ArchiveError(f"{manifest}: expected the manifest of a saved model, found another file") from error
-    if content.get("format") != FORMAT or version > FORMAT_VERSION:
-        found = f"{content.get('format')!r} version {version}"
-        raise ArchiveError(f"{manifest}: expected {FORMAT!r} version {FORMAT_VERSION} or older, found {found}")
-    path = folder / Path(named).name
-    if not path.is_file():
+        version, expected = int(content["format_version"]), content["sha256"]
+        path = folder / Path(content["checkpoint"]).name
+        if content["format"] != FORMAT or version > FORMAT_VERSION:
+            found = f"{content['format']!r} version {version}"
+            raise ArchiveError(f"{manifest}: expected {FORMAT!r} version {FORMAT_VERSION} or older, found {found}")
+        present = path.is_file()
+    if not present:
         raise MissingFileError(f"{path}: expected the checkpoint that {MANIFEST} names, found none")
     if file_digest(path) != expected:
         raise ArchiveError(f"{path}: the checkpoint is damaged: its sha256 is not that of {MANIFEST}; copy it again")

@@ -53,7 +53,7 @@ def fuzzer(fuzz, monkeypatch, tmp_path):
         raise DataError("one line")
 
     monkeypatch.setitem(fuzz.READERS, "texts", fuzz.READERS["settings"]._replace(make=make, read=read))
-    monkeypatch.setattr(fuzz, "SECONDS", 0.3)
+    monkeypatch.setattr(fuzz, "WAIT", 0.3)
     monkeypatch.setattr(fuzz, "MEMORY", 40 << 20)
     return fuzz.Fuzzer("texts", 3, tmp_path)
 

@@ -278,14 +278,13 @@ def _units(stream: ScanStream) -> Any:
 
 
 def _bad_pixels(path: Path, shape: tuple[int, ...]) -> Any:
-    import numpy as np
+    from ptycho.core.files.damage import readable
+    from ptycho.core.files.npz import read_npy
 
-    try:
-        bad = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ConfigError(f"{path}: expected a NumPy array (.npy), found: {error}") from error
-    if not isinstance(bad, np.ndarray) or bad.shape != shape:
-        raise ConfigError(f"{path}: expected one array of shape {shape}, found {getattr(bad, 'shape', 'an archive')}")
+    with readable(path, "a NumPy array (.npy)", ConfigError, "name another one"):
+        bad = read_npy(path)
+    if bad.shape != shape or bad.dtype.kind not in "biuf":
+        raise ConfigError(f"{path}: expected one array of shape {shape}, found {bad.dtype} {bad.shape}")
     return bad.astype(bool)
 
 

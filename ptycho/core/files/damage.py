@@ -85,8 +85,10 @@ def readable(
 
 def one_line(text: str) -> str:
     """Text of a file as part of an error: on one line, without control characters, of bounded length."""
-    shown = "".join(sign if sign.isprintable() else " " if sign.isspace() else "?" for sign in text[: 2 * _LONGEST])
-    shown = shown if shown == text[: 2 * _LONGEST] else " ".join(shown.split())
+    shown = text[: 2 * _LONGEST]
+    if not shown.isprintable():
+        shown = "".join(sign if sign.isprintable() else " " if sign.isspace() else "?" for sign in shown)
+        shown = " ".join(shown.split())
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]} .."
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from ptycho.core.files.damage import DAMAGE, one_line
 from ptycho.errors import OutputError
 
 if sys.platform == "win32":
@@ -106,6 +107,6 @@ def _owner(held: bytes) -> str:
     """Who holds a lock, by what stands in its file."""
     try:
         told = json.loads(held)
-        return f"that of process {told['process']} on {told['host']}, which has written since {told['since']}"
-    except (ValueError, KeyError, TypeError):
+        return one_line(f"that of process {told['process']} on {told['host']}, which has written since {told['since']}")
+    except DAMAGE:
         return "one that has just begun"

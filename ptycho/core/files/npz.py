@@ -114,7 +114,7 @@ def open_npz(path: Path) -> Iterator[NpzArchive]:
 def read_npy(path: Path) -> NDArray[Any]:
     """The array of an NPY file as a memory map; to be read within `ptycho.core.files.damage.readable`."""
     check_regular(path)
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    return np.asarray(npy.open_memmap(path, mode="r"))
 
 
 def checked_member(file: zipfile.ZipFile, info: zipfile.ZipInfo, what: str, in_memory: bool = True) -> zipfile.ZipInfo:

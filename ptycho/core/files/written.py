@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ptycho.core.files.atomic import atomic_path
-from ptycho.errors import DataError
+from ptycho.core.files.damage import readable
 
 __all__ = ["written", "written_before"]
 
@@ -30,8 +30,6 @@ def written_before(kept: Path, files: Sequence[Path]) -> dict[str, list[int] | N
     if not kept.exists():
         with atomic_path(kept) as temporary:
             temporary.write_text(json.dumps({path.name: written(path) for path in files}), encoding="utf-8")
-    try:
+    with readable(kept, "what was there before a run", advice="remove it"):
         found = json.loads(kept.read_text(encoding="utf-8"))
         return {path.name: found[path.name] for path in files}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{kept}: expected what was there before a run, found {error!r}; remove it") from error

@@ -12,10 +12,12 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.files.damage import readable
+from ptycho.core.files.hdf5_values import check_size, open_hdf5, own_groups
 from ptycho.core.formats.hdf5 import unit_factor
 from ptycho.core.formats.hdf5_access import has
 from ptycho.core.formats.libraries import library
@@ -35,7 +37,7 @@ _MAGIC = {
     b"\0\0\0\x03": "digitalmicrograph",
     b"\0\0\0\x04": "digitalmicrograph",
 }
-_EMD = "emd"
+_EMD, _LEVELS = "emd", 64
 _BLOCKFILE = struct.Struct("<6sH3I4H")
 """Beginning of a BLO: name, byte order, three offsets, side of a pattern, its rotation, columns, rows."""
 _ANGLES = {"rad": 1.0, "mrad": 1e-3, "deg": math.pi / 180}
@@ -54,9 +56,12 @@ def read(path: Path) -> ScanRecord:
     Raises:
         DataError: no stack of images, or rosettasciio is not installed.
     """
-    module = library(f"rsciio.{_reader(path) or _EMD}", f"{path} is of an electron microscope")
+    kind = _reader(path) or _EMD
+    module = library(f"rsciio.{kind}", f"{path} is of an electron microscope")
     with readable(path, "a whole electron microscope's file"):
         _check_blockfile(path)
+        if kind == _EMD:
+            _check_emd(path)
         found = module.file_reader(str(path), lazy=True)
     stack = next((each for each in found if each["data"].ndim >= 3 and each["data"].dtype.kind in "iuf"), None)
     if stack is None:
@@ -95,6 +100,20 @@ def _check_blockfile(path: Path) -> None:
     side, _, columns, rows = struct.unpack_from(f"{order}4H", head, _BLOCKFILE.size - 8)
     if rows * columns * side * side > path.stat().st_size:
         raise DataError(f"{path}: expected {rows} x {columns} patterns of {side} x {side}, found fewer; copy it again")
+
+
+def _check_emd(path: Path) -> None:
+    """Raise where a data set of an EMD cannot have the size that it says, or leads to another file."""
+    with open_hdf5(path) as file:
+        for group in own_groups(file, _LEVELS):
+            for name in group:
+                kind = group.get(name, getclass=True, getlink=True)
+                found = group[name] if kind is h5py.HardLink else None
+                stack = found if isinstance(found, h5py.Dataset) else None
+                if kind is h5py.ExternalLink or (stack is not None and (stack.is_virtual or stack.external)):
+                    raise DataError(f"{name}: expected it in the file itself, found a reference; export the scan")
+                if stack is not None:
+                    check_size(stack)
 
 
 def _frames(path: Path, data: Any) -> Frames:

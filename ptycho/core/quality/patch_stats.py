@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.files.atomic import atomic_path
-from ptycho.core.files.damage import DAMAGE
+from ptycho.core.files.damage import readable
 from ptycho.errors import DataError, MissingFileError
 
 __all__ = [
@@ -208,13 +208,11 @@ def read_statistics(path: Path | str) -> dict[str, dict[str, float | None]]:
         DataError: the file holds something else, or the folder several lists.
     """
     file = _statistics_file(Path(path))
-    try:
+    with readable(file, "statistics of patches", advice="name what a run wrote"):
         content = json.loads(file.read_text(encoding="utf-8"))
         found = {"patch": _pooled(content)} if isinstance(content, list) else dict(content)
         kinds = ("patch", "canvas") if "canvas" in found else ("patch",)
         return {kind: {name: found[kind][name] for name in COMPARED} for kind in kinds}
-    except DAMAGE as error:
-        raise DataError(f"{file}: expected statistics of patches, found something else ({error!r})") from error
 
 
 def _statistics_file(path: Path) -> Path:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ptycho.core.files.damage import DAMAGE
+from ptycho.core.files.damage import readable
 from ptycho.core.quality.ring_correlation import FrcCurve
 from ptycho.core.result import ByValue, Pictured
-from ptycho.errors import DataError, MissingFileError
+from ptycho.errors import MissingFileError
 
 __all__ = ["ONE_SEVENTH", "Resolution", "read_resolution", "resolution_csv", "resolution_json"]
 
@@ -114,7 +114,7 @@ def read_resolution(path: Path) -> Resolution:
     """
     if not path.is_file():
         raise MissingFileError(f"{path}: expected a resolution (frc.json), found no such file; run ptycho frc SCAN")
-    try:
+    with readable(path, "a resolution (frc.json)", advice="run ptycho frc again"):
         stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         frequency, correlation = (np.asarray(stored[key], np.float64) for key in ("frequency", "correlation"))
         n = np.asarray(stored["n"], np.intp)
@@ -128,8 +128,6 @@ def read_resolution(path: Path) -> Resolution:
             None if pixel is None else float(pixel),
             None if scan is None else str(scan),
         )
-    except DAMAGE as error:
-        raise DataError(f"{path}: expected a resolution (frc.json), found {error!r}; run ptycho frc again") from error
 
 
 def _period_m(found: Resolution, cutoff: float) -> float | None:

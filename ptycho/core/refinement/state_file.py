@@ -114,12 +114,15 @@ class ScanKeeper:
                 stored = dict(file)
             facts = json.loads(str(stored["facts"]))
             state = _state(stored, facts)
-            if facts["prepared"] is not None:
-                self.problem.prepared = int(facts["prepared"]), _point_of("prepared", stored)
-            search, generator, gauge = facts["search"], facts["rng"], Gauge.of(facts["gauge"])
-        if search != self.file.search:
-            raise DataError(f"{path}: expected the state of {self.file.search}, found that of {search}; remove it")
-        rng.bit_generator.state, self.problem.gauge = generator, gauge
+            search, gauge = facts["search"], Gauge.of(facts["gauge"])
+            if search != self.file.search:
+                raise DataError(f"{path}: expected the state of {self.file.search}, found that of {search}; remove it")
+            rng.bit_generator.state = facts["rng"]
+            prepared = facts["prepared"]
+            ready = None if prepared is None else (int(prepared), _point_of("prepared", stored))
+        self.problem.gauge = gauge
+        if ready is not None:
+            self.problem.prepared = ready
         return state
 
 
