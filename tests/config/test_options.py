@@ -227,8 +227,15 @@ def test_a_mask_from_a_file_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"mask_array='.*no.npy': expected an array or a .npy file"):
         NetworkOptions(mask_array=str(tmp_path / "no.npy"))
     (tmp_path / "text.npy").write_text("no array")
-    with pytest.raises(ConfigError, match=r"expected a .npy file, found another one"):
-        NetworkOptions(mask_array=str(tmp_path / "text.npy"))
+    np.savez(tmp_path / "archive.npz", np.ones((8, 8)))
+    np.save(tmp_path / "cut.npy", np.ones((8, 8)))
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "cut.npy").read_bytes()[:100])
+    for name in ("text.npy", "archive.npz", "cut.npy"):
+        with pytest.raises(ConfigError, match=rf"{name}: expected mask_array, a .npy file, found: "):
+            NetworkOptions(mask_array=str(tmp_path / name))
+    np.save(tmp_path / "words.npy", np.full((8, 8), "a"))
+    with pytest.raises(ConfigError, match="mask_array must hold numbers, found <U1"):
+        NetworkOptions(mask_array=str(tmp_path / "words.npy"))
 
 
 @pytest.mark.parametrize(

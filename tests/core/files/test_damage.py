@@ -7,12 +7,15 @@ import resource
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from ptycho.cli.batch import Job, Row, jobs_of, row_of
+from ptycho.cli.reconstruct import read_asked
 from ptycho.config.files import load_config_file
 from ptycho.core.archive import load_archive
 from ptycho.core.files.damage import (
@@ -23,11 +26,14 @@ from ptycho.core.files.damage import (
     one_line,
     readable,
 )
+from ptycho.core.files.written import written_before
 from ptycho.core.formats import registry
 from ptycho.core.formats.opening import load_scan
 from ptycho.core.formats.position_table import positions_at
 from ptycho.core.formats.reconstruction_npz import read_npz
 from ptycho.core.formats.sources import array_in
+from ptycho.core.quality.patch_stats import read_statistics
+from ptycho.core.quality.resolution import read_resolution
 from ptycho.core.training.checkpoint_npz import read_checkpoint
 from ptycho.errors import ArchiveError, ConfigError, DataError, MissingFileError, OutputError, PtychoError
 
@@ -117,6 +123,28 @@ def test_files_that_broke_a_reader(seed: Path) -> None:
         refused(load_config_file, seed)
     else:
         refused(load_scan, seed)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 2000, b"\xff\xfe", b"null", b'[{"phase": []}]', b'{"arguments": {"a\\n": 1}, "n": {}}', b"9" * 5000],
+)
+def test_what_a_run_says_of_itself(content: bytes, tmp_path: Path) -> None:
+    for path in (tmp_path / "batch.json", tmp_path / "scans.txt"):
+        path.write_bytes(content)
+    for read in (read_asked, read_resolution, read_statistics):
+        assert refused(read, tmp_path / "batch.json").startswith(str(tmp_path / "batch.json: expected "))
+    refused(written_before, tmp_path / "batch.json", [Path("a.png")])
+    refused(row_of, Job("a.npz", (), tmp_path))
+    if b"\xff" in content:
+        assert "a list of scans" in refused(jobs_of, [str(tmp_path / "scans.txt")], "", tmp_path)
+
+
+def test_a_row_of_a_batch_has_numbers_for_numbers(tmp_path: Path) -> None:
+    row = asdict(Row("a.npz", "a", "done", height=7))
+    for name, wrong in (("scan", 1), ("fourier_error", "0.1"), ("seconds", [])):
+        (tmp_path / "batch.json").write_text(json.dumps({**row, name: wrong}))
+        assert f"found: {name} {wrong!r}; remove it" in refused(row_of, Job("a.npz", (), tmp_path))
 
 
 def test_every_cut_of_a_file_is_refused(tmp_path: Path) -> None:

@@ -64,6 +64,22 @@ def test_a_lock_that_nobody_signed_yet(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.parametrize(
+    ("signed", "said"),
+    [
+        ("[" * 1024, "one that has just begun"),
+        ('{"process": 1, "host": "a\\nb", "since": "now"}', "that of process 1 on a b, which has written since now"),
+    ],
+)
+def test_a_lock_that_is_damaged(signed: str, said: str, tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    (tmp_path / LOCK_FILE).write_text(signed)
+    with (tmp_path / LOCK_FILE).open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(OutputError, match=f"found {said};"), one_run_in(tmp_path):
+            pass
+
+
 def test_a_file_system_without_locks_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(descriptor: int) -> None:
         raise OSError(38, "Function not implemented")

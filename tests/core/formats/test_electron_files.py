@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -69,6 +70,25 @@ def test_emd_with_its_axes(rsciio: None, tmp_path: Path) -> None:
     np.testing.assert_allclose(record.xcoords, 1e-9 * np.array([0, 0.25, 0.5] * 2))  # type: ignore[arg-type]
     np.testing.assert_allclose(record.ycoords, 1e-9 * np.array([0, 0, 0, 0.5, 0.5, 0.5]))  # type: ignore[arg-type]
     assert record.object_pixel_m == pytest.approx(1e-9 / (8 * 2))
+
+
+def test_emd_of_other_sizes_or_files(rsciio: None, tmp_path: Path) -> None:
+    """A data set of 10^7 chunks, none of which is there, would take the library an hour."""
+    path = tmp_path / "scan.emd"
+    with h5py.File(path, "w") as file:
+        file.attrs["version_major"] = 0
+        file.create_dataset("data/scan/dim1", 10**7, "u2", chunks=(1,))
+    with pytest.raises(DataError, match=r"scan\.emd: .*dim1: expected its chunks in the file"):
+        registry.read(path)
+    for link in (h5py.ExternalLink("other.h5", "/a"), None):
+        with h5py.File(path, "r+") as file:
+            del file["data"]
+            if link is None:
+                file.create_dataset("data/scan/dim1", 3, "u2", external=[("other", 0, 6)])
+            else:
+                file["data/scan/dim1"] = link
+        with pytest.raises(DataError, match=r"scan\.emd: dim1: expected it in the file itself"):
+            registry.read(path)
 
 
 def test_object_pixels_of_a_calibrated_detector() -> None:

@@ -1,5 +1,7 @@
 """A refinement that was cut off goes on to the very same digits."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,17 @@ def test_state_of_another_search_is_refused(scan, tmp_path):
     refine_scan(scan, iterations=EVERY, tolerance=0.0, state_file=StateFile(tmp_path / "s.npz", "one", seconds=0.0))
     with pytest.raises(DataError, match=r"s\.npz: expected the state of another, found that of one; remove it"):
         refine_scan(scan, iterations=EVERY, state_file=StateFile(tmp_path / "s.npz", "another"))
+
+
+def test_a_generator_that_cannot_be_is_refused(scan, tmp_path):
+    file = StateFile(tmp_path / "s.npz", "one", seconds=0.0)
+    refine_scan(scan, iterations=EVERY, tolerance=0.0, state_file=file)
+    stored = dict(np.load(file.path))
+    facts = json.loads(str(stored["facts"]))
+    facts["rng"]["state"]["state"] = -1
+    np.savez(file.path, **{**stored, "facts": json.dumps(facts)})
+    with pytest.raises(DataError, match=r"s\.npz: expected the state of a refinement, found: .*; remove it"):
+        refine_scan(scan, iterations=EVERY, state_file=file)
 
 
 def test_damaged_state_is_refused(scan, tmp_path):

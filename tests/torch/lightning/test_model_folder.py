@@ -47,6 +47,10 @@ def test_the_manifest_names_the_checkpoint(folder: Path) -> None:
         ({"format": "another"}, "expected 'ptychopinn-checkpoint' version 1 or older, found 'another' version 1"),
         ({"format_version": 2}, "found 'ptychopinn-checkpoint' version 2"),
         ({"sha256": "0" * 64}, "the checkpoint is damaged: its sha256"),
+        ({"format_version": "a"}, "expected the manifest of a saved model, found: invalid literal"),
+        ({"checkpoint": 7}, "expected the manifest of a saved model"),
+        ({"checkpoint": "9" * 5000}, "expected the manifest of a saved model, found: File name too long"),
+        ({"format": "a\n" * 2000}, "expected 'ptychopinn-checkpoint' version 1 or older, found 'a"),
     ],
 )
 def test_another_one_is_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
