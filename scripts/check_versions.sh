@@ -4,6 +4,7 @@
 #     scripts/check_versions.sh                                 Python 3.10, 3.12 and 3.13, both ends of each
 #     PYTHONS=3.13 ENDS=newest scripts/check_versions.sh        one environment
 #     scripts/check_versions.sh tests/parity                    arguments go to pytest, in the place of -m "not slow"
+#     PROCESSES=1 scripts/check_versions.sh                     one process of tests at a time, where others need the cores
 #
 # python3.10 and so on are looked for in PATH; pyenv has them there with PYENV_VERSION=3.10.13:3.12.1:3.13.0.
 # lowest: every bound `>=` of the dependencies and of the extra `dev` is taken as `==`; what they bring is the newest
@@ -15,6 +16,7 @@ cd "$(dirname "$0")/.."
 PYTHONS=${PYTHONS:-3.10 3.12 3.13}
 ENDS=${ENDS:-lowest newest}
 WHERE=${WHERE:-build/versions}
+PROCESSES=${PROCESSES:-2}
 TABLE=$WHERE/table.txt
 SHOWN="numpy scipy h5py matplotlib torch triton lightning tensorflow keras"
 status=1
@@ -57,7 +59,7 @@ check() {
         "$folder/bin/python" -m pip install --quiet -r "$folder/requirements.txt"; then
         result=passed
         OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 PYTHONPATH=$PWD "$folder/bin/python" -m pytest -q \
-            -n 2 --dist loadfile --no-loadscope-reorder "$@" || result=failed
+            -n "$PROCESSES" --dist loadfile --no-loadscope-reorder "$@" || result=failed
     else
         result="not made"
     fi
