@@ -46,7 +46,7 @@ def add_patches(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor) -> 
 
 
 class _Fields(NamedTuple):
-    """Far fields `(b, M, N, N)` and `sum_m |F_m|^2 + e` `(b, N, N)`, which every question about them begins with."""
+    """Far fields `(b, S M, N, N)` and `sum_m |F_m|^2 + e` `(b, N, N)`, which every question about them begins with."""
 
     waves: Tensor
     intensity: Tensor
@@ -98,16 +98,17 @@ class RefinementKernels:
         return total
 
     def ramps(self, dx: Array, dy: Array, factor: Array, n: int) -> Tensor:
-        """Phase ramps `(b, 1, N, N)` that move an image by each remainder, times the factor."""
+        """Phase ramps `(b, S, 1, N, N)` that move an image by each remainder, times the factor."""
         frequency = np.fft.fftfreq(n)
         along = [
-            self.image(np.exp(-2j * np.pi * frequency * np.asarray(shift, np.float64)[:, None])) for shift in (dy, dx)
+            self.image(np.exp(-2j * np.pi * frequency * np.asarray(shift, np.float64)[..., None])) for shift in (dy, dx)
         ]
-        return ((self._real(factor)[:, None] * along[0])[:, :, None] * along[1][:, None, :])[:, None]
+        rows = self._real(factor)[:, None, None] * along[0]
+        return rows[:, :, None, :, None] * along[1][:, :, None, None, :]
 
     def shifted(self, probe: Tensor, ramps: Tensor) -> Tensor:
         """The probe moved by every remainder."""
-        return torch.fft.ifft2(torch.fft.fft2(probe) * ramps)
+        return torch.fft.ifft2(torch.fft.fft2(probe) * ramps).flatten(1, 2)
 
     def fields(self, probes: Tensor, patches: Tensor) -> _Fields:
         """Far fields."""
@@ -144,7 +145,8 @@ class RefinementKernels:
     def probe_gradient(self, waves: Tensor, patches: Tensor, ramps: Tensor) -> Tensor:
         """Gradient with respect to the probe."""
         spectra = torch.fft.fft2(waves * patches.conj()[:, None])
-        return torch.fft.ifft2((spectra * ramps.conj()).sum(dim=0))
+        back = spectra.unflatten(1, (ramps.shape[1], -1)) * ramps.conj()
+        return torch.fft.ifft2(back.flatten(0, 1).sum(dim=0))
 
     def slopes(self, fields: _Fields, moves: Tensor, measured: Measured) -> Tensor:
         """`sum J^2`."""
@@ -154,12 +156,12 @@ class RefinementKernels:
     def position_terms(self, probe: Tensor, patches: Tensor, measured: Measured, ramps: Tensor) -> tuple[Array, Array]:
         """Gradient and curvature of the likelihood in (dx, dy)."""
         spectrum = torch.fft.fft2(probe) * ramps
-        fields = self.fields(torch.fft.ifft2(spectrum), patches)
+        fields = self.fields(torch.fft.ifft2(spectrum).flatten(1, 2), patches)
         modulus, residual = self._residual(fields, measured)
         frequency = torch.fft.fftfreq(probe.shape[-1], dtype=self.dtype, device=self.device)
         slopes = []
         for ramp in (frequency[None, :], frequency[:, None]):
-            moved = torch.fft.ifft2(spectrum * (-2j * math.pi * ramp))
+            moved = torch.fft.ifft2(spectrum * (-2j * math.pi * ramp)).flatten(1, 2)
             slopes.append(_product(fields.waves, self.fields(moved, patches).waves) / modulus)
         jacobian = torch.stack(slopes, dim=1).flatten(2)
         gradient = (jacobian * residual.flatten(1)[:, None]).sum(dim=-1)
@@ -201,7 +203,7 @@ class RefinementKernels:
 
 
 def _over_modes(values: Tensor) -> Tensor:
-    """Sum over the modes `(b, M, N, N)`; a single one is not copied."""
+    """Sum over places and modes `(b, S M, N, N)`; a single one is not copied."""
     return values[:, 0] if values.shape[1] == 1 else values.sum(dim=1)
 
 
@@ -233,6 +235,7 @@ def refine(
     position_bound_px: float = 2.0,
     flux: NDArray[np.float64] | None = None,
     refine_flux: bool = False,
+    fly_path: NDArray[np.float64] | None = None,
     batch_size: int | None = None,
     holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
@@ -264,6 +267,7 @@ def refine(
         position_bound_px=position_bound_px,
         flux=flux,
         refine_flux=refine_flux,
+        fly_path=fly_path,
         batch_size=batch_size,
         holdout=holdout,
         patience=patience,

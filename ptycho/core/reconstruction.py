@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
 from ptycho.core.quality.trust import Trust
 from ptycho.core.result import ObjectResult, plural
 from ptycho.errors import DataError
@@ -76,6 +77,8 @@ class Reconstruction(ObjectResult):
     """(n,) of the beam at each pattern, relative to that of `probe`; None: 1 everywhere."""
     counts_from: int | None = None
     """The entry of `error_history` from which on the errors are of counts; None where all are of amplitudes."""
+    fly_path: FlyPath | None = None
+    """(n, S, 2) where the probe was while each pattern was counted, relative to its position, pixels; None: at rest."""
 
     @property
     def pixel_m(self) -> float | None:
@@ -108,6 +111,8 @@ class Reconstruction(ObjectResult):
             raise DataError(f"xcoords and ycoords: expected one shape (n,), found {found}")
         if self.flux is not None and self.flux.shape != self.xcoords.shape:
             raise DataError(f"flux: expected one number per position, found shape {self.flux.shape}")
+        if self.fly_path is not None:
+            check_fly_path(self.fly_path, self.xcoords.size)
         if self.trust is not None and self.trust.deviance.shape != self.xcoords.shape:
             found = f"{len(self.trust.deviance)} for {self.xcoords.size} positions"
             raise DataError(f"trust: expected one number per position, found {found}; measure it on this scan")

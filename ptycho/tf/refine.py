@@ -43,7 +43,7 @@ def add_patches(canvas: Array, patches: tf.Tensor, rows: Array, cols: Array) -> 
 
 
 class _Fields(NamedTuple):
-    """Far fields `(b, M, N, N)` and `sum_m |F_m|^2 + e` `(b, N, N)`, which every question about them begins with."""
+    """Far fields `(b, S M, N, N)` and `sum_m |F_m|^2 + e` `(b, N, N)`, which every question about them begins with."""
 
     waves: tf.Tensor
     intensity: tf.Tensor
@@ -98,17 +98,17 @@ class RefinementKernels:
         return total
 
     def ramps(self, dx: Array, dy: Array, factor: Array, n: int) -> tf.Tensor:
-        """Phase ramps `(b, 1, N, N)` that move an image by each remainder, times the factor."""
+        """Phase ramps `(b, S, 1, N, N)` that move an image by each remainder, times the factor."""
         frequency = np.fft.fftfreq(n)
         along = [
-            self.image(np.exp(-2j * np.pi * frequency * np.asarray(shift, np.float64)[:, None])) for shift in (dy, dx)
+            self.image(np.exp(-2j * np.pi * frequency * np.asarray(shift, np.float64)[..., None])) for shift in (dy, dx)
         ]
-        along[0] *= np.asarray(factor, self.dtype.as_numpy_dtype)[:, None]
-        return tf.constant((along[0][:, :, None] * along[1][:, None, :])[:, None])
+        along[0] *= np.asarray(factor, self.dtype.as_numpy_dtype)[:, None, None]
+        return tf.constant(along[0][:, :, None, :, None] * along[1][:, :, None, None, :])
 
     def shifted(self, probe: Array, ramps: tf.Tensor) -> tf.Tensor:
         """The probe moved by every remainder."""
-        return tf.signal.ifft2d(tf.signal.fft2d(tf.convert_to_tensor(probe)) * ramps)
+        return _places_as_modes(tf.signal.ifft2d(tf.signal.fft2d(tf.convert_to_tensor(probe)) * ramps))
 
     def fields(self, probes: tf.Tensor, patches: tf.Tensor) -> _Fields:
         """Far fields."""
@@ -149,7 +149,10 @@ class RefinementKernels:
     def probe_gradient(self, waves: tf.Tensor, patches: tf.Tensor, ramps: tf.Tensor) -> tf.Tensor:
         """Gradient with respect to the probe."""
         spectra = tf.signal.fft2d(waves * tf.expand_dims(tf.math.conj(patches), 1))
-        return tf.signal.ifft2d(tf.reduce_sum(spectra * tf.math.conj(ramps), axis=0))
+        places, n = ramps.shape[1], spectra.shape[-1]
+        modes = spectra.shape[1] // places
+        back = tf.reshape(spectra, (-1, places, modes, n, n)) * tf.math.conj(ramps)
+        return tf.signal.ifft2d(tf.reduce_sum(tf.reshape(back, (-1, modes, n, n)), axis=0))
 
     def slopes(self, fields: _Fields, moves: tf.Tensor, measured: Measured) -> tf.Tensor:
         """`sum J^2`."""
@@ -161,12 +164,12 @@ class RefinementKernels:
         """Gradient and curvature of the likelihood in (dx, dy)."""
         n = probe.shape[-1]
         spectrum = tf.signal.fft2d(tf.convert_to_tensor(probe)) * ramps
-        fields = self.fields(tf.signal.ifft2d(spectrum), patches)
+        fields = self.fields(_places_as_modes(tf.signal.ifft2d(spectrum)), patches)
         modulus, residual = self._residual(fields, measured)
         turn = self.image(-2j * math.pi * np.fft.fftfreq(n))
         slopes = []
         for ramp in (turn[None, :], turn[:, None]):
-            moves = self.fields(tf.signal.ifft2d(spectrum * ramp), patches).waves
+            moves = self.fields(_places_as_modes(tf.signal.ifft2d(spectrum * ramp)), patches).waves
             slopes.append(_product(fields.waves, moves) / modulus)
         jacobian = tf.reshape(tf.stack(slopes, axis=1), (-1, 2, n * n))
         gradient = tf.linalg.matvec(jacobian, tf.reshape(residual, (-1, n * n)))
@@ -210,8 +213,14 @@ class RefinementKernels:
         return total / (2 * intensity.shape[-1] ** 2)
 
 
+def _places_as_modes(values: tf.Tensor) -> tf.Tensor:
+    """`(b, S, M, N, N)` as `(b, S M, N, N)`."""
+    _, places, modes, height, width = values.shape
+    return tf.reshape(values, (-1, places * modes, height, width))
+
+
 def _over_modes(values: tf.Tensor) -> tf.Tensor:
-    """Sum over the modes `(b, M, N, N)`; a single one is not copied."""
+    """Sum over places and modes `(b, S M, N, N)`; a single one is not copied."""
     return tf.squeeze(values, axis=1) if values.shape[1] == 1 else tf.reduce_sum(values, axis=1)
 
 
@@ -247,6 +256,7 @@ def refine(
     position_bound_px: float = 2.0,
     flux: NDArray[np.float64] | None = None,
     refine_flux: bool = False,
+    fly_path: NDArray[np.float64] | None = None,
     batch_size: int | None = None,
     holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
@@ -278,6 +288,7 @@ def refine(
         position_bound_px=position_bound_px,
         flux=flux,
         refine_flux=refine_flux,
+        fly_path=fly_path,
         batch_size=batch_size,
         holdout=holdout,
         patience=patience,

@@ -168,7 +168,7 @@ def test_the_gradient_of_the_probe_is_the_adjoint_of_the_far_field(name, scan, p
     """`<fft2(w), fields_along(p)> = <probe_gradient(w), p>` for any residual waves w and any probe p."""
     made = find_engine(name).kernels("amplitude", 1e-9, {"dtype": double(name)})
     rows, cols, dx, dy = places(point.x, point.y, N, point.object.shape)
-    ramps, patches = made.ramps(dx, dy, point.flux, N), made.cut(made.image(point.object), rows, cols, N)
+    ramps, patches = made.ramps(dx[:, None], dy[:, None], point.flux, N), made.cut(made.image(point.object), rows, cols, N)
     probes = made.shifted(made.image(point.probe), ramps)
     waves = rng.standard_normal((len(scan), 2, N, N)) + 1j * rng.standard_normal((len(scan), 2, N, N))
     probe = rng.standard_normal((2, N, N)) + 1j * rng.standard_normal((2, N, N))

@@ -77,7 +77,8 @@ class Measured(NamedTuple):
 class Kernels(Protocol):
     """What a backend does with a batch. Its own arrays are `Any`, NumPy's are `Array`; zero frequency comes first.
 
-    Patches are `(b, N, N)`, waves, probes and fields `(b, M, N, N)`.
+    Patches are `(b, N, N)`, waves, probes and fields `(b, S M, N, N)`: the M modes of the probe at each of the S places
+    that it has while a pattern is counted, one place unless the scan flies (`ptycho.core.physics.fly_scan`).
     """
 
     @property
@@ -100,7 +101,7 @@ class Kernels(Protocol):
         """Back to NumPy."""
 
     def ramps(self, dx: Array, dy: Array, factor: Array, n: int) -> Any:
-        """What moves an image of n pixels by every remainder `(b,)` and multiplies it with every factor `(b,)`: phase
+        """What moves an image of n pixels by every remainder `(b, S)` and multiplies it with every factor `(b,)`: phase
         ramps, or whatever the kernels like.
         """
 
@@ -123,7 +124,7 @@ class Kernels(Protocol):
         """Error, residual waves `ifft2(r F / a) N`, and the gradient with respect to the patches."""
 
     def probe_gradient(self, waves: Any, patches: Any, ramps: Any) -> Any:
-        """Gradient `(M, N, N)` with respect to the probe, moved back and summed over the batch."""
+        """Gradient `(M, N, N)` with respect to the probe, moved back and summed over batch and places."""
 
     def slopes(self, fields: Any, moves: Any, measured: Measured) -> Any:
         """`sum J^2`, a scalar of the backend."""

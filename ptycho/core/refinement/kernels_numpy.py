@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 class _Fields(NamedTuple):
-    """Far fields `(b, M, N, N)` and `sum_m |F_m|^2 + e` `(b, N, N)`, which every question about them begins with."""
+    """Far fields `(b, S M, N, N)` and `sum_m |F_m|^2 + e` `(b, N, N)`, which every question about them begins with."""
 
     waves: Array
     intensity: Array
@@ -63,13 +63,14 @@ class NumpyKernels:
         return total
 
     def ramps(self, dx: Array, dy: Array, factor: Array, n: int) -> Array:
-        """Phase ramps `(b, 1, N, N)`, those of `fourier_shift` for each remainder times each factor."""
+        """Phase ramps `(b, S, 1, N, N)`, those of `fourier_shift` for each remainder times each factor."""
         fy, fx = (np.exp(-2j * np.pi * np.multiply.outer(shift, np.fft.fftfreq(n))) for shift in (dy, dx))
-        return self.image((factor[:, None] * fy)[:, None, :, None]) * self.image(fx[:, None, None, :])
+        fy = factor[:, None, None] * fy
+        return self.image(fy[:, :, None, :, None]) * self.image(fx[:, :, None, None, :])
 
     def shifted(self, probe: Array, ramps: Array) -> Array:
         """The probe moved by every remainder."""
-        return scipy.fft.ifft2(scipy.fft.fft2(probe) * ramps, overwrite_x=True)
+        return _places_as_modes(scipy.fft.ifft2(scipy.fft.fft2(probe) * ramps, overwrite_x=True))
 
     def fields(self, probes: Array, patches: Array) -> _Fields:
         """Far fields."""
@@ -110,7 +111,8 @@ class NumpyKernels:
     def probe_gradient(self, waves: Array, patches: Array, ramps: Array) -> Array:
         """Gradient with respect to the probe."""
         spectra = scipy.fft.fft2(waves * patches[:, None].conj(), overwrite_x=True)
-        return scipy.fft.ifft2((spectra * ramps.conj()).sum(axis=0))
+        back = spectra.reshape(*ramps.shape[:2], -1, *spectra.shape[2:]) * ramps.conj()
+        return scipy.fft.ifft2(back.reshape(-1, *back.shape[2:]).sum(axis=0))
 
     def slopes(self, fields: _Fields, moves: Array, measured: Measured) -> float:
         """`sum J^2`."""
@@ -119,10 +121,10 @@ class NumpyKernels:
     def position_terms(self, probe: Array, patches: Array, measured: Measured, ramps: Array) -> tuple[Array, Array]:
         """Gradient and curvature of the likelihood in (dx, dy), by the derivative of the Fourier shift."""
         spectrum = scipy.fft.fft2(probe) * ramps
-        fields = self.fields(scipy.fft.ifft2(spectrum), patches)
+        fields = self.fields(_places_as_modes(scipy.fft.ifft2(spectrum)), patches)
         modulus, residual = self._residual(fields, measured)
         turn = self.image(-2j * np.pi * np.fft.fftfreq(probe.shape[-1]))
-        moved = (scipy.fft.ifft2(spectrum * ramp) for ramp in (turn[None, :], turn[:, None]))
+        moved = (_places_as_modes(scipy.fft.ifft2(spectrum * ramp)) for ramp in (turn[None, :], turn[:, None]))
         jacobian = np.stack([_jacobian(fields, self.fields(each, patches).waves) for each in moved], axis=1)
         gradient = (jacobian * _masked(residual, measured)[:, None]).sum(axis=(-2, -1))
         valid = _masked(np.ones_like(modulus), measured)
@@ -147,6 +149,11 @@ class NumpyKernels:
     def _count(self, measured: Measured) -> Array:
         """`Y + e`."""
         return measured.amplitude**2 + self.floor
+
+
+def _places_as_modes(values: Array) -> Array:
+    """`(b, S, M, N, N)` as `(b, S M, N, N)`."""
+    return values.reshape(len(values), -1, *values.shape[3:])
 
 
 def _jacobian(fields: _Fields, moves: Array) -> Array:

@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.physics.fly_scan import AT_REST, FlyPath
 from ptycho.core.refinement.kernels import Direction, Kernels, Measured, Point, ScanData, Terms
 from ptycho.errors import DataError
 
@@ -84,6 +85,7 @@ class Passes:
         keep: bytes that may be kept beside a batch: amplitudes first, then far fields, then moved probes and ramps,
             then the patches under a probe that moves.
         batch_pixels: exit-wave pixels worked on at once; None: `BATCH_PIXELS`.
+        fly_path: (n, S, 2) where the probe is while each pattern is counted, relative to its position.
     """
 
     def __init__(
@@ -95,8 +97,11 @@ class Passes:
         modes: int,
         keep: int,
         batch_pixels: int | None = None,
+        fly_path: FlyPath | None = None,
     ) -> None:
-        self.kernels, self.scan = kernels, scan
+        self.kernels, self.scan, self.fly_path = kernels, scan, fly_path
+        self._places_each = 1 if fly_path is None else fly_path.shape[1]
+        modes = self._places_each * modes
         self.n = int(scan.probeGuess.shape[-1])
         size = max(1, (batch_pixels or BATCH_PIXELS) // (modes * self.n**2))
         self.groups = [[_Part(group[i : i + size]) for i in range(0, len(group), size)] for group in groups]
@@ -106,8 +111,9 @@ class Passes:
         waves = pixels * modes * kernels.complex_bytes
         self._keeps_patterns = 4 * pixels <= keep
         self._keeps_fields = 8 * pixels + 2 * waves <= keep
-        self._keeps_probes = 8 * pixels + 3 * waves + pixels * kernels.complex_bytes <= keep
-        self._keeps_patches = 8 * pixels + 3 * waves + 2 * pixels * kernels.complex_bytes <= keep
+        ramps = pixels * self._places_each * kernels.complex_bytes
+        self._keeps_probes = 8 * pixels + 3 * waves + ramps <= keep
+        self._keeps_patches = 8 * pixels + 3 * waves + ramps + pixels * kernels.complex_bytes <= keep
 
     def error(self, point: Point, unseen: bool = False) -> float:
         """Likelihood of the patterns seen (or unseen), relative to the sum of their squared amplitudes."""
@@ -211,10 +217,12 @@ class Passes:
         return part.places
 
     def _ramps(self, part: _Part) -> Any:
-        """What moves a probe to the remainders of a part that has its place, times the root of the flux."""
+        """What moves a probe to the places of a part that has its place, times the root of the flux of each."""
         if part.ramps is not None or part.places is None or part.flux is None:
             return part.ramps
-        ramps = self.kernels.ramps(part.places[2], part.places[3], np.sqrt(part.flux[part.indices]), self.n)
+        path = AT_REST if self.fly_path is None else self.fly_path[part.indices]
+        dx, dy = (remainder[:, None] + path[..., k] for k, remainder in enumerate(part.places[2:]))
+        ramps = self.kernels.ramps(dx, dy, np.sqrt(part.flux[part.indices] / self._places_each), self.n)
         if self._keeps_probes:
             part.ramps = ramps
         return ramps

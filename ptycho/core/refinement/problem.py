@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.physics.fly_scan import places_on_the_way
 from ptycho.core.refinement.gauge import Gauge, straightened
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.passes import Passes, places
@@ -112,8 +113,15 @@ class ScanProblem:
         return Direction(self._preconditioner.object_step(gradient.object, point.object), probe_step)
 
     def _made_at(self, point: Point) -> Preconditioner:
-        rows, cols, _, _ = places(point.x, point.y, point.probe.shape[-1], point.object.shape)
-        return Preconditioner(point.object, point.probe, rows, cols, self._refine_probe)
+        n, (height, width) = point.probe.shape[-1], point.object.shape
+        path = self._passes.fly_path
+        x, y, each = point.x, point.y, 1.0
+        if path is not None:
+            x, y = places_on_the_way(x, y, path)
+            x, y = (np.clip(at, n // 2, size - n + n // 2) for at, size in ((x, width), (y, height)))
+            each = 1 / np.sqrt(path.shape[1])
+        rows, cols, _, _ = places(x, y, n, point.object.shape)
+        return Preconditioner(each * point.object, each * point.probe, rows, cols, self._refine_probe)
 
     def forget(self) -> None:
         """Drop what the passes keep from step to step."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.descent import Descent, Limits, descend
 from ptycho.core.refinement.engine import Engine, find_engine
@@ -73,6 +74,8 @@ class Refinement(ObjectResult):
     """How object and probe were split anew on the way and at the end."""
     counts_from: int | None = None
     """The entry of the histories from which on the errors are of counts; None where all are of amplitudes."""
+    fly_path: FlyPath | None = None
+    """(n, S, 2) where the probe was while each pattern was counted, relative to its position; None: at rest."""
 
     def __repr__(self) -> str:
         modes, N, _ = self.probe.shape
@@ -148,6 +151,7 @@ def refine_scan(
     position_bound_px: float = 2.0,
     flux: NDArray[np.float64] | None = None,
     refine_flux: bool = False,
+    fly_path: FlyPath | None = None,
     batch_size: int | None = None,
     holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
@@ -183,6 +187,9 @@ def refine_scan(
             stays.
         flux: (n,) of the beam at each pattern, relative to that of the probe, above 0; None takes the start's, else 1.
         refine_flux: whether it moves, too; the mean of all stays.
+        fly_path: (n, S, 2) where the probe is while each pattern is counted, relative to its position, pixels
+            (`ptycho.core.physics.fly_scan`): an iteration takes about S times as long. None takes the start's, else the
+            probe is at rest. All places of a pattern move with its position.
         batch_size: patterns in a mini-batch; None takes all at once.
         holdout: patterns that stay unseen, a fraction below 1, a number, or an array of their indices: the result is
             then the point that explains *them* best, which keeps noise from being fitted.
@@ -228,7 +235,7 @@ def refine_scan(
         seconds=seconds,
     )
     found = find_engine(engine) if isinstance(engine, str) else engine
-    return run(found, scan, start, probe, frame, settings, report, options, state_file, flux)
+    return run(found, scan, start, probe, frame, settings, report, options, state_file, flux, fly_path)
 
 
 def run(
@@ -242,21 +249,23 @@ def run(
     options: Mapping[str, Any] | None = None,
     state_file: StateFile | None = None,
     flux: NDArray[np.float64] | None = None,
+    fly_path: FlyPath | None = None,
 ) -> Refinement:
     """Refine with an engine; `refine_scan` describes the arguments."""
     begun = time.perf_counter()
     point, frame = _first_point(scan, start, probe, frame, flux, settings)
+    fly_path = _fly_path(scan, start, fly_path)
     rng = np.random.default_rng(settings.seed)
     unseen = _held_out(settings.holdout, len(scan), rng)
     groups = _batches(np.setdiff1d(np.arange(len(scan)), unseen), settings.batch_size, rng)
     kernels = engine.kernels(settings.likelihood, intensity_floor(scan, settings.likelihood), options or {})
     point = point.in_precision(kernels.complex_bytes)
-    passes = Passes(kernels, scan, groups, unseen, len(point.probe), settings.keep_bytes, engine.batch_pixels)
+    passes = Passes(kernels, scan, groups, unseen, len(point.probe), settings.keep_bytes, engine.batch_pixels, fly_path)
     bound = settings.position_bound_px if settings.refine_positions else None
     home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
     problem = ScanProblem(passes, home, settings.refine_probe, bound, settings.refine_flux, scan.probeGuess)
     limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise, settings.seconds)
-    made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None)
+    made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None, fly_path)
     keeper = None if state_file is None else ScanKeeper(state_file, problem, made)
     found = descend(problem, point, limits, rng, report, keeper)
     if not math.isfinite(found.errors[0]):
@@ -274,6 +283,7 @@ def _result(
     engine: str,
     begun: float,
     counts_from: int | None,
+    fly_path: FlyPath | None,
     found: Descent[Point],
     gauge: Gauge = UNCHANGED,
 ) -> Refinement:
@@ -295,6 +305,7 @@ def _result(
         engine=engine,
         gauge=gauge,
         counts_from=counts_from,
+        fly_path=fly_path,
     )
 
 
@@ -347,6 +358,13 @@ def _flux(given: NDArray[np.float64] | None, count: int) -> NDArray[np.float64]:
     if flux.shape != (count,) or not (np.isfinite(flux) & (flux > 0)).all():
         raise DataError(f"flux: expected {count} finite numbers above 0, one per pattern, found shape {flux.shape}")
     return flux
+
+
+def _fly_path(scan: ScanData, start: Start | None, given: FlyPath | None) -> FlyPath | None:
+    """The path given, else that of a start with as many patterns."""
+    if given is None and isinstance(start, Reconstruction | Refinement) and len(start.xcoords) == len(scan):
+        given = start.fly_path
+    return None if given is None else check_fly_path(given, len(scan))
 
 
 def _held_out(holdout: float | NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:

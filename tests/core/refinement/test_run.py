@@ -469,6 +469,6 @@ def test_the_oracle_moves_a_probe_as_the_physics_does(rng) -> None:
     probe = rng.standard_normal((2, N, N)) + 1j * rng.standard_normal((2, N, N))
     kernels, (dx, dy) = NumpyKernels("amplitude", 0.0), rng.uniform(-0.5, 0.5, (2, 5))
     factor = rng.uniform(0.5, 1.5, 5)
-    found = kernels.shifted(probe, kernels.ramps(dx, dy, factor, N))
+    found = kernels.shifted(probe, kernels.ramps(dx[:, None], dy[:, None], factor, N))
     expected = factor[:, None, None, None] * fourier_shift(probe[None], dx[:, None], dy[:, None])
     np.testing.assert_allclose(found, expected, atol=1e-12)

@@ -1,0 +1,82 @@
+"""Fly scans: the stage does not stop for a pattern, which is the sum of what the probe gives on its way.
+
+The way is straight. With the probe at S places `d_s` relative to the position of a pattern, each for as long,
+
+    I_j = sum_s sum_m |F[P_m(r - d_js) O_j]|^2 / S
+
+The patch stays where it is and the probe moves in its window, so that a way has to be short beside the window.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.errors import DataError
+
+__all__ = ["AT_REST", "FlyPath", "check_fly_path", "fly_path", "line_ways", "places_on_the_way"]
+
+Positions = NDArray[np.float64]
+FlyPath = NDArray[np.float64]
+"""(n, S, 2): x and y of the S places of the probe while a pattern is counted, relative to its position, pixels."""
+
+AT_REST: FlyPath = np.zeros((1, 1, 2))
+"""The way of a probe that does not move."""
+_JUMP = 1.5
+"""A step longer than so many median ones leads from line to line."""
+_STRAIGHT = 0.5
+"""Cosine of the angle with the step before or after from which on a step goes along its line."""
+
+
+def line_ways(xcoords: Positions, ycoords: Positions) -> Positions:
+    """How far the stage goes between half way from the point before and half way to the next one, `(n, 2)` pixels.
+
+    Steps from line to line do not count: those more than 1.5 times the median, and those that turn by more than 60
+    degrees from the step before as well as from the one after. A point beside one has the step of its own line; a point
+    between two of them is at rest.
+
+    Args:
+        xcoords, ycoords: (n,) positions in the order of the scan.
+    """
+    steps = np.column_stack([np.diff(xcoords), np.diff(ycoords)])
+    length = np.hypot(*steps.T)
+    moving = length > 0
+    short = moving & (length < _JUMP * np.median(length[moving], initial=0.0)) if moving.any() else moving
+    unit = steps / np.where(moving, length, 1)[:, None]
+    onwards = ((unit[1:] * unit[:-1]).sum(axis=1) > _STRAIGHT) & short[1:] & short[:-1]
+    kept = short & (np.append(onwards, False) | np.insert(onwards, 0, False))
+    along = np.where(kept[:, None], steps, 0.0)
+    total = np.pad(along, ((0, 1), (0, 0))) + np.pad(along, ((1, 0), (0, 0)))
+    count = np.append(kept, 0) + np.insert(kept.astype(int), 0, 0)
+    return np.asarray(total / np.maximum(count, 1)[:, None], np.float64)
+
+
+def fly_path(ways: Positions, points: int, duty: float = 1.0) -> FlyPath:
+    """The middles of `points` equal parts of each way `(n, 2)`, of which the shutter is open for the share `duty`.
+
+    >>> fly_path(np.array([[6.0, 0.0]]), 3)[0, :, 0]
+    array([-2.,  0.,  2.])
+    """
+    parts = (np.arange(points) - (points - 1) / 2) / points
+    return np.asarray(duty * parts[:, None] * ways[:, None, :], np.float64)
+
+
+def places_on_the_way(xcoords: Positions, ycoords: Positions, path: FlyPath) -> tuple[Positions, Positions]:
+    """x and y `(n S,)` of every place that the probe has, pattern by pattern."""
+    return (xcoords[:, None] + path[..., 0]).ravel(), (ycoords[:, None] + path[..., 1]).ravel()
+
+
+def check_fly_path(path: Any, count: int) -> FlyPath:
+    """The path of a scan of so many patterns.
+
+    Raises:
+        DataError: another shape, or numbers that are not finite.
+    """
+    found = np.asarray(path, np.float64)
+    if found.ndim != 3 or found.shape[0] != count or found.shape[1] < 1 or found.shape[2] != 2:
+        raise DataError(f"fly_path: expected shape ({count}, S, 2), found {found.shape}; give one way per pattern")
+    if not np.isfinite(found).all():
+        raise DataError("fly_path: expected finite numbers, found NaN or infinity; correct them")
+    return found
