@@ -59,6 +59,8 @@ class Clusters:
     """(n,) which of the whole scan each of `scan` is."""
     flux: NDArray[np.float64] | None
     """(n,) of the beam at each of `scan`; None: 1."""
+    fly_path: NDArray[np.float64] | None
+    """(n, S, 2) where the probe was while each of `scan` was counted; None: at rest."""
 
 
 def foretell(found: Reconstruction, clusters: Clusters, data: RawData, refine: Refine) -> Foretold:
@@ -77,6 +79,7 @@ def foretell(found: Reconstruction, clusters: Clusters, data: RawData, refine: R
         probe=found.probe,
         frame=clusters.frame,
         flux=clusters.flux,
+        fly_path=clusters.fly_path,
         likelihood="amplitude",
         refine_probe=False,
         holdout=clusters.kept_back,
@@ -100,8 +103,8 @@ def _compared(image: Array, probe: Array, clusters: Clusters, data: RawData) -> 
     scale, dose = photon_scale(data, NOMINAL_PHOTONS)
     mask = mask_of(scan, which)
     x, y = scan.xcoords[which], scan.ycoords[which]
-    flux = None if clusters.flux is None else clusters.flux[which]
-    return measure_trust(image, probe, x, y, lambda some: scan.amplitude(which[some]), scale, dose, mask, flux)
+    known = (None if each is None else each[which] for each in (clusters.flux, clusters.fly_path))
+    return measure_trust(image, probe, x, y, lambda some: scan.amplitude(which[some]), scale, dose, mask, *known)
 
 
 def clusters_of(found: Reconstruction, data: RawData) -> Clusters:
@@ -127,7 +130,7 @@ def clusters_of(found: Reconstruction, data: RawData) -> Clusters:
         np.concatenate([tile.blank for tile in tiles], axis=1),
         near * np.arange(len(chosen)),
         places.astype(np.int64),
-        None if found.flux is None else found.flux[places],
+        *(None if each is None else each[places] for each in (found.flux, found.fly_path)),
     )
 
 

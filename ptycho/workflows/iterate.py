@@ -188,9 +188,9 @@ class _Legs:
 
     def _above_noise(self, found: Refinement) -> float:
         """The error of amplitudes in units of what photon noise leaves."""
-        trust = scan_trust(
-            found.object, found.probe, found.xcoords, found.ycoords, self.data, NOMINAL_PHOTONS, flux=found.flux
-        )
+        where = found.xcoords, found.ycoords
+        effects = {"flux": found.flux, "fly_path": found.fly_path}
+        trust = scan_trust(found.object, found.probe, *where, self.data, NOMINAL_PHOTONS, **effects)
         return found.error_history[found.kept] / noise_error(trust, "amplitude")
 
     def _after(self, found: Refinement, iterations: int, **settings: Any) -> Refinement:

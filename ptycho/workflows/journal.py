@@ -27,6 +27,7 @@ from ptycho.errors import DataError
 __all__ = ["Journal"]
 
 _ARRAYS = ("object", "probe", "xcoords", "ycoords", "flux", "error_history", "unseen_history")
+_NOT_FACTS = (*_ARRAYS, "frame", "fly_path")
 
 
 @dataclass
@@ -69,9 +70,11 @@ class Journal:
 
 def write_step(path: Path, found: Refinement, search: str) -> None:
     """Write the result of a step, whole or not at all."""
-    facts = {one.name: getattr(found, one.name) for one in fields(Refinement) if one.name not in (*_ARRAYS, "frame")}
+    facts = {one.name: getattr(found, one.name) for one in fields(Refinement) if one.name not in _NOT_FACTS}
     frame = found.frame
     arrays: dict[str, Any] = {name: np.asarray(getattr(found, name)) for name in _ARRAYS}
+    if found.fly_path is not None:
+        arrays["fly_path"] = found.fly_path
     arrays["frame"] = np.array([frame.height, frame.width, frame.x0, frame.y0], np.int64)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         write_arrays(stream, {"facts": json.dumps(facts | {"search": search}), **arrays})

@@ -128,8 +128,8 @@ def noise_factor(found: Reconstruction, data: RawData) -> tuple[float, float]:
     some = np.unique(np.linspace(0, len(data) - 1, LOOKED_AT).round().astype(int))
     scale, _ = photon_scale(data, NOMINAL_PHOTONS)
     patches, dx, dy = extract_rounded(found.object, found.xcoords[some], found.ycoords[some], data.N)
-    flux = None if found.flux is None else found.flux[some]
-    expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy, flux)
+    known = (None if each is None else each[some] for each in (found.flux, found.fly_path))
+    expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy, *known)
     left = 2 * (np.sqrt(scale) * data.amplitude(some) - np.sqrt(expected))
     bright = expected > BRIGHT
     mask = mask_of(data, some)
@@ -178,6 +178,7 @@ def _further(finished: Finished, clusters: Clusters) -> str:
             probe=found.probe,
             frame=clusters.frame,
             flux=clusters.flux,
+            fly_path=clusters.fly_path,
             likelihood="amplitude",
             position_bound_px=FAR_PX,
             patience=FURTHER + 1,
@@ -294,4 +295,4 @@ def _turned(part: ScanPart, orientation: Orientation) -> ScanPart:
     mask = None if scan.mask is None else np.ascontiguousarray(orientation.patterns(scan.mask))
     patterns = np.ascontiguousarray(orientation.patterns(scan.amplitude(np.arange(len(scan)))))
     turned = RawData(scan.xcoords, scan.ycoords, None, None, patterns, scan.probeGuess, mask=mask, units="amplitude")
-    return ScanPart(turned, part.unseen)
+    return ScanPart(turned, part.unseen, part.places)

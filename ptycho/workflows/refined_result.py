@@ -46,7 +46,9 @@ def measured_reconstruction(
             "the scan that was refined"
         )
     found, begun = reconstruction_of(refinement), time.perf_counter()
-    trust = scan_trust(found.object, found.probe, found.xcoords, found.ycoords, scan, nominal_photons, flux=found.flux)
+    where = found.xcoords, found.ycoords
+    effects = {"flux": found.flux, "fly_path": found.fly_path}
+    trust = scan_trust(found.object, found.probe, *where, scan, nominal_photons, **effects)
     told = dict(settings or {})
     seeds = {"refinement": told.pop("seed", 0)}
     return replace(

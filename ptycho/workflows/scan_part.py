@@ -33,6 +33,8 @@ class ScanPart:
     scan: RawData
     unseen: NDArray[np.int64]
     """Indices, every third in the middle of the part: what their neighbours say nothing about is not asked."""
+    places: NDArray[np.int64]
+    """(n,) which of the whole scan each of `scan` is."""
 
 
 def telling_part(data: RawData) -> ScanPart:
@@ -49,7 +51,7 @@ def telling_part(data: RawData) -> ScanPart:
         near = list(np.sort(KDTree(points).query(middles, k=count)[1], axis=1))
     places = max(near, key=lambda chosen: _contrast(data, chosen)) if len(near) > 1 else near[0]
     part = taken(data, places)
-    return ScanPart(part, np.flatnonzero(inner_points(part.xcoords, part.ycoords)))
+    return ScanPart(part, np.flatnonzero(inner_points(part.xcoords, part.ycoords)), places)
 
 
 def _contrast(data: RawData, places: NDArray[np.intp]) -> float:

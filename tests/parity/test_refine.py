@@ -53,14 +53,23 @@ def point(scan, rng) -> Point:
     return Point(1 + 0.2 * (noise[0] + 1j * noise[1]), modes, scan.xcoords, scan.ycoords, flux)
 
 
-@pytest.mark.parametrize("keep", [0, 1 << 30], ids=["nothing kept", "all kept"])
+@pytest.fixture
+def way(scan, rng) -> Any:
+    """Three places for each pattern."""
+    return rng.uniform(-1.5, 1.5, (len(scan), 3, 2))
+
+
+@pytest.mark.parametrize(
+    "keep, flies", [(0, False), (1 << 30, False), (1 << 30, True)], ids=["nothing kept", "all kept", "a fly scan"]
+)
 @pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
 @pytest.mark.parametrize("name", ["pytorch", "tensorflow"])
-def test_kernels_are_those_of_the_oracle(name, likelihood, keep, dtype, scan, point, rng) -> None:
+def test_kernels_are_those_of_the_oracle(name, likelihood, keep, flies, dtype, scan, point, way, rng) -> None:
     seen, unseen = np.arange(4, len(scan)), np.arange(4)
     floor = intensity_floor(scan, likelihood)
     made = (kernels(name, dtype)(likelihood, floor), NumpyKernels(likelihood, floor))
-    ours, oracle = (Passes(each, scan, [seen], unseen, 2, keep) for each in made)
+    path = way if flies else None
+    ours, oracle = (Passes(each, scan, [seen], unseen, 2, keep, fly_path=path) for each in made)
     move = Direction(rng.standard_normal((SIZE, SIZE)) + 0.3j, rng.standard_normal((2, N, N)) + 0.2j)
     for with_probe in (True, False):
         error, gradient = ours.gradient(point, with_probe)
@@ -99,6 +108,7 @@ LAWS: dict[str, dict[str, Any]] = {
     "poisson": {"likelihood": "poisson", "tolerance": 0.0},
     "mini-batches": {"batch_size": 10, "seed": 3},
     "flux": {"refine_flux": True, "tolerance": 0.0},
+    "fly scan": {"refine_positions": True, "refine_flux": True, "tolerance": 0.0},
     "held out": {"holdout": 5, "tolerance": 0.0},
     "positions, poisson, held out": {"refine_positions": True, "likelihood": "poisson", "holdout": 5},
 }
@@ -112,9 +122,10 @@ def modes(point) -> Any:
 
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("engine", ["tensorflow", "pytorch"])
-def test_every_engine_refines_as_the_oracle(engine, law, scan, modes) -> None:
+def test_every_engine_refines_as_the_oracle(engine, law, scan, modes, way) -> None:
     """Whole refinements: single precision in the backends, double in the oracle."""
-    oracle, found = (refine_scan(scan, None, 9, engine=name, probe=modes, **LAWS[law]) for name in ("numpy", engine))
+    settings = {"probe": modes, "fly_path": way if law == "fly scan" else None, **LAWS[law]}
+    oracle, found = (refine_scan(scan, None, 9, engine=name, **settings) for name in ("numpy", engine))
     assert (oracle.engine, found.engine) == ("numpy", engine)
     assert oracle.error_history[oracle.kept] < 0.7 * oracle.error_history[0]
     agree(found, oracle)
@@ -138,12 +149,13 @@ def agree(found: Refinement, expected: Refinement, exactly: bool = False) -> Non
     np.testing.assert_allclose(found.flux, expected.flux, atol=1e-3 * loose)
 
 
+@pytest.mark.parametrize("flies", [False, True], ids=["at rest", "a fly scan"])
 @pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
 @pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])
-def test_gradients_are_differences_of_the_error(name, likelihood, scan, point, rng) -> None:
+def test_gradients_are_differences_of_the_error(name, likelihood, flies, scan, point, way, rng) -> None:
     """Object, probe and positions of every engine, in double precision, by central differences."""
     made = find_engine(name).kernels(likelihood, intensity_floor(scan, likelihood), {"dtype": double(name)})
-    passes = Passes(made, scan, [np.arange(len(scan))], np.arange(0), 2, 0)
+    passes = Passes(made, scan, [np.arange(len(scan))], np.arange(0), 2, 0, fly_path=way if flies else None)
     energy = float((scan.amplitude().astype(float) ** 2).sum())
     _, gradient = passes.gradient(point, with_probe=True)
     (_, terms), *_ = passes.position_terms(point)
@@ -165,12 +177,13 @@ def test_gradients_are_differences_of_the_error(name, likelihood, scan, point, r
 
 @pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])
 def test_the_gradient_of_the_probe_is_the_adjoint_of_the_far_field(name, scan, point, rng) -> None:
-    """`<fft2(w), fields_along(p)> = <probe_gradient(w), p>` for any residual waves w and any probe p."""
+    """`<fft2(w), fields_along(p)> = <probe_gradient(w), p>` for any residual waves w, at three places, and probe p."""
     made = find_engine(name).kernels("amplitude", 1e-9, {"dtype": double(name)})
     rows, cols, dx, dy = places(point.x, point.y, N, point.object.shape)
-    ramps, patches = made.ramps(dx[:, None], dy[:, None], point.flux, N), made.cut(made.image(point.object), rows, cols, N)
+    dx, dy = (each[:, None] + np.array([-1.0, 0.0, 0.5]) for each in (dx, dy))
+    ramps, patches = made.ramps(dx, dy, point.flux, N), made.cut(made.image(point.object), rows, cols, N)
     probes = made.shifted(made.image(point.probe), ramps)
-    waves = rng.standard_normal((len(scan), 2, N, N)) + 1j * rng.standard_normal((len(scan), 2, N, N))
+    waves = rng.standard_normal((len(scan), 6, N, N)) + 1j * rng.standard_normal((len(scan), 6, N, N))
     probe = rng.standard_normal((2, N, N)) + 1j * rng.standard_normal((2, N, N))
     still = made.cut(made.image(np.zeros_like(point.object)), rows, cols, N)
     forward = made.numpy(made.fields_along(probes, patches, made.shifted(made.image(probe), ramps), still))

@@ -90,6 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--position-error", type=float, default=usual.position_error, help="sigma of the unknown one, pixels"
     )
+    group.add_argument(
+        "--fly", type=float, default=usual.fly, help="share of each step that the stage moves during a pattern, 0 to 1"
+    )
 
     group = parser.add_argument_group("detector")
     group.add_argument("--photons", type=float, default=usual.photons, help="mean number of photons per pattern")

@@ -225,6 +225,7 @@ def measure_trust(
     dose: Dose,
     mask: NDArray[np.bool_] | None = None,
     flux: Float | None = None,
+    fly_path: Float | None = None,
 ) -> Trust:
     """Compare every pattern of a scan with the one that object and probe predict, batch by batch.
 
@@ -237,6 +238,7 @@ def measure_trust(
         dose: where `photon_scale` is from.
         mask: (N, N) or (n, N, N), True where valid.
         flux: (n,) of the beam at each pattern, relative to that of the probe; None: 1.
+        fly_path: (n, S, 2) where the probe is while each pattern is counted; None: at rest.
 
     Raises:
         DataError: no pattern, a scale that is not positive, or no light in the valid pixels.
@@ -254,7 +256,8 @@ def measure_trust(
         patches, dx, dy = extract_rounded(object, xcoords[part], ycoords[part], N)
         valid = np.ones((N, N), bool) if mask is None else mask[part] if mask.ndim == 3 else mask
         measured = np.where(valid, amplitude(part), 0).astype(np.float64)
-        predicted = diffract(modes, patches, dx, dy, None if flux is None else flux[part])
+        known = (None if each is None else each[part] for each in (flux, fly_path))
+        predicted = diffract(modes, patches, dx, dy, *known)
         columns.append(_compare(predicted, measured, bare, valid, photon_scale))
     found = np.concatenate(columns, axis=1) if columns else np.zeros((8, 0))
     deviances, expected, variance, noise, misfit, counts, product, energy = found

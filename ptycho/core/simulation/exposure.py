@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.physics.diffraction import as_modes, diffract, fourier_shift, illuminate, poisson_amplitude
+from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.scaling import Units
 from ptycho.core.scan.scan import ScanFile, is_fast_side, next_fast_side
@@ -59,6 +60,8 @@ class ScanPlan:
     """(n,) as `xcoords_true`, the row."""
     noise: bool = True
     """Whether photons are counted; else the frames are what is expected, as float32 in both units."""
+    fly_path: FlyPath | None = None
+    """(n, S, 2) where the probe is while each frame is exposed, relative to its true position; None: at rest."""
 
     def __post_init__(self) -> None:
         if self.units not in ("counts", "amplitude"):
@@ -191,7 +194,7 @@ def _record(
     """Record the frames from `start` to `stop`, as they are stored."""
     frames = np.empty((stop - start, *probe.shape[-2:]), plan.frame_type)
     for chunk, patches, modes, dx, dy in _chunks(plan, probe, start, stop):
-        expected = diffract(modes, patches, dx, dy)
+        expected = diffract(modes, patches, dx, dy, fly_path=_path(plan, chunk))
         if expected.max() >= _LARGEST_COUNT:
             raise ConfigError(
                 f"photons: expected below 2^31 in any pixel, found {plan.photons:g} a frame; ask for less"
@@ -210,15 +213,15 @@ def _record(
 def _to_dose(plan: ScanPlan) -> tuple[NDArray[np.complex64], float]:
     """The probe, scaled to the dose, and how many photons of the dose meet valid pixels."""
     energy, valid = 0.0, 0.0
-    for _, patches, modes, dx, dy in _chunks(plan, plan.probe, 0, len(plan.xcoords)):
-        if plan.mask is None:  # the energy behind the object is that on the detector (Parseval)
+    for chunk, patches, modes, dx, dy in _chunks(plan, plan.probe, 0, len(plan.xcoords)):
+        if plan.mask is None and plan.fly_path is None:  # the energy behind the object is that on the detector (Parseval)
             moved = fourier_shift(modes, dx[:, None], dy[:, None]) if dx.any() or dy.any() else modes
             waves = illuminate(moved, patches)
             energy += float(np.vdot(waves, waves).real)
         else:
-            expected = diffract(modes, patches, dx, dy)
+            expected = diffract(modes, patches, dx, dy, fly_path=_path(plan, chunk))
             energy += float(expected.sum())
-            valid += float(expected[:, plan.mask].sum())
+            valid += 0.0 if plan.mask is None else float(expected[:, plan.mask].sum())
     if not energy > 0:
         raise DataError("scan: expected light behind the object, found none; check positions and probe")
     share = 1.0 if plan.mask is None else valid / energy
@@ -241,6 +244,10 @@ def _chunks(
         yield chunk, patches, modes, dx, dy
 
 
+def _path(plan: ScanPlan, chunk: slice) -> FlyPath | None:
+    return None if plan.fly_path is None else plan.fly_path[chunk]
+
+
 def _check_shapes(plan: ScanPlan) -> None:
     object, probe, mask = plan.object, plan.probe, plan.mask
     if object.ndim != 2:
@@ -256,5 +263,7 @@ def _check_shapes(plan: ScanPlan) -> None:
     for line in plan.true_positions:
         if line.shape != x.shape:
             raise DataError(f"true positions: expected shape {x.shape} as xcoords, found {line.shape}; correct them")
+    if plan.fly_path is not None:
+        check_fly_path(plan.fly_path, x.size)
     if mask is not None and (mask.dtype != bool or mask.shape != probe.shape[-2:]):
         raise DataError(f"mask: expected bool {probe.shape[-2:]}, found {mask.dtype} {mask.shape}; True is valid")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.physics.fly_scan import FlyPath, fly_path, line_ways
 from ptycho.core.physics.probes import make_probe, orthogonal_modes
 from ptycho.core.scaling import Units
 from ptycho.core.simulation.detector import detector_mask
@@ -27,6 +28,11 @@ __all__ = ["ScanSettings", "SimulatedScan", "make_scan", "plan_scan", "simulate_
 
 Complex = NDArray[np.complexfloating[Any, Any]]
 Positions = NDArray[np.float64]
+
+_FLOWN = ("raster", "spiral")
+"""Paths whose points follow each other along lines."""
+_APART = 0.5
+"""Distance of the places of a probe that moves, pixels."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,8 @@ class ScanSettings:
     """Largest known displacement along each axis, pixels."""
     position_error: float = 0.0
     """Standard deviation of the unknown displacement along each axis, pixels: positions in the scan are off by it."""
+    fly: float = 0.0
+    """Share of the way to the next position that the stage goes while a frame is exposed; 0 is at rest."""
     photons: float = 1e9
     """Mean number of photons per frame on the whole detector."""
     noise: bool = True
@@ -116,8 +124,23 @@ def plan_scan(
     xcoords, ycoords = scan_positions(s.path, shape, N, _step(s, shape, probe), s.jitter, for_positions)
     x_true, y_true = displaced(xcoords, ycoords, s.position_error, for_errors) if s.position_error else (None, None)
     mask = detector_mask(N, for_detector, s.gap_width, s.gap_offset, s.bad_pixels, s.beam_stop)
-    plan = ScanPlan(object, probe, xcoords, ycoords, s.photons, s.units, mask, x_true, y_true, s.noise)
+    path = _fly_path(s, xcoords, ycoords)
+    plan = ScanPlan(object, probe, xcoords, ycoords, s.photons, s.units, mask, x_true, y_true, s.noise, path)
     return plan, for_noise
+
+
+def _fly_path(settings: ScanSettings, xcoords: Positions, ycoords: Positions) -> FlyPath | None:
+    """Places half a pixel apart on the way between neighbours in the order of the scan."""
+    share = settings.fly
+    if not 0 <= share <= 1:
+        raise ConfigError(f"fly: expected a share of the step from 0 to 1, found {share}; correct it")
+    if not share:
+        return None
+    if settings.path not in _FLOWN:
+        raise ConfigError(f"fly: expected a path among {', '.join(_FLOWN)}, found {settings.path}; choose one of these")
+    ways = line_ways(xcoords, ycoords)
+    longest = share * float(np.hypot(*ways.T).max(initial=0.0))
+    return fly_path(ways, max(1, int(np.ceil(longest / _APART))), share)
 
 
 def make_scan(
