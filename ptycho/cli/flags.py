@@ -220,6 +220,8 @@ def _add_flag(
         "help": (declared.doc.text + shown).replace("%", "%%"),
         "metavar": _metavar(declared),
     }
+    if declared.doc.alone is not None:
+        options |= {"nargs": "?", "const": declared.from_text(declared.doc.alone)}
     if bool in declared.kinds:
         enables = dest.startswith(EXECUTION) and stem.startswith("enable-")
         off = "disable-" + stem.removeprefix("enable-") if enables else "no-" + stem

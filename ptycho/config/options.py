@@ -311,6 +311,23 @@ class IterationOptions:
         Literal["auto"] | bool,
         Doc("let the flux of the beam change from pattern to pattern (auto: where it fell or rose)", flag="flux"),
     ] = "auto"
+    fly_points: Annotated[
+        Literal["auto"] | int | None,
+        Doc(
+            "places of the probe that share a pattern, where the stage moves meanwhile (auto: by how far; none: one)",
+            at_least=1,
+            flag="fly",
+            alone="auto",
+        ),
+    ] = None
+    fly_duty: Annotated[
+        Literal["auto"] | float,
+        Doc(
+            "share of the way to the next position that the stage goes during a pattern (auto: by unseen patterns)",
+            above=0,
+            at_most=1,
+        ),
+    ] = "auto"
     holdout: Annotated[
         float,
         Doc("patterns that stay unseen and choose the result, a fraction below 1 or a number", at_least=0),

@@ -68,6 +68,8 @@ class Doc:
     """The name on the command line, where it is not the field's own."""
     basic: bool = False
     """Whether the short help shows it."""
+    alone: str | None = None
+    """What the flag means where no value follows it."""
 
 
 @dataclasses.dataclass(frozen=True)

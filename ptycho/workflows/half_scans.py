@@ -69,7 +69,8 @@ def reconstruct_halves(data: RawData, request: Request) -> HalfScans:
     for number, chosen in enumerate(half_scans(data.xcoords, data.ycoords), 1):
         request.tell(f"Half {number}: {len(chosen)} of {len(data)} patterns")
         half = data.part(chosen)
-        made = iterate(half, refine, request.iteration, None, request.watch, made_probe, request.tell, plan)
+        of_half = plan.part(chosen)
+        made = iterate(half, refine, request.iteration, None, request.watch, made_probe, request.tell, of_half)
         found.append(measured_reconstruction(made.refinement, half))
     first, second = found
     likeness = compare(placed_result(first, "half 1"), placed_result(second, "half 2"), halves=True)

@@ -17,6 +17,7 @@ from ptycho.config.options import USUAL_ITERATIONS, IterationOptions
 from ptycho.core.doctor.beam import beam_change
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.physics.fly_scan import FlyPath
 from ptycho.core.progress import IterationReport, Watch
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
@@ -102,12 +103,13 @@ def iterate(
     """
     probe = start.probe if isinstance(start, Reconstruction | Refinement) else np.asarray(data.probeGuess)
     if plan is None:
-        plan = planned(data, refine, options, as_modes(probe), flat=start is None)
+        plan = planned(data, refine, options, as_modes(probe), start is None, _known_path(start, len(data)))
         for note in plan.notes:
             tell(note)
     flux = _flux(data, options, start)
     settings = {
         "refine_flux": flux is not None,
+        "fly_path": plan.fly_path,
         "refine_positions": options.refine_positions,
         "position_bound_px": options.position_bound_px,
         "holdout": options.holdout,
@@ -294,6 +296,12 @@ def _flux(data: RawData, options: IterationOptions, start: Start | None) -> NDAr
         return known
     trend = beam_trend(data)
     return np.ones(len(data)) if trend is None and options.refine_flux is True else trend
+
+
+def _known_path(start: Start | None, count: int) -> FlyPath | None:
+    """Of a start with as many patterns."""
+    known = start.fly_path if isinstance(start, Reconstruction | Refinement) else None
+    return known if known is not None and len(known) == count else None
 
 
 def _frame(data: RawData, options: IterationOptions) -> ObjectFrame | None:

@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.options import IterationOptions
+from ptycho.core.physics.fly_scan import FlyPath
 from ptycho.core.physics.probes import with_modes
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.run import Refinement
 from ptycho.core.result import plural
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
+from ptycho.workflows.fly_plan import Flight, asked_to_fly, found_flight
 from ptycho.workflows.scan_part import ScanPart, telling_part
 
-__all__ = ["Plan", "planned"]
+__all__ = ["Plan", "flight_of", "planned"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +54,22 @@ class Plan:
     """Whether it is held until the object has taken shape."""
     notes: tuple[str, ...] = ()
     """Why, one sentence each."""
+    fly_path: FlyPath | None = None
+    """(n, S, 2) where the probe is while each pattern is counted; None: at rest."""
+
+    def part(self, places: NDArray[np.integer[Any]]) -> Plan:
+        """The plan of some patterns of the scan."""
+        return self if self.fly_path is None else replace(self, fly_path=self.fly_path[places])
 
 
-def planned(data: RawData, refine: Refine, options: IterationOptions, probe: Array, flat: bool) -> Plan:
+def planned(
+    data: RawData,
+    refine: Refine,
+    options: IterationOptions,
+    probe: Array,
+    flat: bool,
+    fly_path: FlyPath | None = None,
+) -> Plan:
     """Decide what the options leave open.
 
     Args:
@@ -64,10 +79,30 @@ def planned(data: RawData, refine: Refine, options: IterationOptions, probe: Arr
         probe: (M, N, N) to begin with.
         flat: whether the object begins flat; with a better one a probe is free at once, and a probe of several modes
             keeps their number.
+        fly_path: (n, S, 2) where the probe is while each pattern is counted, where that is known.
 
     Raises:
         ConfigError: another number of modes for a probe that is held.
+        DataError: a fly scan whose positions follow no lines.
     """
+    notes: tuple[str, ...] = ()
+    if fly_path is None and asked_to_fly(options):
+        flight = flight_of(data, refine, options, probe)
+        fly_path, notes = flight.path, (flight.note,)
+    plan = _of_probe(data, refine, options, probe, flat, fly_path)
+    return replace(plan, fly_path=fly_path, notes=(*notes, *plan.notes))
+
+
+def flight_of(data: RawData, refine: Refine, options: IterationOptions, probe: Array) -> Flight:
+    """How far the stage goes during a pattern (`ptycho.workflows.fly_plan`), by a part of the scan."""
+    trials = _Trials(telling_part(data), refine, _fitted(options), None)
+    return found_flight(data, options, probe, trials.of_path(options, probe), trials.patterns)
+
+
+def _of_probe(
+    data: RawData, refine: Refine, options: IterationOptions, probe: Array, flat: bool, fly_path: FlyPath | None
+) -> Plan:
+    """What is decided about the probe."""
     moves, modes = options.refine_probe is not False, options.modes
     if isinstance(modes, int) and modes != len(probe):
         if not moves:
@@ -85,7 +120,11 @@ def planned(data: RawData, refine: Refine, options: IterationOptions, probe: Arr
     if len(part.scan) < FEWEST:
         note = f"{plural(len(part.scan), 'pattern')}: too few to try anything on; the probe moves, its modes are kept"
         return Plan(probe, moves, False, (note,))
-    return _Trials(part, refine, "poisson" if options.likelihood == "poisson" else "amplitude").answered(asks, probe)
+    return _Trials(part, refine, _fitted(options), fly_path).answered(asks, probe)
+
+
+def _fitted(options: IterationOptions) -> Likelihood:
+    return "poisson" if options.likelihood == "poisson" else "amplitude"
 
 
 @dataclass(frozen=True)
@@ -103,6 +142,16 @@ class _Trials:
     part: ScanPart
     refine: Refine
     likelihood: Likelihood
+    fly_path: FlyPath | None
+    """Of the whole scan."""
+
+    def of_path(self, options: IterationOptions, probe: Array) -> Callable[[FlyPath | None], float] | None:
+        """The least error of the unseen patterns by a path of the whole scan; None for too few patterns."""
+        if len(self.part.scan) < FEWEST:
+            return None
+        moves = options.refine_probe is not False
+        begun = with_modes(probe, options.modes) if moves and isinstance(options.modes, int) else probe
+        return lambda path: replace(self, fly_path=path)._unseen(begun, moves)
 
     def answered(self, asks: _Questions, probe: Array) -> Plan:
         """The plan that the unseen patterns prefer."""
@@ -132,19 +181,21 @@ class _Trials:
             refine_probe=moves,
             holdout=self.part.unseen,
             patience=ITERATIONS + 1,
+            fly_path=None if self.fly_path is None else self.fly_path[self.part.places],
         )
         error = min(found.unseen_history)
         logger.debug("trial: %d modes, probe %s: unseen error %.4g", len(probe), "free" if moves else "held", error)
         return error
 
     @property
-    def _patterns(self) -> str:
+    def patterns(self) -> str:
+        """How many there are."""
         return f"{len(self.part.unseen)} unseen of {len(self.part.scan)} patterns"
 
     def _of_holding(self, held: float, free: float) -> str:
         decision = "held until the object has taken shape" if held < free else "free from the start"
-        return f"The probe is {decision}: {self._patterns} are foretold to {held:.3g} with it held, {free:.3g} free"
+        return f"The probe is {decision}: {self.patterns} are foretold to {held:.3g} with it held, {free:.3g} free"
 
     def _of_modes(self, best: int, errors: dict[int, float]) -> str:
         tried = ", ".join(f"{error:.3g} with {count}" for count, error in errors.items())
-        return f"The probe has {plural(best, 'mode')}: {self._patterns} are foretold to {tried}"
+        return f"The probe has {plural(best, 'mode')}: {self.patterns} are foretold to {tried}"

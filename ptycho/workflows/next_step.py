@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 
 from ptycho.config.options import IterationOptions
 from ptycho.core.physics.diffraction import as_modes, diffract
+from ptycho.core.physics.fly_scan import FlyPath
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement
 from ptycho.raw_data import RawData
 from ptycho.workflows.find_probe import find_probe
+from ptycho.workflows.fly_plan import asked_to_fly, runs_in_lines
 from ptycho.workflows.foretell import Clusters
-from ptycho.workflows.iteration_plan import planned
+from ptycho.workflows.iteration_plan import flight_of, planned
 from ptycho.workflows.scan_part import ScanPart, mask_of, telling_part
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 
@@ -109,7 +111,8 @@ def fixed_modes(finished: Finished) -> str:
     if not isinstance(asked, int) or finished.options.refine_probe is False:
         return ""
     data, free = finished.data, replace(finished.options, modes="auto")
-    plan = planned(data, finished.refine, free, as_modes(np.asarray(data.probeGuess))[:1], flat=True)
+    probe, path = as_modes(np.asarray(data.probeGuess))[:1], finished.found.fly_path
+    plan = planned(data, finished.refine, free, probe, flat=True, fly_path=path)
     best = len(plan.probe)
     if best == asked:
         return ""
@@ -190,7 +193,7 @@ def _further(finished: Finished, clusters: Clusters) -> str:
         gain = _gain(fixed, gone_on(refine_probe=True), floor)
         if gain > BETTER:
             return f"let the probe move: the patterns are then explained {gain:.2g} times better"
-    return _of_places_or_flux(finished, fixed, gone_on, floor, BETTER)
+    return _of_places_or_flux(finished, fixed, gone_on, floor, BETTER) or _of_motion(finished)
 
 
 def _gain(before: Refinement, after: Refinement, floor: float) -> float:
@@ -252,10 +255,11 @@ def _anew(finished: Finished, clusters: Clusters) -> str:
             position_bound_px=FAR_PX,
             patience=MOVED + 1,
             frame=None,
+            fly_path=_path_of(finished, part),
             **moving,
         )
 
-    return _of_places_or_flux(finished, begun(), begun, 0.0, HINT)
+    return _of_places_or_flux(finished, begun(), begun, 0.0, HINT) or _of_motion(finished)
 
 
 def _anew_tried(finished: Finished, part: ScanPart) -> tuple[float, str]:
@@ -286,8 +290,29 @@ def _unseen(finished: Finished, part: ScanPart, probe: Array, iterations: int) -
         refine_probe=True,
         holdout=part.unseen,
         patience=iterations + 1,
+        fly_path=_path_of(finished, part),
     )
     return min(found.unseen_history)
+
+
+def _path_of(finished: Finished, part: ScanPart) -> FlyPath | None:
+    """Of the patterns of a part."""
+    path = finished.found.fly_path
+    return None if path is None else path[part.places]
+
+
+def _of_motion(finished: Finished) -> str:
+    """A stage that moves while a pattern is counted, where nobody said anything of that."""
+    if finished.found.fly_path is not None or asked_to_fly(finished.options):
+        return ""
+    data, modes = finished.data, len(finished.found.probe)
+    asked = replace(finished.options, fly_points="auto", modes=modes if finished.options.refine_probe else None)
+    flight = (
+        flight_of(data, finished.refine, asked, as_modes(np.asarray(data.probeGuess))) if runs_in_lines(data) else None
+    )
+    if flight is None or flight.gain < HINT:
+        return ""
+    return f"the stage moves during a pattern, which foretells unseen patterns {flight.gain:.2g} times better: --fly"
 
 
 def _turned(part: ScanPart, orientation: Orientation) -> ScanPart:

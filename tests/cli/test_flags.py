@@ -8,6 +8,7 @@ import pytest
 from ptycho.cli.console import FlagParser
 from ptycho.cli.flags import add_config_flags, add_execution_flags, config_from_options, execution_from_options
 from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
+from ptycho.config.options import IterationOptions
 from ptycho.config.schema import settings_of
 from ptycho.errors import ConfigError
 
@@ -103,6 +104,14 @@ class TestFlags:
         config, options = training("--backend", "pytorch", "--torch-deterministic", "warn", "--torch-logger", "none")
         execution = execution_from_options(options, config)
         assert (execution.deterministic, execution.logger_backend) == ("warn", None)
+
+    @pytest.mark.parametrize(
+        ("flags", "value"), [([], None), (["--fly"], "auto"), (["--fly", "5"], 5), (["--fly", "none"], None)]
+    )
+    def test_a_flag_alone_means_what_its_field_says(self, flags, value):
+        parser = FlagParser(prog="p")
+        add_config_flags(parser, IterationOptions)
+        assert config_from_options(IterationOptions, parser.parse_flags(flags), {}, "c.yaml").fly_points == value
 
     def test_short_names_of_the_scans(self):
         config, _ = training("--train_data", "a.npz", "--test_data", "b.npz")

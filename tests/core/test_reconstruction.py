@@ -41,6 +41,7 @@ def refined(rng: np.random.Generator) -> Reconstruction:
         error_history=(0.5, 0.125, 0.0625),
         counts_from=2,
         flux=np.array([0.9, 1.2, 0.9]),
+        fly_path=rng.normal(0, 1, (3, 2, 2)),
         timings={"inference": 1.5, "stitching": 0.25},
         synchronised=True,
         agreement=(0.9, 0.99),
@@ -67,6 +68,7 @@ def plain(refined: Reconstruction) -> Reconstruction:
         error_history=(),
         counts_from=None,
         flux=None,
+        fly_path=None,
         synchronised=False,
         spread=None,
         trust=None,
@@ -106,7 +108,7 @@ def test_what_was_not_measured_has_no_key(tmp_path: Path, plain: Reconstruction)
     with np.load(write_npz(plain, tmp_path / "a.npz"), allow_pickle=False) as file:
         missing = set(NPZ_KEYS) - set(file.files)
     assert missing == {key for key in NPZ_KEYS if key.startswith("trust_")} | {
-        *("spread", "network_object", "counts_from", "flux")
+        *("spread", "network_object", "counts_from", "flux", "fly_path")
     }
 
 

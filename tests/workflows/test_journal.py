@@ -19,7 +19,7 @@ def test_steps_are_taken_from_the_folder(scan, tmp_path):
 
     def row(journal):
         step = journal.recorded(refine)
-        first = step(scan, None, 2, holdout=3)
+        first = step(scan, None, 2, holdout=3, fly_path=np.zeros((len(scan), 2, 2)))
         return first, step(scan, first, 3)
 
     seen = []

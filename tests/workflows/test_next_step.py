@@ -87,6 +87,12 @@ def test_modes_that_are_missing(simulated):
 
 
 @pytest.mark.slow
+def test_a_stage_that_moves(simulated):
+    said = advice(simulated(shape=(60, 60), kind="siemens_star", fly=1.0, step=5.0))
+    assert said.startswith("the stage moves during a pattern") and said.endswith("times better: --fly")
+
+
+@pytest.mark.slow
 def test_a_beam_that_flickers(small, rng):
     left = rng.uniform(0.6, 1, len(small))
     counts = rng.binomial(small.diff3d.astype(np.int64), left[:, None, None]).astype(np.uint32)

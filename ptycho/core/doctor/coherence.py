@@ -194,10 +194,10 @@ def check_fly_scan(test: ModesTest | None) -> Finding | None:
     if not test.flies:
         return Finding("fly scan", "ok", f"No blur along the scan lines is seen: {text}.", numbers)
     sentence = (
-        f"A fly scan: {text}. Each pattern is a sum over its exposure, which incoherent modes describe: ptycho "
-        "reconstruct --modes auto."
+        f"A fly scan: {text}. Each pattern is a sum over the way of the stage: ptycho reconstruct --fly finds how far "
+        "it goes, and undoes it."
     )
-    return Finding("fly scan", "warning", sentence, numbers, ("reconstruct --modes auto",))
+    return Finding("fly scan", "warning", sentence, numbers, ("reconstruct --fly",))
 
 
 def line_step(xcoords: Array, ycoords: Array) -> tuple[float, float] | None:

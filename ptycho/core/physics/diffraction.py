@@ -89,7 +89,7 @@ def diffract(
     A scan position is `x = round(x) + dx`. The far field does not see a common translation of probe and object, so
     instead of shifting the object patch by `-dx` the compact, smooth probe is moved by `+dx` (likewise `dy`); that
     is exact as long as the probe fits its window. `patches` is `(n, N, N)`, `dx`, `dy` are `(n,)` pixels.
-    `flux` (n,) is that of the beam at each pattern, relative to that of the probe; None: 1. `fly_path` (n, S, 2) has the
+    `flux` (n,) is that of the beam at each pattern, relative to that of the probe; None: 1. `fly_path` (n, S, 2) has
     x and y of the places of the probe during each pattern, relative to its position, whose intensities are averaged.
     Returns real `(n, N, N)`, in the square of the probe's unit.
     """

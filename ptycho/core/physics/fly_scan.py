@@ -38,8 +38,8 @@ def line_ways(xcoords: Positions, ycoords: Positions) -> Positions:
     """How far the stage goes between half way from the point before and half way to the next one, `(n, 2)` pixels.
 
     Steps from line to line do not count: those more than 1.5 times longer or shorter than the median, and those that
-    turn by more than 60 degrees from the step before as well as from the one after. A point beside one has the step of its own line; a point
-    between two of them is at rest.
+    turn by more than 60 degrees from the step before as well as from the one after. A point beside one has the step of
+    its own line; a point between two of them is at rest.
 
     Args:
         xcoords, ycoords: (n,) positions in the order of the scan.
@@ -91,7 +91,7 @@ def points_for(ways: Positions, probe: NDArray[np.complexfloating[Any, Any]]) ->
 
 
 def places_on_the_way(xcoords: Positions, ycoords: Positions, path: FlyPath) -> tuple[Positions, Positions]:
-    """x and y `(n S,)` of every place that the probe has, pattern by pattern."""
+    """Coordinates x and y `(n S,)` of every place that the probe has, pattern by pattern."""
     return (xcoords[:, None] + path[..., 0]).ravel(), (ycoords[:, None] + path[..., 1]).ravel()
 
 

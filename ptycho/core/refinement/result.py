@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.physics.fly_scan import places_on_the_way
 from ptycho.core.physics.patches import assemble
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
@@ -21,8 +22,8 @@ LIT = 1e-6
 def reconstruction_of(refinement: Refinement, trust: Trust | None = None) -> Reconstruction:
     """The result of a refinement in the form of every other result, with `method` 'refined'.
 
-    `coverage` is the light of the refined probe, `sum_j sum_m |P_m(r - r_j)|^2`, bilinear between pixels and 0 below a
-    millionth of the brightest; there the object is 1+0j.
+    `coverage` is the light of the refined probe, `sum_j sum_m |P_m(r - r_j)|^2` (of a fly scan the mean over the places
+    of each pattern), bilinear between pixels and 0 below a millionth of the brightest; there the object is 1+0j.
 
     Args:
         refinement: what was found.
@@ -55,8 +56,12 @@ def reconstruction_of(refinement: Refinement, trust: Trust | None = None) -> Rec
 def _light(found: Refinement) -> NDArray[np.float64]:
     """The light of the probe at all positions, `(H, W)`, block by block."""
     weight = probe_weight(found.probe).astype(np.float64)
+    at = found.xcoords, found.ycoords
+    if found.fly_path is not None:
+        at = places_on_the_way(*at, found.fly_path)
+        weight /= found.fly_path.shape[1]
     total = np.zeros(found.frame.shape)
-    for block in frame_blocks(len(found.xcoords), weight.size):
-        x, y = found.xcoords[block], found.ycoords[block]
+    for block in frame_blocks(len(at[0]), weight.size):
+        x, y = (each[block] for each in at)
         total += assemble(np.broadcast_to(weight, (len(x), *weight.shape)), x, y, found.frame.shape)
     return total

@@ -214,7 +214,8 @@ def _to_dose(plan: ScanPlan) -> tuple[NDArray[np.complex64], float]:
     """The probe, scaled to the dose, and how many photons of the dose meet valid pixels."""
     energy, valid = 0.0, 0.0
     for chunk, patches, modes, dx, dy in _chunks(plan, plan.probe, 0, len(plan.xcoords)):
-        if plan.mask is None and plan.fly_path is None:  # the energy behind the object is that on the detector (Parseval)
+        # the energy behind the object is that on the detector (Parseval)
+        if plan.mask is None and plan.fly_path is None:
             moved = fourier_shift(modes, dx[:, None], dy[:, None]) if dx.any() or dy.any() else modes
             waves = illuminate(moved, patches)
             energy += float(np.vdot(waves, waves).real)

@@ -67,6 +67,7 @@ def test_a_fly_scan_is_named_and_is_not_called_incoherent() -> None:
     assert finding is not None
     assert finding.severity == "warning", finding.sentence
     assert finding.sentence.startswith("A fly scan")
+    assert finding.mend == ("reconstruct --fly",)
     assert np.abs(finding.numbers["step"]) == pytest.approx([STEP, 0.0])
     assert check_modes(test).severity == "note"
 

@@ -73,7 +73,9 @@ def test_places_come_pattern_by_pattern() -> None:
     assert (x.tolist(), y.tolist()) == ([9, 11, 20, 20], [3.5, 2.5, 6, 2])
 
 
-@pytest.mark.parametrize("path", [np.zeros((3, 2)), np.zeros((2, 1, 2)), np.zeros((3, 0, 2)), np.full((3, 1, 2), np.nan)])
-def test_a_path_of_another_scan_is_refused(path) -> None:
-    with pytest.raises(DataError, match="fly_path: expected"):
-        check_fly_path(path, 3)
+@pytest.mark.parametrize("shape", [(3, 2), (2, 1, 2), (3, 0, 2), (3, 1, 3)])
+def test_a_path_of_another_scan_is_refused(shape) -> None:
+    with pytest.raises(DataError, match="fly_path: expected shape"):
+        check_fly_path(np.zeros(shape), 3)
+    with pytest.raises(DataError, match="fly_path: expected finite"):
+        check_fly_path(np.full((3, 1, 2), np.nan), 3)

@@ -1,5 +1,6 @@
 """Simulated scans: geometry, dose, noise, and the exact position between pixels."""
 
+import dataclasses
 import runpy
 import subprocess
 import sys
@@ -8,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho.core.physics.diffraction import far_field, intensity
+from ptycho.core.physics.diffraction import diffract, far_field, intensity
+from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.probes import gaussian_probe, orthogonal_modes, zone_plate_probe
 from ptycho.core.scan.npz_file import read_scan
 from ptycho.core.simulation import exposure
+from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.objects import make_object
-from ptycho.core.simulation.plan import SimulatedScan, make_scan, simulate_scan
+from ptycho.core.simulation.plan import ScanSettings, SimulatedScan, make_scan, plan_scan, simulate_scan
 from ptycho.core.simulation.scan_paths import raster_positions
 from ptycho.errors import ConfigError, DataError
 
@@ -181,6 +184,29 @@ def test_a_negative_seed_is_refused() -> None:
 def run_simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "scripts" / "simulation" / "simulate.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)})
+
+
+def test_a_stage_that_moves_blurs_every_pattern_along_its_line() -> None:
+    """Half the way to the next pattern: the mean over places half a pixel apart, at the same dose."""
+    settings = ScanSettings(
+        N=32, shape=(56, 60), step=6.0, jitter=0.0, photons=1e4, noise=False, units="counts", seed=1
+    )
+    plan, rng = plan_scan(dataclasses.replace(settings, fly=0.5))
+    assert plan.fly_path is not None and plan.fly_path.shape[1] == 6
+    np.testing.assert_allclose(np.abs(plan.fly_path[..., 1]), 0, atol=1e-12)
+    np.testing.assert_allclose(12 * np.square(plan.fly_path[..., 0]).mean(axis=1), 9)
+    moved, still = expose(plan, rng), expose(*plan_scan(settings))
+    assert moved.diffraction.sum() == pytest.approx(1e4 * len(plan.xcoords), rel=1e-4)
+    patches, dx, dy = extract_rounded(plan.object, plan.xcoords, plan.ycoords, 32)
+    expected = sum(diffract(moved.probe, patches, dx + shift, dy) for shift in plan.fly_path[0, :, 0]) / 6
+    np.testing.assert_allclose(moved.diffraction, expected, rtol=1e-3, atol=1e-3)
+    assert np.abs(still.diffraction - moved.diffraction).sum() > 0.02 * still.diffraction.sum()
+
+
+@pytest.mark.parametrize("wrong", [{"fly": 1.5}, {"fly": 0.5, "path": "fermat"}])
+def test_a_stage_flies_along_lines_and_no_further_than_the_next_point(wrong) -> None:
+    with pytest.raises(ConfigError, match="fly: expected a"):
+        plan_scan(ScanSettings(N=32, shape=(56, 56), **wrong))
 
 
 def test_the_command_writes_a_scan_file_that_reads_back(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""How far the stage goes during a pattern, found by patterns that were not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ptycho.config.options import IterationOptions
+from ptycho.core.physics.fly_scan import fly_path, line_ways
+from ptycho.errors import DataError
+from ptycho.raw_data import RawData
+from ptycho.workflows.fly_plan import asked_to_fly, found_flight
+from ptycho.workflows.iterate import iterate
+from ptycho.workflows.iteration_plan import planned
+from ptycho_torch.refine import refine
+
+Simulated = Callable[..., RawData]
+
+
+def of_way(best: float) -> Callable[[Any], float]:
+    """An error with its minimum where the way is `best` pixels, 1.5 times that at rest."""
+
+    def error(path: Any) -> float:
+        way = 1e-6 if path is None else np.sqrt(12 * np.square(path[len(path) // 2]).sum(axis=-1).mean())
+        return float(1 + 0.5 * min((way / best - 1) ** 2, 9.0))
+
+    return error
+
+
+@pytest.mark.parametrize("best", [4.0, 3.4, 2.4])
+def test_the_way_with_the_least_error_is_found(plain: RawData, best: float) -> None:
+    """From a few tries."""
+    found = found_flight(plain, IterationOptions(fly_points="auto"), plain.probeGuess[None], of_way(best), "8 patterns")
+    assert found.path is not None and found.path.shape[::2] == (len(plain), 2)
+    way = np.sqrt(12 * np.square(found.path).sum(axis=-1).mean(axis=-1))
+    assert np.median(way) == pytest.approx(best, rel=0.1)
+    assert found.note.startswith("The stage goes") and found.gain > 1.05
+
+
+def test_where_nothing_is_gained_the_stage_is_at_rest(plain: RawData) -> None:
+    asked = IterationOptions(fly_points=3)
+    found = found_flight(plain, asked, plain.probeGuess[None], lambda path: 1.0 if path is None else 0.97, "8 patterns")
+    assert found.path is None and found.note.startswith("The stage is at rest")
+    few = found_flight(plain, asked, plain.probeGuess[None], None, "5 patterns")
+    assert few.path is None and "too few" in few.note
+
+
+def test_what_is_said_is_not_tried(plain: RawData) -> None:
+    asked = IterationOptions(fly_points=3, fly_duty=0.5)
+    found = found_flight(plain, asked, plain.probeGuess[None], None, "")
+    expected = fly_path(line_ways(plain.xcoords, plain.ycoords), 3, 0.5)
+    np.testing.assert_array_equal(found.path, expected)
+    assert asked_to_fly(asked) and asked_to_fly(IterationOptions(fly_duty=1.0)) and not asked_to_fly(IterationOptions())
+
+
+def test_a_scan_without_lines_is_refused(simulated: Simulated) -> None:
+    scattered = simulated(path="random", step=8.0)
+    with pytest.raises(DataError, match="fly: expected positions along lines"):
+        planned(scattered, refine, IterationOptions(fly_points="auto"), scattered.probeGuess[None], flat=True)
+
+
+@pytest.mark.slow
+def test_a_planted_fly_scan_is_found_and_undone(simulated: Simulated) -> None:
+    """The stage never stops: the object is wrong without it and right with it, and a result brings its path along."""
+    flown = simulated(kind="siemens_star", fly=1.0, step=5.0)
+    free = {"iterations": 40, "modes": None, "likelihood": "amplitude"}
+    still, moved = (iterate(flown, refine, IterationOptions(**free, fly_points=how)) for how in (None, "auto"))
+    errors = [made.refinement.error_history[made.refinement.kept] for made in (still, moved)]
+    assert errors[1] < 0.5 * errors[0]
+    assert still.refinement.fly_path is None and not any("stage" in note for note in still.notes)
+    path = moved.refinement.fly_path
+    assert path is not None and "The stage goes" in moved.notes[0]
+    assert np.median(np.sqrt(12 * np.square(path).sum(axis=-1).mean(axis=-1))) == pytest.approx(5, rel=0.15)
+    again = iterate(flown, refine, IterationOptions(**{**free, "iterations": 2}), moved.refinement).refinement
+    assert again.error_history[0] == pytest.approx(errors[1], rel=1e-2)
+
+
+def test_a_steady_scan_is_as_good_with_it(plain: RawData) -> None:
+    """Nothing is found where there is nothing, and the very same object comes out."""
+    free = {"iterations": 3, "modes": None, "likelihood": "amplitude"}
+    still, asked = (iterate(plain, refine, IterationOptions(**free, fly_points=how)) for how in (None, "auto"))
+    assert asked.refinement.fly_path is None and asked.notes[0].startswith("The stage is at rest")
+    np.testing.assert_array_equal(still.refinement.object, asked.refinement.object)
