@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
+from ptycho.core.physics.recording import Recording
 from ptycho.core.quality.trust import Trust
 from ptycho.core.result import ObjectResult, plural
 from ptycho.errors import DataError
@@ -79,6 +80,11 @@ class Reconstruction(ObjectResult):
     """The entry of `error_history` from which on the errors are of counts; None where all are of amplitudes."""
     fly_path: FlyPath | None = None
     """(n, S, 2) where the probe was while each pattern was counted, relative to its position, pixels; None: at rest."""
+
+    @property
+    def recording(self) -> Recording:
+        """How the patterns were recorded."""
+        return Recording(self.flux, self.fly_path)
 
     @property
     def pixel_m(self) -> float | None:

@@ -46,8 +46,8 @@ def asked_to_fly(options: IterationOptions) -> bool:
 
 def runs_in_lines(data: RawData) -> bool:
     """Whether most patterns have a neighbour along a line, in the order of the scan."""
-    moving = line_ways(data.xcoords, data.ycoords).any(axis=1)
-    return bool(np.count_nonzero(moving) >= len(moving) / 2 and moving.any())
+    moving = np.count_nonzero(line_ways(data.xcoords, data.ycoords).any(axis=1))
+    return bool(moving and moving >= len(data) / 2)
 
 
 def found_flight(

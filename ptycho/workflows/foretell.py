@@ -19,6 +19,7 @@ from scipy.spatial import KDTree
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.patches import assemble
+from ptycho.core.physics.recording import Recording
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.trust import Trust, measure_trust
 from ptycho.core.reconstruction import Reconstruction
@@ -57,10 +58,8 @@ class Clusters:
     """(k,) which of `scan`."""
     places: NDArray[np.int64]
     """(n,) which of the whole scan each of `scan` is."""
-    flux: NDArray[np.float64] | None
-    """(n,) of the beam at each of `scan`; None: 1."""
-    fly_path: NDArray[np.float64] | None
-    """(n, S, 2) where the probe was while each of `scan` was counted; None: at rest."""
+    recording: Recording
+    """Of `scan`."""
 
 
 def foretell(found: Reconstruction, clusters: Clusters, data: RawData, refine: Refine) -> Foretold:
@@ -78,12 +77,11 @@ def foretell(found: Reconstruction, clusters: Clusters, data: RawData, refine: R
         ITERATIONS,
         probe=found.probe,
         frame=clusters.frame,
-        flux=clusters.flux,
-        fly_path=clusters.fly_path,
         likelihood="amplitude",
         refine_probe=False,
         holdout=clusters.kept_back,
         patience=ITERATIONS + 1,
+        **clusters.recording.known,
     )
     before, after = (_compared(image, found.probe, clusters, data) for image in (clusters.blank, again.object))
     told = Foretold(
@@ -103,8 +101,8 @@ def _compared(image: Array, probe: Array, clusters: Clusters, data: RawData) -> 
     scale, dose = photon_scale(data, NOMINAL_PHOTONS)
     mask = mask_of(scan, which)
     x, y = scan.xcoords[which], scan.ycoords[which]
-    known = (None if each is None else each[which] for each in (clusters.flux, clusters.fly_path))
-    return measure_trust(image, probe, x, y, lambda some: scan.amplitude(which[some]), scale, dose, mask, *known)
+    amplitude, recording = (lambda some: scan.amplitude(which[some])), clusters.recording.of(which)
+    return measure_trust(image, probe, x, y, amplitude, scale, dose, mask, recording)
 
 
 def clusters_of(found: Reconstruction, data: RawData) -> Clusters:
@@ -130,7 +128,7 @@ def clusters_of(found: Reconstruction, data: RawData) -> Clusters:
         np.concatenate([tile.blank for tile in tiles], axis=1),
         near * np.arange(len(chosen)),
         places.astype(np.int64),
-        *(None if each is None else each[places] for each in (found.flux, found.fly_path)),
+        found.recording.of(places),
     )
 
 

@@ -191,8 +191,7 @@ class _Legs:
     def _above_noise(self, found: Refinement) -> float:
         """The error of amplitudes in units of what photon noise leaves."""
         where = found.xcoords, found.ycoords
-        effects = {"flux": found.flux, "fly_path": found.fly_path}
-        trust = scan_trust(found.object, found.probe, *where, self.data, NOMINAL_PHOTONS, **effects)
+        trust = scan_trust(found.object, found.probe, *where, self.data, NOMINAL_PHOTONS, recording=found.recording)
         return found.error_history[found.kept] / noise_error(trust, "amplitude")
 
     def _after(self, found: Refinement, iterations: int, **settings: Any) -> Refinement:

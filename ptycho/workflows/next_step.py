@@ -131,8 +131,7 @@ def noise_factor(found: Reconstruction, data: RawData) -> tuple[float, float]:
     some = np.unique(np.linspace(0, len(data) - 1, LOOKED_AT).round().astype(int))
     scale, _ = photon_scale(data, NOMINAL_PHOTONS)
     patches, dx, dy = extract_rounded(found.object, found.xcoords[some], found.ycoords[some], data.N)
-    known = (None if each is None else each[some] for each in (found.flux, found.fly_path))
-    expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy, *known)
+    expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy, found.recording.of(some))
     left = 2 * (np.sqrt(scale) * data.amplitude(some) - np.sqrt(expected))
     bright = expected > BRIGHT
     mask = mask_of(data, some)
@@ -180,11 +179,10 @@ def _further(finished: Finished, clusters: Clusters) -> str:
             FURTHER,
             probe=found.probe,
             frame=clusters.frame,
-            flux=clusters.flux,
-            fly_path=clusters.fly_path,
             likelihood="amplitude",
             position_bound_px=FAR_PX,
             patience=FURTHER + 1,
+            **clusters.recording.known,
             **{"refine_probe": False, **moving},
         )
 

@@ -118,8 +118,7 @@ def _residuals(found: Reconstruction, data: RawData) -> list[Residual]:
     if found.trust is None:
         return []
     positions, places = (found.xcoords, found.ycoords), telling_patterns(found.trust)
-    effects = {"flux": found.flux, "fly_path": found.fly_path}
-    return residuals(found.object, found.probe, positions, places, data.amplitude, data.mask, **effects)
+    return residuals(found.object, found.probe, positions, places, data.amplitude, data.mask, found.recording)
 
 
 def _photons(data: RawData) -> float | None:

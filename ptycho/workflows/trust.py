@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.config import TrainingConfig
+from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.core.quality.trust import Dose, Trust, measure_trust
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.scaling import photons_per_frame, recorded_photons
@@ -45,8 +46,7 @@ def scan_trust(
     data: RawData,
     nominal_photons: float,
     reached: NDArray[np.bool_] | None = None,
-    flux: NDArray[np.float64] | None = None,
-    fly_path: NDArray[np.float64] | None = None,
+    recording: Recording = PLAIN,
 ) -> Trust:
     """Compare an object with every pattern of a scan, batch by batch.
 
@@ -58,11 +58,10 @@ def scan_trust(
         nominal_photons: mean photons per pattern to assume where the scan does not tell.
         reached: (n,) patterns that the object was made from; the others have 0 everywhere, and so do not count. None:
             all.
-        flux: (n,) of the beam at each pattern, relative to that of the probe; None: 1.
-        fly_path: (n, S, 2) where the probe is while each pattern is counted; None: at rest.
+        recording: of the scan.
     """
     scale, dose = photon_scale(data, nominal_photons)
-    found = measure_trust(image, probe, xcoords, ycoords, data.amplitude, scale, dose, data.mask, flux, fly_path)
+    found = measure_trust(image, probe, xcoords, ycoords, data.amplitude, scale, dose, data.mask, recording)
     if reached is not None and reached.any():
         found = found.only(reached)
     logger.debug("trust: ratio %.4g, z %.3g, %s dose", found.overall_ratio, found.overall_z, dose)

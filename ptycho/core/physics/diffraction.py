@@ -6,11 +6,14 @@ precision of its input (complex128 in, float64 out), so that these functions are
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
+
+from ptycho.core.physics.recording import PLAIN, Recording
 
 __all__ = [
     "as_modes",
@@ -81,22 +84,21 @@ def diffract(
     patches: Array,
     dx: Array | float = 0.0,
     dy: Array | float = 0.0,
-    flux: Array | None = None,
-    fly_path: Array | None = None,
+    recording: Recording = PLAIN,
 ) -> Array:
     """Expected intensity of patches cut at *rounded* scan positions: the `fourier` sub-pixel rule.
 
     A scan position is `x = round(x) + dx`. The far field does not see a common translation of probe and object, so
     instead of shifting the object patch by `-dx` the compact, smooth probe is moved by `+dx` (likewise `dy`); that
     is exact as long as the probe fits its window. `patches` is `(n, N, N)`, `dx`, `dy` are `(n,)` pixels.
-    `flux` (n,) is that of the beam at each pattern, relative to that of the probe; None: 1. `fly_path` (n, S, 2) has
-    x and y of the places of the probe during each pattern, relative to its position, whose intensities are averaged.
+    `recording` is of these patterns: their flux multiplies the intensity, that of several places is their mean.
     Returns real `(n, N, N)`, in the square of the probe's unit.
     """
-    if fly_path is not None:
-        places = range(fly_path.shape[1])
-        each = (diffract(probe, patches, dx + fly_path[:, s, 0], dy + fly_path[:, s, 1], flux) for s in places)
-        return np.asarray(sum(each) / len(places))
+    flux, path = recording.flux, recording.fly_path
+    if path is not None:
+        still = replace(recording, fly_path=None)
+        each = (diffract(probe, patches, dx + x, dy + y, still) for x, y in np.moveaxis(path, 0, -1))
+        return np.asarray(sum(each) / path.shape[1])
     modes = as_modes(probe)
     shift_x, shift_y = np.asarray(dx, float), np.asarray(dy, float)
     if np.any(shift_x) or np.any(shift_y):

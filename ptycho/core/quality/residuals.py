@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.physics.diffraction import as_modes, diffract
 from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.core.quality.trust import Trust
 
 __all__ = ["Residual", "residuals", "telling_patterns"]
@@ -51,8 +52,7 @@ def residuals(
     places: Sequence[int],
     amplitude: Callable[[NDArray[np.intp]], NDArray[np.floating[Any]]],
     mask: NDArray[np.bool_] | None = None,
-    flux: NDArray[np.float64] | None = None,
-    fly_path: NDArray[np.float64] | None = None,
+    recording: Recording = PLAIN,
 ) -> list[Residual]:
     """Some patterns beside those that an object predicts.
 
@@ -63,13 +63,11 @@ def residuals(
         places: indices of the patterns.
         amplitude: measured amplitudes (b, N, N) of some patterns, given their indices (b,).
         mask: (N, N) or (n, N, N), True where valid.
-        flux: (n,) of the beam at each pattern, relative to that of the probe; None: 1.
-        fly_path: (n, S, 2) where the probe is while each pattern is counted; None: at rest.
+        recording: of the scan.
     """
     chosen, N = np.asarray(places, np.intp), probe.shape[-1]
     patches, dx, dy = extract_rounded(object, positions[0][chosen], positions[1][chosen], N)
-    known = (None if each is None else each[chosen] for each in (flux, fly_path))
-    predicted = np.sqrt(diffract(as_modes(probe).astype(np.complex128), patches, dx, dy, *known))
+    predicted = np.sqrt(diffract(as_modes(probe).astype(np.complex128), patches, dx, dy, recording.of(chosen)))
     measured = amplitude(chosen).astype(np.float64)
     made = []
     for k, j in enumerate(chosen):

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from ptycho.core.physics.diffraction import as_modes, deviance, diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.poisson import poisson_moments
+from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.misfits import SIGNIFICANT, Misfits
 from ptycho.core.result import percent, plural
@@ -224,8 +225,7 @@ def measure_trust(
     photon_scale: float,
     dose: Dose,
     mask: NDArray[np.bool_] | None = None,
-    flux: Float | None = None,
-    fly_path: Float | None = None,
+    recording: Recording = PLAIN,
 ) -> Trust:
     """Compare every pattern of a scan with the one that object and probe predict, batch by batch.
 
@@ -237,8 +237,7 @@ def measure_trust(
         photon_scale: photons per unit of squared amplitude; 1 where the amplitude is the root of counts.
         dose: where `photon_scale` is from.
         mask: (N, N) or (n, N, N), True where valid.
-        flux: (n,) of the beam at each pattern, relative to that of the probe; None: 1.
-        fly_path: (n, S, 2) where the probe is while each pattern is counted; None: at rest.
+        recording: of the scan.
 
     Raises:
         DataError: no pattern, a scale that is not positive, or no light in the valid pixels.
@@ -256,8 +255,7 @@ def measure_trust(
         patches, dx, dy = extract_rounded(object, xcoords[part], ycoords[part], N)
         valid = np.ones((N, N), bool) if mask is None else mask[part] if mask.ndim == 3 else mask
         measured = np.where(valid, amplitude(part), 0).astype(np.float64)
-        known = (None if each is None else each[part] for each in (flux, fly_path))
-        predicted = diffract(modes, patches, dx, dy, *known)
+        predicted = diffract(modes, patches, dx, dy, recording.of(part))
         columns.append(_compare(predicted, measured, bare, valid, photon_scale))
     found = np.concatenate(columns, axis=1) if columns else np.zeros((8, 0))
     deviances, expected, variance, noise, misfit, counts, product, energy = found

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
+from ptycho.core.physics.recording import Recording
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.descent import Descent, Limits, descend
 from ptycho.core.refinement.engine import Engine, find_engine
@@ -76,6 +77,11 @@ class Refinement(ObjectResult):
     """The entry of the histories from which on the errors are of counts; None where all are of amplitudes."""
     fly_path: FlyPath | None = None
     """(n, S, 2) where the probe was while each pattern was counted, relative to its position; None: at rest."""
+
+    @property
+    def recording(self) -> Recording:
+        """How the patterns were recorded."""
+        return Recording(self.flux, self.fly_path)
 
     def __repr__(self) -> str:
         modes, N, _ = self.probe.shape

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ptycho.core.physics.diffraction import as_modes, diffract, fourier_shift, illuminate, poisson_amplitude
 from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
 from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.physics.recording import Recording
 from ptycho.core.scaling import Units
 from ptycho.core.scan.scan import ScanFile, is_fast_side, next_fast_side
 from ptycho.core.scan.stream import Frames, ScanStream, stand_in, write_stream
@@ -76,6 +77,11 @@ class ScanPlan:
         x = self.xcoords if self.xcoords_true is None else self.xcoords_true
         y = self.ycoords if self.ycoords_true is None else self.ycoords_true
         return x, y
+
+    @property
+    def recording(self) -> Recording:
+        """How the frames are recorded."""
+        return Recording(fly_path=self.fly_path)
 
     @property
     def frame_type(self) -> np.dtype[Any]:
@@ -194,7 +200,7 @@ def _record(
     """Record the frames from `start` to `stop`, as they are stored."""
     frames = np.empty((stop - start, *probe.shape[-2:]), plan.frame_type)
     for chunk, patches, modes, dx, dy in _chunks(plan, probe, start, stop):
-        expected = diffract(modes, patches, dx, dy, fly_path=_path(plan, chunk))
+        expected = diffract(modes, patches, dx, dy, plan.recording.of(chunk))
         if expected.max() >= _LARGEST_COUNT:
             raise ConfigError(
                 f"photons: expected below 2^31 in any pixel, found {plan.photons:g} a frame; ask for less"
@@ -220,7 +226,7 @@ def _to_dose(plan: ScanPlan) -> tuple[NDArray[np.complex64], float]:
             waves = illuminate(moved, patches)
             energy += float(np.vdot(waves, waves).real)
         else:
-            expected = diffract(modes, patches, dx, dy, fly_path=_path(plan, chunk))
+            expected = diffract(modes, patches, dx, dy, plan.recording.of(chunk))
             energy += float(expected.sum())
             valid += 0.0 if plan.mask is None else float(expected[:, plan.mask].sum())
     if not energy > 0:
@@ -243,10 +249,6 @@ def _chunks(
         chunk = slice(first, min(first + step, stop))
         patches, dx, dy = extract_rounded(plan.object, xcoords[chunk], ycoords[chunk], probe.shape[-1])
         yield chunk, patches, modes, dx, dy
-
-
-def _path(plan: ScanPlan, chunk: slice) -> FlyPath | None:
-    return None if plan.fly_path is None else plan.fly_path[chunk]
 
 
 def _check_shapes(plan: ScanPlan) -> None:

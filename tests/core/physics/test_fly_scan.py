@@ -8,6 +8,7 @@ import pytest
 from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.fly_scan import check_fly_path, fly_path, line_ways, places_on_the_way, points_for
 from ptycho.core.physics.probes import make_probe
+from ptycho.core.physics.recording import Recording
 from ptycho.errors import DataError
 
 
@@ -52,7 +53,7 @@ def test_few_places_stand_for_a_way(rng) -> None:
     patches = np.exp(1j * rng.uniform(-1, 1, (2, 32, 32)))
     ways, zero = np.array([[4.0, 0.0], [3.0, -3.0]]), np.zeros(2)
     many, few, one = (
-        np.sqrt(diffract(probe, patches, zero, zero, None, fly_path(ways, points)))
+        np.sqrt(diffract(probe, patches, zero, zero, Recording(fly_path=fly_path(ways, points))))
         for points in (100, points_for(ways, probe), 1)
     )
     assert points_for(ways, probe) < 8
@@ -64,7 +65,7 @@ def test_the_intensity_is_the_mean_over_the_places(rng) -> None:
     probe, patches = rng.standard_normal((2, 8, 8)) + 0j, rng.standard_normal((3, 8, 8)) + 0j
     (dx, dy), path, flux = rng.uniform(-0.5, 0.5, (2, 3)), rng.uniform(-1, 1, (3, 2, 2)), rng.uniform(0.5, 1, 3)
     expected = sum(diffract(probe, patches, dx + path[:, s, 0], dy + path[:, s, 1]) for s in (0, 1)) / 2
-    np.testing.assert_allclose(diffract(probe, patches, dx, dy, flux, path), flux[:, None, None] * expected)
+    np.testing.assert_allclose(diffract(probe, patches, dx, dy, Recording(flux, path)), flux[:, None, None] * expected)
 
 
 def test_places_come_pattern_by_pattern() -> None:

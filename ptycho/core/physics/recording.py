@@ -1,0 +1,35 @@
+"""How patterns were recorded: what belongs to each of them beside the object and the probe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["PLAIN", "Recording"]
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """Of n patterns; what is None is as in a plain scan."""
+
+    flux: NDArray[np.float64] | None = None
+    """(n,) of the beam at each pattern, relative to that of the probe; None: 1."""
+    fly_path: NDArray[np.float64] | None = None
+    """(n, S, 2) where the probe was while each pattern was counted, relative to its position, pixels; None: at rest."""
+
+    def of(self, some: NDArray[np.integer[Any]] | slice) -> Recording:
+        """That of some of the patterns."""
+        return Recording(**{name: value[some] for name, value in self.known.items()})
+
+    @property
+    def known(self) -> dict[str, NDArray[np.float64]]:
+        """What is not as in a plain scan, by name; `refine_scan` takes it under the same names."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+PLAIN = Recording()
+"""One beam, at rest."""
