@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.gauge import Scale
 from ptycho.core.refinement.kernels import Measured, ScanData
@@ -78,6 +79,10 @@ class RefinementKernels:
         """Patterns on the device."""
         return Measured(self._real(amplitude), None if valid is None else self._real(valid))
 
+    def background(self, values: Array) -> Tensor:
+        """A background on the device."""
+        return self._real(values)
+
     def image(self, values: Array) -> Tensor:
         """Object or probe on the device."""
         return torch.as_tensor(values, dtype=self.dtype.to_complex(), device=self.device)
@@ -127,17 +132,18 @@ class RefinementKernels:
 
     def error(self, fields: _Fields, measured: Measured) -> Tensor:
         """Sum of the likelihood."""
-        return self._error(fields.intensity, measured)
+        return self._error(_seen(fields, measured), measured)
 
     def pull(self, fields: _Fields, measured: Measured, probes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Error, residual waves, and the gradient with respect to the patches."""
+        seen = _seen(fields, measured)
         if self.likelihood == "amplitude":
-            modulus = fields.intensity.sqrt()
+            modulus = seen.sqrt()
             excess = _masked(modulus - measured.amplitude, measured)
             error, ratio = _sum_of_squares(excess), excess.div_(modulus)
         else:
-            error = self._error(fields.intensity, measured)
-            ratio = 0.5 - (measured.amplitude.square() + self.floor).div_(fields.intensity).mul_(0.5)
+            error = self._error(seen, measured)
+            ratio = 0.5 - (measured.amplitude.square() + self.floor).div_(seen).mul_(0.5)
             ratio = _masked(ratio, measured)
         waves = torch.fft.ifft2(fields.waves * ratio[:, None], norm="ortho")
         return error, waves, _over_modes(waves * probes.conj())
@@ -150,7 +156,7 @@ class RefinementKernels:
 
     def slopes(self, fields: _Fields, moves: Tensor, measured: Measured) -> Tensor:
         """`sum J^2`."""
-        weighted = _product(fields.waves, moves).square_().div_(fields.intensity)
+        weighted = _product(fields.waves, moves).square_().div_(_seen(fields, measured))
         return _masked(weighted, measured).sum(dtype=torch.float64)
 
     def position_terms(self, probe: Tensor, patches: Tensor, measured: Measured, ramps: Tensor) -> tuple[Array, Array]:
@@ -176,12 +182,21 @@ class RefinementKernels:
         gradient, curvature = (self.numpy(each.sum(dim=(-2, -1), dtype=torch.float64)) for each in sums)
         return gradient, curvature
 
+    def background_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
+        """Gradient and curvature of the likelihood in the background of each pixel."""
+        modulus, residual = self._residual(fields, measured)
+        slope = _masked(0.5 / modulus, measured)
+        sums = (residual * slope, slope.square())
+        gradient, curvature = (self.numpy(each.sum(dim=0, dtype=torch.float64)) for each in sums)
+        return gradient, curvature
+
     def _residual(self, fields: _Fields, measured: Measured) -> tuple[Tensor, Tensor]:
         """`a` and r, 0 where not valid."""
-        modulus = fields.intensity.sqrt()
+        seen = _seen(fields, measured)
+        modulus = seen.sqrt()
         residual = modulus - measured.amplitude
         if self.likelihood == "poisson":
-            residual = (fields.intensity - measured.amplitude.square() - self.floor) / (2 * modulus)
+            residual = (seen - measured.amplitude.square() - self.floor) / (2 * modulus)
         return modulus, _masked(residual, measured)
 
     def _real(self, values: Array) -> Tensor:
@@ -200,6 +215,11 @@ class RefinementKernels:
         # Y log(Y / L) - Y + L, written so that it loses nothing where Y is near L
         change = (intensity - count) / count
         return _masked(count * (change - change.log1p()), measured).sum(dtype=torch.float64) / 2
+
+
+def _seen(fields: _Fields, measured: Measured) -> Tensor:
+    """`a^2` `(b, N, N)`, what the detector adds included."""
+    return fields.intensity if measured.background is None else fields.intensity + measured.background
 
 
 def _over_modes(values: Tensor) -> Tensor:
@@ -236,6 +256,8 @@ def refine(
     flux: NDArray[np.float64] | None = None,
     refine_flux: bool = False,
     fly_path: NDArray[np.float64] | None = None,
+    background: NDArray[np.float64] | None = None,
+    refine_background: Family | None = None,
     batch_size: int | None = None,
     holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
@@ -268,6 +290,8 @@ def refine(
         flux=flux,
         refine_flux=refine_flux,
         fly_path=fly_path,
+        background=background,
+        refine_background=refine_background,
         batch_size=batch_size,
         holdout=holdout,
         patience=patience,

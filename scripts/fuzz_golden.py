@@ -255,7 +255,7 @@ def make_run(folder: Path) -> None:
     images = {"object": np.ones((20, 20), np.complex64), "probe": np.ones((1, 8, 8), np.complex64)}
     places = {"xcoords": np.arange(3.0), "ycoords": np.arange(3.0), "frame": ObjectFrame(20, 20, 0, 0)}
     facts = {"kept": 1, "restarts": 0, "iterations": 2, "seconds": 0.5, "stopped": "done", "engine": "numpy"}
-    history = {"error_history": (1.0, 0.5), "unseen_history": (), "flux": np.ones(3)}
+    history = {"error_history": (1.0, 0.5), "unseen_history": (), "flux": np.ones(3), "background": np.zeros((8, 8))}
     found = Refinement(**images, **places, **facts, **history)  # type: ignore[arg-type]
     write_step(folder / "step_0.npz", found, "search")
     (folder / "running.npz").write_bytes(_state(folder / "state.npz"))
@@ -267,7 +267,9 @@ def _state(path: Path) -> bytes:
     from ptycho.core.refinement.descent import Descent, State
     from ptycho.core.refinement.kernels import Direction, Point
 
-    point = Point(np.ones((9, 9), "c8"), np.ones((1, 4, 4), "c8"), np.arange(3.0), np.arange(3.0), np.ones(3))
+    point = Point(
+        np.ones((9, 9), "c8"), np.ones((1, 4, 4), "c8"), np.arange(3.0), np.arange(3.0), np.ones(3), np.zeros((4, 4))
+    )
     direction = Direction(point.object, point.probe)
     found = Descent(point, [1.0, 0.5], [], 1, 0)
     keeper(path).keep(State(point, 0.5, direction, found, False, 1, 0, None), np.random.default_rng(0))

@@ -328,6 +328,10 @@ class IterationOptions:
             at_most=1,
         ),
     ] = "auto"
+    background: Annotated[
+        Literal["constant", "smooth", "pixels"] | bool,
+        Doc("find light that every pattern has beside the object's: a number, smooth (alone) or one for each pixel"),
+    ] = False
     holdout: Annotated[
         float,
         Doc("patterns that stay unseen and choose the result, a fraction below 1 or a number", at_least=0),
@@ -337,6 +341,11 @@ class IterationOptions:
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+    @property
+    def background_family(self) -> Literal["constant", "smooth", "pixels"] | None:
+        """How a background may look; smooth where nobody said, which a constant is too; None: there is none."""
+        return "smooth" if self.background is True else self.background or None
 
     @property
     def planned(self) -> int:

@@ -76,6 +76,9 @@ class Reconstruction(ObjectResult):
     """Where it is from (`ptycho.core.provenance.provenance`), plain JSON values; empty where nobody said."""
     flux: npt.NDArray[np.float64] | None = None
     """(n,) of the beam at each pattern, relative to that of `probe`; None: 1 everywhere."""
+    background: npt.NDArray[np.float64] | None = None
+    """(N, N) incoherent light of every pattern, squares of the scan's amplitudes, zero frequency in the middle; None:
+    none."""
     counts_from: int | None = None
     """The entry of `error_history` from which on the errors are of counts; None where all are of amplitudes."""
     fly_path: FlyPath | None = None
@@ -84,7 +87,7 @@ class Reconstruction(ObjectResult):
     @property
     def recording(self) -> Recording:
         """How the patterns were recorded."""
-        return Recording(self.flux, self.fly_path)
+        return Recording(self.flux, self.fly_path, self.background)
 
     @property
     def pixel_m(self) -> float | None:
@@ -119,6 +122,8 @@ class Reconstruction(ObjectResult):
             raise DataError(f"flux: expected one number per position, found shape {self.flux.shape}")
         if self.fly_path is not None:
             check_fly_path(self.fly_path, self.xcoords.size)
+        if self.background is not None and self.background.shape != self.probe.shape[1:]:
+            raise DataError(f"background: expected shape {self.probe.shape[1:]}, found {self.background.shape}")
         if self.trust is not None and self.trust.deviance.shape != self.xcoords.shape:
             found = f"{len(self.trust.deviance)} for {self.xcoords.size} positions"
             raise DataError(f"trust: expected one number per position, found {found}; measure it on this scan")

@@ -34,6 +34,15 @@ def pattern_viewer(
     return viewer(Map(title, np.maximum(intensity, low), valid, "magma", colours, "intensity", centred=True), group)
 
 
+def background_viewer(background: Any, photon_scale: float | None) -> Markup:
+    """What every pattern has beside the object's light, in counts where the dose is known, from 0."""
+    scale, unit = (1.0, "squared amplitude") if photon_scale is None else (photon_scale, "counts per pixel")
+    values, everywhere = scale * background, np.ones(background.shape, bool)
+    colours = Normalize(0, float(values.max()))
+    title = "Background of every pattern"
+    return viewer(Map(title, values, everywhere, "viridis", colours, unit, centred=True), "background")
+
+
 def _log_limits(values: Any) -> tuple[float, float]:
     top = float(values.max(initial=0.0)) or 1.0
     least = float(values[values > 0].min(initial=top))

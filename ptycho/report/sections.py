@@ -21,7 +21,7 @@ from ptycho.figures.resolution import draw_resolution
 from ptycho.figures.trust import COLOURS, RATIO_COLOURS, ratio_map
 from ptycho.report.content import Content, bytes_in_words, key_numbers, length, name_of
 from ptycho.report.elements import Markup, breakable, data_uri, table, tag
-from ptycho.report.evidence import comparison_section, pattern_viewer, residual_section
+from ptycho.report.evidence import background_viewer, comparison_section, pattern_viewer, residual_section
 from ptycho.report.viewer import Map, curve, viewer
 
 __all__ = ["SECTIONS", "heading"]
@@ -171,6 +171,8 @@ def _scan(content: Content) -> tuple[str, Markup]:
     pictures = [viewer(light, "coverage", (r.xcoords, r.ycoords))]
     if content.mean_pattern is not None:
         pictures.append(pattern_viewer("Mean pattern", content.mean_pattern, np.isfinite(content.mean_pattern), "mean"))
+    if r.background is not None:
+        pictures.append(background_viewer(r.background, content.photon_scale))
     covered = f"{100 * float((r.coverage > 0).mean()):.0f} % of the {r.frame.width} × {r.frame.height} pixels saw light"
     return "Scan", tag(
         "div", tag("p", f"{r.xcoords.size} positions; {covered}."), tag("div", *pictures, class_="grid wide")

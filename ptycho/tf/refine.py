@@ -14,6 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.gauge import Scale
 from ptycho.core.refinement.kernels import Measured, ScanData
@@ -78,6 +79,10 @@ class RefinementKernels:
         scaled = tf.constant(amplitude * amplitude.dtype.type(amplitude.shape[-1]), self.dtype)
         return Measured(scaled, None if valid is None else tf.constant(valid, self.dtype))
 
+    def background(self, values: Array) -> tf.Tensor:
+        """A background on the device, N^2 times."""
+        return tf.constant(values * values.shape[-1] ** 2, self.dtype)
+
     def image(self, values: Array) -> Array:
         """Object or probe, for cutting and shifting: NumPy's own array, which a CPU reads faster by slices."""
         return np.asarray(values, self._complex.as_numpy_dtype)
@@ -132,17 +137,18 @@ class RefinementKernels:
 
     def error(self, fields: _Fields, measured: Measured) -> tf.Tensor:
         """Sum of the likelihood."""
-        return self._error(fields.intensity, measured)
+        return self._error(_seen(fields, measured), measured)
 
     def pull(self, fields: _Fields, measured: Measured, probes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Error, residual waves, and the gradient with respect to the patches."""
+        seen = _seen(fields, measured)
         if self.likelihood == "amplitude":
-            modulus = tf.sqrt(fields.intensity)
+            modulus = tf.sqrt(seen)
             excess = _masked(modulus - measured.amplitude, measured)
             error, ratio = _sum_of_squares(excess), excess / modulus
         else:
-            error = self._error(fields.intensity, measured)
-            ratio = _masked(0.5 - 0.5 * self._count(measured) / fields.intensity, measured)
+            error = self._error(seen, measured)
+            ratio = _masked(0.5 - 0.5 * self._count(measured) / seen, measured)
         waves = tf.signal.ifft2d(fields.waves * tf.expand_dims(tf.cast(ratio, self._complex), 1))
         return error, waves, _over_modes(waves * tf.math.conj(probes))
 
@@ -156,7 +162,7 @@ class RefinementKernels:
 
     def slopes(self, fields: _Fields, moves: tf.Tensor, measured: Measured) -> tf.Tensor:
         """`sum J^2`."""
-        return _sum_of_squares(_masked(_product(fields.waves, moves), measured) / tf.sqrt(fields.intensity))
+        return _sum_of_squares(_masked(_product(fields.waves, moves), measured) / tf.sqrt(_seen(fields, measured)))
 
     def position_terms(
         self, probe: Array, patches: tf.Tensor, measured: Measured, ramps: tf.Tensor
@@ -186,12 +192,21 @@ class RefinementKernels:
         gradient, curvature = (self.numpy(tf.reduce_sum(each, axis=(-2, -1))) / square for each in sums)
         return gradient, curvature
 
+    def background_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
+        """Gradient and curvature of the likelihood in the background of each pixel."""
+        modulus, residual = self._residual(fields, measured)
+        square = modulus.shape[-1] ** 2
+        slope = _masked(0.5 / modulus, measured)
+        gradient, curvature = (self.numpy(tf.reduce_sum(each, axis=0)) for each in (residual * slope, slope**2))
+        return gradient, curvature * square
+
     def _residual(self, fields: _Fields, measured: Measured) -> tuple[tf.Tensor, tf.Tensor]:
         """`a` and r, 0 where not valid."""
-        modulus = tf.sqrt(fields.intensity)
+        seen = _seen(fields, measured)
+        modulus = tf.sqrt(seen)
         residual = modulus - measured.amplitude
         if self.likelihood == "poisson":
-            residual = (fields.intensity - self._count(measured)) / (2 * modulus)
+            residual = (seen - self._count(measured)) / (2 * modulus)
         return modulus, _masked(residual, measured)
 
     def _with_intensity(self, waves: tf.Tensor) -> _Fields:
@@ -217,6 +232,11 @@ def _places_as_modes(values: tf.Tensor) -> tf.Tensor:
     """`(b, S, M, N, N)` as `(b, S M, N, N)`."""
     _, places, modes, height, width = values.shape
     return tf.reshape(values, (-1, places * modes, height, width))
+
+
+def _seen(fields: _Fields, measured: Measured) -> tf.Tensor:
+    """`a^2` `(b, N, N)`, what the detector adds included."""
+    return fields.intensity if measured.background is None else fields.intensity + measured.background
 
 
 def _over_modes(values: tf.Tensor) -> tf.Tensor:
@@ -257,6 +277,8 @@ def refine(
     flux: NDArray[np.float64] | None = None,
     refine_flux: bool = False,
     fly_path: NDArray[np.float64] | None = None,
+    background: NDArray[np.float64] | None = None,
+    refine_background: Family | None = None,
     batch_size: int | None = None,
     holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
@@ -289,6 +311,8 @@ def refine(
         flux=flux,
         refine_flux=refine_flux,
         fly_path=fly_path,
+        background=background,
+        refine_background=refine_background,
         batch_size=batch_size,
         holdout=holdout,
         patience=patience,

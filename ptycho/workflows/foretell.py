@@ -83,7 +83,7 @@ def foretell(found: Reconstruction, clusters: Clusters, data: RawData, refine: R
         patience=ITERATIONS + 1,
         **clusters.recording.known,
     )
-    before, after = (_compared(image, found.probe, clusters, data) for image in (clusters.blank, again.object))
+    before, after = (_compared(image, found, clusters, data) for image in (clusters.blank, again.object))
     told = Foretold(
         clusters.places[clusters.kept_back],
         misfit=after.misfit,
@@ -95,14 +95,14 @@ def foretell(found: Reconstruction, clusters: Clusters, data: RawData, refine: R
     return told
 
 
-def _compared(image: Array, probe: Array, clusters: Clusters, data: RawData) -> Trust:
-    """The patterns kept back against an object."""
+def _compared(image: Array, found: Reconstruction, clusters: Clusters, data: RawData) -> Trust:
+    """The patterns kept back against an object, with all else as in a result."""
     scan, which = clusters.scan, clusters.kept_back
     scale, dose = photon_scale(data, NOMINAL_PHOTONS)
     mask = mask_of(scan, which)
     x, y = scan.xcoords[which], scan.ycoords[which]
     amplitude, recording = (lambda some: scan.amplitude(which[some])), clusters.recording.of(which)
-    return measure_trust(image, probe, x, y, amplitude, scale, dose, mask, recording)
+    return measure_trust(image, found.probe, x, y, amplitude, scale, dose, mask, recording)
 
 
 def clusters_of(found: Reconstruction, data: RawData) -> Clusters:

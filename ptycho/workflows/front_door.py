@@ -170,7 +170,10 @@ class _Run:
         )
         if network is not None:
             reconstruction = _after_network(reconstruction, network)
-        finished = Finished(reconstruction, self.data, self.refine, asked.iteration, self.made_probe)
+        refine, background = self.refine, reconstruction.background
+        if background is not None:  # then so has what is tried from here on
+            refine = partial(refine, background=background)
+        finished = Finished(reconstruction, self.data, refine, asked.iteration, self.made_probe)
         reconstruction = with_final_trust(finished, diagnosis)
         reconstruction = replace(reconstruction, provenance={**reconstruction.provenance, "told": list(self.told)})
         return Outcome(reconstruction, diagnosis, tuple(self.told), self.kept)

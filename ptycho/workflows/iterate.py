@@ -24,6 +24,7 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.raw_data import RawData
+from ptycho.workflows.background import background_note
 from ptycho.workflows.beam import beam_trend
 from ptycho.workflows.iteration_plan import Plan, planned
 from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale, scan_trust
@@ -101,6 +102,8 @@ def iterate(
     Raises:
         ConfigError: a setting that cannot work. DataError: a scan or a start that cannot be used.
     """
+    if options.background_family is not None:
+        refine = partial(refine, refine_background=options.background_family)
     probe = start.probe if isinstance(start, Reconstruction | Refinement) else np.asarray(data.probeGuess)
     if plan is None:
         plan = planned(data, refine, options, as_modes(probe), start is None, _known_path(start, len(data)))
@@ -275,6 +278,8 @@ def _changes(found: Refinement, data: RawData, options: IterationOptions) -> lis
             f"The flux of the beam {trend}lies between {found.flux.min():.2g} and {found.flux.max():.2g} of its mean "
             "(--no-flux: where that is the sample)"
         )
+    if found.background.any():
+        notes.append(background_note(found.background, data))
     if options.refine_positions:
         x, y = found.frame.local(data.xcoords, data.ycoords)
         moved = np.maximum(abs(found.xcoords - x), abs(found.ycoords - y))

@@ -26,7 +26,7 @@ from ptycho.errors import DataError
 
 __all__ = ["Journal"]
 
-_ARRAYS = ("object", "probe", "xcoords", "ycoords", "flux", "error_history", "unseen_history")
+_ARRAYS = ("object", "probe", "xcoords", "ycoords", "flux", "background", "error_history", "unseen_history")
 _NOT_FACTS = (*_ARRAYS, "frame", "fly_path")
 
 

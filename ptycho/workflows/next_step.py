@@ -23,12 +23,13 @@ from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement
 from ptycho.raw_data import RawData
+from ptycho.workflows.background import background_advice
 from ptycho.workflows.find_probe import find_probe
 from ptycho.workflows.fly_plan import asked_to_fly, runs_in_lines
 from ptycho.workflows.foretell import Clusters
 from ptycho.workflows.iteration_plan import flight_of, planned
 from ptycho.workflows.scan_part import ScanPart, mask_of, telling_part
-from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
+from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale
 
 __all__ = ["Finished", "fixed_modes", "noise_factor", "remedy"]
 
@@ -94,15 +95,19 @@ def remedy(finished: Finished, clusters: Clusters) -> str:
     go_on = f"it was still gaining: go on with --start RESULT --iterations {2 * finished.options.planned}"
     if finished.gaining > MUCH and not trust.explained:
         return go_on
-    found = _of_values(finished) or (_anew if trust.grade == "fails" else _further)(finished, clusters)
+    found = (
+        _of_values(finished)
+        or _of_background(finished)
+        or (_anew if trust.grade == "fails" else _further)(finished, clusters)
+    )
     if found:
         return found
     if trust.grade == "fails":
-        tried = "axes, probe, positions and modes were tried and are not it"
+        tried = "axes, probe, background, positions and modes were tried and are not it"
         return f"{tried}: check pixel size and distance, and that the patterns are of the far field"
     if finished.gaining > GAIN and not trust.explained:
         return go_on
-    return "" if trust.explained else "modes, positions and the beam were tried, none explains the rest"
+    return "" if trust.explained else "background, modes, positions and the beam were tried, none explains the rest"
 
 
 def fixed_modes(finished: Finished) -> str:
@@ -164,6 +169,26 @@ def _of_values(finished: Finished) -> str:
     return ""
 
 
+def _of_background(finished: Finished) -> str:
+    """Light that every pattern has beside the object's; asked before modes, which take it for their own.
+
+    A stage that moves, or another probe, blurs patterns as well: where one of them explains more, it is named instead.
+    """
+    if finished.options.background is not False:
+        return ""
+    trust = finished.found.trust
+    assert trust is not None
+    gain, said = background_advice(finished.data, finished.refine, noise_error(trust, "amplitude"))
+    if not said:
+        return ""
+    if trust.grade == "fails":
+        error, advice = _anew_tried(finished, part := telling_part(finished.data))
+        if _unseen(finished, part, finished.data.probeGuess, ANEW) > gain * error:
+            return advice
+    motion, instead = _motion(finished)
+    return instead if motion > gain else said
+
+
 def _further(finished: Finished, clusters: Clusters) -> str:
     """From the result on: modes, the probe, the beam, positions."""
     modes = fixed_modes(finished)
@@ -191,7 +216,7 @@ def _further(finished: Finished, clusters: Clusters) -> str:
         gain = _gain(fixed, gone_on(refine_probe=True), floor)
         if gain > BETTER:
             return f"let the probe move: the patterns are then explained {gain:.2g} times better"
-    return _of_places_or_flux(finished, fixed, gone_on, floor, BETTER) or _of_motion(finished)
+    return _of_places_or_flux(finished, fixed, gone_on, floor, BETTER) or _motion(finished)[1]
 
 
 def _gain(before: Refinement, after: Refinement, floor: float) -> float:
@@ -257,7 +282,7 @@ def _anew(finished: Finished, clusters: Clusters) -> str:
             **moving,
         )
 
-    return _of_places_or_flux(finished, begun(), begun, 0.0, HINT) or _of_motion(finished)
+    return _of_places_or_flux(finished, begun(), begun, 0.0, HINT) or _motion(finished)[1]
 
 
 def _anew_tried(finished: Finished, part: ScanPart) -> tuple[float, str]:
@@ -299,18 +324,21 @@ def _path_of(finished: Finished, part: ScanPart) -> FlyPath | None:
     return None if path is None else path[part.places]
 
 
-def _of_motion(finished: Finished) -> str:
-    """A stage that moves while a pattern is counted, where nobody said anything of that."""
+def _motion(finished: Finished) -> tuple[float, str]:
+    """A stage that moves while a pattern is counted, where nobody said anything of that: the gain, and the clause."""
     if finished.found.fly_path is not None or asked_to_fly(finished.options):
-        return ""
+        return 0.0, ""
     data, modes = finished.data, len(finished.found.probe)
     asked = replace(finished.options, fly_points="auto", modes=modes if finished.options.refine_probe else None)
     flight = (
         flight_of(data, finished.refine, asked, as_modes(np.asarray(data.probeGuess))) if runs_in_lines(data) else None
     )
     if flight is None or flight.gain < HINT:
-        return ""
-    return f"the stage moves during a pattern, which foretells unseen patterns {flight.gain:.2g} times better: --fly"
+        return 0.0, ""
+    return (
+        flight.gain,
+        f"the stage moves during a pattern, which foretells unseen patterns {flight.gain:.2g} times better: --fly",
+    )
 
 
 def _turned(part: ScanPart, orientation: Orientation) -> ScanPart:

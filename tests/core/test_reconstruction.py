@@ -42,6 +42,7 @@ def refined(rng: np.random.Generator) -> Reconstruction:
         counts_from=2,
         flux=np.array([0.9, 1.2, 0.9]),
         fly_path=rng.normal(0, 1, (3, 2, 2)),
+        background=rng.random((N, N)),
         timings={"inference": 1.5, "stitching": 0.25},
         synchronised=True,
         agreement=(0.9, 0.99),
@@ -69,6 +70,7 @@ def plain(refined: Reconstruction) -> Reconstruction:
         counts_from=None,
         flux=None,
         fly_path=None,
+        background=None,
         synchronised=False,
         spread=None,
         trust=None,
@@ -108,7 +110,7 @@ def test_what_was_not_measured_has_no_key(tmp_path: Path, plain: Reconstruction)
     with np.load(write_npz(plain, tmp_path / "a.npz"), allow_pickle=False) as file:
         missing = set(NPZ_KEYS) - set(file.files)
     assert missing == {key for key in NPZ_KEYS if key.startswith("trust_")} | {
-        *("spread", "network_object", "counts_from", "flux", "fly_path")
+        *("spread", "network_object", "counts_from", "flux", "fly_path", "background")
     }
 
 

@@ -45,6 +45,7 @@ def refinement(rng: np.random.Generator) -> Refinement:
         ycoords=np.array([12.0, 12.0, 22.5]),
         frame=ObjectFrame(SIZE, SIZE, -1, 2),
         flux=np.array([1.0, 1.25, 0.75]),
+        background=np.zeros((N, N)),
         error_history=(0.5, 0.1, 0.2),
         unseen_history=(),
         kept=1,

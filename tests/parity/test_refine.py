@@ -50,7 +50,8 @@ def point(scan, rng) -> Point:
     probe = np.asarray(scan.probeGuess, complex)
     modes = np.stack([probe, 0.4j * np.roll(probe, 3, axis=1)])
     flux = rng.uniform(0.5, 1.5, len(scan))
-    return Point(1 + 0.2 * (noise[0] + 1j * noise[1]), modes, scan.xcoords, scan.ycoords, flux)
+    background = 3 * rng.random((N, N))
+    return Point(1 + 0.2 * (noise[0] + 1j * noise[1]), modes, scan.xcoords, scan.ycoords, flux, background)
 
 
 @pytest.fixture
@@ -99,6 +100,8 @@ def test_kernels_are_those_of_the_oracle(name, likelihood, keep, flies, dtype, s
         np.testing.assert_array_equal(found[0], expected[0])
         close(found[1], expected[1], dtype)
         close(found[2], expected[2], dtype)
+    for found, expected in zip(ours.background_terms(point), oracle.background_terms(point), strict=True):
+        close(found, expected, dtype)
 
 
 LAWS: dict[str, dict[str, Any]] = {
@@ -109,6 +112,7 @@ LAWS: dict[str, dict[str, Any]] = {
     "mini-batches": {"batch_size": 10, "seed": 3},
     "flux": {"refine_flux": True, "tolerance": 0.0},
     "fly scan": {"refine_positions": True, "refine_flux": True, "tolerance": 0.0},
+    "background": {"refine_background": "smooth", "tolerance": 0.0},
     "held out": {"holdout": 5, "tolerance": 0.0},
     "positions, poisson, held out": {"refine_positions": True, "likelihood": "poisson", "holdout": 5},
 }
@@ -147,28 +151,31 @@ def agree(found: Refinement, expected: Refinement, exactly: bool = False) -> Non
     np.testing.assert_allclose(found.probe, expected.probe, atol=5e-3 * loose * abs(expected.probe).max())
     np.testing.assert_allclose(found.xcoords, expected.xcoords, atol=5e-3 * loose)
     np.testing.assert_allclose(found.flux, expected.flux, atol=1e-3 * loose)
+    np.testing.assert_allclose(found.background, expected.background, atol=1e-2 * loose)
 
 
 @pytest.mark.parametrize("flies", [False, True], ids=["at rest", "a fly scan"])
 @pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
 @pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])
 def test_gradients_are_differences_of_the_error(name, likelihood, flies, scan, point, way, rng) -> None:
-    """Object, probe and positions of every engine, in double precision, by central differences."""
+    """Object, probe, positions, flux and background of every engine, in double precision, by central differences."""
     made = find_engine(name).kernels(likelihood, intensity_floor(scan, likelihood), {"dtype": double(name)})
     passes = Passes(made, scan, [np.arange(len(scan))], np.arange(0), 2, 0, fly_path=way if flies else None)
     energy = float((scan.amplitude().astype(float) ** 2).sum())
     _, gradient = passes.gradient(point, with_probe=True)
     (_, terms), *_ = passes.position_terms(point)
     (_, flux_gradient, _), *_ = passes.flux_terms(point)
+    background_gradient, _ = passes.background_terms(point)
     zero, step = Point(*(np.zeros_like(each) for each in point)), 1e-5
     image, probe = (rng.standard_normal(each.shape) + 1j * rng.standard_normal(each.shape) for each in point[:2])
-    shift = rng.standard_normal((2, len(scan)))
+    shift, light = rng.standard_normal((2, len(scan))), rng.standard_normal((N, N))
     for move, slope in (
         (zero._replace(object=image), np.vdot(gradient.object, image).real),
         (zero._replace(probe=probe), np.vdot(gradient.probe, probe).real),
         (zero._replace(x=shift[0], y=shift[1]), (terms.gradient.T * shift).sum()),
         # twice the logarithm of the factor is that of the flux
         (zero._replace(flux=shift[0]), (flux_gradient * shift[0] / (2 * point.flux)).sum()),
+        (zero._replace(background=light), (background_gradient * light).sum()),
     ):
         ends = [Point(*(a + sign * step * b for a, b in zip(point, move, strict=True))) for sign in (1, -1)]
         found = (passes.error(ends[0]) - passes.error(ends[1])) / (2 * step)

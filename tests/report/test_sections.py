@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ptycho.core.reconstruction import Reconstruction
@@ -50,6 +51,14 @@ def test_all_modes_come_with_their_power(content: Content) -> None:
 def test_the_error_has_its_unit(content: Content, counts_from: int | None, words: str) -> None:
     changed = replace(content, reconstruction=replace(content.reconstruction, counts_from=counts_from))
     assert words in section("convergence", changed)
+
+
+def test_a_background_is_shown_in_counts(content: Content) -> None:
+    assert "Background" not in section("scan", content)
+    lit = replace(content.reconstruction, background=np.linspace(0, 3, 256).reshape(16, 16))
+    for scale, unit in ((1.0, "counts per pixel"), (None, "squared amplitude")):
+        made = section("scan", replace(content, reconstruction=lit, photon_scale=scale))
+        assert "Background of every pattern" in made and unit in made
 
 
 def test_patterns_that_stand_out_are_named(content: Content) -> None:

@@ -117,6 +117,21 @@ def test_of_a_steady_beam_nothing_is_found(plain: RawData) -> None:
     assert np.abs(found[True].refinement.flux - 1).max() < 0.02
 
 
+@pytest.mark.parametrize("family", [True, "constant"])
+def test_a_background_is_found_and_told_of(simulated: Simulated, family: Any) -> None:
+    """10 counts in every pixel beside 10 counts of the object."""
+    lit = simulated(photons=1e4, background=10.0)
+    options = IterationOptions(iterations=40, likelihood="amplitude", modes=None, refine_probe=True)
+    plain, made = (iterate(lit, refine, replace(options, background=how)) for how in (False, family))
+    assert error_of_the_object(made.refinement, lit) < 0.5 * error_of_the_object(plain.refinement, lit)
+    assert not plain.refinement.background.any() and not any("background" in note for note in plain.notes)
+    note = next(note for note in made.notes if note.startswith("The background of every pattern is "))
+    counts = made.refinement.background.mean()
+    assert counts == pytest.approx(10, rel=0.1) and f"is {counts:.3g} counts per pixel, " in note
+    again = iterate(lit, refine, replace(options, iterations=2, background=family), made.refinement).refinement
+    assert again.error_history[0] == pytest.approx(made.refinement.error_history[-1], rel=1e-2)
+
+
 def test_the_result_lies_on_the_object_of_the_scan(plain: RawData) -> None:
     found = iterate(plain, refine, IterationOptions(iterations=2, modes=None, refine_probe=True)).refinement
     assert (found.frame.height, found.frame.width, found.frame.x0, found.frame.y0) == (76, 76, 0, 0)

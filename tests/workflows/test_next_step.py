@@ -100,6 +100,12 @@ def test_a_beam_that_flickers(small, rng):
     assert said.startswith("the beam changes from pattern to pattern") and said.endswith("--flux")
 
 
+def test_a_background(small, rng):
+    said = advice(changed(small, patterns=small.diff3d + rng.poisson(200.0, small.diff3d.shape)), modes=None)
+    assert said.startswith("every pattern has a background, of some ") and said.endswith(": --background")
+    assert float(said.split("some ")[1].split()[0]) == pytest.approx(200, rel=0.3)
+
+
 @pytest.mark.slow
 def test_turned_axes(small):
     turned = np.ascontiguousarray(small.diff3d.swapaxes(1, 2))

@@ -101,6 +101,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--gap-width", type=int, default=usual.gap_width, help="of gaps between modules, pixels")
     group.add_argument("--gap-offset", type=int, default=usual.gap_offset, help="of the gaps from the middle, pixels")
     group.add_argument("--bad-pixels", type=float, default=usual.bad_pixels, help="fraction of pixels that are bad")
+    group.add_argument(
+        "--background", type=float, default=usual.background, metavar="COUNTS", help="in every pixel, beside --photons"
+    )
     group.add_argument("--beam-stop", type=float, default=usual.beam_stop, help="its diameter, pixels")
 
 

@@ -196,7 +196,8 @@ def check_edges(statistics: ScanStatistics, shift: tuple[int, int]) -> Finding:
     text = f"At the edge of the detector the mean intensity is {100 * level:.2g} % of that of a mean pixel"
     if level > 0.5:
         sentence = (
-            f"{text}: light is lost beyond it, or there is a background. Use more of the detector, or subtract it."
+            f"{text}: light is lost beyond it, or there is a background. Use more of the detector, or find the "
+            "background with the object: --background."
         )
-        return Finding("detector edge", "warning", sentence, numbers)
+        return Finding("detector edge", "warning", sentence, numbers, ("reconstruct --background",))
     return Finding("detector edge", "note" if level > 0.1 else "ok", f"{text}.", numbers)

@@ -27,8 +27,8 @@ __all__ = ["NPZ_KEYS", "read", "read_npz", "recognise", "write_npz"]
 
 NPZ_KEYS = (
     *("object", "coverage", "probe", "xcoords", "ycoords", "frame", "backend", "method", "subpixel"),
-    *("network_object", "error_history", "counts_from", "flux", "fly_path", "timings", "synchronised", "agreement"),
-    "spread",
+    *("network_object", "error_history", "counts_from", "flux", "fly_path", "background"),
+    *("timings", "synchronised", "agreement", "spread"),
     *(f"trust_{field.name}" for field in fields(Misfits)),
     *("trust_dose", "trust_faults", "trust_advice"),
     *(f"trust_foretold_{field.name}" for field in fields(Foretold)),
@@ -71,7 +71,7 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
         "metadata": json.dumps(r.metadata),
         "provenance": json.dumps(r.provenance),
     }
-    for key in ("network_object", "spread", "flux", "fly_path", "counts_from"):
+    for key in ("network_object", "spread", "flux", "fly_path", "background", "counts_from"):
         array = getattr(r, key)
         if array is not None:
             arrays[key] = array
@@ -121,6 +121,7 @@ def read_npz(path: Path) -> Reconstruction:
             provenance=_stored_json(stored, "provenance"),
             flux=stored.get("flux"),
             fly_path=stored.get("fly_path"),
+            background=stored.get("background"),
             counts_from=int(stored["counts_from"]) if "counts_from" in stored else None,
         )
 

@@ -91,10 +91,11 @@ def diffract(
     A scan position is `x = round(x) + dx`. The far field does not see a common translation of probe and object, so
     instead of shifting the object patch by `-dx` the compact, smooth probe is moved by `+dx` (likewise `dy`); that
     is exact as long as the probe fits its window. `patches` is `(n, N, N)`, `dx`, `dy` are `(n,)` pixels.
-    `recording` is of these patterns: their flux multiplies the intensity, that of several places is their mean.
+    `recording` is of these patterns: their flux multiplies the intensity, that of several places is their mean,
+    the background comes to it.
     Returns real `(n, N, N)`, in the square of the probe's unit.
     """
-    flux, path = recording.flux, recording.fly_path
+    flux, path, background = recording.flux, recording.fly_path, recording.background
     if path is not None:
         still = replace(recording, fly_path=None)
         each = (diffract(probe, patches, dx + x, dy + y, still) for x, y in np.moveaxis(path, 0, -1))
@@ -104,7 +105,8 @@ def diffract(
     if np.any(shift_x) or np.any(shift_y):
         modes = fourier_shift(modes, shift_x[..., None], shift_y[..., None])
     expected = intensity(illuminate(modes, patches))
-    return expected if flux is None else expected * flux[:, None, None]
+    expected = expected if flux is None else expected * flux[:, None, None]
+    return expected if background is None else expected + background
 
 
 def poisson_amplitude(amplitude: Array, rng: np.random.Generator) -> Array:

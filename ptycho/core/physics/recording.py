@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,14 @@ class Recording:
     fly_path: NDArray[np.float64] | None = None
     """(n, S, 2) where the probe was while each pattern was counted, relative to its position, pixels; None: at rest."""
 
+    background: NDArray[np.float64] | None = None
+    """(N, N) of every pattern beside what object and probe make, squares of amplitudes, zero frequency in the middle;
+    None: 0."""
+
     def of(self, some: NDArray[np.integer[Any]] | slice) -> Recording:
         """That of some of the patterns."""
-        return Recording(**{name: value[some] for name, value in self.known.items()})
+        flux, path = (None if values is None else values[some] for values in (self.flux, self.fly_path))
+        return replace(self, flux=flux, fly_path=path)
 
     @property
     def known(self) -> dict[str, NDArray[np.float64]]:

@@ -46,6 +46,9 @@ class Point(NamedTuple):
     y: NDArray[np.float64]
     flux: NDArray[np.float64]
     """(n,) of the beam at each pattern, relative to that of the probe: the probe counts `sqrt(flux)` times."""
+    background: NDArray[np.float64]
+    """(N, N) incoherent light that every pattern has, whatever its flux, in the unit of squared amplitudes; not
+    negative, zero frequency in the middle; 0 where there is none."""
 
     def in_precision(self, complex_bytes: int) -> Point:
         """A copy whose object and probe are complex numbers of so many bytes."""
@@ -68,10 +71,13 @@ class Terms(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A batch of patterns on the device: amplitudes, and 1 where they are valid (None: everywhere)."""
+    """A batch of patterns on the device: amplitudes, 1 where they are valid (None: everywhere), and what the detector
+    adds to every far field (None: nothing).
+    """
 
     amplitude: Any
     valid: Any
+    background: Any = None
 
 
 class Kernels(Protocol):
@@ -87,6 +93,9 @@ class Kernels(Protocol):
 
     def measured(self, amplitude: Array, valid: Array | None) -> Measured:
         """Patterns on the device."""
+
+    def background(self, values: Array) -> Any:
+        """A background `(N, N)` on the device, in the unit of the fields' intensities."""
 
     def image(self, values: Array) -> Any:
         """Object or probe on the device."""
@@ -134,5 +143,10 @@ class Kernels(Protocol):
 
     def flux_terms(self, fields: Any, measured: Measured) -> tuple[Array, Array]:
         """Gradient `sum r s` and curvature `sum s^2`, `(b,)` each, of the likelihood in the logarithm of a factor:
-        `s = (a^2 - e) / a`.
+        `s = (a^2 - b - e) / a`.
+        """
+
+    def background_terms(self, fields: Any, measured: Measured) -> tuple[Array, Array]:
+        """Gradient `sum r s` and curvature `sum s^2`, `(N, N)` each, summed over the batch, of the likelihood in the
+        background of each pixel: `s = 1 / (2 a)`.
         """

@@ -42,6 +42,10 @@ class NumpyKernels:
         """Patterns in the kernels' precision."""
         return Measured(amplitude.astype(self.dtype), None if valid is None else valid.astype(self.dtype))
 
+    def background(self, values: Array) -> Array:
+        """A background in the kernels' precision."""
+        return values.astype(self.dtype)
+
     def image(self, values: Array) -> Array:
         """Object or probe in the kernels' precision."""
         return values.astype(self._complex, copy=False)
@@ -90,21 +94,21 @@ class NumpyKernels:
     def error(self, fields: _Fields, measured: Measured) -> float:
         """Sum of the likelihood."""
         if self.likelihood == "amplitude":
-            return _sum_of_squares(_masked(np.sqrt(fields.intensity) - measured.amplitude, measured))
+            return _sum_of_squares(_masked(np.sqrt(_seen(fields, measured)) - measured.amplitude, measured))
         count = self._count(measured)
         # Y log(Y / L) - Y + L, written so that it loses nothing where Y is near L
-        change = (fields.intensity - count) / count
+        change = (_seen(fields, measured) - count) / count
         return float(_masked(count * (change - np.log1p(change)), measured).sum(dtype=np.float64)) / 2
 
     def pull(self, fields: _Fields, measured: Measured, probes: Array) -> tuple[float, Array, Array]:
         """Error, residual waves, and the gradient with respect to the patches."""
         if self.likelihood == "amplitude":
-            modulus = np.sqrt(fields.intensity)
+            modulus = np.sqrt(_seen(fields, measured))
             excess = _masked(modulus - measured.amplitude, measured)
             error, ratio = _sum_of_squares(excess), excess / modulus
         else:
             error = self.error(fields, measured)
-            ratio = _masked((1 - self._count(measured) / fields.intensity) / 2, measured)
+            ratio = _masked((1 - self._count(measured) / _seen(fields, measured)) / 2, measured)
         waves = scipy.fft.ifft2(fields.waves * ratio[:, None], norm="ortho", overwrite_x=True)
         return error, waves, (waves * probes.conj()).sum(axis=1)
 
@@ -116,7 +120,7 @@ class NumpyKernels:
 
     def slopes(self, fields: _Fields, moves: Array, measured: Measured) -> float:
         """`sum J^2`."""
-        return _sum_of_squares(_masked(_jacobian(fields, moves), measured))
+        return _sum_of_squares(_masked(_jacobian(fields, moves, np.sqrt(_seen(fields, measured))), measured))
 
     def position_terms(self, probe: Array, patches: Array, measured: Measured, ramps: Array) -> tuple[Array, Array]:
         """Gradient and curvature of the likelihood in (dx, dy), by the derivative of the Fourier shift."""
@@ -125,7 +129,7 @@ class NumpyKernels:
         modulus, residual = self._residual(fields, measured)
         turn = self.image(-2j * np.pi * np.fft.fftfreq(probe.shape[-1]))
         moved = (_places_as_modes(scipy.fft.ifft2(spectrum * ramp)) for ramp in (turn[None, :], turn[:, None]))
-        jacobian = np.stack([_jacobian(fields, self.fields(each, patches).waves) for each in moved], axis=1)
+        jacobian = np.stack([_jacobian(fields, self.fields(each, patches).waves, modulus) for each in moved], axis=1)
         gradient = (jacobian * _masked(residual, measured)[:, None]).sum(axis=(-2, -1))
         valid = _masked(np.ones_like(modulus), measured)
         return gradient, np.einsum("bikl,bjkl,bkl->bij", jacobian, jacobian, valid)
@@ -136,11 +140,17 @@ class NumpyKernels:
         slope = _masked((fields.intensity - self.floor) / modulus, measured)
         return (residual * slope).sum(axis=(-2, -1)), (slope**2).sum(axis=(-2, -1))
 
+    def background_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
+        """Gradient and curvature of the likelihood in the background of each pixel."""
+        modulus, residual = self._residual(fields, measured)
+        slope = _masked(1 / (2 * modulus), measured)
+        return (residual * slope).sum(axis=0), (slope**2).sum(axis=0)
+
     def _residual(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
         """`a` and r."""
-        modulus = np.sqrt(fields.intensity)
+        modulus = np.sqrt(_seen(fields, measured))
         if self.likelihood == "poisson":
-            return modulus, (fields.intensity - self._count(measured)) / (2 * modulus)
+            return modulus, (_seen(fields, measured) - self._count(measured)) / (2 * modulus)
         return modulus, modulus - measured.amplitude
 
     def _with_intensity(self, waves: Array) -> _Fields:
@@ -156,10 +166,15 @@ def _places_as_modes(values: Array) -> Array:
     return values.reshape(len(values), -1, *values.shape[3:])
 
 
-def _jacobian(fields: _Fields, moves: Array) -> Array:
+def _seen(fields: _Fields, measured: Measured) -> Array:
+    """`a^2` `(b, N, N)`, what the detector adds included."""
+    return fields.intensity if measured.background is None else fields.intensity + measured.background
+
+
+def _jacobian(fields: _Fields, moves: Array, modulus: Array) -> Array:
     """`J = Re sum_m conj(F_m) D_m / a` `(b, N, N)`."""
     product = fields.waves.real * moves.real + fields.waves.imag * moves.imag
-    return product.sum(axis=1) / np.sqrt(fields.intensity)
+    return product.sum(axis=1) / modulus
 
 
 def _masked(values: Array, measured: Measured) -> Array:

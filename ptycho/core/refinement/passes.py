@@ -3,7 +3,8 @@
 `Passes` cuts the scan into batches and keeps what fits a stated budget; what is done to a batch stands in `Kernels`,
 which `ptycho.core.refinement.kernels_numpy` writes down in NumPy and each backend in its own tensors.
 
-With `a = sqrt(sum_m |F_m|^2 + e)` and the amplitudes A, both likelihoods are sums over valid pixels of
+With `a = sqrt(sum_m |F_m|^2 + b + e)`, b the background, and the amplitudes A, both likelihoods are sums over valid
+pixels of
 
     amplitude: (a - A)^2                                               residual r = a - A
     poisson:   1/2 [(Y + e) log((Y + e) / a^2) - (Y + e) + a^2]        residual r = (a^2 - Y - e) / (2 a), Y = A^2
@@ -109,6 +110,7 @@ class Passes:
         self.unseen = [_Part(unseen[i : i + size]) for i in range(0, len(unseen), size)]
         pixels = (sum(map(len, groups)) + len(unseen)) * self.n**2
         waves = pixels * modes * kernels.complex_bytes
+        self._background: tuple[Array | None, Any] = None, None
         self._keeps_patterns = 4 * pixels <= keep
         self._keeps_fields = 8 * pixels + 2 * waves <= keep
         ramps = pixels * self._places_each * kernels.complex_bytes
@@ -120,7 +122,7 @@ class Passes:
         image, probe = self._images(point)
         total = energy = 0.0
         for part in self.unseen if unseen else self.seen:
-            measured = self._measured(part)
+            measured = self._measured(part, point)
             total += float(self.kernels.error(self._look(part, point, image, probe).fields, measured))
             energy += part.energy
         return total / energy
@@ -130,7 +132,7 @@ class Passes:
         image, probe = self._images(point)
         total, energy, object_sum, probe_sum = 0.0, 0.0, None, None
         for part in self._parts(group):
-            measured = self._measured(part)
+            measured = self._measured(part, point)
             look = self._look(part, point, image, probe)
             rows, cols, _, _ = look.places
             value, waves, patch_gradient = self.kernels.pull(look.fields, measured, look.probes)
@@ -158,7 +160,7 @@ class Passes:
                 patches = self._patches(part, look, image)
                 probe_moves = self.kernels.shifted(probe_move, self._ramps(part))
             moves = self.kernels.fields_along(look.probes, patches, probe_moves, patch_moves)
-            total += float(self.kernels.slopes(look.fields, moves, self._measured(part)))
+            total += float(self.kernels.slopes(look.fields, moves, self._measured(part, point)))
             part.moves = moves if self._keeps_fields and probe_move is None else None
             part.probe_moves = probe_moves if self._keeps_probes else None
         return total
@@ -192,7 +194,18 @@ class Passes:
     def _images(self, point: Point) -> tuple[Any, Any]:
         return self.kernels.image(point.object), self.kernels.image(point.probe)
 
-    def _measured(self, part: _Part) -> Measured:
+    def _measured(self, part: _Part, point: Point) -> Measured:
+        """The patterns of a part, zero frequency first, with the background of a point."""
+        return self._patterns(part)._replace(background=self._background_of(point))
+
+    def _background_of(self, point: Point) -> Any:
+        """The background on the device; None where there is none."""
+        if self._background[0] is not point.background:
+            b = np.fft.ifftshift(point.background)
+            self._background = point.background, self.kernels.background(b) if b.any() else None
+        return self._background[1]
+
+    def _patterns(self, part: _Part) -> Measured:
         """The patterns of a part, zero frequency first."""
         if part.measured is not None:
             return part.measured
@@ -237,7 +250,7 @@ class Passes:
         else:
             probes = self.kernels.shifted(probe, self._ramps(part))
             part.probes, part.probed = (probes, belongs) if self._keeps_probes else (None, ())
-        if part.fields is not None and part.at is point:
+        if part.fields is not None and part.at is not None and _same(_field_parts(part.at), _field_parts(point)):
             return _Look(part.fields, probes, None, found)
         patches = self.kernels.cut(image, rows, cols, self.n)
         fields = self.kernels.fields(probes, patches)
@@ -259,7 +272,7 @@ class Passes:
         for part in self.seen:
             rows, cols, _, _ = self._places(part, point)
             patches = self.kernels.cut(image, rows, cols, self.n)
-            terms = self.kernels.position_terms(probe, patches, self._measured(part), self._ramps(part))
+            terms = self.kernels.position_terms(probe, patches, self._measured(part, point), self._ramps(part))
             yield part.indices, Terms(*terms)
 
     def flux_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Array, Array]]:
@@ -267,7 +280,18 @@ class Passes:
         image, probe = self._images(point)
         for part in self.seen:
             look = self._look(part, point, image, probe)
-            yield part.indices, *self.kernels.flux_terms(look.fields, self._measured(part))
+            yield part.indices, *self.kernels.flux_terms(look.fields, self._measured(part, point))
+
+    def background_terms(self, point: Point) -> tuple[Array, Array]:
+        """Gradient and curvature (N, N) of the patterns seen, in the background, zero frequency in the middle."""
+        image, probe = self._images(point)
+        gradient, curvature = np.zeros((2, self.n, self.n))
+        for part in self.seen:
+            look = self._look(part, point, image, probe)
+            terms = self.kernels.background_terms(look.fields, self._measured(part, point))
+            gradient += terms[0]
+            curvature += terms[1]
+        return np.fft.fftshift(gradient), np.fft.fftshift(curvature)
 
 
 def places(x: Array, y: Array, n: int, shape: tuple[int, ...]) -> tuple[Array, Array, Array, Array]:
@@ -286,6 +310,11 @@ def places(x: Array, y: Array, n: int, shape: tuple[int, ...]) -> tuple[Array, A
 def _belonging(point: Point) -> tuple[Array, ...]:
     """What moved probes are made of."""
     return point.probe, point.x, point.y, point.flux
+
+
+def _field_parts(point: Point) -> tuple[Array, ...]:
+    """What far fields are made of: all but the background, which comes after them."""
+    return point.object, *_belonging(point)
 
 
 def _same(some: tuple[Array, ...], others: tuple[Array, ...]) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.physics.fly_scan import places_on_the_way
+from ptycho.core.refinement.background import Family, stepped
 from ptycho.core.refinement.gauge import Gauge, straightened
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.passes import Passes, places
@@ -29,6 +30,8 @@ FLUX_WAIT, FLUX_EVERY = 3, 2
 """The flux likewise; it takes the whole step, which is exact for amplitudes."""
 FLUX_TRUST = (0.5, 2.0)
 """Least and greatest factor of the amplitude of a pattern in one step."""
+BACKGROUND_WAIT, BACKGROUND_EVERY = 1, 1
+"""The background likewise."""
 STRAIGHTEN = (4, 9)
 """Iterations after which a probe that moves is brought back to its place, while every step still gains more than that
 may cost, and just before the preconditioner is made anew."""
@@ -45,6 +48,7 @@ class ScanProblem:
         refine_probe: whether the probe moves.
         position_bound_px: how far from `home` positions move along each axis, pixels; None: they stay.
         refine_flux: whether the flux of every pattern moves.
+        background: the family of the background that moves; None: it stays.
         given: the probe `(M, N, N)` that says where a probe that moves is to lie (`gauge.straightened`).
     """
 
@@ -55,10 +59,12 @@ class ScanProblem:
         refine_probe: bool,
         position_bound_px: float | None,
         refine_flux: bool,
+        background: Family | None,
         given: Array,
     ) -> None:
         self._passes, self._home, self._given = passes, home, given
         self._refine_probe, self._bound, self._refine_flux = refine_probe, position_bound_px, refine_flux
+        self._family = background
         self._preconditioner: Preconditioner | None = None
         self.prepared: tuple[int, Point] | None = None
         """The iteration and the point that the preconditioner was made for."""
@@ -148,8 +154,8 @@ class ScanProblem:
         return target
 
     def adjust(self, point: Point, iteration: int) -> Point:
-        """Move the positions and the flux, and hold what the patterns do not tell."""
-        point = self._lit(self._placed(point, iteration), iteration)
+        """Move the positions, the flux and the background, and hold what the patterns do not tell."""
+        point = self._backed(self._lit(self._placed(point, iteration), iteration), iteration)
         if self._refine_probe and iteration in STRAIGHTEN:
             self._tried = straightened(point, self._given)
             point = self._tried[0]
@@ -190,6 +196,14 @@ class ScanProblem:
         gain = float(flux[known].sum() / point.flux[known].sum())
         flux[known] /= gain
         return point._replace(object=(point.object * np.sqrt(gain)).astype(point.object.dtype), flux=flux)
+
+    def _backed(self, point: Point, iteration: int) -> Point:
+        """Move the background to the best of its family, as far as a parabola tells."""
+        late = iteration - BACKGROUND_WAIT
+        if self._family is None or late < 0 or late % BACKGROUND_EVERY:
+            return point
+        terms = self._passes.background_terms(point)
+        return point._replace(background=stepped(point.background, *terms, self._family))
 
 
 def _bounded(

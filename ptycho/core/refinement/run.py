@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
-from ptycho.core.physics.recording import Recording
+from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.background import Family, first_background
 from ptycho.core.refinement.descent import Descent, Limits, descend
 from ptycho.core.refinement.engine import Engine, find_engine
 from ptycho.core.refinement.gauge import UNCHANGED, Gauge, Scale, hold
@@ -58,6 +59,9 @@ class Refinement(ObjectResult):
     """Where `object` lies on the scan's own pixel grid."""
     flux: NDArray[np.float64]
     """(n,) of the beam at each pattern, relative to that of the probe; 1 where it was not refined."""
+    background: NDArray[np.float64]
+    """(N, N) of every pattern, in the unit of squared amplitudes, zero frequency in the middle; 0 where it was not
+    refined."""
     error_history: tuple[float, ...]
     """Likelihood relative to `sum A^2`, over the patterns seen."""
     unseen_history: tuple[float, ...]
@@ -81,7 +85,7 @@ class Refinement(ObjectResult):
     @property
     def recording(self) -> Recording:
         """How the patterns were recorded."""
-        return Recording(self.flux, self.fly_path)
+        return Recording(self.flux, self.fly_path, self.background)
 
     def __repr__(self) -> str:
         modes, N, _ = self.probe.shape
@@ -119,6 +123,7 @@ class Settings:
     noise: float = 0.0
     scale: Scale = "probe"
     seconds: float | None = None
+    refine_background: Family | None = None
 
     def __post_init__(self) -> None:
         checks = (
@@ -136,6 +141,11 @@ class Settings:
             ("keep_bytes", self.keep_bytes >= 0, "0 or more"),
             ("noise", 0 <= self.noise < math.inf, "0 or more"),
             ("scale", self.scale in ("probe", "object"), "'probe' or 'object'"),
+            (
+                "refine_background",
+                self.refine_background in (None, *get_args(Family)),
+                f"one of {', '.join(get_args(Family))}, or None",
+            ),
             ("seconds", self.seconds is None or self.seconds > 0, "a number above 0, or None for no limit"),
         )
         for name, good, expected in checks:
@@ -158,6 +168,8 @@ def refine_scan(
     flux: NDArray[np.float64] | None = None,
     refine_flux: bool = False,
     fly_path: FlyPath | None = None,
+    background: NDArray[np.float64] | None = None,
+    refine_background: Family | None = None,
     batch_size: int | None = None,
     holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
@@ -196,6 +208,11 @@ def refine_scan(
         fly_path: (n, S, 2) where the probe is while each pattern is counted, relative to its position, pixels
             (`ptycho.core.physics.fly_scan`): an iteration takes about S times as long. None takes the start's, else the
             probe is at rest. All places of a pattern move with its position.
+        background: (N, N) that every pattern has beside what the object makes, in the unit of squared amplitudes, not
+            negative, zero frequency in the middle; None takes the start's, else 0, or what the darkest pixels have
+            where it moves from a flat start.
+        refine_background: how it may look if it moves, 'constant', 'smooth' or 'pixels'
+            (`ptycho.core.refinement.background`); None: it stays.
         batch_size: patterns in a mini-batch; None takes all at once.
         holdout: patterns that stay unseen, a fraction below 1, a number, or an array of their indices: the result is
             then the point that explains *them* best, which keeps noise from being fitted.
@@ -239,9 +256,11 @@ def refine_scan(
         noise=noise,
         scale=scale,
         seconds=seconds,
+        refine_background=refine_background,
     )
     found = find_engine(engine) if isinstance(engine, str) else engine
-    return run(found, scan, start, probe, frame, settings, report, options, state_file, flux, fly_path)
+    recording = Recording(flux, fly_path, background)
+    return run(found, scan, start, probe, frame, settings, report, options, state_file, recording)
 
 
 def run(
@@ -254,13 +273,12 @@ def run(
     report: Callable[[int, float], None] | None = None,
     options: Mapping[str, Any] | None = None,
     state_file: StateFile | None = None,
-    flux: NDArray[np.float64] | None = None,
-    fly_path: FlyPath | None = None,
+    recording: Recording = PLAIN,
 ) -> Refinement:
-    """Refine with an engine; `refine_scan` describes the arguments."""
+    """Refine with an engine; `refine_scan` describes the arguments, those of the recording among them."""
     begun = time.perf_counter()
-    point, frame = _first_point(scan, start, probe, frame, flux, settings)
-    fly_path = _fly_path(scan, start, fly_path)
+    point, frame = _first_point(scan, start, probe, frame, recording, settings)
+    fly_path = _fly_path(scan, start, recording.fly_path)
     rng = np.random.default_rng(settings.seed)
     unseen = _held_out(settings.holdout, len(scan), rng)
     groups = _batches(np.setdiff1d(np.arange(len(scan)), unseen), settings.batch_size, rng)
@@ -269,7 +287,8 @@ def run(
     passes = Passes(kernels, scan, groups, unseen, len(point.probe), settings.keep_bytes, engine.batch_pixels, fly_path)
     bound = settings.position_bound_px if settings.refine_positions else None
     home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
-    problem = ScanProblem(passes, home, settings.refine_probe, bound, settings.refine_flux, scan.probeGuess)
+    freedom = bound, settings.refine_flux, settings.refine_background
+    problem = ScanProblem(passes, home, settings.refine_probe, *freedom, scan.probeGuess)
     limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise, settings.seconds)
     made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None, fly_path)
     keeper = None if state_file is None else ScanKeeper(state_file, problem, made)
@@ -301,6 +320,7 @@ def _result(
         ycoords=found.point.y,
         frame=frame,
         flux=found.point.flux,
+        background=found.point.background,
         error_history=tuple(found.errors),
         unseen_history=tuple(found.unseen),
         kept=found.kept,
@@ -320,11 +340,12 @@ def _first_point(
     start: Start | None,
     probe: Array | None,
     frame: ObjectFrame | None,
-    flux: NDArray[np.float64] | None,
+    recording: Recording,
     settings: Settings,
 ) -> tuple[Point, ObjectFrame]:
-    """Object, probe, positions and flux to begin with, and the frame they lie in."""
+    """Object, probe, positions, flux and background to begin with, and the frame they lie in."""
     x, y = np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64)
+    flux, background = recording.flux, recording.background
     image: Array | None
     if isinstance(start, Reconstruction | Refinement):
         image, frame = start.object, start.frame if frame is None else frame
@@ -332,6 +353,8 @@ def _first_point(
         if len(start.xcoords) == len(scan):
             x, y = start.xcoords + start.frame.x0, start.ycoords + start.frame.y0
             flux = start.flux if flux is None else flux
+        if start.background is not None and start.background.shape == scan.probeGuess.shape[-2:]:
+            background = start.background if background is None else background
     else:
         image = start
     n = int(scan.probeGuess.shape[-1])
@@ -354,7 +377,22 @@ def _first_point(
             raise DataError(f"{name}: expected a value that is not 0, found none; nothing can be refined from the dark")
     x, y = frame.local(x, y)
     places(x, y, n, frame.shape)
-    return Point(np.ones(frame.shape) if image is None else image, modes, x, y, _flux(flux, len(scan))), frame
+    image = np.ones(frame.shape) if image is None else image
+    if background is None and start is None and settings.refine_background is not None:
+        background = first_background(scan)
+    return Point(image, modes, x, y, _flux(flux, len(scan)), _background(background, n)), frame
+
+
+def _background(given: NDArray[np.float64] | None, n: int) -> NDArray[np.float64]:
+    if given is None:
+        return np.zeros((n, n))
+    background = np.asarray(given, np.float64)
+    if background.shape != (n, n) or not (np.isfinite(background) & (background >= 0)).all():
+        found = background.shape
+        raise DataError(
+            f"background: expected ({n}, {n}) finite numbers, none below 0, found shape {found}; correct it"
+        )
+    return background
 
 
 def _flux(given: NDArray[np.float64] | None, count: int) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,8 @@ class ScanPlan:
     """Whether photons are counted; else the frames are what is expected, as float32 in both units."""
     fly_path: FlyPath | None = None
     """(n, S, 2) where the probe is while each frame is exposed, relative to its true position; None: at rest."""
+    background: NDArray[np.float64] | None = None
+    """(N, N) counts that come to every frame beside `photons`, not negative, zero frequency in the middle; None: 0."""
 
     def __post_init__(self) -> None:
         if self.units not in ("counts", "amplitude"):
@@ -81,7 +83,7 @@ class ScanPlan:
     @property
     def recording(self) -> Recording:
         """How the frames are recorded."""
-        return Recording(fly_path=self.fly_path)
+        return Recording(fly_path=self.fly_path, background=self.background)
 
     @property
     def frame_type(self) -> np.dtype[Any]:
@@ -94,7 +96,7 @@ class SimulatedScan:
     """A scan as a detector would record it, and the truth behind it.
 
     The probe is in the unit of the measured amplitude, the square root of a photon: the expected counts of
-    frame j are `|far_field(P O_j)|^2`, whichever unit the frames are stored in.
+    frame j are `|far_field(P O_j)|^2`, and the background's, whichever unit the frames are stored in.
     """
 
     diffraction: NDArray[Any]
@@ -111,7 +113,8 @@ class SimulatedScan:
     photons: float
     """Expected number of photons per frame on the whole detector, averaged over the scan."""
     recorded: float
-    """Expected number of these on valid pixels: `nphotons` of the scan, the dose that a reconstruction sees."""
+    """Expected counts of a frame on valid pixels, the background's among them: `nphotons` of the scan, the dose that a
+    reconstruction sees."""
     mask: Mask | None
     """(N, N), True where the detector pixel is valid; None when all are."""
     xcoords_true: Positions | None = None
@@ -121,7 +124,7 @@ class SimulatedScan:
 
 
 def expose(plan: ScanPlan, rng: np.random.Generator) -> SimulatedScan:
-    """Record a scan: `n_j ~ Poisson(|far_field(P O_j)|^2)`, summed over the modes of the probe.
+    """Record a scan: `n_j ~ Poisson(|far_field(P O_j)|^2 + b)`, summed over the modes of the probe.
 
     Between pixels the `fourier` rule holds: the patch is cut at the rounded position and the probe moved by
     the remainder, which is exact for a probe that fits its window. The probe is first scaled so that the
@@ -217,7 +220,7 @@ def _record(
 
 
 def _to_dose(plan: ScanPlan) -> tuple[NDArray[np.complex64], float]:
-    """The probe, scaled to the dose, and how many photons of the dose meet valid pixels."""
+    """The probe, scaled to the dose, and how many counts of a frame meet valid pixels."""
     energy, valid = 0.0, 0.0
     for chunk, patches, modes, dx, dy in _chunks(plan, plan.probe, 0, len(plan.xcoords)):
         # the energy behind the object is that on the detector (Parseval)
@@ -226,7 +229,7 @@ def _to_dose(plan: ScanPlan) -> tuple[NDArray[np.complex64], float]:
             waves = illuminate(moved, patches)
             energy += float(np.vdot(waves, waves).real)
         else:
-            expected = diffract(modes, patches, dx, dy, plan.recording.of(chunk))
+            expected = diffract(modes, patches, dx, dy, replace(plan.recording.of(chunk), background=None))
             energy += float(expected.sum())
             valid += 0.0 if plan.mask is None else float(expected[:, plan.mask].sum())
     if not energy > 0:
@@ -235,7 +238,16 @@ def _to_dose(plan: ScanPlan) -> tuple[NDArray[np.complex64], float]:
     if not share > 0:
         raise DataError("mask: expected valid pixels with light, found none; make gaps and stop smaller")
     probe = plan.probe * np.sqrt(plan.photons * len(plan.xcoords) / energy)
-    return probe.astype(np.complex64), float(plan.photons * share)
+    return probe.astype(np.complex64), float(plan.photons * share) + _beside(plan)
+
+
+def _beside(plan: ScanPlan) -> float:
+    """Counts of the background of a frame on valid pixels."""
+    return (
+        0.0
+        if plan.background is None
+        else float(np.sum(plan.background, where=True if plan.mask is None else plan.mask))
+    )
 
 
 def _chunks(
@@ -268,5 +280,13 @@ def _check_shapes(plan: ScanPlan) -> None:
             raise DataError(f"true positions: expected shape {x.shape} as xcoords, found {line.shape}; correct them")
     if plan.fly_path is not None:
         check_fly_path(plan.fly_path, x.size)
+    background = plan.background
+    if background is not None and (
+        background.shape != probe.shape[-2:] or not (np.isfinite(background) & (background >= 0)).all()
+    ):
+        found = f"{background.shape}"
+        raise DataError(
+            f"background: expected {probe.shape[-2:]} finite counts, none below 0, found {found}; correct it"
+        )
     if mask is not None and (mask.dtype != bool or mask.shape != probe.shape[-2:]):
         raise DataError(f"mask: expected bool {probe.shape[-2:]}, found {mask.dtype} {mask.shape}; True is valid")

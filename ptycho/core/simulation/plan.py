@@ -83,6 +83,8 @@ class ScanSettings:
     """Distance of the gaps from the zero frequency, pixels."""
     bad_pixels: float = 0.0
     """Fraction of the detector's pixels that are bad."""
+    background: float = 0.0
+    """Counts that come to every pixel of every frame beside `photons`."""
     beam_stop: float = 0.0
     """Diameter of the beam stop on the detector, pixels; 0 is none."""
     seed: int = 0
@@ -125,7 +127,10 @@ def plan_scan(
     x_true, y_true = displaced(xcoords, ycoords, s.position_error, for_errors) if s.position_error else (None, None)
     mask = detector_mask(N, for_detector, s.gap_width, s.gap_offset, s.bad_pixels, s.beam_stop)
     path = _fly_path(s, xcoords, ycoords)
-    plan = ScanPlan(object, probe, xcoords, ycoords, s.photons, s.units, mask, x_true, y_true, s.noise, path)
+    if not 0 <= s.background < np.inf:
+        raise ConfigError(f"background: expected 0 or more counts per pixel, found {s.background}; correct it")
+    beside = path, np.full((N, N), s.background) if s.background else None
+    plan = ScanPlan(object, probe, xcoords, ycoords, s.photons, s.units, mask, x_true, y_true, s.noise, *beside)
     return plan, for_noise
 
 

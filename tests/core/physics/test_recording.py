@@ -15,3 +15,8 @@ def test_some_patterns_take_theirs_along() -> None:
     assert some.known["flux"].tolist() == [3.0, 1.0]
     np.testing.assert_array_equal(some.known["fly_path"], path[[2, 0]])
     assert list(Recording(fly_path=path).of(slice(1)).known) == ["fly_path"]
+
+
+def test_a_background_is_of_every_pattern() -> None:
+    background = np.ones((4, 4))
+    assert Recording(np.ones(3), background=background).of(slice(1)).background is background

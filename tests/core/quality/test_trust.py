@@ -10,6 +10,7 @@ from ptycho.core.physics.diffraction import diffract, far_field, fourier_shift, 
 from ptycho.core.physics.patches import extract, extract_rounded
 from ptycho.core.physics.poisson import exact_moments
 from ptycho.core.physics.probes import orthogonal_modes, zone_plate_probe
+from ptycho.core.physics.recording import Recording
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.trust import NOISE, USABLE, Trust, measure_trust
 from ptycho.core.simulation.objects import make_object
@@ -63,6 +64,15 @@ def trust_of(scan: Scan, **changes) -> Trust:
 
 
 class TestCorrectModel:
+    def test_a_background_is_part_of_the_model(self):
+        scan, background = scan_of(1e4), np.linspace(0, 20, N * N).reshape(N, N)
+        counts = scan.diffraction.astype(float) ** 2 + np.random.default_rng(6).poisson(
+            background, scan.diffraction.shape
+        )
+        lit = replace(scan, diffraction=np.sqrt(counts))
+        assert trust_of(lit).overall_ratio > 3
+        assert trust_of(lit, recording=Recording(background=background)).overall_ratio == pytest.approx(1, abs=0.03)
+
     @pytest.mark.parametrize("photons", [1e2, 1e3, 1e4, 1e6, 1e9])
     def test_ratio_is_1_at_any_dose(self, photons):
         found = trust_of(scan_of(photons))

@@ -107,7 +107,7 @@ def test_a_probe_that_is_held_leaves_everything_as_it_is() -> None:
 
 
 def point(image: np.ndarray, probe: np.ndarray) -> Point:
-    return Point(image, probe, np.array([30.0]), np.array([31.0]), np.ones(1))
+    return Point(image, probe, np.array([30.0]), np.array([31.0]), np.ones(1), np.zeros(probe.shape[-2:]))
 
 
 def test_whole_pixels_of_place_and_pattern_are_exact() -> None:

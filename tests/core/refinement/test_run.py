@@ -271,7 +271,7 @@ def small(request, rng) -> Small:
     noise = rng.standard_normal((2, 2, SIZE, SIZE))
     image = made.object + 0.1 * (noise[0, 0] + 1j * noise[0, 1])
     probe = np.stack([made.probe, 0.3 * np.roll(made.probe, 2, axis=0)]).astype(complex)
-    return Small(scan, Point(image, probe, scan.xcoords, scan.ycoords, np.ones(len(scan))))
+    return Small(scan, Point(image, probe, scan.xcoords, scan.ycoords, np.ones(len(scan)), np.zeros((N, N))))
 
 
 def slope(passes: Passes, point: Point, move: Point, step: float = 1e-5) -> float:

@@ -51,6 +51,24 @@ def test_the_expected_dose_per_pattern_is_what_was_asked() -> None:
     np.testing.assert_allclose(scan.diffraction, expected * scan.mask, rtol=1e-5, atol=1e-4)
 
 
+def test_a_background_comes_to_every_frame_beside_the_dose_and_not_where_it_is_masked() -> None:
+    plain = dataclasses.replace(EVERYTHING, position_error=0.0, noise=False)
+    bare, lit = (expose(*plan_scan(dataclasses.replace(plain, background=counts))) for counts in (0.0, 2.5))
+    np.testing.assert_allclose(lit.diffraction, bare.diffraction + 2.5 * lit.mask, rtol=1e-5, atol=1e-4)
+    assert lit.photons == bare.photons
+    assert lit.recorded == pytest.approx(bare.recorded + 2.5 * lit.mask.sum())
+    np.testing.assert_array_equal(lit.probe, bare.probe)
+
+
+def test_a_background_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match="background: expected 0 or more counts per pixel, found -1"):
+        plan_scan(dataclasses.replace(EVERYTHING, background=-1.0))
+    plan, _ = plan_scan(EVERYTHING)
+    for bad in (np.ones((3, 3)), np.full((64, 64), -1.0), np.full((64, 64), np.inf)):
+        with pytest.raises(DataError, match=r"background: expected \(64, 64\) finite counts, none below 0"):
+            dataclasses.replace(plan, background=bad)
+
+
 def test_counted_photons_scatter_about_the_dose() -> None:
     scan = expose(*plan_scan(ScanSettings(shape=(84, 84), step=3.0, photons=1e4, units="counts")))
     n = len(scan.xcoords)
