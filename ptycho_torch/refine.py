@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +15,9 @@ from ptycho.core.geometry import ObjectFrame
 from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.gauge import Scale
-from ptycho.core.refinement.kernels import Measured, ScanData
+from ptycho.core.refinement.kernels import Measured, ScanData, Terms
 from ptycho.core.refinement.passes import Likelihood
+from ptycho.core.refinement.placement import Positions
 from ptycho.core.refinement.run import Refinement, Start, refine_scan
 from ptycho.core.refinement.state_file import StateFile
 
@@ -159,7 +160,7 @@ class RefinementKernels:
         weighted = _product(fields.waves, moves).square_().div_(_seen(fields, measured))
         return _masked(weighted, measured).sum(dtype=torch.float64)
 
-    def position_terms(self, probe: Tensor, patches: Tensor, measured: Measured, ramps: Tensor) -> tuple[Array, Array]:
+    def position_terms(self, probe: Tensor, patches: Tensor, measured: Measured, ramps: Tensor) -> Terms:
         """Gradient and curvature of the likelihood in (dx, dy)."""
         spectrum = torch.fft.fft2(probe) * ramps
         fields = self.fields(torch.fft.ifft2(spectrum).flatten(1, 2), patches)
@@ -169,10 +170,24 @@ class RefinementKernels:
         for ramp in (frequency[None, :], frequency[:, None]):
             moved = torch.fft.ifft2(spectrum * (-2j * math.pi * ramp)).flatten(1, 2)
             slopes.append(_product(fields.waves, self.fields(moved, patches).waves) / modulus)
+        return self._terms(slopes, residual, measured)
+
+    def patch_terms(
+        self, fields: _Fields, probes: Tensor, moves: Sequence[Tensor], measured: Measured, floor: float
+    ) -> Terms:
+        """Gradient and curvature along changes of the patches, by intensities."""
+        seen = _seen(fields, measured)
+        root = (seen + floor).sqrt()
+        slopes = [_product(fields.waves, self.fields(probes, each).waves) / root for each in moves]
+        count = measured.amplitude.square() + self.floor
+        return self._terms(slopes, _masked((seen - count) / (2 * root), measured), measured)
+
+    def _terms(self, slopes: list[Tensor], residual: Tensor, measured: Measured) -> Terms:
+        """Normal equations of K slopes, from a residual that is 0 where not valid."""
         jacobian = torch.stack(slopes, dim=1).flatten(2)
         gradient = (jacobian * residual.flatten(1)[:, None]).sum(dim=-1)
         valid = _masked(torch.ones_like(residual), measured).flatten(1)
-        return self.numpy(gradient), self.numpy((jacobian * valid[:, None]) @ jacobian.mT)
+        return Terms(self.numpy(gradient), self.numpy((jacobian * valid[:, None]) @ jacobian.mT))
 
     def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
         """Gradient and curvature of the likelihood in the logarithm of a factor."""
@@ -251,7 +266,7 @@ def refine(
     frame: ObjectFrame | None = None,
     likelihood: Likelihood = "amplitude",
     refine_probe: bool = True,
-    refine_positions: bool = False,
+    refine_positions: Positions = False,
     position_bound_px: float = 2.0,
     flux: NDArray[np.float64] | None = None,
     refine_flux: bool = False,

@@ -17,6 +17,7 @@ from ptycho.config.options import IterationOptions
 from ptycho.core.progress import Progress, log_progress
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.passes import Likelihood
+from ptycho.core.refinement.placement import Positions
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.backend_selector import backend_named
@@ -116,7 +117,7 @@ def refine(
     iterations: int = ITERATIONS,
     *,
     refine_probe: bool = True,
-    refine_positions: bool = False,
+    refine_positions: Positions = False,
     likelihood: Likelihood = "amplitude",
     backend: BackendName | None = None,
     execution: PyTorchExecutionConfig | None = None,
@@ -130,7 +131,8 @@ def refine(
             lies in the frame of the result.
         iterations: at most so many.
         refine_probe: whether all modes of the probe move too.
-        refine_positions: whether positions move too, by fractions of a pixel.
+        refine_positions: whether positions move too: scale, rotation, shear and backlash of the stage first, then each
+            by itself; 'stage' leaves out the latter.
         likelihood: 'amplitude', or 'poisson' for few photons.
         backend: 'pytorch' or 'tensorflow'; None takes what is installed, PyTorch first.
         execution: device and so on for PyTorch; None takes a GPU where there is one.
@@ -151,7 +153,8 @@ def refine(
     """
     data, used = as_scan(scan), installed_backend(backend)
     if "frame" not in settings and not isinstance(start, Reconstruction | Refinement):
-        settings["frame"] = object_grid(data)
+        bound = settings.get("position_bound_px", 2.0) if refine_positions and start is None else None
+        settings["frame"] = object_grid(data, bound)
     engine = backend_named(used)
     return engine.refine(
         data,

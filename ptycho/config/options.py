@@ -302,10 +302,21 @@ class IterationOptions:
         ),
     ] = "auto"
     refine_positions: Annotated[
-        bool, Doc("let the scan positions move too, by fractions of a pixel", flag="positions", basic=True)
+        Literal["stage"] | bool,
+        Doc(
+            "let the scan positions move too: scale, rotation, shear and backlash of the stage, then each position "
+            "(stage: only the former)",
+            flag="positions",
+            basic=True,
+        ),
     ] = False
     position_bound_px: Annotated[
-        float, Doc("how far a position may go from its start along each axis, pixels", above=0, flag="position-bound")
+        float,
+        Doc(
+            "how far a position may go from where the stage has it along each axis, pixels",
+            above=0,
+            flag="position-bound",
+        ),
     ] = 2.0
     refine_flux: Annotated[
         Literal["auto"] | bool,

@@ -63,6 +63,13 @@ class ObjectFrame:
         """Object-grid positions (n,) as positions (n,) on this canvas: (x - x0, y - y0), pixels."""
         return np.asarray(xcoords, np.float64) - self.x0, np.asarray(ycoords, np.float64) - self.y0
 
+    def joined(self, other: ObjectFrame) -> ObjectFrame:
+        """The smallest canvas that holds both."""
+        x0, y0 = min(self.x0, other.x0), min(self.y0, other.y0)
+        right = max(self.x0 + self.width, other.x0 + other.width)
+        bottom = max(self.y0 + self.height, other.y0 + other.height)
+        return ObjectFrame(bottom - y0, right - x0, x0, y0)
+
     def widened(self, margin: int) -> ObjectFrame:
         """A canvas that is larger by `margin` pixels on every side."""
         return ObjectFrame(self.height + 2 * margin, self.width + 2 * margin, self.x0 - margin, self.y0 - margin)

@@ -6,7 +6,7 @@ Operations run one by one unless XLA is asked for: a refinement is often over be
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +17,9 @@ from ptycho.core.geometry import ObjectFrame
 from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.gauge import Scale
-from ptycho.core.refinement.kernels import Measured, ScanData
+from ptycho.core.refinement.kernels import Measured, ScanData, Terms
 from ptycho.core.refinement.passes import Likelihood
+from ptycho.core.refinement.placement import Positions
 from ptycho.core.refinement.run import Refinement, Start, refine_scan
 from ptycho.core.refinement.state_file import StateFile
 from ptycho.tf.physics import squared_modulus
@@ -164,24 +165,36 @@ class RefinementKernels:
         """`sum J^2`."""
         return _sum_of_squares(_masked(_product(fields.waves, moves), measured) / tf.sqrt(_seen(fields, measured)))
 
-    def position_terms(
-        self, probe: Array, patches: tf.Tensor, measured: Measured, ramps: tf.Tensor
-    ) -> tuple[Array, Array]:
+    def position_terms(self, probe: Array, patches: tf.Tensor, measured: Measured, ramps: tf.Tensor) -> Terms:
         """Gradient and curvature of the likelihood in (dx, dy)."""
-        n = probe.shape[-1]
         spectrum = tf.signal.fft2d(tf.convert_to_tensor(probe)) * ramps
         fields = self.fields(_places_as_modes(tf.signal.ifft2d(spectrum)), patches)
         modulus, residual = self._residual(fields, measured)
-        turn = self.image(-2j * math.pi * np.fft.fftfreq(n))
+        turn = self.image(-2j * math.pi * np.fft.fftfreq(probe.shape[-1]))
         slopes = []
         for ramp in (turn[None, :], turn[:, None]):
             moves = self.fields(_places_as_modes(tf.signal.ifft2d(spectrum * ramp)), patches).waves
             slopes.append(_product(fields.waves, moves) / modulus)
-        jacobian = tf.reshape(tf.stack(slopes, axis=1), (-1, 2, n * n))
-        gradient = tf.linalg.matvec(jacobian, tf.reshape(residual, (-1, n * n)))
-        valid = tf.reshape(_masked(tf.ones_like(residual), measured), (-1, 1, n * n))
+        return self._terms(slopes, residual, measured)
+
+    def patch_terms(
+        self, fields: _Fields, probes: tf.Tensor, moves: Sequence[tf.Tensor], measured: Measured, floor: float
+    ) -> Terms:
+        """Gradient and curvature along changes of the patches, by intensities."""
+        pixels = measured.amplitude.shape[-1] ** 2
+        seen = _seen(fields, measured)
+        root = tf.sqrt(seen + floor * pixels)
+        slopes = [_product(fields.waves, self.fields(probes, each).waves) / root for each in moves]
+        return self._terms(slopes, _masked((seen - self._count(measured)) / (2 * root), measured), measured)
+
+    def _terms(self, slopes: list[tf.Tensor], residual: tf.Tensor, measured: Measured) -> Terms:
+        """Normal equations of K slopes, from a residual that is 0 where not valid."""
+        pixels = residual.shape[-1] ** 2
+        jacobian = tf.reshape(tf.stack(slopes, axis=1), (-1, len(slopes), pixels))
+        gradient = tf.linalg.matvec(jacobian, tf.reshape(residual, (-1, pixels)))
+        valid = tf.reshape(_masked(tf.ones_like(residual), measured), (-1, 1, pixels))
         curvature = tf.matmul(jacobian * valid, jacobian, transpose_b=True)
-        return self.numpy(gradient) / n**2, self.numpy(curvature) / n**2
+        return Terms(self.numpy(gradient) / pixels, self.numpy(curvature) / pixels)
 
     def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
         """Gradient and curvature of the likelihood in the logarithm of a factor."""
@@ -272,7 +285,7 @@ def refine(
     frame: ObjectFrame | None = None,
     likelihood: Likelihood = "amplitude",
     refine_probe: bool = True,
-    refine_positions: bool = False,
+    refine_positions: Positions = False,
     position_bound_px: float = 2.0,
     flux: NDArray[np.float64] | None = None,
     refine_flux: bool = False,

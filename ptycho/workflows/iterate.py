@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,10 +17,12 @@ from ptycho.core.doctor.beam import beam_change
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.fly_scan import FlyPath
+from ptycho.core.physics.stage import stage_of
 from ptycho.core.progress import IterationReport, Watch
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.passes import Likelihood
+from ptycho.core.refinement.placement import room
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.raw_data import RawData
 from ptycho.workflows.background import background_note
@@ -120,7 +121,8 @@ def iterate(
         "seed": options.seed,
         "scale": "object" if made_probe else "probe",
     }
-    frame = start.frame if isinstance(start, Reconstruction | Refinement) else _frame(data, options)
+    bound = options.position_bound_px if options.refine_positions and start is None else None
+    frame = start.frame if isinstance(start, Reconstruction | Refinement) else object_grid(data, bound)
     trust = _trust_of(start, data, plan.probe, frame)
     legs = _Legs(data, partial(refine, **settings), options, plan, flux, trust, watch, options.planned)
     found, notes = legs.run(start, frame)
@@ -281,14 +283,25 @@ def _changes(found: Refinement, data: RawData, options: IterationOptions) -> lis
     if found.background.any():
         notes.append(background_note(found.background, data))
     if options.refine_positions:
-        x, y = found.frame.local(data.xcoords, data.ycoords)
-        moved = np.maximum(abs(found.xcoords - x), abs(found.ycoords - y))
-        bound = options.position_bound_px
-        notes.append(
-            f"Positions moved by {np.sqrt(np.mean(moved**2)):.2g} pixels rms, {moved.max():.2g} at most; "
-            f"{np.count_nonzero(moved > 0.99 * bound)} are at their bound of {bound:g}"
-        )
+        notes.append(_of_positions(found, data, options))
     return notes
+
+
+def _of_positions(found: Refinement, data: RawData, options: IterationOptions) -> str:
+    """What the stage did, and how far positions went from where it has them."""
+    home = found.frame.local(data.xcoords, data.ycoords)
+    shift = np.stack([found.xcoords - home[0], found.ycoords - home[1]], axis=1)
+    stage = stage_of(*home, shift)
+    alike = stage.displacement(*home)
+    farthest = float(np.linalg.norm(alike, axis=1).max())
+    told = f"The stage: {stage}, which moved positions by {farthest:.2g} pixels at most"
+    if options.refine_positions == "stage":
+        return told
+    moved, bound = np.abs(shift - alike).max(axis=1), options.position_bound_px
+    return (
+        f"{told}; each by itself by {np.sqrt(np.mean(moved**2)):.2g} pixels rms, {moved.max():.2g} at most; "
+        f"{np.count_nonzero(moved > 0.99 * bound)} are at their bound of {bound:g}"
+    )
 
 
 def _flux(data: RawData, options: IterationOptions, start: Start | None) -> NDArray[np.float64] | None:
@@ -308,20 +321,19 @@ def _known_path(start: Start | None, count: int) -> FlyPath | None:
     return known if known is not None and len(known) == count else None
 
 
-def _frame(data: RawData, options: IterationOptions) -> ObjectFrame | None:
-    """The grid of the object, with room for positions that move."""
-    grid = object_grid(data)
-    if grid is None and options.refine_positions:
-        return object_frame(data.xcoords, data.ycoords, data.N).widened(math.ceil(options.position_bound_px))
-    return grid
+def object_grid(data: RawData, bound: float | None = None) -> ObjectFrame | None:
+    """The pixels of `objectGuess`, where every patch lies in it; None leaves the choice to the refinement.
 
 
-def object_grid(data: RawData) -> ObjectFrame | None:
-    """The pixels of `objectGuess`, where every patch lies in it; None leaves the choice to the refinement."""
+    With a bound of positions that move, pixels, they are joined by what these may need.
+    """
     if data.objectGuess is None:
         return None
     height, width = data.objectGuess.shape[-2:]
     needed = object_frame(data.xcoords, data.ycoords, data.N)
     inside = needed.x0 >= 0 and needed.y0 >= 0
     inside = inside and needed.x0 + needed.width <= width and needed.y0 + needed.height <= height
-    return ObjectFrame(height, width, 0, 0) if inside else None
+    if not inside:
+        return None
+    grid = ObjectFrame(height, width, 0, 0)
+    return grid if bound is None else grid.joined(needed.widened(room(data.xcoords, data.ycoords, bound)))

@@ -14,7 +14,7 @@ import torch
 from ptycho.core.refinement.engine import find_engine
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.kernels_numpy import NumpyKernels
-from ptycho.core.refinement.passes import Passes, intensity_floor, places
+from ptycho.core.refinement.passes import Passes, _Part, intensity_floor, places
 from ptycho.core.refinement.run import Refinement, refine_scan
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData
@@ -96,6 +96,8 @@ def test_kernels_are_those_of_the_oracle(name, likelihood, keep, flies, dtype, s
         np.testing.assert_array_equal(indices, expected_indices)
         close(terms.gradient, expected_terms.gradient, dtype)
         close(terms.curvature, expected_terms.curvature, dtype)
+    for found, expected in zip(ours.stretch_terms(point), oracle.stretch_terms(point), strict=True):
+        close(found, expected, dtype)
     for found, expected in zip(ours.flux_terms(point), oracle.flux_terms(point), strict=True):
         np.testing.assert_array_equal(found[0], expected[0])
         close(found[1], expected[1], dtype)
@@ -108,6 +110,7 @@ LAWS: dict[str, dict[str, Any]] = {
     "object": {"refine_probe": False, "tolerance": 0.0},
     "probe modes": {"tolerance": 0.0},
     "positions": {"refine_positions": True, "tolerance": 0.0},
+    "stage": {"refine_positions": "stage", "tolerance": 0.0},
     "poisson": {"likelihood": "poisson", "tolerance": 0.0},
     "mini-batches": {"batch_size": 10, "seed": 3},
     "flux": {"refine_flux": True, "tolerance": 0.0},
@@ -180,6 +183,25 @@ def test_gradients_are_differences_of_the_error(name, likelihood, flies, scan, p
         ends = [Point(*(a + sign * step * b for a, b in zip(point, move, strict=True))) for sign in (1, -1)]
         found = (passes.error(ends[0]) - passes.error(ends[1])) / (2 * step)
         assert found == pytest.approx(2 * slope / energy, rel=2e-5)
+
+
+@pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])
+def test_terms_of_patches_are_differences_of_the_error(name, scan, point, rng) -> None:
+    """Of counts without a floor more, in double precision; their curvature is that along each change."""
+    made = find_engine(name).kernels("poisson", intensity_floor(scan, "poisson"), {"dtype": double(name)})
+    rows, cols, dx, dy = places(point.x, point.y, N, point.object.shape)
+    probes = made.shifted(made.image(point.probe), made.ramps(dx, dy, point.flux, N))
+    measured = Passes(made, scan, [np.arange(len(scan))], np.arange(0), 2, 0)._measured
+    part = measured(_Part(np.arange(len(scan))))
+    images = [point.object, *(rng.standard_normal((2, SIZE, SIZE)) + 1j * rng.standard_normal((2, SIZE, SIZE)))]
+    still, *moves = (made.cut(made.image(image), rows, cols, N) for image in images)
+    fields, step = made.fields(probes, still), 1e-5
+    gradient, curvature = made.patch_terms(fields, probes, moves, part, 0.0)
+    for k, move in enumerate(moves):
+        ends = [float(made.error(made.fields(probes, still + sign * step * move), part)) for sign in (1, -1)]
+        assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(2 * gradient[:, k].sum(), rel=2e-5)
+        along = made.slopes(fields, made.fields_along(probes, None, None, move), part)
+        assert curvature[:, k, k].sum() == pytest.approx(float(along), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])

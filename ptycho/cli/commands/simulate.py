@@ -93,6 +93,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--fly", type=float, default=usual.fly, help="share of each step that the stage moves during a pattern, 0 to 1"
     )
+    group.add_argument(
+        "--stage-scale",
+        action=Pair,
+        default=usual.stage_scale,
+        metavar=("X", "Y"),
+        help="true positions are so many times farther apart than the file says",
+    )
+    group.add_argument(
+        "--stage-rotation", type=float, default=usual.stage_rotation, help="and turned by so many degrees"
+    )
+    group.add_argument(
+        "--stage-shear", type=float, default=usual.stage_shear, help="and the axes so many degrees less than 90 apart"
+    )
+    group.add_argument(
+        "--backlash",
+        action=Pair,
+        default=usual.backlash,
+        metavar=("X", "Y"),
+        help="unknown pixels between lines there and back (--path snake)",
+    )
 
     group = parser.add_argument_group("detector")
     group.add_argument("--photons", type=float, default=usual.photons, help="mean number of photons per pattern")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -64,7 +65,10 @@ class Direction(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Normal equations of every position of a batch: gradient `(b, 2)` and curvature `(b, 2, 2)`, ordered (x, y)."""
+    """Normal equations of every pattern of a batch in K numbers: gradient `(b, K)` and curvature `(b, K, K)`.
+
+    Those of a position are its x and its y.
+    """
 
     gradient: Array
     curvature: Array
@@ -138,8 +142,16 @@ class Kernels(Protocol):
     def slopes(self, fields: Any, moves: Any, measured: Measured) -> Any:
         """`sum J^2`, a scalar of the backend."""
 
-    def position_terms(self, probe: Any, patches: Any, measured: Measured, ramps: Any) -> tuple[Array, Array]:
+    def position_terms(self, probe: Any, patches: Any, measured: Measured, ramps: Any) -> Terms:
         """Gradient `(b, 2)` and curvature `(b, 2, 2)` of the likelihood in (dx, dy)."""
+
+    def patch_terms(self, fields: Any, probes: Any, moves: Sequence[Any], measured: Measured, floor: float) -> Terms:
+        """Normal equations along K changes `(b, N, N)` of the patches, of intensities with the weight `1 / (a^2 + k)`,
+        k the floor: whatever is counted, their mean is right, that of amplitudes is too small where it is dim.
+
+        Gradient `sum (a^2 - Y - e) J / (2 w)` and curvature `sum J J / w`, with `J = Re sum_m conj(F_m) D_m` and
+        `w = a^2 + k`.
+        """
 
     def flux_terms(self, fields: Any, measured: Measured) -> tuple[Array, Array]:
         """Gradient `sum r s` and curvature `sum s^2`, `(b,)` each, of the likelihood in the logarithm of a factor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import scipy.fft
 from numpy.typing import DTypeLike, NDArray
 
 from ptycho.core.refinement.engine import Engine
-from ptycho.core.refinement.kernels import Measured
+from ptycho.core.refinement.kernels import Measured, Terms
 from ptycho.core.refinement.passes import Likelihood
 
 __all__ = ["ENGINE", "NumpyKernels"]
@@ -120,19 +121,27 @@ class NumpyKernels:
 
     def slopes(self, fields: _Fields, moves: Array, measured: Measured) -> float:
         """`sum J^2`."""
-        return _sum_of_squares(_masked(_jacobian(fields, moves, np.sqrt(_seen(fields, measured))), measured))
+        return _sum_of_squares(_masked(_product(fields.waves, moves) / np.sqrt(_seen(fields, measured)), measured))
 
-    def position_terms(self, probe: Array, patches: Array, measured: Measured, ramps: Array) -> tuple[Array, Array]:
+    def position_terms(self, probe: Array, patches: Array, measured: Measured, ramps: Array) -> Terms:
         """Gradient and curvature of the likelihood in (dx, dy), by the derivative of the Fourier shift."""
         spectrum = scipy.fft.fft2(probe) * ramps
         fields = self.fields(_places_as_modes(scipy.fft.ifft2(spectrum)), patches)
-        modulus, residual = self._residual(fields, measured)
         turn = self.image(-2j * np.pi * np.fft.fftfreq(probe.shape[-1]))
         moved = (_places_as_modes(scipy.fft.ifft2(spectrum * ramp)) for ramp in (turn[None, :], turn[:, None]))
-        jacobian = np.stack([_jacobian(fields, self.fields(each, patches).waves, modulus) for each in moved], axis=1)
-        gradient = (jacobian * _masked(residual, measured)[:, None]).sum(axis=(-2, -1))
-        valid = _masked(np.ones_like(modulus), measured)
-        return gradient, np.einsum("bikl,bjkl,bkl->bij", jacobian, jacobian, valid)
+        modulus, residual = self._residual(fields, measured)
+        return _terms(
+            [_product(fields.waves, self.fields(each, patches).waves) / modulus for each in moved], residual, measured
+        )
+
+    def patch_terms(
+        self, fields: _Fields, probes: Array, moves: Sequence[Array], measured: Measured, floor: float
+    ) -> Terms:
+        """Gradient and curvature along changes of the patches, by intensities."""
+        seen = _seen(fields, measured)
+        root = np.sqrt(seen + floor)
+        slopes = [_product(fields.waves, self.fields(probes, each).waves) / root for each in moves]
+        return _terms(slopes, (seen - self._count(measured)) / (2 * root), measured)
 
     def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
         """Gradient and curvature of the likelihood in the logarithm of a factor."""
@@ -171,10 +180,17 @@ def _seen(fields: _Fields, measured: Measured) -> Array:
     return fields.intensity if measured.background is None else fields.intensity + measured.background
 
 
-def _jacobian(fields: _Fields, moves: Array, modulus: Array) -> Array:
-    """`J = Re sum_m conj(F_m) D_m / a` `(b, N, N)`."""
-    product = fields.waves.real * moves.real + fields.waves.imag * moves.imag
-    return product.sum(axis=1) / modulus
+def _product(some: Array, others: Array) -> Array:
+    """`Re sum_m conj(a_m) b_m` `(b, N, N)`."""
+    return (some.real * others.real + some.imag * others.imag).sum(axis=1)
+
+
+def _terms(slopes: list[Array], residual: Array, measured: Measured) -> Terms:
+    """Normal equations of K slopes."""
+    jacobian, residual = np.stack(slopes, axis=1), _masked(residual, measured)
+    valid = _masked(np.ones_like(residual), measured)
+    curvature = np.einsum("bikl,bjkl,bkl->bij", jacobian, jacobian, valid)
+    return Terms((jacobian * residual[:, None]).sum(axis=(-2, -1)), curvature)
 
 
 def _masked(values: Array, measured: Measured) -> Array:

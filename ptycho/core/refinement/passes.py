@@ -272,8 +272,31 @@ class Passes:
         for part in self.seen:
             rows, cols, _, _ = self._places(part, point)
             patches = self.kernels.cut(image, rows, cols, self.n)
-            terms = self.kernels.position_terms(probe, patches, self._measured(part, point), self._ramps(part))
-            yield part.indices, Terms(*terms)
+            measured, ramps = self._measured(part, point), self._ramps(part)
+            yield part.indices, self.kernels.position_terms(probe, patches, measured, ramps)
+
+    def stretch_terms(self, point: Point) -> Terms:
+        """Normal equations of a map M of all positions that takes the object along: gradient (4,), curvature (4, 4).
+
+        Every patch O_j(u) then changes by `-M u . grad O`, whatever its place: the object under a patch is stretched
+        about the patch's middle. The numbers are those of M, row by row.
+        """
+        image, probe = self._images(point)
+        slopes = [self.kernels.image(each) for each in np.gradient(point.object)[::-1]]
+        pixels = np.arange(self.n) - self.n // 2
+        floor = intensity_floor(self.scan, "poisson")
+        gradient, curvature = np.zeros(4), np.zeros((4, 4))
+        for part in self.seen:
+            look = self._look(part, point, image, probe)
+            rows, cols, dx, dy = look.places
+            away_x = self.kernels.image((dx[:, None] - pixels)[:, None, :])
+            away_y = self.kernels.image((dy[:, None] - pixels)[:, :, None])
+            cut = [self.kernels.cut(slope, rows, cols, self.n) for slope in slopes]
+            moves = [patch * away for patch in cut for away in (away_x, away_y)]
+            terms = self.kernels.patch_terms(look.fields, look.probes, moves, self._measured(part, point), floor)
+            gradient += terms.gradient.sum(axis=0, dtype=np.float64)
+            curvature += terms.curvature.sum(axis=0, dtype=np.float64)
+        return Terms(gradient, curvature)
 
     def flux_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Array, Array]]:
         """Gradient and curvature (b,) in the logarithm of the root of the flux, batch by batch, with their patterns."""

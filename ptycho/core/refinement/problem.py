@@ -12,6 +12,7 @@ from ptycho.core.refinement.background import Family, stepped
 from ptycho.core.refinement.gauge import Gauge, straightened
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.passes import Passes, places
+from ptycho.core.refinement.placement import Placement
 from ptycho.core.refinement.preconditioner import Preconditioner
 
 __all__ = ["ScanProblem"]
@@ -19,15 +20,9 @@ __all__ = ["ScanProblem"]
 Array = NDArray[Any]
 
 REFRESH = (0, 2, 5, 10, 20, 40, 80)
-"""Iterations before which the preconditioner is made anew while the probe moves."""
-POSITIONS_WAIT, POSITIONS_EVERY = 4, 2
-"""Positions begin to move once the object has taken shape, and then every other iteration."""
-POSITION_STEP, POSITION_TRUST_PX = 0.8, 0.5
-"""Part of the Gauss-Newton step of a position that is taken, and its greatest length along an axis."""
-POSITION_DAMPING = 1e-3
-"""Added to the curvature of a position, relative to the mean over the scan."""
+"""Iterations before which the preconditioner is made anew while probe or positions move."""
 FLUX_WAIT, FLUX_EVERY = 3, 2
-"""The flux likewise; it takes the whole step, which is exact for amplitudes."""
+"""The flux moves once the object has taken shape, and then every other iteration; its step is exact for amplitudes."""
 FLUX_TRUST = (0.5, 2.0)
 """Least and greatest factor of the amplitude of a pattern in one step."""
 BACKGROUND_WAIT, BACKGROUND_EVERY = 1, 1
@@ -35,8 +30,6 @@ BACKGROUND_WAIT, BACKGROUND_EVERY = 1, 1
 STRAIGHTEN = (4, 9)
 """Iterations after which a probe that moves is brought back to its place, while every step still gains more than that
 may cost, and just before the preconditioner is made anew."""
-DRIFT_STEPS = 20
-"""Of Newton's method for the common drift of positions; some three are enough unless most are at their bound."""
 
 
 class ScanProblem:
@@ -44,9 +37,8 @@ class ScanProblem:
 
     Args:
         passes: over the patterns.
-        home: x and y (n,), where positions are bound to.
+        placement: what moves the positions; None: they stay.
         refine_probe: whether the probe moves.
-        position_bound_px: how far from `home` positions move along each axis, pixels; None: they stay.
         refine_flux: whether the flux of every pattern moves.
         background: the family of the background that moves; None: it stays.
         given: the probe `(M, N, N)` that says where a probe that moves is to lie (`gauge.straightened`).
@@ -55,16 +47,15 @@ class ScanProblem:
     def __init__(
         self,
         passes: Passes,
-        home: tuple[NDArray[np.float64], NDArray[np.float64]],
+        placement: Placement | None,
         refine_probe: bool,
-        position_bound_px: float | None,
         refine_flux: bool,
         background: Family | None,
         given: Array,
     ) -> None:
-        self._passes, self._home, self._given = passes, home, given
-        self._refine_probe, self._bound, self._refine_flux = refine_probe, position_bound_px, refine_flux
-        self._family = background
+        self._passes, self._placement, self._given = passes, placement, given
+        self._refine_probe, self._refine_flux, self._family = refine_probe, refine_flux, background
+        self._changes = refine_probe or placement is not None
         self._preconditioner: Preconditioner | None = None
         self.prepared: tuple[int, Point] | None = None
         """The iteration and the point that the preconditioner was made for."""
@@ -109,7 +100,7 @@ class ScanProblem:
         """Map a gradient to a step."""
         self.gauge_at(point)
         due = max((k for k in REFRESH if k <= iteration), default=0)
-        if self.prepared is None or (self._refine_probe and self.prepared[0] < due):
+        if self.prepared is None or (self._changes and self.prepared[0] < due):
             self.prepared, self._preconditioner = (due, point), None
         if self._preconditioner is None:
             self._preconditioner = self._made_at(self.prepared[1])
@@ -155,33 +146,13 @@ class ScanProblem:
 
     def adjust(self, point: Point, iteration: int) -> Point:
         """Move the positions, the flux and the background, and hold what the patterns do not tell."""
-        point = self._backed(self._lit(self._placed(point, iteration), iteration), iteration)
+        if self._placement is not None:
+            point = self._placement.moved(point, iteration)
+        point = self._backed(self._lit(point, iteration), iteration)
         if self._refine_probe and iteration in STRAIGHTEN:
             self._tried = straightened(point, self._given)
             point = self._tried[0]
         return point
-
-    def _placed(self, point: Point, iteration: int) -> Point:
-        """Move the positions by a damped Gauss-Newton step, within their bound and without a common drift."""
-        late = iteration - POSITIONS_WAIT
-        if self._bound is None or late < 0 or late % POSITIONS_EVERY:
-            return point
-        bound, shifts = self._bound, np.zeros((len(point.x), 2))
-        found = [(indices, *terms) for indices, terms in self._passes.position_terms(point)]
-        seen = np.concatenate([indices for indices, _, _ in found])
-        gradient, curvature = (np.concatenate([entry[k] for entry in found]) for k in (1, 2))
-        stiffness = np.trace(curvature, axis1=1, axis2=2) / 2
-        damped = curvature + POSITION_DAMPING * stiffness.mean() * np.eye(2)
-        step = -POSITION_STEP * np.linalg.solve(damped, gradient[..., None])[..., 0]
-        shifts[seen] = np.clip(step, -POSITION_TRUST_PX, POSITION_TRUST_PX)
-        x, y = (
-            _bounded(now + shift, first, seen, bound, size, point.probe.shape[-1])
-            for now, shift, first, size in (
-                (point.x, shifts[:, 0], self._home[0], point.object.shape[1]),
-                (point.y, shifts[:, 1], self._home[1], point.object.shape[0]),
-            )
-        )
-        return point._replace(x=x, y=y)
 
     def _lit(self, point: Point, iteration: int) -> Point:
         """Set the flux of every pattern to where the likelihood has its minimum; the mean goes to the object."""
@@ -204,25 +175,3 @@ class ScanProblem:
             return point
         terms = self._passes.background_terms(point)
         return point._replace(background=stepped(point.background, *terms, self._family))
-
-
-def _bounded(
-    moved: Array, first: Array, seen: NDArray[np.int64], bound: float, size: int, n: int
-) -> NDArray[np.float64]:
-    """Positions along one axis, without their common drift, near their start and with their patches in the object."""
-    displacement = np.zeros_like(first)
-    displacement[seen] = _without_drift((moved - first)[seen], bound)
-    return np.clip(first + displacement, n // 2, size - n + n // 2)
-
-
-def _without_drift(displacement: Array, bound: float) -> Array:
-    """Displacements within their bound whose mean is 0: `clip(d - s)`, s found by Newton's method.
-
-    The mean falls as s grows, by the share of those that are not at their bound.
-    """
-    drift = float(displacement.mean())
-    for _ in range(DRIFT_STEPS):
-        kept = np.clip(displacement - drift, -bound, bound)
-        free = int(np.count_nonzero(np.abs(kept) < bound))
-        drift += float(kept.sum()) / max(free, 1)
-    return np.clip(displacement - drift, -bound, bound)

@@ -29,6 +29,7 @@ from ptycho.core.refinement.engine import Engine, find_engine
 from ptycho.core.refinement.gauge import UNCHANGED, Gauge, Scale, hold
 from ptycho.core.refinement.kernels import Point, ScanData
 from ptycho.core.refinement.passes import Likelihood, Passes, intensity_floor, places
+from ptycho.core.refinement.placement import Placement, Positions, room
 from ptycho.core.refinement.problem import ScanProblem
 from ptycho.core.refinement.state_file import ScanKeeper, StateFile
 from ptycho.core.result import ObjectResult, plural
@@ -111,7 +112,7 @@ class Settings:
     iterations: int
     likelihood: Likelihood
     refine_probe: bool
-    refine_positions: bool
+    refine_positions: Positions
     position_bound_px: float
     refine_flux: bool
     batch_size: int | None
@@ -129,6 +130,7 @@ class Settings:
         checks = (
             ("iterations", self.iterations >= 1, "at least 1"),
             ("likelihood", self.likelihood in ("amplitude", "poisson"), "'amplitude' or 'poisson'"),
+            ("refine_positions", self.refine_positions in (True, False, "stage"), "True, False or 'stage'"),
             ("position_bound_px", 0 < self.position_bound_px < math.inf, "a number of pixels above 0"),
             ("batch_size", self.batch_size is None or self.batch_size >= 1, "at least 1, or None for all"),
             (
@@ -163,7 +165,7 @@ def refine_scan(
     frame: ObjectFrame | None = None,
     likelihood: Likelihood = "amplitude",
     refine_probe: bool = True,
-    refine_positions: bool = False,
+    refine_positions: Positions = False,
     position_bound_px: float = 2.0,
     flux: NDArray[np.float64] | None = None,
     refine_flux: bool = False,
@@ -200,9 +202,10 @@ def refine_scan(
             every patch.
         likelihood: 'amplitude', or 'poisson' for few counts.
         refine_probe: whether all modes of the probe move too.
-        refine_positions: whether positions move too, by fractions of a pixel at a time.
-        position_bound_px: how far from where the scan has it a position may go along each axis, pixels; the mean of all
-            stays.
+        refine_positions: whether positions move too: all of them alike as a stage moves them
+            (`ptycho.core.physics.stage`), and then each by itself; 'stage' leaves out the latter.
+        position_bound_px: how far from where the stage has it a position may go along each axis, pixels; the mean of
+            all stays.
         flux: (n,) of the beam at each pattern, relative to that of the probe, above 0; None takes the start's, else 1.
         refine_flux: whether it moves, too; the mean of all stays.
         fly_path: (n, S, 2) where the probe is while each pattern is counted, relative to its position, pixels
@@ -285,10 +288,11 @@ def run(
     kernels = engine.kernels(settings.likelihood, intensity_floor(scan, settings.likelihood), options or {})
     point = point.in_precision(kernels.complex_bytes)
     passes = Passes(kernels, scan, groups, unseen, len(point.probe), settings.keep_bytes, engine.batch_pixels, fly_path)
-    bound = settings.position_bound_px if settings.refine_positions else None
     home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
-    freedom = bound, settings.refine_flux, settings.refine_background
-    problem = ScanProblem(passes, home, settings.refine_probe, *freedom, scan.probeGuess)
+    singles = settings.position_bound_px if settings.refine_positions is True else None
+    placement = Placement(passes, home, singles) if settings.refine_positions else None
+    freedom = settings.refine_flux, settings.refine_background
+    problem = ScanProblem(passes, placement, settings.refine_probe, *freedom, scan.probeGuess)
     limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise, settings.seconds)
     made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None, fly_path)
     keeper = None if state_file is None else ScanKeeper(state_file, problem, made)
@@ -361,7 +365,7 @@ def _first_point(
     if frame is None:
         frame = object_frame(x, y, n)
         if settings.refine_positions and image is None:
-            frame = frame.widened(math.ceil(settings.position_bound_px))
+            frame = frame.widened(room(x, y, settings.position_bound_px))
     if image is not None and image.shape != frame.shape:
         raise DataError(
             f"start: expected an object of the frame's shape {frame.shape}, found {image.shape}; pass the frame= it "

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.physics.fly_scan import FlyPath, fly_path, line_ways
 from ptycho.core.physics.probes import make_probe, orthogonal_modes
+from ptycho.core.physics.stage import Stage, directions
 from ptycho.core.scaling import Units
 from ptycho.core.simulation.detector import detector_mask
 from ptycho.core.simulation.exposure import ScanPlan, SimulatedScan, expose
@@ -71,6 +72,14 @@ class ScanSettings:
     """Standard deviation of the unknown displacement along each axis, pixels: positions in the scan are off by it."""
     fly: float = 0.0
     """Share of the way to the next position that the stage goes while a frame is exposed; 0 is at rest."""
+    stage_scale: tuple[float, float] = (1.0, 1.0)
+    """Factors (x, y) by which true positions are farther from the middle of all than the scan says."""
+    stage_rotation: float = 0.0
+    """Degrees, from x towards y, by which they are turned about the middle."""
+    stage_shear: float = 0.0
+    """Degrees by which the angle between the axes of the stage is less than 90."""
+    backlash: tuple[float, float] = (0.0, 0.0)
+    """Pixels (x, y) between lines there and lines back, for a path that has both ('snake')."""
     photons: float = 1e9
     """Mean number of photons per frame on the whole detector."""
     noise: bool = True
@@ -124,7 +133,7 @@ def plan_scan(
         object = make_object(s.kind, s.shape or (4 * N, 4 * N), for_object, s.amplitude, s.phase, **s.object_settings)
     shape = (object.shape[0], object.shape[-1])
     xcoords, ycoords = scan_positions(s.path, shape, N, _step(s, shape, probe), s.jitter, for_positions)
-    x_true, y_true = displaced(xcoords, ycoords, s.position_error, for_errors) if s.position_error else (None, None)
+    x_true, y_true = _true_positions(s, xcoords, ycoords, for_errors)
     mask = detector_mask(N, for_detector, s.gap_width, s.gap_offset, s.bad_pixels, s.beam_stop)
     path = _fly_path(s, xcoords, ycoords)
     if not 0 <= s.background < np.inf:
@@ -180,6 +189,20 @@ def simulate_scan(
 ) -> SimulatedScan:
     """Record a scan at given positions: `expose` of a `ScanPlan` with these arguments."""
     return expose(ScanPlan(object, probe, xcoords, ycoords, photons, units, mask), rng)
+
+
+def _true_positions(
+    settings: ScanSettings, x: Positions, y: Positions, rng: np.random.Generator
+) -> tuple[Positions | None, Positions | None]:
+    """Where the probe really is; None where that is what the scan says."""
+    s = settings
+    stage = Stage.of(s.stage_scale, s.stage_rotation, s.stage_shear, s.backlash)
+    if any(s.backlash) and directions(x, y) is None:
+        raise ConfigError(f"backlash: expected a path with lines there and back ('snake'), found {s.path!r}")
+    if not (stage.matrix.any() or stage.backlash.any() or s.position_error):
+        return None, None
+    moved = stage.displacement(x, y)
+    return displaced(x + moved[:, 0], y + moved[:, 1], s.position_error, rng)
 
 
 def _step(settings: ScanSettings, shape: tuple[int, int], probe: Complex) -> float:

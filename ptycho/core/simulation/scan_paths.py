@@ -1,4 +1,4 @@
-"""Scan positions: raster, spiral, Fermat spiral, random; how far apart for a given overlap; positioning errors.
+"""Scan positions: raster, snake, spiral, Fermat spiral, random; how far apart for a given overlap; positioning errors.
 
 A path is a function `(spans, step, rng) -> (x, y)`, two float64 `(n,)` arrays with `0 <= x <= width` and
 `0 <= y <= height` of the field that the scan may use; each has one point per `step^2` of area.
@@ -47,12 +47,13 @@ def scan_positions(
 
     Args:
         path: 'raster', row by row, centred in the object;
+            'snake', the same, one row to the right and the next one back;
             'spiral', from the middle outwards, neighbours along and across its turns about a step apart;
             'fermat', a Fermat spiral with the golden angle;
             'random', evenly distributed without order.
         shape: (H, W) of the object, pixels.
         N: side of a patch, pixels.
-        step: distance of neighbours, pixels; all but the raster have a point per `step^2` of area.
+        step: distance of neighbours, pixels; all but rows have a point per `step^2` of area.
         jitter: largest displacement along each axis, pixels.
         rng: source of the jitter and of the random path.
 
@@ -141,6 +142,14 @@ def _raster(spans: Spans, step: float, rng: np.random.Generator) -> Points:
     return x, y
 
 
+def _snake(spans: Spans, step: float, rng: np.random.Generator) -> Points:
+    """The raster with every other row from right to left."""
+    x, y = _raster(spans, step, rng)
+    rows = x.reshape(np.unique(y).size, -1)
+    rows[1::2] = rows[1::2, ::-1].copy()
+    return rows.ravel(), y
+
+
 def _spiral(spans: Spans, step: float, rng: np.random.Generator) -> Points:
     """Archimedean spiral `r = step theta / 2 pi`, a point about every `step` of its length."""
     del rng
@@ -170,6 +179,7 @@ def _random(spans: Spans, step: float, rng: np.random.Generator) -> Points:
 
 SCAN_PATHS: dict[str, Callable[[Spans, float, np.random.Generator], Points]] = {
     "raster": _raster,
+    "snake": _snake,
     "spiral": _spiral,
     "fermat": _fermat,
     "random": _random,

@@ -12,7 +12,7 @@ from ptycho.core.physics.probes import zone_plate_probe
 from ptycho.core.quality.registration import fit_plane
 from ptycho.core.refinement.gauge import Gauge, hold
 from ptycho.core.refinement.kernels import Point
-from ptycho.core.refinement.problem import _without_drift
+from ptycho.core.refinement.placement import _without_drift
 from ptycho.core.refinement.run import Refinement, refine_scan
 from ptycho.core.simulation.exposure import ScanPlan, expose
 from ptycho.core.simulation.objects import make_object

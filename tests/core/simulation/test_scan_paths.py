@@ -111,5 +111,5 @@ def test_jitter_moves_every_path_and_the_seed_decides(path: str) -> None:
 
 
 def test_an_unknown_path_is_named(rng: np.random.Generator) -> None:
-    with pytest.raises(ConfigError, match="raster, spiral, fermat, random, found 'zigzag'"):
+    with pytest.raises(ConfigError, match="raster, snake, spiral, fermat, random, found 'zigzag'"):
         scan_positions("zigzag", SHAPE, 64, 9.0, 0.0, rng)

@@ -1,0 +1,164 @@
+"""The positions of a refinement: what the stage did to all of them first, then each by itself.
+
+A linear map of the stage is a handful of numbers that all patterns tell alike. With the object held it moves at a
+snail's pace, since the object holds every position back that lies far from the middle; so the object goes along, and
+what the patterns feel is that it is stretched under each of them (`Passes.stretch_terms`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform
+
+from ptycho.core.physics.stage import Stage, directions, stage_of
+from ptycho.core.refinement.kernels import Point
+from ptycho.core.refinement.passes import Passes
+
+__all__ = ["Placement", "Positions", "room"]
+
+Array = NDArray[Any]
+Positions = bool | Literal["stage"]
+"""Whether positions move: no, all alike and each by itself, or all alike only."""
+
+WAIT, EVERY = 4, 2
+"""Positions begin to move once the object has taken shape, and then every other iteration."""
+STEP, TRUST_PX = 0.8, 0.5
+"""Part of the Gauss-Newton step of a position that is taken, and its greatest length along an axis."""
+DAMPING = 1e-3
+"""Added to the curvature of a position, relative to the mean over the scan."""
+DRIFT_STEPS = 20
+"""Of Newton's method for the common drift of positions; some three are enough unless most are at their bound."""
+STAGE_AT = (3, 5, 7, 9, 11, 13, 16, 20, 25, 31, 39, 49)
+"""Iterations in which the stage moves."""
+STAGE_TRUST_PX = 1.0
+"""How far one step may stretch the object at half the way from the middle of a pattern to its edge, pixels."""
+LEAST_PX, LARGE_PX = 0.02, 0.5
+"""Displacements of the outermost position: nothing is done for less, and from the second on a stage is off so far that
+single positions wait for it."""
+STAGE_REACH, BACKLASH_PX = 0.1, 10.0
+"""How far a stage may be off: scale, shear and radians; and the pixels of its backlash along each axis."""
+BACKLASH_TRUST_PX = 1.0
+"""How much one step may change the backlash along an axis."""
+
+
+class Placement:
+    """Moves the positions of a search.
+
+    Args:
+        passes: over the patterns.
+        home: x and y (n,), where the scan has them.
+        bound: how far from where the stage has it a position may go along each axis, pixels; None: only the stage
+            moves.
+    """
+
+    def __init__(self, passes: Passes, home: tuple[Array, Array], bound: float | None) -> None:
+        self._passes, self._home, self._bound = passes, home, bound
+
+    def moved(self, point: Point, iteration: int) -> Point:
+        """The point with other positions, and with an object that goes along with the stage."""
+        if iteration in STAGE_AT:
+            return self._staged(point)
+        late = iteration - WAIT
+        if self._bound is None or late < 0 or late % EVERY or self._waits(point, iteration):
+            return point
+        return self._singly(point, self._bound)
+
+    def _waits(self, point: Point, iteration: int) -> bool:
+        """Whether the stage is still being found."""
+        return iteration < STAGE_AT[5] and _farthest(self._stage(point).displacement(*self._home)) > LARGE_PX
+
+    def _stage(self, point: Point) -> Stage:
+        return stage_of(*self._home, self._displacement(point))
+
+    def _displacement(self, point: Point) -> Array:
+        return np.stack([point.x - self._home[0], point.y - self._home[1]], axis=1)
+
+    def _staged(self, point: Point) -> Point:
+        """A damped Gauss-Newton step of the map of the stage, the object taken along."""
+        gradient, curvature = self._passes.stretch_terms(point)
+        stiffness = float(np.trace(curvature)) / len(curvature)
+        if not stiffness > 0:
+            return point
+        step = -np.linalg.solve(curvature + DAMPING * stiffness * np.eye(4), gradient).reshape(2, 2)
+        step *= min(1.0, 4 * STAGE_TRUST_PX / (point.probe.shape[-1] * np.abs(step).max()))
+        before, point = self._stage(point).matrix, self._without_play(point)
+        x, y = point.x, point.y
+        away = np.stack([x - x.mean(), y - y.mean()], axis=1) @ step.T
+        if np.abs(before + step + step @ before).max() > STAGE_REACH or _farthest(away) < LEAST_PX:
+            return point
+        image = _mapped(point.object, step, (float(x.mean()), float(y.mean())))
+        return self._within(point._replace(object=image), x + away[:, 0], y + away[:, 1])
+
+    def _without_play(self, point: Point) -> Point:
+        """A damped Gauss-Newton step of the backlash, the object held: half of all lines move against the others."""
+        ways = directions(*self._home)
+        if ways is None:
+            return point
+        ways = (ways - ways.mean()) / 2
+        gradient, curvature = np.zeros(2), np.zeros((2, 2))
+        for indices, terms in self._passes.position_terms(point):
+            gradient += ways[indices] @ terms.gradient
+            curvature += np.tensordot(ways[indices] ** 2, terms.curvature, 1)
+        step = -np.linalg.solve((1 + DAMPING) * curvature, gradient)
+        step = np.clip(step, -BACKLASH_TRUST_PX, BACKLASH_TRUST_PX)
+        before = self._stage(point).backlash
+        step = np.clip(before + step, -BACKLASH_PX, BACKLASH_PX) - before
+        return self._within(point, point.x + ways * step[0], point.y + ways * step[1])
+
+    def _singly(self, point: Point, bound: float) -> Point:
+        """A damped Gauss-Newton step of every position, within its bound and without a common drift."""
+        found = [(indices, *terms) for indices, terms in self._passes.position_terms(point)]
+        seen = np.concatenate([indices for indices, _, _ in found])
+        gradient, curvature = (np.concatenate([entry[k] for entry in found]) for k in (1, 2))
+        stiffness = np.trace(curvature, axis1=1, axis2=2) / 2
+        damped = curvature + DAMPING * stiffness.mean() * np.eye(2)
+        step = -STEP * np.linalg.solve(damped, gradient[..., None])[..., 0]
+        moved = self._displacement(point)
+        moved[seen] += np.clip(step, -TRUST_PX, TRUST_PX)
+        home_x, home_y = self._home
+        alike = stage_of(home_x[seen], home_y[seen], moved[seen]).displacement(home_x, home_y)
+        own = np.zeros_like(moved)
+        for axis in range(2):
+            own[seen, axis] = _without_drift((moved - alike)[seen, axis], bound)
+        x, y = (home + shift for home, shift in zip(self._home, (alike + own).T, strict=True))
+        return self._within(point, x, y)
+
+    def _within(self, point: Point, x: Array, y: Array) -> Point:
+        """The point with these positions, as far as their patches lie in the object."""
+        n, (height, width) = point.probe.shape[-1], point.object.shape
+        x, y = (np.clip(each, n // 2, size - n + n // 2) for each, size in ((x, width), (y, height)))
+        return point._replace(x=x, y=y)
+
+
+def room(x: Array, y: Array, bound: float) -> int:
+    """Pixels that positions (n,) may need on every side of the object of their patches."""
+    play = 0.0 if directions(x, y) is None else BACKLASH_PX / 2
+    return math.ceil(bound + play + STAGE_REACH * float(np.ptp(x) + np.ptp(y)) / 2)
+
+
+def _farthest(displacement: Array) -> float:
+    return float(np.linalg.norm(displacement, axis=1).max())
+
+
+def _mapped(image: Array, matrix: Array, middle: tuple[float, float]) -> Array:
+    """An object whose point r has gone to `r + M (r - middle)`; M and the middle are ordered (x, y)."""
+    back, centre = np.linalg.inv(np.eye(2) + matrix)[::-1, ::-1], np.array(middle[::-1])
+    found = affine_transform(image, back, centre - back @ centre, order=3, mode="nearest")
+    return np.asarray(found, image.dtype)
+
+
+def _without_drift(displacement: Array, bound: float) -> Array:
+    """Displacements within their bound whose mean is 0: `clip(d - s)`, s found by Newton's method.
+
+    The mean falls as s grows, by the share of those that are not at their bound.
+    """
+    drift = float(displacement.mean())
+    for _ in range(DRIFT_STEPS):
+        kept = np.clip(displacement - drift, -bound, bound)
+        free = int(np.count_nonzero(np.abs(kept) < bound))
+        drift += float(kept.sum()) / max(free, 1)
+    return np.clip(displacement - drift, -bound, bound)
