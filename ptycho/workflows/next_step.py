@@ -19,6 +19,7 @@ from ptycho.config.options import IterationOptions
 from ptycho.core.physics.diffraction import as_modes, diffract
 from ptycho.core.physics.fly_scan import FlyPath
 from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.physics.stage import stage_of
 from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement
@@ -242,18 +243,16 @@ def _of_places_or_flux(
 
 def _of_positions(fixed: Refinement, moved: Refinement, floor: float, least: float = BETTER) -> str:
     gain = _gain(fixed, moved, floor)
-    x, y = (
-        getattr(moved, f"{axis}coords")
-        - getattr(fixed, f"{axis}coords")
-        + getattr(moved.frame, f"{axis}0")
-        - getattr(fixed.frame, f"{axis}0")
-        for axis in "xy"
+    home, places = (
+        np.stack([one.xcoords + one.frame.x0, one.ycoords + one.frame.y0], axis=1) for one in (fixed, moved)
     )
-    far = float(max(abs(x).max(), abs(y).max()))
-    logger.debug("positions: %.3g times better beyond the noise, %.3g px at most", gain, far)
+    shift, (x, y) = places - home, home.T
+    alike = stage_of(x, y, shift).displacement(x, y)
+    far, own = float(np.abs(shift).max()), float(np.abs(shift - alike).max())
+    logger.debug("positions: %.3g times better beyond the noise, %.3g px at most, %.3g by themselves", gain, far, own)
     if gain < least:
         return ""
-    bound = f" --position-bound {np.ceil(far):.0f}" if far > IterationOptions.position_bound_px else ""
+    bound = f" --position-bound {np.ceil(own):.0f}" if own > IterationOptions.position_bound_px else ""
     return f"positions {'are' if gain > BETTER else 'may be'} off by up to {far:.2g} px: --positions{bound}"
 
 

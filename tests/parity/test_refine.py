@@ -190,7 +190,7 @@ def test_terms_of_patches_are_differences_of_the_error(name, scan, point, rng) -
     """Of counts without a floor more, in double precision; their curvature is that along each change."""
     made = find_engine(name).kernels("poisson", intensity_floor(scan, "poisson"), {"dtype": double(name)})
     rows, cols, dx, dy = places(point.x, point.y, N, point.object.shape)
-    probes = made.shifted(made.image(point.probe), made.ramps(dx, dy, point.flux, N))
+    probes = made.shifted(made.image(point.probe), made.ramps(dx[:, None], dy[:, None], point.flux, N))
     measured = Passes(made, scan, [np.arange(len(scan))], np.arange(0), 2, 0)._measured
     part = measured(_Part(np.arange(len(scan))))
     images = [point.object, *(rng.standard_normal((2, SIZE, SIZE)) + 1j * rng.standard_normal((2, SIZE, SIZE)))]
@@ -210,7 +210,7 @@ def test_the_gradient_of_the_probe_is_the_adjoint_of_the_far_field(name, scan, p
     made = find_engine(name).kernels("amplitude", 1e-9, {"dtype": double(name)})
     rows, cols, dx, dy = places(point.x, point.y, N, point.object.shape)
     dx, dy = (each[:, None] + np.array([-1.0, 0.0, 0.5]) for each in (dx, dy))
-    ramps, patches = made.ramps(dx, dy, point.flux, N), made.cut(made.image(point.object), rows, cols, N)
+    ramps, patches = made.ramps(dx[:, None], dy[:, None], point.flux, N), made.cut(made.image(point.object), rows, cols, N)
     probes = made.shifted(made.image(point.probe), ramps)
     waves = rng.standard_normal((len(scan), 6, N, N)) + 1j * rng.standard_normal((len(scan), 6, N, N))
     probe = rng.standard_normal((2, N, N)) + 1j * rng.standard_normal((2, N, N))
