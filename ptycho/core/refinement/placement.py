@@ -36,9 +36,11 @@ STAGE_AT = (3, 5, 7, 9, 11, 13, 16, 20, 25, 31, 39, 49)
 """Iterations in which the stage moves."""
 STAGE_TRUST_PX = 1.0
 """How far one step may stretch the object at half the way from the middle of a pattern to its edge, pixels."""
-LEAST_PX, LARGE_PX = 0.02, 0.5
-"""Displacements of the outermost position: nothing is done for less, and from the second on a stage is off so far that
-single positions wait for it."""
+SCALE_FROM = 11
+"""From this iteration on the common scale of x and y moves, too: while single positions are off the object is blurred,
+and looks too small in both directions."""
+LEAST_PX = 0.02
+"""Displacement of the outermost position below which nothing is done."""
 STAGE_REACH, BACKLASH_PX = 0.1, 10.0
 """How far a stage may be off: scale, shear and radians; and the pixels of its backlash along each axis."""
 BACKLASH_TRUST_PX = 1.0
@@ -61,15 +63,11 @@ class Placement:
     def moved(self, point: Point, iteration: int) -> Point:
         """The point with other positions, and with an object that goes along with the stage."""
         if iteration in STAGE_AT:
-            return self._staged(point)
+            return self._staged(point, iteration)
         late = iteration - WAIT
-        if self._bound is None or late < 0 or late % EVERY or self._waits(point, iteration):
+        if self._bound is None or late < 0 or late % EVERY:
             return point
         return self._singly(point, self._bound)
-
-    def _waits(self, point: Point, iteration: int) -> bool:
-        """Whether the stage is still being found."""
-        return iteration < STAGE_AT[5] and _farthest(self._stage(point).displacement(*self._home)) > LARGE_PX
 
     def _stage(self, point: Point) -> Stage:
         return stage_of(*self._home, self._displacement(point))
@@ -77,13 +75,15 @@ class Placement:
     def _displacement(self, point: Point) -> Array:
         return np.stack([point.x - self._home[0], point.y - self._home[1]], axis=1)
 
-    def _staged(self, point: Point) -> Point:
+    def _staged(self, point: Point, iteration: int) -> Point:
         """A damped Gauss-Newton step of the map of the stage, the object taken along."""
         gradient, curvature = self._passes.stretch_terms(point)
         stiffness = float(np.trace(curvature)) / len(curvature)
         if not stiffness > 0:
             return point
         step = -np.linalg.solve(curvature + DAMPING * stiffness * np.eye(4), gradient).reshape(2, 2)
+        if iteration < SCALE_FROM:
+            step -= np.trace(step) / 2 * np.eye(2)
         step *= min(1.0, 4 * STAGE_TRUST_PX / (point.probe.shape[-1] * np.abs(step).max()))
         before, point = self._stage(point).matrix, self._without_play(point)
         x, y = point.x, point.y
