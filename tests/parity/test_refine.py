@@ -192,7 +192,7 @@ def test_terms_of_patches_are_differences_of_the_error(name, scan, point, rng) -
     rows, cols, dx, dy = places(point.x, point.y, N, point.object.shape)
     probes = made.shifted(made.image(point.probe), made.ramps(dx[:, None], dy[:, None], point.flux, N))
     measured = Passes(made, scan, [np.arange(len(scan))], np.arange(0), 2, 0)._measured
-    part = measured(_Part(np.arange(len(scan))))
+    part = measured(_Part(np.arange(len(scan))), point)
     images = [point.object, *(rng.standard_normal((2, SIZE, SIZE)) + 1j * rng.standard_normal((2, SIZE, SIZE)))]
     still, *moves = (made.cut(made.image(image), rows, cols, N) for image in images)
     fields, step = made.fields(probes, still), 1e-5
@@ -210,7 +210,7 @@ def test_the_gradient_of_the_probe_is_the_adjoint_of_the_far_field(name, scan, p
     made = find_engine(name).kernels("amplitude", 1e-9, {"dtype": double(name)})
     rows, cols, dx, dy = places(point.x, point.y, N, point.object.shape)
     dx, dy = (each[:, None] + np.array([-1.0, 0.0, 0.5]) for each in (dx, dy))
-    ramps, patches = made.ramps(dx[:, None], dy[:, None], point.flux, N), made.cut(made.image(point.object), rows, cols, N)
+    ramps, patches = made.ramps(dx, dy, point.flux, N), made.cut(made.image(point.object), rows, cols, N)
     probes = made.shifted(made.image(point.probe), ramps)
     waves = rng.standard_normal((len(scan), 6, N, N)) + 1j * rng.standard_normal((len(scan), 6, N, N))
     probe = rng.standard_normal((2, N, N)) + 1j * rng.standard_normal((2, N, N))

@@ -52,7 +52,9 @@ def test_one_step_of_a_stretched_object_finds_the_map() -> None:
     kernels = NumpyKernels("amplitude", intensity_floor(exact, "amplitude"))
     passes = Passes(kernels, exact, [np.arange(len(exact))], np.arange(0), 1, 1 << 30)
     place = made.xcoords + away[:, 0], made.ycoords + away[:, 1], np.ones(len(exact))
-    gradient, curvature = passes.stretch_terms(Point(_mapped(image, matrix, middle), probe, *place, np.zeros(probe.shape[1:])))
+    gradient, curvature = passes.stretch_terms(
+        Point(_mapped(image, matrix, middle), probe, *place, np.zeros(probe.shape[1:]))
+    )
     np.testing.assert_allclose(np.linalg.solve(curvature, gradient), matrix.ravel(), atol=6e-4)
 
 
