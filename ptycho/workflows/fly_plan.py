@@ -128,13 +128,15 @@ class _Tried:
         return min(self.errors.items(), key=lambda entry: entry[1])
 
     def between(self, duty: float) -> float:
-        """The minimum of a parabola, in the logarithm of the share, through the best and its neighbours."""
+        """The minimum of a parabola through the best and its neighbours, in the square of the share: in how far a way
+        blurs the patterns.
+        """
         order = sorted(self.errors)
         k = int(np.clip(order.index(duty), 1, max(1, len(order) - 2)))
         near = order[k - 1 : k + 2]
         if len(near) < 3:
             return duty
-        bend, slope, _ = np.polyfit(np.log(near), [self.errors[each] for each in near], 2)
+        bend, slope, _ = np.polyfit(np.square(near), [self.errors[each] for each in near], 2)
         if bend <= 0:
             return duty
-        return float(np.clip(np.exp(-slope / (2 * bend)), near[0], near[-1]))
+        return float(np.sqrt(np.clip(-slope / (2 * bend), near[0] ** 2, near[-1] ** 2)))

@@ -26,8 +26,8 @@ FlyPath = NDArray[np.float64]
 
 AT_REST: FlyPath = np.zeros((1, 1, 2))
 """The way of a probe that does not move."""
-MOST_POINTS = 9
-"""Places beyond which a longer way is not followed more finely."""
+POINTS = (3, 9)
+"""Fewest and most places that a way is given: fewer save little, and a longer way is not followed more finely."""
 _UNLIKE = 1.5
 """A step more than so many times longer or shorter than the median one leads from line to line."""
 _STRAIGHT = 0.5
@@ -87,7 +87,7 @@ def points_for(ways: Positions, probe: NDArray[np.complexfloating[Any, Any]]) ->
     `(M, N, N)` part, D pixels of N: a way of L pixels has L D / N such periods.
     """
     periods = float(np.hypot(*ways.T).max(initial=0.0)) * probe_diameter(far_field(probe)) / probe.shape[-1]
-    return int(np.clip(np.ceil(periods), 2, MOST_POINTS))
+    return int(np.clip(np.ceil(periods), *POINTS))
 
 
 def places_on_the_way(xcoords: Positions, ycoords: Positions, path: FlyPath) -> tuple[Positions, Positions]:
