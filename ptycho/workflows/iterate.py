@@ -17,6 +17,7 @@ from ptycho.core.doctor.beam import beam_change
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.fly_scan import FlyPath
+from ptycho.core.physics.recording import Recording
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.progress import IterationReport, Watch
 from ptycho.core.quality.trust import Trust
@@ -123,7 +124,7 @@ def iterate(
     }
     bound = options.position_bound_px if options.refine_positions and start is None else None
     frame = start.frame if isinstance(start, Reconstruction | Refinement) else object_grid(data, bound)
-    trust = _trust_of(start, data, plan.probe, frame)
+    trust = _trust_of(start, data, plan, frame)
     legs = _Legs(data, partial(refine, **settings), options, plan, flux, trust, watch, options.planned)
     found, notes = legs.run(start, frame)
     notes = [*notes, *_changes(found, data, options)]
@@ -217,7 +218,7 @@ class _Legs:
         return self.refine(self.data, start, iterations, report=report, **settings)
 
 
-def _trust_of(start: Start | None, data: RawData, probe: Any, frame: ObjectFrame | None) -> Trust | None:
+def _trust_of(start: Start | None, data: RawData, plan: Plan, frame: ObjectFrame | None) -> Trust | None:
     """What the patterns say of a start that knows more than they do, a network's; None for others.
 
     What iteration has found knows nothing that further iterations could lose, and nor does a flat object.
@@ -230,7 +231,7 @@ def _trust_of(start: Start | None, data: RawData, probe: Any, frame: ObjectFrame
         return None
     image = start.object if isinstance(start, Reconstruction) else start
     x, y = (frame or object_frame(data.xcoords, data.ycoords, data.N)).local(data.xcoords, data.ycoords)
-    return scan_trust(image, probe, x, y, data, NOMINAL_PHOTONS)
+    return scan_trust(image, plan.probe, x, y, data, NOMINAL_PHOTONS, recording=Recording(fly_path=plan.fly_path))
 
 
 def _gains_much(found: Refinement) -> bool:

@@ -32,8 +32,8 @@ DAMPING = 1e-3
 """Added to the curvature of a position, relative to the mean over the scan."""
 DRIFT_STEPS = 20
 """Of Newton's method for the common drift of positions; some three are enough unless most are at their bound."""
-STAGE_AT = (3, 5, 7, 9, 11, 13, 16, 20, 25, 31, 39, 49)
-"""Iterations in which the stage moves."""
+STAGE_AT = (3, 5, 7, 9, 11, 13, 17, 21, 25, 31, 39, 49)
+"""Iterations in which the stage moves; single positions do in the even ones."""
 STAGE_TRUST_PX = 1.0
 """How far one step may stretch the object at half the way from the middle of a pattern to its edge, pixels."""
 SCALE_FROM = 11
