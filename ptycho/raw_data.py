@@ -22,6 +22,7 @@ from ptycho.core.geometry import FramedOffsets, group_coordinates, member_positi
 from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.groups.grouping import make_groups, seed_points
 from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import without_ramp
 from ptycho.core.provenance import known_metadata, scan_source
 from ptycho.core.result import Pictured, plural
@@ -320,6 +321,11 @@ class RawData(Pictured):
         self._probe = np.asanyarray(probe)
 
     @property
+    def near_field(self) -> NearField | None:
+        """How waves go to a near detector, by the metadata (`near_field`); None where it is far away."""
+        return NearField.of(self.metadata)
+
+    @property
     def name(self) -> str:
         """The name of the file that the scan was read from, or 'scan'."""
         return "scan" if self._path is None else self._path.name
@@ -525,6 +531,11 @@ class RawData(Pictured):
         Returns:
             The dictionary of specs/data_contracts.md; `X_full` is k times the amplitude.
         """
+        if self.near_field is not None:
+            raise DataError(
+                "groups: expected patterns of the far field, which networks are for, found near field; iterate: ptycho "
+                "reconstruct"
+            )
         if self.N != N:
             raise DataError(f"N={N}: the scan has patterns of {self.N} x {self.N} pixels; set N to {self.N}")
         if nsamples == 1 and len(self) > 1:

@@ -48,7 +48,7 @@ def add_patches(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor) -> 
 
 
 class _Fields(NamedTuple):
-    """Far fields `(b, S M, N, N)` and `sum_m |F_m|^2 + e` `(b, N, N)`, which every question about them begins with."""
+    """Fields `(b, S M, N, N)` and `sum_m |F_m|^2 + e` `(b, N, N)`, which every question about them begins with."""
 
     waves: Tensor
     intensity: Tensor
@@ -116,16 +116,28 @@ class RefinementKernels:
         """The probe moved by every remainder."""
         return torch.fft.ifft2(torch.fft.fft2(probe) * ramps).flatten(1, 2)
 
-    def fields(self, probes: Tensor, patches: Tensor) -> _Fields:
-        """Far fields."""
-        return self._with_intensity(torch.fft.fft2(probes * patches[:, None], norm="ortho"))
+    def transfer(self, transfer: Array, dx: Array, dy: Array) -> Tensor:
+        """What carries waves to a near detector and moves them back `(b, 1, N, N)`."""
+        back = self.ramps(-dx[:, None], -dy[:, None], np.ones(len(dx)), transfer.shape[-1])
+        return self.image(transfer) * back[:, 0]
 
-    def fields_along(self, probes: Tensor, patches: Tensor, probe_moves: Tensor | None, patch_moves: Tensor) -> Tensor:
-        """The change of the far fields."""
+    def fields(self, probes: Tensor, patches: Tensor, transfer: Tensor | None = None) -> _Fields:
+        """Fields at the detector."""
+        return self._with_intensity(_propagated(probes * patches[:, None], transfer))
+
+    def fields_along(
+        self,
+        probes: Tensor,
+        patches: Tensor,
+        probe_moves: Tensor | None,
+        patch_moves: Tensor,
+        transfer: Tensor | None = None,
+    ) -> Tensor:
+        """The change of the fields."""
         waves = probes * patch_moves[:, None]
         if probe_moves is not None:
             waves += probe_moves * patches[:, None]
-        return torch.fft.fft2(waves, norm="ortho")
+        return _propagated(waves, transfer)
 
     def advanced(self, fields: _Fields, moves: Tensor, length: float) -> _Fields:
         """Fields further on, in place."""
@@ -135,7 +147,9 @@ class RefinementKernels:
         """Sum of the likelihood."""
         return self._error(_seen(fields, measured), measured)
 
-    def pull(self, fields: _Fields, measured: Measured, probes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def pull(
+        self, fields: _Fields, measured: Measured, probes: Tensor, transfer: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Error, residual waves, and the gradient with respect to the patches."""
         seen = _seen(fields, measured)
         if self.likelihood == "amplitude":
@@ -146,7 +160,7 @@ class RefinementKernels:
             error = self._error(seen, measured)
             ratio = 0.5 - (measured.amplitude.square() + self.floor).div_(seen).mul_(0.5)
             ratio = _masked(ratio, measured)
-        waves = torch.fft.ifft2(fields.waves * ratio[:, None], norm="ortho")
+        waves = _back_propagated(fields.waves * ratio[:, None], transfer)
         return error, waves, _over_modes(waves * probes.conj())
 
     def probe_gradient(self, waves: Tensor, patches: Tensor, ramps: Tensor) -> Tensor:
@@ -160,25 +174,36 @@ class RefinementKernels:
         weighted = _product(fields.waves, moves).square_().div_(_seen(fields, measured))
         return _masked(weighted, measured).sum(dtype=torch.float64)
 
-    def position_terms(self, probe: Tensor, patches: Tensor, measured: Measured, ramps: Tensor) -> Terms:
+    def position_terms(
+        self, probe: Tensor, patches: Tensor, measured: Measured, ramps: Tensor, transfer: Tensor | None = None
+    ) -> Terms:
         """Gradient and curvature of the likelihood in (dx, dy)."""
         spectrum = torch.fft.fft2(probe) * ramps
-        fields = self.fields(torch.fft.ifft2(spectrum).flatten(1, 2), patches)
+        fields = self.fields(torch.fft.ifft2(spectrum).flatten(1, 2), patches, transfer)
         modulus, residual = self._residual(fields, measured)
         frequency = torch.fft.fftfreq(probe.shape[-1], dtype=self.dtype, device=self.device)
         slopes = []
         for ramp in (frequency[None, :], frequency[:, None]):
-            moved = torch.fft.ifft2(spectrum * (-2j * math.pi * ramp)).flatten(1, 2)
-            slopes.append(_product(fields.waves, self.fields(moved, patches).waves) / modulus)
+            turn = -2j * math.pi * ramp
+            moves = self.fields(torch.fft.ifft2(spectrum * turn).flatten(1, 2), patches, transfer).waves
+            if transfer is not None:  # which moves the field back as far as the probe was moved
+                moves = moves - torch.fft.ifft2(torch.fft.fft2(fields.waves) * turn)
+            slopes.append(_product(fields.waves, moves) / modulus)
         return self._terms(slopes, residual, measured)
 
     def patch_terms(
-        self, fields: _Fields, probes: Tensor, moves: Sequence[Tensor], measured: Measured, floor: float
+        self,
+        fields: _Fields,
+        probes: Tensor,
+        moves: Sequence[Tensor],
+        measured: Measured,
+        floor: float,
+        transfer: Tensor | None = None,
     ) -> Terms:
         """Gradient and curvature along changes of the patches, by intensities."""
         seen = _seen(fields, measured)
         root = (seen + floor).sqrt()
-        slopes = [_product(fields.waves, self.fields(probes, each).waves) / root for each in moves]
+        slopes = [_product(fields.waves, self.fields(probes, each, transfer).waves) / root for each in moves]
         count = measured.amplitude.square() + self.floor
         return self._terms(slopes, _masked((seen - count) / (2 * root), measured), measured)
 
@@ -235,6 +260,20 @@ class RefinementKernels:
 def _seen(fields: _Fields, measured: Measured) -> Tensor:
     """`a^2` `(b, N, N)`, what the detector adds included."""
     return fields.intensity if measured.background is None else fields.intensity + measured.background
+
+
+def _propagated(waves: Tensor, transfer: Tensor | None) -> Tensor:
+    """Exit waves at the detector, which is far away without a transfer function."""
+    if transfer is None:
+        return torch.fft.fft2(waves, norm="ortho")
+    return torch.fft.ifft2(torch.fft.fft2(waves).mul_(transfer))
+
+
+def _back_propagated(fields: Tensor, transfer: Tensor | None) -> Tensor:
+    """The adjoint of `_propagated`."""
+    if transfer is None:
+        return torch.fft.ifft2(fields, norm="ortho")
+    return torch.fft.ifft2(torch.fft.fft2(fields).mul_(transfer.conj()))
 
 
 def _over_modes(values: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
+from ptycho.workflows.near_field import with_magnification
 
 __all__ = ["Scan", "as_scan", "doctor", "export_product", "import_product", "load_scan", "simulate"]
 
@@ -29,7 +30,9 @@ Scan = RawData | Path | str
 """A scan, or the file that it is read from."""
 
 
-def load_scan(path: Path | str, units: str | None = None, memory_map: MemoryMap = "auto") -> RawData:
+def load_scan(
+    path: Path | str, units: str | None = None, memory_map: MemoryMap = "auto", near_field: float | bool = False
+) -> RawData:
     """Read a scan from a file of any format that is known (`ptycho convert --help` lists them).
 
     Args:
@@ -37,6 +40,8 @@ def load_scan(path: Path | str, units: str | None = None, memory_map: MemoryMap 
         units: 'amplitude' or 'counts', what the patterns hold; None believes the file, and looks at the numbers where
             it says nothing.
         memory_map: 'auto' leaves patterns larger than 1 GiB on disk, 'always' all, 'never' none.
+        near_field: the patterns are of the near field, shadows of the sample magnified so many times (1 in a parallel
+            beam); True has the patterns tell how many, where the file does not. False: as the file says, else far.
 
     Returns:
         n patterns of N x N pixels with positions (pixels of the object, (n,)) and the probe, (N, N) or (M, N, N).
@@ -48,7 +53,13 @@ def load_scan(path: Path | str, units: str | None = None, memory_map: MemoryMap 
     >>> load_scan(example)
     RawData(64 patterns of 64 x 64, uint16 counts, 1 probe mode, object 128 x 128, from minimal_dataset_v1.npz)
     """
-    return RawData.from_file(path, units, memory_map)
+    if near_field is False:
+        return RawData.from_file(path, units, memory_map)
+    magnification = None if near_field is True else float(near_field)
+    record = assembled(ScanParts(files=(Path(path),), magnification=magnification))
+    if magnification is None:
+        record = with_magnification(record, str(path))
+    return RawData.from_record(record, path, units, memory_map)
 
 
 def as_scan(scan: Scan) -> RawData:
@@ -71,7 +82,8 @@ def simulate(
         kind: what the object shows (`ptycho.core.simulation.objects.OBJECTS`): 'lines', 'dead_leaves', 'siemens_star'
             and others.
         object: (H, W) complex, instead of one of a kind.
-        probe: a kind of probe ('zone_plate', 'gaussian', 'disk'), or (N, N) or (M, N, N) complex, of any energy.
+        probe: a kind of probe ('zone_plate', 'gaussian', 'disk', 'diffuser'), or (N, N) or (M, N, N) complex, of any
+            energy.
         photons: mean number of photons per pattern.
         seed: of everything that is random: the same seed, the same scan.
         settings: further fields of `ScanSettings`: `N=64`, `shape` (H, W) of the object (None: 4 N x 4 N), `path`,
@@ -102,7 +114,7 @@ def simulate(
         found.probe,
         objectGuess=found.object,
         mask=found.mask,
-        metadata={"nphotons": found.recorded},
+        metadata={"nphotons": found.recorded, **({} if plan.near_field is None else plan.near_field.noted())},
         units=found.units,
     )
 

@@ -36,7 +36,12 @@ _SCALES = {
 }
 """Flags of the geometry: field of the record, factor, help."""
 
-_PARTS = ("patterns", "scan_positions", "mask", "probe_file", "unit", "flip", "rotation", "electrons", *_SCALES)
+FIND = "find"
+"""What stands for a magnification that the patterns are to tell."""
+_PARTS = (
+    *("patterns", "scan_positions", "mask", "probe_file", "unit", "flip", "rotation", "electrons", "near_field"),
+    *_SCALES,
+)
 
 
 class Pair(argparse.Action):
@@ -99,6 +104,16 @@ def add_scan_flags(parser: argparse.ArgumentParser) -> None:
         "--electrons", action="store_true", default=False, help="the beam is of electrons, not of photons"
     )
     group.add_argument(
+        "--near-field",
+        nargs="?",
+        const=FIND,
+        type=_magnification,
+        default=None,
+        metavar="M",
+        help="the patterns are of the near field, shadows magnified M times, 1 in a parallel beam; without a "
+        "number M is found in the patterns (name the scan before it)",
+    )
+    group.add_argument(
         "--mask",
         default=None,
         metavar="FILE[:PATH]",
@@ -126,7 +141,7 @@ def said(options: argparse.Namespace) -> list[str]:
     flags: list[str] = []
     for name in (*_PARTS, "units"):
         value, flag = getattr(options, name), f"--{name.replace('_', '-')}"
-        if value is True:
+        if value is True or value == FIND:
             flags.append(flag)
         elif value:
             flags += [flag, str(value)]
@@ -154,6 +169,7 @@ def parts_of(options: argparse.Namespace, files: Sequence[Path] = ()) -> ScanPar
         position_unit=options.unit,
         mask=options.mask,
         probe=options.probe_file,
+        magnification=None if options.near_field == FIND else options.near_field,
         particle="electron" if options.electrons else None,
         units=options.units,
         flip=options.flip,
@@ -174,7 +190,12 @@ def scan_of(options: argparse.Namespace, files: Sequence[Path] = (), fitting: bo
 
     if options.unit and not options.scan_positions:
         raise ConfigError("--unit: expected --scan-positions, of which it is the unit, found none; name the table")
-    return assembled(parts_of(options, files), fitting)
+    record = assembled(parts_of(options, files), fitting)
+    if options.near_field == FIND:
+        from ptycho.workflows.near_field import with_magnification
+
+        return with_magnification(record, name_of(options, files[0] if files else None))
+    return record
 
 
 def stream_from(options: argparse.Namespace, path: Path | None, fitting: bool = True) -> ScanStream:
@@ -218,6 +239,10 @@ def name_of(options: argparse.Namespace, path: Path | None) -> str:
 
 def _positive(text: str) -> float:
     return _number(text, lambda value: 0 < value < float("inf"), "a number above 0")
+
+
+def _magnification(text: str) -> float | str:
+    return FIND if text == FIND else _positive(text)
 
 
 def _angle(text: str) -> float:

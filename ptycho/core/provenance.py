@@ -27,7 +27,7 @@ __all__ = [
 
 GEOMETRY = ("energy_eV", "particle", "distance_m", "detector_pixel_m", "object_pixel_m")
 """Entries of the metadata that tell lengths."""
-_KNOWN = ("name", *GEOMETRY, "nphotons")
+_KNOWN = ("name", *GEOMETRY, "near_field", "nphotons")
 _LIBRARIES = ("numpy", "scipy", "h5py", "torch", "lightning", "tensorflow", "keras")
 _HASHED_BYTES = 1 << 30
 """Files up to 1 GiB are hashed as a whole; a larger scan is known by its content alone."""

@@ -45,7 +45,7 @@ def add_patches(canvas: Array, patches: tf.Tensor, rows: Array, cols: Array) -> 
 
 
 class _Fields(NamedTuple):
-    """Far fields `(b, S M, N, N)` and `sum_m |F_m|^2 + e` `(b, N, N)`, which every question about them begins with."""
+    """Fields `(b, S M, N, N)` and `sum_m |F_m|^2 + e` `(b, N, N)`, which every question about them begins with."""
 
     waves: tf.Tensor
     intensity: tf.Tensor
@@ -116,18 +116,29 @@ class RefinementKernels:
         """The probe moved by every remainder."""
         return _places_as_modes(tf.signal.ifft2d(tf.signal.fft2d(tf.convert_to_tensor(probe)) * ramps))
 
-    def fields(self, probes: tf.Tensor, patches: tf.Tensor) -> _Fields:
-        """Far fields."""
-        return self._with_intensity(tf.signal.fft2d(probes * tf.expand_dims(patches, 1)))
+    def transfer(self, transfer: Array, dx: Array, dy: Array) -> tf.Tensor:
+        """What carries waves to a near detector and moves them back `(b, 1, N, N)`, N times."""
+        n = transfer.shape[-1]
+        back = self.ramps(-dx[:, None], -dy[:, None], np.ones(len(dx)), n)
+        return self.image(n * transfer) * back[:, 0]
+
+    def fields(self, probes: tf.Tensor, patches: tf.Tensor, transfer: tf.Tensor | None = None) -> _Fields:
+        """Fields at the detector."""
+        return self._with_intensity(_propagated(probes * tf.expand_dims(patches, 1), transfer))
 
     def fields_along(
-        self, probes: tf.Tensor, patches: tf.Tensor, probe_moves: tf.Tensor | None, patch_moves: tf.Tensor
+        self,
+        probes: tf.Tensor,
+        patches: tf.Tensor,
+        probe_moves: tf.Tensor | None,
+        patch_moves: tf.Tensor,
+        transfer: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """The change of the far fields."""
+        """The change of the fields."""
         waves = probes * tf.expand_dims(patch_moves, 1)
         if probe_moves is not None:
             waves += probe_moves * tf.expand_dims(patches, 1)
-        return tf.signal.fft2d(waves)
+        return _propagated(waves, transfer)
 
     def advanced(self, fields: _Fields, moves: tf.Tensor, length: float) -> _Fields:
         """Fields further on."""
@@ -140,7 +151,9 @@ class RefinementKernels:
         """Sum of the likelihood."""
         return self._error(_seen(fields, measured), measured)
 
-    def pull(self, fields: _Fields, measured: Measured, probes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def pull(
+        self, fields: _Fields, measured: Measured, probes: tf.Tensor, transfer: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Error, residual waves, and the gradient with respect to the patches."""
         seen = _seen(fields, measured)
         if self.likelihood == "amplitude":
@@ -150,7 +163,7 @@ class RefinementKernels:
         else:
             error = self._error(seen, measured)
             ratio = _masked(0.5 - 0.5 * self._count(measured) / seen, measured)
-        waves = tf.signal.ifft2d(fields.waves * tf.expand_dims(tf.cast(ratio, self._complex), 1))
+        waves = _back_propagated(fields.waves * tf.expand_dims(tf.cast(ratio, self._complex), 1), transfer)
         return error, waves, _over_modes(waves * tf.math.conj(probes))
 
     def probe_gradient(self, waves: tf.Tensor, patches: tf.Tensor, ramps: tf.Tensor) -> tf.Tensor:
@@ -165,26 +178,41 @@ class RefinementKernels:
         """`sum J^2`."""
         return _sum_of_squares(_masked(_product(fields.waves, moves), measured) / tf.sqrt(_seen(fields, measured)))
 
-    def position_terms(self, probe: Array, patches: tf.Tensor, measured: Measured, ramps: tf.Tensor) -> Terms:
+    def position_terms(
+        self,
+        probe: Array,
+        patches: tf.Tensor,
+        measured: Measured,
+        ramps: tf.Tensor,
+        transfer: tf.Tensor | None = None,
+    ) -> Terms:
         """Gradient and curvature of the likelihood in (dx, dy)."""
         spectrum = tf.signal.fft2d(tf.convert_to_tensor(probe)) * ramps
-        fields = self.fields(_places_as_modes(tf.signal.ifft2d(spectrum)), patches)
+        fields = self.fields(_places_as_modes(tf.signal.ifft2d(spectrum)), patches, transfer)
         modulus, residual = self._residual(fields, measured)
         turn = self.image(-2j * math.pi * np.fft.fftfreq(probe.shape[-1]))
         slopes = []
         for ramp in (turn[None, :], turn[:, None]):
-            moves = self.fields(_places_as_modes(tf.signal.ifft2d(spectrum * ramp)), patches).waves
+            moves = self.fields(_places_as_modes(tf.signal.ifft2d(spectrum * ramp)), patches, transfer).waves
+            if transfer is not None:  # which moves the field back as far as the probe was moved
+                moves = moves - tf.signal.ifft2d(tf.signal.fft2d(fields.waves) * ramp)
             slopes.append(_product(fields.waves, moves) / modulus)
         return self._terms(slopes, residual, measured)
 
     def patch_terms(
-        self, fields: _Fields, probes: tf.Tensor, moves: Sequence[tf.Tensor], measured: Measured, floor: float
+        self,
+        fields: _Fields,
+        probes: tf.Tensor,
+        moves: Sequence[tf.Tensor],
+        measured: Measured,
+        floor: float,
+        transfer: tf.Tensor | None = None,
     ) -> Terms:
         """Gradient and curvature along changes of the patches, by intensities."""
         pixels = measured.amplitude.shape[-1] ** 2
         seen = _seen(fields, measured)
         root = tf.sqrt(seen + floor * pixels)
-        slopes = [_product(fields.waves, self.fields(probes, each).waves) / root for each in moves]
+        slopes = [_product(fields.waves, self.fields(probes, each, transfer).waves) / root for each in moves]
         return self._terms(slopes, _masked((seen - self._count(measured)) / (2 * root), measured), measured)
 
     def _terms(self, slopes: list[tf.Tensor], residual: tf.Tensor, measured: Measured) -> Terms:
@@ -250,6 +278,20 @@ def _places_as_modes(values: tf.Tensor) -> tf.Tensor:
 def _seen(fields: _Fields, measured: Measured) -> tf.Tensor:
     """`a^2` `(b, N, N)`, what the detector adds included."""
     return fields.intensity if measured.background is None else fields.intensity + measured.background
+
+
+def _propagated(waves: tf.Tensor, transfer: tf.Tensor | None) -> tf.Tensor:
+    """N times the exit waves at the detector, which is far away without a transfer function (times N)."""
+    spectra = tf.signal.fft2d(waves)
+    return spectra if transfer is None else tf.signal.ifft2d(spectra * transfer)
+
+
+def _back_propagated(fields: tf.Tensor, transfer: tf.Tensor | None) -> tf.Tensor:
+    """The adjoint of the propagation, of fields that are N times the unitary ones."""
+    if transfer is None:
+        return tf.signal.ifft2d(fields)
+    scale = tf.constant(1 / fields.shape[-1] ** 2, fields.dtype)
+    return tf.signal.ifft2d(tf.signal.fft2d(fields) * tf.math.conj(transfer) * scale)
 
 
 def _over_modes(values: tf.Tensor) -> tf.Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement
 from ptycho.core.stitching.stitch import probe_weight
 from ptycho.raw_data import RawData
-from ptycho.workflows.scan_part import mask_of
+from ptycho.workflows.scan_part import like, mask_of
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 
 __all__ = ["Clusters", "clusters_of", "foretell"]
@@ -102,6 +102,7 @@ def _compared(image: Array, found: Reconstruction, clusters: Clusters, data: Raw
     mask = mask_of(scan, which)
     x, y = scan.xcoords[which], scan.ycoords[which]
     amplitude, recording = (lambda some: scan.amplitude(which[some])), clusters.recording.of(which)
+    recording = replace(recording, near_field=scan.near_field)
     return measure_trust(image, found.probe, x, y, amplitude, scale, dose, mask, recording)
 
 
@@ -122,7 +123,7 @@ def clusters_of(found: Reconstruction, data: RawData) -> Clusters:
     x, y = (np.concatenate([getattr(tile, name) for tile in tiles]) for name in ("x", "y"))
     mask = mask_of(data, places)
     return Clusters(
-        RawData(x + offset, y, None, None, data.amplitude(places), found.probe, mask=mask, units="amplitude"),
+        like(data, x + offset, y, data.amplitude(places), found.probe, mask),
         ObjectFrame(side, side * len(chosen), 0, 0),
         np.concatenate([tile.found for tile in tiles], axis=1),
         np.concatenate([tile.blank for tile in tiles], axis=1),

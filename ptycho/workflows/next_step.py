@@ -29,7 +29,7 @@ from ptycho.workflows.find_probe import find_probe
 from ptycho.workflows.fly_plan import asked_to_fly, runs_in_lines
 from ptycho.workflows.foretell import Clusters
 from ptycho.workflows.iteration_plan import flight_of, planned
-from ptycho.workflows.scan_part import ScanPart, mask_of, telling_part
+from ptycho.workflows.scan_part import ScanPart, like, mask_of, telling_part
 from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale
 
 __all__ = ["Finished", "fixed_modes", "noise_factor", "remedy"]
@@ -105,6 +105,8 @@ def remedy(finished: Finished, clusters: Clusters) -> str:
         return found
     if trust.grade == "fails":
         tried = "axes, probe, background, positions and modes were tried and are not it"
+        if finished.data.near_field is not None:
+            return f"{tried}: check pixel size, distance and magnification (--near-field)"
         return f"{tried}: check pixel size and distance, and that the patterns are of the far field"
     if finished.gaining > GAIN and not trust.explained:
         return go_on
@@ -137,7 +139,8 @@ def noise_factor(found: Reconstruction, data: RawData) -> tuple[float, float]:
     some = np.unique(np.linspace(0, len(data) - 1, LOOKED_AT).round().astype(int))
     scale, _ = photon_scale(data, NOMINAL_PHOTONS)
     patches, dx, dy = extract_rounded(found.object, found.xcoords[some], found.ycoords[some], data.N)
-    expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy, found.recording.of(some))
+    recording = replace(found.recording.of(some), near_field=data.near_field)
+    expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy, recording)
     left = 2 * (np.sqrt(scale) * data.amplitude(some) - np.sqrt(expected))
     bright = expected > BRIGHT
     mask = mask_of(data, some)
@@ -344,5 +347,5 @@ def _turned(part: ScanPart, orientation: Orientation) -> ScanPart:
     scan = part.scan
     mask = None if scan.mask is None else np.ascontiguousarray(orientation.patterns(scan.mask))
     patterns = np.ascontiguousarray(orientation.patterns(scan.amplitude(np.arange(len(scan)))))
-    turned = RawData(scan.xcoords, scan.ycoords, None, None, patterns, scan.probeGuess, mask=mask, units="amplitude")
+    turned = like(scan, scan.xcoords, scan.ycoords, patterns, scan.probeGuess, mask)
     return ScanPart(turned, part.unseen, part.places)

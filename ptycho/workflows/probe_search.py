@@ -21,6 +21,7 @@ from ptycho.core.geometry import object_frame
 from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.probe_estimates import (
+    carried_back,
     defocused_pupil,
     filled_modulus,
     light_radius,
@@ -121,7 +122,7 @@ class _Part:
 
 
 def searched_probe(data: RawData, refine: Refine) -> tuple[NDArray[np.complex64], str, tuple[Tried, ...]]:
-    """Find a probe from the patterns of a scan.
+    """Find a probe from the patterns of a scan; in near field the mean pattern itself, carried back to the sample.
 
     Deterministic: nothing is drawn at random.
 
@@ -141,6 +142,8 @@ def searched_probe(data: RawData, refine: Refine) -> tuple[NDArray[np.complex64]
     if not mean.any():
         raise DataError("a probe from the patterns: expected light in them, found none; check detector data and mask")
     modulus = filled_modulus(mean, np.asarray(data.valid_mask.reshape(-1, *mean.shape).any(axis=0)))
+    if data.near_field is not None:
+        return carried_back(modulus, data.near_field), "the mean pattern of the near field, carried back", ()
     part = _Part.of(telling_part(data).scan, modulus).cropped(min(data.N, _LARGEST))
     glances = _defocus_search(part, refine)
     finalists = {_named(width): _beam(part.modulus, width) for width in _best_two(glances)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,8 @@ def _residuals(found: Reconstruction, data: RawData) -> list[Residual]:
     if found.trust is None:
         return []
     positions, places = (found.xcoords, found.ycoords), telling_patterns(found.trust)
-    return residuals(found.object, found.probe, positions, places, data.amplitude, data.mask, found.recording)
+    recording = replace(found.recording, near_field=data.near_field)
+    return residuals(found.object, found.probe, positions, places, data.amplitude, data.mask, recording)
 
 
 def _photons(data: RawData) -> float | None:

@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from ptycho.core.doctor.held_out import inner_points
 from ptycho.raw_data import RawData
 
-__all__ = ["ScanPart", "mask_of", "taken", "telling_part"]
+__all__ = ["ScanPart", "like", "mask_of", "taken", "telling_part"]
 
 Array = NDArray[Any]
 
@@ -71,4 +71,10 @@ def taken(data: RawData, places: NDArray[np.intp]) -> RawData:
     """Some patterns of a scan, as amplitudes, 0 where they are not valid; with its probe, where it has one."""
     x, y = data.xcoords[places], data.ycoords[places]
     probe = data.probeGuess if data.has_probe else None
-    return RawData(x, y, None, None, data.amplitude(places), probe, mask=mask_of(data, places), units="amplitude")
+    return like(data, x, y, data.amplitude(places), probe, mask_of(data, places))
+
+
+def like(data: RawData, x: Array, y: Array, amplitude: Array, probe: Array | None, mask: Array | None) -> RawData:
+    """Amplitudes (b, N, N) at these places, measured as `data` was."""
+    metadata = None if data.near_field is None else data.near_field.noted()
+    return RawData(x, y, None, None, amplitude, probe, mask=mask, metadata=metadata, units="amplitude")

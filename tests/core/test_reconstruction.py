@@ -14,9 +14,11 @@ from ptycho.core.formats import registry
 from ptycho.core.formats.reconstruction_npz import NPZ_KEYS, read_npz, write_npz
 from ptycho.core.formats.reconstruction_product import PRODUCT_KEYS, write_ptychodus_product
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.units import wavelength_m
 from ptycho.errors import DataError, MissingFileError, OutputError
 
 HEIGHT, WIDTH, N = 7, 10, 4
@@ -144,6 +146,20 @@ def test_files_of_before_have_neither(tmp_path: Path, plain: Reconstruction) -> 
     np.savez(tmp_path / "odd.npz", **kept, metadata="[1]")
     with pytest.raises(DataError, match="list in the place of a JSON object"):
         read_npz(tmp_path / "odd.npz")
+
+
+def test_a_result_of_the_near_field_stays_one(tmp_path: Path, refined: Reconstruction) -> None:
+    """As that of a parallel beam, which is what a product can say."""
+    length = wavelength_m(8800.0)
+    near = NearField(0.1, length / 2.5e-8)
+    found = replace(refined, metadata={**refined.metadata, **near.noted()})
+    record = registry.read(write_ptychodus_product(found, tmp_path / "a.h5"))
+    assert record.near_field
+    told = NearField.of(record.metadata)
+    assert told is not None
+    assert (told.fresnel_number, told.wavelength_px) == pytest.approx((0.1, length / 2.5e-8))
+    assert record.distance_m == pytest.approx(2.5e-8**2 / (0.1 * length))
+    assert read_npz(write_npz(found, tmp_path / "a.npz")).metadata == found.metadata
 
 
 def test_the_geometry_of_the_scan_goes_along(tmp_path: Path, refined: Reconstruction) -> None:

@@ -62,16 +62,19 @@ def run(options: argparse.Namespace) -> int:
 def _diffraction_errors(objects: list[PlacedObject], options: argparse.Namespace) -> dict[str, float | None]:
     """The relative Fourier error of A and B on the patterns of a scan; None for one without a probe or positions."""
     from ptycho.core.formats.opening import open_scan
+    from ptycho.core.physics.near_field import NearField
     from ptycho.core.quality.diffraction_error import diffraction_error
     from ptycho.core.scan.stream import stream_units
 
     errors: dict[str, float | None] = {}
     stream = open_scan(options.scan, options.units)
-    units, mask = stream_units(stream), stream.fields.mask
+    units, mask, near = stream_units(stream), stream.fields.mask, NearField.of(stream.fields.metadata)
     for letter, o in zip("AB", objects, strict=True):
         errors[letter] = None
         if o.probe is not None and o.xcoords is not None and o.ycoords is not None:
-            errors[letter] = diffraction_error(o.object, o.probe, o.xcoords, o.ycoords, stream.frames, units, mask)
+            errors[letter] = diffraction_error(
+                o.object, o.probe, o.xcoords, o.ycoords, stream.frames, units, mask, near
+            )
     return errors
 
 

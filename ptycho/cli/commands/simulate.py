@@ -115,6 +115,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     group = parser.add_argument_group("detector")
+    group.add_argument(
+        "--fresnel-number",
+        type=float,
+        default=usual.fresnel_number,
+        metavar="F",
+        help="of a pixel, p^2 / (wavelength distance): near field at that distance (default: far field)",
+    )
     group.add_argument("--photons", type=float, default=usual.photons, help="mean number of photons per pattern")
     group.add_argument("--no-noise", action="store_true", help="store what is expected instead of counting photons")
     group.add_argument("--units", choices=("amplitude", "counts"), default=usual.units, help="what to store")

@@ -40,6 +40,7 @@ from ptycho.core.doctor.values import (
     check_units,
     insane_patterns,
 )
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.scan.scan import ScanFile
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.fit_detector import fit_stream
@@ -89,6 +90,8 @@ def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
         stream = subset(stream, np.delete(np.arange(len(stream.frames)), insane))
         scan, statistics = stream.fields, gather(stream)
     hot = hot_pixels(statistics)
+    if NearField.of(scan.metadata) is not None:
+        return Diagnosis((*findings, *_of_near_field(stream, statistics, whole, hot), *places, _NEAR))
     centre = check_centre(statistics, scan, hot)
     shift, offset = _shift(centre), (centre.numbers["dy"], centre.numbers["dx"])
     sound = replace(statistics, valid=statistics.valid & ~(hot & ~direct_beam(hot, offset)))
@@ -107,6 +110,21 @@ def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
     stream, probe = check_probe_centre(stream)
     findings += [probe, *_by_the_probe(stream, sound, whole, centre, reconstructions)]
     return Diagnosis(tuple(findings))
+
+
+def _of_near_field(
+    stream: ScanStream, statistics: ScanStatistics, whole: ScanStatistics, hot: NDArray[np.bool_]
+) -> list[Finding]:
+    """What can be asked of patterns of the near field."""
+    sound = replace(statistics, valid=statistics.valid & ~hot)
+    return [
+        check_saturation(statistics, hot),
+        check_hot_pixels(statistics, hot, (0.0, 0.0)),
+        check_dead_pixels(statistics),
+        check_beam(statistics),
+        check_field(follow_shadows(stream, sound), stream.fields.metadata),
+        check_dose(whole, stream.fields, None),
+    ]
 
 
 def _by_the_probe(
@@ -128,6 +146,14 @@ def _by_the_probe(
         findings += tried
     settings = suggest_settings(statistics, scan, dose.numbers["photons_per_pattern"])
     return [*findings, settings, forecast(scan, test, settings.numbers["gridsize"])]
+
+
+_NEAR = Finding(
+    "probe",
+    "note",
+    "Patterns of the near field: centre, order, overlap, energy, axes and position scale were not examined.",
+    {},
+)
 
 
 def _finite_probe(scan: ScanFile) -> bool:

@@ -17,8 +17,9 @@ from scipy.spatial import KDTree
 from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.samples import neighbourhood
 from ptycho.core.doctor.statistics import ScanStatistics
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probe_estimates import light_radius
-from ptycho.core.quality.orientation import ORIENTATIONS
+from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
 from ptycho.core.scaling import frame_blocks
 from ptycho.core.scan.stream import ScanStream
 
@@ -34,7 +35,11 @@ _LIT = 0.02
 """Mean intensity over its maximum from which on the contrast of a pixel is looked at."""
 _SPEEDS, _LEAST = 80, 1.5
 """Shifts per object pixel that are tried, and the pixels by which the longest of the shifts has to be one."""
+_FINER = 25
+"""Speeds tried between the neighbours of the best."""
 _PERMUTATIONS = 20
+_OFF = 0.1
+"""Relative deviation of a magnification from what is seen that is told of."""
 _LIKE, _CHANCE = 0.2, 3.0
 """Correlation of shadows that are the same, and how many times that of shadows moved at random it has to be."""
 _TOO_WIDE = 2.0
@@ -89,15 +94,15 @@ def follow_shadows(stream: ScanStream, statistics: ScanStatistics) -> ShadowTest
     lowest = _LEAST / length.max()
     speeds = np.geomspace(lowest, max(contrast.shape[-1] / 3 / np.median(length), 2 * lowest), _SPEEDS)
     found = [
-        (_mean_at(likeness, speed * _oriented(moved, o.transpose, o.flip_y, o.flip_x)), float(speed))
-        for o in ORIENTATIONS
-        for speed in speeds
+        (_mean_at(likeness, speed * _oriented(moved, o)), float(speed), o) for o in ORIENTATIONS for speed in speeds
     ]
     rng = np.random.default_rng(0)
     by_chance = [
         max(_mean_at(likeness, speed * rng.permutation(moved)) for speed in speeds[::4]) for _ in range(_PERMUTATIONS)
     ]
-    correlation, speed = max(found)
+    correlation, speed, orientation = max(found, key=lambda entry: entry[0])
+    around = speed * np.geomspace(speeds[0] / speeds[1], speeds[1] / speeds[0], _FINER)
+    speed = max((_mean_between(likeness, each * _oriented(moved, orientation)), float(each)) for each in around)[1]
     lit = 2 * light_radius(np.sqrt(np.where(statistics.valid, np.maximum(statistics.mean, 0), 0)))
     return ShadowTest(
         correlation, float(np.mean(by_chance)), speed * pixel, lit, int(max(stream.frames.shape[1:])), len(pairs)
@@ -117,6 +122,8 @@ def check_field(test: ShadowTest | None, metadata: dict[str, Any] | None) -> Fin
         "fresnel_number": fresnel,
         "pairs": test.pairs,
     }
+    if NearField.of(metadata) is not None:
+        return _check_magnification(test, numbers)
     if not test.moves:
         sentence = "No shadow of the sample is seen to move with the scan: nothing speaks against the far field."
         return Finding("near field", "ok", sentence, numbers)
@@ -130,9 +137,38 @@ def check_field(test: ShadowTest | None, metadata: dict[str, Any] | None) -> Fin
     number = "" if fresnel is None else f" Its width D has D^2/(wavelength distance) = {fresnel:.2g}, not far below 1."
     sentence = (
         f"{text}: shadows, of a beam {test.width:.3g} object pixels wide in a window of {test.window}.{number} This "
-        "looks like near field, which is not what is reconstructed here, or the positions are far too large."
+        "looks like near field, or the positions are far too large."
     )
-    return Finding("near field", "fault", sentence, numbers)
+    magnification = _magnification(test, metadata)
+    if magnification is None:
+        sentence += " In near field the set-up has to be said: --energy-keV, --distance-m and --detector-pixel-um."
+    else:
+        numbers["magnification"] = magnification
+        sentence += f" In near field the shadows are magnified {magnification:.4g} times."
+    mend = () if magnification is None else (f"--near-field {magnification:.4g}",)
+    return Finding("near field", "fault", sentence, numbers, mend)
+
+
+def _magnification(test: ShadowTest, metadata: dict[str, Any] | None) -> float | None:
+    """Of the shadows on the detector; None where the pixels are not known."""
+    known = metadata or {}
+    object_pixel, pixel = known.get("object_pixel_size_m"), known.get("detector_pixel_size_m")
+    return float(test.speed * float(pixel) / float(object_pixel)) if object_pixel and pixel else None
+
+
+def _check_magnification(test: ShadowTest, numbers: dict[str, Any]) -> Finding:
+    """Do shadows of the near field move as the positions do?"""
+    if not test.moves:
+        sentence = "Patterns of the near field in which no shadow of the sample is seen to move with the scan."
+        return Finding("near field", "note", sentence, numbers)
+    text = (
+        f"Patterns of the near field; the sample moves by {test.speed:.3g} pixels for each object pixel (correlation "
+        f"{test.correlation:.2f}, {test.by_chance:.2f} by chance)"
+    )
+    if abs(test.speed - 1) <= _OFF:
+        return Finding("near field", "ok", f"{text}, as it should.", numbers)
+    sentence = f"{text}: the magnification is another, {test.speed:.3g} times what was said, or positions are."
+    return Finding("near field", "warning", sentence, numbers)
 
 
 def _contrast(stream: ScanStream, statistics: ScanStatistics, chosen: Array) -> tuple[Array, int]:
@@ -177,14 +213,28 @@ def _correlations(contrast: Array, pairs: NDArray[np.intp]) -> Array:
 
 def _mean_at(likeness: Array, shifts: Array) -> float:
     """Mean of correlations (p, 2n, 2n) at shifts (p, 2)."""
+    return float(np.mean(_at(likeness, np.rint(shifts))))
+
+
+def _mean_between(likeness: Array, shifts: Array) -> float:
+    """The same, linear between pixels: tells shifts apart that `_mean_at` rounds to one."""
+    whole, total = np.floor(shifts), np.zeros(len(shifts))
+    part = shifts - whole
+    for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        total += np.prod(np.where(corner, part, 1 - part), axis=1) * _at(likeness, whole + corner)
+    return float(np.mean(total))
+
+
+def _at(likeness: Array, shifts: Array) -> Array:
+    """(p,) of correlations (p, 2n, 2n) at shifts (p, 2), whole pixels."""
     size = likeness.shape[-1]
-    y, x = np.clip(np.rint(size // 2 + shifts).astype(np.intp), 0, size - 1).T
-    return float(np.mean(likeness[np.arange(len(likeness)), y, x]))
+    y, x = np.clip((size // 2 + shifts).astype(np.intp), 0, size - 1).T
+    return np.asarray(likeness[np.arange(len(likeness)), y, x])
 
 
-def _oriented(moved: Array, transpose: bool, flip_y: bool, flip_x: bool) -> Array:
-    turned = moved[:, ::-1] if transpose else moved
-    return turned * (-1.0 if flip_y else 1.0, -1.0 if flip_x else 1.0)
+def _oriented(moved: Array, orientation: Orientation) -> Array:
+    turned = moved[:, ::-1] if orientation.transpose else moved
+    return turned * (-1.0 if orientation.flip_y else 1.0, -1.0 if orientation.flip_x else 1.0)
 
 
 def _fresnel_number(test: ShadowTest, metadata: dict[str, Any] | None) -> float | None:

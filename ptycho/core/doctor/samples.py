@@ -12,6 +12,7 @@ from scipy.spatial import KDTree
 
 from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.physics.diffraction import as_modes, far_field
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probe_estimates import light_side
 from ptycho.core.scaling import to_amplitude
 from ptycho.core.scan.scan import is_fast_side
@@ -48,6 +49,8 @@ class Sample:
     """(M, N, N), its middle at index N/2."""
     counts_per_intensity: float | None = None
     """Photons in one unit of intensity, where it is known."""
+    near_field: NearField | None = None
+    """How waves go to a near detector; None where it is far away."""
 
     def __len__(self) -> int:
         return len(self.patterns)
@@ -102,6 +105,8 @@ class Sampler:
         pixels that stay see what they saw.
         """
         N = self.stream.frames.shape[-1]
+        if NearField.of(self.stream.fields.metadata) is not None:
+            return N, 1  # object pixels are those of the detector
         mean = np.where(self.statistics.valid & ~self.bad, np.maximum(self.statistics.mean, 0), 0)
         mean = np.roll(mean, self.shift, (0, 1))
         side = max(_SIDE, light_side(np.sqrt(mean), _LIGHT), self._cone()) if N > _SIDE else N
@@ -168,6 +173,7 @@ class Sampler:
             ycoords=y[places],
             probeGuess=self.probe,
             counts_per_intensity=self.statistics.counts_per_intensity,
+            near_field=NearField.of(fields.metadata),
         )
 
 

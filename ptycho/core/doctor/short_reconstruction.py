@@ -16,6 +16,7 @@ from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.poisson import poisson_moments
+from ptycho.core.physics.recording import Recording
 from ptycho.core.refinement.run import Refinement, refine_scan
 
 __all__ = ["expected_intensity", "noise_misfit", "reconstruct", "sample_frame"]
@@ -50,7 +51,8 @@ def reconstruct(
 def expected_intensity(sample: Sample, found: Refinement) -> Array:
     """(n, N, N) what a reconstruction expects for the patterns of a sample, zero frequency in the middle."""
     x, y = found.frame.local(sample.xcoords, sample.ycoords)
-    return diffract(found.probe, *extract_rounded(found.object, x, y, found.probe.shape[-1]))
+    patches, dx, dy = extract_rounded(found.object, x, y, found.probe.shape[-1])
+    return diffract(found.probe, patches, dx, dy, recording=Recording(near_field=sample.near_field))
 
 
 def noise_misfit(sample: Sample, expected: Array) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +17,14 @@ from ptycho.core.formats.position_table import Positions, positions_at
 from ptycho.core.formats.record import ScanRecord, check_record, completed
 from ptycho.core.formats.sources import Source, array_in, frames_at, source
 from ptycho.core.formats.turning import turned
+from ptycho.core.physics.near_field import KEY
 from ptycho.core.physics.resample import fitted_probe
 from ptycho.core.scaling import Units
 from ptycho.core.scan.detector_values import counts_of
 from ptycho.core.units import Particle
 from ptycho.errors import ConfigError, DataError
 
-__all__ = ["LENGTHS", "Flip", "PositionUnit", "ScanParts", "assembled"]
+__all__ = ["LENGTHS", "Flip", "PositionUnit", "ScanParts", "as_near_field", "assembled"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,8 @@ class ScanParts:
     distance_m: float | None = None
     detector_pixel_m: float | None = None
     object_pixel_m: float | None = None
+    magnification: float | None = None
+    """Of near field (`ptycho.core.physics.near_field`), 1 without a cone; None: as the files say, else far field."""
     particle: Particle | None = None
     units: Units | None = None
     flip: Flip | None = None
@@ -229,7 +233,21 @@ def _told(record: ScanRecord, parts: ScanParts) -> ScanRecord:
     for name in ("units", "particle"):
         if getattr(parts, name) is not None:
             changes[name] = getattr(parts, name)
+    if parts.magnification is not None:
+        return as_near_field(replace(record, **changes), parts.magnification)
     return replace(record, **changes)
+
+
+def as_near_field(record: ScanRecord, magnification: float) -> ScanRecord:
+    """The record as one of near field, whatever its files say, of this magnification.
+
+    Raises:
+        ConfigError: it is not positive and finite.
+    """
+    if not 0 < magnification < math.inf:
+        raise ConfigError(f"near field: expected a magnification above 0, found {magnification}; 1 is a parallel beam")
+    metadata = {name: value for name, value in record.metadata.items() if name != KEY}
+    return replace(record, near_field=True, magnification=magnification, metadata=metadata)
 
 
 def _counted(record: ScanRecord) -> ScanRecord:

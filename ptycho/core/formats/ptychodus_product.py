@@ -128,7 +128,7 @@ def product_content(record: ScanRecord, title: str) -> tuple[dict[str, Any], dic
         "comments": comments,
         "detector_object_distance_m": record.distance_m,
         "probe_photon_count": float(np.sum(np.abs(probe.astype(np.complex128)) ** 2)),
-        "far_field": True,
+        "far_field": not record.near_field,
         **energies,
         **dict.fromkeys(_ZEROS, 0.0),
         "object_center_x_m": (x0 + image.shape[1] / 2) * pixel,

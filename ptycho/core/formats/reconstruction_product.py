@@ -10,7 +10,9 @@ import numpy as np
 
 from ptycho.core.formats import ptychodus_product
 from ptycho.core.formats.record import ScanRecord
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.units import Particle, wavelength_m
 from ptycho.errors import DataError
 
 __all__ = ["PRODUCT_KEYS", "write_ptychodus_product"]
@@ -66,6 +68,10 @@ def write_ptychodus_product(
         if value is not None and not (np.isfinite(value) and value > 0):
             raise DataError(f"{what}: expected a positive number or None, found {value}")
     pixel, energy, distance = (1.0 if value is None else float(value) for value in given.values())
+    near = NearField.of(known)
+    if near is not None:  # a parallel beam's, on pixels of this size
+        particle: Particle = "electron" if known.get("particle") == "electron" else "photon"
+        distance = pixel**2 / (wavelength_m(energy, particle) * abs(near.fresnel_number))
     record = ScanRecord(
         xcoords=r.xcoords,
         ycoords=r.ycoords,
@@ -77,7 +83,9 @@ def write_ptychodus_product(
         distance_m=distance,
         object_pixel_m=pixel,
         losses=r.error_history,
+        near_field=near is not None,
         metadata={
+            **({} if near is None else near.noted()),
             "name": name or known.get("name", "ptychopinn"),
             "comments": _comments(r, [what for what, value in given.items() if value is None]),
         },

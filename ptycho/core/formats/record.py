@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.geometry import object_frame, pixel_positions
+from ptycho.core.physics.near_field import NearField, fresnel_number
 from ptycho.core.scaling import Units, decide_units, to_amplitude
 from ptycho.core.scan.scan import check_paired, check_probe_shape
 from ptycho.core.scan.stream import Frames
-from ptycho.core.units import Particle, object_pixel_size_m, same_wavelength_eV
+from ptycho.core.units import Particle, object_pixel_size_m, same_wavelength_eV, wavelength_m
 from ptycho.errors import DataError
 
 __all__ = [
@@ -94,7 +95,9 @@ class ScanRecord:
     detector_pixel_m: float | None = None
     object_pixel_m: float | None = None
     near_field: bool = False
-    """Whether a file says that its patterns are of the near field, which nothing here is made for."""
+    """Whether the patterns are of the near field (`ptycho.core.physics.near_field`)."""
+    magnification: float | None = None
+    """Of the shadow that the sample throws in near field, where that is not known from the pixels; 1 without a cone."""
     xcoords_start: NDArray[np.float64] | None = None
     ycoords_start: NDArray[np.float64] | None = None
     scan_index: Array | None = None
@@ -175,14 +178,13 @@ def required(record: ScanRecord, title: str, *names: str) -> ScanRecord:
 def completed(record: ScanRecord) -> ScanRecord:
     """Fill in the fourth of energy, distance, detector pixel and object pixel where three are known (far field).
 
+    In near field the object pixel is that of the detector over the magnification, and `metadata` says how waves go.
+
     Raises:
-        DataError: all four are known and disagree by more than 1 %, or the patterns are of the near field.
+        DataError: all four are known and disagree by more than 1 %, or patterns of the near field without a geometry.
     """
     if record.near_field:
-        raise DataError(
-            "expected patterns of the far field, found a file that says near field; "
-            "reconstruct it with a program for that"
-        )
+        return _completed_near(record)
     energy, distance, N = record.energy_eV, record.distance_m, record.side
     if energy is None or distance is None or N is None:
         return record
@@ -204,6 +206,37 @@ def completed(record: ScanRecord) -> ScanRecord:
     return record
 
 
+def _completed_near(record: ScanRecord) -> ScanRecord:
+    """Positions, and what else is in object pixels, on those of the near field; as it is where it is on them already.
+
+    What belongs to other object pixels, an object and a probe, is left out.
+    """
+    if NearField.of(record.metadata) is not None:
+        return record
+    detector, former = record.detector_pixel_m or record.object_pixel_m, record.object_pixel_m
+    for name, value in (
+        ("energy_eV", record.energy_eV),
+        ("distance_m", record.distance_m),
+        ("detector_pixel_m", detector),
+    ):
+        if value is None:
+            what, flag = FLAGS[name]
+            raise DataError(f"near field: expected {what}, found none in the input; give {flag}")
+    assert record.energy_eV is not None and record.distance_m is not None and detector is not None
+    magnification = record.magnification or (1.0 if former is None else detector / former)
+    length = wavelength_m(record.energy_eV, record.particle or "photon")
+    number = fresnel_number(length, record.distance_m, detector, magnification)
+    pixel = detector / magnification
+    near = NearField(number, length / pixel)
+    if former is not None and abs(former / pixel - 1) <= _TOLERANCE:
+        return replace(record, object_pixel_m=former, metadata=record.metadata | near.noted())
+    if record.position_unit == "px" and former is not None and record.xcoords is not None:
+        x0, y0 = record.origin_px or (0.0, 0.0)
+        record = moved(record, "m", lambda x: (x + x0) * former, lambda y: (y + y0) * former)
+    gone = {"object": None, "probe": None, "origin_px": None, "true_patches": None}
+    return replace(record, **gone, object_pixel_m=pixel, metadata=record.metadata | near.noted())  # type: ignore[arg-type]
+
+
 def as_photons(record: ScanRecord) -> ScanRecord:
     """For formats that know photons only: electrons as photons of the same wavelength, so that lengths stay right."""
     if record.particle != "electron" or record.energy_eV is None:
@@ -213,7 +246,7 @@ def as_photons(record: ScanRecord) -> ScanRecord:
 
 def in_metres(record: ScanRecord, title: str) -> ScanRecord:
     """Positions in metres: `x_m = (x_px + origin) pixel`."""
-    record = required(record, title, "xcoords", "object_pixel_m")
+    record = required(record, title, "xcoords", "object_pixel_m")  # which may bring positions in metres
     pixel, (x0, y0) = record.object_pixel_m, record.origin_px or (0.0, 0.0)
     assert pixel is not None
     if record.position_unit == "m":
@@ -226,9 +259,10 @@ def in_pixels(record: ScanRecord, title: str) -> ScanRecord:
 
     Without an object its frame is the smallest that holds every patch; `origin_px` then says where that is.
     """
+    record = required(record, title, "xcoords")
     if record.position_unit == "px":
-        return required(record, title, "xcoords")
-    record = required(record, title, "xcoords", "object_pixel_m")
+        return record
+    record = required(record, title, "object_pixel_m")
     pixel, x, y = record.object_pixel_m, record.xcoords, record.ycoords
     assert pixel is not None and x is not None and y is not None
     _check_span(x, y, pixel)

@@ -144,6 +144,11 @@ def write(path: Path, record: ScanRecord, name: str | None = None) -> FormatEntr
         OutputError: a place that cannot be written.
     """
     entry = target(path, name)
+    if record.near_field and entry.reads and entry.name != "scan":
+        raise DataError(
+            f"{path}: expected patterns of the far field, found near field, which {entry.title} would not say; write a "
+            "scan NPZ"
+        )
     _module(entry).write(Path(path), record)
     return entry
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ptycho.core.formats.record import ScanRecord, completed, in_pixels, required, resolved_units
 from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.scan.npz_file import PATTERN_KEYS, scan_archive
 from ptycho.core.scan.npz_mapped import mapped_scan
 from ptycho.core.scan.scan import ScanFile
@@ -99,6 +100,7 @@ def record_of(scan: ScanFile, numbers: Mapping[str, Any]) -> ScanRecord:
         scan_index=scan.scan_index,
         true_patches=None if scan.Y is None else Frames.of(scan.Y),
         particle="electron" if particle == "electron" else None,
+        near_field=NearField.of(metadata) is not None,
         metadata=metadata,
         **known,
     )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
+from ptycho.core.physics.near_field import carried
 from ptycho.core.physics.recording import PLAIN, Recording
 
 __all__ = [
@@ -92,7 +93,7 @@ def diffract(
     instead of shifting the object patch by `-dx` the compact, smooth probe is moved by `+dx` (likewise `dy`); that
     is exact as long as the probe fits its window. `patches` is `(n, N, N)`, `dx`, `dy` are `(n,)` pixels.
     `recording` is of these patterns: their flux multiplies the intensity, that of several places is their mean,
-    the background comes to it.
+    the background comes to it. A near detector sees the translation: there, waves are moved back.
     Returns real `(n, N, N)`, in the square of the probe's unit.
     """
     flux, path, background = recording.flux, recording.fly_path, recording.background
@@ -104,7 +105,12 @@ def diffract(
     shift_x, shift_y = np.asarray(dx, float), np.asarray(dy, float)
     if np.any(shift_x) or np.any(shift_y):
         modes = fourier_shift(modes, shift_x[..., None], shift_y[..., None])
-    expected = intensity(illuminate(modes, patches))
+    waves, near_field = illuminate(modes, patches), recording.near_field
+    if near_field is None:
+        expected = intensity(waves)
+    else:
+        fields = carried(waves, near_field, -shift_x[..., None], -shift_y[..., None])
+        expected = np.sum(fields.real**2 + fields.imag**2, axis=-3)
     expected = expected if flux is None else expected * flux[:, None, None]
     return expected if background is None else expected + background
 

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ptycho.core.physics.diffraction import far_field
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import disk_probe
 
-__all__ = ["defocused_pupil", "filled_modulus", "light_radius", "light_side", "matching_disk"]
+__all__ = ["carried_back", "defocused_pupil", "filled_modulus", "light_radius", "light_side", "matching_disk"]
 
 Array = NDArray[Any]
 
@@ -52,6 +53,12 @@ def light_side(modulus: Array, share: float) -> int:
     line = np.abs(np.arange(len(modulus)) - len(modulus) // 2)
     ring = np.maximum(line[:, None], line).ravel().astype(np.float64)
     return min(len(modulus), 2 * (int(_reach(ring, modulus.ravel() ** 2, share)) + 1))
+
+
+def carried_back(modulus: Array, near_field: NearField) -> NDArray[np.complex64]:
+    """The probe (1, N, N) whose near field has this modulus (N, N) and no phase: the bare beam, carried back."""
+    spectrum = np.fft.fft2(modulus) * near_field.transfer_function(len(modulus)).conj()
+    return np.fft.ifft2(spectrum)[None].astype(np.complex64)
 
 
 def _reach(distance: Array, light: Array, share: float) -> float:

@@ -21,6 +21,7 @@ from ptycho.errors import ConfigError, DataError
 
 __all__ = [
     "PROBES",
+    "diffuser_probe",
     "disk_probe",
     "gaussian_probe",
     "make_probe",
@@ -39,7 +40,7 @@ def make_probe(kind: str, N: int, **settings: Any) -> NDArray[np.complex64]:
     """Make a probe by the name of its kind.
 
     Args:
-        kind: 'zone_plate', 'gaussian' or 'disk'.
+        kind: 'zone_plate', 'gaussian', 'disk' or 'diffuser'.
         N: side in pixels.
         settings: settings of the kind, as its function names them, for example `fwhm=12` of 'gaussian'.
 
@@ -107,6 +108,29 @@ def disk_probe(
 ) -> NDArray[np.complex64]:
     """Disk of flat phase: `probe_mask` with an energy."""
     return _with_energy(probe_mask(N, diameter, sigma), energy)
+
+
+def diffuser_probe(
+    N: int, grain: float = 6.0, phase: float = 2.0, seed: int = 0, energy: float | None = None
+) -> NDArray[np.complex64]:
+    """A beam that fills the window, behind a diffuser: modulus 1, a random phase without a seam at the rim.
+
+    Args:
+        N: side in pixels.
+        grain: of the diffuser, standard deviation of the Gaussian that white noise is smoothed by, pixels.
+        phase: standard deviation of the phase, radians.
+        seed: of the noise.
+        energy: `sum |P|^2`; None is (N/2)^2.
+
+    Raises:
+        ConfigError: a grain or a phase that is not positive.
+    """
+    if not grain > 0 or not phase > 0:
+        raise ConfigError(f"diffuser: expected a grain and a phase above 0, found {grain}, {phase}; correct them")
+    f = np.fft.fftfreq(N) ** 2
+    smooth = np.exp(-2 * (np.pi * grain) ** 2 * (f[:, None] + f))
+    noise = np.fft.ifft2(np.fft.fft2(np.random.default_rng(seed).standard_normal((N, N))) * smooth).real
+    return _with_energy(np.exp(1j * phase * noise / noise.std()), energy)
 
 
 def probe_mask(N: int, diameter: float | None = None, sigma: float = 1.0) -> NDArray[np.float32]:
@@ -283,6 +307,7 @@ PROBES: dict[str, Callable[..., NDArray[np.complex64]]] = {
     "zone_plate": zone_plate_probe,
     "gaussian": gaussian_probe,
     "disk": disk_probe,
+    "diffuser": diffuser_probe,
 }
 """Every kind of probe by its name."""
 

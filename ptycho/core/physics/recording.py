@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ptycho.core.physics.near_field import NearField
 
 __all__ = ["PLAIN", "Recording"]
 
@@ -23,6 +25,8 @@ class Recording:
     background: NDArray[np.float64] | None = None
     """(N, N) of every pattern beside what object and probe make, squares of amplitudes, zero frequency in the middle;
     None: 0."""
+    near_field: NearField | None = None
+    """How waves go to a near detector; None: it is far away."""
 
     def of(self, some: NDArray[np.integer[Any]] | slice) -> Recording:
         """That of some of the patterns."""
@@ -31,8 +35,8 @@ class Recording:
 
     @property
     def known(self) -> dict[str, NDArray[np.float64]]:
-        """What is not as in a plain scan, by name; `refine_scan` takes it under the same names."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        """The arrays that are not as in a plain scan, by name; `refine_scan` takes them under the same names."""
+        values = {"flux": self.flux, "fly_path": self.fly_path, "background": self.background}
         return {name: value for name, value in values.items() if value is not None}
 
 

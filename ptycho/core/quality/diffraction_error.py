@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.physics.diffraction import as_modes, diffract
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.physics.recording import Recording
 from ptycho.core.scaling import Units, frame_blocks, to_amplitude
 from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError
@@ -27,6 +29,7 @@ def diffraction_error(
     frames: Frames,
     units: Units,
     mask: Array | None = None,
+    near_field: NearField | None = None,
 ) -> float:
     """Relative Fourier error `sum (|F| - A)^2 / sum A^2` over all patterns of a scan, a block at a time.
 
@@ -37,6 +40,7 @@ def diffraction_error(
         frames: (n, N, N) measured patterns.
         units: what they hold.
         mask: (N, N) or (n, N, N), True where valid.
+        near_field: how waves go to a near detector; None: it is far away.
 
     Raises:
         DataError: numbers of positions or sizes that differ, or no light.
@@ -52,7 +56,7 @@ def diffraction_error(
         valid = np.isfinite(amplitude)
         if mask is not None:
             valid &= mask[block] if mask.ndim == 3 else mask
-        gap = np.sqrt(diffract(modes, patches, dx, dy)) - amplitude
+        gap = np.sqrt(diffract(modes, patches, dx, dy, recording=Recording(near_field=near_field))) - amplitude
         misfit += float(np.sum(gap**2, where=valid))
         energy += float(np.sum(amplitude**2, where=valid))
     if not energy > 0:

@@ -248,7 +248,8 @@ def measure_trust(
         )
     modes = as_modes(probe).astype(np.complex128)
     n, N = len(xcoords), modes.shape[-1]
-    bare = np.sqrt(diffract(modes, np.ones((1, N, N)), recording=Recording(background=recording.background)))
+    vacuum = replace(recording, flux=None, fly_path=None)
+    bare = np.sqrt(diffract(modes, np.ones((1, N, N)), recording=vacuum))
     size = max(1, _PIXELS // modes.size)
     columns = []
     for part in (np.arange(start, min(start + size, n)) for start in range(0, n, size)):

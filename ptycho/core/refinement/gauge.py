@@ -64,7 +64,12 @@ UNCHANGED = Gauge()
 
 
 def hold(
-    point: Point, given: Array, scale: Scale, moves_probe: bool, error: Callable[[Point], float]
+    point: Point,
+    given: Array,
+    scale: Scale,
+    moves_probe: bool,
+    error: Callable[[Point], float],
+    near_field: bool = False,
 ) -> tuple[Point, Gauge]:
     """The same exit waves, split between object and probe by the rule.
 
@@ -79,13 +84,15 @@ def hold(
             light of the brightest.
         moves_probe: whether the descent moved the probe; where it did not, 'probe' leaves everything as it is.
         error: of a point.
+        near_field: whether the patterns are near fields: they tell a shift, unless the beam is tilted with it, and a
+            ramp is hidden by a diffuser in the spectrum of the probe; both stay where the descent has them.
     """
     if not moves_probe and scale == "probe":
         return point, Gauge()
     given = as_modes(np.asarray(given))
     factor = _of_energy(point.probe, given) if scale == "probe" else 1 / _brightness(point)
     scaled = Gauge(factor)
-    for gauge in _choices(point.probe, given, factor) if moves_probe else ():
+    for gauge in _choices(point.probe, given, factor) if moves_probe and not near_field else ():
         changed = _changed(point, gauge)
         if error(changed) <= (1 + TOLERATED) * error(point):
             return changed, gauge

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ptycho.core.physics.near_field import NearField
+
 __all__ = ["Direction", "Kernels", "Measured", "Point", "ScanData", "Terms"]
 
 Array = NDArray[Any]
@@ -32,10 +34,14 @@ class ScanData(Protocol):
     def mask(self) -> NDArray[np.bool_] | None:
         """(N, N) or (n, N, N), True where valid; None everywhere."""
 
+    @property
+    def near_field(self) -> NearField | None:
+        """How waves go to a near detector; None where it is far away."""
+
     def __len__(self) -> int: ...
 
     def amplitude(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Amplitudes (b, N, N) of these patterns, zero frequency in the middle."""
+        """Amplitudes (b, N, N) of these patterns, zero frequency of a far field in the middle."""
 
 
 class Point(NamedTuple):
@@ -85,7 +91,8 @@ class Measured(NamedTuple):
 
 
 class Kernels(Protocol):
-    """What a backend does with a batch. Its own arrays are `Any`, NumPy's are `Array`; zero frequency comes first.
+    """What a backend does with a batch. Its own arrays are `Any`, NumPy's are `Array`; the zero frequency of far
+    fields comes first.
 
     Patches are `(b, N, N)`, waves, probes and fields `(b, S M, N, N)`: the M modes of the probe at each of the S places
     that it has while a pattern is counted, one place unless the scan flies (`ptycho.core.physics.fly_scan`).
@@ -121,11 +128,18 @@ class Kernels(Protocol):
     def shifted(self, probe: Any, ramps: Any) -> Any:
         """The probe `(M, N, N)` moved by every remainder, times every factor."""
 
-    def fields(self, probes: Any, patches: Any) -> Any:
-        """Far fields `F = fft2(probes patches) / N`."""
+    def transfer(self, transfer: Array, dx: Array, dy: Array) -> Any:
+        """What carries waves to a near detector: `transfer (N, N)` (`ptycho.core.physics.near_field`) times the phase
+        ramps that move them back by every remainder `(b,)`, as far as the probe was moved.
+        """
 
-    def fields_along(self, probes: Any, patches: Any, probe_moves: Any, patch_moves: Any) -> Any:
-        """The change of the far fields: `fft2(probes patch_moves + probe_moves patches) / N`; None is no move."""
+    def fields(self, probes: Any, patches: Any, transfer: Any = None) -> Any:
+        """Fields at the detector: far ones `F = fft2(probes patches) / N`, or with a transfer function H near ones
+        `F = ifft2(H fft2(probes patches))`.
+        """
+
+    def fields_along(self, probes: Any, patches: Any, probe_moves: Any, patch_moves: Any, transfer: Any = None) -> Any:
+        """The change of the fields, those of `probes patch_moves + probe_moves patches`; None is no move."""
 
     def advanced(self, fields: Any, moves: Any, length: float) -> Any:
         """`fields + length moves`."""
@@ -133,8 +147,10 @@ class Kernels(Protocol):
     def error(self, fields: Any, measured: Measured) -> Any:
         """Sum of the likelihood, a scalar of the backend."""
 
-    def pull(self, fields: Any, measured: Measured, probes: Any) -> tuple[Any, Any, Any]:
-        """Error, residual waves `ifft2(r F / a) N`, and the gradient with respect to the patches."""
+    def pull(self, fields: Any, measured: Measured, probes: Any, transfer: Any = None) -> tuple[Any, Any, Any]:
+        """Error, residual waves, and the gradient with respect to the patches; residual waves are the adjoint of the
+        propagation of `r F / a`, `ifft2(r F / a) N` or `ifft2(conj(H) fft2(r F / a))`.
+        """
 
     def probe_gradient(self, waves: Any, patches: Any, ramps: Any) -> Any:
         """Gradient `(M, N, N)` with respect to the probe, moved back and summed over batch and places."""
@@ -142,10 +158,12 @@ class Kernels(Protocol):
     def slopes(self, fields: Any, moves: Any, measured: Measured) -> Any:
         """`sum J^2`, a scalar of the backend."""
 
-    def position_terms(self, probe: Any, patches: Any, measured: Measured, ramps: Any) -> Terms:
+    def position_terms(self, probe: Any, patches: Any, measured: Measured, ramps: Any, transfer: Any = None) -> Terms:
         """Gradient `(b, 2)` and curvature `(b, 2, 2)` of the likelihood in (dx, dy)."""
 
-    def patch_terms(self, fields: Any, probes: Any, moves: Sequence[Any], measured: Measured, floor: float) -> Terms:
+    def patch_terms(
+        self, fields: Any, probes: Any, moves: Sequence[Any], measured: Measured, floor: float, transfer: Any = None
+    ) -> Terms:
         """Normal equations along K changes `(b, N, N)` of the patches, of intensities with the weight `1 / (a^2 + k)`,
         k the floor: whatever is counted, their mean is right, that of amplitudes is too small where it is dim.
 

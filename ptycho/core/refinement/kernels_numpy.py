@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 
 class _Fields(NamedTuple):
-    """Far fields `(b, S M, N, N)` and `sum_m |F_m|^2 + e` `(b, N, N)`, which every question about them begins with."""
+    """Fields `(b, S M, N, N)` and `sum_m |F_m|^2 + e` `(b, N, N)`, which every question about them begins with."""
 
     waves: Array
     intensity: Array
@@ -77,16 +77,28 @@ class NumpyKernels:
         """The probe moved by every remainder."""
         return _places_as_modes(scipy.fft.ifft2(scipy.fft.fft2(probe) * ramps, overwrite_x=True))
 
-    def fields(self, probes: Array, patches: Array) -> _Fields:
-        """Far fields."""
-        return self._with_intensity(scipy.fft.fft2(probes * patches[:, None], norm="ortho", overwrite_x=True))
+    def transfer(self, transfer: Array, dx: Array, dy: Array) -> Array:
+        """What carries waves to a near detector and moves them back `(b, 1, N, N)`."""
+        back = self.ramps(-dx[:, None], -dy[:, None], np.ones(len(dx)), transfer.shape[-1])
+        return self.image(transfer) * back[:, 0]
 
-    def fields_along(self, probes: Array, patches: Array, probe_moves: Array | None, patch_moves: Array) -> Array:
-        """The change of the far fields."""
+    def fields(self, probes: Array, patches: Array, transfer: Array | None = None) -> _Fields:
+        """Fields at the detector."""
+        return self._with_intensity(_propagated(probes * patches[:, None], transfer))
+
+    def fields_along(
+        self,
+        probes: Array,
+        patches: Array,
+        probe_moves: Array | None,
+        patch_moves: Array,
+        transfer: Array | None = None,
+    ) -> Array:
+        """The change of the fields."""
         waves = probes * patch_moves[:, None]
         if probe_moves is not None:
             waves += probe_moves * patches[:, None]
-        return scipy.fft.fft2(waves, norm="ortho", overwrite_x=True)
+        return _propagated(waves, transfer)
 
     def advanced(self, fields: _Fields, moves: Array, length: float) -> _Fields:
         """Fields further on."""
@@ -101,7 +113,9 @@ class NumpyKernels:
         change = (_seen(fields, measured) - count) / count
         return float(_masked(count * (change - np.log1p(change)), measured).sum(dtype=np.float64)) / 2
 
-    def pull(self, fields: _Fields, measured: Measured, probes: Array) -> tuple[float, Array, Array]:
+    def pull(
+        self, fields: _Fields, measured: Measured, probes: Array, transfer: Array | None = None
+    ) -> tuple[float, Array, Array]:
         """Error, residual waves, and the gradient with respect to the patches."""
         if self.likelihood == "amplitude":
             modulus = np.sqrt(_seen(fields, measured))
@@ -110,7 +124,7 @@ class NumpyKernels:
         else:
             error = self.error(fields, measured)
             ratio = _masked((1 - self._count(measured) / _seen(fields, measured)) / 2, measured)
-        waves = scipy.fft.ifft2(fields.waves * ratio[:, None], norm="ortho", overwrite_x=True)
+        waves = _back_propagated(fields.waves * ratio[:, None], transfer)
         return error, waves, (waves * probes.conj()).sum(axis=1)
 
     def probe_gradient(self, waves: Array, patches: Array, ramps: Array) -> Array:
@@ -123,24 +137,35 @@ class NumpyKernels:
         """`sum J^2`."""
         return _sum_of_squares(_masked(_product(fields.waves, moves) / np.sqrt(_seen(fields, measured)), measured))
 
-    def position_terms(self, probe: Array, patches: Array, measured: Measured, ramps: Array) -> Terms:
+    def position_terms(
+        self, probe: Array, patches: Array, measured: Measured, ramps: Array, transfer: Array | None = None
+    ) -> Terms:
         """Gradient and curvature of the likelihood in (dx, dy), by the derivative of the Fourier shift."""
         spectrum = scipy.fft.fft2(probe) * ramps
-        fields = self.fields(_places_as_modes(scipy.fft.ifft2(spectrum)), patches)
+        fields = self.fields(_places_as_modes(scipy.fft.ifft2(spectrum)), patches, transfer)
         turn = self.image(-2j * np.pi * np.fft.fftfreq(probe.shape[-1]))
-        moved = (_places_as_modes(scipy.fft.ifft2(spectrum * ramp)) for ramp in (turn[None, :], turn[:, None]))
         modulus, residual = self._residual(fields, measured)
-        return _terms(
-            [_product(fields.waves, self.fields(each, patches).waves) / modulus for each in moved], residual, measured
-        )
+        slopes = []
+        for ramp in (turn[None, :], turn[:, None]):
+            moves = self.fields(_places_as_modes(scipy.fft.ifft2(spectrum * ramp)), patches, transfer).waves
+            if transfer is not None:  # which moves the field back as far as the probe was moved
+                moves = moves - scipy.fft.ifft2(scipy.fft.fft2(fields.waves) * ramp)
+            slopes.append(_product(fields.waves, moves) / modulus)
+        return _terms(slopes, residual, measured)
 
     def patch_terms(
-        self, fields: _Fields, probes: Array, moves: Sequence[Array], measured: Measured, floor: float
+        self,
+        fields: _Fields,
+        probes: Array,
+        moves: Sequence[Array],
+        measured: Measured,
+        floor: float,
+        transfer: Array | None = None,
     ) -> Terms:
         """Gradient and curvature along changes of the patches, by intensities."""
         seen = _seen(fields, measured)
         root = np.sqrt(seen + floor)
-        slopes = [_product(fields.waves, self.fields(probes, each).waves) / root for each in moves]
+        slopes = [_product(fields.waves, self.fields(probes, each, transfer).waves) / root for each in moves]
         return _terms(slopes, (seen - self._count(measured)) / (2 * root), measured)
 
     def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
@@ -173,6 +198,20 @@ class NumpyKernels:
 def _places_as_modes(values: Array) -> Array:
     """`(b, S, M, N, N)` as `(b, S M, N, N)`."""
     return values.reshape(len(values), -1, *values.shape[3:])
+
+
+def _propagated(waves: Array, transfer: Array | None) -> Array:
+    """Exit waves at the detector, which is far away without a transfer function."""
+    if transfer is None:
+        return scipy.fft.fft2(waves, norm="ortho", overwrite_x=True)
+    return scipy.fft.ifft2(scipy.fft.fft2(waves, overwrite_x=True) * transfer, overwrite_x=True)
+
+
+def _back_propagated(fields: Array, transfer: Array | None) -> Array:
+    """The adjoint of `_propagated`."""
+    if transfer is None:
+        return scipy.fft.ifft2(fields, norm="ortho", overwrite_x=True)
+    return scipy.fft.ifft2(scipy.fft.fft2(fields, overwrite_x=True) * transfer.conj(), overwrite_x=True)
 
 
 def _seen(fields: _Fields, measured: Measured) -> Array:

@@ -11,7 +11,7 @@ pixels of
 
 (the second is a quarter of the deviance: both have the same gradient and curvature where a is near A). The derivative
 with respect to `conj F_m` is `r F_m / a`, and `J = Re sum_m conj(F_m) D_m / a` is the change of a along a change D of
-the far field; the Gauss-Newton curvature is `sum J^2`. The floors e are relative to the mean intensity.
+the field at the detector; the Gauss-Newton curvature is `sum J^2`. The floors e are relative to the mean intensity.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class _Part:
     placed: tuple[Array, ...] = ()
     flux: Array | None = None
     ramps: Any = None
+    transfer: Any = None
     probes: Any = None
     probed: tuple[Array, ...] = ()
     fields: Any = None
@@ -104,6 +105,7 @@ class Passes:
         self._places_each = 1 if fly_path is None else fly_path.shape[1]
         modes = self._places_each * modes
         self.n = int(scan.probeGuess.shape[-1])
+        self.transfer_function = None if scan.near_field is None else scan.near_field.transfer_function(self.n)
         size = max(1, (batch_pixels or BATCH_PIXELS) // (modes * self.n**2))
         self.groups = [[_Part(group[i : i + size]) for i in range(0, len(group), size)] for group in groups]
         self.seen = [part for parts in self.groups for part in parts]
@@ -113,7 +115,8 @@ class Passes:
         self._background: tuple[Array | None, Any] = None, None
         self._keeps_patterns = 4 * pixels <= keep
         self._keeps_fields = 8 * pixels + 2 * waves <= keep
-        ramps = pixels * self._places_each * kernels.complex_bytes
+        near = 0 if self.transfer_function is None else 1
+        ramps = pixels * (self._places_each + near) * kernels.complex_bytes
         self._keeps_probes = 8 * pixels + 3 * waves + ramps <= keep
         self._keeps_patches = 8 * pixels + 3 * waves + ramps + pixels * kernels.complex_bytes <= keep
 
@@ -135,7 +138,7 @@ class Passes:
             measured = self._measured(part, point)
             look = self._look(part, point, image, probe)
             rows, cols, _, _ = look.places
-            value, waves, patch_gradient = self.kernels.pull(look.fields, measured, look.probes)
+            value, waves, patch_gradient = self.kernels.pull(look.fields, measured, look.probes, self._transfer(part))
             total += float(value)
             energy += part.energy
             object_sum = self.kernels.add(object_sum, point.object.shape, patch_gradient, rows, cols)
@@ -159,7 +162,7 @@ class Passes:
             if probe_move is not None:
                 patches = self._patches(part, look, image)
                 probe_moves = self.kernels.shifted(probe_move, self._ramps(part))
-            moves = self.kernels.fields_along(look.probes, patches, probe_moves, patch_moves)
+            moves = self.kernels.fields_along(look.probes, patches, probe_moves, patch_moves, self._transfer(part))
             total += float(self.kernels.slopes(look.fields, moves, self._measured(part, point)))
             part.moves = moves if self._keeps_fields and probe_move is None else None
             part.probe_moves = probe_moves if self._keeps_probes else None
@@ -195,24 +198,24 @@ class Passes:
         return self.kernels.image(point.object), self.kernels.image(point.probe)
 
     def _measured(self, part: _Part, point: Point) -> Measured:
-        """The patterns of a part, zero frequency first, with the background of a point."""
+        """The patterns of a part, zero frequency first where they are far fields, with the background of a point."""
         return self._patterns(part)._replace(background=self._background_of(point))
 
     def _background_of(self, point: Point) -> Any:
         """The background on the device; None where there is none."""
         if self._background[0] is not point.background:
-            b = np.fft.ifftshift(point.background)
+            b = self._ordered(point.background)
             self._background = point.background, self.kernels.background(b) if b.any() else None
         return self._background[1]
 
     def _patterns(self, part: _Part) -> Measured:
-        """The patterns of a part, zero frequency first."""
+        """The patterns of a part in the order of the kernels."""
         if part.measured is not None:
             return part.measured
-        amplitude = np.fft.ifftshift(self.scan.amplitude(part.indices), axes=(-2, -1))
+        amplitude = self._ordered(self.scan.amplitude(part.indices))
         mask, valid = self.scan.mask, None
         if mask is not None:
-            valid = np.fft.ifftshift(mask[part.indices] if mask.ndim == 3 else mask, axes=(-2, -1)).astype(np.float32)
+            valid = self._ordered(mask[part.indices] if mask.ndim == 3 else mask).astype(np.float32)
         part.energy = float(np.square(amplitude, dtype=np.float64).sum())
         _check_finite(part.energy)
         measured = self.kernels.measured(amplitude, valid)
@@ -220,11 +223,15 @@ class Passes:
             part.measured = measured
         return measured
 
+    def _ordered(self, patterns: Array) -> Array:
+        """Patterns as fields are: the zero frequency of far ones first."""
+        return patterns if self.transfer_function is not None else np.fft.ifftshift(patterns, axes=(-2, -1))
+
     def _places(self, part: _Part, point: Point) -> tuple[Array, Array, Array, Array]:
         """First row, first column and remainders (dx, dy) of each patch."""
         if part.places is None or not _same(part.placed, (point.x, point.y)):
             part.places = places(point.x[part.indices], point.y[part.indices], self.n, point.object.shape)
-            part.placed, part.ramps = (point.x, point.y), None
+            part.placed, part.ramps, part.transfer = (point.x, point.y), None, None
         if part.flux is not point.flux:
             part.flux, part.ramps = point.flux, None
         return part.places
@@ -240,6 +247,15 @@ class Passes:
             part.ramps = ramps
         return ramps
 
+    def _transfer(self, part: _Part) -> Any:
+        """What carries the waves of a part that has its place to a near detector; None where it is far away."""
+        if self.transfer_function is None or part.transfer is not None or part.places is None:
+            return part.transfer
+        transfer = self.kernels.transfer(self.transfer_function, part.places[2], part.places[3])
+        if self._keeps_probes:
+            part.transfer = transfer
+        return transfer
+
     def _look(self, part: _Part, point: Point, image: Any, probe: Any) -> _Look:
         """The part at a point, from what is kept as far as it still holds."""
         found = self._places(part, point)
@@ -253,7 +269,7 @@ class Passes:
         if part.fields is not None and part.at is not None and _same(_field_parts(part.at), _field_parts(point)):
             return _Look(part.fields, probes, None, found)
         patches = self.kernels.cut(image, rows, cols, self.n)
-        fields = self.kernels.fields(probes, patches)
+        fields = self.kernels.fields(probes, patches, self._transfer(part))
         part.fields, part.at, part.moves = (fields, point, None) if self._keeps_fields else (None, None, None)
         part.patches = None
         return _Look(fields, probes, patches, found)
@@ -273,7 +289,7 @@ class Passes:
             rows, cols, _, _ = self._places(part, point)
             patches = self.kernels.cut(image, rows, cols, self.n)
             measured, ramps = self._measured(part, point), self._ramps(part)
-            yield part.indices, self.kernels.position_terms(probe, patches, measured, ramps)
+            yield part.indices, self.kernels.position_terms(probe, patches, measured, ramps, self._transfer(part))
 
     def stretch_terms(self, point: Point) -> Terms:
         """Normal equations of a map M of all positions that takes the object along: gradient (4,), curvature (4, 4).
@@ -293,7 +309,8 @@ class Passes:
             away_y = self.kernels.image((dy[:, None] - pixels)[:, :, None])
             cut = [self.kernels.cut(slope, rows, cols, self.n) for slope in slopes]
             moves = [patch * away for patch in cut for away in (away_x, away_y)]
-            terms = self.kernels.patch_terms(look.fields, look.probes, moves, self._measured(part, point), floor)
+            measured, transfer = self._measured(part, point), self._transfer(part)
+            terms = self.kernels.patch_terms(look.fields, look.probes, moves, measured, floor, transfer)
             gradient += terms.gradient.sum(axis=0, dtype=np.float64)
             curvature += terms.curvature.sum(axis=0, dtype=np.float64)
         return Terms(gradient, curvature)
@@ -314,6 +331,8 @@ class Passes:
             terms = self.kernels.background_terms(look.fields, self._measured(part, point))
             gradient += terms[0]
             curvature += terms[1]
+        if self.transfer_function is not None:
+            return gradient, curvature
         return np.fft.fftshift(gradient), np.fft.fftshift(curvature)
 
 

@@ -41,27 +41,38 @@ _FREQUENCIES = np.concatenate([[0.0], np.geomspace(1 / 1024, 0.71, 28)])
 _ANGLES = np.arange(4) * np.pi / 4
 
 
-def modulation_curvature(probe: Array) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def modulation_curvature(
+    probe: Array, transfer: Array | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Curvature of slow modulations under a probe: (frequencies, phase, amplitude), averaged over directions.
 
     Args:
         probe: `(M, N, N)` or `(N, N)`, in any unit; the waves behind a structured object give the same curve.
+        transfer: `(N, N)` function that carries waves to a near detector; None: it is far away.
 
     Returns:
         Frequencies in cycles per pixel, from 0 to the corner of the spectrum, and both curvatures there.
     """
     modes = as_modes(probe).astype(np.complex64)
-    return _curvature_of(modes.tobytes(), modes.shape)
+    carried = b"" if transfer is None else transfer.astype(np.complex64).tobytes()
+    return _curvature_of(modes.tobytes(), modes.shape, carried)
 
 
 # some 230 transforms: as much as several iterations on few patterns, and many short refinements begin with one probe
 @lru_cache(maxsize=4)
 def _curvature_of(
-    values: bytes, shape: tuple[int, ...]
+    values: bytes, shape: tuple[int, ...], transfer: bytes
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """`modulation_curvature` of complex64 modes, by their bytes."""
+    """`modulation_curvature` of complex64 modes and transfer function, by their bytes."""
     modes, n = np.frombuffer(values, np.complex64).reshape(shape), shape[-1]
-    field = scipy.fft.fft2(modes, norm="ortho")
+
+    def detected(waves: Array) -> Array:
+        fields = scipy.fft.fft2(waves, norm="ortho")
+        if not transfer:
+            return fields
+        return scipy.fft.ifft2(fields * np.frombuffer(transfer, np.complex64).reshape(n, n), norm="ortho")
+
+    field = detected(modes)
     modulus = np.sqrt((abs(field) ** 2).sum(axis=0))
     # of modulus 1 in the dark too: light that a modulation brings there is seen in full
     unit = np.where(modulus > 0, field.conj() / np.where(modulus > 0, modulus, 1), 1 / np.sqrt(len(modes)))
@@ -74,8 +85,8 @@ def _curvature_of(
             along = [np.exp(2j * np.pi * frequency * r * part) for part in (np.sin(angle), np.cos(angle))]
             waves.append(np.outer(*along).astype(np.complex64))
         turns = np.stack(waves)[:, None]
-        plus = (scipy.fft.fft2(modes * turns, norm="ortho") * unit).sum(axis=1)
-        minus = (scipy.fft.fft2(modes * turns.conj(), norm="ortho") * unit).sum(axis=1)
+        plus = (detected(modes * turns) * unit).sum(axis=1)
+        minus = (detected(modes * turns.conj()) * unit).sum(axis=1)
         phase[k] = (abs(plus - minus.conj()) ** 2).sum() / (2 * len(_ANGLES) * energy)
         amplitude[k] = (abs(plus + minus.conj()) ** 2).sum() / (2 * len(_ANGLES) * energy)
     return _FREQUENCIES, phase, amplitude
@@ -152,15 +163,22 @@ class Preconditioner:
         probe: `(M, N, N)`.
         rows, cols: first pixel of each patch, integers `(n,)`.
         with_probe: whether the probe moves too.
+        transfer: `(N, N)` function that carries waves to a near detector; None: it is far away.
     """
 
     def __init__(
-        self, image: Array, probe: Array, rows: NDArray[np.int64], cols: NDArray[np.int64], with_probe: bool
+        self,
+        image: Array,
+        probe: Array,
+        rows: NDArray[np.int64],
+        cols: NDArray[np.int64],
+        with_probe: bool,
+        transfer: Array | None = None,
     ) -> None:
         n = probe.shape[-1]
         light = (probe.real**2 + probe.imag**2).sum(axis=0)
         weight = illumination(light, rows, cols, image.shape)
-        curves = modulation_curvature(probe)
+        curves = modulation_curvature(probe, transfer)
         self._object = _Filter.make(weight, weight, curves)
         self._probe = None
         if with_probe:

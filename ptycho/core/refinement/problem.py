@@ -111,14 +111,14 @@ class ScanProblem:
 
     def _made_at(self, point: Point) -> Preconditioner:
         n, (height, width) = point.probe.shape[-1], point.object.shape
-        path = self._passes.fly_path
+        path, transfer = self._passes.fly_path, self._passes.transfer_function
         x, y, each = point.x, point.y, 1.0
         if path is not None:
             x, y = places_on_the_way(x, y, path)
             x, y = (np.clip(at, n // 2, size - n + n // 2) for at, size in ((x, width), (y, height)))
             each = 1 / np.sqrt(path.shape[1])
         rows, cols, _, _ = places(x, y, n, point.object.shape)
-        return Preconditioner(each * point.object, each * point.probe, rows, cols, self._refine_probe)
+        return Preconditioner(each * point.object, each * point.probe, rows, cols, self._refine_probe, transfer)
 
     def forget(self) -> None:
         """Drop what the passes keep from step to step."""
@@ -149,7 +149,8 @@ class ScanProblem:
         if self._placement is not None:
             point = self._placement.moved(point, iteration)
         point = self._backed(self._lit(point, iteration), iteration)
-        if self._refine_probe and iteration in STRAIGHTEN:
+        # near fields tell the place of the probe
+        if self._refine_probe and iteration in STRAIGHTEN and self._passes.transfer_function is None:
             self._tried = straightened(point, self._given)
             point = self._tried[0]
         return point

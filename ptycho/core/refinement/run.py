@@ -302,7 +302,10 @@ def run(
             f"start: expected a finite error of the first object and probe, found {found.errors[0]}; check their scale"
         )
     logger.debug("refinement: %s, %d restarts", found.stopped, found.restarts)
-    best, gauge = hold(found.point, scan.probeGuess, settings.scale, settings.refine_probe, problem.error)
+    best, gauge = hold(
+        *(found.point, scan.probeGuess, settings.scale, settings.refine_probe, problem.error),
+        near_field=scan.near_field is not None,
+    )
     gauge = problem.gauge_at(found.point).then(gauge)
     return made(replace(found, point=best), gauge)
 
@@ -412,7 +415,11 @@ def _fly_path(scan: ScanData, start: Start | None, given: FlyPath | None) -> Fly
     """The path given, else that of a start with as many patterns."""
     if given is None and isinstance(start, Reconstruction | Refinement) and len(start.xcoords) == len(scan):
         given = start.fly_path
-    return None if given is None else check_fly_path(given, len(scan))
+    if given is None:
+        return None
+    if scan.near_field is not None:
+        raise ConfigError("fly_path: expected a far field, found a scan of the near field; leave --fly out")
+    return check_fly_path(given, len(scan))
 
 
 def _held_out(holdout: float | NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ptycho.core.files.scratch import scratch_array
 from ptycho.core.physics.diffraction import far_field, propagate_back
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.quality.orientation import Orientation
 from ptycho.core.scaling import Units
-from ptycho.core.scan.scan import own_sides
+from ptycho.core.scan.scan import ScanFile, own_sides
 from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.core.scan_edit.centre import at_corner, probe_shift
 from ptycho.errors import ConfigError, DataError
@@ -64,6 +65,7 @@ def crop_detector(stream: ScanStream, size: int, centre: tuple[int, int] | None 
             f"crop: expected pixels of the {height} x {width} detector, found none around {centre}; move it"
         )
     fields, sides = stream.fields, own_sides(stream.fields)
+    _refuse_near(fields)
     by_y, by_x = (size / side for side in sides)
     scaled: dict[str, Any] = {
         key: _scaled(getattr(fields, key), by_x if key.startswith("x") else by_y) for key in _PER_POINT
@@ -104,6 +106,7 @@ def bin_detector(stream: ScanStream, factor: int, units: Units) -> ScanStream:
         ConfigError: a factor that does not divide a side into an even number of pixels.
     """
     fields, probe = stream.fields, stream.fields.probeGuess
+    _refuse_near(fields)
     (height, width), (rows, columns) = stream.frames.shape[1:], own_sides(fields)
     for side in {height, width} if probe is None else {height, width, rows, columns}:
         if factor < 1 or side % (2 * factor):
@@ -229,6 +232,15 @@ def turn_detector(stream: ScanStream, orientation: Orientation) -> ScanStream:
         stream.patches,
         replace(fields, mask=None if fields.mask is None else orientation.patterns(fields.mask)),
     )
+
+
+def _refuse_near(fields: ScanFile) -> None:
+    """Object pixels go with the detector's in near field, and not with its extent."""
+    if NearField.of(fields.metadata) is not None:
+        raise ConfigError(
+            "crop, bin: expected patterns of the far field, found near field; crop them as they are reconstructed "
+            "(ptycho reconstruct --crop), or make other frames"
+        )
 
 
 def _window(frames: Frames, first: tuple[int, int], size: int) -> Frames:

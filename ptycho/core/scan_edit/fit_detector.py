@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ptycho.core.files.scratch import scratch_array
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.scaling import Units
 from ptycho.core.scan.scan import ScanFile, is_fast_side, own_sides
 from ptycho.core.scan.stream import Frames, ScanStream, stream_units
 from ptycho.core.scan_edit.centre import at_corner, find_centre, mean_intensity
 from ptycho.core.scan_edit.detector import bin_detector, crop_detector
+from ptycho.core.scan_edit.guard_band import guarded
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["fit_stream", "fitted"]
@@ -86,6 +88,14 @@ def fit_stream(
 ) -> tuple[ScanStream, tuple[str, ...]]:
     """As `fitted`, of a scan whose frames are made when they are asked for."""
     _, height, width = stream.frames.shape
+    near = NearField.of(stream.fields.metadata)
+    if near is not None:
+        if bin != 1 or sizes is not None:
+            raise ConfigError(
+                "near field: expected detector pixels as they are, and no network, found "
+                f"{'a network' if sizes is not None else f'bin {bin}'}; leave that out"
+            )
+        return guarded(stream, near, crop)
     if bin < 1:
         raise ConfigError(f"bin: expected a factor of at least 1, found {bin}; for example 2")
     as_it_is = height == width and own_sides(stream.fields) == (height, width)

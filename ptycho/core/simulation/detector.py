@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ptycho.errors import ConfigError
 
-__all__ = ["bad_pixel_mask", "beam_stop_mask", "detector_mask", "gap_mask"]
+__all__ = ["bad_pixel_mask", "beam_stop_mask", "detector_mask", "gap_mask", "without_rim"]
 
 Mask = NDArray[np.bool_]
 
@@ -56,6 +56,15 @@ def beam_stop_mask(N: int, diameter: float) -> Mask:
     line = np.arange(N) - N // 2
     stopped: Mask = np.hypot(line[:, None], line[None, :]) <= diameter / 2 if diameter else np.zeros((N, N), bool)
     return ~stopped
+
+
+def without_rim(mask: Mask | None, N: int, width: int) -> Mask | None:
+    """The mask (None: all valid) with `width` pixels along every side of the detector not valid."""
+    if not width:
+        return mask
+    valid = np.zeros((N, N), bool)
+    valid[width:-width, width:-width] = True
+    return valid if mask is None else valid & mask
 
 
 def detector_mask(

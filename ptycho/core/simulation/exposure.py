@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.physics.diffraction import as_modes, diffract, fourier_shift, illuminate, poisson_amplitude
 from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.recording import Recording
 from ptycho.core.scaling import Units
@@ -65,6 +66,8 @@ class ScanPlan:
     """(n, S, 2) where the probe is while each frame is exposed, relative to its true position; None: at rest."""
     background: NDArray[np.float64] | None = None
     """(N, N) counts that come to every frame beside `photons`, not negative, zero frequency in the middle; None: 0."""
+    near_field: NearField | None = None
+    """How waves go to a near detector; None: it is far away."""
 
     def __post_init__(self) -> None:
         if self.units not in ("counts", "amplitude"):
@@ -83,7 +86,7 @@ class ScanPlan:
     @property
     def recording(self) -> Recording:
         """How the frames are recorded."""
-        return Recording(fly_path=self.fly_path, background=self.background)
+        return Recording(fly_path=self.fly_path, background=self.background, near_field=self.near_field)
 
     @property
     def frame_type(self) -> np.dtype[Any]:
@@ -189,7 +192,7 @@ def expose_to_file(
         ycoords_start=plan.ycoords_true,
         objectGuess=plan.object.astype(np.complex64) if truth else None,
         mask=plan.mask,
-        metadata={"nphotons": recorded, **metadata},
+        metadata={"nphotons": recorded, **({} if plan.near_field is None else plan.near_field.noted()), **metadata},
         units=plan.units,
     )
     # every block is asked for once and in order, so that the photons are those of `expose`

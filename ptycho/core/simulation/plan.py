@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.physics.fly_scan import FlyPath, fly_path, line_ways
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import make_probe, orthogonal_modes
 from ptycho.core.physics.stage import Stage, directions
 from ptycho.core.scaling import Units
-from ptycho.core.simulation.detector import detector_mask
+from ptycho.core.simulation.detector import detector_mask, without_rim
 from ptycho.core.simulation.exposure import ScanPlan, SimulatedScan, expose
 from ptycho.core.simulation.objects import make_object
 from ptycho.core.simulation.scan_paths import displaced, scan_positions, step_for_count, step_for_overlap
@@ -82,6 +83,8 @@ class ScanSettings:
     """Pixels (x, y) between lines there and lines back, for a path that has both ('snake')."""
     photons: float = 1e9
     """Mean number of photons per frame on the whole detector."""
+    fresnel_number: float | None = None
+    """Of a pixel, `p^2 / (wavelength z)`: patterns of the near field at that distance; None: far field."""
     noise: bool = True
     """Whether photons are counted; else frames are what is expected."""
     units: Units = "amplitude"
@@ -135,10 +138,12 @@ def plan_scan(
     xcoords, ycoords = scan_positions(s.path, shape, N, _step(s, shape, probe), s.jitter, for_positions)
     x_true, y_true = _true_positions(s, xcoords, ycoords, for_errors)
     mask = detector_mask(N, for_detector, s.gap_width, s.gap_offset, s.bad_pixels, s.beam_stop)
-    path = _fly_path(s, xcoords, ycoords)
+    near = None if s.fresnel_number is None else NearField(s.fresnel_number)
+    if near is not None:
+        mask = without_rim(mask, N, min(near.spread_px, N // 4))
     if not 0 <= s.background < np.inf:
         raise ConfigError(f"background: expected 0 or more counts per pixel, found {s.background}; correct it")
-    beside = path, np.full((N, N), s.background) if s.background else None
+    beside = _fly_path(s, xcoords, ycoords), np.full((N, N), s.background) if s.background else None, near
     plan = ScanPlan(object, probe, xcoords, ycoords, s.photons, s.units, mask, x_true, y_true, s.noise, *beside)
     return plan, for_noise
 

@@ -62,6 +62,24 @@ def test_a_near_field_is_named_with_its_numbers(photons: float, mirrored: bool) 
     # D = 570 pixels of 10 nm, wavelength distance = 64 x 10 nm x 10 um
     assert finding.numbers["fresnel_number"] == pytest.approx(5.7e-6**2 / 6.4e-12, rel=0.35)
     assert check_field(test, None).numbers["fresnel_number"] is None
+    # a shadow moves by so many detector pixels of 10 um for an object pixel of 10 nm
+    magnification = finding.numbers["magnification"]
+    assert magnification == pytest.approx(1000 / MAGNIFIED, rel=0.03)
+    assert finding.mend == (f"--near-field {magnification:.4g}",)
+    assert check_field(test, None).mend == ()
+    assert "--energy-keV, --distance-m and --detector-pixel-um" in check_field(test, None).sentence
+
+
+@pytest.mark.parametrize(("off", "severity"), [(1.0, "ok"), (1.3, "warning")])
+def test_in_near_field_the_magnification_is_looked_at(off: float, severity: str) -> None:
+    scan = near_field()
+    known = {"near_field": {"fresnel_number": 1 / 3, "wavelength_px": 0.0}}
+    said = replace(scan, xcoords=off * scan.xcoords / MAGNIFIED, ycoords=off * scan.ycoords / MAGNIFIED, metadata=known)
+    diagnosis = examine(ScanStream.of(said), reconstructions=False)
+    finding = diagnosis.named("near field")
+    assert finding.severity == severity, finding.sentence
+    assert diagnosis.named("dose").numbers["photons_per_pattern"] > 1e5
+    assert "not examined" in diagnosis.named("probe").sentence
 
 
 CONE = {"probe_settings": {"pupil_radius": 20.0, "defocus": 7.0}}
@@ -116,3 +134,5 @@ def test_real_scans_are_told_apart(scan_dir: Path) -> None:
     ):
         finding = examine(open_scan(scan_dir / name), reconstructions=False).named("near field")
         assert finding.severity == severity, finding.sentence
+        if severity == "fault":  # the sample is 3.65 mm behind the focus, the detector 1.12 m behind the sample
+            assert finding.numbers["magnification"] == pytest.approx(1.12365 / 0.00365, rel=0.003)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from ptycho.core.physics.diffraction import far_field
+from ptycho.core.physics.near_field import NearField, carried
 from ptycho.core.physics.probe_estimates import (
+    carried_back,
     defocused_pupil,
     filled_modulus,
     light_radius,
@@ -21,6 +23,14 @@ def test_pixels_without_data_are_filled_from_their_surroundings() -> None:
     np.testing.assert_allclose(filled_modulus(mean, valid), 3.0, rtol=1e-9)
     assert filled_modulus(np.full((4, 4), -1.0), np.ones((4, 4), bool)).max() == 0
     assert filled_modulus(mean, np.zeros((12, 12), bool)).max() == 0
+
+
+def test_a_bare_beam_of_the_near_field_is_carried_back() -> None:
+    """Where it has no phase at the detector nothing else could be there."""
+    near, modulus = NearField(0.2), np.abs(disk_probe(32, 12.0))
+    probe = carried_back(modulus, near)
+    assert probe.shape == (1, 32, 32)
+    np.testing.assert_allclose(carried(probe[0], near), modulus, atol=1e-5)
 
 
 def test_where_the_light_is() -> None:

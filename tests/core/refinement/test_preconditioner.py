@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import gaussian_probe
 from ptycho.core.refinement.preconditioner import Preconditioner, illumination, modulation_curvature
 
@@ -37,3 +38,13 @@ def test_the_map_is_symmetric_and_positive(rng: np.random.Generator) -> None:
 
 def _complex(rng: np.random.Generator) -> np.ndarray:
     return rng.normal(size=(12, 12)) + 1j * rng.normal(size=(12, 12))
+
+
+def test_a_near_detector_sees_phases_by_how_far_their_waves_have_come() -> None:
+    """Of a beam without structure: `2 sin^2(pi q^2 / F)` of a phase is seen, `2 cos^2` of an amplitude."""
+    near = NearField(0.1)
+    frequency, phase, amplitude = modulation_curvature(np.ones((64, 64)), near.transfer_function(64))
+    np.testing.assert_allclose(phase + amplitude, 2, atol=1e-5)
+    seen = (frequency > 0.1) & (frequency < 0.3)
+    np.testing.assert_allclose(phase[seen], 2 * np.sin(np.pi * frequency[seen] ** 2 / 0.1) ** 2, atol=0.15)
+    assert phase[0] == pytest.approx(0, abs=1e-6)

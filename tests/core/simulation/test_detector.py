@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptycho.core.simulation.detector import bad_pixel_mask, beam_stop_mask, detector_mask, gap_mask
+from ptycho.core.simulation.detector import bad_pixel_mask, beam_stop_mask, detector_mask, gap_mask, without_rim
 from ptycho.errors import ConfigError
 
 
@@ -54,3 +54,11 @@ def test_all_parts_come_together(rng: np.random.Generator) -> None:
 def test_a_detector_that_cannot_be_is_refused(settings: dict, words: str, rng: np.random.Generator) -> None:
     with pytest.raises(ConfigError, match=words):
         detector_mask(32, rng, **settings)
+
+
+def test_a_rim_is_not_measured() -> None:
+    assert without_rim(None, 12, 0) is None
+    mask = without_rim(gap_mask(12, 2), 12, 3)
+    assert mask is not None
+    assert mask.sum() == 6 * 6 - 6 * 4 + 4
+    assert without_rim(None, 12, 3).sum() == 36
