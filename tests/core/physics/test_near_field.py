@@ -6,6 +6,7 @@ import pytest
 from ptycho.core.physics.diffraction import diffract, fourier_shift
 from ptycho.core.physics.near_field import NearField, carried, fresnel_number
 from ptycho.core.physics.probes import gaussian_probe
+from ptycho.core.physics.recording import Recording
 from ptycho.errors import DataError
 
 N = 32
@@ -63,7 +64,7 @@ def test_a_place_between_pixels_moves_the_sample_and_not_the_beam() -> None:
         return 1 + 0.3j * np.cos(along[0] + along[1])
 
     expected = np.abs(carried(probe * sample(x + dx, y + dy), near)) ** 2
-    found = diffract(probe, sample(x, y)[None], np.array([dx]), np.array([dy]), near_field=near)[0]
+    found = diffract(probe, sample(x, y)[None], np.array([dx]), np.array([dy]), Recording(near_field=near))[0]
     np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
     wave = probe * sample(x, y)
     moved = carried(fourier_shift(wave, dx, dy), near, -dx, -dy)

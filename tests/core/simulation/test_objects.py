@@ -215,7 +215,7 @@ def test_a_probe_is_made_by_its_name(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "words"),
     [
-        ("square", {}, "probe: expected one of zone_plate, gaussian, disk, found 'square'"),
+        ("square", {}, "probe: expected one of zone_plate, gaussian, disk, diffuser, found 'square'"),
         ("disk", {"fwhm": 3.0}, "disk: expected settings among diameter, sigma, energy, found fwhm"),
         ("zone_plate", {"defocus": "far"}, "zone_plate: expected defocus as in defocus=2.6, found 'far'"),
     ],
