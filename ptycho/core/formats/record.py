@@ -112,12 +112,12 @@ class ScanRecord:
         frames = n if self.patterns is None else len(self.patterns)
         for name in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "scan_index", "indexes"):
             array = getattr(self, name)
-            if array is not None and array.shape != (n,):
+            if array is not None and array.shape not in ((n,), (frames if name == "indexes" else n,)):
                 raise DataError(f"{name}: expected one number per pattern or position, ({n},), found {array.shape}")
         if self.true_patches is not None and self.true_patches.shape != (frames, N, N):
             raise DataError(f"Y: expected shape ({frames}, {N}, {N}), found {self.true_patches.shape}")
         if self.probe is not None and (self.probe.ndim != 3 or self.probe.shape[1] != self.probe.shape[2]):
-            raise DataError(f"probe: expected shape (modes, N, N), found {self.probe.shape}; crop or pad it")
+            raise DataError(f"probe: expected shape (modes, {N}, {N}), found {self.probe.shape}; crop or pad it")
         if self.object is not None and self.object.ndim != 2:
             raise DataError(f"object: expected one image (H, W), found shape {self.object.shape}")
         height, width = (N, N) if self.patterns is None else self.patterns.shape[1:]

@@ -160,7 +160,7 @@ def check_probe_shape(probe: Array, height: int, width: int, name: str | None = 
     `name` is that of the file which it is in, and can be fitted to them with.
     """
     if probe.ndim not in (2, 3) or probe.shape[-2:] != (height, width) or probe.size == 0:
-        command = "" if name is None else f": ptycho convert {shlex.quote(name)} fitted.npz"
+        command = f": ptycho convert {shlex.quote(name)} fitted.npz" if name and _is_square(probe) else ""
         raise DataError(
             f"probeGuess: expected ({height}, {width}) or (modes, {height}, {width}) to fit the patterns, "
             f"found {probe.shape}; crop or pad it{command}"
