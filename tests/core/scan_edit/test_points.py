@@ -316,5 +316,5 @@ def test_positions_move_from_a_pattern_on(scan: ScanFile, frames: int, patterns:
     np.testing.assert_array_equal(made.fields.xcoords, few.fields.xcoords[places])
     kept = np.arange(9) if patterns is None else patterns
     np.testing.assert_array_equal(made.frames.read(np.arange(len(made.frames))), few.frames.read(np.asarray(kept)))
-    with pytest.raises(ConfigError, match="expected a first pattern from 0 to 8, found 9"):
+    with pytest.raises(ConfigError, match="expected a first and a last pattern from 0 to 8, found 9"):
         move_positions(few, frames=1, first=9)
