@@ -14,8 +14,8 @@ __all__ = ["available_bytes", "check_room", "object_bytes"]
 _PER_PIXEL = 216
 """Bytes of a pixel of the object at the peak of a command, its pictures included.
 
-Measured: largest resident size of `ptycho reconstruct SCAN --iterations 3 --modes none --force --backend B` (as by
-`/usr/bin/time -v`), 196 patterns of 64 x 64 along the diagonal of objects of 300 and of 2000 pixels a side: 524 and 1203
+Measured: largest resident size of `ptycho reconstruct SCAN --iterations 3 --modes none --force --backend B` (by
+`time -v`), 196 patterns of 64 x 64 along the diagonal of objects of 300 and of 2000 pixels a side: 524 and 1203
 MiB with PyTorch, 830 and 1619 MiB with TensorFlow, which are 182 and 211 bytes for a pixel more."""
 _MEMINFO = Path("/proc/meminfo")
 _LIMIT, _USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
