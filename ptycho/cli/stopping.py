@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -86,7 +87,11 @@ class Stops:
 
 
 def leave_at_once(program: str) -> None:
-    """Until the command has its own way to stop a signal ends the process with the line and its status."""
+    """Until the command has its own way to stop a signal ends the process with the line and its status.
+
+    As it ends Python has signals do again what they do by themselves, and takes its modules apart: one that came then
+    would end a command that was done as if it had been cut off, so that they are ignored from there on.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
         stop = Stopped(number)
@@ -95,6 +100,7 @@ def leave_at_once(program: str) -> None:
         os._exit(stop.status)
 
     _handle(leave)
+    atexit.register(_handle, signal.SIG_IGN)  # the first that is registered is called last
 
 
 def end_at_once(status: int) -> None:

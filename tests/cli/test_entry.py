@@ -48,6 +48,20 @@ def test_a_signal_after_the_work_changes_nothing() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (3, "done\n", "")
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_python_takes_its_modules_apart_changes_nothing(name) -> None:
+    """By then signals do again what they do by themselves: without a word, and with a status of their own."""
+    last = (
+        "import os, signal\n"
+        "class Last:\n"
+        f"    def __del__(self, kill=os.kill, own=os.getpid(), number=signal.{name}):\n"
+        "        kill(own, number)\n"
+        "sys.last = Last()"
+    )
+    done = run("print('done'); return 3", before=last)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "done\n", "")
+
+
 @pytest.mark.parametrize("redirect", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_no_file_of_ours(redirect, tmp_path) -> None:
     """The first file that is opened would take its number, and get what is said to it."""
