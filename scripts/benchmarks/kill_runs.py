@@ -44,6 +44,9 @@ WORDS = {"INT": "interrupted", "TERM": "terminated", "USR1": "told to stop (SIGU
 BEGIN = 0.5
 """Seconds within which commands that are started afresh are killed; on a busy machine as long as two take to say their
 version."""
+EARLIER, LATER = 0.9, 1.02
+"""Factors of the time in which a command is killed, after one that had ended before and after one that had not: a machine
+with other work is not always as fast."""
 SHORT = 3.0
 """Seconds up to which a command is timed twice."""
 SERVER = """
@@ -262,7 +265,7 @@ class Experiment:
     old: Path
     """A folder with an earlier result, copied for each moment."""
     seconds: float
-    """Of the whole command."""
+    """Of the whole command, about."""
     expected: str | None
     """Digest of what it gives."""
     table: Table = field(default_factory=Table)
@@ -281,6 +284,7 @@ class Experiment:
             os.kill(process, number)
         status = self.server.end()
         text = said.read_text(encoding="utf-8", errors="replace") if said.exists() else ""
+        self.seconds *= EARLIER if status == 0 else LATER
         outcome, problems = ended_as(self.name, status, text)
         problems += broken_files(folder)
         if self.kind.name == "reconstruct" and mixed(folder / "out", times, outcome == "ended before"):
