@@ -45,8 +45,8 @@ BEGIN = 0.5
 """Seconds within which commands that are started afresh are killed; on a busy machine as long as two take to say their
 version."""
 EARLIER, LATER = 0.9, 1.02
-"""Factors of the time in which a command is killed, after one that had ended before and after one that had not: a machine
-with other work is not always as fast."""
+"""Factors of the time in which a command is killed, after one that had ended before and after one that had not: a
+machine with other work is not always as fast."""
 SHORT = 3.0
 """Seconds up to which a command is timed twice."""
 SERVER = """
