@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from fuzz_guided import guided
 from fuzz_mutators import mutated
 from fuzz_readers import READERS
 
@@ -197,30 +198,14 @@ def smallest(fuzzer: Fuzzer, findings: Sequence[Finding]) -> dict[str, tuple[Fin
     return kept
 
 
-def guided(fuzzer: Fuzzer) -> None:
-    """Let atheris choose the bytes; ends with the first finding."""
-    import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
-    def one(content: bytes) -> None:
-        path = fuzzer.folder / f"input-{fuzzer.golden[0][0]}"
-        path.write_bytes(content)
-        fuzzer.read(path)
-
-    corpus = fuzzer.folder / "corpus"
-    corpus.mkdir()
-    for name, content in fuzzer.golden:
-        (corpus / name).write_bytes(content)
-    atheris.Setup([sys.argv[0], str(corpus)], one)
-    atheris.Fuzz()
-
-
 def fuzz(reader: str, options: argparse.Namespace) -> int:
     """Fuzz one reader and say what was found; return the number of kinds."""
-    with tempfile.TemporaryDirectory(dir=_MEMORY_DISK if os.access(_MEMORY_DISK, os.W_OK) else None) as folder:
+    place = _MEMORY_DISK if os.access(_MEMORY_DISK, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="fuzz-", dir=place) as folder:
         os.chdir(folder)
         fuzzer = Fuzzer(reader, options.seed, Path(folder))
         if options.atheris:
-            guided(fuzzer)
+            return guided(fuzzer, options, WAIT, MEMORY)
         if options.only is not None:
             fuzzer.read(fuzzer.written(options.only))
             return 0
