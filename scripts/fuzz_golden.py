@@ -159,6 +159,8 @@ def make_arrays(folder: Path) -> None:
     io.savemat(folder / "b.mat", {"frames": np.ones((8, 8, 3))}, do_compression=True)
     parts = {"p": {"lambda": 1e-10, "dx_spec": [1e-8, 1e-8]}, "outputs": {"probe_positions": np.ones((3, 2))}}
     io.savemat(folder / "c.mat", {"object": np.ones((9, 8), complex), "probe": np.ones((4, 4), complex), **parts})
+    for path in folder.iterdir():  # whose first line has the time
+        path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(116) + path.read_bytes()[116:])
     np.save(folder / "a.npy", np.ones((3, 8, 8)))
     np.savez(folder / "a.npz", frames=np.ones((3, 8, 8)), positions=np.ones((3, 2)))
     with h5py.File(folder / "a.h5", "w") as file:

@@ -69,9 +69,8 @@ def checkpoint_in(folder: Path) -> Path:
         if content["format"] != FORMAT or version > FORMAT_VERSION:
             found = f"{content['format']!r} version {version}"
             raise ArchiveError(f"{manifest}: expected {FORMAT!r} version {FORMAT_VERSION} or older, found {found}")
-        present = path.is_file()
-    if not present:
-        raise MissingFileError(f"{path}: expected the checkpoint that {MANIFEST} names, found none")
+        if not path.is_file():
+            raise MissingFileError(f"{path}: expected the checkpoint that {MANIFEST} names, found none")
     if file_digest(path) != expected:
         raise ArchiveError(f"{path}: the checkpoint is damaged: its sha256 is not that of {MANIFEST}; copy it again")
     return path

@@ -28,6 +28,10 @@ _LOOKED_AT = 1 << 28
 """Bytes of a file that are looked through for damaged heaps; a file that is larger holds frames."""
 _WRITTEN = "already open for"
 """In what HDF5 says of a file that is marked as being written, with or without SWMR."""
+_REFERENCE = 16
+"""Bytes of a value of variable length at its place: its length (4), and where it lies."""
+_LOOKED_INTO = 100
+"""Chunks of such values."""
 _NODES = 100_000
 """Names in all groups that are looked through."""
 _LEVELS = 64
@@ -108,10 +112,36 @@ def check_size(found: h5py.Dataset, stored: int | None = None, in_memory: bool =
     """
     size = _declared(found)
     check_declared(size, found.id.get_storage_size() if stored is None else stored, str(found.name), in_memory)
+    _check_texts(found)
     if found.chunks is not None:
         chunk = int(np.prod(found.chunks, dtype=object)) * found.dtype.itemsize
         check_declared(chunk, found.id.get_storage_size(), f"{found.name}: one chunk")
         _check_chunks(found)
+
+
+def _check_texts(found: h5py.Dataset) -> None:
+    """Raise where values of variable length cannot be in the file: HDF5 makes room for what each says that it has."""
+    inner, file = h5py.check_vlen_dtype(found.dtype), Path(found.file.filename)
+    if inner is None or not file.is_file():
+        return
+    lengths = 0
+    with file.open("rb") as stream:
+        for place, size in _places(found):
+            stream.seek(place)
+            raw = stream.read(size)
+            lengths += int(np.frombuffer(raw, "<u4", len(raw) // _REFERENCE * 4)[::4].sum(dtype=np.int64))
+        item = np.dtype(inner).itemsize or 1  # a text has no size of its own
+        check_declared(lengths * item, stream.seek(0, io.SEEK_END), f"{found.name}: values of variable length")
+
+
+def _places(found: h5py.Dataset) -> Iterator[tuple[int, int]]:
+    """Where the values of a data set lie in its file, and their bytes; not those that a filter has changed."""
+    if found.id.get_offset() is not None:
+        yield found.id.get_offset(), found.id.get_storage_size()
+    elif found.chunks is not None and not found.id.get_create_plist().get_nfilters():
+        for number in range(min(found.id.get_num_chunks(), _LOOKED_INTO)):
+            info = found.id.get_chunk_info(number)
+            yield info.byte_offset, info.size
 
 
 def _check_chunks(found: h5py.Dataset) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from ptycho.core.files.mat5 import check_mat5
 from ptycho.errors import DataError
 
 __all__ = ["LIBRARIES", "library", "matlab"]
@@ -41,10 +43,11 @@ def library(module: str, why: str) -> Any:
 
 
 @contextmanager
-def matlab() -> Iterator[Any]:
-    """scipy.io for MATLAB files; what it has an exception of its own for is a ValueError."""
+def matlab(path: Path) -> Iterator[Any]:
+    """scipy.io for a MATLAB file, which was looked through; what it has an exception of its own for is a ValueError."""
     from scipy import io
 
+    check_mat5(path)
     try:
         yield io
     except io.matlab.MatReadError as error:

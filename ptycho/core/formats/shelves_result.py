@@ -38,7 +38,7 @@ def recognise(file: Any) -> bool:
     with file.open("rb") as stream:
         if stream.read(len(_MAGIC)) != _MAGIC:
             return False
-    with matlab() as io:
+    with matlab(file) as io:
         return set(_PARTS) <= {name for name, _, _ in io.whosmat(file)}
 
 
@@ -78,7 +78,7 @@ def _of_hdf5(path: Path) -> dict[str, Array]:
 
 
 def _of_mat(path: Path) -> dict[str, Array]:
-    with matlab() as io:
+    with matlab(path) as io:
         content = io.loadmat(path, variable_names=_PARTS, simplify_cells=True)
     found: dict[str, Array] = {}
     for name in _WANTED:

@@ -230,7 +230,7 @@ def _hdf5_array(path: Path, inside: str | None, names: tuple[str, ...], axes: in
 
 
 def _matlab_array(path: Path, inside: str | None, names: tuple[str, ...], axes: int) -> Array:
-    with readable(path, "a whole MATLAB file", advice="save it again"), matlab() as io:
+    with readable(path, "a whole MATLAB file", advice="save it again"), matlab(path) as io:
         there = {name: len(shape) for name, shape, _ in io.whosmat(path)}
         key = _chosen(path, inside, names, there, axes)
         return np.asarray(io.loadmat(path, variable_names=[key])[key])

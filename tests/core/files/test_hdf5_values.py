@@ -1,6 +1,8 @@
 """What is in an HDF5 file itself, each once, and what cannot be there."""
 
 import io
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -64,3 +66,24 @@ def test_a_heap_without_an_end(content: bytes) -> None:
     spoilt[free + 8 : free + 16] = bytes(8)
     with pytest.raises(DataError, match="found a heap that is damaged"), open_hdf5(io.BytesIO(bytes(spoilt))):
         pass
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (2,), "maxshape": (None,)}])
+@pytest.mark.parametrize("kind", [h5py.string_dtype(), h5py.vlen_dtype("f8")])
+def test_values_of_variable_length_are_in_the_file(options: dict[str, Any], kind: Any, tmp_path: Path) -> None:
+    """A length of 2^31 is written over that of the second of two values; HDF5 would make room for it."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        made = file.create_dataset("a", 2, kind, **options)
+        made[0], made[1] = ("abc", "de") if kind.metadata["vlen"] is str else (np.ones(3), np.ones(2))
+        file.flush()
+        place = made.id.get_offset() or made.id.get_chunk_info(0).byte_offset
+        check_size(made)
+        assert len(all_values(made)) == 2
+    with path.open("r+b") as stream:
+        stream.seek(place + 16)
+        assert stream.read(4) == b"\x02\0\0\0"
+        stream.seek(place + 16)
+        stream.write((1 << 31).to_bytes(4, "little"))
+    with h5py.File(path) as file, pytest.raises(DataError, match=r"/a: values of variable length: expected what"):
+        check_size(file["a"])
