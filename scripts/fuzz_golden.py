@@ -54,11 +54,12 @@ def make_hdf5(folder: Path) -> None:
         file["object"], file["probe"] = np.ones((20, 18), pairs.dtype), pairs
         file["p/lambda"], file["p/dx_spec"] = np.full((1, 1), 1e-10), np.full((2, 1), 1e-8)
         file["outputs/probe_positions"], file["outputs/fourier_error_out"] = np.ones((2, 3)), np.ones((2, 1))
-    layout = h5py.VirtualLayout((3, 8, 8), "u2")
-    layout[...] = h5py.VirtualSource(".", "raw/frames", (3, 8, 8))
+    space, layout = h5py.h5s.create_simple((3, 8, 8)), h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_obj_track_times(False)
+    layout.set_virtual(space, b".", b"raw/frames", space)
     with h5py.File(folder / "linked.h5", "w") as file:
         file["raw/frames"], file["x"], file["y"] = patterns, rows, rows
-        file.create_virtual_dataset("entry/data/data", layout)
+        h5py.h5d.create(file.create_group("entry/data").id, b"data", h5py.h5t.NATIVE_UINT16, space, layout)
         file["entry/data/x"], file["entry/data/y"] = h5py.SoftLink("/x"), h5py.ExternalLink("whole/linked.h5", "/y")
         file["entry"].attrs["NX_class"], file["entry/data"].attrs["NX_class"] = "NXentry", "NXdata"
         file["entry/data"].attrs.update({"signal": "data", "axes": ["y", "x", "."]})
@@ -79,12 +80,8 @@ def make_npz(folder: Path) -> None:
     )
     facts = {"frame": np.array([20, 20, 0, 0]), "agreement": np.zeros(2), "synchronised": np.array(True)}
     texts = {"backend": "numpy", "method": "iterative", "subpixel": "fourier", "timings": "{}", "metadata": "{}"}
-    images = {
-        "object": np.ones((20, 20), np.complex64),
-        "coverage": np.ones((20, 20)),
-        "probe": np.ones((1, 8, 8), "c8"),
-    }
-    places = {"xcoords": n, "ycoords": n, "error_history": n, "provenance": "{}"}
+    images = {"object": np.ones((20, 20), "c8"), "coverage": np.ones((20, 20)), "probe": np.ones((1, 8, 8), "c8")}
+    places: dict[str, Any] = {"xcoords": n, "ycoords": n, "error_history": n, "provenance": "{}"}
     np.savez(folder / "reconstruction.npz", **facts, **texts, **images, **places)  # type: ignore[arg-type]
 
 
@@ -177,6 +174,9 @@ def make_map(folder: Path) -> None:
     made = make_map(folder / "packed.npz")
     for path in made.iterdir():
         shutil.copy(path, folder)
+    about = json.loads((folder / "manifest.json").read_text())
+    about["source"] |= {"path": "packed.npz", "mtime_ns": 1}
+    (folder / "manifest.json").write_text(json.dumps(about))
     for path in [*folder.glob("*.npz")]:
         if path.name != "fields.npz":
             path.unlink()
