@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import fuzz_golden as golden
 import numpy as np
+from fuzz_electron import make_electron
 
 from ptycho.core.archive import load_archive
 from ptycho.core.formats import registry
@@ -152,7 +153,7 @@ READERS = {
     "hdf5": Reader(golden.make_hdf5, _record),
     "npz": Reader(golden.make_npz, _scan),
     "images": Reader(golden.make_images, _record),
-    "electron": Reader(golden.make_electron, _record),
+    "electron": Reader(make_electron, _record),
     "arrays": Reader(golden.make_arrays, _arrays),
     "map": Reader(golden.make_map, _map),
     "archive": Reader(golden.make_archive, _archive),

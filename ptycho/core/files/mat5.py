@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ptycho.core.files.damage import check_declared, check_regular
-from ptycho.errors import DataError
 
 __all__ = ["check_mat5"]
 
@@ -55,7 +54,7 @@ class _Content(NamedTuple):
             found = _Part(kind, place + 8, size, place + 8 + size + padding)
         fits = found.kind in _VALUES and found.size <= 4 if small else found.kind in (*_VALUES, _MATRIX, _COMPRESSED)
         if not fits or found.begin + found.size > end or (found.kind == _MATRIX and found.size % 8):
-            raise DataError(f"expected a whole element, found one of type {found.kind} and {found.size} bytes")
+            raise ValueError(f"an element of type {found.kind} and {found.size} bytes")
         return found
 
     def parts(self, begin: int, end: int) -> list[_Part]:
@@ -68,14 +67,16 @@ class _Content(NamedTuple):
     def numbers(self, part: _Part, *kinds: int) -> tuple[int, ...]:
         """The integers of an element."""
         if part.kind not in kinds:
-            raise DataError(f"expected integers, found an element of type {part.kind}")
+            raise ValueError(f"an element of type {part.kind} in the place of integers")
         self.stream.seek(part.begin)
         return struct.unpack(f"{self.order}{part.size // 4}i", self.stream.read(part.size // 4 * 4))
 
     def check_matrix(self, matrix: _Part, levels: int = _LEVELS) -> None:
-        """Raise DataError unless a matrix, and each in it, has what its class says."""
+        """Raise ValueError unless a matrix, and each in it, has what its class says."""
         if matrix.kind != _MATRIX or not levels:
-            raise DataError(f"expected matrices in at most {_LEVELS} levels, found an element of type {matrix.kind}")
+            raise ValueError(
+                f"an element of type {matrix.kind} in the place of a matrix, or more than {_LEVELS} levels"
+            )
         if matrix.size:
             for part in self._inner(self.parts(matrix.begin, matrix.begin + matrix.size)):
                 self.check_matrix(part, levels - 1)
@@ -85,12 +86,12 @@ class _Content(NamedTuple):
         flags = self.numbers(parts[0], _UINT32)
         kind = flags[0] & 0xFF
         if len(flags) != 2 or parts[0].end - parts[0].begin != 8:
-            raise DataError("expected a matrix with flags, found none")
+            raise ValueError("a matrix without flags")
         if kind == _OPAQUE:
             return _after(parts, 4, 0)
         axes = self.numbers(parts[1], _INT32, _UINT32)
         if len(axes) > _AXES or min(axes, default=0) < 0:
-            raise DataError(f"expected a matrix of at most {_AXES} axes, found {len(axes)}, or one below 0")
+            raise ValueError(f"a matrix of {len(axes)} axes, or one that is below 0")
         if kind == _CELL:
             return _after(parts, 3, math.prod(axes))
         if kind == _FUNCTION:
@@ -99,7 +100,7 @@ class _Content(NamedTuple):
             first = 3 if kind == _STRUCT else 4
             length = self.numbers(parts[first], _INT32)
             if len(length) != 1 or length[0] < 1:
-                raise DataError("expected a structure with names, found none")
+                raise ValueError("a structure without names")
             return _after(parts, first + 2, math.prod(axes) * (parts[first + 1].size // length[0]))
         images = 2 if flags[0] & _COMPLEX and kind != _CHAR else 1
         return _after(parts, 3 + images + (2 if kind == _SPARSE else 0), 0, others=False)
@@ -108,7 +109,7 @@ class _Content(NamedTuple):
 def _after(parts: list[_Part], values: int, matrices: int, others: bool = True) -> list[_Part]:
     """The parts behind the first ones, which are values: so many matrices at least."""
     if len(parts) < values + matrices or not all(part.kind in _VALUES for part in parts[: values if others else None]):
-        raise DataError("expected a whole matrix, found parts missing or of another type")
+        raise ValueError("a matrix with parts missing or of another type")
     return parts[values:] if others else []
 
 
@@ -116,8 +117,8 @@ def check_mat5(path: Path) -> None:
     """Raise where a MATLAB file of version 5 is not what its tags say; other files pass.
 
     Raises:
-        MissingFileError, DataError: as `ptycho.core.files.damage.check_regular`; parts that are missing, of another
-            type, or larger than what is stored can be. To be called within `ptycho.core.files.damage.readable`.
+        MissingFileError, DataError: as `ptycho.core.files.damage.check_regular`, and `check_declared`.
+        ValueError, IndexError: parts that are missing, or of another type; to be called within `readable`.
     """
     check_regular(path)
     with path.open("rb") as stream:
