@@ -52,7 +52,10 @@ def assert_equal_weights(first, second) -> None:
 
 @pytest.mark.parametrize("gridsize", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_loss_falls_and_epochs_are_reported(gridsize, scan, training, execution, caplog) -> None:
-    config = replace(with_model(training, gridsize=gridsize), nepochs=6, n_groups=64, batch_size=8)
+    members = gridsize**2
+    config = replace(
+        with_model(training, gridsize=gridsize), nepochs=6, n_groups=64 // members, batch_size=8 // members
+    )
     with caplog.at_level(logging.INFO, "ptycho.core.progress"):
         results = train(scan, config, execution)
     losses = results["history"]["train_loss"]

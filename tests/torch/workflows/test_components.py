@@ -118,7 +118,9 @@ def test_the_reconstruction_does_not_depend_on_where_the_origin_is(scan, trainin
 @pytest.mark.slow
 @pytest.mark.parametrize("gridsize", [1, 2])
 def test_training_leads_to_a_better_object_than_a_flat_one(gridsize, scan, training, execution) -> None:
-    config = replace(training, model=replace(training.model, gridsize=gridsize), nepochs=8, n_groups=64, batch_size=8)
+    members = gridsize**2  # as many patterns in a step and in an epoch with either
+    config = replace(training, nepochs=8, n_groups=64 // members, batch_size=8 // members)
+    config = replace(config, model=replace(training.model, gridsize=gridsize))
     amplitude, phase, results = run_cdi_example_torch(scan, None, config, do_stitching=True, execution_config=execution)
     found = results["reconstruction"]
     flat = reconstruct(untrained(scan, config), scan, execution)
