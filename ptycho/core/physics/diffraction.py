@@ -28,6 +28,7 @@ __all__ = [
     "propagate_back",
     "smooth",
     "smoothing_matrix",
+    "sum_of_modes",
 ]
 
 Array = NDArray[Any]
@@ -36,6 +37,11 @@ Array = NDArray[Any]
 def as_modes(probe: Array) -> Array:
     """Return a probe as `(M, N, N)`, mode first; a single mode `(N, N)` gains an axis of length 1."""
     return probe[None] if probe.ndim == 2 else probe
+
+
+def sum_of_modes(values: Array) -> Array:
+    """Sum `(..., M, N, N)` over its modes to `(..., N, N)`; of a single mode, a view of the array itself."""
+    return values[..., 0, :, :] if values.shape[-3] == 1 else values.sum(axis=-3)
 
 
 def far_field(exit_waves: Array) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import DTypeLike, NDArray
 
+from ptycho.core.physics.diffraction import sum_of_modes
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.kernels import Measured, Terms
 from ptycho.core.refinement.passes import Likelihood
@@ -125,7 +126,7 @@ class NumpyKernels:
             error = self.error(fields, measured)
             ratio = _masked((1 - self._count(measured) / _seen(fields, measured)) / 2, measured)
         waves = _back_propagated(fields.waves * ratio[:, None], transfer)
-        return error, waves, (waves * probes.conj()).sum(axis=1)
+        return error, waves, sum_of_modes(waves * probes.conj())
 
     def probe_gradient(self, waves: Array, patches: Array, ramps: Array) -> Array:
         """Gradient with respect to the probe."""
@@ -188,7 +189,7 @@ class NumpyKernels:
         return modulus, modulus - measured.amplitude
 
     def _with_intensity(self, waves: Array) -> _Fields:
-        return _Fields(waves, (waves.real**2 + waves.imag**2).sum(axis=1) + self.floor)
+        return _Fields(waves, sum_of_modes(waves.real**2 + waves.imag**2) + self.floor)
 
     def _count(self, measured: Measured) -> Array:
         """`Y + e`."""
@@ -221,7 +222,7 @@ def _seen(fields: _Fields, measured: Measured) -> Array:
 
 def _product(some: Array, others: Array) -> Array:
     """`Re sum_m conj(a_m) b_m` `(b, N, N)`."""
-    return (some.real * others.real + some.imag * others.imag).sum(axis=1)
+    return np.asarray(sum_of_modes(some.real * others.real + some.imag * others.imag))
 
 
 def _terms(slopes: list[Array], residual: Array, measured: Measured) -> Terms:

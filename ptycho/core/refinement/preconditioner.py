@@ -23,7 +23,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.physics.diffraction import as_modes, sum_of_modes
 
 __all__ = ["Preconditioner", "illumination", "modulation_curvature"]
 
@@ -38,32 +38,36 @@ LIT = 0.05
 AMPLITUDE_FLOOR = 0.3
 """Least curvature of an amplitude: near resonances of the probe it falls below the mean."""
 _FREQUENCIES = np.concatenate([[0.0], np.geomspace(1 / 1024, 0.71, 28)])
-_ANGLES = np.arange(4) * np.pi / 4
+_ANGLES = np.arange(4)[:, None] * np.pi / 4
 
 
 def modulation_curvature(
-    probe: Array, transfer: Array | None = None
+    probe: Array, transfer: Array | None = None, lowest: float = 0.0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Curvature of slow modulations under a probe: (frequencies, phase, amplitude), averaged over directions.
 
     Args:
         probe: `(M, N, N)` or `(N, N)`, in any unit; the waves behind a structured object give the same curve.
         transfer: `(N, N)` function that carries waves to a near detector; None: it is far away.
+        lowest: frequency from which on the curves are needed, cycles per pixel; 0 beside it always.
 
     Returns:
         Frequencies in cycles per pixel, from 0 to the corner of the spectrum, and both curvatures there.
     """
     modes = as_modes(probe).astype(np.complex64)
     carried = b"" if transfer is None else transfer.astype(np.complex64).tobytes()
-    return _curvature_of(modes.tobytes(), modes.shape, carried)
+    first = max(1, int(np.searchsorted(_FREQUENCIES, lowest, side="right")) - 1)
+    return _curvature_of(modes.tobytes(), modes.shape, carried, first)
 
 
 # some 230 transforms: as much as several iterations on few patterns, and many short refinements begin with one probe
 @lru_cache(maxsize=4)
 def _curvature_of(
-    values: bytes, shape: tuple[int, ...], transfer: bytes
+    values: bytes, shape: tuple[int, ...], transfer: bytes, first: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """`modulation_curvature` of complex64 modes and transfer function, by their bytes."""
+    """`modulation_curvature` of complex64 modes and transfer function, by their bytes, at 0 and from the frequency
+    number `first` on.
+    """
     modes, n = np.frombuffer(values, np.complex64).reshape(shape), shape[-1]
 
     def detected(waves: Array) -> Array:
@@ -76,20 +80,20 @@ def _curvature_of(
     modulus = np.sqrt((abs(field) ** 2).sum(axis=0))
     # of modulus 1 in the dark too: light that a modulation brings there is seen in full
     unit = np.where(modulus > 0, field.conj() / np.where(modulus > 0, modulus, 1), 1 / np.sqrt(len(modes)))
-    energy = float((abs(modes) ** 2).sum())
+    scale = 1 / (2 * len(_ANGLES) * float((abs(modes) ** 2).sum()))
     r = np.arange(n) - n // 2
-    phase, amplitude = np.zeros(len(_FREQUENCIES)), np.zeros(len(_FREQUENCIES))
-    for k, frequency in enumerate(_FREQUENCIES):
-        waves = []
-        for angle in _ANGLES:
-            along = [np.exp(2j * np.pi * frequency * r * part) for part in (np.sin(angle), np.cos(angle))]
-            waves.append(np.outer(*along).astype(np.complex64))
-        turns = np.stack(waves)[:, None]
-        plus = (detected(modes * turns) * unit).sum(axis=1)
-        minus = (detected(modes * turns.conj()) * unit).sum(axis=1)
-        phase[k] = (abs(plus - minus.conj()) ** 2).sum() / (2 * len(_ANGLES) * energy)
-        amplitude[k] = (abs(plus + minus.conj()) ** 2).sum() / (2 * len(_ANGLES) * energy)
-    return _FREQUENCIES, phase, amplitude
+    frequencies = np.concatenate([[0.0], _FREQUENCIES[first:]])
+    phase, amplitude = np.zeros(len(frequencies)), np.full(len(frequencies), 2.0)
+    for k, frequency in enumerate(frequencies[1:], start=1):
+        rows, cols = (np.exp(2j * np.pi * frequency * part * r) for part in (np.sin(_ANGLES), np.cos(_ANGLES)))
+        turns = rows.astype(np.complex64)[:, None, :, None] * cols.astype(np.complex64)[:, None, None, :]
+        moved = (detected(modes * turn) for turn in (turns, turns.conj()))
+        plus, minus = (sum_of_modes(fields * unit) for fields in moved)
+        # |a - conj b|^2 and |a + conj b|^2 are |a|^2 + |b|^2 less and more 2 Re a b
+        squares = np.vdot(plus, plus).real + np.vdot(minus, minus).real
+        product = 2 * np.dot(plus.ravel(), minus.ravel()).real
+        phase[k], amplitude[k] = scale * (squares - product), scale * (squares + product)
+    return frequencies, phase, amplitude
 
 
 def illumination(light: Array, rows: NDArray[np.int64], cols: NDArray[np.int64], shape: tuple[int, ...]) -> Array:
@@ -118,7 +122,7 @@ class _Filter(NamedTuple):
         inverse = 1 / (weight + ILLUMINATION_FLOOR * weight.max())
         # the root, because the filter is applied between two of them: so the map stays symmetric
         lit = light / (light + LIT * light.max()) * np.sqrt(inverse)
-        padded = tuple(scipy.fft.next_fast_len(size, real=True) for size in weight.shape)
+        padded = _padded(weight.shape)
         radius = np.hypot(np.fft.fftfreq(padded[0])[:, None], np.fft.rfftfreq(padded[1])[None, :])
         phase, amplitude = (np.interp(radius, curves[0], curve) for curve in curves[1:])
         # slow phases are only made faster, slow amplitudes, which are held twice, only slower
@@ -127,7 +131,7 @@ class _Filter(NamedTuple):
             lit,
             np.maximum(1 / (phase + PHASE_FLOOR) - 1, 0).astype(weight.dtype),
             np.minimum(1 / np.maximum(amplitude, AMPLITUDE_FLOOR) - 1, 0).astype(weight.dtype),
-            (padded[0], padded[1]),
+            padded,
         )
 
     def apply(self, gradient: Array, image: Array) -> Array:
@@ -150,6 +154,12 @@ class _Filter(NamedTuple):
         spectrum = scipy.fft.rfft2(values, s=self.padded)
         spectrum *= factor
         return scipy.fft.irfft2(spectrum, s=self.padded)[..., : values.shape[-2], : values.shape[-1]]
+
+
+def _padded(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The shape in which an image is filtered."""
+    height, width = (scipy.fft.next_fast_len(size, real=True) for size in shape)
+    return height, width
 
 
 class Preconditioner:
@@ -178,7 +188,7 @@ class Preconditioner:
         n = probe.shape[-1]
         light = (probe.real**2 + probe.imag**2).sum(axis=0)
         weight = illumination(light, rows, cols, image.shape)
-        curves = modulation_curvature(probe, transfer)
+        curves = modulation_curvature(probe, transfer, 1 / max(_padded(image.shape)))
         self._object = _Filter.make(weight, weight, curves)
         self._probe = None
         if with_probe:

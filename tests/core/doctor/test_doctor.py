@@ -1,5 +1,6 @@
 """The doctor: every planted fault is found and named, sound scans give no warning."""
 
+import functools
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from ptycho.core.doctor import examine
 from ptycho.core.doctor.findings import Diagnosis
 from ptycho.core.doctor.frame_shift import check_shift, rank_shifts, uneven_places
 from ptycho.core.doctor.held_out import foretell, inner_points, significance
-from ptycho.core.doctor.orientation import check_orientation, check_probe, compare_orientations
+from ptycho.core.doctor.orientation import check_orientation, check_probe, compare_orientations, compare_probe
 from ptycho.core.doctor.position_scale import ScaleTest, check_scale, rank_scales, scaled
 from ptycho.core.doctor.reconstructions import examine_sample
 from ptycho.core.doctor.samples import Sampler, neighbourhood
@@ -35,6 +36,11 @@ def simulated(kind: str = "lines", photons: float = 1e6, units: str = "counts", 
     made = make_scan(kind, photons=photons, units=units, **sizes)  # type: ignore[arg-type]
     fields = (made.diffraction, made.xcoords, made.ycoords, made.probe)
     return ScanFile(*fields, objectGuess=made.object, units=units, metadata={"nphotons": photons})
+
+
+def simulated_small(kind: str = "lines", photons: float = 1e6) -> ScanFile:
+    """196 patterns of 32 x 32: the short reconstructions take a quarter of the time."""
+    return simulated(kind, photons, size=100, N=32, step=5, jitter=1.5)
 
 
 def some(cases: Sequence[Any], fast: int) -> list[Any]:
@@ -148,21 +154,21 @@ def test_any_detector_is_examined_as_it_is_reconstructed(sound: ScanFile) -> Non
 
 
 @pytest.mark.parametrize(
-    ("kind", "photons"),
+    ("make", "kind", "photons"),
     [
-        ("lines", 1e6),
-        pytest.param("smooth", 1e4, marks=pytest.mark.slow),
-        pytest.param("siemens_star", 1e9, marks=pytest.mark.slow),
+        (simulated_small, "lines", 1e6),
+        pytest.param(simulated_small, "smooth", 1e4, marks=pytest.mark.slow),
+        pytest.param(simulated, "siemens_star", 1e9, marks=pytest.mark.slow),
     ],
 )
-def test_sound_scans_give_no_warning(kind: str, photons: float) -> None:
-    diagnosis = examine(ScanStream.of(simulated(kind, photons)))
+def test_sound_scans_give_no_warning(make: Callable[[str, float], ScanFile], kind: str, photons: float) -> None:
+    diagnosis = examine(ScanStream.of(make(kind, photons)))
     assert warnings_of(diagnosis) == []
     assert diagnosis.healthy
     assert diagnosis.named("orientation").severity == "ok"
     assert diagnosis.named("position scale").severity in ("ok", "note")
     assert diagnosis.named("frame shift").severity == "ok"
-    assert diagnosis.named("settings").numbers["N"] == 64
+    assert diagnosis.named("settings").numbers["N"] == 64  # the least that networks take
     assert diagnosis.named("dose").numbers["photons_per_pattern"] == pytest.approx(photons, rel=0.05)
     json.dumps(diagnosis.as_dict(), allow_nan=False)
 
@@ -177,14 +183,20 @@ def test_sound_patterns_give_no_warning_without_reconstructions(units: str, phot
         diagnosis.named("orientation")
 
 
+@functools.cache
+def drawn() -> np.ndarray:
+    """An object of 100 x 100."""
+    found = simulated(size=100).objectGuess
+    assert found is not None
+    return found
+
+
 @pytest.fixture(scope="module")
 def small() -> ScanFile:
     """Patterns of 32 x 32: eight reconstructions in a fraction of a second."""
     probe = zone_plate_probe(32, pupil_radius=7, defocus=1.3)
-    drawn = simulated(size=100)
-    assert drawn.objectGuess is not None
     x, y = raster_positions((100, 100), 32, 5, 1.5, np.random.default_rng(1))
-    made = simulate_scan(drawn.objectGuess, probe, x, y, 1e6, np.random.default_rng(2), "counts")
+    made = simulate_scan(drawn(), probe, x, y, 1e6, np.random.default_rng(2), "counts")
     return ScanFile(made.diffraction, x, y, made.probe, objectGuess=made.object, units="counts")
 
 
@@ -242,10 +254,10 @@ def test_a_flat_probe_cannot_tell_a_half_turn(small: ScanFile) -> None:
 @pytest.mark.parametrize("probe", ["disk", "defocus"])
 def test_a_probe_that_does_not_fit_is_told(small: ScanFile, probe: str) -> None:
     other = disk_probe(32) if probe == "disk" else zone_plate_probe(32, pupil_radius=7, defocus=2.6)
-    finding = probe_finding(compared(replace(small, probeGuess=other)))
+    finding = compare_probe(sampler(replace(small, probeGuess=other)).middle())
     assert finding.severity == "warning"
     assert "does not fit" in finding.sentence
-    assert probe_finding(compared(replace(small, probeGuess=7 * small.probeGuess))).severity == "ok"
+    assert compare_probe(sampler(replace(small, probeGuess=7 * small.probeGuess)).middle()).severity == "ok"
 
 
 def test_modes_and_masks_go_into_the_reconstructions(small: ScanFile) -> None:
@@ -267,17 +279,16 @@ def rolled(scan: ScanFile, frames: int) -> ScanFile:
     return replace(scan, xcoords=np.roll(scan.xcoords, -frames), ycoords=np.roll(scan.ycoords, -frames))
 
 
+@functools.cache
 def along(path: str, jitter: float = 0.0, photons: float = 1e6) -> ScanFile:
     """A sound scan of 32 x 32 patterns along a path; rows without jitter go there and back."""
     probe = zone_plate_probe(32, pupil_radius=7, defocus=1.3)
-    drawn = simulated(size=100)
-    assert drawn.objectGuess is not None
     x, y = scan_positions(path, (100, 100), 32, 5, jitter, np.random.default_rng(1))
     if path == "raster" and not jitter:
         order = np.arange(len(x)).reshape(-1, len(np.unique(x)))
         order[1::2] = order[1::2, ::-1]
         x, y = x[order.ravel()], y[order.ravel()]
-    shot = simulate_scan(drawn.objectGuess, probe, x, y, photons, np.random.default_rng(2), "counts")
+    shot = simulate_scan(drawn(), probe, x, y, photons, np.random.default_rng(2), "counts")
     return ScanFile(shot.diffraction, x, y, shot.probe, objectGuess=shot.object, units="counts")
 
 
@@ -407,7 +418,7 @@ def test_what_cannot_be_told_of_positions_is_not_guessed(small: ScanFile) -> Non
 )
 def test_axes_and_probe_are_told_with_the_positions_mended(plant: Callable[[ScanFile], ScanFile], name: str) -> None:
     """One fault is one fault: nothing else is called wrong because of it."""
-    diagnosis = examine(ScanStream.of(plant(simulated())))
+    diagnosis = examine(ScanStream.of(plant(simulated_small())))
     found = {finding.name: finding.severity for finding in diagnosis.findings}
     assert found[name] == "fault"
     assert found["orientation"] == found["probe"] == "ok"
@@ -482,24 +493,22 @@ def test_real_scans_have_the_right_axes_and_a_probe_to_refine(scan_dir: Path, na
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("frames", [-1, 1])
-def test_a_frame_is_found_in_the_tungsten(scan_dir: Path, frames: int) -> None:
+def test_a_frame_is_found_in_the_tungsten(scan_dir: Path) -> None:
     stream = open_scan(scan_dir / "tungsten_64.npz")
-    diagnosis = examine(replace(stream, fields=rolled(stream.fields, frames)))
-    assert diagnosis.named("frame shift").numbers["frames"] == -frames
+    diagnosis = examine(replace(stream, fields=rolled(stream.fields, 1)))
+    assert diagnosis.named("frame shift").numbers["frames"] == -1
     assert diagnosis.named("orientation").severity == "ok"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("frames", [-1, 1])
-def test_a_frame_is_found_in_the_star(scan_dir: Path, frames: int) -> None:
-    """Without the other questions of the doctor."""
+def test_a_frame_is_found_in_the_star(scan_dir: Path) -> None:
+    """In the other direction, and without the other questions of the doctor."""
     stream = open_scan(scan_dir / "siemens_star_128.npz")
-    stream = replace(stream, fields=rolled(stream.fields, frames))
+    stream = replace(stream, fields=rolled(stream.fields, -1))
     mask = np.zeros(stream.fields.diff3d.shape[1:], bool)
     finding = check_shift(rank_shifts(Sampler(stream, gather(stream), (0, 0), mask), 1.0))
     assert finding.severity == "fault"
-    assert finding.numbers["frames"] == -frames
+    assert finding.numbers["frames"] == 1
 
 
 def test_a_scan_without_a_probe_is_examined_as_far_as_it_goes(sound: ScanFile) -> None:

@@ -154,7 +154,8 @@ def test_an_unknown_rule_is_refused() -> None:
 def test_a_probe_whose_place_the_patterns_tell_stays_there() -> None:
     given = zone_plate_probe(N)[None]
     x = y = np.array([20.0, 30.0])
-    point = Point(np.ones((50, 50), np.complex64), np.roll(given, (3, 2), (1, 2)), x, y, np.ones(2), np.zeros(given.shape[-2:]))
+    image, moved = np.ones((50, 50), np.complex64), np.roll(given, (3, 2), (1, 2))
+    point = Point(image, moved, x, y, np.ones(2), np.zeros((N, N)))
     far, near = (hold(point, given, "probe", True, lambda _: 1.0, near)[1] for near in (False, True))
     assert far.shift == (-2, -3)
     assert near == Gauge(pytest.approx(1))

@@ -17,6 +17,17 @@ def test_a_constant_phase_is_free_and_a_constant_amplitude_held_twice() -> None:
     assert (phase[far], amplitude[far]) == pytest.approx((1, 1), abs=1e-3)
 
 
+def test_the_curves_of_high_frequencies_are_part_of_the_whole_ones() -> None:
+    """A filter of 50 pixels asks for nothing between 0 and 1/50."""
+    probe = np.stack([gaussian_probe(16, 3.0), 0.2j * gaussian_probe(16, 5.0)])
+    whole, part = modulation_curvature(probe), modulation_curvature(probe, 1 / 50)
+    assert len(part[0]) < len(whole[0]) and part[0][1] <= 1 / 50
+    asked = np.concatenate([[0], np.linspace(1 / 50, 0.7, 40)])
+    for curve in (1, 2):
+        found, expected = (np.interp(asked, curves[0], curves[curve]) for curves in (part, whole))
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_light_is_added_where_each_patch_lies() -> None:
     total = illumination(np.ones((2, 2)), np.array([0, 1]), np.array([0, 1]), (3, 3))
     assert total.tolist() == [[1, 1, 0], [1, 2, 1], [0, 1, 1]]
