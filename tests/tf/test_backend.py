@@ -150,7 +150,8 @@ def test_the_reconstruction_does_not_depend_on_where_the_origin_is(scan, trainin
 @pytest.mark.slow
 @pytest.mark.parametrize("gridsize", [1, 2])
 def test_training_leads_to_a_better_object_than_a_flat_one(gridsize, scan, training) -> None:
-    config = replace(with_gridsize(training, gridsize), nepochs=8, n_groups=64, batch_size=8)
+    members = gridsize**2  # as many patterns in a step and in an epoch with either
+    config = replace(with_gridsize(training, gridsize), nepochs=8, n_groups=64 // members, batch_size=8 // members)
     amplitude, phase, results = run_cdi_example(scan, None, config, do_stitching=True)
     found = results["reconstruction"]
     plain = reconstruct_scan(flat(scan, config), scan, InferenceConfig(neighbor_count=4))
