@@ -126,7 +126,7 @@ def test_a_step_notes_statistics_and_a_look_does_not(optional_twins) -> None:
     """Training and validation steps are traced apart; a checkpoint holds what both need."""
     twins = optional_twins("batch_norm")
     model, batch = twins.tensorflow, (*twins.tensorflow_batch(), tf.ones((1, 64, 64, 1), bool))
-    module = fit.TrainingModule(model, TrainingConfig(model=model.config), SIZE)
+    module = fit.TrainingModule(model, TrainingConfig(model=model.config, optimizer="sgd"), SIZE)
     look, step = (tf.function(f, autograph=False) for f in (module.validation_step, module.training_step))
     states = [statistics(model)]
     for function in (look, step, look):

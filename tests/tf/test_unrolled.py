@@ -106,7 +106,7 @@ def test_a_step_of_training_with_xla_and_without(patterns, unrolled) -> None:
         module = fit.TrainingModule(
             PtychoPINN(*arguments, seed=0), replace(unrolled, optimizer="sgd"), found.canvas_size
         )
-        step = tf.function(module.training_step, autograph=False, jit_compile=jit)
+        step = tf.function(module.training_step, autograph=False, jit_compile=True) if jit else module.training_step
         step(*found.train.batch(slice(0, 4)))
         weights.append(model_manager.canonical_weights(module.model.network))
     for name, plain in weights[0].items():
