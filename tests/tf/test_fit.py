@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -347,12 +348,20 @@ def test_schedules_and_optimisers_run(name, optimizer, scan, training) -> None:
     assert np.isfinite(losses).all()
 
 
-@pytest.mark.slow
-def test_xla_gives_the_same_loss(scan, training) -> None:
-    """To rounding, before the first step; what a step with XLA changes is compared in tests/parity."""
-    config = replace(with_model(training, gridsize=2), nepochs=1, n_groups=9, batch_size=9)
-    plain, compiled = (train(scan, replace(config, use_xla=xla))["history"]["train_loss"] for xla in (False, True))
-    assert compiled[0] == pytest.approx(plain[0], rel=1e-5)
+@pytest.mark.parametrize("use_xla", [False, True])
+def test_xla_compiles_training_and_validation_where_it_is_asked_for(use_xla, scan, training, monkeypatch) -> None:
+    """What a step compiled with it gives is compared in tests/parity."""
+    asked, made = [], tf.function
+
+    def noted(function=None, **options):
+        if not isinstance(function, partial):  # a layer of Keras
+            return made(function, **options)
+        asked.append((function.func.__name__, options["jit_compile"]))
+        return function
+
+    monkeypatch.setattr(tf, "function", noted)
+    train_cdi_model(scan, scan, replace(training, nepochs=1, n_groups=4, batch_size=4, use_xla=use_xla))
+    assert asked == [("training_step", use_xla), ("validation_step", use_xla)]
 
 
 @pytest.mark.usefixtures("without_graphs")
