@@ -97,8 +97,8 @@ def remedy(finished: Finished, clusters: Clusters) -> str:
     if finished.gaining > MUCH and not trust.explained:
         return go_on
     found = (
-        _of_values(finished)
-        or _of_background(finished)
+        _of_background(finished)
+        or _of_values(finished)
         or (_anew if trust.grade == "fails" else _further)(finished, clusters)
     )
     if found:

@@ -31,7 +31,7 @@ __all__ = ["ScanSettings", "SimulatedScan", "make_scan", "plan_scan", "simulate_
 Complex = NDArray[np.complexfloating[Any, Any]]
 Positions = NDArray[np.float64]
 
-_FLOWN = ("raster", "spiral")
+_FLOWN = ("raster", "snake", "spiral")
 """Paths whose points follow each other along lines."""
 _APART = 0.5
 """Distance of the places of a probe that moves, pixels."""
