@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import resource
+import shutil
 import sys
 import zlib
 from collections.abc import Sequence
@@ -41,6 +42,9 @@ def guided(fuzzer: Fuzzer, options: argparse.Namespace, wait: int, memory: int) 
         finally:
             os._exit(1)
     found = os.waitpid(child, 0)[1] != 0
+    if found and options.keep is not None:
+        last = max(fuzzer.folder.glob("input-*"), key=lambda path: path.stat().st_mtime_ns)
+        shutil.copy(last, options.keep / f"{fuzzer.name}__guided__{last.name.removeprefix('input-')}")
     print(f"{fuzzer.name}: {'a finding, as told above' if found else 'no finding'}", flush=True)
     return int(found)
 
@@ -71,7 +75,7 @@ def _guide(fuzzer: Fuzzer, options: argparse.Namespace, wait: int, memory: int) 
     limits |= {"rss_limit_mb": _peak_mb() + (memory >> 20), "seed": options.seed + 1}
     if options.keep is not None:
         options.keep.mkdir(parents=True, exist_ok=True)
-    kept = f"-artifact_prefix={options.keep or fuzzer.folder}/{fuzzer.name}-"
+    kept = f"-artifact_prefix={fuzzer.folder}/{fuzzer.name}-"
     flags = [kept, *(f"-{name}={value}" for name, value in limits.items())]
     atheris.Setup([sys.argv[0], *flags, str(corpus)], read, custom_mutator=change)
     atheris.Fuzz()

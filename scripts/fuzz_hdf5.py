@@ -18,6 +18,8 @@ __all__ = ["VALUES", "changed"]
 
 _WRITABLE = 1
 """As HDF5 is told that a file in memory may be changed."""
+_LARGEST = 10_000
+"""Values of a data set that others of its shape replace."""
 VALUES: tuple[Any, ...] = (
     *(
         None,
@@ -70,7 +72,7 @@ def _attribute(file: h5py.File, name: str, other: str, rng: random.Random) -> No
 def _object(file: h5py.File, name: str, other: str, rng: random.Random) -> None:
     """What is at a path removed, and something else put there; 16 MiB are rare, for they take long to read."""
     old = file.get(name)
-    shape = old.shape if isinstance(old, h5py.Dataset) else (4, 8, 8)
+    shape = old.shape if isinstance(old, h5py.Dataset) and old.size and old.size <= _LARGEST else (4, 8, 8)
     del file[name]
     replace = _packed if rng.random() < 0.01 else rng.choice(_REPLACEMENTS)
     replace(file, name, other, shape, rng)

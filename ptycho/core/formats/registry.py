@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ptycho.core.files.damage import check_regular, readable
+from ptycho.core.files.damage import check_regular, one_line, readable
 from ptycho.core.formats.catalogue import FORMATS, SCAN_MAP, FormatEntry
 from ptycho.core.plugins import FAILURES, plugins
 from ptycho.core.scan.map_manifest import is_map
@@ -282,7 +282,7 @@ def _listed(names: list[str]) -> str:
 
 def _unknown(path: Path, found: str) -> str:
     known = ", ".join(entry.title for entry in _all() if entry.reads)
-    return f"{path}: expected one of {known}, found {found}; convert it with its own program first"
+    return one_line(f"{path}: expected one of {known}, found {found}; convert it with its own program first")
 
 
 def _module(entry: FormatEntry) -> Format:

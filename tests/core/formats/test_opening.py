@@ -296,3 +296,11 @@ def test_a_file_without_a_probe_is_a_scan(name: str, save: Save, tmp_path: Path)
         registry.write(path, registry.read(bare))
     assert load_scan(path).probeGuess is None
     assert open_scan(path).fields.probeGuess is None
+
+
+def test_names_in_a_file_stay_on_one_line(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a\nb"], file["c" * 5000] = 1, 2
+    said = refused(tmp_path / "a.h5", "auto")
+    assert "found an HDF5 file with a b, ccc" in said
+    assert len(said) < 2000
