@@ -20,7 +20,7 @@ def test_a_constant_phase_is_free_and_a_constant_amplitude_held_twice() -> None:
 def test_the_curves_of_high_frequencies_are_part_of_the_whole_ones() -> None:
     """A filter of 50 pixels asks for nothing between 0 and 1/50."""
     probe = np.stack([gaussian_probe(16, 3.0), 0.2j * gaussian_probe(16, 5.0)])
-    whole, part = modulation_curvature(probe), modulation_curvature(probe, 1 / 50)
+    whole, part = modulation_curvature(probe), modulation_curvature(probe, lowest=1 / 50)
     assert len(part[0]) < len(whole[0]) and part[0][1] <= 1 / 50
     asked = np.concatenate([[0], np.linspace(1 / 50, 0.7, 40)])
     for curve in (1, 2):
