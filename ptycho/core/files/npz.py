@@ -166,6 +166,8 @@ def _check_size(header: Header, left: int, key: str) -> None:
             f"{key}: expected {declared} bytes of an array {header.shape} of {header.dtype}, found {left}; "
             "copy the file again"
         )
+    if not header.dtype.itemsize and math.prod(header.shape) > 1:
+        raise DataError(f"{key}: expected values of some size, found {header.shape} of {header.dtype}; write it again")
 
 
 def _check_text(room: NDArray[Any]) -> None:
