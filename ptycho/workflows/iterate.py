@@ -16,7 +16,6 @@ from ptycho.config.options import USUAL_ITERATIONS, IterationOptions
 from ptycho.core.doctor.beam import beam_change
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
-from ptycho.core.physics.fly_scan import FlyPath
 from ptycho.core.physics.recording import Recording
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.progress import IterationReport, Watch
@@ -24,7 +23,7 @@ from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.placement import room
-from ptycho.core.refinement.run import Refinement, Start
+from ptycho.core.refinement.run import Refinement, Start, known_path
 from ptycho.raw_data import RawData
 from ptycho.workflows.background import background_note
 from ptycho.workflows.beam import beam_trend
@@ -108,7 +107,7 @@ def iterate(
         refine = partial(refine, refine_background=options.background_family)
     probe = start.probe if isinstance(start, Reconstruction | Refinement) else np.asarray(data.probeGuess)
     if plan is None:
-        plan = planned(data, refine, options, as_modes(probe), start is None, _known_path(start, len(data)))
+        plan = planned(data, refine, options, as_modes(probe), start is None, known_path(start, len(data)))
         for note in plan.notes:
             tell(note)
     flux = _flux(data, options, start)
@@ -314,12 +313,6 @@ def _flux(data: RawData, options: IterationOptions, start: Start | None) -> NDAr
         return known
     trend = beam_trend(data)
     return np.ones(len(data)) if trend is None and options.refine_flux is True else trend
-
-
-def _known_path(start: Start | None, count: int) -> FlyPath | None:
-    """Of a start with as many patterns."""
-    known = start.fly_path if isinstance(start, Reconstruction | Refinement) else None
-    return known if known is not None and len(known) == count else None
 
 
 def object_grid(data: RawData, bound: float | None = None) -> ObjectFrame | None:

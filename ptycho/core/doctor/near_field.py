@@ -69,6 +69,12 @@ class ShadowTest:
         return self.lit / self.speed
 
     @property
+    def sight(self) -> str:
+        """By how much the sample is seen to move, in words."""
+        likeness = f"correlation {self.correlation:.2f}, {self.by_chance:.2f} by chance"
+        return f"{self.speed:.3g} pixels for each object pixel ({likeness})"
+
+    @property
     def moves(self) -> bool:
         """Whether shadows of the sample are seen to move."""
         return self.correlation > max(_LIKE, _CHANCE * self.by_chance)
@@ -127,10 +133,7 @@ def check_field(test: ShadowTest | None, metadata: dict[str, Any] | None) -> Fin
     if not test.moves:
         sentence = "No shadow of the sample is seen to move with the scan: nothing speaks against the far field."
         return Finding("near field", "ok", sentence, numbers)
-    text = (
-        f"Neighbouring patterns show the sample moved by {test.speed:.3g} pixels for each object pixel (correlation "
-        f"{test.correlation:.2f}, {test.by_chance:.2f} by chance)"
-    )
+    text = f"Neighbouring patterns show the sample moved by {test.sight}"
     if not test.near:
         sentence = f"{text}, as the cone of a beam of {test.width:.3g} pixels does in the far field."
         return Finding("near field", "ok", sentence, numbers)
@@ -161,10 +164,7 @@ def _check_magnification(test: ShadowTest, numbers: dict[str, Any]) -> Finding:
     if not test.moves:
         sentence = "Patterns of the near field in which no shadow of the sample is seen to move with the scan."
         return Finding("near field", "note", sentence, numbers)
-    text = (
-        f"Patterns of the near field; the sample moves by {test.speed:.3g} pixels for each object pixel (correlation "
-        f"{test.correlation:.2f}, {test.by_chance:.2f} by chance)"
-    )
+    text = f"Patterns of the near field; the sample moves by {test.sight}"
     if abs(test.speed - 1) <= _OFF:
         return Finding("near field", "ok", f"{text}, as it should.", numbers)
     sentence = f"{text}: the magnification is another, {test.speed:.3g} times what was said, or positions are."

@@ -82,8 +82,11 @@ def illuminate(probe: Array, patches: Array) -> Array:
 
 def intensity(exit_waves: Array) -> Array:
     """Expected detector intensity `I = sum_m |F_m|^2` of exit waves `(..., M, N, N)` -> real `(..., N, N)`."""
-    field = far_field(exit_waves)
-    return np.sum(field.real**2 + field.imag**2, axis=-3)
+    return _brightness(far_field(exit_waves))
+
+
+def _brightness(fields: Array) -> Array:
+    return np.sum(fields.real**2 + fields.imag**2, axis=-3)
 
 
 def diffract(
@@ -115,8 +118,7 @@ def diffract(
     if near_field is None:
         expected = intensity(waves)
     else:
-        fields = carried(waves, near_field, -shift_x[..., None], -shift_y[..., None])
-        expected = np.sum(fields.real**2 + fields.imag**2, axis=-3)
+        expected = _brightness(carried(waves, near_field, -shift_x[..., None], -shift_y[..., None]))
     expected = expected if flux is None else expected * flux[:, None, None]
     return expected if background is None else expected + background
 

@@ -35,7 +35,7 @@ from ptycho.core.refinement.state_file import ScanKeeper, StateFile
 from ptycho.core.result import ObjectResult, plural
 from ptycho.errors import ConfigError, DataError
 
-__all__ = ["Refinement", "Settings", "Start", "refine_scan", "run"]
+__all__ = ["Refinement", "Settings", "Start", "known_path", "refine_scan", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -411,10 +411,16 @@ def _flux(given: NDArray[np.float64] | None, count: int) -> NDArray[np.float64]:
     return flux
 
 
+def known_path(start: Start | None, count: int) -> FlyPath | None:
+    """That of a start with so many patterns; None where it has none."""
+    known = start.fly_path if isinstance(start, Reconstruction | Refinement) else None
+    return known if known is not None and len(known) == count else None
+
+
 def _fly_path(scan: ScanData, start: Start | None, given: FlyPath | None) -> FlyPath | None:
     """The path given, else that of a start with as many patterns."""
-    if given is None and isinstance(start, Reconstruction | Refinement) and len(start.xcoords) == len(scan):
-        given = start.fly_path
+    if given is None:
+        given = known_path(start, len(scan))
     if given is None:
         return None
     if scan.near_field is not None:
