@@ -12,8 +12,19 @@ __all__ = [
 ]
 
 
+_BEGINNING, _END = 1400, 400
+
+
 class PtychoError(Exception):
-    """Base of every error this library raises on purpose; its text says what was expected, found and to do."""
+    """Base of every error this library raises on purpose; its text says what was expected, found and to do.
+
+    A text tells what was found, and that may be whatever a damaged file holds: of a long one the middle is left out.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        left_out = len(text) - _BEGINNING - _END
+        return text if left_out <= 0 else f"{text[:_BEGINNING]}... ({left_out} characters) ...{text[-_END:]}"
 
 
 class ConfigError(PtychoError, ValueError):

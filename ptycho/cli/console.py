@@ -68,7 +68,9 @@ class LineParser(argparse.ArgumentParser):
         Raises:
             ConfigError: an unknown flag (with the nearest valid ones), or a value that a flag may not have.
         """
-        options, unknown = self.parse_known_args([_dashed(word) for word in arguments])
+        branches = any(action.nargs == argparse.PARSER for action in self._actions)
+        parse = self.parse_known_args if branches else self.parse_known_intermixed_args  # `convert IN --to cxi OUT`
+        options, unknown = parse([_dashed(word) for word in arguments])
         if unknown:
             flag = next((word for word in unknown if word.startswith("-")), unknown[0]).split("=")[0]
             raise ConfigError(f"unknown argument {flag}{nearest(flag, self._option_string_actions)}")

@@ -195,7 +195,8 @@ def execution_from_options(
     flags = given(options, EXECUTION)
     if config.backend != "pytorch":
         if flags:
-            raise ConfigError(f"the --torch- flags need --backend pytorch, found backend={config.backend}")
+            named = ", ".join(flag.replace("_", "-") for flag in flags)
+            raise ConfigError(f"settings of PyTorch need --backend pytorch, found {named} with {config.backend}")
         if table:
             raise ConfigError(f"{source} needs backend: pytorch, found backend={config.backend}: remove the section")
         return None

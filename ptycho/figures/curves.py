@@ -48,7 +48,7 @@ def draw_errors(axes: Axes, errors: Sequence[float], counts_from: int | None = N
     axes.grid(True, which="both", color="#88888844", linewidth=0.5)
     if len(told) > 1:
         axes.set_title("Error of amplitudes, then of counts", fontsize=10)
-        axes.legend(fontsize=8, frameon=False)
+        axes.legend(fontsize=8, frameon=False, loc="upper right")  # an error falls from the left
     else:
         axes.set_title("Error of {}: {}".format(*told[0]), fontsize=10)
 

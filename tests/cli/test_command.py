@@ -161,6 +161,16 @@ class TestHelp:
         with pytest.raises(ConfigError, match="unknown argument --leng; did you mean --length"):
             parser.parse_flags(["--leng", "3"])
 
+    def test_flags_stand_between_the_words_too(self) -> None:
+        parser = LineParser(prog="p")
+        parser.add_argument("scan", nargs="?")
+        parser.add_argument("output")
+        parser.add_argument("--to")
+        found = parser.parse_flags(["in.npz", "--to", "cxi", "out.cxi"])
+        assert (found.scan, found.output, found.to) == ("in.npz", "out.cxi", "cxi")
+        with pytest.raises(ConfigError, match=r"unknown argument c$"):
+            parser.parse_flags(["a", "--to", "cxi", "b", "c"])
+
 
 class TestSimulate:
     def test_the_defaults_make_a_scan_that_reads_back(self, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ class TestFlags:
 
     def test_execution_flags_need_pytorch(self):
         config, options = training("--torch-devices", "2")
-        with pytest.raises(ConfigError, match=r"--torch- flags need --backend pytorch, found backend=tensorflow"):
+        with pytest.raises(ConfigError, match=r"PyTorch need --backend pytorch, found devices with tensorflow"):
             execution_from_options(options, config)
         config, options = training()
         assert execution_from_options(options, config) is None

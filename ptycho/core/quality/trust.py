@@ -150,7 +150,7 @@ class Trust(Misfits):
 
     @property
     def _share(self) -> float:
-        return float("nan") if self.foretold is None else self.foretold.share
+        return float("nan") if self.foretold is None else min(self.foretold.share, 1.0)
 
     @property
     def _nothing_foretold(self) -> bool:
@@ -206,7 +206,7 @@ class Trust(Misfits):
             return (
                 f"the patterns foretell {percent(max(self._share, 0))} of the structure of {count} that were kept back"
             )
-        return f"{percent(min(self._share, 1))} of the structure of {count} unseen patterns is foretold"
+        return f"{percent(self._share)} of the structure of {count} unseen patterns is foretold"
 
     @property
     def _listed(self) -> str:

@@ -331,6 +331,10 @@ class TestWhatDecides:
         said = "10 % of the structure of 3 that were kept back" if share == 0.1 else "of the structure of 3 unseen"
         assert said in found.verdict and found.verdict.startswith("means nothing: ") == (grade == "fails")
 
+    def test_no_more_is_foretold_than_all(self):
+        found = replace(plain_trust(np.ones(9)), foretold=self.told(1.13))
+        assert "100 % of unseen patterns foretold" in found.summary and "100 % of the structure" in found.verdict
+
     def test_nothing_to_foretell_is_not_green(self):
         dim = Foretold(*(np.arange(3), np.full(3, 2.0), np.full(3, 2.0), np.full(3, 2.5)), np.full(3, 0.5))
         found = replace(plain_trust(np.ones(9)), foretold=dim)
