@@ -127,9 +127,12 @@ def without_graphs() -> Iterator[None]:
     tf.config.run_functions_eagerly(False)
 
 
-@pytest.fixture
-def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures are made and written, but blank: to draw one takes half a second. tests/figures looks at them."""
+@pytest.fixture(autouse=True)
+def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are made and written, but blank: to draw one takes half a second.
+
+    Tests that look at them have a fixture of this name, which does nothing.
+    """
     from matplotlib.image import imsave
 
     from ptycho.figures import drawing

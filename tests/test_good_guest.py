@@ -34,7 +34,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows import backend_selector, components
 from ptycho_torch.workflows import components as torch_components
 
-pytestmark = pytest.mark.usefixtures("without_graphs", "blank_pictures", "interrupts", "_seeded")
+pytestmark = pytest.mark.usefixtures("without_graphs", "interrupts", "_seeded")
 
 BACKENDS = ("pytorch", "tensorflow")
 REFINING = "ptycho.core.refinement.problem:ScanProblem.gradient"

@@ -173,6 +173,10 @@ class TestHelp:
 
 
 class TestSimulate:
+    @pytest.fixture
+    def pictures(self) -> None:
+        """They are drawn: they are looked at here."""
+
     def test_the_defaults_make_a_scan_that_reads_back(self, tmp_path: Path) -> None:
         scan = RawData.from_file(simulate(tmp_path))
         assert scan.diff3d.shape == (576, 64, 64)

@@ -31,7 +31,6 @@ def test_no_flag_but_the_scan(scan, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("blank_pictures")
 def test_the_report_of_a_run_gets_it(scan, tmp_path, capsys):
     assert main(["reconstruct", scan, *QUICK, "-o", "run"]) == 0
     report = tmp_path / "run" / "report.html"

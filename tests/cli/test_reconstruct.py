@@ -57,7 +57,6 @@ def test_no_flag_but_the_scan(scan, tmp_path, capsys):
     assert "Checks: nothing wrong found" in logged and "Trust: " in logged
 
 
-@pytest.mark.usefixtures("blank_pictures")
 def test_nothing_is_written_over_unasked(scan, tmp_path):
     for _ in range(2):
         assert run(scan, *QUICK[2:], "--iterations", "1", "-o", "out") == 0
@@ -68,7 +67,6 @@ def test_nothing_is_written_over_unasked(scan, tmp_path):
     assert not (tmp_path / "out-3").exists()
 
 
-@pytest.mark.usefixtures("blank_pictures")
 def test_a_run_that_was_cut_off_ends_as_the_whole_one(scan, tmp_path, monkeypatch, capsys):
     assert run(scan, *QUICK, "-o", "whole") == 0
     monkeypatch.setattr("ptycho.core.refinement.state_file.StateFile.due", lambda self: True)
@@ -111,7 +109,6 @@ def cut_off(monkeypatch, *arguments, at=12, number=signal.SIGTERM):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("blank_pictures")
 def test_a_new_run_takes_nothing_of_one_that_was_cut_off(scan, tmp_path, monkeypatch):
     """Of another scan with the same numbers: its steps and its state would fit."""
     monkeypatch.setattr("ptycho.core.refinement.state_file.StateFile.due", lambda self: True)
@@ -128,7 +125,6 @@ def test_a_new_run_takes_nothing_of_one_that_was_cut_off(scan, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("blank_pictures")
 def test_a_run_that_is_cut_off_over_a_result_is_unfinished(scan, tmp_path, monkeypatch, capsys):
     assert run(scan, *QUICK[2:], "--iterations", "1", "-o", "out") == 0
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.*")}
@@ -214,7 +210,6 @@ def test_resume_needs_a_run_begun_here(scan, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("blank_pictures")
 def test_goes_on_from_a_result(scan, tmp_path):
     assert run(scan, *QUICK, "-o", "first") == 0
     assert run(scan, *QUICK, "-o", "second", "--start", "first") == 0
@@ -224,7 +219,6 @@ def test_goes_on_from_a_result(scan, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("blank_pictures")
 def test_crop_is_of_the_detector(scan, tmp_path):
     """Not of what the light alone would leave of it."""
     with np.load(scan) as file:
@@ -276,7 +270,6 @@ def test_nan_stops_too(scan, capsys):
     assert "bad.npz: diffraction: expected finite numbers, found 1 NaN or infinite" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("blank_pictures")
 def test_force_goes_on_and_says_so(scan, tmp_path, capsys):
     bad = changed(scan, "bad.npz", **shuffled(scan))
     assert run(bad, *QUICK[2:], "--iterations", "1", "--force") == 0

@@ -193,7 +193,6 @@ def test_a_block_says_its_language_and_why_it_is_not_run(page: Path) -> None:
 @pytest.mark.parametrize("page", [case(page) for page in PAGES if runs(page) and name_of(page) not in MEASURED])
 def test_the_blocks_of_a_page_run(page: Path, folder: Path, commands: Any, request: pytest.FixtureRequest) -> None:
     if page.name != "README.md":
-        request.getfixturevalue("blank_pictures")
         request.getfixturevalue("without_graphs")
     if begins_with_a_model(page):
         train = ["ptycho_train", "--backend", "pytorch", "--train_data_file", "scan.npz", "--output_dir", "model"]

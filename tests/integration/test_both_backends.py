@@ -14,8 +14,6 @@ from ptycho.cli.infer import inference_main
 from ptycho.cli.train import train_main
 from ptycho.core.quality.score import score
 
-pytestmark = pytest.mark.usefixtures("blank_pictures")  # of what runs in this process: the commands of the chain draw
-
 BACKENDS = ["pytorch", "tensorflow"]
 EACH = pytest.mark.parametrize("backend", [pytest.param(name, marks=pytest.mark.slow) for name in BACKENDS])
 

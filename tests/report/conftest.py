@@ -21,6 +21,11 @@ HOSTILE = '"><img src=https://example.org/a.png onerror=alert(1)><script>alert(2
 
 
 @pytest.fixture
+def pictures() -> None:
+    """Pictures are drawn: they are looked at here."""
+
+
+@pytest.fixture
 def result(rng: np.random.Generator) -> Reconstruction:
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     image = (0.8 + 0.2 * np.sin(x / 3)) * np.exp(0.5j * np.cos(y / 4))

@@ -234,7 +234,6 @@ class TestOneTrainingByBothDoors:
         return status, told, sorted(str(path.relative_to(folder)) for path in files)
 
     @pytest.mark.slow
-    @pytest.mark.usefixtures("blank_pictures")
     def test_they_are_the_same(self, fixture_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         def shared(flags: Sequence[str]) -> int:
             return train_main([*flags, "--backend", "pytorch"])

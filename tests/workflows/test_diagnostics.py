@@ -71,6 +71,10 @@ class TestPictures:
 
 
 class TestDiagnostics:
+    @pytest.fixture
+    def pictures(self) -> None:
+        """They are drawn: they are looked at here."""
+
     @pytest.mark.parametrize(("backend", "prefix"), [("pytorch", "torch"), ("tensorflow", "tf")])
     def test_statistics_and_picture_of_each_purpose(self, backend, prefix, patches, tmp_path: Path) -> None:
         found = make_diagnostics(tmp_path / "run", backend, 2, log_patch_stats=True)
@@ -255,7 +259,7 @@ class TestEnvironment:
         assert [record.getMessage() for record in caplog.records] == expected
 
 
-@pytest.mark.usefixtures("without_graphs", "blank_pictures")
+@pytest.mark.usefixtures("without_graphs")
 @pytest.mark.slow
 @pytest.mark.parametrize("gridsize", [1, 2])
 def test_tensorflow_trains_and_stitches_patches_that_are_not_flat(

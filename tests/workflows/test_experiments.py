@@ -319,7 +319,7 @@ class TestFiles:
         with pytest.raises(DataError, match=r"found one\.npz, two\.npz; name the one train_data\.npz"):
             scan_files(tmp_path)
 
-    @pytest.mark.usefixtures("without_graphs", "blank_pictures")
+    @pytest.mark.usefixtures("without_graphs")
     @pytest.mark.slow
     @pytest.mark.parametrize("backend", BACKENDS)
     def test_the_commands_train_on_directories(self, backend: str, folders, tmp_path, capsys) -> None:

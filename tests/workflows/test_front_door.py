@@ -48,7 +48,7 @@ def test_settings_are_those_of_the_iteration(scan):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_graphs", "blank_pictures")
+@pytest.mark.usefixtures("without_graphs")
 @pytest.mark.parametrize("backend", ["pytorch", "tensorflow"])
 def test_from_a_network_that_is_trained_first(backend, scan, tmp_path):
     found = ptycho.reconstruct(scan, iterations=4, modes=None, train=2.0, backend=backend, output_dir=tmp_path / "run")

@@ -59,7 +59,6 @@ def test_only_whole_epochs(drawn, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize(("name", "architecture"), [("pytorch", "unrolled"), ("tensorflow", "cnn")])
 def test_a_training_that_is_watched_leaves_a_picture_and_is_the_same(name, architecture, scan, tmp_path, monkeypatch):
     """The network is asked for patches in the middle of the training, and does not notice."""

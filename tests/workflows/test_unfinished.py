@@ -25,7 +25,6 @@ def cut_off(scan, unfinished, iterations, at):
         refine_scan(scan, None, iterations, report=report, state_file=StateFile(None, "", seen=unfinished.see))
 
 
-@pytest.mark.usefixtures("blank_pictures")
 def test_an_interrupt_leaves_what_was_found(scan, tmp_path):
     unfinished, told = Unfinished(tmp_path), []
     watch = unfinished.watched(told.append, scan)

@@ -15,6 +15,11 @@ from ptycho.core.reconstruction import Reconstruction
 
 
 @pytest.fixture
+def pictures() -> None:
+    """They are drawn: they are looked at here."""
+
+
+@pytest.fixture
 def results(fixture_file: Path, tmp_path: Path) -> Path:
     """A folder with the truth of the fixture scan, blurred by a phase, as reconstruction and as product."""
     scan = np.load(fixture_file)

@@ -162,7 +162,6 @@ def test_refinement_starts_from_the_network_and_ends_better(scan, training, exec
     assert lines[-1].endswith("the 12 iterations are done")
 
 
-@pytest.mark.usefixtures("blank_pictures")
 def test_a_refinement_that_is_cut_off_leaves_what_it_found(scan, training, execution, tmp_path) -> None:
     def stop(progress: Progress) -> None:
         if progress.done == 5:
