@@ -133,7 +133,9 @@ class Fuzzer:
                 at[:8] = number.to_bytes(8, "little")
                 if time.monotonic() > end:
                     os._exit(0)
+                peak = _peak()
                 path = self.written(number)
+                before += _peak() - peak  # a damage that takes much memory itself, not the reader
                 _wake(SECONDS, WAIT)
                 kind, place = self._tried(path)
                 _wake(0, 0)

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["make_electron"]
+__all__ = ["make_electron", "micrograph"]
 
 
 def make_electron(folder: Path) -> None:
@@ -19,6 +19,8 @@ def make_electron(folder: Path) -> None:
     stack = np.arange(4 * 8 * 8, dtype=np.uint8).reshape(2, 2, 8, 8)
     (folder / "a.mib").write_bytes(b"".join(map(_merlin, range(1, 5), stack.reshape(4, 8, 8))))
     (folder / "a.ser").write_bytes(_series(stack.reshape(4, 8, 8)))
+    for version in (3, 4):
+        (folder / f"a.dm{version}").write_bytes(micrograph(stack, version))
     with h5py.File(folder / "a.emd", "w") as file:
         file.attrs["version_major"], file.attrs["version_minor"] = 0, 2
         place = file.create_group("data/scan")
@@ -60,3 +62,58 @@ def _series(frames: NDArray[np.uint8]) -> bytes:
     return (
         head + struct.pack(f"<{2 * count}i", *places, *tags) + b"".join(image + one.tobytes() + tag for one in frames)
     )
+
+
+def micrograph(stack: NDArray[np.uint8], version: int) -> bytes:
+    """A scan (rows, columns, N, N) as Digital Micrograph writes it: tags in groups, version 3 or 4.
+
+    The steps are 0.5 nm, the pixels of the detector 0.5 / nm, the beam has 300 keV.
+    """
+    wide = version == 4
+
+    def counts(*numbers: int) -> bytes:
+        return struct.pack(f">{len(numbers)}{'q' if wide else 'i'}", *numbers)
+
+    def tag(kind: int, name: str, body: bytes) -> bytes:
+        size = struct.pack(">q", len(body)) if wide else b""
+        return struct.pack(">BH", kind, len(name)) + name.encode() + size + body
+
+    def group(name: str, *tags: bytes) -> bytes:
+        return tag(20, name, b"\x01\x00" + counts(len(tags)) + b"".join(tags))
+
+    def value(name: str, about: tuple[int, ...], content: bytes) -> bytes:
+        return tag(21, name, b"%%%%" + counts(len(about), *about) + content)
+
+    def number(name: str, whole: int) -> bytes:
+        return value(name, (3,), struct.pack("<i", whole))
+
+    def real(name: str, number: float) -> bytes:
+        return value(name, (6,), struct.pack("<f", number))
+
+    def text(name: str, words: str) -> bytes:
+        return value(name, (20, 4, len(words)), words.encode("utf-16-le"))
+
+    def scale(name: str, step: float, unit: str) -> bytes:
+        return group(name, real("Origin", 0), real("Scale", step), text("Units", unit))
+
+    axes = [scale("", 0.5, unit) for unit in ("1/nm", "1/nm", "nm", "nm")]
+    image = group(
+        "",
+        group(
+            "ImageData",
+            group("Calibrations", scale("Brightness", 1, ""), group("Dimension", *axes)),
+            value("Data", (20, 10, stack.size), stack.tobytes()),
+            number("DataType", 6),
+            group("Dimensions", *(number("", size) for size in reversed(stack.shape))),
+            number("PixelDepth", 1),
+        ),
+        group(
+            "ImageTags",
+            group("Microscope Info", real("Voltage", 3e5)),
+            value("Points", (20, 15, 0, 2, 0, 3, 0, 3, 2), struct.pack("<4i", 1, 2, 3, 4)),
+            value("Place", (15, 0, 2, 0, 6, 0, 6), struct.pack("<2f", 1, 2)),
+        ),
+        text("Name", "scan"),
+    )
+    root = b"\x01\x00" + counts(1) + group("ImageList", image)
+    return struct.pack(">i", version) + counts(len(root)) + struct.pack(">i", 1) + root + bytes(8)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import struct
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.core.archive import ModelArchive, save_archive
 from ptycho.core.files.digest import file_digest
@@ -91,11 +93,23 @@ def make_images(folder: Path) -> None:
 
         tifffile.imwrite(folder / "a.tif", patterns.astype(np.uint16))
         tifffile.imwrite(folder / "b.tif", patterns[0], compression="zlib")
+        (folder / "a.mccd").write_bytes(_marccd(patterns[0].astype(np.uint16)))
     if importlib.util.find_spec("fabio"):
         from fabio import cbfimage, edfimage
 
         cbfimage.CbfImage(data=patterns[0]).write(str(folder / "a.cbf"))
         edfimage.EdfImage(data=patterns[0]).write(str(folder / "a.edf"))
+
+
+def _marccd(frame: NDArray[np.uint16]) -> bytes:
+    """A frame of a MarCCD detector: a TIFF whose pixels lie behind a header of the maker, at 4096."""
+    rows, columns = frame.shape
+    short, long = 3, 4
+    entries = [(256, long, columns), (257, long, rows), (258, short, 16), (259, short, 1), (262, short, 1)]
+    entries += [(273, long, 4096), (277, short, 1), (278, long, rows), (279, long, frame.nbytes)]
+    tags = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + tags + bytes(4)
+    return head.ljust(1024, b"\0") + struct.pack("<I16s", 2, b"MMX").ljust(3072, b"\0") + frame.tobytes()
 
 
 def make_arrays(folder: Path) -> None:

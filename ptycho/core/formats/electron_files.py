@@ -16,11 +16,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.files.damage import readable
+from ptycho.core.files.damage import check_declared, readable
 from ptycho.core.files.hdf5_values import check_size, open_hdf5, own_groups
 from ptycho.core.formats.hdf5 import unit_factor
 from ptycho.core.formats.hdf5_access import has
 from ptycho.core.formats.libraries import library
+from ptycho.core.formats.micrograph_tags import check_tags
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.scan.stream import Frames
 from ptycho.core.units import wavelength_m
@@ -37,7 +38,8 @@ _MAGIC = {
     b"\0\0\0\x03": "digitalmicrograph",
     b"\0\0\0\x04": "digitalmicrograph",
 }
-_EMD, _LEVELS = "emd", 64
+_EMD, _MICROGRAPH, _LEVELS = "emd", "digitalmicrograph", 64
+_BEAM_ENERGY = "Acquisition_instrument.TEM.beam_energy"
 _BLOCKFILE = struct.Struct("<6sH3I4H")
 """Beginning of a BLO: name, byte order, three offsets, side of a pattern, its rotation, columns, rows."""
 _ANGLES = {"rad": 1.0, "mrad": 1e-3, "deg": math.pi / 180}
@@ -62,13 +64,16 @@ def read(path: Path) -> ScanRecord:
         _check_blockfile(path)
         if kind == _EMD:
             _check_emd(path)
+        if kind == _MICROGRAPH:
+            check_tags(path)
         found = module.file_reader(str(path), lazy=True)
     stack = next((each for each in found if each["data"].ndim >= 3 and each["data"].dtype.kind in "iuf"), None)
     if stack is None:
         shapes = ", ".join(str(each["data"].shape) for each in found) or "nothing"
         raise DataError(f"expected a stack of diffraction patterns, found {shapes}; export the scan")
     data, axes = stack["data"], stack["axes"]
-    energy_keV = _beam_energy(stack.get("metadata", {}))
+    check_declared(data.nbytes, path.stat().st_size, str(path), in_memory=False)
+    energy_keV = _beam_energy(stack)
     positions = _positions(axes[:-2], data.shape[:-2])
     x, y = (None, None) if positions is None else positions
     energy = None if energy_keV is None else 1e3 * energy_keV
@@ -159,9 +164,18 @@ def _object_pixel(axes: list[dict[str, Any]], energy_eV: float | None) -> float 
     return sizes[0]
 
 
-def _beam_energy(metadata: dict[str, Any]) -> float | None:
-    """Energy of the beam in keV, where the metadata has it."""
-    place: Any = metadata
-    for name in ("Acquisition_instrument", "TEM", "beam_energy"):
-        place = place.get(name) if isinstance(place, dict) else None
-    return float(place) if isinstance(place, (int, float)) and place > 0 else None
+def _beam_energy(found: dict[str, Any]) -> float | None:
+    """Energy of the beam in keV, where the metadata has it, or what the program wrote and `mapping` leads to."""
+    energy = _inside(found.get("metadata"), _BEAM_ENERGY)
+    for place, (name, change) in found.get("mapping", {}).items():
+        written = _inside(found.get("original_metadata"), place)
+        if energy is None and name == _BEAM_ENERGY and isinstance(written, (int, float)):
+            energy = written if change is None else change(written)
+    return float(energy) if isinstance(energy, (int, float)) and 0 < energy < math.inf else None
+
+
+def _inside(table: Any, names: str) -> Any:
+    """What lies in nested tables; None where there is no such name."""
+    for name in names.split("."):
+        table = table.get(name) if isinstance(table, dict) else None
+    return table

@@ -72,6 +72,21 @@ def test_emd_with_its_axes(rsciio: None, tmp_path: Path) -> None:
     assert record.object_pixel_m == pytest.approx(1e-9 / (8 * 2))
 
 
+@pytest.mark.parametrize("version", [3, 4])
+def test_digital_micrograph(rsciio: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "scripts"))
+    from fuzz_electron import micrograph
+
+    path = tmp_path / f"scan.dm{version}"
+    path.write_bytes(micrograph(STACK.astype(np.uint8), version))
+    record = registry.read(path)
+    assert record.patterns is not None
+    np.testing.assert_array_equal(record.patterns.whole(), STACK.astype(np.uint8).reshape(6, 8, 8))
+    np.testing.assert_allclose(record.xcoords, 5e-10 * np.array([0, 1, 2] * 2))  # type: ignore[arg-type]
+    assert record.energy_eV == pytest.approx(3e5)
+    assert record.object_pixel_m == pytest.approx(1e-9 / (8 * 0.5))
+
+
 def test_emd_of_other_sizes_or_files(rsciio: None, tmp_path: Path) -> None:
     """A data set of 10^7 chunks, none of which is there, would take the library an hour."""
     path = tmp_path / "scan.emd"
