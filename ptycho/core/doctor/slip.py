@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.doctor.detector import check_centre, dead_pixels, hot_pixels
-from ptycho.core.doctor.frame_shift import ShiftTest, Slip, rank_among
+from ptycho.core.doctor.frame_shift import ShiftTest, Slip, may_be_off, rank_among
 from ptycho.core.doctor.held_out import foretell, inner_points
 from ptycho.core.doctor.position_scale import scaled
 from ptycho.core.doctor.samples import Sample, Sampler
@@ -46,19 +46,24 @@ def find_slip(sampler: Sampler, scale: float) -> Slip | None:
     """
     total = len(sampler.positions[0])
     low, high = int(_PART * total), total - int(_PART * total)
-    if not rank_among(sampler, scale, np.arange(low)).right:
+    beginning = rank_among(sampler, scale, np.arange(low))
+    if not beginning.right:
         return None
-    end = rank_among(sampler, scale, np.arange(high, total))
-    if end.wrong:
-        return Slip(_boundary(sampler, scale, (0, end.best), 0, total), end.best)
-    return _within(sampler, scale)
+    last = np.arange(high, total)
+    if may_be_off(sampler, scale, last, beginning):
+        end = rank_among(sampler, scale, last)
+        if end.wrong:
+            return Slip(_boundary(sampler, scale, (0, end.best), 0, total), end.best)
+    return _within(sampler, scale, beginning)
 
 
-def _within(sampler: Sampler, scale: float) -> Slip | None:
+def _within(sampler: Sampler, scale: float, beginning: ShiftTest) -> Slip | None:
     """A slip that ends again, where one of some places in the middle shows it."""
     total = len(sampler.positions[0])
     for share in _MIDDLE:
         place = int(share * total)
+        if not may_be_off(sampler, scale, _near(sampler, place), beginning):
+            continue
         found = _around(sampler, scale, place)
         if found.wrong:
             first = _boundary(sampler, scale, (0, found.best), 0, place)
@@ -68,9 +73,14 @@ def _within(sampler: Sampler, scale: float) -> Slip | None:
 
 
 def _around(sampler: Sampler, scale: float, place: int) -> ShiftTest:
+    return rank_among(sampler, scale, _near(sampler, place))
+
+
+def _near(sampler: Sampler, place: int) -> NDArray[np.intp]:
+    """The patterns before and after a place that are tried together."""
     total = len(sampler.positions[0])
     reach = min(_AROUND, max(_FEW, total // 5))
-    return rank_among(sampler, scale, np.arange(max(0, place - reach), min(total, place + reach + 1)))
+    return np.arange(max(0, place - reach), min(total, place + reach + 1))
 
 
 def _boundary(sampler: Sampler, scale: float, frames: tuple[int, int], low: int, high: int) -> int:

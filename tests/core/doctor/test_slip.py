@@ -26,7 +26,11 @@ def search(monkeypatch: pytest.MonkeyPatch):
             alike = sample.wrong.sum() // 2  # one pattern more or less at the wrong place is not seen among many
             return SimpleNamespace(excess=alike, squares=sample.wrong[kept_back][:, None, None])
 
+        def off(sampler: object, scale: float, among: np.ndarray, right: ShiftTest) -> bool:
+            return bool(np.mean(true[among] != among) > 0.01)
+
         monkeypatch.setattr(module, "rank_among", rank)
+        monkeypatch.setattr(module, "may_be_off", off)
         monkeypatch.setattr(module, "foretell", foretell)
         monkeypatch.setattr(module, "scaled", lambda sample, scale: sample)
         places = np.arange(len(true), dtype=float)
