@@ -114,6 +114,7 @@ def test_core_loads_no_framework(light):
     assert FRAMEWORKS & set(loaded) == set()
 
 
+@pytest.mark.slow
 def test_tensorflow_backend_never_loads_torch():
     """Not with all modules; the loader, the first of them here, brings its neighbours."""
     loader = "import ptycho.loader; brought = [hasattr(ptycho, name) for name in ('probe', 'tf_helper')]"
@@ -125,6 +126,7 @@ def test_tensorflow_backend_never_loads_torch():
     assert {"torch", "lightning", "ptycho_torch"} & set(loaded) == set()
 
 
+@pytest.mark.slow
 def test_pytorch_backend_never_loads_tensorflow():
     assert importlib.util.find_spec("ptycho_torch") is not None
     walked, loaded = loaded_by(IMPORT_ALL.format(packages=["ptycho_torch"]) + "print(json.dumps(walked))")

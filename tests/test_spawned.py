@@ -26,6 +26,7 @@ def scan(fixture_file: Path) -> ptycho.RawData:
     return ptycho.load_scan(fixture_file).subsample(16, 1)
 
 
+@pytest.mark.slow
 def test_scans_and_results_go_there_and_back(child, scan) -> None:
     settings = {"iterations": 2, "backend": "pytorch"}
     there, here = child.submit(ptycho.refine, scan, **settings).result(60), ptycho.refine(scan, **settings)

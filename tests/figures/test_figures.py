@@ -149,6 +149,7 @@ def test_what_hardly_any_light_fell_on_sets_neither_colours_nor_crop(drawn: list
     assert axes.xaxis.get_major_formatter()(20, None) == "400"
 
 
+@pytest.mark.slow
 def test_a_pdf_comes_beside_the_png_where_it_is_asked_for(tmp_path: Path, result: Reconstruction) -> None:
     save_summary_png(result, tmp_path / "plain.png")
     save_summary_png(result, tmp_path / "s.png", pdf=True)

@@ -183,7 +183,8 @@ def test_steps_of_an_optimiser(make_twins, agree, optimizer, decay, dtype, rng) 
     assert optimizers.EPSILON == 1e-8
 
 
-@pytest.mark.parametrize("gridsize", [1, *(pytest.param(size, marks=pytest.mark.slow) for size in (2, 3))])
+@pytest.mark.slow
+@pytest.mark.parametrize("gridsize", [1, 3])
 @pytest.mark.parametrize("dtype", ["float32"])
 def test_with_xla_and_without(make_twins, agree, dtype, gridsize) -> None:
     twins = make_twins(dtype, settings={"gridsize": gridsize, "gaussian_smoothing_sigma": 0.5})
@@ -219,6 +220,7 @@ def test_a_training_step_with_xla_and_without(make_twins, agree, dtype, rng) -> 
         agree("XLA", "weights after a step", weights[1][name], plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32"])
 def test_any_batch_size_in_one_graph(make_twins, agree, dtype) -> None:
     """A graph traced for a batch of any size takes a last odd one; B groups in, B patches out."""

@@ -121,6 +121,7 @@ def test_gradients_and_statistics_of_a_training_batch(optional_twins, agree, rng
     assert not any(norm.of_batch for norm in ours.network.normalisations())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32"])
 def test_a_step_notes_statistics_and_a_look_does_not(optional_twins) -> None:
     """Training and validation steps are traced apart; a checkpoint holds what both need."""

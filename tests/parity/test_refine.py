@@ -230,6 +230,7 @@ def device(name: str, values: np.ndarray) -> Any:
     return {"numpy": np.asarray, "pytorch": torch.as_tensor, "tensorflow": tf.constant}[name](values)
 
 
+@pytest.mark.slow
 def test_compiled_kernels_find_the_same(scan) -> None:
     eager, compiled = (tf_refine.refine(scan, None, 4, use_xla=xla) for xla in (False, True))
     np.testing.assert_allclose(compiled.error_history, eager.error_history, rtol=1e-4)

@@ -264,7 +264,8 @@ def test_steps_of_the_optimiser(make_pair, agree, dtype, rng, monkeypatch) -> No
         agree("optimiser", "unrolled weights after two steps", as_array(found), as_kernel(expected))
 
 
-@pytest.mark.parametrize("gridsize", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("gridsize", [1, 2])
 @pytest.mark.parametrize("dtype", ["float32"])
 def test_with_xla_and_without(make_pair, agree, dtype, gridsize, rng) -> None:
     pair = make_pair(dtype, HELD_OUT, {"gridsize": gridsize, "gaussian_smoothing_sigma": 0.5})

@@ -25,11 +25,11 @@ def kills():
 @pytest.mark.parametrize(
     ("kind", "signals", "moments"),
     [
-        ("begin", "INT,TERM,USR1,KILL", 2),
-        ("convert", "INT,TERM,USR1,KILL", 2),
-        ("map", "INT,TERM,USR1,KILL", 2),
-        ("reconstruct", "TERM,KILL", 1),
-        ("train pytorch", "INT,KILL", 1),
+        ("begin", "INT,TERM,USR1,KILL", 1),
+        ("convert", "INT,TERM,USR1,KILL", 1),
+        ("map", "INT,TERM,USR1,KILL", 1),
+        ("reconstruct", "TERM", 1),
+        ("train pytorch", "INT", 1),
         ("train tensorflow", "KILL", 1),
     ],
 )

@@ -72,9 +72,8 @@ def fourier_error(scan: RawData, found: Reconstruction) -> float:
 
 
 @pytest.mark.usefixtures("_one_size_with_graphs")
-@pytest.mark.parametrize(
-    "gridsize", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("gridsize", [1, 2])
 def test_any_batch_size_predicts_every_group(gridsize: int, scan: RawData, training: TrainingConfig) -> None:
     model = untrained(scan, with_gridsize(training, gridsize))
     data = scan.generate_grouped_data(64, K=10, nsamples=13, gridsize=gridsize)
@@ -122,6 +121,7 @@ def test_an_untrained_network_gives_vacuum_in_the_units_of_the_scan(scan, traini
     assert (found.backend, found.method) == ("tensorflow", "network")
 
 
+@pytest.mark.slow
 def test_a_probe_of_another_energy_scales_the_object_each_time(scan, training) -> None:
     """The compiled graph of one scan must not be that of the next."""
     model = untrained(scan, training)
@@ -260,6 +260,7 @@ def test_what_a_pass_knew_is_not_given_up_for_the_noise(asked, scan, training, m
     assert np.array_equal(found.object, found.network_object) != bool(asked)
 
 
+@pytest.mark.slow
 def test_refinement_starts_from_the_network_and_ends_better(scan, training, caplog) -> None:
     options = {"refine_iterations": 8, "refinement": {"refine_positions": True, "likelihood": "poisson", "noise": 0.0}}
     with caplog.at_level(logging.INFO):
@@ -293,6 +294,7 @@ def test_the_selector_synchronises_the_legacy_dictionary(scan, training) -> None
     assert results["backend"] == "tensorflow"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_one_size_with_graphs")
 @pytest.mark.parametrize("gridsize", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_autoencoder_adds_what_the_detector_would_see(gridsize: int, scan, training) -> None:

@@ -71,7 +71,7 @@ def trained(fixture_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Tra
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gridsize", [1, 2])
+@pytest.mark.parametrize("gridsize", [2])
 def test_the_loss_falls_and_epochs_are_reported(gridsize, scan, training, caplog) -> None:
     config = replace(with_model(training, gridsize=gridsize), nepochs=6, n_groups=48, batch_size=8)
     with caplog.at_level(logging.INFO, "ptycho.core.progress"):
@@ -89,6 +89,7 @@ def test_unseen_groups_are_watched(trained) -> None:
     assert len(trained.results["test_container"]) == 32
 
 
+@pytest.mark.slow
 def test_the_losses_of_every_epoch_are_written(trained) -> None:
     """As PyTorch's CSVLogger: epochs and steps from 0, the step the last of its epoch."""
     with (trained.folder / "logs" / "version_0" / "metrics.csv").open(newline="") as file:
@@ -458,7 +459,7 @@ def test_the_model_that_was_trained_last_is_saved(scan, training, tmp_path, monk
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gridsize", [1, 2])
+@pytest.mark.parametrize("gridsize", [2])
 def test_both_backends_learn_alike_from_the_same_weights(gridsize, scan, training, request) -> None:
     """The same groups, batches, clipping, schedule and steps: the losses differ by rounding that Adam amplifies.
 

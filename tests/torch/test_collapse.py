@@ -28,6 +28,7 @@ def test_an_epoch_or_two_give_structure(gridsize: int, epochs: int, benchmark: M
     assert row.amp_ssim >= 0.30
 
 
+@pytest.mark.slow
 def test_a_flat_object_does_not_pass(benchmark: ModuleType) -> None:
     data = benchmark.simulated(64)
     truth = data.objectGuess

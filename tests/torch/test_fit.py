@@ -50,6 +50,7 @@ def assert_equal_weights(first, second) -> None:
         assert torch.equal(one, other), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gridsize", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_loss_falls_and_epochs_are_reported(gridsize, scan, training, execution, caplog) -> None:
     members = gridsize**2
@@ -215,6 +216,7 @@ def test_schedules_and_optimisers_run(name, optimizer, scan, training, execution
     assert np.isfinite(losses).all()
 
 
+@pytest.mark.slow
 def test_mixed_precision_trains(scan, training, execution) -> None:
     config = with_model(training, gridsize=2)
     losses = [
@@ -239,6 +241,7 @@ def test_the_mean_absolute_error_can_be_the_loss(scan, training, execution) -> N
     assert losses[0] != pytest.approx(poisson[0], rel=0.01)
 
 
+@pytest.mark.slow
 def test_the_truth_teaches_the_object_and_total_variation_smooths_it(scan, training, execution) -> None:
     """Losses in real space alone, and the oracle's figures of the patches that are predicted."""
     config = replace(training, nll_weight=0.0, realspace_mae_weight=1.0, nepochs=4, batch_size=8)

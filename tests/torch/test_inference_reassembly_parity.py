@@ -18,6 +18,7 @@ from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.workflows.components import save_torch_bundle
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gridsize", [1, 2])
 def test_both_backends_make_one_object(
     gridsize: int, scan: RawData, training: TrainingConfig, execution: PyTorchExecutionConfig

@@ -21,6 +21,7 @@ def final_error(scan: RawData, iterations: int) -> float:
     return refine(scan, None, iterations, tolerance=0).error_history[-1]
 
 
+@pytest.mark.slow
 def test_tungsten_is_explained_in_its_own_orientation_alone(scan_dir: Path) -> None:
     scan = RawData.from_file(scan_dir / "tungsten_64.npz")
     errors = [final_error(turned(scan, *flip), 40) for flip in FLIPS]

@@ -20,6 +20,7 @@ def spoilt(fixture_file: Path, tmp_path: Path) -> Path:
     return tmp_path / "spoilt.npz"
 
 
+@pytest.mark.slow
 def test_a_sound_scan_exits_0(fixture_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", str(fixture_file)]) == 0
     out = capsys.readouterr().out

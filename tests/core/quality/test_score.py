@@ -79,6 +79,7 @@ def test_a_score_is_plain_numbers(rng: np.random.Generator) -> None:
     assert values["region"] == [2, 38, 2, 38]
 
 
+@pytest.mark.slow
 def test_multi_scale_similarity_needs_room(rng: np.random.Generator) -> None:
     truth = make_object("lines", (184, 180), rng)
     noisy = truth * np.exp(0.05j * rng.standard_normal(truth.shape))

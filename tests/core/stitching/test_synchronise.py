@@ -287,6 +287,7 @@ def test_a_memory_mapped_file_will_do(truth, positions, tmp_path):
     np.testing.assert_array_equal(one.phases, other.phases)  # and the same phases each time
 
 
+@pytest.mark.slow
 def test_memory_is_far_below_that_of_the_patches(rng):
     side, step = 100, 2.0
     x, y = (step * a.ravel() + rng.uniform(-0.5, 0.5, side**2) for a in np.meshgrid(*2 * [np.arange(side)]))
