@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.files.damage import check_declared, check_regular
+from ptycho.core.files.hdf5_attributes import check_attributes
 from ptycho.errors import DataError
 
 __all__ = ["all_values", "check_size", "hdf5_file", "open_hdf5", "own_datasets", "own_groups", "own_member"]
@@ -43,11 +44,11 @@ _CHUNKS, _CHUNKS_MISSING = 100_000, 100
 def open_hdf5(source: Path | io.BytesIO) -> Iterator[h5py.File]:
     """The HDF5 file at a path or in memory; to be opened within `ptycho.core.files.damage.readable`."""
     if isinstance(source, io.BytesIO):
-        check_heaps(source.getbuffer())
+        _check_content(source.getbuffer())
     else:
         check_regular(source)
         with source.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            check_heaps(content)
+            _check_content(content)
     with hdf5_file(source) as file:
         yield file
 
@@ -74,6 +75,11 @@ def hdf5_file(source: Path | io.BytesIO) -> h5py.File:
             "expected a file that is closed, found one that another program is writing, or was when it died; wait for "
             "it, or where it is dead have HDF5's own tool close the file: h5clear --status FILE"
         ) from error
+
+
+def _check_content(content: Any) -> None:
+    check_heaps(content)
+    check_attributes(content, _LOOKED_AT)
 
 
 def check_heaps(content: Any) -> None:
