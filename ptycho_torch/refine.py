@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.gauge import Scale
@@ -163,6 +164,11 @@ class RefinementKernels:
         waves = _back_propagated(fields.waves * ratio[:, None], transfer)
         return error, waves, _over_modes(waves * probes.conj())
 
+    def back(self, waves: Tensor, patches: Tensor, incident: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+        """Residual waves behind the slice before, and the gradient with respect to its patches."""
+        waves = _back_propagated(waves * patches.conj()[:, None], gap)
+        return waves, _over_modes(waves * incident.conj())
+
     def probe_gradient(self, waves: Tensor, patches: Tensor, ramps: Tensor) -> Tensor:
         """Gradient with respect to the probe."""
         spectra = torch.fft.fft2(waves * patches.conj()[:, None])
@@ -173,6 +179,13 @@ class RefinementKernels:
         """`sum J^2`."""
         weighted = _product(fields.waves, moves).square_().div_(_seen(fields, measured))
         return _masked(weighted, measured).sum(dtype=torch.float64)
+
+    def probe_slopes(self, probe: Tensor, ramps: Tensor) -> tuple[Tensor, Tensor]:
+        """How `shifted` changes with dx and with dy."""
+        spectrum = torch.fft.fft2(probe) * ramps
+        turn = -2j * math.pi * torch.fft.fftfreq(probe.shape[-1], dtype=self.dtype, device=self.device)
+        x, y = (torch.fft.ifft2(spectrum * ramp).flatten(1, 2) for ramp in (turn[None, :], turn[:, None]))
+        return x, y
 
     def position_terms(
         self, probe: Tensor, patches: Tensor, measured: Measured, ramps: Tensor, transfer: Tensor | None = None
@@ -201,11 +214,20 @@ class RefinementKernels:
         transfer: Tensor | None = None,
     ) -> Terms:
         """Gradient and curvature along changes of the patches, by intensities."""
-        seen = _seen(fields, measured)
-        root = (seen + floor).sqrt()
-        slopes = [_product(fields.waves, self.fields(probes, each, transfer).waves) / root for each in moves]
-        count = measured.amplitude.square() + self.floor
-        return self._terms(slopes, _masked((seen - count) / (2 * root), measured), measured)
+        along = [self.fields_along(probes, each, None, each, transfer) for each in moves]
+        return self.move_terms(fields, along, measured, floor)
+
+    def move_terms(
+        self, fields: _Fields, moves: Sequence[Tensor], measured: Measured, floor: float | None = None
+    ) -> Terms:
+        """Gradient and curvature along changes of the fields."""
+        if floor is None:
+            root, residual = self._residual(fields, measured)
+        else:
+            seen = _seen(fields, measured)
+            root = (seen + floor).sqrt()
+            residual = _masked((seen - measured.amplitude.square() - self.floor) / (2 * root), measured)
+        return self._terms([_product(fields.waves, each) / root for each in moves], residual, measured)
 
     def _terms(self, slopes: list[Tensor], residual: Tensor, measured: Measured) -> Terms:
         """Normal equations of K slopes, from a residual that is 0 where not valid."""
@@ -312,6 +334,9 @@ def refine(
     fly_path: NDArray[np.float64] | None = None,
     background: NDArray[np.float64] | None = None,
     refine_background: Family | None = None,
+    slices: int | None = None,
+    gap: NearField | None = None,
+    refine_thickness: bool = False,
     batch_size: int | None = None,
     holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
@@ -346,6 +371,9 @@ def refine(
         fly_path=fly_path,
         background=background,
         refine_background=refine_background,
+        slices=slices,
+        gap=gap,
+        refine_thickness=refine_thickness,
         batch_size=batch_size,
         holdout=holdout,
         patience=patience,

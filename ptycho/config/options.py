@@ -343,6 +343,21 @@ class IterationOptions:
         Literal["constant", "smooth", "pixels"] | bool,
         Doc("find light that every pattern has beside the object's: a number, smooth (alone) or one for each pixel"),
     ] = False
+    slices: Annotated[
+        int,
+        Doc(
+            "slices of a thick sample, 2 to 20, free space between them (needs the thickness)",
+            at_least=1,
+            at_most=20,
+            basic=True,
+        ),
+    ] = 1
+    thickness: Annotated[
+        float | None, Doc("of the whole sample, metres; each slice stands in the middle of its part", above=0)
+    ] = None
+    refine_thickness: Annotated[bool, Doc("let the distance between the slices move too", flag="thickness-refine")] = (
+        False
+    )
     holdout: Annotated[
         float,
         Doc("patterns that stay unseen and choose the result, a fraction below 1 or a number", at_least=0),
@@ -352,6 +367,8 @@ class IterationOptions:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.thickness is not None and self.slices == 1:
+            raise ConfigError(f"thickness={self.thickness:g}: expected 2 slices or more, found 1; add --slices")
 
     @property
     def background_family(self) -> Literal["constant", "smooth", "pixels"] | None:

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
+from ptycho.core.physics.multislice import gap_distance_m
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.recording import Recording
 from ptycho.core.quality.trust import Trust
 from ptycho.core.result import ObjectResult, plural
@@ -83,11 +85,21 @@ class Reconstruction(ObjectResult):
     """The entry of `error_history` from which on the errors are of counts; None where all are of amplitudes."""
     fly_path: FlyPath | None = None
     """(n, S, 2) where the probe was while each pattern was counted, relative to its position, pixels; None: at rest."""
+    slices: npt.NDArray[np.complex64] | None = None
+    """(K, H, W) of a thick object, the one that the beam meets first being the first; their product is `object`. None:
+    the object is thin."""
+    gap: NearField | None = None
+    """The free space between two slices; None: the object is thin."""
 
     @property
     def recording(self) -> Recording:
         """How the patterns were recorded."""
-        return Recording(self.flux, self.fly_path, self.background)
+        return Recording(self.flux, self.fly_path, self.background, gap=self.gap)
+
+    @property
+    def slice_distance_m(self) -> float | None:
+        """Metres between two slices; None for a thin object, or where the pixel is not known."""
+        return None if self.gap is None else gap_distance_m(self.gap, self.pixel_m)
 
     @property
     def pixel_m(self) -> float | None:
@@ -113,6 +125,10 @@ class Reconstruction(ObjectResult):
             array = getattr(self, name)
             if array is not None and array.shape != shape:
                 raise DataError(f"{name}: expected shape {shape} as in the frame, found {array.shape}")
+        if (self.slices is None) != (self.gap is None):
+            raise DataError("slices: expected the gap between them, and no gap without slices; give both, or neither")
+        if self.slices is not None and (self.slices.ndim != 3 or self.slices.shape[1:] != shape):
+            raise DataError(f"slices: expected shape (K, {shape[0]}, {shape[1]}), found {self.slices.shape}")
         if self.probe.ndim != 3 or self.probe.shape[1] != self.probe.shape[2]:
             raise DataError(f"probe: expected modes first, shape (M, N, N), found {self.probe.shape}")
         if self.xcoords.ndim != 1 or self.xcoords.shape != self.ycoords.shape:

@@ -66,6 +66,12 @@ class ObjectResult(ByValue, Pictured):
     """A result that holds an object."""
 
     object: NDArray[np.complex64]
+    slices: NDArray[np.complex64] | None
+
+    @property
+    def layers(self) -> NDArray[np.complex64]:
+        """What the beam goes through: (K, H, W) slices of a thick object, else the object (H, W)."""
+        return self.object if self.slices is None else self.slices
 
     @property
     def amplitude(self) -> NDArray[np.float32]:

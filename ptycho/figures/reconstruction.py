@@ -36,6 +36,9 @@ __all__ = ["centred_phase", "save_amplitude_png", "save_phase_png", "save_summar
 SHEET = 13.0
 """Width of the summary sheet, inches."""
 
+MOST_SLICES = 6
+"""On one sheet."""
+
 UNITS = {"amplitude": "amplitude", "phase": "phase (rad)"}
 
 Complex = npt.NDArray[np.complexfloating]
@@ -113,8 +116,8 @@ def summary_figure(
     """One sheet that shows how the reconstruction came about.
 
     It has the scan path over the coverage, the mean pattern, the probe, the error per refinement iteration,
-    and amplitude and phase of the object: network, refined and true, as far as there are such, on one scale
-    of colours.
+    and amplitude and phase of the object: network, refined, its slices and true, as far as there are such, on one
+    scale of colours. Of more than six slices six are shown.
 
     Args:
         reconstruction: what to show.
@@ -130,6 +133,9 @@ def summary_figure(
     if r.network_object is not None:
         objects.append(("network", r.network_object))
     objects.append(("network" if r.method == "network" else "refined", r.object))
+    if r.slices is not None:
+        shown = np.unique(np.linspace(0, len(r.slices) - 1, MOST_SLICES).round().astype(int))
+        objects += [(f"slice {k + 1} of {len(r.slices)}", r.slices[k]) for k in shown]
     if truth is not None:
         objects.append(("truth", _in_frame(truth, r.frame)))
     rows, columns = (1, 2) if len(objects) == 1 else (2, len(objects))

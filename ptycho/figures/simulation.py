@@ -12,6 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.physics.multislice import projected
 from ptycho.core.simulation.exposure import ScanPlan
 from ptycho.figures.drawing import bar_ends, colour_range, draw_bar, draw_map, save_figure
 
@@ -37,10 +38,10 @@ def save_plan_png(plan: ScanPlan, patterns: Real, path: Path) -> Path:
     with matplotlib.style.context("default"):
         figure = Figure(figsize=SHEET, layout="constrained")
         (amplitude, phase), (probe, pattern) = figure.subplots(2, 2)
-        _draw(amplitude, np.abs(plan.object), "amplitude", "amplitude")
+        _draw(amplitude, np.abs(projected(plan.object)), "amplitude", "amplitude")
         amplitude.plot(plan.xcoords, plan.ycoords, ".", markersize=2, color="tab:red")
         amplitude.set_title(f"object and {len(plan.xcoords)} positions")
-        _draw(phase, np.angle(plan.object), "phase", "phase (rad)")
+        _draw(phase, np.angle(projected(plan.object)), "phase", "phase (rad)")
         modes = as_modes(plan.probe)
         _draw(probe, np.sqrt(np.sum(np.abs(modes) ** 2, axis=0)), "amplitude", "amplitude, any unit")
         probe.set_title(f"probe, {len(modes)} mode{'s' if len(modes) > 1 else ''}")

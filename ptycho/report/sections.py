@@ -82,6 +82,17 @@ def _object(content: Content) -> tuple[str, Markup]:
     return "Object", tag("div", tag("p", note), switch, tag("div", *pictures, class_="grid wide"))
 
 
+def _slices(content: Content) -> tuple[str, Markup] | None:
+    r = content.reconstruction
+    if r.slices is None:
+        return None
+    count, apart = len(r.slices), r.slice_distance_m
+    distance = "" if apart is None else f", {apart:.3g} m apart"
+    note = f"{count} slices{distance}, the one that the beam meets first being the first; the object is their product."
+    pictures = [one for k, image in enumerate(r.slices, 1) for one in _pair(r, image, f" of slice {k}")]
+    return "Slices", tag("div", tag("p", note), tag("div", *pictures, class_="grid three"))
+
+
 def _pair(r: Reconstruction, image: Any, which: str, dots: Any = None) -> Iterator[Markup]:
     """Amplitude and phase of an object."""
     seen = seen_pixels(image, r.coverage)
@@ -266,6 +277,7 @@ def _files(content: Content) -> tuple[str, Markup] | None:
 
 SECTIONS = {
     "object": _object,
+    "slices": _slices,
     "trust": _trust,
     "probe": _probe,
     "scan": _scan,

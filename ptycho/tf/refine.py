@@ -14,6 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.gauge import Scale
@@ -166,6 +167,13 @@ class RefinementKernels:
         waves = _back_propagated(fields.waves * tf.expand_dims(tf.cast(ratio, self._complex), 1), transfer)
         return error, waves, _over_modes(waves * tf.math.conj(probes))
 
+    def back(
+        self, waves: tf.Tensor, patches: tf.Tensor, incident: tf.Tensor, gap: Array
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Residual waves behind the slice before, and the gradient with respect to its patches."""
+        waves = tf.signal.ifft2d(tf.signal.fft2d(waves * tf.expand_dims(tf.math.conj(patches), 1)) * gap.conj())
+        return waves, _over_modes(waves * tf.math.conj(incident))
+
     def probe_gradient(self, waves: tf.Tensor, patches: tf.Tensor, ramps: tf.Tensor) -> tf.Tensor:
         """Gradient with respect to the probe."""
         spectra = tf.signal.fft2d(waves * tf.expand_dims(tf.math.conj(patches), 1))
@@ -177,6 +185,13 @@ class RefinementKernels:
     def slopes(self, fields: _Fields, moves: tf.Tensor, measured: Measured) -> tf.Tensor:
         """`sum J^2`."""
         return _sum_of_squares(_masked(_product(fields.waves, moves), measured) / tf.sqrt(_seen(fields, measured)))
+
+    def probe_slopes(self, probe: Array, ramps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """How `shifted` changes with dx and with dy."""
+        spectrum = tf.signal.fft2d(tf.convert_to_tensor(probe)) * ramps
+        turn = self.image(-2j * math.pi * np.fft.fftfreq(probe.shape[-1]))
+        x, y = (_places_as_modes(tf.signal.ifft2d(spectrum * ramp)) for ramp in (turn[None, :], turn[:, None]))
+        return x, y
 
     def position_terms(
         self,
@@ -209,11 +224,20 @@ class RefinementKernels:
         transfer: tf.Tensor | None = None,
     ) -> Terms:
         """Gradient and curvature along changes of the patches, by intensities."""
-        pixels = measured.amplitude.shape[-1] ** 2
-        seen = _seen(fields, measured)
-        root = tf.sqrt(seen + floor * pixels)
-        slopes = [_product(fields.waves, self.fields(probes, each, transfer).waves) / root for each in moves]
-        return self._terms(slopes, _masked((seen - self._count(measured)) / (2 * root), measured), measured)
+        along = [self.fields_along(probes, each, None, each, transfer) for each in moves]
+        return self.move_terms(fields, along, measured, floor)
+
+    def move_terms(
+        self, fields: _Fields, moves: Sequence[tf.Tensor], measured: Measured, floor: float | None = None
+    ) -> Terms:
+        """Gradient and curvature along changes of the fields."""
+        if floor is None:
+            root, residual = self._residual(fields, measured)
+        else:
+            seen = _seen(fields, measured)
+            root = tf.sqrt(seen + floor * measured.amplitude.shape[-1] ** 2)
+            residual = _masked((seen - self._count(measured)) / (2 * root), measured)
+        return self._terms([_product(fields.waves, each) / root for each in moves], residual, measured)
 
     def _terms(self, slopes: list[tf.Tensor], residual: tf.Tensor, measured: Measured) -> Terms:
         """Normal equations of K slopes, from a residual that is 0 where not valid."""
@@ -334,6 +358,9 @@ def refine(
     fly_path: NDArray[np.float64] | None = None,
     background: NDArray[np.float64] | None = None,
     refine_background: Family | None = None,
+    slices: int | None = None,
+    gap: NearField | None = None,
+    refine_thickness: bool = False,
     batch_size: int | None = None,
     holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
@@ -368,6 +395,9 @@ def refine(
         fly_path=fly_path,
         background=background,
         refine_background=refine_background,
+        slices=slices,
+        gap=gap,
+        refine_thickness=refine_thickness,
         batch_size=batch_size,
         holdout=holdout,
         patience=patience,

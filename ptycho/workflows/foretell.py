@@ -51,9 +51,9 @@ class Clusters:
     """The patterns as amplitudes, cluster by cluster, placed in `frame`."""
     frame: ObjectFrame
     found: NDArray[np.complex64]
-    """(H, W) the object of the result."""
+    """(H, W) the object of the result; (K, H, W) its slices."""
     blank: NDArray[np.complex64]
-    """(H, W) the same, uniform where the patterns kept back have their light."""
+    """The same, uniform where the patterns kept back have their light."""
     kept_back: NDArray[np.int64]
     """(k,) which of `scan`."""
     places: NDArray[np.int64]
@@ -83,7 +83,7 @@ def foretell(found: Reconstruction, clusters: Clusters, data: RawData, refine: R
         patience=ITERATIONS + 1,
         **clusters.recording.known,
     )
-    before, after = (_compared(image, found, clusters, data) for image in (clusters.blank, again.object))
+    before, after = (_compared(image, found, clusters, data) for image in (clusters.blank, again.layers))
     told = Foretold(
         clusters.places[clusters.kept_back],
         misfit=after.misfit,
@@ -125,8 +125,8 @@ def clusters_of(found: Reconstruction, data: RawData) -> Clusters:
     return Clusters(
         like(data, x + offset, y, data.amplitude(places), found.probe, mask),
         ObjectFrame(side, side * len(chosen), 0, 0),
-        np.concatenate([tile.found for tile in tiles], axis=1),
-        np.concatenate([tile.blank for tile in tiles], axis=1),
+        np.concatenate([tile.found for tile in tiles], axis=-1),
+        np.concatenate([tile.blank for tile in tiles], axis=-1),
         near * np.arange(len(chosen)),
         places.astype(np.int64),
         found.recording.of(places),
@@ -155,12 +155,12 @@ class _Tile:
 
 def _tile(found: Reconstruction, members: NDArray[np.intp], side: int) -> _Tile:
     x0, y0 = (round(float(a[members[0]])) - side // 2 for a in (found.xcoords, found.ycoords))
-    tile = np.ones((side, side), np.complex64)
+    tile = np.ones((*found.layers.shape[:-2], side, side), np.complex64)
     rows, columns = (slice(max(first, 0), first + side) for first in (y0, x0))
-    seen = found.object[rows, columns]
-    tile[rows.start - y0 :, columns.start - x0 :][: seen.shape[0], : seen.shape[1]] = seen
+    seen = found.layers[..., rows, columns]
+    tile[..., rows.start - y0 :, columns.start - x0 :][..., : seen.shape[-2], : seen.shape[-1]] = seen
     x, y = found.xcoords[members] - x0, found.ycoords[members] - y0
-    light = assemble(probe_weight(found.probe).astype(np.float64)[None], x[:1], y[:1], tile.shape)
+    light = assemble(probe_weight(found.probe).astype(np.float64)[None], x[:1], y[:1], (side, side))
     hole = light > HOLE * light.max()
-    level = np.abs(tile[hole]).mean() * np.exp(1j * np.angle(tile[hole].mean()))
-    return _Tile(x, y, tile, np.where(hole, level, tile).astype(np.complex64))
+    level = np.abs(tile[..., hole]).mean(axis=-1) * np.exp(1j * np.angle(tile[..., hole].mean(axis=-1)))
+    return _Tile(x, y, tile, np.where(hole, level[..., None, None], tile).astype(np.complex64))

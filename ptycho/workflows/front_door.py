@@ -33,6 +33,7 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import Refinement, Start
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.centre import at_corner, probe_offset, probe_shift
+from ptycho.errors import ConfigError
 from ptycho.networks.registry import PATTERN_SIZES
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, BackendName
@@ -148,6 +149,9 @@ class _Run:
             return self._outcome()
 
     def _outcome(self) -> Outcome:
+        asked = self.request
+        if asked.iteration.slices > 1 and (asked.model is not None or asked.train_seconds is not None):
+            raise ConfigError("slices: expected iteration alone, found a network; leave --model and --train out")
         check_room(object_frame(self.data.xcoords, self.data.ycoords, self.data.N))
         diagnosis = self._examined()
         if self.request.model is not None or self.request.train_seconds is not None:
@@ -162,7 +166,6 @@ class _Run:
         network = self._network_pass(diagnosis) if choice.method == "network" else None
         if network is not None:
             start = replace(network, object=beyond_coverage(network.object, network.coverage > 0))
-        asked = self.request
         watch = asked.watch if self.unfinished is None else self.unfinished.watched(asked.watch, self.data)
         found = iterate(self.data, self.refine, asked.iteration, start, watch, self.made_probe, self._tell)
         reconstruction = measured_reconstruction(
@@ -173,6 +176,8 @@ class _Run:
         refine, background = self.refine, reconstruction.background
         if background is not None:  # then so has what is tried from here on
             refine = partial(refine, background=background)
+        if reconstruction.slices is not None:
+            refine = partial(refine, slices=len(reconstruction.slices), gap=reconstruction.gap)
         finished = Finished(reconstruction, self.data, refine, asked.iteration, self.made_probe)
         reconstruction = with_final_trust(finished, diagnosis)
         reconstruction = replace(reconstruction, provenance={**reconstruction.provenance, "told": list(self.told)})

@@ -30,6 +30,7 @@ from ptycho.workflows.iteration_plan import planned
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.report import FRC_FILE
 from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.thick import slicing
 
 __all__ = ["HalfScans", "reconstruct_halves", "save_halves"]
 
@@ -62,7 +63,8 @@ def reconstruct_halves(data: RawData, request: Request) -> HalfScans:
     source = data.source["content_sha256"]
     refine = _refine(request)
     data, made_probe = _begun(data, request, refine)
-    plan = planned(data, refine, request.iteration, as_modes(np.asarray(data.probeGuess)), flat=True)
+    sliced = partial(refine, **slicing(data, request.iteration))
+    plan = planned(data, sliced, request.iteration, as_modes(np.asarray(data.probeGuess)), flat=True)
     for note in plan.notes:
         request.tell(note)
     found = []

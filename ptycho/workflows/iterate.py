@@ -28,6 +28,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.background import background_note
 from ptycho.workflows.beam import beam_trend
 from ptycho.workflows.iteration_plan import Plan, planned
+from ptycho.workflows.thick import slices_note, slicing
 from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale, scan_trust
 
 __all__ = ["Iterated", "iterate", "object_grid"]
@@ -105,6 +106,7 @@ def iterate(
     """
     if options.background_family is not None:
         refine = partial(refine, refine_background=options.background_family)
+    refine = partial(refine, **slicing(data, options, start))
     probe = start.probe if isinstance(start, Reconstruction | Refinement) else np.asarray(data.probeGuess)
     if plan is None:
         plan = planned(data, refine, options, as_modes(probe), start is None, known_path(start, len(data)))
@@ -116,6 +118,7 @@ def iterate(
         "fly_path": plan.fly_path,
         "refine_positions": options.refine_positions,
         "position_bound_px": options.position_bound_px,
+        "refine_thickness": options.refine_thickness,
         "holdout": options.holdout,
         "batch_size": options.batch_size,
         "seed": options.seed,
@@ -196,14 +199,14 @@ class _Legs:
     def _above_noise(self, found: Refinement) -> float:
         """The error of amplitudes in units of what photon noise leaves."""
         where = found.xcoords, found.ycoords
-        trust = scan_trust(found.object, found.probe, *where, self.data, NOMINAL_PHOTONS, recording=found.recording)
+        trust = scan_trust(found.layers, found.probe, *where, self.data, NOMINAL_PHOTONS, recording=found.recording)
         return found.error_history[found.kept] / noise_error(trust, "amplitude")
 
     def _after(self, found: Refinement, iterations: int, **settings: Any) -> Refinement:
         """A leg from where the last one ended, and both as one."""
         if iterations < 1:
             return found
-        return joined(found, self._leg(found, iterations, before=found.iterations, **settings))
+        return joined(found, self._leg(found, iterations, before=found.iterations, gap=found.gap, **settings))
 
     def _leg(
         self, start: Start | None, iterations: int, before: int = 0, share: float = 1.0, **settings: Any
@@ -282,6 +285,8 @@ def _changes(found: Refinement, data: RawData, options: IterationOptions) -> lis
         )
     if found.background.any():
         notes.append(background_note(found.background, data))
+    if found.slices is not None:
+        notes.append(slices_note(found, data))
     if options.refine_positions:
         notes.append(_of_positions(found, data, options))
     return notes

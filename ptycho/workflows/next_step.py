@@ -138,7 +138,7 @@ def noise_factor(found: Reconstruction, data: RawData) -> tuple[float, float]:
     """
     some = np.unique(np.linspace(0, len(data) - 1, LOOKED_AT).round().astype(int))
     scale, _ = photon_scale(data, NOMINAL_PHOTONS)
-    patches, dx, dy = extract_rounded(found.object, found.xcoords[some], found.ycoords[some], data.N)
+    patches, dx, dy = extract_rounded(found.layers, found.xcoords[some], found.ycoords[some], data.N)
     recording = replace(found.recording.of(some), near_field=data.near_field)
     expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy, recording)
     left = 2 * (np.sqrt(scale) * data.amplitude(some) - np.sqrt(expected))
@@ -296,7 +296,7 @@ def _anew_tried(finished: Finished, part: ScanPart) -> tuple[float, str]:
     turned = {one: _turned(part, one) for one in ORIENTATIONS[1:]}
     best = min(turned, key=lambda one: _unseen(finished, turned[one], data.probeGuess, TURNED))
     error = _unseen(finished, turned[best], data.probeGuess, ANEW)
-    if not finished.made_probe:
+    if not finished.made_probe and finished.found.gap is None:
         other = _unseen(finished, part, find_probe(data, finished.refine).probe, ANEW)
         if error > BETTER * other:
             return other, "the probe is another: --probe patterns finds it"

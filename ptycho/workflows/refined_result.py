@@ -47,7 +47,7 @@ def measured_reconstruction(
         )
     found, begun = reconstruction_of(refinement), time.perf_counter()
     where = found.xcoords, found.ycoords
-    trust = scan_trust(found.object, found.probe, *where, scan, nominal_photons, recording=found.recording)
+    trust = scan_trust(found.layers, found.probe, *where, scan, nominal_photons, recording=found.recording)
     told = dict(settings or {})
     seeds = {"refinement": told.pop("seed", 0)}
     return replace(

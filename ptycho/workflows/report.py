@@ -120,7 +120,7 @@ def _residuals(found: Reconstruction, data: RawData) -> list[Residual]:
         return []
     positions, places = (found.xcoords, found.ycoords), telling_patterns(found.trust)
     recording = replace(found.recording, near_field=data.near_field)
-    return residuals(found.object, found.probe, positions, places, data.amplitude, data.mask, recording)
+    return residuals(found.layers, found.probe, positions, places, data.amplitude, data.mask, recording)
 
 
 def _photons(data: RawData) -> float | None:

@@ -45,6 +45,8 @@ def refined(rng: np.random.Generator) -> Reconstruction:
         flux=np.array([0.9, 1.2, 0.9]),
         fly_path=rng.normal(0, 1, (3, 2, 2)),
         background=rng.random((N, N)),
+        slices=complex_array(3, HEIGHT, WIDTH),
+        gap=NearField(0.25, 0.01),
         timings={"inference": 1.5, "stitching": 0.25},
         synchronised=True,
         agreement=(0.9, 0.99),
@@ -73,6 +75,8 @@ def plain(refined: Reconstruction) -> Reconstruction:
         flux=None,
         fly_path=None,
         background=None,
+        slices=None,
+        gap=None,
         synchronised=False,
         spread=None,
         trust=None,
@@ -112,7 +116,8 @@ def test_what_was_not_measured_has_no_key(tmp_path: Path, plain: Reconstruction)
     with np.load(write_npz(plain, tmp_path / "a.npz"), allow_pickle=False) as file:
         missing = set(NPZ_KEYS) - set(file.files)
     assert missing == {key for key in NPZ_KEYS if key.startswith("trust_")} | {
-        *("spread", "network_object", "counts_from", "flux", "fly_path", "background")
+        *("spread", "network_object", "counts_from", "flux", "fly_path", "background"),
+        *("slices", "gap", "slice_distance_m"),
     }
 
 
@@ -177,6 +182,19 @@ def test_the_geometry_of_the_scan_goes_along(tmp_path: Path, refined: Reconstruc
         assert (record.energy_eV, record.distance_m, record.object_pixel_m) == (8800.0, 2.0, 2.5e-8)
         assert record.metadata["name"] == "star"
         registry.write(tmp_path / "a.tif", record, "tiff")
+
+
+@pytest.mark.parametrize("change", [{"gap": None}, {"slices": None}, {"slices": np.ones((2, 3, 3), np.complex64)}])
+def test_slices_have_the_shape_of_the_object_and_a_distance(refined: Reconstruction, change: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="slices: expected"):
+        replace(refined, **change)
+
+
+def test_what_is_no_distance_between_slices_is_refused(tmp_path: Path, refined: Reconstruction) -> None:
+    with np.load(write_npz(refined, tmp_path / "a.npz")) as file:
+        np.savez(tmp_path / "b.npz", **{**dict(file), "gap": np.array([0.0, 0.0, 1.0])})
+    with pytest.raises(DataError, match="expected two numbers, found"):
+        read_npz(tmp_path / "b.npz")
 
 
 def test_npz_bytes_repeat(tmp_path: Path, plain: Reconstruction) -> None:
@@ -260,6 +278,8 @@ def test_product_has_everything_that_ptychodus_requires(tmp_path: Path, refined:
         np.testing.assert_array_equal(file["probe"][0], refined.probe)
         np.testing.assert_array_equal(file["coverage"][()], refined.coverage)
         np.testing.assert_array_equal(file["spread"][()], refined.spread)
+        np.testing.assert_array_equal(file["slices"][()], refined.slices)
+        assert file["slice_distance_m"][()] == pytest.approx(2.5e-8 / (0.25 * 0.01)) == refined.slice_distance_m
         np.testing.assert_array_equal(file["trust_ratio"][()], refined.trust.ratio)
         assert sorted(file) == sorted(PRODUCT_KEYS)
         for name in ("probe", "object"):

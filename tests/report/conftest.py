@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.quality.comparison import PlacedObject, compare
 from ptycho.core.quality.residuals import residuals
 from ptycho.core.quality.resolution import Resolution
@@ -62,7 +63,7 @@ def result(rng: np.random.Generator) -> Reconstruction:
 
 @pytest.fixture
 def content(result: Reconstruction, rng: np.random.Generator) -> Content:
-    """Everything there is, of a scan whose name is hostile, as are the lines and files."""
+    """Everything there is, slices too, of a scan whose name is hostile, as are the lines and files."""
     amplitudes = rng.poisson(4, (len(result.xcoords), N, N)).astype(np.float64) ** 0.5
     ours = PlacedObject("this", result.object, (-2.0, 4.0), result.xcoords, result.ycoords)
     found = compare(ours, PlacedObject(HOSTILE, result.object * np.exp(0.1j), (-2.0, 4.0)))
@@ -70,6 +71,8 @@ def content(result: Reconstruction, rng: np.random.Generator) -> Content:
     return Content(
         reconstruction=replace(
             result,
+            slices=np.stack([result.object, np.ones_like(result.object)]),
+            gap=NearField(0.25, 0.01),
             metadata={**result.metadata, "name": HOSTILE},
             provenance={**result.provenance, HOSTILE: HOSTILE},
         ),

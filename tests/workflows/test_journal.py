@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.refinement.run import refine_scan
 from ptycho.errors import DataError
 from ptycho.workflows.journal import Journal
@@ -19,7 +20,8 @@ def test_steps_are_taken_from_the_folder(scan, tmp_path):
 
     def row(journal):
         step = journal.recorded(refine)
-        first = step(scan, None, 2, holdout=3, fly_path=np.zeros((len(scan), 2, 2)))
+        thick = {"slices": 2, "gap": NearField(0.25, 0.1), "refine_thickness": True}
+        first = step(scan, None, 2, holdout=3, fly_path=np.zeros((len(scan), 2, 2)), **thick)
         return first, step(scan, first, 3)
 
     seen = []

@@ -55,6 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--object-setting", type=_SETTING, action="append", default=[], metavar="NAME=VALUE", help="of the kind"
     )
 
+    group.add_argument(
+        "--slices", type=int, default=usual.slices, help="of a thick sample, 2 to 20, each with an object of its own"
+    )
+    group.add_argument("--thickness", type=float, metavar="METRES", help="of the whole sample, with --slices")
+    group.add_argument("--energy-keV", type=float, metavar="X", help="of the photons; with --slices, and for the file")
+    group.add_argument(
+        "--object-pixel-nm", type=float, metavar="X", help="side of a pixel; with --slices, and for the file"
+    )
+
     group = parser.add_argument_group("probe")
     group.add_argument(
         "--N",
@@ -146,7 +155,8 @@ def run(options: argparse.Namespace) -> int:
         settings = dataclasses.replace(settings, N=probe.shape[-1])
     plan, rng = plan_scan(settings, object=_object(options), probe=probe)
     described = {**dataclasses.asdict(settings), **_sources(options)}
-    expose_to_file(plan, rng, options.output, {"simulation": described}, truth=not options.no_truth)
+    metadata = {"simulation": described, **settings.geometry}
+    expose_to_file(plan, rng, options.output, metadata, truth=not options.no_truth)
     _report(plan, options.output)
     if options.preview is not None:
         _preview(plan, options.output, options.preview)
@@ -209,7 +219,7 @@ def _report(plan: ScanPlan, path: Path) -> None:
     from ptycho.core.physics.diffraction import as_modes
     from ptycho.core.physics.probes import probe_diameter
 
-    height, width = plan.object.shape
+    height, width = plan.object.shape[-2:]
     N, diameter = plan.probe.shape[-1], probe_diameter(plan.probe)
     _log.info(
         "Object %d x %d pixels; probe 90 %% of it in %.1f pixels, %d mode(s)",

@@ -15,6 +15,7 @@ from ptycho.core.files.damage import readable
 from ptycho.core.files.npz import open_npz, write_arrays
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.provenance import GEOMETRY
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.misfits import Misfits
@@ -28,6 +29,7 @@ __all__ = ["NPZ_KEYS", "read", "read_npz", "recognise", "write_npz"]
 NPZ_KEYS = (
     *("object", "coverage", "probe", "xcoords", "ycoords", "frame", "backend", "method", "subpixel"),
     *("network_object", "error_history", "counts_from", "flux", "fly_path", "background"),
+    *("slices", "gap", "slice_distance_m"),
     *("timings", "synchronised", "agreement", "spread"),
     *(f"trust_{field.name}" for field in fields(Misfits)),
     *("trust_dose", "trust_faults", "trust_advice"),
@@ -71,10 +73,13 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
         "metadata": json.dumps(r.metadata),
         "provenance": json.dumps(r.provenance),
     }
-    for key in ("network_object", "spread", "flux", "fly_path", "background", "counts_from"):
+    optional = ("network_object", "spread", "flux", "fly_path", "background", "counts_from", "slices")
+    for key in (*optional, "slice_distance_m"):
         array = getattr(r, key)
         if array is not None:
             arrays[key] = array
+    if r.gap is not None:
+        arrays["gap"] = r.gap.as_array()
     if r.trust is not None:
         arrays |= _trust_arrays(r.trust)
     with atomic_path(path) as temporary:
@@ -122,6 +127,8 @@ def read_npz(path: Path) -> Reconstruction:
             flux=stored.get("flux"),
             fly_path=stored.get("fly_path"),
             background=stored.get("background"),
+            slices=stored.get("slices"),
+            gap=NearField.from_array(stored["gap"]) if "gap" in stored else None,
             counts_from=int(stored["counts_from"]) if "counts_from" in stored else None,
         )
 

@@ -21,7 +21,7 @@ __all__ = ["PRODUCT_KEYS", "write_ptychodus_product"]
 PRODUCT_KEYS = (
     *("probe_position_indexes", "probe_position_x_m", "probe_position_y_m", "probe", "object"),
     *("object_layer_spacing_m", "loss_epochs", "loss_values", "coverage", "spread", "trust_ratio"),
-    *("metadata", "provenance"),
+    *("slices", "slice_distance_m", "metadata", "provenance"),
 )
 """Data sets of `reconstruction.h5`."""
 
@@ -45,8 +45,9 @@ def write_ptychodus_product(
 
     Args:
         reconstruction: what to write. `coverage`, and where there are such `spread` and `trust_ratio`, go along as
-            data sets of their own, which ptychodus passes over, as do `metadata` and `provenance` as JSON text; the
-            trust stands in one line in `comments`.
+            data sets of their own, which ptychodus passes over, as do `slices` of a thick object with
+            `slice_distance_m`, and `metadata` and `provenance` as JSON text; the trust stands in one line in
+            `comments`.
         path: file to write, atomically.
         pixel_size_m, photon_energy_ev, detector_distance_m: size of an object pixel (m), photon energy (eV),
             object to detector (m); None takes what `reconstruction.metadata` says. The format requires all three: one
@@ -96,6 +97,10 @@ def write_ptychodus_product(
         arrays["spread"] = r.spread
     if r.trust is not None:
         arrays["trust_ratio"] = r.trust.ratio
+    if r.slices is not None:
+        arrays["slices"] = r.slices
+    if r.slice_distance_m is not None:
+        arrays["slice_distance_m"] = np.array(r.slice_distance_m)
     for key, told in (("metadata", r.metadata), ("provenance", r.provenance)):
         arrays[key] = np.array(json.dumps(told), h5py.string_dtype())
     ptychodus_product.write_content(Path(path), attributes, arrays)

@@ -103,6 +103,8 @@ def diffract(
     is exact as long as the probe fits its window. `patches` is `(n, N, N)`, `dx`, `dy` are `(n,)` pixels.
     `recording` is of these patterns: their flux multiplies the intensity, that of several places is their mean,
     the background comes to it. A near detector sees the translation: there, waves are moved back.
+    Patches of a thick object are `(n, K, N, N)`, those of K slices with `recording.gap` between two of them:
+    behind each but the last, waves go on by its transfer function, `psi_(k+1) = ifft2(H fft2(psi_k O_k))`.
     Returns real `(n, N, N)`, in the square of the probe's unit.
     """
     flux, path, background = recording.flux, recording.fly_path, recording.background
@@ -114,7 +116,12 @@ def diffract(
     shift_x, shift_y = np.asarray(dx, float), np.asarray(dy, float)
     if np.any(shift_x) or np.any(shift_y):
         modes = fourier_shift(modes, shift_x[..., None], shift_y[..., None])
-    waves, near_field = illuminate(modes, patches), recording.near_field
+    near_field = recording.near_field
+    if recording.gap is not None:
+        for layer in np.moveaxis(patches[:, :-1], 1, 0):
+            modes = carried(illuminate(modes, layer), recording.gap)
+        patches = patches[:, -1]
+    waves = illuminate(modes, patches)
     if near_field is None:
         expected = intensity(waves)
     else:

@@ -16,7 +16,7 @@ Fresnel scaling theorem).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,21 @@ class NearField:
                 f"metadata near_field: expected fresnel_number and wavelength_px, found {found!r}; write them anew"
             ) from error
 
+    @classmethod
+    def from_array(cls, values: Array) -> NearField:
+        """What `as_array` gave.
+
+        Raises:
+            DataError: other values.
+        """
+        if values.shape != (2,) or values.dtype.kind != "f":
+            raise DataError(f"near field: expected two numbers, found {values.dtype} of shape {values.shape}")
+        return cls(*values.tolist())
+
+    def as_array(self) -> NDArray[np.float64]:
+        """(2,) Fresnel number and wavelength, pixels."""
+        return np.array([self.fresnel_number, self.wavelength_px])
+
     def noted(self) -> dict[str, Any]:
         """The entry of the metadata that `of` reads."""
         return {KEY: {"fresnel_number": self.fresnel_number, "wavelength_px": self.wavelength_px}}
@@ -90,10 +105,18 @@ class NearField:
                 f"near field: expected p^2/(wavelength z) of at least 1/{n} for patterns of {n} pixels, found "
                 f"{self.fresnel_number:.3g}: the pixels do not sample it; take the far field, or smaller pixels"
             )
+        return np.exp(1j * self.turns(n))
+
+    def turns(self, n: int) -> NDArray[np.float64]:
+        """(n, n) phase of the transfer function, radians, proportional to the distance."""
         f = np.fft.fftfreq(n) ** 2
         square = f[:, None] + f[None, :]
         depth = 1 + np.sqrt(1 - self.wavelength_px**2 * square)
-        return np.exp(-2j * np.pi / self.fresnel_number * square / depth)
+        return -2 * np.pi / self.fresnel_number * square / depth
+
+    def stretched(self, factor: float) -> NearField:
+        """The same over so many times the distance."""
+        return replace(self, fresnel_number=self.fresnel_number / factor)
 
     @property
     def spread_px(self) -> int:

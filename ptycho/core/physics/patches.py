@@ -88,8 +88,12 @@ def assemble(patches: Array, xcoords: Array, ycoords: Array, shape: tuple[int, i
 def extract_rounded(canvas: Array, xcoords: Array, ycoords: Array, N: int) -> tuple[Array, Array, Array]:
     """Cut patches at the rounded scan positions; return them and the remainders `dx, dy` (n,) in [-0.5, 0.5] px.
 
-    The probe belongs at `(+dx, +dy)` from the middle of such a patch. Zero outside the canvas.
+    The probe belongs at `(+dx, +dy)` from the middle of such a patch. Zero outside the canvas. Of a canvas of K slices
+    `(K, H, W)` the patches are `(n, K, N, N)`.
     """
+    if canvas.ndim == 3:
+        each = [extract_rounded(layer, xcoords, ycoords, N) for layer in canvas]
+        return np.stack([patches for patches, _, _ in each], axis=1), *each[0][1:]
     x0, y0 = np.rint(xcoords), np.rint(ycoords)
     index, inside = _flat_window(
         y0.astype(np.intp) - N // 2, x0.astype(np.intp) - N // 2, N, (canvas.shape[0], canvas.shape[1])

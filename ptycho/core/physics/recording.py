@@ -27,6 +27,8 @@ class Recording:
     None: 0."""
     near_field: NearField | None = None
     """How waves go to a near detector; None: it is far away."""
+    gap: NearField | None = None
+    """How waves go from each slice of a thick object to the next; None: the object is thin, one slice."""
 
     def of(self, some: NDArray[np.integer[Any]] | slice) -> Recording:
         """That of some of the patterns."""
@@ -34,9 +36,9 @@ class Recording:
         return replace(self, flux=flux, fly_path=path)
 
     @property
-    def known(self) -> dict[str, NDArray[np.float64]]:
-        """The arrays that are not as in a plain scan, by name; `refine_scan` takes them under the same names."""
-        values = {"flux": self.flux, "fly_path": self.fly_path, "background": self.background}
+    def known(self) -> dict[str, Any]:
+        """What is not as in a plain scan, by name; `refine_scan` takes it under the same names."""
+        values = {"flux": self.flux, "fly_path": self.fly_path, "background": self.background, "gap": self.gap}
         return {name: value for name, value in values.items() if value is not None}
 
 

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.physics.multislice import projected
 from ptycho.core.quality.registration import register_subpixel
 from ptycho.core.refinement.kernels import Point
 from ptycho.core.refinement.passes import places
 from ptycho.core.refinement.preconditioner import illumination
 
-__all__ = ["UNCHANGED", "Gauge", "Scale", "hold", "straightened"]
+__all__ = ["UNCHANGED", "Gauge", "Scale", "brightened", "hold", "straightened"]
 
 Array = NDArray[Any]
 Scale = Literal["probe", "object"]
@@ -121,9 +122,20 @@ def _changed(point: Point, gauge: Gauge) -> Point:
     (kx, ky), (x, y) = gauge.ramp, gauge.shift
     image, probe = (np.roll(values, (y, x), (-2, -1)) for values in (point.object, point.probe))
     return point._replace(
-        object=(image * gauge.factor * _ramp(image.shape, kx, ky)).astype(image.dtype),
+        object=brightened(image, gauge.factor, _ramp(image.shape[-2:], kx, ky)),
         probe=(probe / gauge.factor * _ramp(probe.shape[1:], -kx, -ky)).astype(probe.dtype),
     )
+
+
+def brightened(image: Array, factor: float, ramp: Array | float = 1.0) -> Array:
+    """An object times a factor, to which every slice of a thick one has its share, and a ramp, which the first has:
+    there, that of the probe undoes it before it goes astray in free space.
+    """
+    if image.ndim == 2:
+        return (image * factor * ramp).astype(image.dtype)
+    made = (image * factor ** (1 / len(image))).astype(image.dtype)
+    made[0] *= ramp
+    return made
 
 
 def _of_energy(probe: Array, given: Array) -> float:
@@ -133,9 +145,10 @@ def _of_energy(probe: Array, given: Array) -> float:
 
 def _brightness(point: Point) -> float:
     """The 95th percentile of the object's amplitude where it is well lit."""
-    rows, cols, _, _ = places(point.x, point.y, point.probe.shape[-1], point.object.shape)
-    light = illumination(_light(point.probe) ** 2, rows, cols, point.object.shape)
-    return float(np.percentile(np.abs(point.object[light > WELL_LIT * light.max()]), BRIGHT))
+    image = projected(point.object)
+    rows, cols, _, _ = places(point.x, point.y, point.probe.shape[-1], image.shape)
+    light = illumination(_light(point.probe) ** 2, rows, cols, image.shape)
+    return float(np.percentile(np.abs(image[light > WELL_LIT * light.max()]), BRIGHT))
 
 
 def _light(probe: Array) -> Array:

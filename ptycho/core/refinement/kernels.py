@@ -44,10 +44,15 @@ class ScanData(Protocol):
         """Amplitudes (b, N, N) of these patterns, zero frequency of a far field in the middle."""
 
 
+UNSTRETCHED: NDArray[np.float64] = np.ones(())
+"""The distance between slices as it was given."""
+
+
 class Point(NamedTuple):
     """One place of the search, as NumPy arrays; positions are those of the patches' centres in the object."""
 
     object: Array
+    """(H, W), of a thick object (K, H, W), the slice that the beam meets first being the first."""
     probe: Array
     x: NDArray[np.float64]
     y: NDArray[np.float64]
@@ -56,6 +61,8 @@ class Point(NamedTuple):
     background: NDArray[np.float64]
     """(N, N) incoherent light that every pattern has, whatever its flux, in the unit of squared amplitudes; not
     negative, zero frequency in the middle; 0 where there is none."""
+    stretch: NDArray[np.float64] = UNSTRETCHED
+    """() distance between two slices of the object, relative to the one given."""
 
     def in_precision(self, complex_bytes: int) -> Point:
         """A copy whose object and probe are complex numbers of so many bytes."""
@@ -152,6 +159,17 @@ class Kernels(Protocol):
         propagation of `r F / a`, `ifft2(r F / a) N` or `ifft2(conj(H) fft2(r F / a))`.
         """
 
+    def back(self, waves: Any, patches: Any, incident: Any, gap: Any) -> tuple[Any, Any]:
+        """Residual waves behind the slice before, and the gradient with respect to its patches: the adjoint of a way
+        through free space, `ifft2(H fft2(incident patches_before))`, on which the waves behind `patches` go back.
+
+        Args:
+            waves: residual waves behind a slice.
+            patches: of that slice.
+            incident: waves in front of the slice before.
+            gap: H `(N, N)`, the transfer function from one to the other.
+        """
+
     def probe_gradient(self, waves: Any, patches: Any, ramps: Any) -> Any:
         """Gradient `(M, N, N)` with respect to the probe, moved back and summed over batch and places."""
 
@@ -161,14 +179,23 @@ class Kernels(Protocol):
     def position_terms(self, probe: Any, patches: Any, measured: Measured, ramps: Any, transfer: Any = None) -> Terms:
         """Gradient `(b, 2)` and curvature `(b, 2, 2)` of the likelihood in (dx, dy)."""
 
+    def probe_slopes(self, probe: Any, ramps: Any) -> tuple[Any, Any]:
+        """How `shifted` changes with dx and with dy."""
+
     def patch_terms(
         self, fields: Any, probes: Any, moves: Sequence[Any], measured: Measured, floor: float, transfer: Any = None
     ) -> Terms:
         """Normal equations along K changes `(b, N, N)` of the patches, of intensities with the weight `1 / (a^2 + k)`,
         k the floor: whatever is counted, their mean is right, that of amplitudes is too small where it is dim.
 
-        Gradient `sum (a^2 - Y - e) J / (2 w)` and curvature `sum J J / w`, with `J = Re sum_m conj(F_m) D_m` and
-        `w = a^2 + k`.
+        Those of `move_terms` along what the changes make of the fields.
+        """
+
+    def move_terms(self, fields: Any, moves: Sequence[Any], measured: Measured, floor: float | None = None) -> Terms:
+        """Normal equations along K changes of the fields, of the likelihood, or with a floor k of intensities.
+
+        The latter are: gradient `sum (a^2 - Y - e) J / (2 w)` and curvature `sum J J / w`, with
+        `J = Re sum_m conj(F_m) D_m` and `w = a^2 + k`.
         """
 
     def flux_terms(self, fields: Any, measured: Measured) -> tuple[Array, Array]:

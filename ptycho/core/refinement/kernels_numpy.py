@@ -128,6 +128,11 @@ class NumpyKernels:
         waves = _back_propagated(fields.waves * ratio[:, None], transfer)
         return error, waves, sum_of_modes(waves * probes.conj())
 
+    def back(self, waves: Array, patches: Array, incident: Array, gap: Array) -> tuple[Array, Array]:
+        """Residual waves behind the slice before, and the gradient with respect to its patches."""
+        waves = _back_propagated(waves * patches[:, None].conj(), gap)
+        return waves, sum_of_modes(waves * incident.conj())
+
     def probe_gradient(self, waves: Array, patches: Array, ramps: Array) -> Array:
         """Gradient with respect to the probe."""
         spectra = scipy.fft.fft2(waves * patches[:, None].conj(), overwrite_x=True)
@@ -137,6 +142,13 @@ class NumpyKernels:
     def slopes(self, fields: _Fields, moves: Array, measured: Measured) -> float:
         """`sum J^2`."""
         return _sum_of_squares(_masked(_product(fields.waves, moves) / np.sqrt(_seen(fields, measured)), measured))
+
+    def probe_slopes(self, probe: Array, ramps: Array) -> tuple[Array, Array]:
+        """How `shifted` changes with dx and with dy."""
+        spectrum = scipy.fft.fft2(probe) * ramps
+        turn = self.image(-2j * np.pi * np.fft.fftfreq(probe.shape[-1]))
+        x, y = (_places_as_modes(scipy.fft.ifft2(spectrum * ramp)) for ramp in (turn[None, :], turn[:, None]))
+        return x, y
 
     def position_terms(
         self, probe: Array, patches: Array, measured: Measured, ramps: Array, transfer: Array | None = None
@@ -164,10 +176,20 @@ class NumpyKernels:
         transfer: Array | None = None,
     ) -> Terms:
         """Gradient and curvature along changes of the patches, by intensities."""
-        seen = _seen(fields, measured)
-        root = np.sqrt(seen + floor)
-        slopes = [_product(fields.waves, self.fields(probes, each, transfer).waves) / root for each in moves]
-        return _terms(slopes, (seen - self._count(measured)) / (2 * root), measured)
+        along = [self.fields_along(probes, each, None, each, transfer) for each in moves]
+        return self.move_terms(fields, along, measured, floor)
+
+    def move_terms(
+        self, fields: _Fields, moves: Sequence[Array], measured: Measured, floor: float | None = None
+    ) -> Terms:
+        """Gradient and curvature along changes of the fields."""
+        if floor is None:
+            root, residual = self._residual(fields, measured)
+        else:
+            seen = _seen(fields, measured)
+            root = np.sqrt(seen + floor)
+            residual = (seen - self._count(measured)) / (2 * root)
+        return _terms([_product(fields.waves, each) / root for each in moves], residual, measured)
 
     def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
         """Gradient and curvature of the likelihood in the logarithm of a factor."""

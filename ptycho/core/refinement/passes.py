@@ -24,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.physics.fly_scan import AT_REST, FlyPath
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.refinement.kernels import Direction, Kernels, Measured, Point, ScanData, Terms
+from ptycho.core.refinement.slices import SlicedKernels
 from ptycho.errors import DataError
 
 __all__ = [
@@ -88,6 +90,8 @@ class Passes:
             then the patches under a probe that moves.
         batch_pixels: exit-wave pixels worked on at once; None: `BATCH_PIXELS`.
         fly_path: (n, S, 2) where the probe is while each pattern is counted, relative to its position.
+        gap: the free space between the slices of a thick object; None: it is thin.
+        slices: their number.
     """
 
     def __init__(
@@ -100,8 +104,13 @@ class Passes:
         keep: int,
         batch_pixels: int | None = None,
         fly_path: FlyPath | None = None,
+        gap: NearField | None = None,
+        slices: int = 1,
     ) -> None:
-        self.kernels, self.scan, self.fly_path = kernels, scan, fly_path
+        self.gap = gap
+        self.sliced = None if gap is None else SlicedKernels(kernels, gap)
+        self.kernels: Kernels = kernels if self.sliced is None else self.sliced
+        self.scan, self.fly_path = scan, fly_path
         self._places_each = 1 if fly_path is None else fly_path.shape[1]
         modes = self._places_each * modes
         self.n = int(scan.probeGuess.shape[-1])
@@ -114,7 +123,7 @@ class Passes:
         waves = pixels * modes * kernels.complex_bytes
         self._background: tuple[Array | None, Any] = None, None
         self._keeps_patterns = 4 * pixels <= keep
-        self._keeps_fields = 8 * pixels + 2 * waves <= keep
+        self._keeps_fields = 8 * pixels + (1 + slices) * waves <= keep
         near = 0 if self.transfer_function is None else 1
         ramps = pixels * (self._places_each + near) * kernels.complex_bytes
         self._keeps_probes = 8 * pixels + 3 * waves + ramps <= keep
@@ -159,12 +168,14 @@ class Passes:
             rows, cols, _, _ = look.places
             patch_moves = self.kernels.cut(image_move, rows, cols, self.n)
             patches = probe_moves = None
-            if probe_move is not None:
+            if probe_move is not None or self.sliced is not None:
                 patches = self._patches(part, look, image)
+            if probe_move is not None:
                 probe_moves = self.kernels.shifted(probe_move, self._ramps(part))
             moves = self.kernels.fields_along(look.probes, patches, probe_moves, patch_moves, self._transfer(part))
             total += float(self.kernels.slopes(look.fields, moves, self._measured(part, point)))
-            part.moves = moves if self._keeps_fields and probe_move is None else None
+            linear = probe_move is None and self.sliced is None
+            part.moves = moves if self._keeps_fields and linear else None
             part.probe_moves = probe_moves if self._keeps_probes else None
         return total
 
@@ -195,7 +206,10 @@ class Passes:
         return self.seen if group is None else self.groups[group]
 
     def _images(self, point: Point) -> tuple[Any, Any]:
-        return self.kernels.image(point.object), self.kernels.image(point.probe)
+        image = self.kernels.image(point.object)
+        if self.sliced is not None:
+            image = self.sliced.thick(image, float(point.stretch), self.n)
+        return image, self.kernels.image(point.probe)
 
     def _measured(self, part: _Part, point: Point) -> Measured:
         """The patterns of a part, zero frequency first where they are far fields, with the background of a point."""
@@ -230,7 +244,7 @@ class Passes:
     def _places(self, part: _Part, point: Point) -> tuple[Array, Array, Array, Array]:
         """First row, first column and remainders (dx, dy) of each patch."""
         if part.places is None or not _same(part.placed, (point.x, point.y)):
-            part.places = places(point.x[part.indices], point.y[part.indices], self.n, point.object.shape)
+            part.places = places(point.x[part.indices], point.y[part.indices], self.n, point.object.shape[-2:])
             part.placed, part.ramps, part.transfer = (point.x, point.y), None, None
         if part.flux is not point.flux:
             part.flux, part.ramps = point.flux, None
@@ -275,7 +289,9 @@ class Passes:
         return _Look(fields, probes, patches, found)
 
     def _patches(self, part: _Part, look: _Look, image: Any) -> Any:
-        """The patches of a part that was looked at."""
+        """The patches of a part that was looked at; those of a thick object are kept with the fields."""
+        if self.sliced is not None:
+            return look.fields.on_the_way
         patches = part.patches if look.patches is None else look.patches
         if patches is None:
             patches = self.kernels.cut(image, look.places[0], look.places[1], self.n)
@@ -298,7 +314,7 @@ class Passes:
         about the patch's middle. The numbers are those of M, row by row.
         """
         image, probe = self._images(point)
-        slopes = [self.kernels.image(each) for each in np.gradient(point.object)[::-1]]
+        slopes = [self.kernels.image(each) for each in np.gradient(point.object, axis=(-2, -1))[::-1]]
         pixels = np.arange(self.n) - self.n // 2
         floor = intensity_floor(self.scan, "poisson")
         gradient, curvature = np.zeros(4), np.zeros((4, 4))
@@ -314,6 +330,24 @@ class Passes:
             gradient += terms.gradient.sum(axis=0, dtype=np.float64)
             curvature += terms.curvature.sum(axis=0, dtype=np.float64)
         return Terms(gradient, curvature)
+
+    @property
+    def greatest_stretch(self) -> float:
+        """Of the distance between slices, that the pixels still sample."""
+        return 1.0 if self.gap is None else abs(self.gap.fresnel_number) * self.n
+
+    def stretch_slope(self, point: Point) -> tuple[float, float]:
+        """Gradient and curvature in the distance between slices, relative to the one given."""
+        image, probe = self._images(point)
+        gradient = curvature = 0.0
+        if self.sliced is None:
+            return 0.0, 0.0
+        for part in self.seen:
+            look = self._look(part, point, image, probe)
+            terms = self.sliced.stretch_terms(look.fields, self._measured(part, point), self._transfer(part))
+            gradient += float(terms.gradient.sum(dtype=np.float64))
+            curvature += float(terms.curvature.sum(dtype=np.float64))
+        return gradient, curvature
 
     def flux_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Array, Array]]:
         """Gradient and curvature (b,) in the logarithm of the root of the flux, batch by batch, with their patterns."""
@@ -356,7 +390,7 @@ def _belonging(point: Point) -> tuple[Array, ...]:
 
 def _field_parts(point: Point) -> tuple[Array, ...]:
     """What far fields are made of: all but the background, which comes after them."""
-    return point.object, *_belonging(point)
+    return point.object, point.stretch, *_belonging(point)
 
 
 def _same(some: tuple[Array, ...], others: tuple[Array, ...]) -> bool:

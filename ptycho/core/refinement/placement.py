@@ -129,7 +129,7 @@ class Placement:
 
     def _within(self, point: Point, x: Array, y: Array) -> Point:
         """The point with these positions, as far as their patches lie in the object."""
-        n, (height, width) = point.probe.shape[-1], point.object.shape
+        n, (height, width) = point.probe.shape[-1], point.object.shape[-2:]
         x, y = (np.clip(each, n // 2, size - n + n // 2) for each, size in ((x, width), (y, height)))
         return point._replace(x=x, y=y)
 
@@ -147,6 +147,8 @@ def _farthest(displacement: Array) -> float:
 def _mapped(image: Array, matrix: Array, middle: tuple[float, float]) -> Array:
     """An object whose point r has gone to `r + M (r - middle)`; M and the middle are ordered (x, y)."""
     back, centre = np.linalg.inv(np.eye(2) + matrix)[::-1, ::-1], np.array(middle[::-1])
+    if image.ndim > 2:
+        return np.stack([_mapped(each, matrix, middle) for each in image])
     found = affine_transform(image, back, centre - back @ centre, order=3, mode="nearest")
     return np.asarray(found, image.dtype)
 

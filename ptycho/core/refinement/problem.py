@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from ptycho.core.physics.fly_scan import places_on_the_way
 from ptycho.core.refinement.background import Family, stepped
-from ptycho.core.refinement.gauge import Gauge, straightened
+from ptycho.core.refinement.gauge import Gauge, brightened, straightened
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.passes import Passes, places
 from ptycho.core.refinement.placement import Placement
 from ptycho.core.refinement.preconditioner import Preconditioner
+from ptycho.core.refinement.sliced_preconditioner import SlicedPreconditioner
+from ptycho.core.refinement.thickness import stretched
 
 __all__ = ["ScanProblem"]
 
@@ -42,6 +44,7 @@ class ScanProblem:
         refine_flux: whether the flux of every pattern moves.
         background: the family of the background that moves; None: it stays.
         given: the probe `(M, N, N)` that says where a probe that moves is to lie (`gauge.straightened`).
+        refine_thickness: whether the distance between slices moves.
     """
 
     def __init__(
@@ -52,11 +55,13 @@ class ScanProblem:
         refine_flux: bool,
         background: Family | None,
         given: Array,
+        refine_thickness: bool = False,
     ) -> None:
         self._passes, self._placement, self._given = passes, placement, given
         self._refine_probe, self._refine_flux, self._family = refine_probe, refine_flux, background
-        self._changes = refine_probe or placement is not None
-        self._preconditioner: Preconditioner | None = None
+        self._refine_thickness = refine_thickness
+        self._changes = refine_probe or placement is not None or passes.gap is not None
+        self._preconditioner: Preconditioner | SlicedPreconditioner | None = None
         self.prepared: tuple[int, Point] | None = None
         """The iteration and the point that the preconditioner was made for."""
         self._tried: tuple[Point, Gauge] | None = None
@@ -109,15 +114,18 @@ class ScanProblem:
             probe_step = self._preconditioner.probe_step(gradient.probe, point.probe)
         return Direction(self._preconditioner.object_step(gradient.object, point.object), probe_step)
 
-    def _made_at(self, point: Point) -> Preconditioner:
-        n, (height, width) = point.probe.shape[-1], point.object.shape
+    def _made_at(self, point: Point) -> Preconditioner | SlicedPreconditioner:
+        n, (height, width) = point.probe.shape[-1], point.object.shape[-2:]
         path, transfer = self._passes.fly_path, self._passes.transfer_function
         x, y, each = point.x, point.y, 1.0
         if path is not None:
             x, y = places_on_the_way(x, y, path)
             x, y = (np.clip(at, n // 2, size - n + n // 2) for at, size in ((x, width), (y, height)))
             each = 1 / np.sqrt(path.shape[1])
-        rows, cols, _, _ = places(x, y, n, point.object.shape)
+        rows, cols, _, _ = places(x, y, n, (height, width))
+        if self._passes.gap is not None:
+            gap = self._passes.gap.stretched(float(point.stretch)).transfer_function(n)
+            return SlicedPreconditioner(each * point.object, each * point.probe, rows, cols, self._refine_probe, gap)
         return Preconditioner(each * point.object, each * point.probe, rows, cols, self._refine_probe, transfer)
 
     def forget(self) -> None:
@@ -148,6 +156,8 @@ class ScanProblem:
         """Move the positions, the flux and the background, and hold what the patterns do not tell."""
         if self._placement is not None:
             point = self._placement.moved(point, iteration)
+        if self._refine_thickness:
+            point = stretched(point, self._passes, iteration)
         point = self._backed(self._lit(point, iteration), iteration)
         # near fields tell the place of the probe
         if self._refine_probe and iteration in STRAIGHTEN and self._passes.transfer_function is None:
@@ -167,7 +177,7 @@ class ScanProblem:
         known = np.concatenate(seen)
         gain = float(flux[known].sum() / point.flux[known].sum())
         flux[known] /= gain
-        return point._replace(object=(point.object * np.sqrt(gain)).astype(point.object.dtype), flux=flux)
+        return point._replace(object=brightened(point.object, np.sqrt(gain)), flux=flux)
 
     def _backed(self, point: Point, iteration: int) -> Point:
         """Move the background to the best of its family, as far as a parabola tells."""

@@ -33,6 +33,8 @@ def reconstruction_of(refinement: Refinement, trust: Trust | None = None) -> Rec
     coverage = np.where(light > LIT * light.max(), light, 0).astype(np.float32)
     return Reconstruction(
         object=np.where(coverage > 0, r.object, np.complex64(1)),
+        slices=None if r.slices is None else np.where(coverage > 0, r.slices, np.complex64(1)),
+        gap=r.gap,
         coverage=coverage,
         probe=r.probe,
         xcoords=r.xcoords,

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
+from ptycho.core.physics.multislice import MOST_SLICES, projected
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.background import Family, first_background
@@ -32,6 +34,7 @@ from ptycho.core.refinement.passes import Likelihood, Passes, intensity_floor, p
 from ptycho.core.refinement.placement import Placement, Positions, room
 from ptycho.core.refinement.problem import ScanProblem
 from ptycho.core.refinement.state_file import ScanKeeper, StateFile
+from ptycho.core.refinement.thickness import in_slices
 from ptycho.core.result import ObjectResult, plural
 from ptycho.errors import ConfigError, DataError
 
@@ -82,11 +85,15 @@ class Refinement(ObjectResult):
     """The entry of the histories from which on the errors are of counts; None where all are of amplitudes."""
     fly_path: FlyPath | None = None
     """(n, S, 2) where the probe was while each pattern was counted, relative to its position; None: at rest."""
+    slices: NDArray[np.complex64] | None = None
+    """(K, H, W) of a thick object, whose product is `object`; None: it is thin."""
+    gap: NearField | None = None
+    """The free space between two slices; refined where that was asked for."""
 
     @property
     def recording(self) -> Recording:
         """How the patterns were recorded."""
-        return Recording(self.flux, self.fly_path, self.background)
+        return Recording(self.flux, self.fly_path, self.background, gap=self.gap)
 
     def __repr__(self) -> str:
         modes, N, _ = self.probe.shape
@@ -125,6 +132,8 @@ class Settings:
     scale: Scale = "probe"
     seconds: float | None = None
     refine_background: Family | None = None
+    slices: int | None = None
+    refine_thickness: bool = False
 
     def __post_init__(self) -> None:
         checks = (
@@ -149,6 +158,7 @@ class Settings:
                 f"one of {', '.join(get_args(Family))}, or None",
             ),
             ("seconds", self.seconds is None or self.seconds > 0, "a number above 0, or None for no limit"),
+            ("slices", self.slices is None or 1 <= self.slices <= MOST_SLICES, f"1 to {MOST_SLICES}, or None"),
         )
         for name, good, expected in checks:
             if not good:
@@ -172,6 +182,9 @@ def refine_scan(
     fly_path: FlyPath | None = None,
     background: NDArray[np.float64] | None = None,
     refine_background: Family | None = None,
+    slices: int | None = None,
+    gap: NearField | None = None,
+    refine_thickness: bool = False,
     batch_size: int | None = None,
     holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
@@ -192,8 +205,9 @@ def refine_scan(
 
     Args:
         scan: patterns, positions, probe and mask, read batch by batch: a `ptycho.raw_data.RawData`.
-        start: None begins flat; an object `(H, W)` lies in `frame`; an earlier reconstruction or refinement brings its
-            object, probe, positions and frame.
+        start: None begins flat; an object `(H, W)`, of K slices `(K, H, W)`, lies in `frame`; an earlier
+            reconstruction or refinement brings its object, probe, positions and frame. An object of one slice is the
+            middle one of several.
         iterations: at most so many.
         engine: 'numpy', 'tensorflow', 'pytorch', one that another package brings
             (`ptycho.core.refinement.engine.engine_names`), or an `Engine` itself.
@@ -216,6 +230,10 @@ def refine_scan(
             where it moves from a flat start.
         refine_background: how it may look if it moves, 'constant', 'smooth' or 'pixels'
             (`ptycho.core.refinement.background`); None: it stays.
+        slices: K, of a thick object (`ptycho.core.refinement.slices`): an iteration takes about K times as long. None
+            takes those of the start, else 1.
+        gap: the free space between two of them (`ptycho.core.physics.multislice.gap_of`); None takes the start's.
+        refine_thickness: whether it moves, too, the same between all slices.
         batch_size: patterns in a mini-batch; None takes all at once.
         holdout: patterns that stay unseen, a fraction below 1, a number, or an array of their indices: the result is
             then the point that explains *them* best, which keeps noise from being fitted.
@@ -260,9 +278,11 @@ def refine_scan(
         scale=scale,
         seconds=seconds,
         refine_background=refine_background,
+        slices=slices,
+        refine_thickness=refine_thickness,
     )
     found = find_engine(engine) if isinstance(engine, str) else engine
-    recording = Recording(flux, fly_path, background)
+    recording = Recording(flux, fly_path, background, gap=gap)
     return run(found, scan, start, probe, frame, settings, report, options, state_file, recording)
 
 
@@ -280,6 +300,7 @@ def run(
 ) -> Refinement:
     """Refine with an engine; `refine_scan` describes the arguments, those of the recording among them."""
     begun = time.perf_counter()
+    recording = replace(recording, gap=_gap(scan, start, recording.gap))
     point, frame = _first_point(scan, start, probe, frame, recording, settings)
     fly_path = _fly_path(scan, start, recording.fly_path)
     rng = np.random.default_rng(settings.seed)
@@ -287,14 +308,20 @@ def run(
     groups = _batches(np.setdiff1d(np.arange(len(scan)), unseen), settings.batch_size, rng)
     kernels = engine.kernels(settings.likelihood, intensity_floor(scan, settings.likelihood), options or {})
     point = point.in_precision(kernels.complex_bytes)
-    passes = Passes(kernels, scan, groups, unseen, len(point.probe), settings.keep_bytes, engine.batch_pixels, fly_path)
+    slices = 1 if point.object.ndim == 2 else len(point.object)
+    count, keep = len(point.probe), settings.keep_bytes
+    passes = Passes(
+        kernels, scan, groups, unseen, count, keep, engine.batch_pixels, fly_path, gap=recording.gap, slices=slices
+    )
     home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
     singles = settings.position_bound_px if settings.refine_positions is True else None
     placement = Placement(passes, home, singles) if settings.refine_positions else None
     freedom = settings.refine_flux, settings.refine_background
-    problem = ScanProblem(passes, placement, settings.refine_probe, *freedom, scan.probeGuess)
+    moves_gap = settings.refine_thickness and recording.gap is not None
+    problem = ScanProblem(passes, placement, settings.refine_probe, *freedom, scan.probeGuess, moves_gap)
     limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise, settings.seconds)
-    made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None, fly_path)
+    kept = replace(recording, fly_path=fly_path)
+    made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None, kept)
     keeper = None if state_file is None else ScanKeeper(state_file, problem, made)
     found = descend(problem, point, limits, rng, report, keeper)
     if not math.isfinite(found.errors[0]):
@@ -315,13 +342,14 @@ def _result(
     engine: str,
     begun: float,
     counts_from: int | None,
-    fly_path: FlyPath | None,
+    recording: Recording,
     found: Descent[Point],
     gauge: Gauge = UNCHANGED,
 ) -> Refinement:
     """What a search has found, so far or in the end, when alone its gauge is known."""
+    image, gap = found.point.object.astype(np.complex64), recording.gap
     return Refinement(
-        object=found.point.object.astype(np.complex64),
+        object=projected(image),
         probe=found.point.probe.astype(np.complex64),
         xcoords=found.point.x,
         ycoords=found.point.y,
@@ -338,7 +366,9 @@ def _result(
         engine=engine,
         gauge=gauge,
         counts_from=counts_from,
-        fly_path=fly_path,
+        fly_path=recording.fly_path,
+        slices=None if gap is None else image,
+        gap=None if gap is None else gap.stretched(float(found.point.stretch)),
     )
 
 
@@ -355,7 +385,7 @@ def _first_point(
     flux, background = recording.flux, recording.background
     image: Array | None
     if isinstance(start, Reconstruction | Refinement):
-        image, frame = start.object, start.frame if frame is None else frame
+        image, frame = start.layers, start.frame if frame is None else frame
         probe = start.probe if probe is None else probe
         if len(start.xcoords) == len(scan):
             x, y = start.xcoords + start.frame.x0, start.ycoords + start.frame.y0
@@ -369,7 +399,7 @@ def _first_point(
         frame = object_frame(x, y, n)
         if settings.refine_positions and image is None:
             frame = frame.widened(room(x, y, settings.position_bound_px))
-    if image is not None and image.shape != frame.shape:
+    if image is not None and image.shape[-2:] != frame.shape:
         raise DataError(
             f"start: expected an object of the frame's shape {frame.shape}, found {image.shape}; pass the frame= it "
             "lies in"
@@ -384,7 +414,7 @@ def _first_point(
             raise DataError(f"{name}: expected a value that is not 0, found none; nothing can be refined from the dark")
     x, y = frame.local(x, y)
     places(x, y, n, frame.shape)
-    image = np.ones(frame.shape) if image is None else image
+    image = in_slices(image, settings.slices, recording.gap, frame.shape)
     if background is None and start is None and settings.refine_background is not None:
         background = first_background(scan)
     return Point(image, modes, x, y, _flux(flux, len(scan)), _background(background, n)), frame
@@ -409,6 +439,14 @@ def _flux(given: NDArray[np.float64] | None, count: int) -> NDArray[np.float64]:
     if flux.shape != (count,) or not (np.isfinite(flux) & (flux > 0)).all():
         raise DataError(f"flux: expected {count} finite numbers above 0, one per pattern, found shape {flux.shape}")
     return flux
+
+
+def _gap(scan: ScanData, start: Start | None, given: NearField | None) -> NearField | None:
+    """That given, else that of a start."""
+    gap = start.gap if given is None and isinstance(start, Reconstruction | Refinement) else given
+    if gap is not None and scan.near_field is not None:
+        raise ConfigError("slices: expected a far field, found a scan of the near field; leave them out")
+    return gap
 
 
 def known_path(start: Start | None, count: int) -> FlyPath | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.physics.diffraction import as_modes, diffract, fourier_shift, illuminate, poisson_amplitude
 from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
+from ptycho.core.physics.multislice import projected
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.recording import Recording
@@ -43,7 +44,7 @@ class ScanPlan:
     """
 
     object: Complex
-    """(H, W) transmission, dimensionless; opaque outside."""
+    """(H, W) transmission, dimensionless; opaque outside. (K, H, W) of K slices, with `gap`."""
     probe: Complex
     """(N, N) or (M, N, N), of any energy; it is scaled to the dose."""
     xcoords: Positions
@@ -68,6 +69,8 @@ class ScanPlan:
     """(N, N) counts that come to every frame beside `photons`, not negative, zero frequency in the middle; None: 0."""
     near_field: NearField | None = None
     """How waves go to a near detector; None: it is far away."""
+    gap: NearField | None = None
+    """The free space between two slices of the object; None: it is thin."""
 
     def __post_init__(self) -> None:
         if self.units not in ("counts", "amplitude"):
@@ -86,7 +89,7 @@ class ScanPlan:
     @property
     def recording(self) -> Recording:
         """How the frames are recorded."""
-        return Recording(fly_path=self.fly_path, background=self.background, near_field=self.near_field)
+        return Recording(fly_path=self.fly_path, background=self.background, near_field=self.near_field, gap=self.gap)
 
     @property
     def frame_type(self) -> np.dtype[Any]:
@@ -112,7 +115,7 @@ class SimulatedScan:
     probe: NDArray[np.complex64]
     """(N, N) or (M, N, N), scaled to the dose."""
     object: NDArray[np.complex64]
-    """(H, W), the truth."""
+    """(H, W), the truth; (K, H, W) of slices."""
     photons: float
     """Expected number of photons per frame on the whole detector, averaged over the scan."""
     recorded: float
@@ -190,7 +193,7 @@ def expose_to_file(
         probeGuess=probe,
         xcoords_start=plan.xcoords_true,
         ycoords_start=plan.ycoords_true,
-        objectGuess=plan.object.astype(np.complex64) if truth else None,
+        objectGuess=projected(plan.object).astype(np.complex64) if truth else None,
         mask=plan.mask,
         metadata={"nphotons": recorded, **({} if plan.near_field is None else plan.near_field.noted()), **metadata},
         units=plan.units,
@@ -227,7 +230,7 @@ def _to_dose(plan: ScanPlan) -> tuple[NDArray[np.complex64], float]:
     energy, valid = 0.0, 0.0
     for chunk, patches, modes, dx, dy in _chunks(plan, plan.probe, 0, len(plan.xcoords)):
         # the energy behind the object is that on the detector (Parseval)
-        if plan.mask is None and plan.fly_path is None:
+        if plan.mask is None and plan.fly_path is None and plan.gap is None:
             moved = fourier_shift(modes, dx[:, None], dy[:, None]) if dx.any() or dy.any() else modes
             waves = illuminate(moved, patches)
             energy += float(np.vdot(waves, waves).real)
@@ -268,8 +271,9 @@ def _chunks(
 
 def _check_shapes(plan: ScanPlan) -> None:
     object, probe, mask = plan.object, plan.probe, plan.mask
-    if object.ndim != 2:
-        raise DataError(f"object: expected shape (H, W), found {object.shape}; pass one complex image")
+    if object.ndim != (2 if plan.gap is None else 3):
+        expected = "(H, W)" if plan.gap is None else "(K, H, W)"
+        raise DataError(f"object: expected shape {expected}, found {object.shape}; pass one complex image")
     if probe.ndim not in (2, 3) or probe.shape[-1] != probe.shape[-2]:
         raise DataError(f"probe: expected (N, N) or (M, N, N), found {probe.shape}; the modes come first")
     x, y = plan.xcoords, plan.ycoords

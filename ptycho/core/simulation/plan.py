@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.physics.fly_scan import FlyPath, fly_path, line_ways
+from ptycho.core.physics.multislice import gap_of
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import make_probe, orthogonal_modes
 from ptycho.core.physics.stage import Stage, directions
@@ -24,6 +25,7 @@ from ptycho.core.simulation.detector import detector_mask, without_rim
 from ptycho.core.simulation.exposure import ScanPlan, SimulatedScan, expose
 from ptycho.core.simulation.objects import make_object
 from ptycho.core.simulation.scan_paths import displaced, scan_positions, step_for_count, step_for_overlap
+from ptycho.core.units import wavelength_m
 from ptycho.errors import ConfigError
 
 __all__ = ["ScanSettings", "SimulatedScan", "make_scan", "plan_scan", "simulate_scan"]
@@ -33,6 +35,8 @@ Positions = NDArray[np.float64]
 
 _FLOWN = ("raster", "snake", "spiral")
 """Paths whose points follow each other along lines."""
+SLICE_KINDS = ("dead_leaves", "siemens_star", "lines")
+"""What the slices of a thick object show behind the first one, in turn."""
 _APART = 0.5
 """Distance of the places of a probe that moves, pixels."""
 
@@ -85,6 +89,15 @@ class ScanSettings:
     """Mean number of photons per frame on the whole detector."""
     fresnel_number: float | None = None
     """Of a pixel, `p^2 / (wavelength z)`: patterns of the near field at that distance; None: far field."""
+    slices: int = 1
+    """Slices of a thick object; the others show what `SLICE_KINDS` has after the first, which is of `kind`."""
+    thickness: float | None = None
+    """Metres, of a sample of several slices, each in the middle of its part; with `energy_keV` and
+    `object_pixel_nm`."""
+    energy_keV: float | None = None
+    """Energy of the photons, which the scan tells."""
+    object_pixel_nm: float | None = None
+    """Side of a pixel of the object, which the scan tells."""
     noise: bool = True
     """Whether photons are counted; else frames are what is expected."""
     units: Units = "amplitude"
@@ -101,6 +114,12 @@ class ScanSettings:
     """Diameter of the beam stop on the detector, pixels; 0 is none."""
     seed: int = 0
     """Of everything that is random; a whole number, 0 or more."""
+
+    @property
+    def geometry(self) -> dict[str, float]:
+        """What the metadata of the scan say of it."""
+        lengths = {"energy_eV": (self.energy_keV, 1e3), "object_pixel_m": (self.object_pixel_nm, 1e-9)}
+        return {name: value * unit for name, (value, unit) in lengths.items() if value is not None}
 
 
 def plan_scan(
@@ -135,6 +154,11 @@ def plan_scan(
     if object is None:
         object = make_object(s.kind, s.shape or (4 * N, 4 * N), for_object, s.amplitude, s.phase, **s.object_settings)
     shape = (object.shape[0], object.shape[-1])
+    gap = _gap(s, N)
+    if gap is not None:
+        kinds = (SLICE_KINDS[k % len(SLICE_KINDS)] for k in range(s.slices - 1))
+        behind = (make_object(kind, shape, for_object, s.amplitude, s.phase) for kind in kinds)
+        object = np.stack([object, *behind])
     xcoords, ycoords = scan_positions(s.path, shape, N, _step(s, shape, probe), s.jitter, for_positions)
     x_true, y_true = _true_positions(s, xcoords, ycoords, for_errors)
     mask = detector_mask(N, for_detector, s.gap_width, s.gap_offset, s.bad_pixels, s.beam_stop)
@@ -143,9 +167,23 @@ def plan_scan(
         mask = without_rim(mask, N, min(near.spread_px, N // 4))
     if not 0 <= s.background < np.inf:
         raise ConfigError(f"background: expected 0 or more counts per pixel, found {s.background}; correct it")
-    beside = _fly_path(s, xcoords, ycoords), np.full((N, N), s.background) if s.background else None, near
+    beside = _fly_path(s, xcoords, ycoords), np.full((N, N), s.background) if s.background else None, near, gap
     plan = ScanPlan(object, probe, xcoords, ycoords, s.photons, s.units, mask, x_true, y_true, s.noise, *beside)
     return plan, for_noise
+
+
+def _gap(settings: ScanSettings, n: int) -> NearField | None:
+    """The free space between two slices."""
+    s = settings
+    if s.slices == 1:
+        return None
+    if s.fresnel_number is not None:
+        raise ConfigError("slices: expected a far field, found fresnel_number of a near one; leave one of them out")
+    if s.thickness is None or s.energy_keV is None or s.object_pixel_nm is None:
+        raise ConfigError(
+            f"slices={s.slices}: expected thickness, energy_keV and object_pixel_nm, found not all three; give them"
+        )
+    return gap_of(s.slices, s.thickness, wavelength_m(1e3 * s.energy_keV), 1e-9 * s.object_pixel_nm, n)
 
 
 def _fly_path(settings: ScanSettings, xcoords: Positions, ycoords: Positions) -> FlyPath | None:

@@ -12,6 +12,7 @@ import pytest
 from ptycho.core.physics.diffraction import diffract, far_field, intensity
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.probes import gaussian_probe, orthogonal_modes, zone_plate_probe
+from ptycho.core.physics.recording import Recording
 from ptycho.core.scan.npz_file import read_scan
 from ptycho.core.simulation import exposure
 from ptycho.core.simulation.exposure import expose
@@ -207,6 +208,33 @@ def test_a_stage_that_moves_blurs_every_pattern_along_its_line() -> None:
 def test_a_stage_flies_along_lines_and_no_further_than_the_next_point(wrong) -> None:
     with pytest.raises(ConfigError, match="fly: expected a"):
         plan_scan(ScanSettings(N=32, shape=(56, 56), **wrong))
+
+
+THICK = {"slices": 3, "thickness": 30e-6, "energy_keV": 12.4, "object_pixel_nm": 30.0}
+
+
+def test_a_thick_sample_has_an_object_in_every_slice() -> None:
+    """And its patterns are those of the forward model, at the dose; the scan tells the lengths."""
+    settings = ScanSettings(N=32, shape=(56, 60), step=9.0, photons=1e4, noise=False, units="counts", seed=1, **THICK)
+    plan, rng = plan_scan(settings)
+    assert plan.object.shape == (3, 56, 60) and plan.gap is not None
+    assert plan.gap.fresnel_number == pytest.approx(30e-9**2 / (1e-10 * 10e-6), rel=1e-3)
+    np.testing.assert_array_equal(plan.object[0], plan_scan(dataclasses.replace(settings, slices=1))[0].object)
+    made = expose(plan, rng)
+    patches, dx, dy = extract_rounded(plan.object, plan.xcoords, plan.ycoords, 32)
+    expected = diffract(made.probe, patches, dx, dy, Recording(gap=plan.gap))
+    np.testing.assert_allclose(made.diffraction, expected, rtol=1e-4, atol=1e-3)
+    assert made.diffraction.sum() == pytest.approx(1e4 * len(plan.xcoords), rel=1e-4)
+    assert settings.geometry == pytest.approx({"energy_eV": 12.4e3, "object_pixel_m": 30e-9})
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [({"thickness": None}, "found not all three"), ({"fresnel_number": 0.5}, "far field"), ({"slices": 21}, "2 to 20")],
+)
+def test_a_thick_sample_that_cannot_be_is_refused(change: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        plan_scan(ScanSettings(N=32, shape=(56, 56), **{**THICK, **change}))
 
 
 def test_the_command_writes_a_scan_file_that_reads_back(tmp_path: Path) -> None:

@@ -1,0 +1,126 @@
+"""Thick samples from the lengths that a scan tells to slices that are right, their distance, and the trust in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ptycho.config.options import IterationOptions
+from ptycho.core.physics.multislice import projected
+from ptycho.core.physics.near_field import NearField
+from ptycho.core.refinement.run import refine_scan
+from ptycho.core.simulation.exposure import expose
+from ptycho.core.simulation.plan import ScanSettings, plan_scan
+from ptycho.errors import ConfigError
+from ptycho.raw_data import RawData
+from ptycho.workflows.foretell import clusters_of, foretell
+from ptycho.workflows.front_door import Request, reconstruct_scan
+from ptycho.workflows.iterate import iterate
+from ptycho.workflows.refined_result import measured_reconstruction
+from ptycho.workflows.thick import slicing
+from ptycho_torch.refine import refine
+
+Simulated = Callable[..., RawData]
+KNOWN = {"energy_eV": 8e3, "object_pixel_m": 10e-9}
+THICK: dict[str, Any] = {"slices": 2, "thickness": 24e-6}
+HELD: dict[str, Any] = {"refine_probe": False, "modes": None}
+
+
+@pytest.fixture(scope="module")
+def thick() -> tuple[RawData, np.ndarray]:
+    """A scan of two slices, a star and dead leaves, and the slices."""
+    settings = ScanSettings(
+        **{"N": 32, "shape": (80, 80), "step": 4.0, "photons": 1e7, "seed": 3, "units": "counts"},
+        **{"kind": "siemens_star", "amplitude": (0.8, 1.0), "phase": (-0.8, 0.0)},
+        **{"energy_keV": 8.0, "object_pixel_nm": 10.0, **THICK},
+    )
+    made = expose(*plan_scan(settings))
+    scan = RawData(
+        *(made.xcoords, made.ycoords, None, None, made.diffraction, made.probe),
+        metadata=settings.geometry,
+        units="counts",
+    )
+    return scan, made.object
+
+
+def error_of(found: np.ndarray, truth: np.ndarray) -> float:
+    """Relative to the contrast, but for a factor and a slope of the phase, which two slices may share otherwise."""
+    ratio = np.conj(found) * truth
+    slope = [
+        np.angle((ratio.take(range(1, n), k) * ratio.take(range(n - 1), k).conj()).sum())
+        for k, n in enumerate(ratio.shape)
+    ]
+    y, x = np.indices(found.shape)
+    found = found * np.exp(1j * (slope[0] * y + slope[1] * x))
+    found = found * np.vdot(found, truth) / np.vdot(found, found)
+    return float(np.linalg.norm(found - truth) / np.linalg.norm(truth - truth.mean()))
+
+
+def inside(image: np.ndarray, frame: Any = None) -> np.ndarray:
+    """The middle of an object, of the truth in a frame."""
+    if frame is not None:
+        image = image[..., frame.y0 : frame.y0 + frame.height, frame.x0 : frame.x0 + frame.width]
+    return image[..., 22:-22, 22:-22]
+
+
+def test_two_slices_are_found_that_one_cannot_explain(thick) -> None:
+    scan, truth = thick
+    one, two = (iterate(scan, refine, IterationOptions(iterations=40, **HELD, **extra)) for extra in ({}, THICK))
+    found, expected = two.refinement, inside(truth, two.refinement.frame)
+    errors = [error_of(*pair) for pair in zip(inside(found.slices), expected, strict=True)]
+    assert max(errors) < 0.25 and error_of(inside(found.object), projected(expected)) < 0.2
+    assert error_of(inside(one.refinement.object), projected(expected)) > 0.3
+    assert one.refinement.slices is None
+    assert two.notes[-1] == "The object is thick: 2 slices 1.2e-05 m apart, 2.4e-05 m in the whole"
+    # the trust, and what neighbours foretell, go through the slices too
+    result = measured_reconstruction(found, scan)
+    assert result.slice_distance_m == pytest.approx(12e-6) and result.trust.grade == "to the noise"
+    assert measured_reconstruction(one.refinement, scan).trust.grade != "to the noise"
+    sliced = partial(refine, slices=2)
+    assert foretell(result, clusters_of(result, scan), scan, sliced).share > 0.8
+
+
+def test_a_thickness_that_is_off_is_found(thick) -> None:
+    scan, _ = thick
+    options = IterationOptions(iterations=24, slices=2, thickness=30e-6, refine_thickness=True, **HELD)
+    found = iterate(scan, refine, options).refinement
+    assert measured_reconstruction(found, scan).slice_distance_m == pytest.approx(12e-6, rel=0.05)
+
+
+def test_it_goes_on_from_slices_without_a_word(thick) -> None:
+    scan, _ = thick
+    first = refine_scan(scan, None, 2, **slicing(scan, IterationOptions(**THICK)))
+    again = iterate(scan, refine_scan, IterationOptions(iterations=2, **HELD), first).refinement
+    assert again.gap == first.gap and again.slices.shape == first.slices.shape
+    assert again.error_history[0] == pytest.approx(first.error_history[first.kept], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options, known, told",
+    [
+        ({"slices": 2}, KNOWN, "give --thickness"),
+        (THICK, {"object_pixel_m": 1e-8}, "expected the wavelength of the scan, found none; give --energy-keV"),
+        (THICK, {"energy_eV": 8e3}, "expected the pixel of the object of the scan, found none; give --object-pixel-nm"),
+        (THICK, {**KNOWN, **NearField(1.0).noted()}, "found a scan of the near field"),
+        ({"refine_thickness": True}, KNOWN, "add --slices and --thickness"),
+    ],
+)
+def test_what_is_missing_is_named_in_a_line(thick, options, known, told) -> None:
+    scan, _ = thick
+    bare = RawData(
+        *(scan.xcoords, scan.ycoords, None, None, scan.diff3d, scan.probeGuess), metadata=known, units="counts"
+    )
+    with pytest.raises(ConfigError, match=told):
+        slicing(bare, IterationOptions(**options))
+
+
+def test_a_thickness_without_slices_and_slices_with_a_network_are_refused(thick, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="add --slices"):
+        IterationOptions(thickness=1e-6)
+    asked = Request("pytorch", IterationOptions(**THICK), model=tmp_path / "wts.h5.zip")
+    with pytest.raises(ConfigError, match="found a network"):
+        reconstruct_scan(thick[0], asked)
