@@ -19,6 +19,7 @@ from ptycho.core.refinement.gauge import Scale
 from ptycho.core.refinement.kernels import Measured, ScanData, Terms
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.placement import Positions
+from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.run import Refinement, Start, refine_scan
 from ptycho.core.refinement.state_file import StateFile
 
@@ -345,6 +346,7 @@ def refine(
     keep_bytes: int = 2 << 30,
     noise: float = 0.0,
     scale: Scale = "probe",
+    object_prior: ObjectPrior | None = None,
     seconds: float | None = None,
     report: Callable[[int, float], None] | None = None,
     state_file: StateFile | None = None,
@@ -382,6 +384,7 @@ def refine(
         keep_bytes=keep_bytes,
         noise=noise,
         scale=scale,
+        object_prior=object_prior,
         seconds=seconds,
         report=report,
         state_file=state_file,

@@ -40,6 +40,8 @@ Bounds = Annotated[
 ]
 Coefficient = Annotated[float, Doc("weight of that regulariser", at_least=0)]
 Epochs = Annotated[int, Doc("epochs of this stage of staged fine-tuning", at_least=0)]
+OBJECT_PRIORS, SUPPORT = ("tv", "l1", "absorbing", "phase"), "support="
+"""What may be known of an object, by the word that says so; a support goes on with the name of a file."""
 USUAL_ITERATIONS = 80
 """Of an iteration whose number is left open, as long as no more is gained."""
 RateFactor = Annotated[float, Doc("rate of this part of the network in this stage, of the learning rate", at_least=0)]
@@ -358,6 +360,16 @@ class IterationOptions:
     refine_thickness: Annotated[bool, Doc("let the distance between the slices move too", flag="thickness-refine")] = (
         False
     )
+    object_prior: Annotated[
+        str | None,
+        Doc(
+            "known of the object: tv (few edges), l1 (few pixels differ from the empty beam), absorbing (nothing makes "
+            "light), phase (nothing takes light), support=FILE (the sample is where this .npy mask is not 0)"
+        ),
+    ] = None
+    prior_strength: Annotated[
+        Literal["auto"] | float, Doc("weight of object_prior (auto: by unseen patterns)", at_least=0)
+    ] = "auto"
     holdout: Annotated[
         float,
         Doc("patterns that stay unseen and choose the result, a fraction below 1 or a number", at_least=0),
@@ -369,6 +381,13 @@ class IterationOptions:
         check_settings(self)
         if self.thickness is not None and self.slices == 1:
             raise ConfigError(f"thickness={self.thickness:g}: expected 2 slices or more, found 1; add --slices")
+        asked = self.object_prior
+        if asked is None:
+            _require(self.prior_strength == "auto", "prior_strength", self.prior_strength, "an object_prior beside it")
+        elif asked not in OBJECT_PRIORS and not (asked.startswith(SUPPORT) and asked != SUPPORT):
+            _require(False, "object_prior", asked, f"one of {', '.join(OBJECT_PRIORS)}, {SUPPORT}FILE")
+        else:
+            _require(self.slices == 1, "slices", self.slices, "1 beside an object_prior")
 
     @property
     def background_family(self) -> Literal["constant", "smooth", "pixels"] | None:

@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.raster import find_grid, raster_of, scanned_area
 from ptycho.figures.curves import draw_errors, draw_ratios
 from ptycho.figures.drawing import bright_pixels, colour_range, colours_of, seen_box, seen_pixels
 from ptycho.figures.raster import wave_png
@@ -76,7 +77,7 @@ def _object(content: Content) -> tuple[str, Markup]:
     note = (
         "Wheel, pinch, buttons or the keys + and − zoom; drag or arrow keys move; both pictures go together. "
         f"Hatched: hardly any light; {share} of the field is shown. A phase plane and the global phase are free and "
-        "taken out."
+        f"taken out. {_grid_note(r)}"
     )
     switch = tag("label", tag("input", type="checkbox", data_dots=True), " Show the scan positions")
     return "Object", tag("div", tag("p", note), switch, tag("div", *pictures, class_="grid wide"))
@@ -91,6 +92,18 @@ def _slices(content: Content) -> tuple[str, Markup] | None:
     note = f"{count} slices{distance}, the one that the beam meets first being the first; the object is their product."
     pictures = [one for k, image in enumerate(r.slices, 1) for one in _pair(r, image, f" of slice {k}")]
     return "Slices", tag("div", tag("p", note), tag("div", *pictures, class_="grid three"))
+
+
+def _grid_note(r: Reconstruction) -> str:
+    """What the object has with the period of a regular raster's steps; nothing for other scans."""
+    raster = raster_of(r.xcoords, r.ycoords)
+    if raster is None:
+        return ""
+    grid = find_grid(r.object, raster, scanned_area(r.object.shape, r.xcoords, r.ycoords))
+    steps = f"with the period of the raster's steps, {raster.step_x:.3g} x {raster.step_y:.3g} pixels"
+    if not grid.contrast:
+        return f"It has no grid {steps}: at most {grid.ratio:.2g} times what is beside."
+    return f"It has a grid {steps}: {100 * grid.contrast:.2g} % of it, up to {grid.ratio:.2g} times what is beside."
 
 
 def _pair(r: Reconstruction, image: Any, which: str, dots: Any = None) -> Iterator[Markup]:

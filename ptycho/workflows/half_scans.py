@@ -18,6 +18,7 @@ from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.quality.comparison import compare
 from ptycho.core.quality.resolution import Resolution, resolution_csv, resolution_json
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.gauge import Scale
 from ptycho.core.refinement.run import Refinement
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.halves import half_scans
@@ -64,7 +65,8 @@ def reconstruct_halves(data: RawData, request: Request) -> HalfScans:
     refine = _refine(request)
     data, made_probe = _begun(data, request, refine)
     sliced = partial(refine, **slicing(data, request.iteration))
-    plan = planned(data, sliced, request.iteration, as_modes(np.asarray(data.probeGuess)), flat=True)
+    scale: Scale = "object" if made_probe else "probe"
+    plan = planned(data, sliced, request.iteration, as_modes(np.asarray(data.probeGuess)), flat=True, scale=scale)
     for note in plan.notes:
         request.tell(note)
     found = []

@@ -21,6 +21,7 @@ from ptycho.core.physics.stage import stage_of
 from ptycho.core.progress import IterationReport, Watch
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.gauge import Scale
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.placement import room
 from ptycho.core.refinement.run import Refinement, Start, known_path
@@ -108,8 +109,9 @@ def iterate(
         refine = partial(refine, refine_background=options.background_family)
     refine = partial(refine, **slicing(data, options, start))
     probe = start.probe if isinstance(start, Reconstruction | Refinement) else np.asarray(data.probeGuess)
+    scale: Scale = "object" if made_probe else "probe"
     if plan is None:
-        plan = planned(data, refine, options, as_modes(probe), start is None, known_path(start, len(data)))
+        plan = planned(data, refine, options, as_modes(probe), start is None, known_path(start, len(data)), scale)
         for note in plan.notes:
             tell(note)
     flux = _flux(data, options, start)
@@ -122,7 +124,8 @@ def iterate(
         "holdout": options.holdout,
         "batch_size": options.batch_size,
         "seed": options.seed,
-        "scale": "object" if made_probe else "probe",
+        "scale": scale,
+        "object_prior": plan.prior,
     }
     bound = options.position_bound_px if options.refine_positions and start is None else None
     frame = start.frame if isinstance(start, Reconstruction | Refinement) else object_grid(data, bound)
@@ -200,7 +203,7 @@ class _Legs:
         """The error of amplitudes in units of what photon noise leaves."""
         where = found.xcoords, found.ycoords
         trust = scan_trust(found.layers, found.probe, *where, self.data, NOMINAL_PHOTONS, recording=found.recording)
-        return found.error_history[found.kept] / noise_error(trust, "amplitude")
+        return (found.error_history[found.kept] - found.penalty) / noise_error(trust, "amplitude")
 
     def _after(self, found: Refinement, iterations: int, **settings: Any) -> Refinement:
         """A leg from where the last one ended, and both as one."""
@@ -275,6 +278,11 @@ def _changes(found: Refinement, data: RawData, options: IterationOptions) -> lis
         notes.append(
             f"Split between object and probe held: the object times {gauge.factor:.3f}, moved by {gauge.shift} pixels, "
             f"with a phase slope of ({ramp[0]:+.2f}, {ramp[1]:+.2f}) periods more per {data.N} pixels (x, y)"
+        )
+    if gauge.grid:
+        notes.append(
+            f"A grid with the period of the raster's steps, {100 * gauge.grid:.2g} % of the object, went to the probe: "
+            "the patterns of a regular raster cannot tell which of them has it (steps that vary by a tenth can)"
         )
     if (found.flux != 1).any():
         last = beam_change(found.flux)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,15 @@ from numpy.typing import NDArray
 from ptycho.config.options import IterationOptions
 from ptycho.core.physics.fly_scan import FlyPath
 from ptycho.core.physics.probes import with_modes
+from ptycho.core.refinement.gauge import Scale
 from ptycho.core.refinement.passes import Likelihood
+from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.run import Refinement
 from ptycho.core.result import plural
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.fly_plan import Flight, asked_to_fly, found_flight
+from ptycho.workflows.object_prior import asked_prior, best_strength, first_strength, prior_note
 from ptycho.workflows.scan_part import ScanPart, telling_part
 
 __all__ = ["Plan", "flight_of", "planned"]
@@ -40,6 +44,8 @@ FEWEST = 12
 GAIN = 0.05
 """Share of the unseen error that a further mode has to save: it costs a third of the time."""
 MOST_MODES = 6
+PRIOR_ITERATIONS = 40
+"""Before a prior is tried: what it keeps out is noise, which is fitted last."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +62,8 @@ class Plan:
     """Why, one sentence each."""
     fly_path: FlyPath | None = None
     """(n, S, 2) where the probe is while each pattern is counted; None: at rest."""
+    prior: ObjectPrior | None = None
+    """What is known of the object, and how strongly it is held; None: nothing."""
 
     def part(self, places: NDArray[np.integer[Any]]) -> Plan:
         """The plan of some patterns of the scan."""
@@ -69,6 +77,7 @@ def planned(
     probe: Array,
     flat: bool,
     fly_path: FlyPath | None = None,
+    scale: Scale = "probe",
 ) -> Plan:
     """Decide what the options leave open.
 
@@ -80,23 +89,62 @@ def planned(
         flat: whether the object begins flat; with a better one a probe is free at once, and a probe of several modes
             keeps their number.
         fly_path: (n, S, 2) where the probe is while each pattern is counted, where that is known.
+        scale: what holds the split between object and probe (`ptycho.core.refinement.gauge.hold`).
 
     Raises:
         ConfigError: another number of modes for a probe that is held.
-        DataError: a fly scan whose positions follow no lines.
+        MissingFileError: no mask of the sample where one is named.
+        DataError: a fly scan whose positions follow no lines, or a mask of another scan.
     """
     notes: tuple[str, ...] = ()
     if fly_path is None and asked_to_fly(options):
         flight = flight_of(data, refine, options, probe)
         fly_path, notes = flight.path, (flight.note,)
     plan = _of_probe(data, refine, options, probe, flat, fly_path)
-    return replace(plan, fly_path=fly_path, notes=(*notes, *plan.notes))
+    plan = replace(plan, fly_path=fly_path, notes=(*notes, *plan.notes))
+    if options.object_prior is None:
+        return plan
+    prior, note = _prior_of(data, refine, options, plan, scale)
+    return replace(plan, prior=prior, notes=(*plan.notes, note))
 
 
 def flight_of(data: RawData, refine: Refine, options: IterationOptions, probe: Array) -> Flight:
     """How far the stage goes during a pattern (`ptycho.workflows.fly_plan`), by a part of the scan."""
     trials = _Trials(telling_part(data), refine, _fitted(options), None)
     return found_flight(data, options, probe, trials.of_path(options, probe), trials.patterns)
+
+
+def _prior_of(
+    data: RawData, refine: Refine, options: IterationOptions, plan: Plan, scale: Scale
+) -> tuple[ObjectPrior | None, str]:
+    """What is known of the object, as strongly as is asked for or as unseen patterns prefer, and why."""
+    name, asked = options.object_prior, partial(asked_prior, options, data)
+    if options.prior_strength != "auto":
+        prior = asked(options.prior_strength)
+        assert prior is not None
+        return prior, prior_note(prior, "as asked for")
+    part = telling_part(data)
+    if len(part.scan) < FEWEST:
+        few = f"{plural(len(part.scan), 'pattern')}: too few to try anything on"
+        return None, f"{few}; nothing is held of the object (--prior-strength X holds {name})"
+    trials = _Trials(part, partial(refine, scale=scale), _fitted(options), plan.fly_path)
+    moves = plan.moves and not plan.held_first
+    begun = trials.found(plan.probe, moves, PRIOR_ITERATIONS)
+
+    def gone_on(strength: float) -> float:
+        """The error at the end, by which noise is fitted where nothing keeps it out."""
+        prior = asked(strength) if strength else None
+        return trials.found(begun.probe, moves, start=begun, object_prior=prior).unseen_history[-1]
+
+    unseen = gone_on(0.0)
+    best, errors = best_strength(gone_on, unseen, first_strength(begun, options, data))
+    least = min(errors.values())
+    if not best:
+        why = f"{trials.patterns} are foretold to {unseen:.3g} without, to {least:.3g} at best with {name}"
+        return None, f"Nothing is held of the object: {why}"
+    prior = asked(best)
+    assert prior is not None
+    return prior, prior_note(prior, f"{trials.patterns} are foretold to {errors[best]:.3g}, {unseen:.3g} without")
 
 
 def _of_probe(
@@ -172,20 +220,25 @@ class _Trials:
 
     def _unseen(self, probe: Array, moves: bool) -> float:
         """Least error of the unseen patterns."""
-        found = self.refine(
+        error = min(self.found(probe, moves, patience=ITERATIONS + 1).unseen_history)
+        logger.debug("trial: %d modes, probe %s: unseen error %.4g", len(probe), "free" if moves else "held", error)
+        return error
+
+    def found(
+        self, probe: Array, moves: bool, iterations: int = ITERATIONS, start: Refinement | None = None, **settings: Any
+    ) -> Refinement:
+        """A short reconstruction."""
+        return self.refine(
             self.part.scan,
-            None,
-            ITERATIONS,
+            start,
+            iterations,
             probe=probe,
             likelihood=self.likelihood,
             refine_probe=moves,
             holdout=self.part.unseen,
-            patience=ITERATIONS + 1,
             fly_path=None if self.fly_path is None else self.fly_path[self.part.places],
+            **settings,
         )
-        error = min(found.unseen_history)
-        logger.debug("trial: %d modes, probe %s: unseen error %.4g", len(probe), "free" if moves else "held", error)
-        return error
 
     @property
     def patterns(self) -> str:

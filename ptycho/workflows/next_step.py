@@ -118,7 +118,7 @@ def fixed_modes(finished: Finished) -> str:
     asked = finished.options.modes
     if not isinstance(asked, int) or finished.options.refine_probe is False:
         return ""
-    data, free = finished.data, replace(finished.options, modes="auto")
+    data, free = finished.data, replace(finished.options, modes="auto", object_prior=None, prior_strength="auto")
     probe, path = as_modes(np.asarray(data.probeGuess))[:1], finished.found.fly_path
     plan = planned(data, finished.refine, free, probe, flat=True, fly_path=path)
     best = len(plan.probe)
@@ -167,7 +167,8 @@ def _of_values(finished: Finished) -> str:
     unseen = trust.foretold
     less = unseen is not None and float(unseen.misfit.sum()) < QUIET * float(unseen.noise.sum())
     if trust.too_well and not less:
-        return fixed_modes(finished) or "noise was fitted: fewer modes, more overlap or more photons"
+        held = "" if finished.options.object_prior else ", or say what is known of the sample (--object-prior tv)"
+        return fixed_modes(finished) or f"noise was fitted: fewer modes, more overlap or more photons{held}"
     if trust.dose == "measured" and alike < WHITE and (less or (factor > BETTER and not trust.explained)):
         return f"the values are not photons, their noise says {factor:.2g} units for each: divide them by the gain"
     return ""

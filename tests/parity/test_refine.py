@@ -15,6 +15,7 @@ from ptycho.core.refinement.engine import find_engine
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.kernels_numpy import NumpyKernels
 from ptycho.core.refinement.passes import Passes, _Part, intensity_floor, places
+from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.run import Refinement, refine_scan
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData
@@ -116,6 +117,8 @@ LAWS: dict[str, dict[str, Any]] = {
     "flux": {"refine_flux": True, "tolerance": 0.0},
     "fly scan": {"refine_positions": True, "refine_flux": True, "tolerance": 0.0},
     "background": {"refine_background": "smooth", "tolerance": 0.0},
+    "few edges": {"object_prior": ObjectPrior("tv", 1e-3), "tolerance": 0.0},
+    "pure phase, mini-batches": {"object_prior": ObjectPrior("phase", 0.1), "batch_size": 10, "seed": 3},
     "held out": {"holdout": 5, "tolerance": 0.0},
     "positions, poisson, held out": {"refine_positions": True, "likelihood": "poisson", "holdout": 5},
 }
@@ -155,6 +158,7 @@ def agree(found: Refinement, expected: Refinement, exactly: bool = False) -> Non
     np.testing.assert_allclose(found.xcoords, expected.xcoords, atol=5e-3 * loose)
     np.testing.assert_allclose(found.flux, expected.flux, atol=1e-3 * loose)
     np.testing.assert_allclose(found.background, expected.background, atol=1e-2 * loose)
+    np.testing.assert_allclose(found.penalty, expected.penalty, rtol=1e-3 * loose)
 
 
 @pytest.mark.parametrize("flies", [False, True], ids=["at rest", "a fly scan"])

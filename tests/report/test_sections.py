@@ -77,3 +77,17 @@ def test_settings_are_one_row_each(content: Content) -> None:
     made = section("settings", content)
     assert '<th scope="row">settings.<wbr>iterations</th><td>4</td>' in made
     assert '<th scope="row">model</th><td>none</td>' in made
+
+
+def test_the_object_is_held_against_the_raster(content: Content, result: Reconstruction) -> None:
+    """Its steps are 8 x 6 pixels; of other scans nothing is said."""
+    x = np.arange(result.object.shape[1])
+    for contrast, said in (
+        (0.0, "It has no grid with the period"),
+        (0.4, "It has a grid with the period"),
+    ):
+        image = np.broadcast_to(1 + contrast * np.cos(2 * np.pi * x / 8), result.object.shape).astype(np.complex64)
+        page = section("object", replace(content, reconstruction=replace(result, object=image)))
+        assert said in page and "8 x 6 pixels" in page
+    other = replace(result, xcoords=result.xcoords + np.sin(result.ycoords * result.xcoords))
+    assert "grid with the period" not in section("object", replace(content, reconstruction=other))

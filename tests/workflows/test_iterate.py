@@ -12,6 +12,7 @@ import pytest
 from ptycho.config.options import IterationOptions
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.progress import Progress
+from ptycho.core.refinement.gauge import Gauge
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.run import Refinement
 from ptycho.errors import ConfigError
@@ -132,6 +133,17 @@ def test_a_background_is_found_and_told_of(simulated: Simulated, family: Any) ->
     assert counts == pytest.approx(10, rel=0.1) and f"is {counts:.3g} counts per pixel, " in note
     again = iterate(lit, refine, replace(options, iterations=2, background=family), made.refinement).refinement
     assert again.error_history[0] == pytest.approx(made.refinement.error_history[-1], rel=1e-2)
+
+
+def test_a_grid_that_went_to_the_probe_is_told_of(plain: RawData) -> None:
+    for grid, told in ((0.0, 0), (0.025, 1)):
+
+        def gridded(*args: Any, grid: float = grid, **settings: Any) -> Refinement:
+            return replace(refine(*args, **settings), gauge=Gauge(grid=grid))
+
+        found = iterate(plain, gridded, IterationOptions(iterations=2, refine_probe=True, modes=None))
+        notes = [note for note in found.notes if note.startswith("A grid with the period of the raster's steps, 2.5 %")]
+        assert len(notes) == told
 
 
 def test_the_result_lies_on_the_object_of_the_scan(plain: RawData) -> None:

@@ -30,7 +30,7 @@ from ptycho.core.doctor.positions import check_duplicates, check_order, check_pl
 from ptycho.core.doctor.probe_centre import check_probe_centre
 from ptycho.core.doctor.reconstructions import examine_sample
 from ptycho.core.doctor.samples import Sampler
-from ptycho.core.doctor.sampling import check_energy, check_overlap, check_window, covered_pixels
+from ptycho.core.doctor.sampling import check_energy, check_overlap, check_raster, check_window, covered_pixels
 from ptycho.core.doctor.statistics import ScanStatistics, gather
 from ptycho.core.doctor.values import (
     check_dose,
@@ -136,6 +136,7 @@ def _by_the_probe(
     findings = [
         check_order(stream, statistics),
         check_overlap(stream, statistics, covered, centre.numbers["likeness"]),
+        *check_raster(scan),
         check_window(statistics, scan),
         check_energy(statistics, scan),
         dose := check_dose(whole, scan, covered),

@@ -14,10 +14,11 @@ from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.patches import assemble
 from ptycho.core.physics.probes import probe_diameter
+from ptycho.core.refinement.raster import raster_of
 from ptycho.core.scan.scan import ScanFile
 from ptycho.core.scan.stream import ScanStream
 
-__all__ = ["check_energy", "check_overlap", "check_window", "covered_pixels"]
+__all__ = ["check_energy", "check_overlap", "check_raster", "check_window", "covered_pixels"]
 
 Array = NDArray[Any]
 
@@ -88,6 +89,20 @@ def check_overlap(stream: ScanStream, statistics: ScanStatistics, covered: float
     if overlap < _LOW_OVERLAP:
         return Finding("overlap", "warning", f"{text}. 60 % and more is usual; scan with smaller steps.", numbers)
     return Finding("overlap", "ok", f"{text}.", numbers)
+
+
+def check_raster(scan: ScanFile) -> tuple[Finding, ...]:
+    """Are the positions a regular raster, whose patterns leave a grid open? Nothing where they are not."""
+    raster = raster_of(scan.xcoords, scan.ycoords)
+    if raster is None:
+        return ()
+    steps = f"{raster.step_x:.3g} x {raster.step_y:.3g} pixels"
+    sentence = (
+        f"The positions are a regular raster with steps of {steps}: the patterns cannot tell whether a grid of that "
+        "period is of the object or of the probe. A reconstruction whose probe moves gives it to the probe where it "
+        "stands out; in the next scan vary the steps by a tenth, or take a spiral."
+    )
+    return (Finding("raster", "note", sentence, {"step_x": raster.step_x, "step_y": raster.step_y}),)
 
 
 def check_window(statistics: ScanStatistics, scan: ScanFile) -> Finding:

@@ -4,7 +4,8 @@ For any factor c, ramp k and place s the object `c O(r - s) exp(i k r)` and the 
 the patterns as well as O and P. A descent leaves all three where its steps happened to lead. One rule for every engine
 says where they belong, so that the object times the probe of the file predicts the amplitudes of the file: the energy
 of the probe is that of the file's, and it lies where that one lies, in its window and in its diffraction pattern. The
-object then has the ramp that the patterns have beside the file's probe, and no other.
+object then has the ramp that the patterns have beside the file's probe, and no other. On a regular raster the factor
+may have the period of the steps (`ptycho.core.refinement.raster`): what the object has there goes to the probe.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from ptycho.core.quality.registration import register_subpixel
 from ptycho.core.refinement.kernels import Point
 from ptycho.core.refinement.passes import places
 from ptycho.core.refinement.preconditioner import illumination
+from ptycho.core.refinement.raster import find_grid, raster_of, scanned_area, without_grid
 
-__all__ = ["UNCHANGED", "Gauge", "Scale", "brightened", "hold", "straightened"]
+__all__ = ["UNCHANGED", "Gauge", "Scale", "brightened", "hold", "scale_factor", "straightened"]
 
 Array = NDArray[Any]
 Scale = Literal["probe", "object"]
@@ -35,6 +37,8 @@ LEAST_RAMP_PX = 0.02
 """Pixels of the pattern; a smaller ramp is not told from none."""
 TOLERATED = 0.01
 """Relative rise of the error."""
+BROKEN = 0.5
+"""Contrast of a grid from which on nothing is known of the object that it is to be taken out of."""
 
 
 class Gauge(NamedTuple):
@@ -46,18 +50,20 @@ class Gauge(NamedTuple):
     """k (x, y), radians per pixel: the slope that the phase of the object gained, and that of the probe lost."""
     shift: tuple[int, int] = (0, 0)
     """s (x, y), pixels: how far object and probe were moved."""
+    grid: float = 0.0
+    """Contrast with the period of a raster's steps that went from the object to the probe."""
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> Gauge:
         """From its three parts as a file holds them."""
-        factor, (kx, ky), (x, y) = values
-        return cls(float(factor), (float(kx), float(ky)), (int(x), int(y)))
+        factor, (kx, ky), (x, y), grid = values
+        return cls(float(factor), (float(kx), float(ky)), (int(x), int(y)), float(grid))
 
     def then(self, other: Gauge) -> Gauge:
         """Both changes, one after the other."""
         (kx, ky), (x, y) = self.ramp, self.shift
         ramp, shift = (kx + other.ramp[0], ky + other.ramp[1]), (x + other.shift[0], y + other.shift[1])
-        return Gauge(self.factor * other.factor, ramp, shift)
+        return Gauge(self.factor * other.factor, ramp, shift, other.grid or self.grid)
 
 
 UNCHANGED = Gauge()
@@ -90,14 +96,40 @@ def hold(
     """
     if not moves_probe and scale == "probe":
         return point, Gauge()
-    given = as_modes(np.asarray(given))
-    factor = _of_energy(point.probe, given) if scale == "probe" else 1 / _brightness(point)
-    scaled = Gauge(factor)
+    given, grid = as_modes(np.asarray(given)), 0.0
+    if moves_probe and not near_field:
+        point, grid = _ungridded(point, error)
+    factor = scale_factor(point, given, scale, moves_probe)
+    scaled = Gauge(factor, grid=grid)
     for gauge in _choices(point.probe, given, factor) if moves_probe and not near_field else ():
         changed = _changed(point, gauge)
         if error(changed) <= (1 + TOLERATED) * error(point):
-            return changed, gauge
+            return changed, gauge._replace(grid=grid)
     return _changed(point, scaled), scaled
+
+
+def _ungridded(point: Point, error: Callable[[Point], float]) -> tuple[Point, float]:
+    """A point without the grid of its raster, and the contrast of what was taken out; as it is where there is none."""
+    raster = raster_of(point.x, point.y)
+    if raster is None or point.object.ndim > 2:  # no slice alone hides a grid behind the probe
+        return point, 0.0
+    area = scanned_area(point.object.shape, point.x, point.y)
+    grid = find_grid(point.object, raster, area).contrast
+    if not 0 < grid < BROKEN:
+        return point, 0.0
+    image, probe = without_grid(point.object, point.probe, raster, area)
+    changed = point._replace(object=image, probe=probe)
+    if error(changed) > (1 + TOLERATED) * error(point):
+        return point, 0.0
+    left = find_grid(image, raster, area).contrast
+    return changed, float(np.sqrt(max(grid**2 - left**2, 0)))
+
+
+def scale_factor(point: Point, given: Array, scale: Scale, moves_probe: bool) -> float:
+    """What `hold` multiplies the object of a point with; its arguments are described there."""
+    if scale == "object":
+        return 1 / _brightness(point)
+    return _of_energy(point.probe, as_modes(np.asarray(given))) if moves_probe else 1.0
 
 
 def straightened(point: Point, given: Array) -> tuple[Point, Gauge]:

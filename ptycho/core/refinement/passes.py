@@ -202,6 +202,18 @@ class Passes:
             part.fields = part.at = part.patches = part.moves = part.probes = part.probe_moves = None
             part.probed = ()
 
+    @property
+    def energy(self) -> float:
+        """Sum of the squared amplitudes of the patterns seen."""
+        for part in self.seen:
+            if not part.energy:
+                self._patterns(part)
+        return sum(part.energy for part in self.seen)
+
+    def count(self, group: int | None = None) -> int:
+        """Patterns seen, of one group or of all."""
+        return sum(len(part.indices) for part in self._parts(group))
+
     def _parts(self, group: int | None) -> list[_Part]:
         return self.seen if group is None else self.groups[group]
 

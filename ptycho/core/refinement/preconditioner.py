@@ -189,6 +189,8 @@ class Preconditioner:
         light = (probe.real**2 + probe.imag**2).sum(axis=0)
         weight = illumination(light, rows, cols, image.shape)
         curves = modulation_curvature(probe, transfer, 1 / max(_padded(image.shape)))
+        self.light = weight
+        """(H, W) on each pixel of the object."""
         self._object = _Filter.make(weight, weight, curves)
         self._probe = None
         if with_probe:

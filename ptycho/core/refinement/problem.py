@@ -12,6 +12,7 @@ from ptycho.core.refinement.background import Family, stepped
 from ptycho.core.refinement.gauge import Gauge, brightened, straightened
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.passes import Passes, places
+from ptycho.core.refinement.penalty import Damping, Penalty
 from ptycho.core.refinement.placement import Placement
 from ptycho.core.refinement.preconditioner import Preconditioner
 from ptycho.core.refinement.sliced_preconditioner import SlicedPreconditioner
@@ -45,6 +46,7 @@ class ScanProblem:
         background: the family of the background that moves; None: it stays.
         given: the probe `(M, N, N)` that says where a probe that moves is to lie (`gauge.straightened`).
         refine_thickness: whether the distance between slices moves.
+        penalty: what is known of the object; None: nothing.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class ScanProblem:
         background: Family | None,
         given: Array,
         refine_thickness: bool = False,
+        penalty: Penalty | None = None,
     ) -> None:
         self._passes, self._placement, self._given = passes, placement, given
         self._refine_probe, self._refine_flux, self._family = refine_probe, refine_flux, background
-        self._refine_thickness = refine_thickness
-        self._changes = refine_probe or placement is not None or passes.gap is not None
+        self._refine_thickness, self._penalty = refine_thickness, penalty
+        self._changes = refine_probe or placement is not None or passes.gap is not None or penalty is not None
         self._preconditioner: Preconditioner | SlicedPreconditioner | None = None
+        self._damping: Damping | None = None
         self.prepared: tuple[int, Point] | None = None
         """The iteration and the point that the preconditioner was made for."""
         self._tried: tuple[Point, Gauge] | None = None
@@ -86,33 +90,59 @@ class ScanProblem:
         return bool(self._passes.unseen)
 
     def error(self, point: Point) -> float:
-        """Relative likelihood of the patterns seen."""
-        return self._passes.error(point)
+        """Relative likelihood of the patterns seen, with the penalty."""
+        return self._passes.error(point) + self.penalty(point)
+
+    def penalty(self, point: Point) -> float:
+        """What the prior adds to the error."""
+        known = self._known(point)
+        return 0.0 if known is None else known.value(point)
+
+    def _known(self, point: Point) -> Penalty | None:
+        """What is known of the object, in the scale of where the preconditioner was made."""
+        if self._penalty is not None:
+            self._penalty.refer(point if self.prepared is None else self.prepared[1])
+        return self._penalty
 
     def unseen_error(self, point: Point) -> float:
         """Relative likelihood of the patterns held out."""
         return self._passes.error(point, unseen=True)
 
     def gradient(self, point: Point, batch: int | None = None) -> tuple[float, Direction]:
-        """Relative likelihood and its gradient."""
-        return self._passes.gradient(point, self._refine_probe, batch)
+        """Relative likelihood, with the penalty, and its gradient."""
+        error, gradient = self._passes.gradient(point, self._refine_probe, batch)
+        known = self._known(point)
+        if known is None:
+            return error, gradient
+        more, gradient = known.added(point, gradient, batch)
+        return error + more, gradient
 
     def curvature(self, point: Point, direction: Direction, batch: int | None = None) -> float:
         """Gauss-Newton curvature along a direction."""
-        return self._passes.curvature(point, direction, batch)
+        curvature, known = self._passes.curvature(point, direction, batch), self._known(point)
+        return curvature if known is None else curvature + known.curvature(point, direction, batch)
 
     def precondition(self, point: Point, gradient: Direction, iteration: int) -> Direction:
         """Map a gradient to a step."""
         self.gauge_at(point)
         due = max((k for k in REFRESH if k <= iteration), default=0)
         if self.prepared is None or (self._changes and self.prepared[0] < due):
-            self.prepared, self._preconditioner = (due, point), None
+            self.prepared, self._preconditioner, self._damping = (due, point), None, None
         if self._preconditioner is None:
             self._preconditioner = self._made_at(self.prepared[1])
         probe_step = None
         if gradient.probe is not None:
             probe_step = self._preconditioner.probe_step(gradient.probe, point.probe)
-        return Direction(self._preconditioner.object_step(gradient.object, point.object), probe_step)
+        return Direction(self._object_step(self._preconditioner, gradient.object, point.object), probe_step)
+
+    def _object_step(self, preconditioner: Preconditioner, gradient: Array, image: Array) -> Array:
+        if self.prepared is None or (known := self._known(self.prepared[1])) is None:
+            return preconditioner.object_step(gradient, image)
+        if self._damping is None:
+            self._damping = known.damping(self.prepared[1], preconditioner.light)
+        # on both sides, so that the map stays symmetric
+        damped = self._damping.apply(gradient, image)
+        return self._damping.apply(preconditioner.object_step(damped, image), image)
 
     def _made_at(self, point: Point) -> Preconditioner | SlicedPreconditioner:
         n, (height, width) = point.probe.shape[-1], point.object.shape[-2:]

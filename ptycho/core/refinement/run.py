@@ -28,10 +28,12 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.background import Family, first_background
 from ptycho.core.refinement.descent import Descent, Limits, descend
 from ptycho.core.refinement.engine import Engine, find_engine
-from ptycho.core.refinement.gauge import UNCHANGED, Gauge, Scale, hold
+from ptycho.core.refinement.gauge import UNCHANGED, Gauge, Scale, hold, scale_factor
 from ptycho.core.refinement.kernels import Point, ScanData
 from ptycho.core.refinement.passes import Likelihood, Passes, intensity_floor, places
+from ptycho.core.refinement.penalty import Penalty
 from ptycho.core.refinement.placement import Placement, Positions, room
+from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.problem import ScanProblem
 from ptycho.core.refinement.state_file import ScanKeeper, StateFile
 from ptycho.core.refinement.thickness import in_slices
@@ -67,9 +69,9 @@ class Refinement(ObjectResult):
     """(N, N) of every pattern, in the unit of squared amplitudes, zero frequency in the middle; 0 where it was not
     refined."""
     error_history: tuple[float, ...]
-    """Likelihood relative to `sum A^2`, over the patterns seen."""
+    """Likelihood relative to `sum A^2`, over the patterns seen, with what the prior of the object adds."""
     unseen_history: tuple[float, ...]
-    """The same over the patterns held out; empty where there are none."""
+    """Likelihood of the patterns held out, alone; empty where there are none."""
     kept: int
     restarts: int
     """Steps that were taken back."""
@@ -89,6 +91,8 @@ class Refinement(ObjectResult):
     """(K, H, W) of a thick object, whose product is `object`; None: it is thin."""
     gap: NearField | None = None
     """The free space between two slices; refined where that was asked for."""
+    penalty: float = 0.0
+    """What the prior of the object adds to the error of this result, in the histories as well."""
 
     @property
     def recording(self) -> Recording:
@@ -134,6 +138,7 @@ class Settings:
     refine_background: Family | None = None
     slices: int | None = None
     refine_thickness: bool = False
+    object_prior: ObjectPrior | None = None
 
     def __post_init__(self) -> None:
         checks = (
@@ -193,6 +198,7 @@ def refine_scan(
     keep_bytes: int = 2 << 30,
     noise: float = 0.0,
     scale: Scale = "probe",
+    object_prior: ObjectPrior | None = None,
     seconds: float | None = None,
     report: Callable[[int, float], None] | None = None,
     state_file: StateFile | None = None,
@@ -246,6 +252,8 @@ def refine_scan(
             Math. Dokl. 7, 414 (1966)). 0 goes on.
         scale: what holds the split between object and probe while the probe moves: 'probe', the energy of the scan's
             probe, or 'object', where that means nothing (`ptycho.core.refinement.gauge.hold`).
+        object_prior: what is known of the object (`ptycho.core.refinement.priors`), which joins the error; it is of the
+            object in the scale of the result.
         seconds: begins no iteration after so long; None has no limit.
         report: called with the iteration (0 = start) and its relative error.
         state_file: where the state of the search is written now and then; one that is there already, of the same
@@ -280,6 +288,7 @@ def refine_scan(
         refine_background=refine_background,
         slices=slices,
         refine_thickness=refine_thickness,
+        object_prior=object_prior,
     )
     found = find_engine(engine) if isinstance(engine, str) else engine
     recording = Recording(flux, fly_path, background, gap=gap)
@@ -318,7 +327,8 @@ def run(
     placement = Placement(passes, home, singles) if settings.refine_positions else None
     freedom = settings.refine_flux, settings.refine_background
     moves_gap = settings.refine_thickness and recording.gap is not None
-    problem = ScanProblem(passes, placement, settings.refine_probe, *freedom, scan.probeGuess, moves_gap)
+    penalty = _penalty(settings, passes, scan.probeGuess, frame)
+    problem = ScanProblem(passes, placement, settings.refine_probe, *freedom, scan.probeGuess, moves_gap, penalty)
     limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise, settings.seconds)
     kept = replace(recording, fly_path=fly_path)
     made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None, kept)
@@ -334,7 +344,18 @@ def run(
         near_field=scan.near_field is not None,
     )
     gauge = problem.gauge_at(found.point).then(gauge)
-    return made(replace(found, point=best), gauge)
+    return replace(made(replace(found, point=best), gauge), penalty=problem.penalty(best))
+
+
+def _penalty(settings: Settings, passes: Passes, given: Array, frame: ObjectFrame) -> Penalty | None:
+    """What is known of the object, as a term of the error; None: nothing."""
+    prior = settings.object_prior
+    if prior is None or not prior.strength:
+        return None
+    if passes.gap is not None:
+        raise ConfigError("object_prior: expected an object of one slice, found several; leave one of both out")
+    factor = partial(scale_factor, given=given, scale=settings.scale, moves_probe=settings.refine_probe)
+    return Penalty(prior.on(frame), prior.strength, passes, factor)
 
 
 def _result(

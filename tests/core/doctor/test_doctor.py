@@ -520,3 +520,12 @@ def test_a_scan_without_a_probe_is_examined_as_far_as_it_goes(sound: ScanFile) -
     moved = np.roll(sound.diff3d, 12, axis=-1)
     off = examine(ScanStream.of(replace(sound, probeGuess=None, diff3d=moved))).named("centre")
     assert (off.severity, round(off.numbers["dx"]), off.numbers["likeness"]) == ("fault", 12, None)
+
+
+def test_a_regular_raster_is_named_and_others_are_not() -> None:
+    regular, varied = (simulated(size=100, N=32, step=5, jitter=jitter) for jitter in (0, 1.5))
+    named = {one.name: one for one in examine(ScanStream.of(regular), reconstructions=False).findings}
+    assert "a regular raster with steps of 5 x 5 pixels" in named["raster"].sentence
+    assert named["raster"].severity == "note"
+    found = examine(ScanStream.of(varied), reconstructions=False).findings
+    assert all(one.name != "raster" for one in found)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ptycho.core.refinement.engine import find_engine
+from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.state_file import EVERY, StateFile
 from ptycho.core.simulation.plan import make_scan
@@ -18,6 +19,7 @@ SETTINGS = {
     "positions": {"refine_positions": True, "holdout": 3},
     "batches": {"batch_size": 9, "likelihood": "poisson"},
     "nothing kept": {"keep_bytes": 0},
+    "a prior": {"object_prior": ObjectPrior("phase", 1e-2), "scale": "object", "batch_size": 9},
 }
 
 
