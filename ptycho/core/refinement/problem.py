@@ -135,8 +135,11 @@ class ScanProblem:
             probe_step = self._preconditioner.probe_step(gradient.probe, point.probe)
         return Direction(self._object_step(self._preconditioner, gradient.object, point.object), probe_step)
 
-    def _object_step(self, preconditioner: Preconditioner, gradient: Array, image: Array) -> Array:
-        if self.prepared is None or (known := self._known(self.prepared[1])) is None:
+    def _object_step(
+        self, preconditioner: Preconditioner | SlicedPreconditioner, gradient: Array, image: Array
+    ) -> Array:
+        known = None if self.prepared is None else self._known(self.prepared[1])
+        if self.prepared is None or known is None or isinstance(preconditioner, SlicedPreconditioner):
             return preconditioner.object_step(gradient, image)
         if self._damping is None:
             self._damping = known.damping(self.prepared[1], preconditioner.light)
