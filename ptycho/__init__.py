@@ -13,6 +13,8 @@ Functions:
     doctor                examine a scan: what is wrong with it, and the settings to begin with
     reconstruct           reconstruct a scan by iteration, without a network
     find_probe            find a probe in the patterns, from the optics or in a file
+    fourier_ptychography  reconstruct a sample from microscope images under many LEDs
+    led_board             where the LEDs of a board are
     refine                refine an object, the probe and the positions on a scan
     train                 train a network on a scan, without labels
     infer                 reconstruct a scan with a trained network
@@ -63,6 +65,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ptycho.api.fourier import fourier_ptychography as fourier_ptychography
     from ptycho.api.iteration import reconstruct as reconstruct
     from ptycho.api.iteration import refine as refine
     from ptycho.api.networks import TrainedModel as TrainedModel
@@ -89,6 +92,7 @@ if TYPE_CHECKING:
     from ptycho.config.options import StageOptions as StageOptions
     from ptycho.config.options import StitchOptions as StitchOptions
     from ptycho.core.doctor.findings import Diagnosis as Diagnosis
+    from ptycho.core.formats.led_table import led_board as led_board
     from ptycho.core.quality.comparison import Comparison as Comparison
     from ptycho.core.quality.trust import Trust as Trust
     from ptycho.core.reconstruction import Reconstruction as Reconstruction
@@ -111,6 +115,8 @@ _HOMES = {
     "ptycho.api.iteration": ("reconstruct", "refine"),
     "ptycho.api.networks": ("train", "infer", "TrainedModel"),
     "ptycho.api.probes": ("find_probe",),
+    "ptycho.api.fourier": ("fourier_ptychography",),
+    "ptycho.core.formats.led_table": ("led_board",),
     "ptycho.api.results": ("compare", "load_reconstruction"),
     "ptycho.raw_data": ("RawData",),
     "ptycho.core.reconstruction": ("Reconstruction",),

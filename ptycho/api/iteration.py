@@ -27,7 +27,7 @@ from ptycho.workflows.outputs import save_run
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.start_from import read_start
 
-__all__ = ["reconstruct", "refine"]
+__all__ = ["reconstruct", "refine", "told_of"]
 
 ITERATIONS = 80
 """After which a scan that can be solved is solved; a refinement that gains nothing more ends sooner."""
@@ -97,7 +97,7 @@ def reconstruct(
                 force=force,
                 folder=folder,
                 execution=execution,
-                watch=log_progress if report is None else partial(_told, report),
+                watch=log_progress if report is None else partial(told_of, report),
             ),
         )
     if output_dir is not None:
@@ -105,7 +105,7 @@ def reconstruct(
     return outcome.reconstruction
 
 
-def _told(report: Callable[[int, float], None], progress: Progress) -> None:
+def told_of(report: Callable[[int, float], None], progress: Progress) -> None:
     """Report an iteration; of a training before it nothing."""
     if progress.unit == "iteration":
         report(int(progress.done), progress.values["relative error"])

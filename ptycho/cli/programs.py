@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ptycho.cli.flags import OtherName
+from ptycho.cli.fourier_flags import add_fourier_flags
 from ptycho.cli.scan_flags import add_scan
 from ptycho.cli.settings import Command
 from ptycho.config.config import InferenceConfig, TrainingConfig
 from ptycho.config.reconstruction import ReconstructionConfig
-from ptycho.config.run import HalvesRun, InferenceRun, ReconstructionRun, TrainingRun
+from ptycho.config.run import FourierRun, HalvesRun, InferenceRun, ReconstructionRun, TrainingRun
 
 __all__ = [
+    "FOURIER",
     "FRC",
     "INFERENCE",
     "INFERENCE_EXECUTION",
@@ -63,6 +65,15 @@ FRC = replace(
     program="ptycho frc",
     summary="Find the resolution of a scan: reconstruct its two halves, each by itself, and say how far they agree.",
     run=HalvesRun,
+)
+
+FOURIER = replace(
+    RECONSTRUCTION,
+    program="ptycho fourier",
+    required="IMAGES --na NA --magnification M --detector-pixel-um UM --wavelength-nm NM --leds FILE",
+    summary="Reconstruct a sample from microscope images under many LEDs (Fourier ptychography), and judge the result.",
+    run=FourierRun,
+    arguments=add_fourier_flags,
 )
 
 _DEVICE = OtherName("--device", "execution.accelerator", "--accelerator")

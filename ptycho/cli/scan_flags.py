@@ -21,6 +21,7 @@ __all__ = [
     "data_from",
     "name_of",
     "parts_of",
+    "positive",
     "said",
     "scan_file",
     "scan_of",
@@ -98,7 +99,7 @@ def add_scan_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--unit", default=None, choices=("px", "m", "mm", "um", "nm"), help="unit of --scan-positions")
     for name, (_, _, text) in _SCALES.items():
         group.add_argument(
-            f"--{name.replace('_', '-')}", type=_positive, default=None, metavar="X", dest=name, help=text
+            f"--{name.replace('_', '-')}", type=positive, default=None, metavar="X", dest=name, help=text
         )
     group.add_argument(
         "--electrons", action="store_true", default=False, help="the beam is of electrons, not of photons"
@@ -237,12 +238,13 @@ def name_of(options: argparse.Namespace, path: Path | None) -> str:
     return str(path if path is not None else options.patterns or "SCAN")
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
+    """A number above 0; for `argparse`."""
     return _number(text, lambda value: 0 < value < float("inf"), "a number above 0")
 
 
 def _magnification(text: str) -> float | str:
-    return FIND if text == FIND else _positive(text)
+    return FIND if text == FIND else positive(text)
 
 
 def _angle(text: str) -> float:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from ptycho.config.config import LearningRate
 from ptycho.config.schema import Doc
 
-__all__ = ["HalvesRun", "InferenceRun", "ReconstructionRun", "RefinementSettings", "TrainingRun"]
+__all__ = ["FourierRun", "HalvesRun", "InferenceRun", "ReconstructionRun", "RefinementSettings", "TrainingRun"]
 
 Units = Annotated[
     Literal["amplitude", "counts"] | None,
@@ -150,6 +150,21 @@ class HalvesRun:
     bin: Bin = 1
     pdf: Pdf = False
     memory_map: MemoryMap = "auto"
+    quiet: Quiet = False
+    debug: Debug = False
+
+
+@dataclass
+class FourierRun:
+    """Run: where the sample goes."""
+
+    output_dir: Annotated[
+        Path | None,
+        Doc("folder to write to, a new one (none: named after the images, numbered where that is taken)", basic=True),
+    ] = None
+    overwrite: Annotated[bool, Doc("write into a folder that holds a result already", basic=True)] = False
+    compare: Compare = None
+    pdf: Pdf = False
     quiet: Quiet = False
     debug: Debug = False
 

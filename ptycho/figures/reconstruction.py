@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from ptycho.core.fourier_result import as_spectrum
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.quality.registration import fit_plane
 from ptycho.core.reconstruction import Reconstruction
@@ -151,7 +152,7 @@ def summary_figure(
         above = figure.add_subfigure(grid[0]).subplots(1, panels)
         below = figure.add_subfigure(grid[1]).subplots(rows, columns, squeeze=False)
         figure.suptitle(_summary_title(r), fontsize=11)
-        _draw_overview(above, r, patterns)
+        _draw_overview(above, as_spectrum(r), patterns)
         _draw_objects(below.reshape(2, -1), objects, r)
     return figure
 

@@ -54,6 +54,13 @@ class Content:
     resolution: Resolution | None = None
     compared: Sequence[Compared] = ()
     files: Sequence[LinkedFile] = ()
+    sample: Reconstruction | None = None
+    """What is shown as the object, where `reconstruction` is its spectrum (`ptycho.core.fourier_result`)."""
+
+    @property
+    def shown(self) -> Reconstruction:
+        """The result whose object is shown."""
+        return self.reconstruction if self.sample is None else self.sample
 
 
 def name_of(r: Reconstruction) -> str:
@@ -63,7 +70,7 @@ def name_of(r: Reconstruction) -> str:
 
 def key_numbers(content: Content) -> list[tuple[str, str]]:
     """What one wants to know first, name and value."""
-    r, (modes, N, _) = content.reconstruction, content.reconstruction.probe.shape
+    r, (modes, N, _) = content.shown, content.reconstruction.probe.shape
     y0, y1, x0, x1 = seen_box(seen_pixels(r.object, r.coverage))
     numbers = [("Patterns", f"{r.xcoords.size} of {N} × {N}")]
     if r.pixel_m is not None:

@@ -67,8 +67,8 @@ def _verdict(trust: Trust | None) -> Markup:
 
 
 def _object(content: Content) -> tuple[str, Markup]:
-    r = content.reconstruction
-    pictures = [*_pair(r, r.object, "", (r.xcoords, r.ycoords))]
+    r, in_space = content.shown, content.sample is None
+    pictures = [*_pair(r, r.object, "", (r.xcoords, r.ycoords) if in_space else None)]
     if r.network_object is not None:
         pictures += _pair(r, r.network_object, " before refinement")
     seen = seen_pixels(r.object, r.coverage)
@@ -79,8 +79,8 @@ def _object(content: Content) -> tuple[str, Markup]:
         f"Hatched: hardly any light; {share} of the field is shown. A phase plane and the global phase are free and "
         f"taken out. {_grid_note(r)}"
     )
-    switch = tag("label", tag("input", type="checkbox", data_dots=True), " Show the scan positions")
-    return "Object", tag("div", tag("p", note), switch, tag("div", *pictures, class_="grid wide"))
+    dots = tag("label", tag("input", type="checkbox", data_dots=True), " Show the scan positions")
+    return "Object", tag("div", tag("p", note), dots if in_space else None, tag("div", *pictures, class_="grid wide"))
 
 
 def _slices(content: Content) -> tuple[str, Markup] | None:
@@ -257,7 +257,7 @@ def _told(content: Content) -> tuple[str, Markup] | None:
 
 def _settings(content: Content) -> tuple[str, Markup]:
     r = content.reconstruction
-    facts = {**r.metadata, "method": r.method, "backend": r.backend, "sub-pixel shifts": r.subpixel}
+    facts = {**content.shown.metadata, "method": r.method, "backend": r.backend, "sub-pixel shifts": r.subpixel}
     provenance = {key: value for key, value in r.provenance.items() if key != "told"}
     seconds = [(name, f"{value:.3g} s") for name, value in r.timings.items()]
     parts = [

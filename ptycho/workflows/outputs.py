@@ -13,6 +13,8 @@ from ptycho.core.files.atomic import output_folder
 from ptycho.core.files.whole_set import whole_set
 from ptycho.core.formats.reconstruction_npz import write_npz
 from ptycho.core.formats.reconstruction_product import write_ptychodus_product
+from ptycho.core.fourier_result import as_spectrum
+from ptycho.core.physics.fourier_ptychography import KEY
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.run import Refinement
@@ -76,13 +78,14 @@ def _written(r: Reconstruction, folder: Path, data: RawData | None, pdf: bool) -
     pixel = r.pixel_m
     paths = [
         write_npz(r, folder / "reconstruction.npz"),
-        write_ptychodus_product(r, folder / "reconstruction.h5"),
         save_amplitude_png(r.object, r.coverage, folder / "reconstructed_amplitude.png", pixel, pdf),
         save_phase_png(r.object, r.coverage, folder / "reconstructed_phase.png", pixel, pdf),
         save_summary_png(r, folder / "summary.png", patterns=patterns, pdf=pdf),
     ]
+    if KEY not in r.metadata:  # a product has positions in space
+        paths.append(write_ptychodus_product(r, folder / "reconstruction.h5"))
     if r.trust is not None:
-        paths.append(save_trust_png(r, folder / "trust.png", pdf))
+        paths.append(save_trust_png(as_spectrum(r), folder / "trust.png", pdf))
     if r.network_object is not None:
         paths.append(save_amplitude_png(r.network_object, r.coverage, folder / "network_amplitude.png", pixel, pdf))
         paths.append(save_phase_png(r.network_object, r.coverage, folder / "network_phase.png", pixel, pdf))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.formats.placing import placed_object, placed_result
+from ptycho.core.fourier_result import as_spectrum
 from ptycho.core.quality.comparison import PlacedObject, compare, scanned_region
 from ptycho.core.quality.registration import Region
 from ptycho.core.quality.residuals import Residual, residuals, telling_patterns
@@ -87,11 +88,13 @@ def write_report(
     """
     found = reconstruction_of(result) if isinstance(result, Refinement) else result
     data = RawData.from_file(scan) if isinstance(scan, Path | str) else scan
+    solved = as_spectrum(found)
     content = Content(
-        reconstruction=found,
+        reconstruction=solved,
+        sample=None if solved is found else found,
         told=tuple(map(str, found.provenance.get("told", ()))),
         mean_pattern=None if data is None else _mean_pattern(data),
-        residuals=() if data is None else _residuals(found, data),
+        residuals=() if data is None else _residuals(solved, data),
         photon_scale=None if data is None else _photons(data),
         resolution=_resolution(found, beside or path.parent),
         compared=tuple(_compared(found, data, compare_with)),

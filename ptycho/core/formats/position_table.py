@@ -27,7 +27,7 @@ from ptycho.core.formats.registry import is_hdf5
 from ptycho.core.formats.sources import array_in, source
 from ptycho.errors import DataError
 
-__all__ = ["UNITS", "Positions", "positions_at"]
+__all__ = ["UNITS", "Positions", "named_columns", "positions_at"]
 
 UNITS = ("px", "m", "mm", "um", "nm")
 
@@ -110,6 +110,22 @@ def _of_text(path: Path, chosen: list[str]) -> Positions:
     names = [header[column] for column in columns[:2]] if header else []
     factors = {_header_factor(name) for name in names}
     return _positions(path, list(table.T), factors.pop() if len(factors) == 1 else None)
+
+
+def named_columns(path: Path) -> tuple[list[str], list[float | None], NDArray[np.float64]]:
+    """The columns of a text: names in small letters without units, factors of these to metres, numbers (n, columns).
+
+    Without a header there are no names; None is a column without a unit.
+
+    Raises:
+        DataError: a cell that is no number.
+    """
+    lines, header, delimiter = _rows(path)
+    try:
+        table = np.loadtxt(lines, np.float64, comments="#", delimiter=delimiter, ndmin=2)
+    except ValueError as error:
+        raise DataError(f"{path}: expected numbers in every column, found: {error}; correct the table") from error
+    return [_without_unit(name).lower() for name in header], [_header_factor(name) for name in header], table
 
 
 def _rows(path: Path) -> tuple[list[str], list[str], str | None]:

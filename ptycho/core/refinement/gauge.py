@@ -76,7 +76,7 @@ def hold(
     scale: Scale,
     moves_probe: bool,
     error: Callable[[Point], float],
-    near_field: bool = False,
+    held: bool = False,
 ) -> tuple[Point, Gauge]:
     """The same exit waves, split between object and probe by the rule.
 
@@ -91,17 +91,17 @@ def hold(
             light of the brightest.
         moves_probe: whether the descent moved the probe; where it did not, 'probe' leaves everything as it is.
         error: of a point.
-        near_field: whether the patterns are near fields: they tell a shift, unless the beam is tilted with it, and a
-            ramp is hidden by a diffuser in the spectrum of the probe; both stay where the descent has them.
+        held: whether shift and ramp stay where the descent has them: near fields tell a shift, unless the beam is
+            tilted with it, and a ramp is hidden by a diffuser in the spectrum of the probe; a pupil has its place.
     """
     if not moves_probe and scale == "probe":
         return point, Gauge()
     given, grid = as_modes(np.asarray(given)), 0.0
-    if moves_probe and not near_field:
+    if moves_probe and not held:
         point, grid = _ungridded(point, error)
     factor = scale_factor(point, given, scale, moves_probe)
     scaled = Gauge(factor, grid=grid)
-    for gauge in _choices(point.probe, given, factor) if moves_probe and not near_field else ():
+    for gauge in _choices(point.probe, given, factor) if moves_probe and not held else ():
         changed = _changed(point, gauge)
         if error(changed) <= (1 + TOLERATED) * error(point):
             return changed, gauge._replace(grid=grid)

@@ -55,15 +55,16 @@ class Placement:
         home: x and y (n,), where the scan has them.
         bound: how far from where the stage has it a position may go along each axis, pixels; None: only the stage
             moves.
+        carries: whether the object goes along with the stage; a spectrum does not.
     """
 
-    def __init__(self, passes: Passes, home: tuple[Array, Array], bound: float | None) -> None:
-        self._passes, self._home, self._bound = passes, home, bound
+    def __init__(self, passes: Passes, home: tuple[Array, Array], bound: float | None, carries: bool = True) -> None:
+        self._passes, self._home, self._bound, self._carries = passes, home, bound, carries
 
     def moved(self, point: Point, iteration: int) -> Point:
         """The point with other positions, and with an object that goes along with the stage."""
         if iteration in STAGE_AT:
-            return self._staged(point, iteration)
+            return self._staged(point, iteration) if self._carries else self._turned(point)
         late = iteration - WAIT
         if self._bound is None or late < 0 or late % EVERY:
             return point
@@ -92,6 +93,26 @@ class Placement:
             return point
         image = _mapped(point.object, step, (float(x.mean()), float(y.mean())))
         return self._within(point._replace(object=image), x + away[:, 0], y + away[:, 1])
+
+    def _turned(self, point: Point) -> Point:
+        """A damped Gauss-Newton step of the map of the stage, the object held."""
+        x, y = point.x, point.y
+        away = np.stack([x - x.mean(), y - y.mean()], axis=1)
+        gradient, curvature = np.zeros(4), np.zeros((4, 4))
+        for indices, terms in self._passes.position_terms(point):
+            along = np.einsum("ij,bk->bijk", np.eye(2), away[indices]).reshape(-1, 2, 4)
+            gradient += np.einsum("bi,bim->m", terms.gradient, along)
+            curvature += np.einsum("bim,bij,bjk->mk", along, terms.curvature, along)
+        stiffness = float(np.trace(curvature)) / len(curvature)
+        if not stiffness > 0:
+            return point
+        step = -np.linalg.solve(curvature + DAMPING * stiffness * np.eye(4), gradient).reshape(2, 2)
+        shift = away @ step.T
+        shift *= min(1.0, STAGE_TRUST_PX / max(_farthest(shift), 1e-30))
+        after = self._displacement(point) + shift
+        if np.abs(stage_of(*self._home, after).matrix).max() > STAGE_REACH or _farthest(shift) < LEAST_PX:
+            return point
+        return self._within(point, x + shift[:, 0], y + shift[:, 1])
 
     def _without_play(self, point: Point) -> Point:
         """A damped Gauss-Newton step of the backlash, the object held: half of all lines move against the others."""

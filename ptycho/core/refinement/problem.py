@@ -16,11 +16,13 @@ from ptycho.core.refinement.penalty import Damping, Penalty
 from ptycho.core.refinement.placement import Placement
 from ptycho.core.refinement.preconditioner import Preconditioner
 from ptycho.core.refinement.sliced_preconditioner import SlicedPreconditioner
+from ptycho.core.refinement.spectrum import SpectrumPreconditioner
 from ptycho.core.refinement.thickness import stretched
 
 __all__ = ["ScanProblem"]
 
 Array = NDArray[Any]
+AnyPreconditioner = Preconditioner | SlicedPreconditioner | SpectrumPreconditioner
 
 REFRESH = (0, 2, 5, 10, 20, 40, 80)
 """Iterations before which the preconditioner is made anew while probe or positions move."""
@@ -47,6 +49,7 @@ class ScanProblem:
         given: the probe `(M, N, N)` that says where a probe that moves is to lie (`gauge.straightened`).
         refine_thickness: whether the distance between slices moves.
         penalty: what is known of the object; None: nothing.
+        pupil: `(K, N, N)` functions of a probe that is a pupil (`spectrum`); None: it is a probe in space.
     """
 
     def __init__(
@@ -59,12 +62,13 @@ class ScanProblem:
         given: Array,
         refine_thickness: bool = False,
         penalty: Penalty | None = None,
+        pupil: Array | None = None,
     ) -> None:
         self._passes, self._placement, self._given = passes, placement, given
         self._refine_probe, self._refine_flux, self._family = refine_probe, refine_flux, background
-        self._refine_thickness, self._penalty = refine_thickness, penalty
+        self._refine_thickness, self._penalty, self._pupil = refine_thickness, penalty, pupil
         self._changes = refine_probe or placement is not None or passes.gap is not None or penalty is not None
-        self._preconditioner: Preconditioner | SlicedPreconditioner | None = None
+        self._preconditioner: AnyPreconditioner | None = None
         self._damping: Damping | None = None
         self.prepared: tuple[int, Point] | None = None
         """The iteration and the point that the preconditioner was made for."""
@@ -135,11 +139,9 @@ class ScanProblem:
             probe_step = self._preconditioner.probe_step(gradient.probe, point.probe)
         return Direction(self._object_step(self._preconditioner, gradient.object, point.object), probe_step)
 
-    def _object_step(
-        self, preconditioner: Preconditioner | SlicedPreconditioner, gradient: Array, image: Array
-    ) -> Array:
+    def _object_step(self, preconditioner: AnyPreconditioner, gradient: Array, image: Array) -> Array:
         known = None if self.prepared is None else self._known(self.prepared[1])
-        if self.prepared is None or known is None or isinstance(preconditioner, SlicedPreconditioner):
+        if self.prepared is None or known is None or not isinstance(preconditioner, Preconditioner):
             return preconditioner.object_step(gradient, image)
         if self._damping is None:
             self._damping = known.damping(self.prepared[1], preconditioner.light)
@@ -147,7 +149,7 @@ class ScanProblem:
         damped = self._damping.apply(gradient, image)
         return self._damping.apply(preconditioner.object_step(damped, image), image)
 
-    def _made_at(self, point: Point) -> Preconditioner | SlicedPreconditioner:
+    def _made_at(self, point: Point) -> AnyPreconditioner:
         n, (height, width) = point.probe.shape[-1], point.object.shape[-2:]
         path, transfer = self._passes.fly_path, self._passes.transfer_function
         x, y, each = point.x, point.y, 1.0
@@ -159,6 +161,8 @@ class ScanProblem:
         if self._passes.gap is not None:
             gap = self._passes.gap.stretched(float(point.stretch)).transfer_function(n)
             return SlicedPreconditioner(each * point.object, each * point.probe, rows, cols, self._refine_probe, gap)
+        if self._pupil is not None:
+            return SpectrumPreconditioner(point.object, point.probe, rows, cols, self._pupil)
         return Preconditioner(each * point.object, each * point.probe, rows, cols, self._refine_probe, transfer)
 
     def forget(self) -> None:
@@ -192,8 +196,9 @@ class ScanProblem:
         if self._refine_thickness:
             point = stretched(point, self._passes, iteration)
         point = self._backed(self._lit(point, iteration), iteration)
-        # near fields tell the place of the probe
-        if self._refine_probe and iteration in STRAIGHTEN and self._passes.transfer_function is None:
+        # near fields tell the place of the probe, and a pupil has its own
+        placed = self._passes.transfer_function is not None or self._pupil is not None
+        if self._refine_probe and iteration in STRAIGHTEN and not placed:
             self._tried = straightened(point, self._given)
             point = self._tried[0]
         return point

@@ -139,6 +139,7 @@ class Settings:
     slices: int | None = None
     refine_thickness: bool = False
     object_prior: ObjectPrior | None = None
+    pupil: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         checks = (
@@ -199,6 +200,7 @@ def refine_scan(
     noise: float = 0.0,
     scale: Scale = "probe",
     object_prior: ObjectPrior | None = None,
+    pupil: NDArray[np.float64] | None = None,
     seconds: float | None = None,
     report: Callable[[int, float], None] | None = None,
     state_file: StateFile | None = None,
@@ -254,6 +256,8 @@ def refine_scan(
             probe, or 'object', where that means nothing (`ptycho.core.refinement.gauge.hold`).
         object_prior: what is known of the object (`ptycho.core.refinement.priors`), which joins the error; it is of the
             object in the scale of the result.
+        pupil: (K, N, N) orthonormal functions of Fourier ptychography (`ptycho.core.refinement.spectrum`): the probe
+            is a pupil that moves in them, the object a spectrum, which moves with no position. None: both are in space.
         seconds: begins no iteration after so long; None has no limit.
         report: called with the iteration (0 = start) and its relative error.
         state_file: where the state of the search is written now and then; one that is there already, of the same
@@ -289,6 +293,7 @@ def refine_scan(
         slices=slices,
         refine_thickness=refine_thickness,
         object_prior=object_prior,
+        pupil=_pupil(pupil, scan),
     )
     found = find_engine(engine) if isinstance(engine, str) else engine
     recording = Recording(flux, fly_path, background, gap=gap)
@@ -324,11 +329,14 @@ def run(
     )
     home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
     singles = settings.position_bound_px if settings.refine_positions is True else None
-    placement = Placement(passes, home, singles) if settings.refine_positions else None
+    pupil = settings.pupil
+    placement = Placement(passes, home, singles, pupil is None) if settings.refine_positions else None
     freedom = settings.refine_flux, settings.refine_background
     moves_gap = settings.refine_thickness and recording.gap is not None
     penalty = _penalty(settings, passes, scan.probeGuess, frame)
-    problem = ScanProblem(passes, placement, settings.refine_probe, *freedom, scan.probeGuess, moves_gap, penalty)
+    problem = ScanProblem(
+        passes, placement, settings.refine_probe, *freedom, scan.probeGuess, moves_gap, penalty, pupil
+    )
     limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise, settings.seconds)
     kept = replace(recording, fly_path=fly_path)
     made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None, kept)
@@ -341,7 +349,7 @@ def run(
     logger.debug("refinement: %s, %d restarts", found.stopped, found.restarts)
     best, gauge = hold(
         *(found.point, scan.probeGuess, settings.scale, settings.refine_probe, problem.error),
-        near_field=scan.near_field is not None,
+        held=scan.near_field is not None or pupil is not None,
     )
     gauge = problem.gauge_at(found.point).then(gauge)
     return replace(made(replace(found, point=best), gauge), penalty=problem.penalty(best))
@@ -468,6 +476,13 @@ def _gap(scan: ScanData, start: Start | None, given: NearField | None) -> NearFi
     if gap is not None and scan.near_field is not None:
         raise ConfigError("slices: expected a far field, found a scan of the near field; leave them out")
     return gap
+
+
+def _pupil(given: NDArray[np.float64] | None, scan: ScanData) -> NDArray[np.float64] | None:
+    n = int(scan.probeGuess.shape[-1])
+    if given is not None and (given.ndim != 3 or given.shape[1:] != (n, n) or not np.isfinite(given).all()):
+        raise DataError(f"pupil: expected finite functions (K, {n}, {n}), found shape {given.shape}; correct them")
+    return given
 
 
 def known_path(start: Start | None, count: int) -> FlyPath | None:
