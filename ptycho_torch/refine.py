@@ -149,6 +149,13 @@ class RefinementKernels:
         """Sum of the likelihood."""
         return self._error(_seen(fields, measured), measured)
 
+    def errors(self, fields: _Fields, measured: Measured) -> Array:
+        """The likelihood of each pattern."""
+        seen = _seen(fields, measured)
+        if self.likelihood == "amplitude":
+            return self.numpy(_masked(seen.sqrt() - measured.amplitude, measured).square().sum(dim=(-2, -1)))
+        return self.numpy(self._deviance(seen, measured).sum(dim=(-2, -1))) / 2
+
     def pull(
         self, fields: _Fields, measured: Measured, probes: Tensor, transfer: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -274,10 +281,13 @@ class RefinementKernels:
     def _error(self, intensity: Tensor, measured: Measured) -> Tensor:
         if self.likelihood == "amplitude":
             return _sum_of_squares(_masked(intensity.sqrt() - measured.amplitude, measured))
+        return self._deviance(intensity, measured).sum(dtype=torch.float64) / 2
+
+    def _deviance(self, intensity: Tensor, measured: Measured) -> Tensor:
+        """Half that of each pixel: `Y log(Y / L) - Y + L`, written so that it loses nothing where Y is near L."""
         count = measured.amplitude.square() + self.floor
-        # Y log(Y / L) - Y + L, written so that it loses nothing where Y is near L
         change = (intensity - count) / count
-        return _masked(count * (change - change.log1p()), measured).sum(dtype=torch.float64) / 2
+        return _masked(count * (change - change.log1p()), measured)
 
 
 def _seen(fields: _Fields, measured: Measured) -> Tensor:

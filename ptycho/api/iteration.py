@@ -132,7 +132,7 @@ def refine(
         iterations: at most so many.
         refine_probe: whether all modes of the probe move too.
         refine_positions: whether positions move too: scale, rotation, shear and backlash of the stage first, then each
-            by itself; 'stage' leaves out the latter.
+            by itself; 'stage' leaves out the latter; 'search' first tries each elsewhere, within `position_bound_px`.
         likelihood: 'amplitude', or 'poisson' for few photons.
         backend: 'pytorch' or 'tensorflow'; None takes what is installed, PyTorch first.
         execution: device and so on for PyTorch; None takes a GPU where there is one.

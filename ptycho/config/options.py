@@ -304,10 +304,10 @@ class IterationOptions:
         ),
     ] = "auto"
     refine_positions: Annotated[
-        Literal["stage"] | bool,
+        Literal["stage", "search"] | bool,
         Doc(
             "let the scan positions move too: scale, rotation, shear and backlash of the stage, then each position "
-            "(stage: only the former)",
+            "(stage: only the former; search: single ones that are pixels off are tried elsewhere first)",
             flag="positions",
             basic=True,
         ),

@@ -46,6 +46,9 @@ class Content:
     reconstruction: Reconstruction
     told: Sequence[str] = ()
     """What was found and decided, line by line."""
+    home: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
+    """x and y (n,) where the scan has the positions, pixels of the object; None where they did not move, or no scan is
+    there."""
     mean_pattern: npt.NDArray[np.float64] | None = None
     """(N, N) mean intensity of the patterns."""
     residuals: Sequence[Residual] = ()

@@ -1,23 +1,26 @@
-"""The sections that hold an object against single patterns, and against another object."""
+"""The sections that hold an object against single patterns, and against another object; and where positions went."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 
+from ptycho.core.physics.stage import stage_of
 from ptycho.core.quality.residuals import Residual
 from ptycho.figures.comparison import comparison_maps
 from ptycho.figures.curves import draw_correlation
 from ptycho.figures.drawing import colours_of
+from ptycho.figures.positions import draw_displacements, enlargement
 from ptycho.figures.reconstruction import UNITS
 from ptycho.report.content import Compared, Content
 from ptycho.report.elements import Markup, table, tag
 from ptycho.report.viewer import Map, curve, viewer
 
-__all__ = ["comparison_section", "pattern_viewer", "residual_section"]
+__all__ = ["comparison_section", "pattern_viewer", "position_section", "residual_section"]
 
 _DARKEST = 1e-6
 """Intensities below this part of the largest are drawn as dark."""
@@ -47,6 +50,24 @@ def _log_limits(values: Any) -> tuple[float, float]:
     top = float(values.max(initial=0.0)) or 1.0
     least = float(values[values > 0].min(initial=top))
     return max(min(least, top / 100), _DARKEST * top), top
+
+
+def position_section(content: Content) -> tuple[str, Markup] | None:
+    """Where positions went that were refined: what the stage did, and each by itself."""
+    if content.home is None:
+        return None
+    r, (x, y) = content.reconstruction, content.home
+    shift = np.stack([r.xcoords - x, r.ycoords - y], axis=1)
+    stage = stage_of(x, y, shift)
+    alike = stage.displacement(x, y)
+    own, factor = np.hypot(*(shift - alike).T), enlargement(x, y, shift)
+    words = (
+        f"The stage: {stage}. Each by itself: {np.sqrt(np.mean(own**2)):.2g} pixels rms, {own.max():.2g} at most. "
+        "Arrows go from where the scan has a position to where it was found"
+        + (f", {factor} times as long as the way." if factor > 1 else ".")
+    )
+    drawn = curve(partial(draw_displacements, x=x, y=y, shift=shift, alike=alike), words, (4.6, 4.6))
+    return "Positions", tag("div", tag("figure", drawn), tag("p", words), class_="beside")
 
 
 def residual_section(content: Content) -> tuple[str, Markup] | None:

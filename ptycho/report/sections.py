@@ -22,7 +22,13 @@ from ptycho.figures.resolution import draw_resolution
 from ptycho.figures.trust import COLOURS, RATIO_COLOURS, ratio_map
 from ptycho.report.content import Content, bytes_in_words, key_numbers, length, name_of
 from ptycho.report.elements import Markup, breakable, data_uri, table, tag
-from ptycho.report.evidence import background_viewer, comparison_section, pattern_viewer, residual_section
+from ptycho.report.evidence import (
+    background_viewer,
+    comparison_section,
+    pattern_viewer,
+    position_section,
+    residual_section,
+)
 from ptycho.report.viewer import Map, curve, viewer
 
 __all__ = ["SECTIONS", "heading"]
@@ -294,6 +300,7 @@ SECTIONS = {
     "trust": _trust,
     "probe": _probe,
     "scan": _scan,
+    "positions": position_section,
     "convergence": _convergence,
     "resolution": _resolution,
     "residuals": residual_section,

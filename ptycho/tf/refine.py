@@ -153,6 +153,15 @@ class RefinementKernels:
         """Sum of the likelihood."""
         return self._error(_seen(fields, measured), measured)
 
+    def errors(self, fields: _Fields, measured: Measured) -> Array:
+        """The likelihood of each pattern."""
+        seen = _seen(fields, measured)
+        if self.likelihood == "amplitude":
+            each = tf.square(_masked(tf.sqrt(seen) - measured.amplitude, measured))
+        else:
+            each = self._deviance(seen, measured) / 2
+        return self.numpy(tf.reduce_sum(each, axis=(-2, -1))) / seen.shape[-1] ** 2
+
     def pull(
         self, fields: _Fields, measured: Measured, probes: tf.Tensor, transfer: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -287,11 +296,13 @@ class RefinementKernels:
     def _error(self, intensity: tf.Tensor, measured: Measured) -> tf.Tensor:
         if self.likelihood == "amplitude":
             return _sum_of_squares(_masked(tf.sqrt(intensity) - measured.amplitude, measured))
+        return tf.reduce_sum(self._deviance(intensity, measured)) / (2 * intensity.shape[-1] ** 2)
+
+    def _deviance(self, intensity: tf.Tensor, measured: Measured) -> tf.Tensor:
+        """Half that of each pixel: `Y log(Y / L) - Y + L`, written so that it loses nothing where Y is near L."""
         count = self._count(measured)
-        # Y log(Y / L) - Y + L, written so that it loses nothing where Y is near L
         change = (intensity - count) / count
-        total = tf.reduce_sum(_masked(count * (change - tf.math.log1p(change)), measured))
-        return total / (2 * intensity.shape[-1] ** 2)
+        return _masked(count * (change - tf.math.log1p(change)), measured)
 
 
 def _places_as_modes(values: tf.Tensor) -> tf.Tensor:

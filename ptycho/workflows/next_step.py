@@ -256,7 +256,8 @@ def _of_positions(fixed: Refinement, moved: Refinement, floor: float, least: flo
     logger.debug("positions: %.3g times better beyond the noise, %.3g px at most, %.3g by themselves", gain, far, own)
     if gain < least:
         return ""
-    bound = f" --position-bound {np.ceil(own):.0f}" if own > IterationOptions.position_bound_px else ""
+    far_off = own > IterationOptions.position_bound_px
+    bound = f" search --position-bound {np.ceil(own):.0f}" if far_off else ""
     return f"positions {'are' if gain > BETTER else 'may be'} off by up to {far:.2g} px: --positions{bound}"
 
 

@@ -61,6 +61,10 @@ _COMPARED = 768
 """Pixels a side in the middle of a larger object, in which it is compared: bounds the time."""
 
 
+SEEN_PX = 1e-3
+"""Displacement of a position that is more than rounding."""
+
+
 def write_report(
     result: Reconstruction | Refinement,
     path: Path,
@@ -93,6 +97,7 @@ def write_report(
         reconstruction=solved,
         sample=None if solved is found else found,
         told=tuple(map(str, found.provenance.get("told", ()))),
+        home=None if data is None else _home(found, data),
         mean_pattern=None if data is None else _mean_pattern(data),
         residuals=() if data is None else _residuals(solved, data),
         photon_scale=None if data is None else _photons(data),
@@ -106,6 +111,15 @@ def write_report(
 def shown_patterns(data: RawData) -> NDArray[np.float32]:
     """Amplitudes (k, N, N) of patterns spread over the scan, whose mean a picture shows."""
     return data.amplitude(range(0, len(data), 1 + len(data) // _SHOWN_PATTERNS))
+
+
+def _home(found: Reconstruction, data: RawData) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Where the scan has positions that moved, pixels of the object; None where they did not."""
+    if len(found.xcoords) != len(data):
+        return None
+    home = found.frame.local(data.xcoords, data.ycoords)
+    moved = max(float(np.abs(at - there).max()) for at, there in zip((found.xcoords, found.ycoords), home, strict=True))
+    return home if moved > SEEN_PX else None
 
 
 def _mean_pattern(data: RawData) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ import torch
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.fourier_ptychography import Microscope, bright_field_start, pupil_functions
+from ptycho.core.refinement import position_search
 from ptycho.core.refinement.engine import find_engine
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.kernels_numpy import NumpyKernels
@@ -39,6 +40,12 @@ def close(found: Any, expected: Any, dtype: str) -> None:
     found, expected = np.asarray(found), np.asarray(expected)
     assert found.shape == expected.shape
     assert np.linalg.norm(found - expected) <= TOLERANCE[dtype] * np.linalg.norm(expected)
+
+
+def inside(scan: RawData) -> Any:
+    """Patches that may move by a pixel and stay in the object."""
+    x, y = (np.rint(each) - N // 2 for each in (scan.xcoords, scan.ycoords))
+    return np.all([x > 0, y > 0, x + N < SIZE, y + N < SIZE], axis=0).astype(int)
 
 
 @pytest.fixture
@@ -100,8 +107,15 @@ def test_kernels_are_those_of_the_oracle(name, likelihood, keep, flies, dtype, s
         np.testing.assert_array_equal(indices, expected_indices)
         close(terms.gradient, expected_terms.gradient, dtype)
         close(terms.curvature, expected_terms.curvature, dtype)
-    for found, expected in zip(ours.stretch_terms(point), oracle.stretch_terms(point), strict=True):
-        close(found, expected, dtype)
+    for (_, terms), (_, expected_terms) in zip(ours.stretch_terms(point), oracle.stretch_terms(point), strict=True):
+        close(terms.gradient, expected_terms.gradient, dtype)
+        close(terms.curvature, expected_terms.curvature, dtype)
+    shifts = rng.integers(-1, 2, (len(scan), 3, 2)) * inside(scan)[:, None, None]
+    for found, expected in zip(ours.unseen_errors(point, shifts), oracle.unseen_errors(point, shifts), strict=True):
+        np.testing.assert_array_equal(found[0], expected[0])
+        close(found[1], expected[1], dtype)
+    there = sum(errors[:, 0].sum() for _, errors in ours.unseen_errors(point, 0 * shifts))
+    close(there / ours.unseen[0].energy, ours.error(point, unseen=True), dtype)
     for found, expected in zip(ours.flux_terms(point), oracle.flux_terms(point), strict=True):
         np.testing.assert_array_equal(found[0], expected[0])
         close(found[1], expected[1], dtype)
@@ -115,6 +129,7 @@ LAWS: dict[str, dict[str, Any]] = {
     "probe modes": {"tolerance": 0.0},
     "positions": {"refine_positions": True, "tolerance": 0.0},
     "stage": {"refine_positions": "stage", "tolerance": 0.0},
+    "positions searched for": {"refine_positions": "search", "position_bound_px": 3.0, "tolerance": 0.0},
     "poisson": {"likelihood": "poisson", "tolerance": 0.0},
     "mini-batches": {"batch_size": 10, "seed": 3},
     "flux": {"refine_flux": True, "tolerance": 0.0},
@@ -135,8 +150,10 @@ def modes(point) -> Any:
 
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("engine", ["tensorflow", "pytorch"])
-def test_every_engine_refines_as_the_oracle(engine, law, scan, modes, way) -> None:
+def test_every_engine_refines_as_the_oracle(engine, law, scan, modes, way, monkeypatch) -> None:
     """Whole refinements: single precision in the backends, double in the oracle."""
+    for name, value in {"ROUNDS": 1, "BENT_FROM": 0, "PARTS": 2, "LEGS": 1, "LEG": 4}.items():
+        monkeypatch.setattr(position_search, name, value)
     settings = {"probe": modes, "fly_path": way if law == "fly scan" else None, **LAWS[law]}
     oracle, found = (refine_scan(scan, None, 9, engine=name, **settings) for name in ("numpy", engine))
     assert (oracle.engine, found.engine) == ("numpy", engine)

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from ptycho.report.content import Content
-from ptycho.report.evidence import comparison_section, residual_section
+from ptycho.report.evidence import comparison_section, position_section, residual_section
 
 
 def test_the_worst_patterns_and_the_median_one(content: Content) -> None:
@@ -27,3 +29,12 @@ def test_both_objects_their_difference_and_the_figures(content: Content) -> None
     assert "PSNR (dB)" in made[1]
     assert "Could not be compared" in made[1]
     assert comparison_section(replace(content, compared=())) is None
+
+
+def test_positions_that_moved_are_shown_and_told_of(content: Content) -> None:
+    assert position_section(content) is None
+    r = content.reconstruction
+    away = np.where(np.arange(r.xcoords.size) == 3, 2.0, 0.0)
+    made = position_section(replace(content, home=(r.xcoords - away, r.ycoords)))
+    assert made is not None and made[0] == "Positions"
+    assert "scale" in made[1] and "pixels rms" in made[1] and "Arrows go from where the scan has a position" in made[1]

@@ -29,7 +29,7 @@ def test_without_a_trust_the_page_says_so(result: Reconstruction) -> None:
     bare = Content(replace(result, trust=None, error_history=(), counts_from=None))
     assert "Not measured" in heading(bare)
     assert [name for name in SECTIONS if SECTIONS[name](bare) is None] == [
-        *("slices", "trust", "convergence", "residuals", "comparison", "decisions", "files")
+        *("slices", "trust", "positions", "convergence", "residuals", "comparison", "decisions", "files")
     ]
     assert "ptycho frc SCAN" in section("resolution", bare)
 

@@ -69,7 +69,7 @@ def test_positions_that_are_a_little_off(simulated):
 
 @pytest.mark.slow
 def test_positions_that_are_far_off(simulated):
-    assert "--positions --position-bound" in advice(simulated(shape=(60, 60), position_error=3.0))
+    assert "--positions search --position-bound" in advice(simulated(shape=(60, 60), position_error=3.0))
 
 
 def test_a_probe_that_is_held(small):

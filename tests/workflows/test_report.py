@@ -38,6 +38,15 @@ def test_a_scan_brings_its_patterns_and_its_truth(result: Reconstruction, plain:
     assert "σ of photon noise" in made
 
 
+def test_positions_that_moved_from_those_of_the_scan_are_shown(
+    result: Reconstruction, plain: RawData, tmp_path: Path
+) -> None:
+    assert "Arrows go from" not in page(result, tmp_path, plain)
+    assert "Arrows go from" in page(
+        replace(result, xcoords=result.xcoords + np.arange(len(plain)) % 2), tmp_path, plain
+    )
+
+
 def test_a_flat_object_is_no_truth(result: Reconstruction, plain: RawData, tmp_path: Path) -> None:
     flat = plain.part(np.arange(len(plain)))
     flat.objectGuess = np.ones_like(plain.objectGuess)

@@ -154,6 +154,9 @@ class Kernels(Protocol):
     def error(self, fields: Any, measured: Measured) -> Any:
         """Sum of the likelihood, a scalar of the backend."""
 
+    def errors(self, fields: Any, measured: Measured) -> Array:
+        """The same of each pattern `(b,)`."""
+
     def pull(self, fields: Any, measured: Measured, probes: Any, transfer: Any = None) -> tuple[Any, Any, Any]:
         """Error, residual waves, and the gradient with respect to the patches; residual waves are the adjoint of the
         propagation of `r F / a`, `ifft2(r F / a) N` or `ifft2(conj(H) fft2(r F / a))`.

@@ -109,10 +109,14 @@ class NumpyKernels:
         """Sum of the likelihood."""
         if self.likelihood == "amplitude":
             return _sum_of_squares(_masked(np.sqrt(_seen(fields, measured)) - measured.amplitude, measured))
-        count = self._count(measured)
-        # Y log(Y / L) - Y + L, written so that it loses nothing where Y is near L
-        change = (_seen(fields, measured) - count) / count
-        return float(_masked(count * (change - np.log1p(change)), measured).sum(dtype=np.float64)) / 2
+        return float(self._deviance(fields, measured).sum(dtype=np.float64)) / 2
+
+    def errors(self, fields: _Fields, measured: Measured) -> Array:
+        """The likelihood of each pattern."""
+        if self.likelihood == "amplitude":
+            excess = _masked(np.sqrt(_seen(fields, measured)) - measured.amplitude, measured)
+            return np.asarray(np.einsum("bkl,bkl->b", excess, excess))
+        return np.asarray(self._deviance(fields, measured).sum(axis=(-2, -1))) / 2
 
     def pull(
         self, fields: _Fields, measured: Measured, probes: Array, transfer: Array | None = None
@@ -202,6 +206,12 @@ class NumpyKernels:
         modulus, residual = self._residual(fields, measured)
         slope = _masked(1 / (2 * modulus), measured)
         return (residual * slope).sum(axis=0), (slope**2).sum(axis=0)
+
+    def _deviance(self, fields: _Fields, measured: Measured) -> Array:
+        """Half that of each pixel: `Y log(Y / L) - Y + L`, written so that it loses nothing where Y is near L."""
+        count = self._count(measured)
+        change = (_seen(fields, measured) - count) / count
+        return _masked(count * (change - np.log1p(change)), measured)
 
     def _residual(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
         """`a` and r."""

@@ -319,8 +319,9 @@ class Passes:
             measured, ramps = self._measured(part, point), self._ramps(part)
             yield part.indices, self.kernels.position_terms(probe, patches, measured, ramps, self._transfer(part))
 
-    def stretch_terms(self, point: Point) -> Terms:
-        """Normal equations of a map M of all positions that takes the object along: gradient (4,), curvature (4, 4).
+    def stretch_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
+        """Normal equations of a map M of positions that takes the object along, batch by batch, with their patterns:
+        gradient (b, 4), curvature (b, 4, 4).
 
         Every patch O_j(u) then changes by `-M u . grad O`, whatever its place: the object under a patch is stretched
         about the patch's middle. The numbers are those of M, row by row.
@@ -329,7 +330,6 @@ class Passes:
         slopes = [self.kernels.image(each) for each in np.gradient(point.object, axis=(-2, -1))[::-1]]
         pixels = np.arange(self.n) - self.n // 2
         floor = intensity_floor(self.scan, "poisson")
-        gradient, curvature = np.zeros(4), np.zeros((4, 4))
         for part in self.seen:
             look = self._look(part, point, image, probe)
             rows, cols, dx, dy = look.places
@@ -338,10 +338,25 @@ class Passes:
             cut = [self.kernels.cut(slope, rows, cols, self.n) for slope in slopes]
             moves = [patch * away for patch in cut for away in (away_x, away_y)]
             measured, transfer = self._measured(part, point), self._transfer(part)
-            terms = self.kernels.patch_terms(look.fields, look.probes, moves, measured, floor, transfer)
-            gradient += terms.gradient.sum(axis=0, dtype=np.float64)
-            curvature += terms.curvature.sum(axis=0, dtype=np.float64)
-        return Terms(gradient, curvature)
+            yield part.indices, self.kernels.patch_terms(look.fields, look.probes, moves, measured, floor, transfer)
+
+    def unseen_errors(self, point: Point, shifts: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Array]]:
+        """Likelihoods (b, K) of the patterns held out, with each of them moved by whole pixels, batch by batch.
+
+        Args:
+            point: where.
+            shifts: (n, K, 2) of every pattern, x and y; all within the object.
+        """
+        image, probe = self._images(point)
+        for part in self.unseen:
+            measured, moves = self._measured(part, point), shifts[part.indices]
+            look, errors = self._look(part, point, image, probe), []
+            for k in range(moves.shape[1]):
+                rows, cols = look.places[0] + moves[:, k, 1], look.places[1] + moves[:, k, 0]
+                patches = self.kernels.cut(image, rows, cols, self.n)
+                fields = self.kernels.fields(look.probes, patches, self._transfer(part))
+                errors.append(self.kernels.errors(fields, measured))
+            yield part.indices, np.stack(errors, axis=1)
 
     @property
     def greatest_stretch(self) -> float:

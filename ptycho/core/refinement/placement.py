@@ -21,8 +21,9 @@ from ptycho.core.refinement.passes import Passes
 __all__ = ["Placement", "Positions", "room"]
 
 Array = NDArray[Any]
-Positions = bool | Literal["stage"]
-"""Whether positions move: no, all alike and each by itself, or all alike only."""
+Positions = bool | Literal["stage", "search"]
+"""Whether positions move: no, all alike and each by itself, all alike only, or as yes once each was tried elsewhere
+(`ptycho.core.refinement.position_search`)."""
 
 WAIT, EVERY = 4, 2
 """Positions begin to move once the object has taken shape, and then every other iteration."""
@@ -39,8 +40,9 @@ STAGE_TRUST_PX = 1.0
 SCALE_FROM = 11
 """From this iteration on the common scale of x and y moves, too: while single positions are off the object is blurred,
 and looks too small in both directions."""
-LEAST_PX = 0.02
-"""Displacement of the outermost position below which nothing is done."""
+LEAST_PX, LEAST_EARLY_PX = 0.05, 0.3
+"""Displacement of the outermost position below which nothing is done: less is not seen in an object that has hardly
+taken shape, and moving it for nothing costs it its slow phases."""
 STAGE_REACH, BACKLASH_PX = 0.1, 10.0
 """How far a stage may be off: scale, shear and radians; and the pixels of its backlash along each axis."""
 BACKLASH_TRUST_PX = 1.0
@@ -78,7 +80,10 @@ class Placement:
 
     def _staged(self, point: Point, iteration: int) -> Point:
         """A damped Gauss-Newton step of the map of the stage, the object taken along."""
-        gradient, curvature = self._passes.stretch_terms(point)
+        gradient, curvature = np.zeros(4), np.zeros((4, 4))
+        for _, terms in self._passes.stretch_terms(point):
+            gradient += terms.gradient.sum(axis=0, dtype=np.float64)
+            curvature += terms.curvature.sum(axis=0, dtype=np.float64)
         stiffness = float(np.trace(curvature)) / len(curvature)
         if not stiffness > 0:
             return point
@@ -89,7 +94,8 @@ class Placement:
         before, point = self._stage(point).matrix, self._without_play(point)
         x, y = point.x, point.y
         away = np.stack([x - x.mean(), y - y.mean()], axis=1) @ step.T
-        if np.abs(before + step + step @ before).max() > STAGE_REACH or _farthest(away) < LEAST_PX:
+        least = LEAST_EARLY_PX if iteration < SCALE_FROM else LEAST_PX
+        if np.abs(before + step + step @ before).max() > STAGE_REACH or _farthest(away) < least:
             return point
         image = _mapped(point.object, step, (float(x.mean()), float(y.mean())))
         return self._within(point._replace(object=image), x + away[:, 0], y + away[:, 1])

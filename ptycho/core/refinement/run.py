@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, get_args
@@ -29,10 +29,11 @@ from ptycho.core.refinement.background import Family, first_background
 from ptycho.core.refinement.descent import Descent, Limits, descend
 from ptycho.core.refinement.engine import Engine, find_engine
 from ptycho.core.refinement.gauge import UNCHANGED, Gauge, Scale, hold, scale_factor
-from ptycho.core.refinement.kernels import Point, ScanData
+from ptycho.core.refinement.kernels import Kernels, Point, ScanData
 from ptycho.core.refinement.passes import Likelihood, Passes, intensity_floor, places
 from ptycho.core.refinement.penalty import Penalty
 from ptycho.core.refinement.placement import Placement, Positions, room
+from ptycho.core.refinement.position_search import PositionSearch
 from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.problem import ScanProblem
 from ptycho.core.refinement.state_file import ScanKeeper, StateFile
@@ -145,7 +146,11 @@ class Settings:
         checks = (
             ("iterations", self.iterations >= 1, "at least 1"),
             ("likelihood", self.likelihood in ("amplitude", "poisson"), "'amplitude' or 'poisson'"),
-            ("refine_positions", self.refine_positions in (True, False, "stage"), "True, False or 'stage'"),
+            (
+                "refine_positions",
+                self.refine_positions in (True, False, "stage", "search"),
+                "True, False, 'stage' or 'search'",
+            ),
             ("position_bound_px", 0 < self.position_bound_px < math.inf, "a number of pixels above 0"),
             ("batch_size", self.batch_size is None or self.batch_size >= 1, "at least 1, or None for all"),
             (
@@ -225,7 +230,9 @@ def refine_scan(
         likelihood: 'amplitude', or 'poisson' for few counts.
         refine_probe: whether all modes of the probe move too.
         refine_positions: whether positions move too: all of them alike as a stage moves them
-            (`ptycho.core.physics.stage`), and then each by itself; 'stage' leaves out the latter.
+            (`ptycho.core.physics.stage`), and then each by itself; 'stage' leaves out the latter; 'search' begins, from
+            a flat object, with trying each elsewhere (`ptycho.core.refinement.position_search`), some 250 iterations'
+            time, for positions that are off by more than 2 pixels.
         position_bound_px: how far from where the stage has it a position may go along each axis, pixels; the mean of
             all stays.
         flux: (n,) of the beam at each pattern, relative to that of the probe, above 0; None takes the start's, else 1.
@@ -322,22 +329,30 @@ def run(
     groups = _batches(np.setdiff1d(np.arange(len(scan)), unseen), settings.batch_size, rng)
     kernels = engine.kernels(settings.likelihood, intensity_floor(scan, settings.likelihood), options or {})
     point = point.in_precision(kernels.complex_bytes)
-    slices = 1 if point.object.ndim == 2 else len(point.object)
-    count, keep = len(point.probe), settings.keep_bytes
-    passes = Passes(
-        kernels, scan, groups, unseen, count, keep, engine.batch_pixels, fly_path, gap=recording.gap, slices=slices
-    )
+    gap = recording.gap
+    passes = _passes(kernels, scan, point, settings, engine, fly_path, gap, groups, unseen)
     home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
-    singles = settings.position_bound_px if settings.refine_positions is True else None
+    singles = settings.position_bound_px if settings.refine_positions in (True, "search") else None
     pupil = settings.pupil
     placement = Placement(passes, home, singles, pupil is None) if settings.refine_positions else None
     freedom = settings.refine_flux, settings.refine_background
-    moves_gap = settings.refine_thickness and recording.gap is not None
+    moves_gap = settings.refine_thickness and gap is not None
     penalty = _penalty(settings, passes, scan.probeGuess, frame)
     problem = ScanProblem(
         passes, placement, settings.refine_probe, *freedom, scan.probeGuess, moves_gap, penalty, pupil
     )
-    limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise, settings.seconds)
+    if settings.refine_positions == "search" and (gap is not None or pupil is not None):
+        raise ConfigError("refine_positions='search': expected one slice, in space, found others; take True")
+    resumes = state_file is not None and state_file.path is not None and state_file.path.exists()
+    if settings.refine_positions == "search" and start is None and not resumes:
+        made_passes = partial(_passes, kernels, scan, point, settings, engine, fly_path, gap)
+        point = PositionSearch(made_passes, home, settings.position_bound_px, settings.seed, settings.seconds).found(
+            point
+        )
+    seconds = settings.seconds
+    if seconds is not None:
+        seconds = max(seconds - (time.perf_counter() - begun), 1e-3)
+    limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise, seconds)
     kept = replace(recording, fly_path=fly_path)
     made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None, kept)
     keeper = None if state_file is None else ScanKeeper(state_file, problem, made)
@@ -364,6 +379,23 @@ def _penalty(settings: Settings, passes: Passes, given: Array, frame: ObjectFram
         raise ConfigError("object_prior: expected an object of one slice, found several; leave one of both out")
     factor = partial(scale_factor, given=given, scale=settings.scale, moves_probe=settings.refine_probe)
     return Penalty(prior.on(frame), prior.strength, passes, factor)
+
+
+def _passes(
+    kernels: Kernels,
+    scan: ScanData,
+    point: Point,
+    settings: Settings,
+    engine: Engine,
+    fly_path: FlyPath | None,
+    gap: NearField | None,
+    groups: Sequence[NDArray[np.int64]],
+    unseen: NDArray[np.int64],
+) -> Passes:
+    """Over some of the patterns, within the memory of the settings."""
+    modes, slices = len(point.probe), 1 if point.object.ndim == 2 else len(point.object)
+    keep, pixels = settings.keep_bytes, engine.batch_pixels
+    return Passes(kernels, scan, groups, unseen, modes, keep, pixels, fly_path, gap=gap, slices=slices)
 
 
 def _result(

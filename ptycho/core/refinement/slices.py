@@ -130,6 +130,10 @@ class SlicedKernels:
         """Sum of the likelihood."""
         return self._one.error(fields.last, measured)
 
+    def errors(self, fields: _Fields, measured: Measured) -> Array:
+        """The likelihood of each pattern."""
+        return self._one.errors(fields.last, measured)
+
     def pull(self, fields: _Fields, measured: Measured, probes: Any, transfer: Any = None) -> tuple[Any, Any, _Sheaf]:
         """Error, residual waves behind the first slice, and the gradient with respect to all patches."""
         waves, sheaf = fields.on_the_way

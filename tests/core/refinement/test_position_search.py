@@ -1,0 +1,87 @@
+"""Single positions that are far off: tried elsewhere in objects that did not see their patterns."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ptycho.core.physics.stage import stage_of
+from ptycho.core.refinement import position_search
+from ptycho.core.refinement.position_search import _windows
+from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.state_file import StateFile
+from ptycho.core.simulation.exposure import expose
+from ptycho.core.simulation.plan import ScanSettings, plan_scan
+from ptycho.raw_data import RawData
+
+BOUND = 6.0
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch) -> None:
+    """Fewer rounds than a scan of some size needs."""
+    for name, value in {"ROUNDS": 6, "BENT_FROM": 5, "LEGS": 1}.items():
+        monkeypatch.setattr(position_search, name, value)
+
+
+def planted(error: float, **settings: Any) -> tuple[RawData, np.ndarray]:
+    """A scan with positions off by an rms error, and where the probe really was (n, 2)."""
+    usual = {"N": 16, "shape": (44, 44), "step": 2.5, "jitter": 0.5, "photons": 1e5, "path": "raster", "seed": 3}
+    made = expose(*plan_scan(ScanSettings(position_error=error, **{**usual, **settings})))
+    x, y = (made.xcoords, made.ycoords) if made.xcoords_true is None else (made.xcoords_true, made.ycoords_true)
+    scan = RawData(made.xcoords, made.ycoords, None, None, made.diffraction, made.probe, units=made.units)
+    return scan, np.stack([x, y], axis=1)
+
+
+def refined(scan: RawData, positions: Any, **options: Any) -> tuple[Any, np.ndarray]:
+    settings = {"refine_probe": False, "tolerance": 0.0, "dtype": np.float32, **options}
+    found = refine_scan(scan, None, 12, refine_positions=positions, position_bound_px=BOUND, **settings)
+    return found, np.stack([found.xcoords + found.frame.x0, found.ycoords + found.frame.y0], axis=1)
+
+
+def near(places: np.ndarray, true: np.ndarray) -> float:
+    """Share of the positions within a pixel, but for what all have alike."""
+    left = places - true
+    left = left - np.median(left, axis=0)
+    left = left - stage_of(*true.T, np.where(np.abs(left) < 1.5, left, 0)).displacement(*true.T)
+    return float((np.hypot(*left.T) < 1).mean())
+
+
+def test_positions_that_are_off_by_more_than_a_descent_mends_are_found() -> None:
+    """Sigma 2 pixels where the probe is 12 wide and steps are 3: worse without a search, and right with it."""
+    scan, true = planted(2.0, N=32, shape=(64, 64), step=3.0)
+    (without, there), (found, places) = (refined(scan, positions) for positions in (True, "search"))
+    assert near(there, true) < 0.4
+    assert near(places, true) > 0.9
+    assert found.error_history[found.kept] < 0.6 * without.error_history[without.kept]
+
+
+def test_nothing_is_found_where_nothing_is() -> None:
+    """A search in the small patterns of a scan that is right leads astray: then it is as if there had been none."""
+    scan, true = planted(0.0)
+    (plain, _), (found, places) = (refined(scan, positions) for positions in (True, "search"))
+    assert near(places, true) == 1
+    assert found.error_history[found.kept] < 1.05 * plain.error_history[plain.kept]
+
+
+def test_few_patterns_are_not_searched(monkeypatch) -> None:
+    monkeypatch.setattr(position_search, "PARTS", 100)
+    monkeypatch.setattr(position_search.PositionSearch, "_part_placed", None)
+    refined(planted(0.0)[0], "search")
+
+
+def test_a_search_that_goes_on_does_not_begin_anew(tmp_path, monkeypatch) -> None:
+    """Nor does one from an object that is known already."""
+    scan = planted(0.0)[0]
+    whole, _ = refined(scan, "search", state_file=StateFile(tmp_path / "state.npz", "a search", seconds=0.0))
+    monkeypatch.setattr(position_search.PositionSearch, "found", None)
+    again, _ = refined(scan, "search", state_file=StateFile(tmp_path / "state.npz", "a search", seconds=0.0))
+    np.testing.assert_array_equal(again.xcoords, whole.xcoords)
+    refine_scan(scan, whole, 2, refine_positions="search", position_bound_px=BOUND)
+
+
+def test_windows_hold_the_place_itself_and_every_pixel_in_turn() -> None:
+    shifts = _windows(4.2, 50, np.random.default_rng(0))
+    assert (shifts[:, 0] == 0).all() and np.abs(shifts).max() == 6
+    assert len(np.unique(shifts.reshape(-1, 2), axis=0)) >= 81
+    assert _windows(2.0, 2, np.random.default_rng(0)).shape == (2, 26, 2)
