@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.gauge import Scale
@@ -114,9 +115,9 @@ class RefinementKernels:
         rows = self._real(factor)[:, None, None] * along[0]
         return rows[:, :, None, :, None] * along[1][:, :, None, None, :]
 
-    def shifted(self, probe: Tensor, ramps: Tensor) -> Tensor:
+    def shifted(self, probe: Tensor, ramps: Tensor, mixture: Tensor | None = None) -> Tensor:
         """The probe moved by every remainder."""
-        return torch.fft.ifft2(torch.fft.fft2(probe) * ramps).flatten(1, 2)
+        return torch.fft.ifft2(_mixed(torch.fft.fft2(probe), mixture) * ramps).flatten(1, 2)
 
     def transfer(self, transfer: Array, dx: Array, dy: Array) -> Tensor:
         """What carries waves to a near detector and moves them back `(b, 1, N, N)`."""
@@ -177,11 +178,15 @@ class RefinementKernels:
         waves = _back_propagated(waves * patches.conj()[:, None], gap)
         return waves, _over_modes(waves * incident.conj())
 
-    def probe_gradient(self, waves: Tensor, patches: Tensor, ramps: Tensor) -> Tensor:
+    def probe_gradient(self, waves: Tensor, patches: Tensor, ramps: Tensor, mixture: Tensor | None = None) -> Tensor:
         """Gradient with respect to the probe."""
         spectra = torch.fft.fft2(waves * patches.conj()[:, None])
         back = spectra.unflatten(1, (ramps.shape[1], -1)) * ramps.conj()
-        return torch.fft.ifft2(back.flatten(0, 1).sum(dim=0))
+        if mixture is None:
+            return torch.fft.ifft2(back.flatten(0, 1).sum(dim=0))
+        first = torch.tensordot(mixture.mH, back[:, :, 0].sum(dim=1), 1)
+        others = back[:, :, 1:].sum(dim=(0, 1))
+        return torch.fft.ifft2(torch.cat([first[:1], others, first[1:]]))
 
     def slopes(self, fields: _Fields, moves: Tensor, measured: Measured) -> Tensor:
         """`sum J^2`."""
@@ -196,10 +201,16 @@ class RefinementKernels:
         return x, y
 
     def position_terms(
-        self, probe: Tensor, patches: Tensor, measured: Measured, ramps: Tensor, transfer: Tensor | None = None
+        self,
+        probe: Tensor,
+        patches: Tensor,
+        measured: Measured,
+        ramps: Tensor,
+        transfer: Tensor | None = None,
+        mixture: Tensor | None = None,
     ) -> Terms:
         """Gradient and curvature of the likelihood in (dx, dy)."""
-        spectrum = torch.fft.fft2(probe) * ramps
+        spectrum = _mixed(torch.fft.fft2(probe), mixture) * ramps
         fields = self.fields(torch.fft.ifft2(spectrum).flatten(1, 2), patches, transfer)
         modulus, residual = self._residual(fields, measured)
         frequency = torch.fft.fftfreq(probe.shape[-1], dtype=self.dtype, device=self.device)
@@ -243,6 +254,20 @@ class RefinementKernels:
         gradient = (jacobian * residual.flatten(1)[:, None]).sum(dim=-1)
         valid = _masked(torch.ones_like(residual), measured).flatten(1)
         return Terms(self.numpy(gradient), self.numpy((jacobian * valid[:, None]) @ jacobian.mT))
+
+    def variation_terms(
+        self, fields: _Fields, moves: _Fields, places: int, mixture: Tensor, measured: Measured
+    ) -> Terms:
+        """Gradient and curvature of the likelihood in the coefficients of a probe that varies."""
+        modulus, residual = self._residual(fields, measured)
+        first, along = (each.waves.unflatten(1, (places, -1)) for each in (fields, moves))
+        first, held = first[:, :, 0], mixture[:, 0].real[:, None, None]
+        own = held * (first.real.square() + first.imag.square()).sum(dim=1) / modulus
+        weight = mixture[:, 1:, None, None]
+        cross = held[:, None] * (first[:, :, None].conj() * along).sum(dim=1) / modulus[:, None]
+        real, imaginary = cross.real - weight.real * own[:, None], -cross.imag - weight.imag * own[:, None]
+        slopes = [*real.unbind(1), *imaginary.unbind(1)]
+        return self._terms(slopes, residual, measured)
 
     def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
         """Gradient and curvature of the likelihood in the logarithm of a factor."""
@@ -293,6 +318,16 @@ class RefinementKernels:
 def _seen(fields: _Fields, measured: Measured) -> Tensor:
     """`a^2` `(b, N, N)`, what the detector adds included."""
     return fields.intensity if measured.background is None else fields.intensity + measured.background
+
+
+def _mixed(spectra: Tensor, mixture: Tensor | None) -> Tensor:
+    """The first mode of a probe that varies as it is in each pattern, with the others `(b, 1, M, N, N)`."""
+    if mixture is None:
+        return spectra
+    count = len(spectra) - mixture.shape[1] + 1
+    first = torch.tensordot(mixture, torch.cat([spectra[:1], spectra[count:]]), 1)[:, None]
+    others = spectra[1:count].expand(len(mixture), -1, -1, -1)
+    return torch.cat([first, others], dim=1)[:, None]
 
 
 def _propagated(waves: Tensor, transfer: Tensor | None) -> Tensor:
@@ -348,6 +383,9 @@ def refine(
     slices: int | None = None,
     gap: NearField | None = None,
     refine_thickness: bool = False,
+    variation: ProbeVariation | None = None,
+    variable_probe: int = 0,
+    variable_probe_smooth: float | None = None,
     batch_size: int | None = None,
     holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
@@ -387,6 +425,9 @@ def refine(
         slices=slices,
         gap=gap,
         refine_thickness=refine_thickness,
+        variation=variation,
+        variable_probe=variable_probe,
+        variable_probe_smooth=variable_probe_smooth,
         batch_size=batch_size,
         holdout=holdout,
         patience=patience,

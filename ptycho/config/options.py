@@ -370,6 +370,19 @@ class IterationOptions:
     prior_strength: Annotated[
         Literal["auto"] | float, Doc("weight of object_prior (auto: by unseen patterns)", at_least=0)
     ] = "auto"
+    variable_probe: Annotated[
+        int,
+        Doc(
+            "modes of variation of a probe that changes during the scan, orthogonal probe relaxation, OPR "
+            "(alone: 2; 0: it is the same in all patterns)",
+            at_least=0,
+            alone="2",
+        ),
+    ] = 0
+    variable_probe_smooth: Annotated[
+        float | None,
+        Doc("let it change slowly along the scan, in pieces of so many patterns (none: each has its own)", above=0),
+    ] = None
     holdout: Annotated[
         float,
         Doc("patterns that stay unseen and choose the result, a fraction below 1 or a number", at_least=0),
@@ -388,6 +401,10 @@ class IterationOptions:
             _require(False, "object_prior", asked, f"one of {', '.join(OBJECT_PRIORS)}, {SUPPORT}FILE")
         else:
             _require(self.slices == 1, "slices", self.slices, "1 beside an object_prior")
+        if self.variable_probe and self.refine_probe is False:
+            raise ConfigError("--variable-probe: expected a probe that moves, found refine_probe=False; leave one out")
+        if self.variable_probe_smooth is not None and not self.variable_probe:
+            raise ConfigError("--variable-probe-smooth: expected --variable-probe beside it, found none; add it")
 
     @property
     def background_family(self) -> Literal["constant", "smooth", "pixels"] | None:

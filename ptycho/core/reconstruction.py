@@ -13,6 +13,7 @@ from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
 from ptycho.core.physics.multislice import gap_distance_m
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.recording import Recording
+from ptycho.core.physics.variable_probe import ProbeVariation, check_variation
 from ptycho.core.quality.trust import Trust
 from ptycho.core.result import ObjectResult, plural
 from ptycho.errors import DataError
@@ -91,11 +92,13 @@ class Reconstruction(ObjectResult):
     the object is thin."""
     gap: NearField | None = None
     """The free space between two slices; None: the object is thin."""
+    variation: ProbeVariation | None = None
+    """How the first mode of `probe` differs from pattern to pattern; None: it is the same."""
 
     @property
     def recording(self) -> Recording:
         """How the patterns were recorded."""
-        return Recording(self.flux, self.fly_path, self.background, gap=self.gap)
+        return Recording(self.flux, self.fly_path, self.background, gap=self.gap, variation=self.variation)
 
     @property
     def slice_distance_m(self) -> float | None:
@@ -139,6 +142,8 @@ class Reconstruction(ObjectResult):
             raise DataError(f"flux: expected one number per position, found shape {self.flux.shape}")
         if self.fly_path is not None:
             check_fly_path(self.fly_path, self.xcoords.size)
+        if self.variation is not None:
+            check_variation(self.variation, self.xcoords.size, self.probe.shape[-1])
         if self.background is not None and self.background.shape != self.probe.shape[1:]:
             raise DataError(f"background: expected shape {self.probe.shape[1:]}, found {self.background.shape}")
         if self.trust is not None and self.trust.deviance.shape != self.xcoords.shape:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.gauge import Scale
@@ -114,9 +115,10 @@ class RefinementKernels:
         along[0] *= np.asarray(factor, self.dtype.as_numpy_dtype)[:, None, None]
         return tf.constant(along[0][:, :, None, :, None] * along[1][:, :, None, None, :])
 
-    def shifted(self, probe: Array, ramps: tf.Tensor) -> tf.Tensor:
+    def shifted(self, probe: Array, ramps: tf.Tensor, mixture: Array | None = None) -> tf.Tensor:
         """The probe moved by every remainder."""
-        return _places_as_modes(tf.signal.ifft2d(tf.signal.fft2d(tf.convert_to_tensor(probe)) * ramps))
+        spectrum = _mixed(tf.signal.fft2d(tf.convert_to_tensor(probe)), mixture)
+        return _places_as_modes(tf.signal.ifft2d(spectrum * ramps))
 
     def transfer(self, transfer: Array, dx: Array, dy: Array) -> tf.Tensor:
         """What carries waves to a near detector and moves them back `(b, 1, N, N)`, N times."""
@@ -184,13 +186,19 @@ class RefinementKernels:
         waves = tf.signal.ifft2d(tf.signal.fft2d(waves * tf.expand_dims(tf.math.conj(patches), 1)) * gap.conj())
         return waves, _over_modes(waves * tf.math.conj(incident))
 
-    def probe_gradient(self, waves: tf.Tensor, patches: tf.Tensor, ramps: tf.Tensor) -> tf.Tensor:
+    def probe_gradient(
+        self, waves: tf.Tensor, patches: tf.Tensor, ramps: tf.Tensor, mixture: Array | None = None
+    ) -> tf.Tensor:
         """Gradient with respect to the probe."""
         spectra = tf.signal.fft2d(waves * tf.expand_dims(tf.math.conj(patches), 1))
         places, n = ramps.shape[1], spectra.shape[-1]
         modes = spectra.shape[1] // places
         back = tf.reshape(spectra, (-1, places, modes, n, n)) * tf.math.conj(ramps)
-        return tf.signal.ifft2d(tf.reduce_sum(tf.reshape(back, (-1, modes, n, n)), axis=0))
+        if mixture is None:
+            return tf.signal.ifft2d(tf.reduce_sum(tf.reshape(back, (-1, modes, n, n)), axis=0))
+        first = tf.tensordot(tf.linalg.adjoint(tf.convert_to_tensor(mixture)), tf.reduce_sum(back[:, :, 0], axis=1), 1)
+        others = tf.reduce_sum(back[:, :, 1:], axis=(0, 1))
+        return tf.signal.ifft2d(tf.concat([first[:1], others, first[1:]], axis=0))
 
     def slopes(self, fields: _Fields, moves: tf.Tensor, measured: Measured) -> tf.Tensor:
         """`sum J^2`."""
@@ -210,9 +218,10 @@ class RefinementKernels:
         measured: Measured,
         ramps: tf.Tensor,
         transfer: tf.Tensor | None = None,
+        mixture: Array | None = None,
     ) -> Terms:
         """Gradient and curvature of the likelihood in (dx, dy)."""
-        spectrum = tf.signal.fft2d(tf.convert_to_tensor(probe)) * ramps
+        spectrum = _mixed(tf.signal.fft2d(tf.convert_to_tensor(probe)), mixture) * ramps
         fields = self.fields(_places_as_modes(tf.signal.ifft2d(spectrum)), patches, transfer)
         modulus, residual = self._residual(fields, measured)
         turn = self.image(-2j * math.pi * np.fft.fftfreq(probe.shape[-1]))
@@ -257,6 +266,23 @@ class RefinementKernels:
         valid = tf.reshape(_masked(tf.ones_like(residual), measured), (-1, 1, pixels))
         curvature = tf.matmul(jacobian * valid, jacobian, transpose_b=True)
         return Terms(self.numpy(gradient) / pixels, self.numpy(curvature) / pixels)
+
+    def variation_terms(
+        self, fields: _Fields, moves: _Fields, places: int, mixture: Array, measured: Measured
+    ) -> Terms:
+        """Gradient and curvature of the likelihood in the coefficients of a probe that varies."""
+        modulus, residual = self._residual(fields, measured)
+        n = modulus.shape[-1]
+        first, along = (tf.reshape(each.waves, (len(mixture), places, -1, n, n)) for each in (fields, moves))
+        first, held = first[:, :, 0], mixture[:, 0].real[:, None, None]
+        own = held * tf.reduce_sum(self._squared_modulus(first), axis=1) / modulus
+        slopes = []
+        for k in range(1, mixture.shape[1]):
+            cross = tf.reduce_sum(tf.math.conj(first) * along[:, :, k - 1], axis=1)
+            weight = mixture[:, k, None, None]
+            slopes.append(held * tf.math.real(cross) / modulus - weight.real * own)
+            slopes.append(-held * tf.math.imag(cross) / modulus - weight.imag * own)
+        return self._terms(slopes[::2] + slopes[1::2], residual, measured)
 
     def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
         """Gradient and curvature of the likelihood in the logarithm of a factor."""
@@ -316,6 +342,18 @@ def _seen(fields: _Fields, measured: Measured) -> tf.Tensor:
     return fields.intensity if measured.background is None else fields.intensity + measured.background
 
 
+def _mixed(spectra: tf.Tensor, mixture: Array | None) -> tf.Tensor:
+    """The first mode of a probe that varies as it is in each pattern, with the others `(b, 1, M, N, N)`."""
+    if mixture is None:
+        return spectra
+    patterns, kinds = mixture.shape
+    count, *side = spectra.shape
+    count += 1 - kinds
+    first = tf.tensordot(tf.convert_to_tensor(mixture), tf.concat([spectra[:1], spectra[count:]], axis=0), 1)
+    others = tf.broadcast_to(spectra[1:count], (patterns, count - 1, *side))
+    return tf.expand_dims(tf.concat([tf.expand_dims(first, 1), others], axis=1), 1)
+
+
 def _propagated(waves: tf.Tensor, transfer: tf.Tensor | None) -> tf.Tensor:
     """N times the exit waves at the detector, which is far away without a transfer function (times N)."""
     spectra = tf.signal.fft2d(waves)
@@ -373,6 +411,9 @@ def refine(
     slices: int | None = None,
     gap: NearField | None = None,
     refine_thickness: bool = False,
+    variation: ProbeVariation | None = None,
+    variable_probe: int = 0,
+    variable_probe_smooth: float | None = None,
     batch_size: int | None = None,
     holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
@@ -412,6 +453,9 @@ def refine(
         slices=slices,
         gap=gap,
         refine_thickness=refine_thickness,
+        variation=variation,
+        variable_probe=variable_probe,
+        variable_probe_smooth=variable_probe_smooth,
         batch_size=batch_size,
         holdout=holdout,
         patience=patience,

@@ -31,6 +31,7 @@ from ptycho.workflows.beam import beam_trend
 from ptycho.workflows.iteration_plan import Plan, planned
 from ptycho.workflows.thick import slices_note, slicing
 from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale, scan_trust
+from ptycho.workflows.variable_probe import variation_note
 
 __all__ = ["Iterated", "iterate", "object_grid"]
 
@@ -217,6 +218,9 @@ class _Legs:
         """Iterations within a share of the time."""
         if self.options.seconds is not None:
             settings["seconds"] = max(share * self.options.seconds - (time.perf_counter() - self.begun), 1e-3)
+        if settings["refine_probe"]:
+            settings["variable_probe"] = self.options.variable_probe
+            settings["variable_probe_smooth"] = self.options.variable_probe_smooth
         if self.start_trust is not None:
             settings["noise"] = noise_error(self.start_trust, settings["likelihood"])
         report = None if self.watch is None else partial(_told, IterationReport(self.total, self.watch), before)
@@ -291,6 +295,8 @@ def _changes(found: Refinement, data: RawData, options: IterationOptions) -> lis
             f"The flux of the beam {trend}lies between {found.flux.min():.2g} and {found.flux.max():.2g} of its mean "
             "(--no-flux: where that is the sample)"
         )
+    if found.variation is not None:
+        notes.append(variation_note(found.variation))
     if found.background.any():
         notes.append(background_note(found.background, data))
     if found.slices is not None:

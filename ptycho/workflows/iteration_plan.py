@@ -159,8 +159,10 @@ def _of_probe(
                 "leave one of them out"
             )
         return Plan(with_modes(probe, modes), True, False)
+    # a probe that changes looks like one of several modes
     asks = _Questions(
-        modes=modes == "auto" and moves and (flat or len(probe) == 1), held=options.refine_probe == "auto" and flat
+        modes=modes == "auto" and moves and (flat or len(probe) == 1) and not options.variable_probe,
+        held=options.refine_probe == "auto" and flat,
     )
     if not (asks.modes or asks.held):
         return Plan(probe, moves, False)

@@ -20,6 +20,7 @@ from ptycho.core.files.damage import readable
 from ptycho.core.files.npz import open_npz, write_arrays
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.gauge import Gauge
 from ptycho.core.refinement.run import Refinement
 from ptycho.core.refinement.state_file import StateFile
@@ -28,7 +29,7 @@ from ptycho.errors import DataError
 __all__ = ["Journal"]
 
 _ARRAYS = ("object", "probe", "xcoords", "ycoords", "flux", "background", "error_history", "unseen_history")
-_NOT_FACTS = (*_ARRAYS, "frame", "fly_path", "slices", "gap")
+_NOT_FACTS = (*_ARRAYS, "frame", "fly_path", "slices", "gap", "variation")
 
 
 @dataclass
@@ -78,6 +79,8 @@ def write_step(path: Path, found: Refinement, search: str) -> None:
         arrays["fly_path"] = found.fly_path
     if found.slices is not None and found.gap is not None:
         arrays |= {"slices": found.slices, "gap": found.gap.as_array()}
+    if found.variation is not None:
+        arrays |= {f"variation_{name}": array for name, array in vars(found.variation).items()}
     arrays["frame"] = np.array([frame.height, frame.width, frame.x0, frame.y0], np.int64)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         write_arrays(stream, {"facts": json.dumps(facts | {"search": search}), **arrays})
@@ -98,6 +101,8 @@ def read_step(path: Path, search: str) -> Refinement:
         values: dict[str, Any] = {**stored, **facts, "frame": ObjectFrame(height, width, x0, y0)}
         if "gap" in stored:
             values["gap"] = NearField.from_array(stored["gap"])
+        if "variation_modes" in values:
+            values["variation"] = ProbeVariation(values.pop("variation_modes"), values.pop("variation_coefficients"))
         values["gauge"] = Gauge.of(facts["gauge"])
         values |= {name: tuple(stored[name].tolist()) for name in ("error_history", "unseen_history")}
         refinement = Refinement(**values)

@@ -31,6 +31,7 @@ from ptycho.workflows.foretell import Clusters
 from ptycho.workflows.iteration_plan import flight_of, planned
 from ptycho.workflows.scan_part import ScanPart, like, mask_of, telling_part
 from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale
+from ptycho.workflows.variable_probe import variation_advice
 
 __all__ = ["Finished", "fixed_modes", "noise_factor", "remedy"]
 
@@ -116,8 +117,8 @@ def remedy(finished: Finished, clusters: Clusters) -> str:
 def fixed_modes(finished: Finished) -> str:
     """What is wrong with a number of modes that was asked for, by patterns that a short reconstruction did not see."""
     asked = finished.options.modes
-    if not isinstance(asked, int) or finished.options.refine_probe is False:
-        return ""
+    if not isinstance(asked, int) or finished.options.refine_probe is False or finished.options.variable_probe:
+        return ""  # short reconstructions take a probe that changes for further modes
     data, free = finished.data, replace(finished.options, modes="auto", object_prior=None, prior_strength="auto")
     probe, path = as_modes(np.asarray(data.probeGuess))[:1], finished.found.fly_path
     plan = planned(data, finished.refine, free, probe, flat=True, fly_path=path)
@@ -202,7 +203,7 @@ def _further(finished: Finished, clusters: Clusters) -> str:
     found, trust = finished.found, finished.found.trust
     assert trust is not None
 
-    def gone_on(**moving: bool) -> Refinement:
+    def gone_on(**moving: Any) -> Refinement:
         return finished.refine(
             clusters.scan,
             clusters.found,
@@ -221,7 +222,10 @@ def _further(finished: Finished, clusters: Clusters) -> str:
         gain = _gain(fixed, gone_on(refine_probe=True), floor)
         if gain > BETTER:
             return f"let the probe move: the patterns are then explained {gain:.2g} times better"
-    return _of_places_or_flux(finished, fixed, gone_on, floor, BETTER) or _motion(finished)[1]
+    said = _of_places_or_flux(finished, fixed, gone_on, floor, BETTER) or _motion(finished)[1]
+    if said or finished.options.variable_probe or finished.options.refine_probe is False:
+        return said
+    return variation_advice(gone_on, floor)
 
 
 def _gain(before: Refinement, after: Refinement, floor: float) -> float:

@@ -71,18 +71,32 @@ def way(scan, rng) -> Any:
     return rng.uniform(-1.5, 1.5, (len(scan), 3, 2))
 
 
+@pytest.fixture
+def varied(point, rng) -> Point:
+    """A probe that varies by two modes."""
+    numbers = rng.standard_normal((2, 2, N, N)) + 1j * rng.standard_normal((2, 2, N, N))
+    coefficients = 0.2 * (rng.standard_normal((len(point.x), 2)) + 1j * rng.standard_normal((len(point.x), 2)))
+    return point._replace(variation=0.1 * abs(point.probe).max() * numbers[0], coefficients=coefficients)
+
+
 @pytest.mark.parametrize(
-    "keep, flies", [(0, False), (1 << 30, False), (1 << 30, True)], ids=["nothing kept", "all kept", "a fly scan"]
+    "keep, flies, varies",
+    [(0, False, False), (1 << 30, False, False), (1 << 30, True, False), (1 << 30, True, True)],
+    ids=["nothing kept", "all kept", "a fly scan", "a probe that varies"],
 )
 @pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
 @pytest.mark.parametrize("name", ["pytorch", "tensorflow"])
-def test_kernels_are_those_of_the_oracle(name, likelihood, keep, flies, dtype, scan, point, way, rng) -> None:
+def test_kernels_are_those_of_the_oracle(
+    name, likelihood, keep, flies, varies, dtype, scan, point, varied, way, rng
+) -> None:
+    point = varied if varies else point
     seen, unseen = np.arange(4, len(scan)), np.arange(4)
     floor = intensity_floor(scan, likelihood)
     made = (kernels(name, dtype)(likelihood, floor), NumpyKernels(likelihood, floor))
     path = way if flies else None
     ours, oracle = (Passes(each, scan, [seen], unseen, 2, keep, fly_path=path) for each in made)
-    move = Direction(rng.standard_normal((SIZE, SIZE)) + 0.3j, rng.standard_normal((2, N, N)) + 0.2j)
+    shape = point.vectors.shape
+    move = Direction(rng.standard_normal((SIZE, SIZE)) + 0.3j, rng.standard_normal(shape) + 0.2j)
     for with_probe in (True, False):
         error, gradient = ours.gradient(point, with_probe)
         expected_error, expected = oracle.gradient(point, with_probe)
@@ -92,8 +106,8 @@ def test_kernels_are_those_of_the_oracle(name, likelihood, keep, flies, dtype, s
             close(gradient.probe, expected.probe, dtype)
         direction = move if with_probe else Direction(move.object, None)
         close(ours.curvature(point, direction), oracle.curvature(point, direction), dtype)
-        moved = point.probe + 0.01 * move.probe if with_probe else point.probe
-        target = point._replace(object=point.object + 0.01 * move.object, probe=moved)
+        target = point._replace(object=point.object + 0.01 * move.object)
+        target = target.with_vectors(point.vectors + 0.01 * move.probe) if with_probe else target
         ours.advance(point, target, 0.01)
         close(ours.error(target), oracle.error(target), dtype)
         close(ours.error(target, unseen=True), oracle.error(target, unseen=True), dtype)
@@ -116,6 +130,15 @@ def test_kernels_are_those_of_the_oracle(name, likelihood, keep, flies, dtype, s
         close(found[1], expected[1], dtype)
     there = sum(errors[:, 0].sum() for _, errors in ours.unseen_errors(point, 0 * shifts))
     close(there / ours.unseen[0].energy, ours.error(point, unseen=True), dtype)
+    for terms_of in (Passes.position_terms, *([Passes.variation_terms] if varies else [])):
+        for (indices, terms), (expected_indices, expected_terms) in zip(
+            terms_of(ours, point), terms_of(oracle, point), strict=True
+        ):
+            np.testing.assert_array_equal(indices, expected_indices)
+            close(terms.gradient, expected_terms.gradient, dtype)
+            close(terms.curvature, expected_terms.curvature, dtype)
+    for found, expected in zip(ours.stretch_terms(point), oracle.stretch_terms(point), strict=True):
+        close(found, expected, dtype)
     for found, expected in zip(ours.flux_terms(point), oracle.flux_terms(point), strict=True):
         np.testing.assert_array_equal(found[0], expected[0])
         close(found[1], expected[1], dtype)
@@ -138,6 +161,8 @@ LAWS: dict[str, dict[str, Any]] = {
     "few edges": {"object_prior": ObjectPrior("tv", 1e-3), "tolerance": 0.0},
     "pure phase, mini-batches": {"object_prior": ObjectPrior("phase", 0.1), "batch_size": 10, "seed": 3},
     "held out": {"holdout": 5, "tolerance": 0.0},
+    "variable probe": {"variable_probe": 2, "refine_flux": True, "tolerance": 0.0},
+    "smooth variable probe": {"variable_probe": 1, "variable_probe_smooth": 10.0, "holdout": 5, "tolerance": 0.0},
     "positions, poisson, held out": {"refine_positions": True, "likelihood": "poisson", "holdout": 5},
 }
 """What is refined, each on a scan with a mask for every pattern and two modes."""
@@ -179,13 +204,18 @@ def agree(found: Refinement, expected: Refinement, exactly: bool = False) -> Non
     np.testing.assert_allclose(found.flux, expected.flux, atol=1e-3 * loose)
     np.testing.assert_allclose(found.background, expected.background, atol=1e-2 * loose)
     np.testing.assert_allclose(found.penalty, expected.penalty, rtol=1e-3 * loose)
+    assert (found.variation is None) == (expected.variation is None)
+    if found.variation is not None and expected.variation is not None:
+        varied, known = (one.variation.probes(one.probe) for one in (found, expected))
+        np.testing.assert_allclose(varied, known, atol=5e-3 * loose * abs(known).max())
 
 
 @pytest.mark.parametrize("flies", [False, True], ids=["at rest", "a fly scan"])
 @pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
 @pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])
-def test_gradients_are_differences_of_the_error(name, likelihood, flies, scan, point, way, rng) -> None:
-    """Object, probe, positions, flux and background of every engine, in double precision, by central differences."""
+def test_gradients_are_differences_of_the_error(name, likelihood, flies, scan, varied, way, rng) -> None:
+    """Object, probe, positions, flux, background and how the probe varies, in double precision, by differences."""
+    point = varied
     made = find_engine(name).kernels(likelihood, intensity_floor(scan, likelihood), {"dtype": double(name)})
     passes = Passes(made, scan, [np.arange(len(scan))], np.arange(0), 2, 0, fly_path=way if flies else None)
     energy = float((scan.amplitude().astype(float) ** 2).sum())
@@ -193,12 +223,19 @@ def test_gradients_are_differences_of_the_error(name, likelihood, flies, scan, p
     (_, terms), *_ = passes.position_terms(point)
     (_, flux_gradient, _), *_ = passes.flux_terms(point)
     background_gradient, _ = passes.background_terms(point)
+    (_, variation_terms), *_ = passes.variation_terms(point)
     zero, step = Point(*(np.zeros_like(each) for each in point)), 1e-5
     image, probe = (rng.standard_normal(each.shape) + 1j * rng.standard_normal(each.shape) for each in point[:2])
+    modes, turns = (rng.standard_normal(each.shape) + 1j * rng.standard_normal(each.shape) for each in point[-2:])
     shift, light = rng.standard_normal((2, len(scan))), rng.standard_normal((N, N))
     for move, slope in (
         (zero._replace(object=image), np.vdot(gradient.object, image).real),
-        (zero._replace(probe=probe), np.vdot(gradient.probe, probe).real),
+        (zero._replace(probe=probe), np.vdot(gradient.probe[:2], probe).real),
+        (zero._replace(variation=modes), np.vdot(gradient.probe[2:], modes).real),
+        (
+            zero._replace(coefficients=turns),
+            (variation_terms.gradient * np.concatenate([turns.real, turns.imag], axis=1)).sum(),
+        ),
         (zero._replace(x=shift[0], y=shift[1]), (terms.gradient.T * shift).sum()),
         # twice the logarithm of the factor is that of the flux
         (zero._replace(flux=shift[0]), (flux_gradient * shift[0] / (2 * point.flux)).sum()),

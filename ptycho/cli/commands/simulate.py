@@ -86,6 +86,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--modes", type=_POWERS, default=usual.modes, metavar="P,P,...", help="powers of incoherent modes"
     )
+    group.add_argument(
+        "--probe-drift",
+        type=float,
+        default=usual.probe_drift,
+        metavar="WAVES",
+        help="of defocus at the edge of its far field, that its focus drifts by from the first pattern to the last",
+    )
 
     group = parser.add_argument_group("scan")
     group.add_argument("--path", choices=SCAN_PATHS, default=usual.path, help="how the probe moves")

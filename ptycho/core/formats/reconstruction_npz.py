@@ -16,6 +16,7 @@ from ptycho.core.files.npz import open_npz, write_arrays
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.provenance import GEOMETRY
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.misfits import Misfits
@@ -30,6 +31,7 @@ NPZ_KEYS = (
     *("object", "coverage", "probe", "xcoords", "ycoords", "frame", "backend", "method", "subpixel"),
     *("network_object", "error_history", "counts_from", "flux", "fly_path", "background"),
     *("slices", "gap", "slice_distance_m"),
+    *("probe_variation", "probe_coefficients"),
     *("timings", "synchronised", "agreement", "spread"),
     *(f"trust_{field.name}" for field in fields(Misfits)),
     *("trust_dose", "trust_faults", "trust_advice"),
@@ -80,6 +82,8 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
             arrays[key] = array
     if r.gap is not None:
         arrays["gap"] = r.gap.as_array()
+    if r.variation is not None:
+        arrays |= {"probe_variation": r.variation.modes, "probe_coefficients": r.variation.coefficients}
     if r.trust is not None:
         arrays |= _trust_arrays(r.trust)
     with atomic_path(path) as temporary:
@@ -129,8 +133,16 @@ def read_npz(path: Path) -> Reconstruction:
             background=stored.get("background"),
             slices=stored.get("slices"),
             gap=NearField.from_array(stored["gap"]) if "gap" in stored else None,
+            variation=_stored_variation(stored),
             counts_from=int(stored["counts_from"]) if "counts_from" in stored else None,
         )
+
+
+def _stored_variation(stored: dict[str, npt.NDArray[Any]]) -> ProbeVariation | None:
+    """How the probe varies, in the arrays of a file; None where it does not."""
+    if "probe_variation" not in stored:
+        return None
+    return ProbeVariation(stored["probe_variation"], stored["probe_coefficients"])
 
 
 def _trust_arrays(trust: Trust) -> dict[str, npt.ArrayLike]:

@@ -102,9 +102,9 @@ def diffract(
     instead of shifting the object patch by `-dx` the compact, smooth probe is moved by `+dx` (likewise `dy`); that
     is exact as long as the probe fits its window. `patches` is `(n, N, N)`, `dx`, `dy` are `(n,)` pixels.
     `recording` is of these patterns: their flux multiplies the intensity, that of several places is their mean,
-    the background comes to it. A near detector sees the translation: there, waves are moved back.
-    Patches of a thick object are `(n, K, N, N)`, those of K slices with `recording.gap` between two of them:
-    behind each but the last, waves go on by its transfer function, `psi_(k+1) = ifft2(H fft2(psi_k O_k))`.
+    the background comes to it; a probe that varies is that of each. A near detector sees the translation: there, waves
+    are moved back. Patches of a thick object are `(n, K, N, N)`, those of K slices with `recording.gap` between two of
+    them: behind each but the last, waves go on by its transfer function, `psi_(k+1) = ifft2(H fft2(psi_k O_k))`.
     Returns real `(n, N, N)`, in the square of the probe's unit.
     """
     flux, path, background = recording.flux, recording.fly_path, recording.background
@@ -113,6 +113,8 @@ def diffract(
         each = (diffract(probe, patches, dx + x, dy + y, still) for x, y in np.moveaxis(path, 0, -1))
         return np.asarray(sum(each) / path.shape[1])
     modes = as_modes(probe)
+    if recording.variation is not None:
+        modes = recording.variation.probes(modes)
     shift_x, shift_y = np.asarray(dx, float), np.asarray(dy, float)
     if np.any(shift_x) or np.any(shift_y):
         modes = fourier_shift(modes, shift_x[..., None], shift_y[..., None])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.variable_probe import ProbeVariation
 
 __all__ = ["PLAIN", "Recording"]
 
@@ -29,16 +30,19 @@ class Recording:
     """How waves go to a near detector; None: it is far away."""
     gap: NearField | None = None
     """How waves go from each slice of a thick object to the next; None: the object is thin, one slice."""
+    variation: ProbeVariation | None = None
+    """How the probe differs from pattern to pattern; None: it is the same."""
 
     def of(self, some: NDArray[np.integer[Any]] | slice) -> Recording:
         """That of some of the patterns."""
         flux, path = (None if values is None else values[some] for values in (self.flux, self.fly_path))
-        return replace(self, flux=flux, fly_path=path)
+        variation = None if self.variation is None else self.variation.of(some)
+        return replace(self, flux=flux, fly_path=path, variation=variation)
 
     @property
     def known(self) -> dict[str, Any]:
         """What is not as in a plain scan, by name; `refine_scan` takes it under the same names."""
-        values = {"flux": self.flux, "fly_path": self.fly_path, "background": self.background, "gap": self.gap}
+        values = {name: getattr(self, name) for name in ("flux", "fly_path", "background", "gap", "variation")}
         return {name: value for name, value in values.items() if value is not None}
 
 

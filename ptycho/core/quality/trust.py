@@ -248,7 +248,7 @@ def measure_trust(
         )
     modes = as_modes(probe).astype(np.complex128)
     n, N = len(xcoords), modes.shape[-1]
-    vacuum = replace(recording, flux=None, fly_path=None, gap=None)
+    vacuum = replace(recording, flux=None, fly_path=None, gap=None, variation=None)
     bare = np.sqrt(diffract(modes, np.ones((1, N, N)), recording=vacuum))
     size = max(1, _PIXELS // modes.size)
     columns = []

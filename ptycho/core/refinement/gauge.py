@@ -152,11 +152,9 @@ def _choices(probe: Array, given: Array, factor: float) -> Iterator[Gauge]:
 def _changed(point: Point, gauge: Gauge) -> Point:
     """A point after a change of its gauge."""
     (kx, ky), (x, y) = gauge.ramp, gauge.shift
-    image, probe = (np.roll(values, (y, x), (-2, -1)) for values in (point.object, point.probe))
-    return point._replace(
-        object=brightened(image, gauge.factor, _ramp(image.shape[-2:], kx, ky)),
-        probe=(probe / gauge.factor * _ramp(probe.shape[1:], -kx, -ky)).astype(probe.dtype),
-    )
+    image, probe = (np.roll(values, (y, x), (-2, -1)) for values in (point.object, point.vectors))
+    vectors = (probe / gauge.factor * _ramp(probe.shape[1:], -kx, -ky)).astype(probe.dtype)
+    return point._replace(object=brightened(image, gauge.factor, _ramp(image.shape[-2:], kx, ky))).with_vectors(vectors)
 
 
 def brightened(image: Array, factor: float, ramp: Array | float = 1.0) -> Array:

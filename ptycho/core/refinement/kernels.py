@@ -63,11 +63,28 @@ class Point(NamedTuple):
     negative, zero frequency in the middle; 0 where there is none."""
     stretch: NDArray[np.float64] = UNSTRETCHED
     """() distance between two slices of the object, relative to the one given."""
+    variation: Array = np.zeros((0, 0, 0))
+    """(K, N, N) modes of variation of the first mode of the probe (`ptycho.core.physics.variable_probe`); none where it
+    is the same for all patterns."""
+    coefficients: Array = np.zeros((0, 0))
+    """(n, K) of each of them in each pattern."""
+
+    @property
+    def vectors(self) -> Array:
+        """(M + K, N, N) what the probes of the patterns are made of: the modes of the probe, those of variation."""
+        return np.concatenate([self.probe, self.variation]) if len(self.variation) else self.probe
+
+    def with_vectors(self, vectors: Array) -> Point:
+        """The point with other modes of the probe and of variation."""
+        if not len(self.variation):
+            return self._replace(probe=vectors)
+        return self._replace(probe=vectors[: len(self.probe)], variation=vectors[len(self.probe) :])
 
     def in_precision(self, complex_bytes: int) -> Point:
         """A copy whose object and probe are complex numbers of so many bytes."""
         dtype = np.complex64 if complex_bytes == np.dtype(np.complex64).itemsize else np.complex128
-        return self._replace(object=np.array(self.object, dtype), probe=np.array(self.probe, dtype))
+        image, probe, variation = (np.array(one, dtype) for one in (self.object, self.probe, self.variation))
+        return self._replace(object=image, probe=probe, variation=variation)
 
 
 class Direction(NamedTuple):
@@ -75,6 +92,7 @@ class Direction(NamedTuple):
 
     object: Array
     probe: Array | None
+    """(M + K, N, N) as `Point.vectors`."""
 
 
 class Terms(NamedTuple):
@@ -132,8 +150,12 @@ class Kernels(Protocol):
         ramps, or whatever the kernels like.
         """
 
-    def shifted(self, probe: Any, ramps: Any) -> Any:
-        """The probe `(M, N, N)` moved by every remainder, times every factor."""
+    def shifted(self, probe: Any, ramps: Any, mixture: Any = None) -> Any:
+        """The probe `(M, N, N)` moved by every remainder, times every factor.
+
+        With weights `(b, K + 1)` of a probe that varies (`ptycho.core.physics.variable_probe.mixture`), `image` of
+        them, its K modes of variation follow its M modes: the first mode is the sum of itself and them.
+        """
 
     def transfer(self, transfer: Array, dx: Array, dy: Array) -> Any:
         """What carries waves to a near detector: `transfer (N, N)` (`ptycho.core.physics.near_field`) times the phase
@@ -173,17 +195,30 @@ class Kernels(Protocol):
             gap: H `(N, N)`, the transfer function from one to the other.
         """
 
-    def probe_gradient(self, waves: Any, patches: Any, ramps: Any) -> Any:
-        """Gradient `(M, N, N)` with respect to the probe, moved back and summed over batch and places."""
+    def probe_gradient(self, waves: Any, patches: Any, ramps: Any, mixture: Any = None) -> Any:
+        """Gradient `(M, N, N)`, `(M + K, N, N)` of one that varies, with respect to the probe, moved back and summed
+        over batch and places.
+        """
 
     def slopes(self, fields: Any, moves: Any, measured: Measured) -> Any:
         """`sum J^2`, a scalar of the backend."""
 
-    def position_terms(self, probe: Any, patches: Any, measured: Measured, ramps: Any, transfer: Any = None) -> Terms:
+    def position_terms(
+        self, probe: Any, patches: Any, measured: Measured, ramps: Any, transfer: Any = None, mixture: Any = None
+    ) -> Terms:
         """Gradient `(b, 2)` and curvature `(b, 2, 2)` of the likelihood in (dx, dy)."""
 
     def probe_slopes(self, probe: Any, ramps: Any) -> tuple[Any, Any]:
         """How `shifted` changes with dx and with dy."""
+
+    def variation_terms(self, fields: Any, moves: Any, places: int, mixture: Any, measured: Measured) -> Terms:
+        """Gradient `(b, 2 K)` and curvature of the likelihood in the coefficients of a probe that varies, the real
+        parts first; `moves` `(b, S K, N, N)` are the fields of every mode of variation at S places.
+
+        With weights w of the first field F and of the moves `D_k`, the slopes in `Re a_k` and `Im a_k` are
+        `w_0 (Re C_k - Re w_k sum_s |F_s|^2) / a` and `-w_0 (Im C_k + Im w_k sum_s |F_s|^2) / a` with
+        `C_k = sum_s conj(F_s) D_sk`.
+        """
 
     def patch_terms(
         self, fields: Any, probes: Any, moves: Sequence[Any], measured: Measured, floor: float, transfer: Any = None

@@ -74,9 +74,9 @@ class NumpyKernels:
         fy = factor[:, None, None] * fy
         return self.image(fy[:, :, None, :, None]) * self.image(fx[:, :, None, None, :])
 
-    def shifted(self, probe: Array, ramps: Array) -> Array:
+    def shifted(self, probe: Array, ramps: Array, mixture: Array | None = None) -> Array:
         """The probe moved by every remainder."""
-        return _places_as_modes(scipy.fft.ifft2(scipy.fft.fft2(probe) * ramps, overwrite_x=True))
+        return _places_as_modes(scipy.fft.ifft2(_mixed(scipy.fft.fft2(probe), mixture) * ramps, overwrite_x=True))
 
     def transfer(self, transfer: Array, dx: Array, dy: Array) -> Array:
         """What carries waves to a near detector and moves them back `(b, 1, N, N)`."""
@@ -137,11 +137,15 @@ class NumpyKernels:
         waves = _back_propagated(waves * patches[:, None].conj(), gap)
         return waves, sum_of_modes(waves * incident.conj())
 
-    def probe_gradient(self, waves: Array, patches: Array, ramps: Array) -> Array:
+    def probe_gradient(self, waves: Array, patches: Array, ramps: Array, mixture: Array | None = None) -> Array:
         """Gradient with respect to the probe."""
         spectra = scipy.fft.fft2(waves * patches[:, None].conj(), overwrite_x=True)
         back = spectra.reshape(*ramps.shape[:2], -1, *spectra.shape[2:]) * ramps.conj()
-        return scipy.fft.ifft2(back.reshape(-1, *back.shape[2:]).sum(axis=0))
+        if mixture is None:
+            return scipy.fft.ifft2(back.reshape(-1, *back.shape[2:]).sum(axis=0))
+        first = np.tensordot(mixture.conj().T, back[:, :, 0].sum(axis=1), 1)
+        others = back[:, :, 1:].sum(axis=(0, 1))
+        return scipy.fft.ifft2(np.concatenate([first[:1], others, first[1:]]))
 
     def slopes(self, fields: _Fields, moves: Array, measured: Measured) -> float:
         """`sum J^2`."""
@@ -155,10 +159,16 @@ class NumpyKernels:
         return x, y
 
     def position_terms(
-        self, probe: Array, patches: Array, measured: Measured, ramps: Array, transfer: Array | None = None
+        self,
+        probe: Array,
+        patches: Array,
+        measured: Measured,
+        ramps: Array,
+        transfer: Array | None = None,
+        mixture: Array | None = None,
     ) -> Terms:
         """Gradient and curvature of the likelihood in (dx, dy), by the derivative of the Fourier shift."""
-        spectrum = scipy.fft.fft2(probe) * ramps
+        spectrum = _mixed(scipy.fft.fft2(probe), mixture) * ramps
         fields = self.fields(_places_as_modes(scipy.fft.ifft2(spectrum)), patches, transfer)
         turn = self.image(-2j * np.pi * np.fft.fftfreq(probe.shape[-1]))
         modulus, residual = self._residual(fields, measured)
@@ -194,6 +204,19 @@ class NumpyKernels:
             root = np.sqrt(seen + floor)
             residual = (seen - self._count(measured)) / (2 * root)
         return _terms([_product(fields.waves, each) / root for each in moves], residual, measured)
+
+    def variation_terms(
+        self, fields: _Fields, moves: _Fields, places: int, mixture: Array, measured: Measured
+    ) -> Terms:
+        """Gradient and curvature of the likelihood in the coefficients of a probe that varies."""
+        modulus, residual = self._residual(fields, measured)
+        first, along = (_by_place(each.waves, places) for each in (fields, moves))
+        first, held = first[:, :, 0], mixture[:, 0].real[:, None, None]
+        own = held * (first.real**2 + first.imag**2).sum(axis=1) / modulus
+        weight = mixture[:, 1:, None, None]
+        cross = held[:, None] * (first[:, :, None].conj() * along).sum(axis=1) / modulus[:, None]
+        slopes = np.concatenate([cross.real - weight.real * own[:, None], -cross.imag - weight.imag * own[:, None]], 1)
+        return _terms(list(np.moveaxis(slopes, 1, 0)), residual, measured)
 
     def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
         """Gradient and curvature of the likelihood in the logarithm of a factor."""
@@ -231,6 +254,21 @@ class NumpyKernels:
 def _places_as_modes(values: Array) -> Array:
     """`(b, S, M, N, N)` as `(b, S M, N, N)`."""
     return values.reshape(len(values), -1, *values.shape[3:])
+
+
+def _by_place(waves: Array, places: int) -> Array:
+    """`(b, S M, N, N)` as `(b, S, M, N, N)`."""
+    return waves.reshape(len(waves), places, -1, *waves.shape[2:])
+
+
+def _mixed(spectra: Array, mixture: Array | None) -> Array:
+    """The first mode of a probe that varies as it is in each pattern, with the others `(b, 1, M, N, N)`."""
+    if mixture is None:
+        return spectra
+    count = len(spectra) - mixture.shape[1] + 1
+    first = np.tensordot(mixture, np.concatenate([spectra[:1], spectra[count:]]), 1)[:, None]
+    others = np.broadcast_to(spectra[1:count], (len(mixture), count - 1, *spectra.shape[1:]))
+    return np.concatenate([first, others], axis=1)[:, None]
 
 
 def _propagated(waves: Array, transfer: Array | None) -> Array:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.physics.fly_scan import AT_REST, FlyPath
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.variable_probe import mixture
 from ptycho.core.refinement.kernels import Direction, Kernels, Measured, Point, ScanData, Terms
 from ptycho.core.refinement.slices import SlicedKernels
 from ptycho.errors import DataError
@@ -85,7 +86,7 @@ class Passes:
         scan: read batch by batch; patterns stay on the device as float32 where they fit the budget.
         groups: the patterns of each mini-batch.
         unseen: patterns held out; no gradient sees them.
-        modes: of the probe.
+        modes: of the probe, and of its variation.
         keep: bytes that may be kept beside a batch: amplitudes first, then far fields, then moved probes and ramps,
             then the patches under a probe that moves.
         batch_pixels: exit-wave pixels worked on at once; None: `BATCH_PIXELS`.
@@ -139,6 +140,16 @@ class Passes:
             energy += part.energy
         return total / energy
 
+    def variance(self, point: Point) -> float:
+        """Likelihood of the patterns seen per valid pixel: of the squared residuals of amplitudes the mean."""
+        error = self.error(point)
+        mask, square = self.scan.mask, self.n**2
+        valid = 0.0
+        for part in self.seen:
+            each = square if mask is None else np.count_nonzero(mask[part.indices] if mask.ndim == 3 else mask)
+            valid += each if mask is not None and mask.ndim == 3 else each * len(part.indices)
+        return error * sum(part.energy for part in self.seen) / max(valid, 1.0)
+
     def gradient(self, point: Point, with_probe: bool, group: int | None = None) -> tuple[float, Direction]:
         """Error as above, and the derivatives with respect to the conjugates of object and probe."""
         image, probe = self._images(point)
@@ -152,7 +163,8 @@ class Passes:
             energy += part.energy
             object_sum = self.kernels.add(object_sum, point.object.shape, patch_gradient, rows, cols)
             if with_probe:
-                moved = self.kernels.probe_gradient(waves, self._patches(part, look, image), self._ramps(part))
+                patches, mixed = self._patches(part, look, image), self._mixture(part, point)
+                moved = self.kernels.probe_gradient(waves, patches, self._ramps(part), mixed)
                 probe_sum = moved if probe_sum is None else probe_sum + moved
         probe_gradient = self.kernels.numpy(probe_sum) if with_probe else None
         return total / energy, Direction(self.kernels.numpy(object_sum), probe_gradient)
@@ -171,7 +183,7 @@ class Passes:
             if probe_move is not None or self.sliced is not None:
                 patches = self._patches(part, look, image)
             if probe_move is not None:
-                probe_moves = self.kernels.shifted(probe_move, self._ramps(part))
+                probe_moves = self.kernels.shifted(probe_move, self._ramps(part), self._mixture(part, point))
             moves = self.kernels.fields_along(look.probes, patches, probe_moves, patch_moves, self._transfer(part))
             total += float(self.kernels.slopes(look.fields, moves, self._measured(part, point)))
             linear = probe_move is None and self.sliced is None
@@ -221,7 +233,13 @@ class Passes:
         image = self.kernels.image(point.object)
         if self.sliced is not None:
             image = self.sliced.thick(image, float(point.stretch), self.n)
-        return image, self.kernels.image(point.probe)
+        return image, self.kernels.image(point.vectors)
+
+    def _mixture(self, part: _Part, point: Point) -> Any:
+        """The weights of a probe that varies in the patterns of a part; None where it is the same in all."""
+        if not len(point.variation):
+            return None
+        return self.kernels.image(mixture(point.coefficients[part.indices]))
 
     def _measured(self, part: _Part, point: Point) -> Measured:
         """The patterns of a part, zero frequency first where they are far fields, with the background of a point."""
@@ -290,7 +308,7 @@ class Passes:
         if part.probes is not None and _same(part.probed, belongs):
             probes = part.probes
         else:
-            probes = self.kernels.shifted(probe, self._ramps(part))
+            probes = self.kernels.shifted(probe, self._ramps(part), self._mixture(part, point))
             part.probes, part.probed = (probes, belongs) if self._keeps_probes else (None, ())
         if part.fields is not None and part.at is not None and _same(_field_parts(part.at), _field_parts(point)):
             return _Look(part.fields, probes, None, found)
@@ -316,8 +334,23 @@ class Passes:
         for part in self.seen:
             rows, cols, _, _ = self._places(part, point)
             patches = self.kernels.cut(image, rows, cols, self.n)
-            measured, ramps = self._measured(part, point), self._ramps(part)
-            yield part.indices, self.kernels.position_terms(probe, patches, measured, ramps, self._transfer(part))
+            measured, ramps, transfer = self._measured(part, point), self._ramps(part), self._transfer(part)
+            mixed = self._mixture(part, point)
+            yield part.indices, self.kernels.position_terms(probe, patches, measured, ramps, transfer, mixed)
+
+    def variation_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
+        """Normal equations of the coefficients seen of a probe that varies, the real parts first, batch by batch."""
+        image, probe = self._images(point)
+        variation = self.kernels.image(point.variation)
+        for part in self.seen:
+            look = self._look(part, point, image, probe)
+            along = self.kernels.shifted(variation, self._ramps(part))
+            moves = self.kernels.fields(along, self._patches(part, look, image), self._transfer(part))
+            mixed, measured = self._mixture(part, point), self._measured(part, point)
+            yield (
+                part.indices,
+                self.kernels.variation_terms(look.fields, moves, self._places_each, mixed, measured),
+            )
 
     def stretch_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
         """Normal equations of a map M of positions that takes the object along, batch by batch, with their patterns:
@@ -412,7 +445,7 @@ def places(x: Array, y: Array, n: int, shape: tuple[int, ...]) -> tuple[Array, A
 
 def _belonging(point: Point) -> tuple[Array, ...]:
     """What moved probes are made of."""
-    return point.probe, point.x, point.y, point.flux
+    return point.probe, point.x, point.y, point.flux, point.variation, point.coefficients
 
 
 def _field_parts(point: Point) -> tuple[Array, ...]:

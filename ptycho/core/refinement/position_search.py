@@ -124,7 +124,7 @@ class PositionSearch:
     def _shaped(self, passes: Passes, point: Point, iterations: int, placed: bool = False) -> Point:
         """The point with the object of a few iterations, in which positions may move too."""
         placement = Placement(passes, self.home, self.bound) if placed else None
-        problem = ScanProblem(passes, placement, False, False, None, point.probe)
+        problem = ScanProblem(passes, placement, False, False, None, None, point.probe)
         limits = Limits(iterations, iterations + 1, 0.0)
         return descend(problem, point, limits, np.random.default_rng(self.seed)).point
 

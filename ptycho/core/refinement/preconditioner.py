@@ -37,6 +37,8 @@ LIT = 0.05
 """Illumination, relative to the maximum, from where on modulations count as slow: in the dark they mean nothing."""
 AMPLITUDE_FLOOR = 0.3
 """Least curvature of an amplitude: near resonances of the probe it falls below the mean."""
+LEAST_SHARE = 1e-3
+"""Least share of a mode of variation in the light that it is preconditioned by."""
 _FREQUENCIES = np.concatenate([[0.0], np.geomspace(1 / 1024, 0.71, 28)])
 _ANGLES = np.arange(4)[:, None] * np.pi / 4
 
@@ -208,3 +210,10 @@ class Preconditioner:
         if self._probe is None:
             raise ValueError("expected a preconditioner with a probe, found one for the object alone")
         return self._probe.apply(gradient, probe)
+
+    def variation_step(self, gradient: Array, shares: Array) -> Array:
+        """Map the gradient `(K, N, N)` with respect to modes of variation that have these shares (K,) of the light."""
+        if self._probe is None:
+            raise ValueError("expected a preconditioner with a probe, found one for the object alone")
+        stiffness = np.maximum(shares, LEAST_SHARE)[:, None, None]
+        return np.asarray(gradient * self._probe.inverse / stiffness, gradient.dtype)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.physics.fly_scan import places_on_the_way
+from ptycho.core.physics.variable_probe import mixture
 from ptycho.core.refinement.background import Family, stepped
 from ptycho.core.refinement.gauge import Gauge, brightened, straightened
 from ptycho.core.refinement.kernels import Direction, Point
@@ -18,6 +19,7 @@ from ptycho.core.refinement.preconditioner import Preconditioner
 from ptycho.core.refinement.sliced_preconditioner import SlicedPreconditioner
 from ptycho.core.refinement.spectrum import SpectrumPreconditioner
 from ptycho.core.refinement.thickness import stretched
+from ptycho.core.refinement.variable_probe import Variability
 
 __all__ = ["ScanProblem"]
 
@@ -46,6 +48,7 @@ class ScanProblem:
         refine_probe: whether the probe moves.
         refine_flux: whether the flux of every pattern moves.
         background: the family of the background that moves; None: it stays.
+        variability: what moves the coefficients of a probe that varies; None: they stay.
         given: the probe `(M, N, N)` that says where a probe that moves is to lie (`gauge.straightened`).
         refine_thickness: whether the distance between slices moves.
         penalty: what is known of the object; None: nothing.
@@ -59,6 +62,7 @@ class ScanProblem:
         refine_probe: bool,
         refine_flux: bool,
         background: Family | None,
+        variability: Variability | None,
         given: Array,
         refine_thickness: bool = False,
         penalty: Penalty | None = None,
@@ -66,6 +70,7 @@ class ScanProblem:
     ) -> None:
         self._passes, self._placement, self._given = passes, placement, given
         self._refine_probe, self._refine_flux, self._family = refine_probe, refine_flux, background
+        self._variability = variability
         self._refine_thickness, self._penalty, self._pupil = refine_thickness, penalty, pupil
         self._changes = refine_probe or placement is not None or passes.gap is not None or penalty is not None
         self._preconditioner: AnyPreconditioner | None = None
@@ -136,8 +141,18 @@ class ScanProblem:
             self._preconditioner = self._made_at(self.prepared[1])
         probe_step = None
         if gradient.probe is not None:
-            probe_step = self._preconditioner.probe_step(gradient.probe, point.probe)
+            probe_step = self._probe_step(self._preconditioner, gradient.probe, point)
         return Direction(self._object_step(self._preconditioner, gradient.object, point.object), probe_step)
+
+    @staticmethod
+    def _probe_step(preconditioner: AnyPreconditioner, gradient: Array, point: Point) -> Array:
+        """Of the modes of the probe, and of those of variation."""
+        count = len(point.probe)
+        step = preconditioner.probe_step(gradient[:count], point.probe)
+        if len(gradient) == count or not isinstance(preconditioner, Preconditioner):
+            return step
+        shares = (np.abs(mixture(point.coefficients)[:, 1:]) ** 2).mean(axis=0)
+        return np.concatenate([step, preconditioner.variation_step(gradient[count:], shares)])
 
     def _object_step(self, preconditioner: AnyPreconditioner, gradient: Array, image: Array) -> Array:
         known = None if self.prepared is None else self._known(self.prepared[1])
@@ -184,8 +199,9 @@ class ScanProblem:
 
     def step(self, point: Point, direction: Direction, length: float) -> Point:
         """`point + length direction`, far fields and all."""
-        probe = point.probe if direction.probe is None else point.probe + length * direction.probe
-        target = point._replace(object=point.object + length * direction.object, probe=probe)
+        target = point._replace(object=point.object + length * direction.object)
+        if direction.probe is not None:
+            target = target.with_vectors(point.vectors + length * direction.probe)
         self._passes.advance(point, target, length)
         return target
 
@@ -196,6 +212,8 @@ class ScanProblem:
         if self._refine_thickness:
             point = stretched(point, self._passes, iteration)
         point = self._backed(self._lit(point, iteration), iteration)
+        if self._variability is not None and isinstance(self._preconditioner, Preconditioner):
+            point = self._variability.moved(point, iteration, self._preconditioner)
         # near fields tell the place of the probe, and a pupil has its own
         placed = self._passes.transfer_function is not None or self._pupil is not None
         if self._refine_probe and iteration in STRAIGHTEN and not placed:

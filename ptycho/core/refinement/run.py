@@ -24,6 +24,7 @@ from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
 from ptycho.core.physics.multislice import MOST_SLICES, projected
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.recording import PLAIN, Recording
+from ptycho.core.physics.variable_probe import ProbeVariation, check_variation
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.background import Family, first_background
 from ptycho.core.refinement.descent import Descent, Limits, descend
@@ -38,6 +39,7 @@ from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.problem import ScanProblem
 from ptycho.core.refinement.state_file import ScanKeeper, StateFile
 from ptycho.core.refinement.thickness import in_slices
+from ptycho.core.refinement.variable_probe import Variability, principal
 from ptycho.core.result import ObjectResult, plural
 from ptycho.errors import ConfigError, DataError
 
@@ -94,11 +96,13 @@ class Refinement(ObjectResult):
     """The free space between two slices; refined where that was asked for."""
     penalty: float = 0.0
     """What the prior of the object adds to the error of this result, in the histories as well."""
+    variation: ProbeVariation | None = None
+    """How the first mode of the probe differs from pattern to pattern; None: it is the same."""
 
     @property
     def recording(self) -> Recording:
         """How the patterns were recorded."""
-        return Recording(self.flux, self.fly_path, self.background, gap=self.gap)
+        return Recording(self.flux, self.fly_path, self.background, gap=self.gap, variation=self.variation)
 
     def __repr__(self) -> str:
         modes, N, _ = self.probe.shape
@@ -115,6 +119,9 @@ class Refinement(ObjectResult):
 
 Start = Reconstruction | Refinement | Array
 """What a refinement can begin with: a result, or an object (H, W) in the frame of the result."""
+
+
+VARIES = "0 or more modes of variation, of a probe that is refined (refine_probe)"
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,8 @@ class Settings:
     refine_thickness: bool = False
     object_prior: ObjectPrior | None = None
     pupil: NDArray[np.float64] | None = None
+    variable_probe: int = 0
+    variable_probe_smooth: float | None = None
 
     def __post_init__(self) -> None:
         checks = (
@@ -170,6 +179,12 @@ class Settings:
             ),
             ("seconds", self.seconds is None or self.seconds > 0, "a number above 0, or None for no limit"),
             ("slices", self.slices is None or 1 <= self.slices <= MOST_SLICES, f"1 to {MOST_SLICES}, or None"),
+            ("variable_probe", self.variable_probe >= 0 and (self.refine_probe or not self.variable_probe), VARIES),
+            (
+                "variable_probe_smooth",
+                self.variable_probe_smooth is None or 0 < self.variable_probe_smooth < math.inf,
+                "a number of patterns above 0, or None",
+            ),
         )
         for name, good, expected in checks:
             if not good:
@@ -196,6 +211,9 @@ def refine_scan(
     slices: int | None = None,
     gap: NearField | None = None,
     refine_thickness: bool = False,
+    variation: ProbeVariation | None = None,
+    variable_probe: int = 0,
+    variable_probe_smooth: float | None = None,
     batch_size: int | None = None,
     holdout: float | NDArray[np.int64] = 0.0,
     patience: int = 5,
@@ -249,6 +267,12 @@ def refine_scan(
             takes those of the start, else 1.
         gap: the free space between two of them (`ptycho.core.physics.multislice.gap_of`); None takes the start's.
         refine_thickness: whether it moves, too, the same between all slices.
+        variation: how the first mode of the probe differs from pattern to pattern
+            (`ptycho.core.physics.variable_probe`); None takes the start's, else it is the same in all.
+        variable_probe: modes of variation that are found, with a coefficient in each pattern that is seen (orthogonal
+            probe relaxation, OPR); 0: what is known of them stays.
+        variable_probe_smooth: patterns that one piece of a smooth curve of coefficients along the scan is long, about
+            which slower changes are followed; None: every pattern has its own coefficients.
         batch_size: patterns in a mini-batch; None takes all at once.
         holdout: patterns that stay unseen, a fraction below 1, a number, or an array of their indices: the result is
             then the point that explains *them* best, which keeps noise from being fitted.
@@ -301,9 +325,11 @@ def refine_scan(
         refine_thickness=refine_thickness,
         object_prior=object_prior,
         pupil=_pupil(pupil, scan),
+        variable_probe=variable_probe,
+        variable_probe_smooth=variable_probe_smooth,
     )
     found = find_engine(engine) if isinstance(engine, str) else engine
-    recording = Recording(flux, fly_path, background, gap=gap)
+    recording = Recording(flux, fly_path, background, gap=gap, variation=variation)
     return run(found, scan, start, probe, frame, settings, report, options, state_file, recording)
 
 
@@ -335,12 +361,15 @@ def run(
     singles = settings.position_bound_px if settings.refine_positions in (True, "search") else None
     pupil = settings.pupil
     placement = Placement(passes, home, singles, pupil is None) if settings.refine_positions else None
-    freedom = settings.refine_flux, settings.refine_background
     moves_gap = settings.refine_thickness and gap is not None
     penalty = _penalty(settings, passes, scan.probeGuess, frame)
+    varies = Variability(passes, settings.variable_probe_smooth) if settings.variable_probe else None
+    freedom = settings.refine_probe, settings.refine_flux, settings.refine_background, varies
     problem = ScanProblem(
-        passes, placement, settings.refine_probe, *freedom, scan.probeGuess, moves_gap, penalty, pupil
+        *(passes, placement, *freedom, scan.probeGuess), refine_thickness=moves_gap, penalty=penalty, pupil=pupil
     )
+    if len(point.variation) and (gap is not None or pupil is not None):
+        raise ConfigError("variable_probe: expected one slice, in space, found others; leave it out")
     if settings.refine_positions == "search" and (gap is not None or pupil is not None):
         raise ConfigError("refine_positions='search': expected one slice, in space, found others; take True")
     resumes = state_file is not None and state_file.path is not None and state_file.path.exists()
@@ -363,7 +392,8 @@ def run(
         )
     logger.debug("refinement: %s, %d restarts", found.stopped, found.restarts)
     best, gauge = hold(
-        *(found.point, scan.probeGuess, settings.scale, settings.refine_probe, problem.error),
+        *(principal(found.point) if varies else found.point, scan.probeGuess, settings.scale),
+        *(settings.refine_probe, problem.error),
         held=scan.near_field is not None or pupil is not None,
     )
     gauge = problem.gauge_at(found.point).then(gauge)
@@ -393,7 +423,7 @@ def _passes(
     unseen: NDArray[np.int64],
 ) -> Passes:
     """Over some of the patterns, within the memory of the settings."""
-    modes, slices = len(point.probe), 1 if point.object.ndim == 2 else len(point.object)
+    modes, slices = len(point.vectors), 1 if point.object.ndim == 2 else len(point.object)
     keep, pixels = settings.keep_bytes, engine.batch_pixels
     return Passes(kernels, scan, groups, unseen, modes, keep, pixels, fly_path, gap=gap, slices=slices)
 
@@ -430,7 +460,15 @@ def _result(
         fly_path=recording.fly_path,
         slices=None if gap is None else image,
         gap=None if gap is None else gap.stretched(float(found.point.stretch)),
+        variation=_variation_of(found.point),
     )
+
+
+def _variation_of(point: Point) -> ProbeVariation | None:
+    """That of a point; None where there is none."""
+    if not point.coefficients.any():
+        return None
+    return ProbeVariation(point.variation.astype(np.complex64), point.coefficients)
 
 
 def _first_point(
@@ -443,7 +481,7 @@ def _first_point(
 ) -> tuple[Point, ObjectFrame]:
     """Object, probe, positions, flux and background to begin with, and the frame they lie in."""
     x, y = np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64)
-    flux, background = recording.flux, recording.background
+    flux, background, variation = recording.flux, recording.background, recording.variation
     image: Array | None
     if isinstance(start, Reconstruction | Refinement):
         image, frame = start.layers, start.frame if frame is None else frame
@@ -451,6 +489,7 @@ def _first_point(
         if len(start.xcoords) == len(scan):
             x, y = start.xcoords + start.frame.x0, start.ycoords + start.frame.y0
             flux = start.flux if flux is None else flux
+            variation = start.variation if variation is None else variation
         if start.background is not None and start.background.shape == scan.probeGuess.shape[-2:]:
             background = start.background if background is None else background
     else:
@@ -478,7 +517,17 @@ def _first_point(
     image = in_slices(image, settings.slices, recording.gap, frame.shape)
     if background is None and start is None and settings.refine_background is not None:
         background = first_background(scan)
-    return Point(image, modes, x, y, _flux(flux, len(scan)), _background(background, n)), frame
+    varies = _variation(variation, len(scan), n, settings.variable_probe)
+    return Point(image, modes, x, y, _flux(flux, len(scan)), _background(background, n), *varies), frame
+
+
+def _variation(given: ProbeVariation | None, count: int, n: int, wanted: int) -> tuple[Array, Array]:
+    """Modes and coefficients to begin with, at least so many; further ones are 0."""
+    if given is None:
+        return np.zeros((wanted, n, n), complex), np.zeros((count, wanted), complex)
+    known = check_variation(given, count, n)
+    more = max(0, wanted - len(known.modes))
+    return np.pad(known.modes, ((0, more), (0, 0), (0, 0))), np.pad(known.coefficients, ((0, 0), (0, more)))
 
 
 def _background(given: NDArray[np.float64] | None, n: int) -> NDArray[np.float64]:

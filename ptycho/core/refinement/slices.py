@@ -144,19 +144,19 @@ class SlicedKernels:
             gradients.insert(0, gradient)
         return error, residual, _Sheaf(tuple(gradients))
 
-    def probe_gradient(self, waves: Any, patches: _OnTheWay, ramps: Any) -> Any:
+    def probe_gradient(self, waves: Any, patches: _OnTheWay, ramps: Any, mixture: Any = None) -> Any:
         """Gradient with respect to the probe, which meets the first slice."""
-        return self._one.probe_gradient(waves, patches.sheaf.patches[0], ramps)
+        return self._one.probe_gradient(waves, patches.sheaf.patches[0], ramps, mixture)
 
     def slopes(self, fields: _Fields, moves: Any, measured: Measured) -> Any:
         """`sum J^2`."""
         return self._one.slopes(fields.last, moves, measured)
 
     def position_terms(
-        self, probe: Any, patches: _Sheaf, measured: Measured, ramps: Any, transfer: Any = None
+        self, probe: Any, patches: _Sheaf, measured: Measured, ramps: Any, transfer: Any = None, mixture: Any = None
     ) -> Terms:
-        """Gradient and curvature of the likelihood in (dx, dy)."""
-        probes = self.shifted(probe, ramps)
+        """Gradient and curvature of the likelihood in (dx, dy); the probe is the same for all patterns."""
+        probes = self.shifted(probe, ramps, mixture)
         fields = self.fields(probes, patches, transfer)
         along = [
             self.fields_along(probes, fields.on_the_way, slope, None, transfer)
@@ -190,6 +190,10 @@ class SlicedKernels:
             change = self._onwards(wave, patch, sheaf.slope)
             moves = change if moves is None else change + self._onwards(moves, patch, sheaf.gap)
         return self._one.move_terms(fields.last, [self._onwards(moves, sheaf.patches[-1], transfer)], measured)
+
+    def variation_terms(self, fields: _Fields, moves: Any, places: int, mixture: Any, measured: Measured) -> Terms:
+        """Never asked for: the probe of a thick object is the same for all patterns."""
+        raise NotImplementedError("a probe that varies in front of a thick object")
 
     def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
         """Gradient and curvature in the logarithm of a factor."""

@@ -17,6 +17,7 @@ from ptycho.core.physics.multislice import projected
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.recording import Recording
+from ptycho.core.physics.variable_probe import ProbeVariation, check_variation
 from ptycho.core.scaling import Units
 from ptycho.core.scan.scan import ScanFile, is_fast_side, next_fast_side
 from ptycho.core.scan.stream import Frames, ScanStream, stand_in, write_stream
@@ -71,6 +72,8 @@ class ScanPlan:
     """How waves go to a near detector; None: it is far away."""
     gap: NearField | None = None
     """The free space between two slices of the object; None: it is thin."""
+    variation: ProbeVariation | None = None
+    """How the probe differs from frame to frame, in the unit of `probe`; None: it is the same."""
 
     def __post_init__(self) -> None:
         if self.units not in ("counts", "amplitude"):
@@ -89,7 +92,7 @@ class ScanPlan:
     @property
     def recording(self) -> Recording:
         """How the frames are recorded."""
-        return Recording(fly_path=self.fly_path, background=self.background, near_field=self.near_field, gap=self.gap)
+        return Recording(None, self.fly_path, self.background, self.near_field, self.gap, self.variation)
 
     @property
     def frame_type(self) -> np.dtype[Any]:
@@ -141,13 +144,13 @@ def expose(plan: ScanPlan, rng: np.random.Generator) -> SimulatedScan:
         ConfigError: a dose that overflows a 32-bit counter.
         DataError: a scan that meets no light.
     """
-    probe, recorded = _to_dose(plan)
+    plan, recorded = _to_dose(plan)
     return SimulatedScan(
-        diffraction=_record(plan, probe, rng, 0, len(plan.xcoords)),
+        diffraction=_record(plan, rng, 0, len(plan.xcoords)),
         units=plan.units,
         xcoords=plan.xcoords,
         ycoords=plan.ycoords,
-        probe=probe,
+        probe=plan.probe.astype(np.complex64),
         object=plan.object.astype(np.complex64),
         photons=float(plan.photons),
         recorded=recorded,
@@ -180,8 +183,8 @@ def expose_to_file(
         DataError: a scan that meets no light, or metadata that are not plain.
         OutputError: a place that cannot be written.
     """
-    probe, recorded = _to_dose(plan)
-    N = probe.shape[-1]
+    plan, recorded = _to_dose(plan)
+    N = plan.probe.shape[-1]
     if not is_fast_side(N):
         fast = f"an even side without a prime factor above 13 (of the networks: {', '.join(map(str, PATTERN_SIZES))})"
         raise ConfigError(f"N: expected {fast}, found {N}; for example {next_fast_side(N)}")
@@ -190,7 +193,7 @@ def expose_to_file(
         diff3d=stand_in(shape, plan.frame_type),
         xcoords=plan.xcoords,
         ycoords=plan.ycoords,
-        probeGuess=probe,
+        probeGuess=plan.probe,
         xcoords_start=plan.xcoords_true,
         ycoords_start=plan.ycoords_true,
         objectGuess=projected(plan.object).astype(np.complex64) if truth else None,
@@ -199,16 +202,14 @@ def expose_to_file(
         units=plan.units,
     )
     # every block is asked for once and in order, so that the photons are those of `expose`
-    frames = Frames(shape, plan.frame_type, lambda at: _record(plan, probe, rng, int(at[0]), int(at[-1]) + 1))
+    frames = Frames(shape, plan.frame_type, lambda at: _record(plan, rng, int(at[0]), int(at[-1]) + 1))
     return write_stream(path, ScanStream(frames, None, fields))
 
 
-def _record(
-    plan: ScanPlan, probe: NDArray[np.complex64], rng: np.random.Generator, start: int, stop: int
-) -> NDArray[Any]:
+def _record(plan: ScanPlan, rng: np.random.Generator, start: int, stop: int) -> NDArray[Any]:
     """Record the frames from `start` to `stop`, as they are stored."""
-    frames = np.empty((stop - start, *probe.shape[-2:]), plan.frame_type)
-    for chunk, patches, modes, dx, dy in _chunks(plan, probe, start, stop):
+    frames = np.empty((stop - start, *plan.probe.shape[-2:]), plan.frame_type)
+    for chunk, patches, modes, dx, dy in _chunks(plan, start, stop):
         expected = diffract(modes, patches, dx, dy, plan.recording.of(chunk))
         if expected.max() >= _LARGEST_COUNT:
             raise ConfigError(
@@ -225,12 +226,12 @@ def _record(
     return frames
 
 
-def _to_dose(plan: ScanPlan) -> tuple[NDArray[np.complex64], float]:
-    """The probe, scaled to the dose, and how many counts of a frame meet valid pixels."""
+def _to_dose(plan: ScanPlan) -> tuple[ScanPlan, float]:
+    """The plan with its probe scaled to the dose, complex64, and how many counts of a frame meet valid pixels."""
     energy, valid = 0.0, 0.0
-    for chunk, patches, modes, dx, dy in _chunks(plan, plan.probe, 0, len(plan.xcoords)):
+    for chunk, patches, modes, dx, dy in _chunks(plan, 0, len(plan.xcoords)):
         # the energy behind the object is that on the detector (Parseval)
-        if plan.mask is None and plan.fly_path is None and plan.gap is None:
+        if plan.mask is None and plan.fly_path is None and plan.gap is None and plan.variation is None:
             moved = fourier_shift(modes, dx[:, None], dy[:, None]) if dx.any() or dy.any() else modes
             waves = illuminate(moved, patches)
             energy += float(np.vdot(waves, waves).real)
@@ -243,8 +244,11 @@ def _to_dose(plan: ScanPlan) -> tuple[NDArray[np.complex64], float]:
     share = 1.0 if plan.mask is None else valid / energy
     if not share > 0:
         raise DataError("mask: expected valid pixels with light, found none; make gaps and stop smaller")
-    probe = plan.probe * np.sqrt(plan.photons * len(plan.xcoords) / energy)
-    return probe.astype(np.complex64), float(plan.photons * share) + _beside(plan)
+    factor = np.sqrt(plan.photons * len(plan.xcoords) / energy)
+    varies = plan.variation
+    varies = None if varies is None else replace(varies, modes=factor * varies.modes)
+    scaled = replace(plan, probe=(plan.probe * factor).astype(np.complex64), variation=varies)
+    return scaled, float(plan.photons * share) + _beside(plan)
 
 
 def _beside(plan: ScanPlan) -> float:
@@ -256,16 +260,14 @@ def _beside(plan: ScanPlan) -> float:
     )
 
 
-def _chunks(
-    plan: ScanPlan, probe: Complex, start: int, stop: int
-) -> Iterator[tuple[slice, Complex, Complex, Positions, Positions]]:
+def _chunks(plan: ScanPlan, start: int, stop: int) -> Iterator[tuple[slice, Complex, Complex, Positions, Positions]]:
     """Patches at the rounded true positions and the remainders, with the modes in complex128."""
-    modes = as_modes(probe).astype(np.complex128)
+    modes = as_modes(plan.probe).astype(np.complex128)
     xcoords, ycoords = plan.true_positions
     step = max(1, _CHUNK_PIXELS // modes.size)
     for first in range(start, stop, step):
         chunk = slice(first, min(first + step, stop))
-        patches, dx, dy = extract_rounded(plan.object, xcoords[chunk], ycoords[chunk], probe.shape[-1])
+        patches, dx, dy = extract_rounded(plan.object, xcoords[chunk], ycoords[chunk], modes.shape[-1])
         yield chunk, patches, modes, dx, dy
 
 
@@ -287,6 +289,8 @@ def _check_shapes(plan: ScanPlan) -> None:
             raise DataError(f"true positions: expected shape {x.shape} as xcoords, found {line.shape}; correct them")
     if plan.fly_path is not None:
         check_fly_path(plan.fly_path, x.size)
+    if plan.variation is not None:
+        check_variation(plan.variation, x.size, probe.shape[-1])
     background = plan.background
     if background is not None and (
         background.shape != probe.shape[-2:] or not (np.isfinite(background) & (background >= 0)).all()

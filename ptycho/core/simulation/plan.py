@@ -15,15 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.fly_scan import FlyPath, fly_path, line_ways
 from ptycho.core.physics.multislice import gap_of
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import make_probe, orthogonal_modes
 from ptycho.core.physics.stage import Stage, directions
+from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.scaling import Units
 from ptycho.core.simulation.detector import detector_mask, without_rim
 from ptycho.core.simulation.exposure import ScanPlan, SimulatedScan, expose
 from ptycho.core.simulation.objects import make_object
+from ptycho.core.simulation.probe_drift import drifting
 from ptycho.core.simulation.scan_paths import displaced, scan_positions, step_for_count, step_for_overlap
 from ptycho.core.units import wavelength_m
 from ptycho.errors import ConfigError
@@ -110,6 +113,8 @@ class ScanSettings:
     """Fraction of the detector's pixels that are bad."""
     background: float = 0.0
     """Counts that come to every pixel of every frame beside `photons`."""
+    probe_drift: float = 0.0
+    """Waves of defocus at the edge of the far field of the probe that its focus drifts by, from first to last frame."""
     beam_stop: float = 0.0
     """Diameter of the beam stop on the detector, pixels; 0 is none."""
     seed: int = 0
@@ -167,7 +172,9 @@ def plan_scan(
         mask = without_rim(mask, N, min(near.spread_px, N // 4))
     if not 0 <= s.background < np.inf:
         raise ConfigError(f"background: expected 0 or more counts per pixel, found {s.background}; correct it")
-    beside = _fly_path(s, xcoords, ycoords), np.full((N, N), s.background) if s.background else None, near, gap
+    probe, variation = _drifting(s, probe, len(xcoords))
+    background = np.full((N, N), s.background) if s.background else None
+    beside = _fly_path(s, xcoords, ycoords), background, near, gap, variation
     plan = ScanPlan(object, probe, xcoords, ycoords, s.photons, s.units, mask, x_true, y_true, s.noise, *beside)
     return plan, for_noise
 
@@ -184,6 +191,13 @@ def _gap(settings: ScanSettings, n: int) -> NearField | None:
             f"slices={s.slices}: expected thickness, energy_keV and object_pixel_nm, found not all three; give them"
         )
     return gap_of(s.slices, s.thickness, wavelength_m(1e3 * s.energy_keV), 1e-9 * s.object_pixel_nm, n)
+
+
+def _drifting(settings: ScanSettings, probe: Complex, count: int) -> tuple[Complex, ProbeVariation | None]:
+    """The mean probe and how it varies, where its focus drifts."""
+    if not np.isfinite(settings.probe_drift):
+        raise ConfigError(f"probe_drift: expected a number of waves, found {settings.probe_drift}; correct it")
+    return drifting(as_modes(probe), count, settings.probe_drift) if settings.probe_drift else (probe, None)
 
 
 def _fly_path(settings: ScanSettings, xcoords: Positions, ycoords: Positions) -> FlyPath | None:

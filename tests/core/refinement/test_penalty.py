@@ -64,7 +64,7 @@ def problem_of(scan: RawData, known: ObjectPrior | None, parts: int = 1) -> Scan
     factor = partial(scale_factor, given=scan.probeGuess, scale="probe", moves_probe=True)
     frame = ObjectFrame(SIZE, SIZE, 0, 0)
     penalty = None if known is None else Penalty(known.on(frame), known.strength, passes, factor)
-    return ScanProblem(passes, None, True, False, None, scan.probeGuess, penalty)
+    return ScanProblem(passes, None, True, False, None, None, scan.probeGuess, penalty=penalty)
 
 
 @pytest.mark.parametrize("name", ["tv", "l1", "absorbing", "phase", "support"])

@@ -1,0 +1,49 @@
+"""A probe that changes during the scan, in words: what was found, and whether one is there that nobody asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ptycho.core.physics.variable_probe import ProbeVariation, likeness
+from ptycho.core.refinement.run import Refinement
+from ptycho.core.result import plural
+
+__all__ = ["variation_advice", "variation_note"]
+
+logger = logging.getLogger(__name__)
+
+SLOW = 0.5
+"""Likeness of patterns that follow each other from which on a change is slow."""
+MODES = 2
+"""Of variation, in a trial and where nobody says how many."""
+MOST = 100.0
+"""Ratio that is told at most."""
+BETTER = 3.0
+"""Ratio of errors beyond the noise from which on a probe that changes is believed: it also takes up what other faults
+leave, so that these are asked for first."""
+
+
+def variation_note(variation: ProbeVariation) -> str:
+    """One sentence: how much of the light is in the modes of variation, and whether it drifts or trembles."""
+    shares = variation.shares
+    told = ", ".join(f"{100 * share:.2g} %" for share in shares)
+    slow = "slowly" if likeness(variation.coefficients[:, :1])[0] > SLOW else "from pattern to pattern"
+    modes = plural(len(shares), "mode")
+    return f"The probe changes {slow} during the scan: {told} of its light lies in {modes} of variation"
+
+
+def variation_advice(moved: Callable[..., Refinement], floor: float) -> str:
+    """The flag that lets the probe change during the scan, a clause; empty where that explains little more.
+
+    Args:
+        moved: refines some patterns of a result further, all else held, given what moves.
+        floor: relative error that photon noise leaves.
+    """
+    same, varied = (moved(refine_probe=True, variable_probe=modes) for modes in (0, MODES))
+    before, after = (max(one.error_history[one.kept] - floor, 1e-12) for one in (same, varied))
+    logger.debug("probe that changes: %.3g times better beyond the noise", before / after)
+    if before < BETTER * after:
+        return ""
+    better = f"which explains the patterns {min(before / after, MOST):.2g} times better"
+    return f"the probe changes during the scan, {better}: --variable-probe"

@@ -1,0 +1,73 @@
+"""A probe that changes, in words and on the command line's way."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from ptycho.config.options import IterationOptions
+from ptycho.core.physics.variable_probe import ProbeVariation
+from ptycho.core.refinement.run import refine_scan
+from ptycho.core.simulation.exposure import expose
+from ptycho.core.simulation.plan import ScanSettings, plan_scan
+from ptycho.errors import ConfigError
+from ptycho.raw_data import RawData
+from ptycho.workflows.iterate import iterate
+from ptycho.workflows.refined_result import measured_reconstruction
+from ptycho.workflows.variable_probe import variation_advice, variation_note
+
+N = 16
+
+
+def test_a_note_says_how_much_and_how_fast() -> None:
+    modes = np.ones((1, 4, 4), complex)
+    slow = np.where(np.arange(10) < 5, -0.5, 0.5)[:, None].astype(complex)
+    assert variation_note(ProbeVariation(modes, slow)) == (
+        "The probe changes slowly during the scan: 20 % of its light lies in 1 mode of variation"
+    )
+    restless = 0.5 * (-1.0) ** np.arange(10)[:, None] + 0j
+    assert "from pattern to pattern during the scan" in variation_note(ProbeVariation(modes, restless))
+
+
+@dataclass
+class Found:
+    error_history: tuple[float, ...]
+    kept: int = 0
+
+
+@pytest.mark.parametrize("after, named", [(0.011, True), (0.03, False)])
+def test_advice_needs_a_gain_beyond_the_noise(after, named) -> None:
+    asked = []
+
+    def moved(**settings):
+        asked.append(settings["variable_probe"])
+        return Found((after if settings["variable_probe"] else 0.05,))
+
+    advice = variation_advice(moved, 0.01)
+    assert advice.endswith("40 times better: --variable-probe") if named else advice == ""
+    assert asked == [0, 2]
+
+
+def test_a_run_with_it_keeps_what_it_found_and_its_trust_knows_it(rng) -> None:
+    settings = ScanSettings(N=N, shape=(40, 40), kind="siemens_star", step=3.0, photons=1e5, probe_drift=0.5, seed=3)
+    made = expose(*plan_scan(settings))
+    scan = RawData(made.xcoords, made.ycoords, None, None, made.diffraction, made.probe, units="amplitude")
+    options = IterationOptions(iterations=16, modes=None, refine_probe=True, likelihood="amplitude", variable_probe=1)
+    found = iterate(scan, refine_scan, options)
+    assert any(note.startswith("The probe changes slowly during the scan: ") for note in found.notes)
+    refinement = found.refinement
+    assert refinement.variation is not None and len(refinement.variation.modes) == 1
+    known = measured_reconstruction(refinement, scan)
+    assert known.trust is not None and known.variation is refinement.variation
+    misfit = float(known.trust.misfit.sum() / known.trust.counts.sum())
+    assert misfit == pytest.approx(refinement.error_history[refinement.kept], rel=0.05)
+    # from there on it goes on where it was
+    further = refine_scan(scan, known, 1, variable_probe=1)
+    assert further.error_history[0] == pytest.approx(refinement.error_history[refinement.kept], rel=1e-3)
+
+
+def test_what_cannot_be_is_refused_in_one_line() -> None:
+    with pytest.raises(ConfigError, match="--variable-probe: expected a probe that moves"):
+        IterationOptions(variable_probe=1, refine_probe=False)
+    with pytest.raises(ConfigError, match="--variable-probe-smooth: expected --variable-probe"):
+        IterationOptions(variable_probe_smooth=20.0)
