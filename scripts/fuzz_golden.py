@@ -6,7 +6,7 @@ import importlib.util
 import json
 import shutil
 import struct
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +75,35 @@ def make_npz(folder: Path) -> None:
     scan |= {"probeGuess": np.ones((8, 8), np.complex64), "mask": np.ones((8, 8), bool), "units": np.array("counts")}
     scan |= {"_metadata": np.array(json.dumps({"nphotons": 1e3, "indexes": [0, 1, 2], "origin_px": [1.0, 2.0]}))}
     np.savez(folder / "scan.npz", **scan)
+    _thick_result(folder / "thick.npz")
     np.savez_compressed(
         folder / "packed.npz", Y=np.ones((3, 8, 8), np.complex64), xcoords_start=n, ycoords_start=n, **scan
     )
     facts = {"frame": np.array([20, 20, 0, 0]), "agreement": np.zeros(2), "synchronised": np.array(True)}
-    texts = {"backend": "numpy", "method": "iterative", "subpixel": "fourier", "timings": "{}", "metadata": "{}"}
+    texts = {"backend": "numpy", "method": "refined", "subpixel": "fourier", "timings": "{}", "metadata": "{}"}
     images = {"object": np.ones((20, 20), "c8"), "coverage": np.ones((20, 20)), "probe": np.ones((1, 8, 8), "c8")}
     places: dict[str, Any] = {"xcoords": n, "ycoords": n, "error_history": n, "provenance": "{}"}
     np.savez(folder / "reconstruction.npz", **facts, **texts, **images, **places)  # type: ignore[arg-type]
+
+
+def _thick_result(path: Path) -> None:
+    """A result with all that one may have beside object and probe."""
+    from ptycho.core.formats.reconstruction_npz import write_npz
+    from ptycho.core.geometry import ObjectFrame
+    from ptycho.core.physics.near_field import NearField
+    from ptycho.core.physics.variable_probe import ProbeVariation
+    from ptycho.core.reconstruction import Reconstruction
+
+    shape, n = (20, 20), np.arange(3.0)
+    images = {"object": np.ones(shape, np.complex64), "probe": np.ones((1, 8, 8), np.complex64)}
+    beside = {"flux": np.ones(3), "background": np.zeros((8, 8)), "fly_path": np.zeros((3, 2, 2))}
+    beside |= {"slices": np.ones((2, *shape), np.complex64), "gap": NearField(0.1, 1e-3)}
+    beside |= {"variation": ProbeVariation(np.ones((1, 8, 8), complex), np.ones((3, 1), complex))}
+    places = {"xcoords": 4 + n, "ycoords": 4 + n, "frame": ObjectFrame(*shape, 0, 0)}
+    facts = {"backend": "numpy", "method": "refined", "subpixel": "fourier", "network_object": None}
+    facts |= {"error_history": (1.0, 0.5), "timings": {"iterate": 1.0}, "synchronised": False, "agreement": (1.0, 1.0)}
+    facts["coverage"] = np.ones(shape, np.float32)
+    write_npz(Reconstruction(**images, **places, **beside, **facts), path)  # type: ignore[arg-type]
 
 
 def make_images(folder: Path) -> None:
@@ -215,6 +236,8 @@ def make_settings(folder: Path) -> None:
 def make_run(folder: Path) -> None:
     """A step of a run, and the state of a search."""
     from ptycho.core.geometry import ObjectFrame
+    from ptycho.core.physics.near_field import NearField
+    from ptycho.core.physics.variable_probe import ProbeVariation
     from ptycho.core.refinement.run import Refinement
     from ptycho.workflows.journal import write_step
 
@@ -224,6 +247,9 @@ def make_run(folder: Path) -> None:
     history = {"error_history": (1.0, 0.5), "unseen_history": (), "flux": np.ones(3), "background": np.zeros((8, 8))}
     found = Refinement(**images, **places, **facts, **history)  # type: ignore[arg-type]
     write_step(folder / "step_0.npz", found, "search")
+    variation = ProbeVariation(np.ones((1, 8, 8), complex), np.ones((3, 1), complex))
+    thick = {"slices": np.ones((2, 20, 20), np.complex64), "gap": NearField(0.1, 1e-3)}
+    write_step(folder / "step_1.npz", replace(found, variation=variation, **thick), "search")  # type: ignore[arg-type]
     (folder / "running.npz").write_bytes(_state(folder / "state.npz"))
     (folder / "state.npz").unlink()
 
