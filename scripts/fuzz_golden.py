@@ -96,11 +96,11 @@ def _thick_result(path: Path) -> None:
 
     shape, n = (20, 20), np.arange(3.0)
     images = {"object": np.ones(shape, np.complex64), "probe": np.ones((1, 8, 8), np.complex64)}
-    beside = {"flux": np.ones(3), "background": np.zeros((8, 8)), "fly_path": np.zeros((3, 2, 2))}
+    beside: dict[str, Any] = {"flux": np.ones(3), "background": np.zeros((8, 8)), "fly_path": np.zeros((3, 2, 2))}
     beside |= {"slices": np.ones((2, *shape), np.complex64), "gap": NearField(0.1, 1e-3)}
     beside |= {"variation": ProbeVariation(np.ones((1, 8, 8), complex), np.ones((3, 1), complex))}
     places = {"xcoords": 4 + n, "ycoords": 4 + n, "frame": ObjectFrame(*shape, 0, 0)}
-    facts = {"backend": "numpy", "method": "refined", "subpixel": "fourier", "network_object": None}
+    facts: dict[str, Any] = {"backend": "numpy", "method": "refined", "subpixel": "fourier", "network_object": None}
     facts |= {"error_history": (1.0, 0.5), "timings": {"iterate": 1.0}, "synchronised": False, "agreement": (1.0, 1.0)}
     facts["coverage"] = np.ones(shape, np.float32)
     write_npz(Reconstruction(**images, **places, **beside, **facts), path)  # type: ignore[arg-type]

@@ -26,7 +26,6 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "images.npy"
 
 
-@pytest.mark.usefixtures("blank_pictures")
 def test_images_and_a_board_make_a_folder(images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Named after the images; the report links the files, the result is the sample on its own pixels."""
     assert main(["fourier", images, *OPTICS, *BOARD, "--iterations", "6", "--positions", "stage"]) == 0

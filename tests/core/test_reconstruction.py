@@ -15,6 +15,7 @@ from ptycho.core.formats.reconstruction_npz import NPZ_KEYS, read_npz, write_npz
 from ptycho.core.formats.reconstruction_product import PRODUCT_KEYS, write_ptychodus_product
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
@@ -47,6 +48,7 @@ def refined(rng: np.random.Generator) -> Reconstruction:
         background=rng.random((N, N)),
         slices=complex_array(3, HEIGHT, WIDTH),
         gap=NearField(0.25, 0.01),
+        variation=ProbeVariation(complex_array(2, N, N), rng.random((3, 2)) + 0j),
         timings={"inference": 1.5, "stitching": 0.25},
         synchronised=True,
         agreement=(0.9, 0.99),
@@ -77,6 +79,7 @@ def plain(refined: Reconstruction) -> Reconstruction:
         background=None,
         slices=None,
         gap=None,
+        variation=None,
         synchronised=False,
         spread=None,
         trust=None,
@@ -117,7 +120,7 @@ def test_what_was_not_measured_has_no_key(tmp_path: Path, plain: Reconstruction)
         missing = set(NPZ_KEYS) - set(file.files)
     assert missing == {key for key in NPZ_KEYS if key.startswith("trust_")} | {
         *("spread", "network_object", "counts_from", "flux", "fly_path", "background"),
-        *("slices", "gap", "slice_distance_m"),
+        *("slices", "gap", "slice_distance_m", "probe_variation", "probe_coefficients"),
     }
 
 

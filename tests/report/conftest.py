@@ -76,6 +76,7 @@ def content(result: Reconstruction, rng: np.random.Generator) -> Content:
             metadata={**result.metadata, "name": HOSTILE},
             provenance={**result.provenance, HOSTILE: HOSTILE},
         ),
+        home=(result.xcoords - 0.5, result.ycoords),
         told=("Checks: nothing wrong found", HOSTILE),
         mean_pattern=np.mean(np.square(amplitudes), axis=0),
         residuals=residuals(

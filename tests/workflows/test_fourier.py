@@ -53,7 +53,6 @@ def error(found: np.ndarray, truth: np.ndarray) -> float:
     )
 
 
-@pytest.mark.usefixtures("blank_pictures")
 def test_a_sample_is_found_and_its_trust_is_earned_on_unseen_images(tmp_path: Path) -> None:
     """Aberrations of 0.3 radian; the pixel is that of the synthetic aperture; files and report show the sample."""
     made = lit(aberrations=0.3)

@@ -34,6 +34,11 @@ class ProbeVariation:
     coefficients: NDArray[np.complexfloating[Any, Any]]
     """(n, K) a_jk."""
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ProbeVariation):
+            return NotImplemented
+        return np.array_equal(self.modes, other.modes) and np.array_equal(self.coefficients, other.coefficients)
+
     def of(self, some: NDArray[np.integer[Any]] | slice) -> ProbeVariation:
         """That of some of the patterns."""
         return replace(self, coefficients=self.coefficients[some])

@@ -517,8 +517,9 @@ def _first_point(
     image = in_slices(image, settings.slices, recording.gap, frame.shape)
     if background is None and start is None and settings.refine_background is not None:
         background = first_background(scan)
-    varies = _variation(variation, len(scan), n, settings.variable_probe)
-    return Point(image, modes, x, y, _flux(flux, len(scan)), _background(background, n), *varies), frame
+    begun = Point(image, modes, x, y, _flux(flux, len(scan)), _background(background, n))
+    changes, coefficients = _variation(variation, len(scan), n, settings.variable_probe)
+    return begun._replace(variation=changes, coefficients=coefficients), frame
 
 
 def _variation(given: ProbeVariation | None, count: int, n: int, wanted: int) -> tuple[Array, Array]:
