@@ -43,6 +43,8 @@ and looks too small in both directions."""
 LEAST_PX, LEAST_EARLY_PX = 0.05, 0.3
 """Displacement of the outermost position below which nothing is done: less is not seen in an object that has hardly
 taken shape, and moving it for nothing costs it its slow phases."""
+LEAST_HELD_PX = 0.02
+"""The same where the object is held: there, a small step costs nothing."""
 STAGE_REACH, BACKLASH_PX = 0.1, 10.0
 """How far a stage may be off: scale, shear and radians; and the pixels of its backlash along each axis."""
 BACKLASH_TRUST_PX = 1.0
@@ -116,7 +118,7 @@ class Placement:
         shift = away @ step.T
         shift *= min(1.0, STAGE_TRUST_PX / max(_farthest(shift), 1e-30))
         after = self._displacement(point) + shift
-        if np.abs(stage_of(*self._home, after).matrix).max() > STAGE_REACH or _farthest(shift) < LEAST_PX:
+        if np.abs(stage_of(*self._home, after).matrix).max() > STAGE_REACH or _farthest(shift) < LEAST_HELD_PX:
             return point
         return self._within(point, x + shift[:, 0], y + shift[:, 1])
 
