@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import mmap
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +18,14 @@ from numpy.typing import NDArray
 
 from ptycho.core.files.damage import check_declared, check_regular
 from ptycho.core.files.hdf5_attributes import check_attributes
+from ptycho.core.files.hdf5_heaps import check_heaps
+from ptycho.core.files.hdf5_types import check_type
 from ptycho.errors import DataError
 
 __all__ = ["all_values", "check_size", "hdf5_file", "open_hdf5", "own_datasets", "own_groups", "own_member"]
 
-_HEAP = b"GCOL"
-_HEAP_HEAD, _HEAP_OBJECT = struct.Struct("<4sB3xQ"), struct.Struct("<HHIQ")
 _LOOKED_AT = 1 << 28
-"""Bytes of a file that are looked through for damaged heaps; a file that is larger holds frames."""
+"""Bytes of a file that are looked through for what is damaged; a file that is larger holds frames."""
 _WRITTEN = "already open for"
 """In what HDF5 says of a file that is marked as being written, with or without SWMR."""
 _REFERENCE = 16
@@ -78,34 +77,8 @@ def hdf5_file(source: Path | io.BytesIO) -> h5py.File:
 
 
 def _check_content(content: Any) -> None:
-    check_heaps(content)
+    check_heaps(content, _LOOKED_AT)
     check_attributes(content, _LOOKED_AT)
-
-
-def check_heaps(content: Any) -> None:
-    """Raise DataError where a heap of texts has an empty object in front of others: HDF5 would read it for ever."""
-    find = content.find if isinstance(content, mmap.mmap) else bytes(content).find
-    end = min(len(content), _LOOKED_AT)
-    place = find(_HEAP, 0, end)
-    while place >= 0:
-        _check_heap(content, place)
-        place = find(_HEAP, place + len(_HEAP), end)
-
-
-def _check_heap(content: Any, place: int) -> None:
-    if place + _HEAP_HEAD.size > len(content):
-        return
-    _, version, size = _HEAP_HEAD.unpack_from(content, place)
-    end = place + size
-    if version != 1 or end > len(content):
-        return  # HDF5 refuses it itself
-    place += _HEAP_HEAD.size
-    while place + _HEAP_OBJECT.size <= end:
-        number, _, _, length = _HEAP_OBJECT.unpack_from(content, place)
-        step = _HEAP_OBJECT.size + (length + 7) // 8 * 8 if number else length
-        if step == 0:
-            raise DataError("expected a whole HDF5 file, found a heap that is damaged; copy it again")
-        place += step
 
 
 def check_size(found: h5py.Dataset, stored: int | None = None, in_memory: bool = False) -> None:
@@ -159,8 +132,9 @@ def _check_chunks(found: h5py.Dataset) -> None:
 
 
 def all_values(found: h5py.Dataset) -> NDArray[Any]:
-    """The values of a data set as an array, after a look at whether they fit into memory."""
+    """The values of a data set as an array, after a look at whether they fit into memory and are of a type to read."""
     check_declared(_declared(found), _declared(found), str(found.name))
+    check_type(found.id.get_type(), str(found.name))
     return np.asarray(found[()])
 
 
@@ -172,7 +146,7 @@ def own_member(group: h5py.Group, name: str) -> Any:
     """What a group has itself under a name, without following links; None where there is nothing.
 
     Raises:
-        DataError: it is a link, or a data set whose values lie elsewhere or cannot be so many.
+        DataError: it is a link, or a data set whose values lie elsewhere, cannot be so many, or are of no type to read.
     """
     kind = group.get(name, getclass=True, getlink=True)
     if kind is None:
@@ -184,6 +158,7 @@ def own_member(group: h5py.Group, name: str) -> Any:
         if found.is_virtual or found.external:
             raise DataError(f"{name}: expected values in the file itself, found a reference; write the file again")
         check_size(found, in_memory=True)
+        check_type(found.id.get_type(), name)
     return found
 
 

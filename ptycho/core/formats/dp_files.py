@@ -16,7 +16,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.files.hdf5_values import hdf5_file
+from ptycho.core.files.hdf5_types import attribute
+from ptycho.core.files.hdf5_values import hdf5_file, open_hdf5
 from ptycho.core.formats.hdf5 import array, h5_frames, square_pixel
 from ptycho.core.formats.hdf5_access import has, member
 from ptycho.core.formats.merging import merged
@@ -44,7 +45,7 @@ def recognise(file: Any) -> bool:
 def read(path: Path) -> ScanRecord:
     """Read a file of a pair; the parameters that lie beside patterns come along."""
     with hdf5_file(path) as file:
-        parameters = _of_ptychi(file) if has(file, *_PTYCHI) else _of_shelves(file)
+        parameters = _parameters(file)
         stacked = has(file, _PATTERNS)
     if not stacked:
         return parameters
@@ -52,8 +53,13 @@ def read(path: Path) -> ScanRecord:
     beside = path.with_name(f"{path.stem.removesuffix('_dp')}_para{path.suffix}")
     if path.stem.endswith("_dp") and beside.is_file():
         logger.info("%s: with %s, which lies beside it", path, beside.name)
-        return merged(record, read(beside))
+        with open_hdf5(beside) as file:
+            return merged(record, _parameters(file))
     return merged(record, parameters)
+
+
+def _parameters(file: h5py.File) -> ScanRecord:
+    return _of_ptychi(file) if has(file, *_PTYCHI) else _of_shelves(file)
 
 
 def _of_ptychi(file: h5py.File) -> ScanRecord:
@@ -106,7 +112,7 @@ def _number(file: h5py.File, name: str) -> float | None:
 
 def _attribute(file: h5py.File, name: str, key: str) -> float | None:
     found = member(file, name)
-    value = None if found is None else found.attrs.get(key)
+    value = None if found is None else attribute(found, key)
     return None if value is None else float(np.asarray(value).reshape(-1)[0])
 
 

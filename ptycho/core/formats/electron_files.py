@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.files.damage import check_declared, readable
+from ptycho.core.files.hdf5_types import check_attribute_types, check_type
 from ptycho.core.files.hdf5_values import check_size, open_hdf5, own_groups
 from ptycho.core.formats.hdf5 import unit_factor
 from ptycho.core.formats.hdf5_access import has
@@ -108,9 +109,10 @@ def _check_blockfile(path: Path) -> None:
 
 
 def _check_emd(path: Path) -> None:
-    """Raise where a data set of an EMD cannot have the size that it says, or leads to another file."""
+    """Raise where a data set of an EMD has no size or type to read, or leads to another file."""
     with open_hdf5(path) as file:
         for group in own_groups(file, _LEVELS):
+            check_attribute_types(group)
             for name in group:
                 kind = group.get(name, getclass=True, getlink=True)
                 found = group[name] if kind is h5py.HardLink else None
@@ -119,6 +121,8 @@ def _check_emd(path: Path) -> None:
                     raise DataError(f"{name}: expected it in the file itself, found a reference; export the scan")
                 if stack is not None:
                     check_size(stack)
+                    check_type(stack.id.get_type(), str(stack.name))
+                    check_attribute_types(stack)
 
 
 def _frames(path: Path, data: Any) -> Frames:

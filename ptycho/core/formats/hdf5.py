@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.files.atomic import atomic_path
+from ptycho.core.files.hdf5_types import attribute, check_type
 from ptycho.core.files.hdf5_values import all_values, hdf5_file
 from ptycho.core.formats.hdf5_access import dataset, member
 from ptycho.core.interrupts import uninterrupted
@@ -130,10 +131,12 @@ def h5_frames(path: Path, names: list[str]) -> Frames:
     the file is opened anew for every block, so that nothing stays open.
 
     Raises:
-        DataError: no data sets, of fewer than three axes, or frames of several sizes.
+        DataError: no data sets, of fewer than three axes or not of numbers, or frames of several sizes.
     """
     with hdf5_file(path) as file:
         sets = [dataset(file, name) for name in names]
+        for stored in sets:
+            check_type(stored.id.get_type(), str(stored.name))
         found = ", ".join(f"{name} {stored.shape}" for name, stored in zip(names, sets, strict=True))
         if len({stored.shape[-2:] for stored in sets}) != 1 or any(stored.ndim < 3 for stored in sets):
             raise DataError(f"expected patterns (n, N, N), all of one size, found {found}; correct the file")
@@ -221,7 +224,8 @@ def quantity(file: h5py.Group, name: str, kind: str) -> float | None:
 
 def units_factor(found: h5py.Dataset, kind: str) -> float:
     """Factor from the units of a data set to metres (kind 'length') or electronvolts ('energy')."""
-    raw = next((found.attrs[key] for key in ("units", "Units", "unit") if key in found.attrs), None)
+    values = (attribute(found, key) for key in ("units", "Units", "unit"))
+    raw = next((value for value in values if value is not None), None)
     if raw is None:
         return _LENGTHS["m"] if kind == "length" else _ENERGIES["j"]
     raw = np.asarray(raw).reshape(-1)[0]

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.files.hdf5_types import attribute
 from ptycho.core.files.hdf5_values import all_values, hdf5_file, own_groups
 from ptycho.core.formats.hdf5 import h5_frames, quantity, square_pixel, units_factor
 from ptycho.core.formats.hdf5_access import dataset, member
@@ -71,8 +72,8 @@ def read(path: Path) -> ScanRecord:
 def _data_group(file: h5py.File) -> h5py.Group | None:
     group: h5py.Group = file
     for _ in range(_DEPTH):
-        if isinstance(group, h5py.Group) and isinstance(group.attrs.get("default"), str):
-            group = member(group, group.attrs["default"])
+        if isinstance(group, h5py.Group) and isinstance(told := attribute(group, "default"), str):
+            group = member(group, told)
     if isinstance(group, h5py.Group) and _is_class(group, "NXdata") and _signal(group):
         return group
     return next((found for found in _groups(file, "NXdata") if _signal(found)), None)
@@ -80,7 +81,7 @@ def _data_group(file: h5py.File) -> h5py.Group | None:
 
 def _signal(group: h5py.Group) -> str | None:
     """Name of the data set with patterns: the `signal` attribute, the older attribute on the data set, or `data`."""
-    told = group.attrs.get("signal")
+    told = attribute(group, "signal")
     names = [told] if isinstance(told, str) else [name for name in group if "signal" in _attributes(group, name)]
     for name in (*names, "data"):
         found = member(group, name)
@@ -91,8 +92,9 @@ def _signal(group: h5py.Group) -> str | None:
 
 def _positions(group: h5py.Group, leading: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """(x, y) in metres, one per pattern; the two axes of a raster make a grid."""
-    told = np.atleast_1d(group.attrs.get("axes", ()))
-    axes = [name.decode() if isinstance(name, bytes) else str(name) for name in told]
+    told = attribute(group, "axes")
+    listed = () if told is None else np.atleast_1d(told)
+    axes = [name.decode() if isinstance(name, bytes) else str(name) for name in listed]
     found = []
     for axis in "xy":
         names = [axis, *(name for name in (*axes, *group) if name.lower().removesuffix("_value_set").endswith(axis))]
@@ -118,7 +120,7 @@ def _groups(group: h5py.Group, kind: str, depth: int = _DEPTH) -> Iterator[h5py.
 
 
 def _is_class(group: h5py.Group, kind: str) -> bool:
-    found = group.attrs.get("NX_class")
+    found = attribute(group, "NX_class")
     return (found.decode() if isinstance(found, bytes) else found) == kind
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ptycho.core.files.hdf5_types import attribute
 from ptycho.core.files.hdf5_values import all_values, hdf5_file
 from ptycho.core.formats.hdf5 import array, copy_patterns, h5_frames, new_file, square_pixel
 from ptycho.core.formats.hdf5_access import dataset, has
@@ -31,8 +32,8 @@ def read(path: Path) -> ScanRecord:
     with hdf5_file(path) as file:
         indexes = np.asarray(all_values(dataset(file, "indexes")), np.int64)
         bad = array(file, "bad_pixels")
-        attributes = dataset(file, "patterns").attrs
-        sides = [float(attributes[key]) if key in attributes else None for key in _PIXELS]
+        told = [attribute(dataset(file, "patterns"), key) for key in _PIXELS]
+        sides = [None if side is None else float(side) for side in told]
     patterns, full = h5_frames(path, ["patterns"]), np.flatnonzero(indexes >= 0)
     return ScanRecord(
         patterns=patterns if full.size == len(indexes) else patterns.take(full),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.files.hdf5_types import attributes
 from ptycho.core.files.hdf5_values import hdf5_file
 from ptycho.core.formats.hdf5 import array, new_file, square_pixel
 from ptycho.core.formats.hdf5_access import dataset, has
@@ -50,10 +51,10 @@ def recognise(file: Any) -> bool:
 def read(path: Path) -> ScanRecord:
     """Read a product of any version; of several object layers and probe weights the first is taken, with a warning."""
     with hdf5_file(path) as file:
-        values: dict[str, Any] = dict(file.attrs)
+        values: dict[str, Any] = attributes(file)
         values |= {name: array(file, name) for name in (*_ARRAYS, *_OPTIONAL) if has(file, name)}
         for part in ("object", "probe"):
-            values |= {f"{part}_{name}": value for name, value in dataset(file, part).attrs.items()}
+            values |= {f"{part}_{name}": value for name, value in attributes(dataset(file, part)).items()}
     return record_of(values)
 
 

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.files.hdf5_types import attribute
 from ptycho.core.files.hdf5_values import hdf5_file
 from ptycho.core.formats.hdf5 import array, copy_patterns, h5_frames, new_file, square_pixel, text
 from ptycho.core.formats.hdf5_access import has, member
@@ -134,7 +135,11 @@ def _meta(file: h5py.File, key: str, axes: int = 1) -> NDArray[Any] | None:
     """A number or array of `meta`, else of `info`, with at least one axis; None where there is none."""
     for part in ("meta", "info"):
         found = array(file, f"{part}/{key}")
-        if found is None or found.dtype.kind not in "biuf" or member(file, f"{part}/{key}").attrs.get("type") == "None":
+        if (
+            found is None
+            or found.dtype.kind not in "biuf"
+            or attribute(member(file, f"{part}/{key}"), "type") == "None"
+        ):
             continue
         found = np.atleast_1d(found)
         if found.ndim == axes:

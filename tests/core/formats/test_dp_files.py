@@ -9,6 +9,7 @@ import pytest
 
 from ptycho.core.formats import registry
 from ptycho.core.formats.record import ScanRecord, in_pixels
+from ptycho.errors import DataError
 
 Arrays = dict[str, np.ndarray]
 Same = Callable[[ScanRecord], None]
@@ -59,3 +60,20 @@ def test_data_and_parameters_of_ptychoshelves(arrays: Arrays, same: Same, tmp_pa
     assert found.energy_eV == pytest.approx(12398.4198)
     moved = in_pixels(found, "test")
     np.testing.assert_allclose(np.diff(moved.ycoords), np.diff(Y_PX), atol=1e-9)  # type: ignore[arg-type]
+
+
+def test_damage_of_parameters_beside_is_found(arrays: Arrays, tmp_path: Path) -> None:
+    """A heap of names that leads in circles, for which HDF5 would take all memory; an attribute that is no number."""
+    write_ptychi(tmp_path, arrays, centre=True)
+    beside = tmp_path / "scan_para.hdf5"
+    content = beside.read_bytes()
+    head = content.find(b"HEAP")
+    first, data = (int.from_bytes(content[head + place :][:8], "little") for place in (16, 24))
+    beside.write_bytes(content[: data + first] + first.to_bytes(8, "little") + content[data + first + 8 :])
+    with pytest.raises(DataError, match="found a heap of names that is damaged"):
+        registry.read(tmp_path / "scan_dp.hdf5")
+    beside.write_bytes(content)
+    with h5py.File(beside, "r+") as file:
+        file["object"].attrs.create("pixel_width_m", np.zeros(1), dtype=h5py.opaque_dtype("M8[s]"))
+    with pytest.raises(DataError, match="/object: attribute pixel_width_m: expected numbers or text, found opaque"):
+        registry.read(tmp_path / "scan_dp.hdf5")

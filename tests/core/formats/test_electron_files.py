@@ -106,6 +106,23 @@ def test_emd_of_other_sizes_or_files(rsciio: None, tmp_path: Path) -> None:
             registry.read(path)
 
 
+def test_emd_of_types_that_are_not_read(rsciio: None, tmp_path: Path) -> None:
+    """The library reads them as they are; HDF5 falls over some."""
+    path = tmp_path / "scan.emd"
+    with h5py.File(path, "w") as file:
+        file.attrs["version_major"] = 0
+        made = file.create_dataset("data/scan/dim1", 3, "u2")
+        kind = h5py.h5t.py_create(h5py.vlen_dtype("f8"), logical=True)
+        h5py.h5a.create(made.id, b"steps", kind, h5py.h5s.create(h5py.h5s.SCALAR))
+    with pytest.raises(DataError, match=r"scan\.emd: .*dim1: attribute steps: expected numbers or text, found a seq"):
+        registry.read(path)
+    with h5py.File(path, "r+") as file:
+        del file["data/scan/dim1"]
+        file["data/scan/dim1"] = np.zeros(2, "V3")
+    with pytest.raises(DataError, match=r"scan\.emd: .*dim1: expected numbers or text, found opaque bytes"):
+        registry.read(path)
+
+
 def test_object_pixels_of_a_calibrated_detector() -> None:
     for units, expected in (
         ("mrad", wavelength_m(300e3, "electron") / 16e-3),
