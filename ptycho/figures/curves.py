@@ -38,19 +38,15 @@ def draw_errors(axes: Axes, errors: Sequence[float], counts_from: int | None = N
         part = errors[start:stop]
         if part:
             marks, text = "-o" if len(part) <= _FEW else "-", f"{part[0]:.3g} to {part[-1]:.3g}"
-            axes.plot(range(start, stop), part, marks, color=colour, markersize=3, label=f"of {name}: {text}")
-            told.append((name, text))
+            axes.plot(range(start, stop), part, marks, color=colour, markersize=3)
+            told.append(f"of {name}: {text}")
     axes.set(xlabel="iteration", ylabel="relative error")
     if min(errors) > 0:
         axes.set_yscale("log")
         plain_ticks(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.grid(True, which="both", color="#88888844", linewidth=0.5)
-    if len(told) > 1:
-        axes.set_title("Error of amplitudes, then of counts", fontsize=10)
-        axes.legend(fontsize=8, frameon=False, loc="upper right")  # an error falls from the left
-    else:
-        axes.set_title("Error of {}: {}".format(*told[0]), fontsize=10)
+    axes.set_title("Error " + ",\nthen ".join(told), fontsize=10)
 
 
 def draw_correlation(axes: Axes, curve: FrcCurve, threshold: str, cutoff: float) -> None:
