@@ -1,17 +1,13 @@
 """What the quality benchmark measures: networks, refinement and a peer, each on the same scan, and their figures.
 
-The functions from `train` to `refined` are the only ones that call a backend, and `_run_peer` the only one that knows
-the peer's script. Results come as snapshots along the way, so that quality over seconds can be drawn.
+The functions from `train` to `refined` are the only ones that call a backend; `peer` alone knows the peer's script.
+Results come as snapshots along the way, so that quality over seconds can be drawn.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from peer import Peer, run_peer
 from quality_cases import Case, case_scan, training_scan
 from quality_scores import Snapshot, error_of, figures_of_merit, peak_memory, target_frame
 
@@ -26,7 +23,7 @@ from ptycho.core.files.atomic import atomic_path
 from ptycho.core.geometry import ObjectFrame, reframe
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.raw_data import RawData
-from ptycho.workflows.trust import noise_error, photon_scale, scan_trust
+from ptycho.workflows.trust import noise_error, scan_trust
 
 __all__ = [
     "METHODS",
@@ -54,9 +51,6 @@ METHODS = ("flat", *NETWORKS, "refine", "refine-pass", "refine-pass-noise", "pty
 
 'refine-pass-noise' ends where photon noise is all that is left, as `ptycho_inference --refine` does.
 """
-PEER_MARKS = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 180, 300, 500, 800, 1200, 2000)
-"""Epochs at which the peer is looked at."""
-PEER_BATCH = 64
 PROBE_ITERATIONS = 60
 """Of the refinement that finds the probe of a real scan before networks are trained on it."""
 
@@ -280,32 +274,10 @@ def _refinements(
 
 def _run_peer(case: Case, run: int, data: RawData, places: Places, limits: Limits) -> Found:
     """pty-chi's LSQML on the same file, in its own environment."""
-    scale, dose = photon_scale(data, data.mean_energy)
-    with tempfile.TemporaryDirectory() as name:
-        scan, output = Path(name) / "scan.npz", Path(name) / "found.npz"
-        data.to_file(scan)
-        command = [
-            str(places.peer_python),
-            str(Path(__file__).with_name("peer_ptychi.py")),
-            *(str(scan), str(output), "--marks", ",".join(map(str, PEER_MARKS)), "--batch", str(PEER_BATCH)),
-            *("--scale", str(1.0 if dose == "nominal" else scale), "--limit-s", str(limits.peer_seconds)),
-            *("--threads", str(limits.threads), "--seed", str(run)),
-            *(["--refine-probe"] if case.refine_probe else []),
-        ]
-        waiting = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(limits.threads)}
-        searched = {} if places.peer_path is None else {"PYTHONPATH": places.peer_path}
-        ended = subprocess.run(
-            command, env={**os.environ, **waiting, **searched}, capture_output=True, text=True, check=False
-        )
-        if ended.returncode:
-            sys.exit(f"{' '.join(command[:2])}: expected status 0, found {ended.returncode}; it said:\n{ended.stderr}")
-        with np.load(output, allow_pickle=False) as file:
-            y0, x0 = (int(value) for value in file["origin"])
-            height, width = file["objects"].shape[1:]
-            frame = ObjectFrame(height, width, x0, y0)
-            steps = zip(file["epochs"], file["seconds"], file["objects"], file["probes"], strict=True)
-            snapshots = [Snapshot(int(e), float(s), image, probe, frame) for e, s, image, probe in steps]
-            return Found(snapshots, peak_mb=float(file["peak_mb"]), notes={"version": str(file["version"])})
+    assert places.peer_python is not None
+    peer = Peer(places.peer_python, places.peer_path, limits.peer_seconds, limits.threads)
+    found = run_peer(data, peer, run, ["--refine-probe"] if case.refine_probe else [])
+    return Found(found.snapshots, peak_mb=found.peak_mb, notes={"version": found.version})
 
 
 def settings_of(limits: Limits) -> dict[str, Any]:
