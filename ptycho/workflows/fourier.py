@@ -48,6 +48,7 @@ from ptycho.workflows.iterate import iterate
 from ptycho.workflows.iteration_plan import Plan
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.start_from import unmeasured
 from ptycho.workflows.trust import NOMINAL_PHOTONS, scan_trust
 
 __all__ = ["FourierRequest", "FourierScan", "Region", "fourier_scan", "reconstruct_sample"]
@@ -220,22 +221,7 @@ def _region(region: Region | None, rows: int, columns: int) -> Region:
 def _start(spectrum: Array, pupil: Array, x: Array, y: Array) -> Reconstruction:
     """The spectrum as a result to go on from."""
     frame = ObjectFrame(spectrum.shape[0], spectrum.shape[1], 0, 0)
-    return Reconstruction(
-        object=spectrum.astype(np.complex64),
-        coverage=np.ones(frame.shape, np.float32),
-        probe=pupil[None].astype(np.complex64),
-        xcoords=x,
-        ycoords=y,
-        frame=frame,
-        backend="numpy",
-        method="refined",
-        subpixel="fourier",
-        network_object=None,
-        error_history=(),
-        timings={},
-        synchronised=False,
-        agreement=(float("nan"), float("nan")),
-    )
+    return unmeasured(spectrum, pupil[None], x, y, frame, "numpy")
 
 
 def _faults(patterns: Array, inside: NDArray[np.bool_]) -> tuple[str, ...]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.core.formats import registry
 from ptycho.core.formats.reconstruction_npz import read_npz
@@ -13,7 +15,7 @@ from ptycho.core.geometry import ObjectFrame
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import DataError
 
-__all__ = ["read_start"]
+__all__ = ["read_start", "unmeasured"]
 
 
 def read_start(path: Path) -> Reconstruction:
@@ -34,14 +36,31 @@ def read_start(path: Path) -> Reconstruction:
         raise DataError(f"{path}: expected object, probe and positions to start from, found not all of them")
     height, width = record.object.shape
     x0, y0 = (round(value) for value in record.origin_px or (0.0, 0.0))
+    where = ObjectFrame(height=height, width=width, x0=x0, y0=y0)
+    return unmeasured(record.object, record.probe, record.xcoords, record.ycoords, where, "file")
+
+
+def unmeasured(
+    image: NDArray[Any], probe: NDArray[Any], x: NDArray[Any], y: NDArray[Any], frame: ObjectFrame, origin: str
+) -> Reconstruction:
+    """An object (H, W) and a probe (M, N, N) to go on from, of which nothing was measured.
+
+    Args:
+        image: in `frame`.
+        probe: modes.
+        x: (n,) columns of the patches' centres in `image`, pixels.
+        y: (n,) their rows.
+        frame: where the object lies on the scan's own pixel grid.
+        origin: what stands for the backend.
+    """
     return Reconstruction(
-        object=record.object.astype(np.complex64),
-        coverage=np.ones((height, width), np.float32),
-        probe=record.probe.astype(np.complex64),
-        xcoords=record.xcoords,
-        ycoords=record.ycoords,
-        frame=ObjectFrame(height=height, width=width, x0=x0, y0=y0),
-        backend="file",
+        object=image.astype(np.complex64),
+        coverage=np.ones(frame.shape, np.float32),
+        probe=probe.astype(np.complex64),
+        xcoords=x,
+        ycoords=y,
+        frame=frame,
+        backend=origin,
         method="refined",
         subpixel="fourier",
         network_object=None,

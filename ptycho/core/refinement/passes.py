@@ -148,7 +148,7 @@ class Passes:
         for part in self.seen:
             each = square if mask is None else np.count_nonzero(mask[part.indices] if mask.ndim == 3 else mask)
             valid += each if mask is not None and mask.ndim == 3 else each * len(part.indices)
-        return error * sum(part.energy for part in self.seen) / max(valid, 1.0)
+        return error * self.energy / max(valid, 1.0)
 
     def gradient(self, point: Point, with_probe: bool, group: int | None = None) -> tuple[float, Direction]:
         """Error as above, and the derivatives with respect to the conjugates of object and probe."""

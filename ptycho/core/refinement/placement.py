@@ -86,10 +86,9 @@ class Placement:
         for _, terms in self._passes.stretch_terms(point):
             gradient += terms.gradient.sum(axis=0, dtype=np.float64)
             curvature += terms.curvature.sum(axis=0, dtype=np.float64)
-        stiffness = float(np.trace(curvature)) / len(curvature)
-        if not stiffness > 0:
+        step = _damped(gradient, curvature)
+        if step is None:
             return point
-        step = -np.linalg.solve(curvature + DAMPING * stiffness * np.eye(4), gradient).reshape(2, 2)
         if iteration < SCALE_FROM:
             step -= np.trace(step) / 2 * np.eye(2)
         step *= min(1.0, 4 * STAGE_TRUST_PX / (point.probe.shape[-1] * np.abs(step).max()))
@@ -111,10 +110,9 @@ class Placement:
             along = np.einsum("ij,bk->bijk", np.eye(2), away[indices]).reshape(-1, 2, 4)
             gradient += np.einsum("bi,bim->m", terms.gradient, along)
             curvature += np.einsum("bim,bij,bjk->mk", along, terms.curvature, along)
-        stiffness = float(np.trace(curvature)) / len(curvature)
-        if not stiffness > 0:
+        step = _damped(gradient, curvature)
+        if step is None:
             return point
-        step = -np.linalg.solve(curvature + DAMPING * stiffness * np.eye(4), gradient).reshape(2, 2)
         shift = away @ step.T
         shift *= min(1.0, STAGE_TRUST_PX / max(_farthest(shift), 1e-30))
         after = self._displacement(point) + shift
@@ -167,6 +165,15 @@ def room(x: Array, y: Array, bound: float) -> int:
     """Pixels that positions (n,) may need on every side of the object of their patches."""
     play = 0.0 if directions(x, y) is None else BACKLASH_PX / 2
     return math.ceil(bound + play + STAGE_REACH * float(np.ptp(x) + np.ptp(y)) / 2)
+
+
+def _damped(gradient: Array, curvature: Array) -> Array | None:
+    """The damped Gauss-Newton step (2, 2) of a map of the stage; None where the patterns say nothing of it."""
+    stiffness = float(np.trace(curvature)) / len(curvature)
+    if not stiffness > 0:
+        return None
+    step: Array = -np.linalg.solve(curvature + DAMPING * stiffness * np.eye(4), gradient).reshape(2, 2)
+    return step
 
 
 def _farthest(displacement: Array) -> float:
