@@ -57,7 +57,7 @@ class Stops:
     """Within it the signals of `WORDS` raise `Stopped`, in the main thread, the only one that can handle signals.
 
     What runs may turn the exception into another one, as extension modules do while they are imported: whatever it ends
-    with is then taken for the signal. A signal that is ignored, as by `nohup`, stays so.
+    with is then taken for the signal. A signal that is ignored, as by `nohup`, stays so. What is half written goes.
     """
 
     def __init__(self) -> None:
@@ -74,6 +74,10 @@ class Stops:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self.came is not None:
+            from ptycho.core.files.temporaries import remove_own  # not before the signals are seen to
+
+            remove_own()
         if error is not None and self.came is not None and not isinstance(error, KeyboardInterrupt):
             raise self.came from error
 

@@ -13,11 +13,14 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-__all__ = ["remove_left", "temporary_path"]
+__all__ = ["remove_left", "remove_own", "temporary_path"]
 
 _LEFT = re.compile(r"\.(?P<stem>.+)\.(?P<machine>[0-9a-f]{6})(?P<process>[0-9a-f]{6})[0-9a-f]{4}(?P<suffix>(\.[^.]*)?)")
 _STALE_SECONDS = 3600
 """Of another machine it is not known whether its process lives: nobody wrote to it for so long."""
+
+_FOLDERS: set[Path] = set()
+"""Where this process has written."""
 
 
 def temporary_path(path: Path) -> Path:
@@ -25,6 +28,7 @@ def temporary_path(path: Path) -> Path:
 
     It is `.<stem>.<16 hexadecimal digits><suffix>`: 6 digits of the machine, 6 of the process, 4 that are drawn.
     """
+    _FOLDERS.add(path.parent.absolute())
     return path.with_name(f".{path.stem}.{_machine()}{os.getpid():06x}{secrets.token_hex(2)}{path.suffix}")
 
 
@@ -33,18 +37,33 @@ def remove_left(path: Path) -> None:
 
     What another machine left, as on a shared disk, goes when it is of `path` itself and an hour old.
     """
-    with suppress(OSError), os.scandir(path.parent) as entries:
-        for entry in entries:
-            found = _LEFT.fullmatch(entry.name)
-            if found is None:
-                continue
+    for entry, found in _temporaries(path.parent):
+        with suppress(OSError):
             if found["machine"] == _machine():
                 left = not _lives(int(found["process"], 16))
             else:
                 same = (found["stem"], found["suffix"]) == (path.stem, path.suffix)
                 left = same and time.time() - entry.stat().st_mtime > _STALE_SECONDS
             if left:
-                _remove(Path(entry))
+                _remove(entry)
+
+
+def remove_own() -> None:
+    """Remove what this process has begun to write and not ended, as a command does that was told to stop.
+
+    A signal may come between a file that was made and the first step that would see to its removal.
+    """
+    for folder in sorted(_FOLDERS):
+        for entry, found in _temporaries(folder):
+            if found["machine"] == _machine() and int(found["process"], 16) == os.getpid():
+                _remove(entry)
+
+
+def _temporaries(folder: Path) -> list[tuple[Path, re.Match[str]]]:
+    """What has a temporary name in a folder, and the parts of that name; nothing where the folder cannot be read."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        return [(Path(entry), found) for entry in entries if (found := _LEFT.fullmatch(entry.name))]
+    return []
 
 
 def _remove(path: Path) -> None:

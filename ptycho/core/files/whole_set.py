@@ -43,10 +43,10 @@ def whole_set(folder: Path, replaced: Iterable[str] = ()) -> Iterator[Path]:
         new = {path.name for path in made.iterdir()}
         old = [place / name for name in replaced if name not in new and (place / name).exists()]
         mark = place / UNFINISHED
-        if old or any((place / name).exists() for name in new):
-            with atomic_path(mark) as temporary:
-                temporary.write_text(_SAID, encoding="utf-8")
         with uninterrupted():
+            if old or any((place / name).exists() for name in new):
+                with atomic_path(mark) as temporary:
+                    temporary.write_text(_SAID, encoding="utf-8")
             for path in old:
                 path.unlink()
             for name in sorted(new):

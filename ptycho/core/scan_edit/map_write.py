@@ -18,6 +18,7 @@ from ptycho.core.files.npz import write_arrays
 from ptycho.core.files.temporaries import remove_left, temporary_path
 from ptycho.core.formats import registry, scan_npz
 from ptycho.core.formats.opening import open_scan
+from ptycho.core.interrupts import uninterrupted
 from ptycho.core.scan.map_manifest import (
     MANIFEST,
     Layout,
@@ -151,7 +152,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     A map that was there before stays until then.
     """
     remove_left(folder)
-    temporary, old = temporary_path(folder), temporary_path(folder)
+    temporary = temporary_path(folder)
     try:
         temporary.mkdir()
     except OSError as error:
@@ -159,16 +160,26 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {folder}: {fact}; choose another place") from error
     try:
         yield temporary
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
+        with uninterrupted():
+            _take_place(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_place(made: Path, folder: Path) -> None:
+    """Have a folder become `folder`, and the map that was there go; it is there again where that fails."""
+    if not folder.exists():
+        made.rename(folder)
+        return
+    old = temporary_path(folder)
+    try:
+        folder.rename(old)
+        made.rename(folder)
     finally:
         if old.exists() and not folder.exists():
             old.rename(folder)
         elif old.exists():
             _delete(old)
-        if temporary.exists():
-            shutil.rmtree(temporary)
 
 
 def _check_room(folder: Path, stream: ScanStream) -> None:
