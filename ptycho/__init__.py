@@ -96,7 +96,7 @@ if TYPE_CHECKING:
     from ptycho.core.quality.comparison import Comparison as Comparison
     from ptycho.core.quality.trust import Trust as Trust
     from ptycho.core.reconstruction import Reconstruction as Reconstruction
-    from ptycho.core.refinement.run import Refinement as Refinement
+    from ptycho.core.refinement.refinement import Refinement as Refinement
     from ptycho.core.simulation.plan import ScanSettings as ScanSettings
     from ptycho.errors import ArchiveError as ArchiveError
     from ptycho.errors import BackendError as BackendError
@@ -120,7 +120,7 @@ _HOMES = {
     "ptycho.api.results": ("compare", "load_reconstruction"),
     "ptycho.raw_data": ("RawData",),
     "ptycho.core.reconstruction": ("Reconstruction",),
-    "ptycho.core.refinement.run": ("Refinement",),
+    "ptycho.core.refinement.refinement": ("Refinement",),
     "ptycho.core.quality.trust": ("Trust",),
     "ptycho.core.quality.comparison": ("Comparison",),
     "ptycho.core.doctor.findings": ("Diagnosis",),

@@ -17,7 +17,7 @@ from ptycho.config.config import INFERENCE_BATCH, InferenceConfig, PyTorchExecut
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.refinement.kernels import ScanData
-from ptycho.core.refinement.run import Refinement, Start
+from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.run_options import RunOptions

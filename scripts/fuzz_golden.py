@@ -238,7 +238,7 @@ def make_run(folder: Path) -> None:
     from ptycho.core.geometry import ObjectFrame
     from ptycho.core.physics.near_field import NearField
     from ptycho.core.physics.variable_probe import ProbeVariation
-    from ptycho.core.refinement.run import Refinement
+    from ptycho.core.refinement.refinement import Refinement
     from ptycho.workflows.journal import write_step
 
     images = {"object": np.ones((20, 20), np.complex64), "probe": np.ones((1, 8, 8), np.complex64)}

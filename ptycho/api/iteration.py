@@ -18,7 +18,7 @@ from ptycho.core.progress import Progress, log_progress
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.placement import Positions
-from ptycho.core.refinement.run import Refinement, Start
+from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.front_door import Request, reconstruct_scan

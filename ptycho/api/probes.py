@@ -9,7 +9,7 @@ from pathlib import Path
 from ptycho.api.backends import installed_backend
 from ptycho.api.scans import Scan, as_scan
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.workflows import find_probe as workflow
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.backend_selector import backend_named

@@ -14,7 +14,7 @@ from ptycho.core.quality.comparison import Comparison, PlacedObject
 from ptycho.core.quality.comparison import compare as compare_placed
 from ptycho.core.quality.registration import Region
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 

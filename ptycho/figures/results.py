@@ -10,8 +10,8 @@ from ptycho.core.formats.scan_npz import record_of
 from ptycho.core.quality.comparison import Comparison
 from ptycho.core.quality.resolution import Resolution
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
-from ptycho.core.refinement.run import Refinement
 from ptycho.figures.comparison import comparison_figure
 from ptycho.figures.drawing import png_bytes
 from ptycho.figures.reconstruction import summary_figure

@@ -19,7 +19,7 @@ from ptycho.config.deprecation import deprecation_text
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.refinement.kernels import ScanData
-from ptycho.core.refinement.run import Refinement, Start
+from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.errors import ConfigError
 from ptycho.tf import fit as training

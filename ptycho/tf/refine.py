@@ -23,7 +23,8 @@ from ptycho.core.refinement.kernels import Measured, ScanData, Terms
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.placement import Positions
 from ptycho.core.refinement.priors import ObjectPrior
-from ptycho.core.refinement.run import Refinement, Start, refine_scan
+from ptycho.core.refinement.refinement import Refinement, Start
+from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.state_file import StateFile
 from ptycho.tf.physics import squared_modulus
 

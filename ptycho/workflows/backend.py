@@ -15,7 +15,7 @@ from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.refinement.kernels import ScanData
-from ptycho.core.refinement.run import Refinement, Start
+from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.training.scales import InputScaling
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.training_data import TrainingSet

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.raw_data import RawData
 from ptycho.workflows.scan_part import telling_part
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale

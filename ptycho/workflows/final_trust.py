@@ -17,7 +17,7 @@ from ptycho.core.doctor.findings import Diagnosis
 from ptycho.core.doctor.slip import slip_of
 from ptycho.core.quality.trust import FORETOLD, Trust
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.scan.stream import ScanStream
 from ptycho.raw_data import RawData
 from ptycho.workflows.foretell import clusters_of, foretell

@@ -17,7 +17,7 @@ from ptycho.core.physics.beamline import Window, is_optics, optics_forms, parse_
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.physics.resample import fitted_probe
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.simulation.truth_files import read_probe
 from ptycho.core.units import wavelength_m
 from ptycho.errors import DataError, MissingFileError

@@ -23,7 +23,7 @@ from ptycho.core.physics.recording import Recording
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.trust import Trust, measure_trust
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.stitching.stitch import probe_weight
 from ptycho.raw_data import RawData
 from ptycho.workflows.scan_part import like, mask_of

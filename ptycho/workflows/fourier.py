@@ -36,7 +36,7 @@ from ptycho.core.quality.trust import NOISE, Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.passes import places
 from ptycho.core.refinement.preconditioner import illumination
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.scaling import Units
 from ptycho.core.scan.scan import is_fast_side
 from ptycho.core.scan.stream import Frames

@@ -30,7 +30,7 @@ from ptycho.core.geometry import object_frame
 from ptycho.core.memory import check_room
 from ptycho.core.progress import IterationReport, Watch, log_progress
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.run import Refinement, Start
+from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.centre import at_corner, probe_offset, probe_shift
 from ptycho.errors import ConfigError

@@ -19,7 +19,7 @@ from ptycho.core.quality.comparison import compare
 from ptycho.core.quality.resolution import Resolution, resolution_csv, resolution_json
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.gauge import Scale
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.halves import half_scans
 from ptycho.figures.resolution import save_resolution_png

@@ -21,10 +21,11 @@ from ptycho.core.physics.stage import stage_of
 from ptycho.core.progress import IterationReport, Watch
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.first_point import known_path
 from ptycho.core.refinement.gauge import Scale
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.placement import room
-from ptycho.core.refinement.run import Refinement, Start, known_path
+from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.raw_data import RawData
 from ptycho.workflows.background import background_note
 from ptycho.workflows.beam import beam_trend

@@ -22,7 +22,7 @@ from ptycho.core.physics.probes import with_modes
 from ptycho.core.refinement.gauge import Scale
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.priors import ObjectPrior
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.result import plural
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData

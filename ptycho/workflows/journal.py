@@ -22,7 +22,7 @@ from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.gauge import Gauge
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.state_file import StateFile
 from ptycho.errors import DataError
 

@@ -22,7 +22,7 @@ from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.raw_data import RawData
 from ptycho.workflows.background import background_advice
 from ptycho.workflows.find_probe import find_probe

@@ -16,8 +16,8 @@ from ptycho.core.formats.reconstruction_product import write_ptychodus_product
 from ptycho.core.fourier_result import as_spectrum
 from ptycho.core.physics.fourier_ptychography import KEY
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
-from ptycho.core.refinement.run import Refinement
 from ptycho.errors import ConfigError, DataError
 from ptycho.figures.reconstruction import save_amplitude_png, save_phase_png, save_summary_png
 from ptycho.figures.trust import save_trust_png

@@ -29,7 +29,7 @@ from ptycho.core.physics.probe_estimates import (
     matching_disk,
 )
 from ptycho.core.physics.resample import resampled_probe
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.scan.stream import Frames
 from ptycho.core.scan_edit.centre import mean_intensity
 from ptycho.errors import DataError

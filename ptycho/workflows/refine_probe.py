@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from ptycho.config.options import IterationOptions
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.find_probe import find_probe

@@ -9,8 +9,8 @@ from typing import Any
 
 from ptycho.core.provenance import provenance
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
-from ptycho.core.refinement.run import Refinement
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.trust import NOMINAL_PHOTONS, scan_trust

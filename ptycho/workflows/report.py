@@ -15,8 +15,8 @@ from ptycho.core.quality.registration import Region
 from ptycho.core.quality.residuals import Residual, residuals, telling_patterns
 from ptycho.core.quality.resolution import Resolution, read_resolution
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
-from ptycho.core.refinement.run import Refinement
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 from ptycho.report.content import Compared, Content, LinkedFile

@@ -6,7 +6,7 @@ from typing import Any
 
 from ptycho.config.options import IterationOptions
 from ptycho.core.physics.multislice import gap_distance_m, gap_of
-from ptycho.core.refinement.run import Refinement, Start
+from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.units import wavelength_m
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData

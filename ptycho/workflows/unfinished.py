@@ -10,8 +10,8 @@ from pathlib import Path
 from ptycho.core.formats.reconstruction_npz import write_npz
 from ptycho.core.progress import Watch, both
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
-from ptycho.core.refinement.run import Refinement
 from ptycho.raw_data import RawData
 from ptycho.workflows.preview import PREVIEW, Preview
 

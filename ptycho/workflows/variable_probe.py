@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from ptycho.core.physics.variable_probe import ProbeVariation, likeness
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.result import plural
 
 __all__ = ["variation_advice", "variation_note"]

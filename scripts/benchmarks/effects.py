@@ -28,7 +28,7 @@ from ptycho.core.files.atomic import atomic_path
 from ptycho.core.physics.multislice import gap_distance_m, gap_of, projected
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import with_modes
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.core.units import wavelength_m

@@ -23,7 +23,7 @@ import numpy as np
 from ptycho.core.files.atomic import atomic_path
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.quality.score import score
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.raw_data import RawData
 
 Row = dict[str, Any]

@@ -26,7 +26,7 @@ API: Mapping[str, tuple[str, ...]] = {
         "ptycho.workflows.components",
         "ptycho_torch.workflows.components",
     ),
-    "Refinement": ("ptycho.core.refinement.run", "ptycho.tf.refine", "ptycho_torch.refine"),
+    "Refinement": ("ptycho.core.refinement.refinement", "ptycho.tf.refine", "ptycho_torch.refine"),
     "Configuration": ("ptycho.config.config", "ptycho.config.options", "ptycho.params"),
     "Configuration of PyTorch": (
         "ptycho_torch.config_params",

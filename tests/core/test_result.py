@@ -16,8 +16,8 @@ from ptycho.core.doctor.findings import Diagnosis, Finding
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.quality.comparison import PlacedObject, compare
 from ptycho.core.quality.trust import Trust
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
-from ptycho.core.refinement.run import Refinement
 from ptycho.core.result import PICTURES, WRITERS
 from ptycho.errors import ConfigError
 from ptycho.figures import drawing

@@ -19,7 +19,8 @@ from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.kernels_numpy import NumpyKernels
 from ptycho.core.refinement.passes import Passes, _Part, intensity_floor, places
 from ptycho.core.refinement.priors import ObjectPrior
-from ptycho.core.refinement.run import Refinement, refine_scan
+from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.fourier import lit_sample
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData

@@ -13,8 +13,8 @@ from ptycho.config.options import IterationOptions
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.progress import Progress
 from ptycho.core.refinement.gauge import Gauge
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
-from ptycho.core.refinement.run import Refinement
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.iterate import iterate

@@ -7,7 +7,8 @@ import pytest
 
 from ptycho.core.formats.reconstruction_npz import read_npz
 from ptycho.core.formats.registry import read
-from ptycho.core.refinement.run import Refinement, refine_scan
+from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.plan import make_scan
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData

@@ -13,7 +13,7 @@ from ptycho.core.doctor.findings import Finding, Severity
 from ptycho.core.doctor.samples import Sample
 from ptycho.core.doctor.short_reconstruction import expected_intensity, noise_misfit, reconstruct
 from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 
 __all__ = ["OrientationTest", "check_orientation", "check_probe", "compare_orientations", "compare_probe"]
 

@@ -17,7 +17,8 @@ from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.poisson import poisson_moments
 from ptycho.core.physics.recording import Recording
-from ptycho.core.refinement.run import Refinement, refine_scan
+from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.run import refine_scan
 
 __all__ = ["expected_intensity", "noise_misfit", "reconstruct", "sample_frame"]
 

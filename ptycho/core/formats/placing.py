@@ -10,7 +10,7 @@ from ptycho.core.formats import registry
 from ptycho.core.formats.record import in_pixels
 from ptycho.core.quality.comparison import PlacedObject
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.errors import DataError
 
 __all__ = ["placed_object", "placed_result"]

@@ -9,7 +9,7 @@ from ptycho.core.physics.fly_scan import places_on_the_way
 from ptycho.core.physics.patches import assemble
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.run import Refinement
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.scaling import frame_blocks
 from ptycho.core.stitching.stitch import probe_weight
 

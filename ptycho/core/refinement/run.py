@@ -11,184 +11,42 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.geometry import ObjectFrame, object_frame
-from ptycho.core.physics.diffraction import as_modes
-from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
-from ptycho.core.physics.multislice import MOST_SLICES, projected
+from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.fly_scan import FlyPath
+from ptycho.core.physics.multislice import projected
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.recording import PLAIN, Recording
-from ptycho.core.physics.variable_probe import ProbeVariation, check_variation
-from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.background import Family, first_background
-from ptycho.core.refinement.descent import Descent, Limits, descend
+from ptycho.core.physics.variable_probe import ProbeVariation
+from ptycho.core.refinement.background import Family
+from ptycho.core.refinement.descent import Descent, descend
 from ptycho.core.refinement.engine import Engine, find_engine
+from ptycho.core.refinement.first_point import checked_pupil, first_point, first_recording
 from ptycho.core.refinement.gauge import UNCHANGED, Gauge, Scale, hold, scale_factor
 from ptycho.core.refinement.kernels import Kernels, Point, ScanData
-from ptycho.core.refinement.passes import Likelihood, Passes, intensity_floor, places
+from ptycho.core.refinement.passes import Likelihood, Passes, intensity_floor
 from ptycho.core.refinement.penalty import Penalty
-from ptycho.core.refinement.placement import Placement, Positions, room
+from ptycho.core.refinement.placement import Placement, Positions
 from ptycho.core.refinement.position_search import PositionSearch
 from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.problem import ScanProblem
+from ptycho.core.refinement.refinement import Refinement, Start
+from ptycho.core.refinement.settings import Settings
 from ptycho.core.refinement.state_file import ScanKeeper, StateFile
-from ptycho.core.refinement.thickness import in_slices
 from ptycho.core.refinement.variable_probe import Variability, principal
-from ptycho.core.result import ObjectResult, plural
 from ptycho.errors import ConfigError, DataError
 
-__all__ = ["Refinement", "Settings", "Start", "known_path", "refine_scan", "run"]
+__all__ = ["refine_scan", "run"]
 
 logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Refinement(ObjectResult):
-    """What a refinement found: the best point it saw, the start included.
-
-    Entry 0 of a history is the start, entry k comes after k iterations; `kept` is the entry of this result.
-    """
-
-    object: NDArray[np.complex64]
-    """(H, W), in `frame`."""
-    probe: NDArray[np.complex64]
-    """(M, N, N)."""
-    xcoords: NDArray[np.float64]
-    ycoords: NDArray[np.float64]
-    """(n,) centre of each patch in `object`, pixels; refined where that was asked for."""
-    frame: ObjectFrame
-    """Where `object` lies on the scan's own pixel grid."""
-    flux: NDArray[np.float64]
-    """(n,) of the beam at each pattern, relative to that of the probe; 1 where it was not refined."""
-    background: NDArray[np.float64]
-    """(N, N) of every pattern, in the unit of squared amplitudes, zero frequency in the middle; 0 where it was not
-    refined."""
-    error_history: tuple[float, ...]
-    """Likelihood relative to `sum A^2`, over the patterns seen, with what the prior of the object adds."""
-    unseen_history: tuple[float, ...]
-    """Likelihood of the patterns held out, alone; empty where there are none."""
-    kept: int
-    restarts: int
-    """Steps that were taken back."""
-    iterations: int
-    seconds: float
-    stopped: str
-    """Why it stopped, in words."""
-    engine: str
-    """Name of the engine."""
-    gauge: Gauge = UNCHANGED
-    """How object and probe were split anew on the way and at the end."""
-    counts_from: int | None = None
-    """The entry of the histories from which on the errors are of counts; None where all are of amplitudes."""
-    fly_path: FlyPath | None = None
-    """(n, S, 2) where the probe was while each pattern was counted, relative to its position; None: at rest."""
-    slices: NDArray[np.complex64] | None = None
-    """(K, H, W) of a thick object, whose product is `object`; None: it is thin."""
-    gap: NearField | None = None
-    """The free space between two slices; refined where that was asked for."""
-    penalty: float = 0.0
-    """What the prior of the object adds to the error of this result, in the histories as well."""
-    variation: ProbeVariation | None = None
-    """How the first mode of the probe differs from pattern to pattern; None: it is the same."""
-
-    @property
-    def recording(self) -> Recording:
-        """How the patterns were recorded."""
-        return Recording(self.flux, self.fly_path, self.background, gap=self.gap, variation=self.variation)
-
-    def __repr__(self) -> str:
-        modes, N, _ = self.probe.shape
-        facts = [
-            f"object {self.frame.height} x {self.frame.width}",
-            plural(self.xcoords.size, "position"),
-            f"N={N}",
-            plural(modes, "probe mode"),
-        ]
-        change = f"{self.error_history[0]:.3g} -> {self.error_history[self.kept]:.3g}"
-        done = f"{plural(self.iterations, 'iteration')} in {self.seconds:.3g} s ({self.stopped})"
-        return f"Refinement({', '.join(facts)},\n  relative error {change}, {done})"
-
-
-Start = Reconstruction | Refinement | Array
-"""What a refinement can begin with: a result, or an object (H, W) in the frame of the result."""
-
-
-VARIES = "0 or more modes of variation, of a probe that is refined (refine_probe)"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to refine; `refine_scan` describes every field."""
-
-    iterations: int
-    likelihood: Likelihood
-    refine_probe: bool
-    refine_positions: Positions
-    position_bound_px: float
-    refine_flux: bool
-    batch_size: int | None
-    holdout: float | NDArray[np.int64]
-    patience: int
-    tolerance: float
-    seed: int
-    keep_bytes: int
-    noise: float = 0.0
-    scale: Scale = "probe"
-    seconds: float | None = None
-    refine_background: Family | None = None
-    slices: int | None = None
-    refine_thickness: bool = False
-    object_prior: ObjectPrior | None = None
-    pupil: NDArray[np.float64] | None = None
-    variable_probe: int = 0
-    variable_probe_smooth: float | None = None
-
-    def __post_init__(self) -> None:
-        checks = (
-            ("iterations", self.iterations >= 1, "at least 1"),
-            ("likelihood", self.likelihood in ("amplitude", "poisson"), "'amplitude' or 'poisson'"),
-            (
-                "refine_positions",
-                self.refine_positions in (True, False, "stage", "search"),
-                "True, False, 'stage' or 'search'",
-            ),
-            ("position_bound_px", 0 < self.position_bound_px < math.inf, "a number of pixels above 0"),
-            ("batch_size", self.batch_size is None or self.batch_size >= 1, "at least 1, or None for all"),
-            (
-                "holdout",
-                np.all(np.isfinite(self.holdout)) and np.all(np.asarray(self.holdout) >= 0),
-                "a fraction below 1 or a number of patterns",
-            ),
-            ("patience", self.patience >= 1, "at least 1"),
-            ("tolerance", 0 <= self.tolerance < 1, "a fraction from 0 to below 1"),
-            ("keep_bytes", self.keep_bytes >= 0, "0 or more"),
-            ("noise", 0 <= self.noise < math.inf, "0 or more"),
-            ("scale", self.scale in ("probe", "object"), "'probe' or 'object'"),
-            (
-                "refine_background",
-                self.refine_background in (None, *get_args(Family)),
-                f"one of {', '.join(get_args(Family))}, or None",
-            ),
-            ("seconds", self.seconds is None or self.seconds > 0, "a number above 0, or None for no limit"),
-            ("slices", self.slices is None or 1 <= self.slices <= MOST_SLICES, f"1 to {MOST_SLICES}, or None"),
-            ("variable_probe", self.variable_probe >= 0 and (self.refine_probe or not self.variable_probe), VARIES),
-            (
-                "variable_probe_smooth",
-                self.variable_probe_smooth is None or 0 < self.variable_probe_smooth < math.inf,
-                "a number of patterns above 0, or None",
-            ),
-        )
-        for name, good, expected in checks:
-            if not good:
-                raise ConfigError(f"{name}: expected {expected}, found {getattr(self, name)!r}; correct it")
 
 
 def refine_scan(
@@ -324,7 +182,7 @@ def refine_scan(
         slices=slices,
         refine_thickness=refine_thickness,
         object_prior=object_prior,
-        pupil=_pupil(pupil, scan),
+        pupil=checked_pupil(pupil, scan),
         variable_probe=variable_probe,
         variable_probe_smooth=variable_probe_smooth,
     )
@@ -347,43 +205,24 @@ def run(
 ) -> Refinement:
     """Refine with an engine; `refine_scan` describes the arguments, those of the recording among them."""
     begun = time.perf_counter()
-    recording = replace(recording, gap=_gap(scan, start, recording.gap))
-    point, frame = _first_point(scan, start, probe, frame, recording, settings)
-    fly_path = _fly_path(scan, start, recording.fly_path)
+    recording = first_recording(scan, start, recording)
+    point, frame = first_point(scan, start, probe, frame, recording, settings)
+    settings.check(recording.gap, varies=len(point.variation) > 0)
     rng = np.random.default_rng(settings.seed)
     unseen = _held_out(settings.holdout, len(scan), rng)
     groups = _batches(np.setdiff1d(np.arange(len(scan)), unseen), settings.batch_size, rng)
     kernels = engine.kernels(settings.likelihood, intensity_floor(scan, settings.likelihood), options or {})
     point = point.in_precision(kernels.complex_bytes)
-    gap = recording.gap
-    passes = _passes(kernels, scan, point, settings, engine, fly_path, gap, groups, unseen)
+    passes_over = partial(_passes, engine, kernels, scan, point, recording, settings)
+    passes = passes_over(groups, unseen)
     home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
-    singles = settings.position_bound_px if settings.refine_positions in (True, "search") else None
-    pupil = settings.pupil
-    placement = Placement(passes, home, singles, pupil is None) if settings.refine_positions else None
-    moves_gap = settings.refine_thickness and gap is not None
-    penalty = _penalty(settings, passes, scan.probeGuess, frame)
-    varies = Variability(passes, settings.variable_probe_smooth) if settings.variable_probe else None
-    freedom = settings.refine_probe, settings.refine_flux, settings.refine_background, varies
-    problem = ScanProblem(
-        *(passes, placement, *freedom, scan.probeGuess), refine_thickness=moves_gap, penalty=penalty, pupil=pupil
-    )
-    if len(point.variation) and (gap is not None or pupil is not None):
-        raise ConfigError("variable_probe: expected one slice, in space, found others; leave it out")
-    if settings.refine_positions == "search" and (gap is not None or pupil is not None):
-        raise ConfigError("refine_positions='search': expected one slice, in space, found others; take True")
+    problem = _problem(passes, settings, home, frame, scan.probeGuess)
     resumes = state_file is not None and state_file.path is not None and state_file.path.exists()
     if settings.refine_positions == "search" and start is None and not resumes:
-        made_passes = partial(_passes, kernels, scan, point, settings, engine, fly_path, gap)
-        point = PositionSearch(made_passes, home, settings.position_bound_px, settings.seed, settings.seconds).found(
-            point
-        )
-    seconds = settings.seconds
-    if seconds is not None:
-        seconds = max(seconds - (time.perf_counter() - begun), 1e-3)
-    limits = Limits(settings.iterations, settings.patience, settings.tolerance, settings.noise, seconds)
-    kept = replace(recording, fly_path=fly_path)
-    made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None, kept)
+        search = PositionSearch(passes_over, home, settings.position_bound_px, settings.seed, settings.seconds)
+        point = search.found(point)
+    limits = settings.limits(time.perf_counter() - begun)
+    made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None, recording)
     keeper = None if state_file is None else ScanKeeper(state_file, problem, made)
     found = descend(problem, point, limits, rng, report, keeper)
     if not math.isfinite(found.errors[0]):
@@ -392,12 +231,32 @@ def run(
         )
     logger.debug("refinement: %s, %d restarts", found.stopped, found.restarts)
     best, gauge = hold(
-        *(principal(found.point) if varies else found.point, scan.probeGuess, settings.scale),
+        *(principal(found.point) if settings.variable_probe else found.point, scan.probeGuess, settings.scale),
         *(settings.refine_probe, problem.error),
-        held=scan.near_field is not None or pupil is not None,
+        held=scan.near_field is not None or settings.pupil is not None,
     )
     gauge = problem.gauge_at(found.point).then(gauge)
     return replace(made(replace(found, point=best), gauge), penalty=problem.penalty(best))
+
+
+def _problem(
+    passes: Passes, settings: Settings, home: tuple[Array, Array], frame: ObjectFrame, given: Array
+) -> ScanProblem:
+    """What moves, and what is known of it."""
+    singles = settings.position_bound_px if settings.refine_positions in (True, "search") else None
+    pupil = settings.pupil
+    return ScanProblem(
+        passes,
+        Placement(passes, home, singles, pupil is None) if settings.refine_positions else None,
+        settings.refine_probe,
+        settings.refine_flux,
+        settings.refine_background,
+        Variability(passes, settings.variable_probe_smooth) if settings.variable_probe else None,
+        given,
+        refine_thickness=settings.refine_thickness and passes.gap is not None,
+        penalty=_penalty(settings, passes, given, frame),
+        pupil=pupil,
+    )
 
 
 def _penalty(settings: Settings, passes: Passes, given: Array, frame: ObjectFrame) -> Penalty | None:
@@ -405,27 +264,24 @@ def _penalty(settings: Settings, passes: Passes, given: Array, frame: ObjectFram
     prior = settings.object_prior
     if prior is None or not prior.strength:
         return None
-    if passes.gap is not None:
-        raise ConfigError("object_prior: expected an object of one slice, found several; leave one of both out")
     factor = partial(scale_factor, given=given, scale=settings.scale, moves_probe=settings.refine_probe)
     return Penalty(prior.on(frame), prior.strength, passes, factor)
 
 
 def _passes(
+    engine: Engine,
     kernels: Kernels,
     scan: ScanData,
     point: Point,
+    recording: Recording,
     settings: Settings,
-    engine: Engine,
-    fly_path: FlyPath | None,
-    gap: NearField | None,
     groups: Sequence[NDArray[np.int64]],
     unseen: NDArray[np.int64],
 ) -> Passes:
     """Over some of the patterns, within the memory of the settings."""
     modes, slices = len(point.vectors), 1 if point.object.ndim == 2 else len(point.object)
-    keep, pixels = settings.keep_bytes, engine.batch_pixels
-    return Passes(kernels, scan, groups, unseen, modes, keep, pixels, fly_path, gap=gap, slices=slices)
+    limits, gap = (settings.keep_bytes, engine.batch_pixels), recording.gap
+    return Passes(kernels, scan, groups, unseen, modes, *limits, recording.fly_path, gap=gap, slices=slices)
 
 
 def _result(
@@ -469,119 +325,6 @@ def _variation_of(point: Point) -> ProbeVariation | None:
     if not point.coefficients.any():
         return None
     return ProbeVariation(point.variation.astype(np.complex64), point.coefficients)
-
-
-def _first_point(
-    scan: ScanData,
-    start: Start | None,
-    probe: Array | None,
-    frame: ObjectFrame | None,
-    recording: Recording,
-    settings: Settings,
-) -> tuple[Point, ObjectFrame]:
-    """Object, probe, positions, flux and background to begin with, and the frame they lie in."""
-    x, y = np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64)
-    flux, background, variation = recording.flux, recording.background, recording.variation
-    image: Array | None
-    if isinstance(start, Reconstruction | Refinement):
-        image, frame = start.layers, start.frame if frame is None else frame
-        probe = start.probe if probe is None else probe
-        if len(start.xcoords) == len(scan):
-            x, y = start.xcoords + start.frame.x0, start.ycoords + start.frame.y0
-            flux = start.flux if flux is None else flux
-            variation = start.variation if variation is None else variation
-        if start.background is not None and start.background.shape == scan.probeGuess.shape[-2:]:
-            background = start.background if background is None else background
-    else:
-        image = start
-    n = int(scan.probeGuess.shape[-1])
-    if frame is None:
-        frame = object_frame(x, y, n)
-        if settings.refine_positions and image is None:
-            frame = frame.widened(room(x, y, settings.position_bound_px))
-    if image is not None and image.shape[-2:] != frame.shape:
-        raise DataError(
-            f"start: expected an object of the frame's shape {frame.shape}, found {image.shape}; pass the frame= it "
-            "lies in"
-        )
-    modes = as_modes(np.asarray(scan.probeGuess if probe is None else probe))
-    if modes.ndim != 3 or modes.shape[1:] != (n, n):
-        raise DataError(f"probe: expected shape (M, {n}, {n}) as the patterns, found {modes.shape}; crop or pad it")
-    for name, values in (("start", image), ("probe", modes), ("xcoords", x), ("ycoords", y)):
-        if values is not None and not np.isfinite(values).all():
-            raise DataError(f"{name}: expected finite values, found NaN or infinity; replace them")
-        if name in ("start", "probe") and values is not None and not values.any():
-            raise DataError(f"{name}: expected a value that is not 0, found none; nothing can be refined from the dark")
-    x, y = frame.local(x, y)
-    places(x, y, n, frame.shape)
-    image = in_slices(image, settings.slices, recording.gap, frame.shape)
-    if background is None and start is None and settings.refine_background is not None:
-        background = first_background(scan)
-    begun = Point(image, modes, x, y, _flux(flux, len(scan)), _background(background, n))
-    changes, coefficients = _variation(variation, len(scan), n, settings.variable_probe)
-    return begun._replace(variation=changes, coefficients=coefficients), frame
-
-
-def _variation(given: ProbeVariation | None, count: int, n: int, wanted: int) -> tuple[Array, Array]:
-    """Modes and coefficients to begin with, at least so many; further ones are 0."""
-    if given is None:
-        return np.zeros((wanted, n, n), complex), np.zeros((count, wanted), complex)
-    known = check_variation(given, count, n)
-    more = max(0, wanted - len(known.modes))
-    return np.pad(known.modes, ((0, more), (0, 0), (0, 0))), np.pad(known.coefficients, ((0, 0), (0, more)))
-
-
-def _background(given: NDArray[np.float64] | None, n: int) -> NDArray[np.float64]:
-    if given is None:
-        return np.zeros((n, n))
-    background = np.asarray(given, np.float64)
-    if background.shape != (n, n) or not (np.isfinite(background) & (background >= 0)).all():
-        found = background.shape
-        raise DataError(
-            f"background: expected ({n}, {n}) finite numbers, none below 0, found shape {found}; correct it"
-        )
-    return background
-
-
-def _flux(given: NDArray[np.float64] | None, count: int) -> NDArray[np.float64]:
-    if given is None:
-        return np.ones(count)
-    flux = np.asarray(given, np.float64)
-    if flux.shape != (count,) or not (np.isfinite(flux) & (flux > 0)).all():
-        raise DataError(f"flux: expected {count} finite numbers above 0, one per pattern, found shape {flux.shape}")
-    return flux
-
-
-def _gap(scan: ScanData, start: Start | None, given: NearField | None) -> NearField | None:
-    """That given, else that of a start."""
-    gap = start.gap if given is None and isinstance(start, Reconstruction | Refinement) else given
-    if gap is not None and scan.near_field is not None:
-        raise ConfigError("slices: expected a far field, found a scan of the near field; leave them out")
-    return gap
-
-
-def _pupil(given: NDArray[np.float64] | None, scan: ScanData) -> NDArray[np.float64] | None:
-    n = int(scan.probeGuess.shape[-1])
-    if given is not None and (given.ndim != 3 or given.shape[1:] != (n, n) or not np.isfinite(given).all()):
-        raise DataError(f"pupil: expected finite functions (K, {n}, {n}), found shape {given.shape}; correct them")
-    return given
-
-
-def known_path(start: Start | None, count: int) -> FlyPath | None:
-    """That of a start with so many patterns; None where it has none."""
-    known = start.fly_path if isinstance(start, Reconstruction | Refinement) else None
-    return known if known is not None and len(known) == count else None
-
-
-def _fly_path(scan: ScanData, start: Start | None, given: FlyPath | None) -> FlyPath | None:
-    """The path given, else that of a start with as many patterns."""
-    if given is None:
-        given = known_path(start, len(scan))
-    if given is None:
-        return None
-    if scan.near_field is not None:
-        raise ConfigError("fly_path: expected a far field, found a scan of the near field; leave --fly out")
-    return check_fly_path(given, len(scan))
 
 
 def _held_out(holdout: float | NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -13,7 +13,8 @@ from ptycho.core.quality.registration import fit_plane
 from ptycho.core.refinement.gauge import Gauge, hold
 from ptycho.core.refinement.kernels import Point
 from ptycho.core.refinement.placement import _without_drift
-from ptycho.core.refinement.run import Refinement, refine_scan
+from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.exposure import ScanPlan, expose
 from ptycho.core.simulation.objects import make_object
 from ptycho.errors import ConfigError

@@ -14,7 +14,8 @@ from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.kernels_numpy import ENGINE, NumpyKernels
 from ptycho.core.refinement.passes import Passes, intensity_floor, places
 from ptycho.core.refinement.preconditioner import Preconditioner, modulation_curvature
-from ptycho.core.refinement.run import Settings, run
+from ptycho.core.refinement.run import run
+from ptycho.core.refinement.settings import Settings
 from ptycho.core.simulation.plan import make_scan
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData

@@ -14,7 +14,8 @@ from ptycho.core.physics.fourier_ptychography import (
     sample_of,
     spectrum_of,
 )
-from ptycho.core.refinement.run import Refinement, refine_scan
+from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.spectrum import SpectrumPreconditioner
 from ptycho.core.simulation.fourier import LitSample, lit_sample
 from ptycho.errors import DataError

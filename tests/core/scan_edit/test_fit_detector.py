@@ -11,7 +11,8 @@ from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.probes import zone_plate_probe
 from ptycho.core.quality.metrics import relative_fourier_error
-from ptycho.core.refinement.run import Refinement, refine_scan
+from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.run import refine_scan
 from ptycho.core.scan.npz_file import write_scan
 from ptycho.core.scan.scan import ScanFile, check_shapes, check_square
 from ptycho.core.scan.stream import ScanStream

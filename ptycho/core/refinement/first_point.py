@@ -1,0 +1,156 @@
+"""Where a refinement begins: what is given, else what its start has, else nothing known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.geometry import ObjectFrame, object_frame
+from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
+from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.recording import Recording
+from ptycho.core.physics.variable_probe import ProbeVariation, check_variation
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.background import first_background
+from ptycho.core.refinement.kernels import Point, ScanData
+from ptycho.core.refinement.passes import places
+from ptycho.core.refinement.placement import room
+from ptycho.core.refinement.refinement import Refinement, Start
+from ptycho.core.refinement.settings import Settings
+from ptycho.core.refinement.thickness import in_slices
+from ptycho.errors import ConfigError, DataError
+
+__all__ = ["checked_pupil", "first_point", "first_recording", "known_path"]
+
+Array = NDArray[Any]
+
+
+def first_recording(scan: ScanData, start: Start | None, given: Recording) -> Recording:
+    """The gap between slices and the path of the probe, those given or else those of a start; the rest as it is.
+
+    Raises:
+        ConfigError: slices, or a path, of a near field.
+    """
+    return replace(given, gap=_gap(scan, start, given.gap), fly_path=_fly_path(scan, start, given.fly_path))
+
+
+def first_point(
+    scan: ScanData,
+    start: Start | None,
+    probe: Array | None,
+    frame: ObjectFrame | None,
+    recording: Recording,
+    settings: Settings,
+) -> tuple[Point, ObjectFrame]:
+    """Object, probe, positions, flux and background to begin with, and the frame they lie in."""
+    x, y = np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64)
+    flux, background, variation = recording.flux, recording.background, recording.variation
+    image: Array | None
+    if isinstance(start, Reconstruction | Refinement):
+        image, frame = start.layers, start.frame if frame is None else frame
+        probe = start.probe if probe is None else probe
+        if len(start.xcoords) == len(scan):
+            x, y = start.xcoords + start.frame.x0, start.ycoords + start.frame.y0
+            flux = start.flux if flux is None else flux
+            variation = start.variation if variation is None else variation
+        if start.background is not None and start.background.shape == scan.probeGuess.shape[-2:]:
+            background = start.background if background is None else background
+    else:
+        image = start
+    n = int(scan.probeGuess.shape[-1])
+    if frame is None:
+        frame = object_frame(x, y, n)
+        if settings.refine_positions and image is None:
+            frame = frame.widened(room(x, y, settings.position_bound_px))
+    if image is not None and image.shape[-2:] != frame.shape:
+        raise DataError(
+            f"start: expected an object of the frame's shape {frame.shape}, found {image.shape}; pass the frame= it "
+            "lies in"
+        )
+    modes = as_modes(np.asarray(scan.probeGuess if probe is None else probe))
+    if modes.ndim != 3 or modes.shape[1:] != (n, n):
+        raise DataError(f"probe: expected shape (M, {n}, {n}) as the patterns, found {modes.shape}; crop or pad it")
+    for name, values in (("start", image), ("probe", modes), ("xcoords", x), ("ycoords", y)):
+        if values is not None and not np.isfinite(values).all():
+            raise DataError(f"{name}: expected finite values, found NaN or infinity; replace them")
+        if name in ("start", "probe") and values is not None and not values.any():
+            raise DataError(f"{name}: expected a value that is not 0, found none; nothing can be refined from the dark")
+    x, y = frame.local(x, y)
+    places(x, y, n, frame.shape)
+    image = in_slices(image, settings.slices, recording.gap, frame.shape)
+    if background is None and start is None and settings.refine_background is not None:
+        background = first_background(scan)
+    begun = Point(image, modes, x, y, _flux(flux, len(scan)), _background(background, n))
+    changes, coefficients = _variation(variation, len(scan), n, settings.variable_probe)
+    return begun._replace(variation=changes, coefficients=coefficients), frame
+
+
+def _variation(given: ProbeVariation | None, count: int, n: int, wanted: int) -> tuple[Array, Array]:
+    """Modes and coefficients to begin with, at least so many; further ones are 0."""
+    if given is None:
+        return np.zeros((wanted, n, n), complex), np.zeros((count, wanted), complex)
+    known = check_variation(given, count, n)
+    more = max(0, wanted - len(known.modes))
+    return np.pad(known.modes, ((0, more), (0, 0), (0, 0))), np.pad(known.coefficients, ((0, 0), (0, more)))
+
+
+def _background(given: NDArray[np.float64] | None, n: int) -> NDArray[np.float64]:
+    if given is None:
+        return np.zeros((n, n))
+    background = np.asarray(given, np.float64)
+    if background.shape != (n, n) or not (np.isfinite(background) & (background >= 0)).all():
+        found = background.shape
+        raise DataError(
+            f"background: expected ({n}, {n}) finite numbers, none below 0, found shape {found}; correct it"
+        )
+    return background
+
+
+def _flux(given: NDArray[np.float64] | None, count: int) -> NDArray[np.float64]:
+    if given is None:
+        return np.ones(count)
+    flux = np.asarray(given, np.float64)
+    if flux.shape != (count,) or not (np.isfinite(flux) & (flux > 0)).all():
+        raise DataError(f"flux: expected {count} finite numbers above 0, one per pattern, found shape {flux.shape}")
+    return flux
+
+
+def _gap(scan: ScanData, start: Start | None, given: NearField | None) -> NearField | None:
+    """That given, else that of a start."""
+    gap = start.gap if given is None and isinstance(start, Reconstruction | Refinement) else given
+    if gap is not None and scan.near_field is not None:
+        raise ConfigError("slices: expected a far field, found a scan of the near field; leave them out")
+    return gap
+
+
+def checked_pupil(given: NDArray[np.float64] | None, scan: ScanData) -> NDArray[np.float64] | None:
+    """Functions of a pupil that fit the probe.
+
+    Raises:
+        DataError: another shape, or values that are not finite.
+    """
+    n = int(scan.probeGuess.shape[-1])
+    if given is not None and (given.ndim != 3 or given.shape[1:] != (n, n) or not np.isfinite(given).all()):
+        raise DataError(f"pupil: expected finite functions (K, {n}, {n}), found shape {given.shape}; correct them")
+    return given
+
+
+def known_path(start: Start | None, count: int) -> FlyPath | None:
+    """That of a start with so many patterns; None where it has none."""
+    known = start.fly_path if isinstance(start, Reconstruction | Refinement) else None
+    return known if known is not None and len(known) == count else None
+
+
+def _fly_path(scan: ScanData, start: Start | None, given: FlyPath | None) -> FlyPath | None:
+    """The path given, else that of a start with as many patterns."""
+    if given is None:
+        given = known_path(start, len(scan))
+    if given is None:
+        return None
+    if scan.near_field is not None:
+        raise ConfigError("fly_path: expected a far field, found a scan of the near field; leave --fly out")
+    return check_fly_path(given, len(scan))
