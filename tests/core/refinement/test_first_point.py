@@ -1,0 +1,64 @@
+"""What a refinement begins with fits the scan, is finite and not dark."""
+
+import numpy as np
+import pytest
+
+from ptycho.core.geometry import ObjectFrame
+from ptycho.core.refinement.run import refine_scan
+from ptycho.core.simulation.plan import make_scan
+from ptycho.errors import DataError
+from ptycho.raw_data import RawData
+
+N = 16
+
+
+@pytest.fixture(scope="module")
+def scan() -> RawData:
+    made = make_scan("lines", 36, N, 6.0, 0.5, 1e4, 4)
+    return RawData(made.xcoords, made.ycoords, None, None, made.diffraction, made.probe, units="amplitude")
+
+
+@pytest.fixture(scope="module")
+def frame(scan: RawData) -> ObjectFrame:
+    return refine_scan(scan, iterations=1).frame
+
+
+def test_shapes_that_do_not_belong_together(scan: RawData) -> None:
+    with pytest.raises(DataError, match=r"start: expected an object of the frame's shape \(\d+, \d+\), found \(9, 9\)"):
+        refine_scan(scan, np.ones((9, 9)))
+    with pytest.raises(DataError, match=r"probe: expected shape \(M, 16, 16\)"):
+        refine_scan(scan, probe=np.ones((8, 8)))
+    with pytest.raises(DataError, match=rf"flux: expected {len(scan)} finite numbers above 0"):
+        refine_scan(scan, flux=np.ones(len(scan) + 1))
+    with pytest.raises(DataError, match=r"background: expected \(16, 16\) finite numbers, none below 0"):
+        refine_scan(scan, background=np.full((N, N), -1.0))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_one_line(scan: RawData, frame: ObjectFrame, value: float) -> None:
+    spoiled = np.ones(frame.shape, complex)
+    spoiled[3, 4] = value
+    probe = np.array(scan.probeGuess, complex)
+    probe[0, 0] = value
+    with pytest.raises(DataError, match="start: expected finite values, found NaN or infinity"):
+        refine_scan(scan, spoiled)
+    with pytest.raises(DataError, match="probe: expected finite values"):
+        refine_scan(scan, probe=probe)
+
+
+def test_nothing_is_refined_from_the_dark(scan: RawData, frame: ObjectFrame) -> None:
+    with pytest.raises(DataError, match="start: expected a value that is not 0"):
+        refine_scan(scan, np.zeros(frame.shape), frame=frame)
+    with pytest.raises(DataError, match="probe: expected a value that is not 0"):
+        refine_scan(scan, probe=np.zeros((N, N)))
+
+
+def test_a_result_brings_its_place_and_what_was_found_of_the_recording(scan: RawData) -> None:
+    flux = np.linspace(0.9, 1.1, len(scan))
+    first = refine_scan(scan, iterations=2, flux=flux, background=np.full((N, N), 0.5))
+    more = refine_scan(scan, first, 1)
+    assert more.frame == first.frame
+    np.testing.assert_array_equal(more.flux, flux)
+    np.testing.assert_array_equal(more.background, first.background)
+    np.testing.assert_array_equal(refine_scan(scan, first, 1, flux=np.ones(len(scan))).flux, 1)
+    assert more.error_history[0] == pytest.approx(first.error_history[-1], rel=1e-4)
