@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LAST_LINE = {
     "analysis_frc": (r"resolution by the one-bit rule: ([\d.]+) nm", 15.0, 30.0),
-    "real_scan": (r"relative Fourier error ([\d.]+)", 0.0105, 0.0125),
+    "real_scan": (r"relative Fourier error ([\d.]+)", 0.0105, 0.0115),
     "probe_similarity": (r"deviance over that of noise: [\d.]+ -> ([\d.]+)", 0.9, 1.25),
     "simulate_train_reconstruct": (r"refined, deviance over that of noise: ([\d.]+)", 0.9, 1.25),
     "supervised_set": (r"labels and patterns differ by ([\d.]+) %", 2.0, 5.0),

@@ -117,10 +117,10 @@ def commands() -> Iterator[Any]:
 def folder(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: Any
 ) -> Iterator[Path]:
-    """The working folder with those files, of an object of 120 pixels or `param`; `params.cfg` is put back."""
+    """The working folder with those files, of an object of 100 pixels or `param`; `params.cfg` is put back."""
     before = copy.copy(params.cfg)
     monkeypatch.chdir(tmp_path)
-    write_scans(tmp_path, commands, getattr(request, "param", 120))
+    write_scans(tmp_path, commands, getattr(request, "param", 100))
     yield tmp_path
     params.cfg.clear()
     params.cfg.update(before)

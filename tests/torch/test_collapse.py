@@ -20,8 +20,8 @@ def benchmark() -> ModuleType:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("gridsize", "epochs"), [(1, 1), (2, 2)])
-def test_an_epoch_or_two_give_structure(gridsize: int, epochs: int, benchmark: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("gridsize", "epochs"), [(1, 1), (2, 1)])
+def test_an_epoch_gives_structure(gridsize: int, epochs: int, benchmark: ModuleType, tmp_path: Path) -> None:
     row = benchmark.run(benchmark.simulated(64), gridsize, seed=0, seconds=None, folder=tmp_path, epochs=epochs)
     assert row.std_ratio >= 0.3
     assert row.unseen_loss < 0.5 * row.unseen_loss_flat
