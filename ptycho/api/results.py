@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.formats.placing import placed_object, placed_result
 from ptycho.core.formats.reconstruction_npz import read_npz
+from ptycho.core.formats.registry import in_folder
 from ptycho.core.quality.comparison import Comparison, PlacedObject
 from ptycho.core.quality.comparison import compare as compare_placed
 from ptycho.core.quality.registration import Region
@@ -35,7 +36,7 @@ def load_reconstruction(path: Path | str) -> Reconstruction:
     True
     """
     path = Path(path)
-    return read_npz(path / "reconstruction.npz" if path.is_dir() else path)
+    return read_npz(in_folder(path))
 
 
 def compare(

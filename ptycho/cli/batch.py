@@ -17,7 +17,7 @@ from typing import Any
 from ptycho.cli.programs import RECONSTRUCTION
 from ptycho.cli.reconstruct import is_finished, read_asked
 from ptycho.cli.run import RUN_FILE
-from ptycho.core.files.atomic import atomic_path
+from ptycho.core.files.atomic import RESULT_FILE, atomic_path
 from ptycho.core.files.damage import readable
 from ptycho.core.formats.reconstruction_npz import read_npz
 from ptycho.errors import ConfigError, MissingFileError
@@ -204,7 +204,7 @@ def _row_of_result(job: Job, status: int, seconds: float) -> Row:
     failed = Row(job.scan, str(job.folder), "failed", seconds=round(seconds, 1))
     if status:
         return replace(failed, said=_last_line(job.folder / LOG_FILE) or f"ended with status {status}")
-    found = read_npz(job.folder / "reconstruction.npz")
+    found = read_npz(job.folder / RESULT_FILE)
     pixel, trust = found.metadata.get("object_pixel_m"), found.trust
     return replace(
         failed,

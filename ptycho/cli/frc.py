@@ -80,11 +80,12 @@ def _frc(asked: Settled, debug: bool) -> None:
 
 def _with_report(folder: Path, data: RawData) -> list[Path]:
     """The report of the run in the folder, if it is one of this scan, made anew with the resolution."""
+    from ptycho.core.files.atomic import RESULT_FILE
     from ptycho.core.formats.reconstruction_npz import read_npz
     from ptycho.report.page import REPORT_FILE
     from ptycho.workflows.report import write_report
 
-    result = folder / "reconstruction.npz"
+    result = folder / RESULT_FILE
     if not result.is_file():
         return []
     found = read_npz(result)

@@ -28,6 +28,7 @@ from ptycho.cli.run import (
 )
 from ptycho.cli.scan_flags import data_from, name_of
 from ptycho.cli.settings import Settled
+from ptycho.core.files.atomic import RESULT_FILE
 from ptycho.core.files.damage import readable
 from ptycho.core.files.whole_set import UNFINISHED
 from ptycho.core.files.written import written
@@ -42,7 +43,7 @@ __all__ = ["is_finished", "read_asked", "reconstruct_main", "scan_asked_for"]
 
 _log = logging.getLogger(__name__)
 
-_TAKEN = ("reconstruction.npz", RUN_FILE, "wts.h5.zip")
+_TAKEN = (RESULT_FILE, RUN_FILE, "wts.h5.zip")
 """By which a folder holds a run, also one that was cut off."""
 
 
@@ -124,9 +125,7 @@ def is_finished(folder: Path) -> bool:
     """Whether the run in a folder has its result; while one goes on that of an earlier run may stand there."""
     from ptycho.workflows.front_door import STATE
 
-    return (folder / "reconstruction.npz").exists() and not any(
-        (folder / name).exists() for name in (STATE, UNFINISHED)
-    )
+    return (folder / RESULT_FILE).exists() and not any((folder / name).exists() for name in (STATE, UNFINISHED))
 
 
 def scan_asked_for(asked: Settled, scan: Path | None) -> RawData:

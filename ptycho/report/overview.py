@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 from PIL import Image
 
-from ptycho.core.files.atomic import atomic_path
+from ptycho.core.files.atomic import RESULT_FILE, atomic_path
 from ptycho.core.formats.reconstruction_npz import read_npz
 from ptycho.figures.drawing import colour_range, colours_of, seen_box, seen_pixels
 from ptycho.figures.raster import raster_png
@@ -26,7 +26,6 @@ __all__ = ["Entry", "overview_page", "save_overview"]
 
 _SIDE = 240
 """Pixels of a picture, at most."""
-_RESULT = "reconstruction.npz"
 _HEAD = (
     '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -95,7 +94,7 @@ def save_overview(entries: Sequence[Entry], path: Path) -> Path:
 
 
 def _item(entry: Entry, folder: Path) -> Markup:
-    result, report = entry.folder / _RESULT, entry.folder / REPORT_FILE
+    result, report = entry.folder / RESULT_FILE, entry.folder / REPORT_FILE
     shown: Markup = tag("div", entry.status, class_="none")
     if entry.status == "done" and result.is_file():
         shown = tag("img", src=data_uri(_thumbnail(result)), alt=f"Phase of the object of {entry.scan}", loading="lazy")

@@ -87,7 +87,7 @@ def _optical(data: RawData, text: str) -> tuple[Array, str]:
 
 def _of_file(data: RawData, path: Path) -> tuple[Array, str]:
     """The probe of a file, brought to the pixels of the scan."""
-    path = path / "reconstruction.npz" if path.is_dir() else path
+    path = registry.in_folder(path)
     if not path.exists():
         fact = "expected a file with a probe, or optics, found neither"
         raise MissingFileError(f"{path}: {fact}; correct the path, or write one of {optics_forms()}")

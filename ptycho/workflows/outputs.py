@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptycho.core.files.atomic import output_folder
+from ptycho.core.files.atomic import RESULT_FILE, output_folder
 from ptycho.core.files.whole_set import whole_set
 from ptycho.core.formats.reconstruction_npz import write_npz
 from ptycho.core.formats.reconstruction_product import write_ptychodus_product
@@ -77,7 +77,7 @@ def _written(r: Reconstruction, folder: Path, data: RawData | None, pdf: bool) -
     patterns = None if data is None else shown_patterns(data)
     pixel = r.pixel_m
     paths = [
-        write_npz(r, folder / "reconstruction.npz"),
+        write_npz(r, folder / RESULT_FILE),
         save_amplitude_png(r.object, r.coverage, folder / "reconstructed_amplitude.png", pixel, pdf),
         save_phase_png(r.object, r.coverage, folder / "reconstructed_phase.png", pixel, pdf),
         save_summary_png(r, folder / "summary.png", patterns=patterns, pdf=pdf),

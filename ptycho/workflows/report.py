@@ -171,7 +171,7 @@ def _compared(found: Reconstruction, data: RawData | None, other: Path | None) -
         truth = data.objectGuess.reshape(-1, *data.objectGuess.shape[-2:])[0]
         made.append(_with(ours, PlacedObject("the object of the scan file", truth, (0.0, 0.0))))
     if other is not None:
-        made.append(_with(ours, placed_object(other / "reconstruction.npz" if other.is_dir() else other)))
+        made.append(_with(ours, placed_object(other)))
     return made
 
 

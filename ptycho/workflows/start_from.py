@@ -28,7 +28,7 @@ def read_start(path: Path) -> Reconstruction:
     Raises:
         MissingFileError, DataError: no such file, or no whole result in it.
     """
-    path = path / "reconstruction.npz" if path.is_dir() else path
+    path = registry.in_folder(path)
     if registry.recognise(path).name == "reconstruction":
         return read_npz(path)
     record = in_pixels(registry.read(path), "result")

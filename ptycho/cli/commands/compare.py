@@ -19,11 +19,11 @@ SUMMARY = "compare a reconstruction with a truth or another reconstruction"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the two files and what to make of them."""
-    what = "reconstruction.npz, product (HDF5) or scan with objectGuess"
+    what = "folder of a run, its reconstruction.npz, product (HDF5) or scan with objectGuess"
     parser.add_argument("first", type=Path, metavar="A", help=f"what is compared: {what}")
     parser.add_argument("second", type=Path, metavar="B", help=f"what it is compared with, the truth perhaps: {what}")
     parser.add_argument(
-        "--output", type=Path, metavar="PNG", default=Path("comparison.png"), help="the picture; - for none"
+        "-o", "--output", type=Path, metavar="PNG", default=Path("comparison.png"), help="the picture; - for none"
     )
     parser.add_argument("--region", type=_region, metavar="Y0,Y1,X0,X1", help="pixels of B to compare in, half open")
     parser.add_argument(

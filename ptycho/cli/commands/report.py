@@ -17,17 +17,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scan", type=Path, metavar="SCAN", help="the scan of the result: brings its patterns")
     parser.add_argument("--units", choices=("amplitude", "counts"), help="what the patterns of SCAN hold")
     parser.add_argument("--compare", type=Path, metavar="OTHER", help="a truth or an earlier result to compare it with")
-    parser.add_argument("--output", type=Path, metavar="HTML", help="the page (default: report.html beside the result)")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="HTML", help="the page (default: report.html beside the result)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the page; 0."""
     from ptycho.core.formats.reconstruction_npz import read_npz
+    from ptycho.core.formats.registry import in_folder
     from ptycho.raw_data import RawData
     from ptycho.report.page import REPORT_FILE
     from ptycho.workflows.report import write_report
 
-    result = options.result / "reconstruction.npz" if options.result.is_dir() else options.result
+    result = in_folder(options.result)
     found = read_npz(result)
     data = None if options.scan is None else RawData.from_file(options.scan, options.units)
     output = options.output or result.with_name(REPORT_FILE)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
-RESULT = "reconstruction.npz"
-
 SUMMARY = "draw patterns, probe, scan path and object of a file into one picture"
 
 
@@ -21,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="scan, result or product, any format, or run folder",
     )
-    parser.add_argument("--output", type=Path, metavar="PNG", help="the picture (default: FILE with the suffix .png)")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PNG", help="the picture (default: FILE with the suffix .png)"
+    )
     parser.add_argument("--units", choices=("amplitude", "counts"), help="what the diffraction patterns hold")
 
 
@@ -31,9 +31,7 @@ def run(options: argparse.Namespace) -> int:
     from ptycho.core.formats.reconstruction_npz import read_npz
     from ptycho.core.formats.record import in_pixels
 
-    file = options.file
-    if file.is_dir() and (file / RESULT).is_file():
-        file = file / RESULT
+    file = registry.in_folder(options.file)
     output = options.output or file.with_suffix(".png")
     if registry.recognise(file).name == "reconstruction":
         from ptycho.figures.reconstruction import save_summary_png

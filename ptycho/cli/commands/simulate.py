@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ptycho.core.simulation.scan_paths import SCAN_PATHS
 
     usual = ScanSettings()
-    parser.add_argument("--output", type=scan_file, required=True, metavar="SCAN.npz", help="the scan file to write")
+    parser.add_argument(
+        "-o", "--output", type=scan_file, required=True, metavar="SCAN.npz", help="the scan file to write"
+    )
     parser.add_argument("--preview", type=Path, metavar="FILE.png", help="write a picture of it, too")
     parser.add_argument("--seed", type=int, default=usual.seed, help="of everything that is random")
     parser.add_argument("--no-truth", action="store_true", help="leave the object out of the file")

@@ -13,7 +13,9 @@ from ptycho.errors import OutputError
 
 __all__ = ["FULL", "RESULT_FILES", "atomic_path", "new_output_folder", "output_folder"]
 
-RESULT_FILES = ("reconstruction.npz", "reconstruction.h5")
+RESULT_FILE = "reconstruction.npz"
+"""Of a run: its reconstruction, with all that is known of it."""
+RESULT_FILES = (RESULT_FILE, "reconstruction.h5")
 """By which a folder holds a reconstruction."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk, a quota or a file that has reached its end."""

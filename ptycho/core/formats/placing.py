@@ -23,11 +23,12 @@ def placed_result(found: Reconstruction | Refinement, name: str) -> PlacedObject
 
 
 def placed_object(path: Path) -> PlacedObject:
-    """The object of a reconstruction, a product or a scan, with its place on the scan's pixel grid.
+    """The object of a reconstruction (or the folder of its run), product or scan, placed on the scan's pixel grid.
 
     Raises:
         MissingFileError, DataError: no file, no format that is known, or no object in it.
     """
+    path = registry.in_folder(path)
     record = registry.read(path)
     if record.object is None:
         raise DataError(f"{path}: expected an object to compare, found none; name a reconstruction or a product")

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from ptycho.core.files.atomic import RESULT_FILE
 from ptycho.core.files.damage import check_regular, one_line, readable
 from ptycho.core.formats.catalogue import FORMATS, SCAN_MAP, FormatEntry
 from ptycho.core.plugins import FAILURES, plugins
@@ -25,7 +26,19 @@ if TYPE_CHECKING:
     from ptycho.core.formats.record import ScanRecord
     from ptycho.core.scan.stream import Frames
 
-__all__ = ["GROUP", "Format", "is_added", "is_hdf5", "known", "read", "recognise", "target", "write", "written"]
+__all__ = [
+    "GROUP",
+    "Format",
+    "in_folder",
+    "is_added",
+    "is_hdf5",
+    "known",
+    "read",
+    "recognise",
+    "target",
+    "write",
+    "written",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +87,11 @@ def recognise(path: Path) -> FormatEntry:
     if entry is not None:
         return entry
     raise DataError(_unknown(path, f"a file that begins with {head!r}" if head else "an empty file"))
+
+
+def in_folder(path: Path) -> Path:
+    """The file that a path stands for: of the folder of a run its result; anything else, a scan map too, is itself."""
+    return path / RESULT_FILE if path.is_dir() and not is_map(path) else path
 
 
 def known(path: Path) -> FormatEntry | None:

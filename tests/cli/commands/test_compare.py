@@ -52,7 +52,7 @@ def test_a_result_is_compared_with_the_scan_that_knows_the_truth(
     results: Path, fixture_file: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = results / "p.png"
-    assert main(["compare", str(results / name), str(fixture_file), "--output", str(picture)]) == 0
+    assert main(["compare", str(results / name), str(fixture_file), "-o", str(picture)]) == 0
     out = capsys.readouterr().out
     lines = {line[:20].strip(): line[20:].split() for line in out.splitlines()}
     assert float(lines["scale taken out"][0]) == pytest.approx(1.25, rel=0.01)
@@ -81,6 +81,21 @@ def test_the_patterns_judge_both(results: Path, fixture_file: Path, capsys: pyte
     assert errors["A"] > 0.04  # the amplitude is 0.8 of what it should be
     assert main(["compare", *files, "--output", "-", "--quiet"]) == 0
     assert "diffraction error A 0.0" in capsys.readouterr().out
+
+
+def test_the_folder_of_a_run_stands_for_its_result(
+    results: Path, fixture_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = []
+    (results / "run").mkdir()
+    (results / "a.npz").rename(results / "run" / "reconstruction.npz")
+    for name in ("run", "run/reconstruction.npz"):
+        assert main(["compare", str(results / name), str(fixture_file), "-o", "-", "--json"]) == 0
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1]
+    (results / "empty").mkdir()
+    assert main(["compare", str(results / "empty"), str(fixture_file)]) == 2
+    assert "reconstruction.npz: expected a file to read, found nothing there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
