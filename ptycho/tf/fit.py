@@ -36,6 +36,7 @@ from ptycho.core.training.checkpoint_npz import (
 from ptycho.core.training.divergence import LOOK_EVERY, DivergenceWatch, check_resumed
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.core.training.schedules import Plateau, RateCurve, one_cycle
+from ptycho.tf.graphs import graph_of
 from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.objective import Objective
 from ptycho.tf.optimizers import clip_adaptively, clip_gradients, optimizer_of
@@ -225,10 +226,7 @@ def fit(
             logger.warning("%s", nothing_left(resume, done, config.nepochs))
     folder, metrics = output_folder(Path(config.output_dir) / "checkpoints"), MetricsFile(Path(config.output_dir))
     steps, validation_steps = (
-        [
-            tf.function(partial(function, experiment_id=number), autograph=False, jit_compile=config.use_xla)
-            for number in range(len(module.models))
-        ]
+        [graph_of(partial(function, experiment_id=number), config.use_xla) for number in range(len(module.models))]
         for function in (module.training_step, module.validation_step)
     )
     kept = resume

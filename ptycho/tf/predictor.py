@@ -13,6 +13,7 @@ from ptycho.config.config import INFERENCE_BATCH
 from ptycho.core.geometry import canvas_size
 from ptycho.core.stitching.patch_store import gathered
 from ptycho.errors import DataError
+from ptycho.tf.graphs import graph_of
 from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.precision import full_float32
@@ -32,7 +33,7 @@ def compiled(function: Predict, size: int, use_xla: bool = False) -> Predict:
         normalised, positions, *mask = batch
         return function(normalised, positions, size, *mask)
 
-    graph = tf.function(predict, autograph=False, jit_compile=use_xla)
+    graph = graph_of(predict, use_xla)
 
     @full_float32()
     def run(*batch: tf.Tensor) -> tf.Tensor:

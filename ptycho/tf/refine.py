@@ -26,6 +26,7 @@ from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.state_file import StateFile
+from ptycho.tf.graphs import graph_of
 from ptycho.tf.physics import squared_modulus
 
 __all__ = ["ENGINE", "RefinementKernels", "add_patches", "cut_patches", "refine"]
@@ -77,7 +78,7 @@ class RefinementKernels:
         # TensorFlow has no squared difference of complex numbers for GPUs
         self._squared_modulus = squared_modulus if tf.config.list_physical_devices("GPU") else _squared_modulus_on_cpu
         for name in _COMPILED if use_xla else ():
-            setattr(self, name, tf.function(getattr(self, name), jit_compile=True))
+            setattr(self, name, graph_of(getattr(self, name), use_xla=True))
 
     def measured(self, amplitude: Array, valid: Array | None) -> Measured:
         """Patterns on the device."""
