@@ -90,8 +90,9 @@ def _write_whole(content: dict[str, Any], path: Path) -> None:
     # by way of the memory: on a full disk torch's own writer of files says RuntimeError and nothing about the disk
     stream = io.BytesIO()
     torch.save(content, stream)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(stream.getbuffer())
+    # the view is let go at once: where it stays in a traceback, Python before 3.11.8 and 3.12.2 may crash (gh-111049)
+    with atomic_path(path) as temporary, stream.getbuffer() as written:
+        temporary.write_bytes(written)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -43,7 +43,8 @@ _CHUNKS, _CHUNKS_MISSING = 100_000, 100
 def open_hdf5(source: Path | io.BytesIO) -> Iterator[h5py.File]:
     """The HDF5 file at a path or in memory; to be opened within `ptycho.core.files.damage.readable`."""
     if isinstance(source, io.BytesIO):
-        _check_content(source.getbuffer())
+        with source.getbuffer() as content:
+            _check_content(content)
     else:
         check_regular(source)
         with source.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:

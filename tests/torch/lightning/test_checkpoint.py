@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from ptycho.errors import ArchiveError
-from ptycho_torch.lightning.checkpoint import check_checkpoint, models_of, read_checkpoint
+from ptycho.errors import ArchiveError, OutputError
+from ptycho_torch.lightning.checkpoint import WholeCheckpoints, check_checkpoint, models_of, read_checkpoint
 
 WEIGHTS = {"model.a": torch.ones(2, 3)}
 
@@ -27,6 +27,22 @@ def loops(done: Any) -> dict[str, Any]:
 def test_one_that_is_right(tmp_path: Path) -> None:
     torch.save(content(loops=loops(3)), tmp_path / "a.ckpt")
     assert check_checkpoint(tmp_path / "a.ckpt", WEIGHTS, "adam")["epoch"] == 3
+
+
+def test_no_view_of_the_bytes_outlives_a_write_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a traceback it would be left to the collector, which some releases of Python do not survive."""
+    written = []
+
+    def fail(path: Path, content: memoryview) -> None:
+        written.append(content)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OutputError, match="No space left on device"):
+        WholeCheckpoints().save_checkpoint(content(), tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="released"):
+        len(written[0])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
