@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import shlex
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from ptycho.core.groups.grouping import make_groups, seed_points
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import without_ramp
+from ptycho.core.physics.recording import Recording, check_background, check_flux
 from ptycho.core.provenance import known_metadata, scan_source
 from ptycho.core.result import Pictured, plural
 from ptycho.core.scaling import (
@@ -72,6 +74,11 @@ class RawData(Pictured):
             `detector_pixel_m`, `object_pixel_m` (in a scan file under the names of specs/data_contracts.md, which are
             taken too) and `nphotons`, the mean number of photons per pattern.
         units: 'amplitude' or 'counts' when the caller knows; else `decide_units` finds out on first use.
+        flux: (n,) of the beam at each pattern, relative to that of the probe, above 0; None: 1.
+        background: (N, N) that every pattern has beside what the object makes, squares of amplitudes (of counts, counts
+            themselves), not negative, zero frequency at [N/2, N/2]; None: 0.
+
+    What is known of flux and background goes to networks and to refinements with the patterns; a scan file has neither.
 
     Raises:
         DataError: arrays that do not fit together.
@@ -91,6 +98,8 @@ class RawData(Pictured):
         mask: ArrayLike | None = None,
         metadata: dict[str, Any] | None = None,
         units: str | None = None,
+        flux: ArrayLike | None = None,
+        background: ArrayLike | None = None,
     ) -> None:
         self.xcoords = np.asarray(xcoords, np.float64)
         self.ycoords = np.asarray(ycoords, np.float64)
@@ -111,6 +120,8 @@ class RawData(Pictured):
         self._mean_energy: float | None = None
         check_shapes(self._as_file(units))
         check_square(self._as_file(units))
+        self.flux = None if flux is None else check_flux(flux, len(self))
+        self.background = None if background is None else check_background(background, self.N)
 
     @classmethod
     def from_file(
@@ -181,8 +192,13 @@ class RawData(Pictured):
         made, sentences = fitted(scan, crop, bin, sizes)
         if not sentences:
             return self
+        if self.background is not None:
+            raise DataError(
+                f"background: expected patterns that stay as they are, {self.N} x {self.N}, found some to be cropped "
+                "or binned; do that first (RawData.fitted), and find the background of what is left"
+            )
         raw = RawData._of(made, sentences, scan, self.name)
-        raw._path = self._path
+        raw._path, raw.flux = self._path, self.flux
         if self.made_of is not None:
             raw.made_of = self.made_of.derived("; ".join(sentences))
         return raw
@@ -253,6 +269,8 @@ class RawData(Pictured):
 
     def to_file(self, path: Path | str) -> None:
         """Write a scan file, whole or not at all, with the units in it."""
+        if self.recording.known:
+            logger.warning("%s: a scan file has no flux and no background; they are left out of %s", self.name, path)
         write_scan(path, self._as_file(self.units))
 
     def save(self, path: Path | str) -> Path:
@@ -275,6 +293,7 @@ class RawData(Pictured):
             known.append("object {} x {}".format(*self.objectGuess.shape[-2:]))
         if self.mask is not None:
             known.append("masked")
+        known += [f"known {name}" for name in self.recording.known]
         if self._path is not None:
             known.append(f"from {self._path.name}")
         return f"RawData({', '.join(known)})"
@@ -326,6 +345,11 @@ class RawData(Pictured):
         return NearField.of(self.metadata)
 
     @property
+    def recording(self) -> Recording:
+        """How the patterns were recorded, as far as that is known."""
+        return Recording(self.flux, background=self.background, near_field=self.near_field)
+
+    @property
     def name(self) -> str:
         """The name of the file that the scan was read from, or 'scan'."""
         return "scan" if self._path is None else self._path.name
@@ -350,6 +374,15 @@ class RawData(Pictured):
         """What tells this scan from others; `made_of`, where a program set that, else its content."""
         name = "a scan in memory" if self._path is None else self._path.name
         return self.made_of or scan_identity(self._as_file(self.units), name)
+
+    @property
+    def recorded_identity(self) -> ScanIdentity:
+        """`identity`, or where flux or background are known that of the scan with them."""
+        known = self.recording.known
+        if not known:
+            return self.identity
+        digest = hashlib.sha256(b"".join(name.encode() + values.tobytes() for name, values in known.items()))
+        return self.identity.derived(f"with {' and '.join(known)} {digest.hexdigest()[:12]}")
 
     @property
     def N(self) -> int:
@@ -450,6 +483,7 @@ class RawData(Pictured):
         part = RawData(**fields)
         part.sample_indices = kept if self.sample_indices is None else self.sample_indices[kept]
         part._path, part._decision = self._path, self.units_decision
+        part.flux, part.background = None if self.flux is None else self.flux[kept], self.background
         return part
 
     def turned(self, flip_x: bool = False, flip_y: bool = False, transpose: bool = False) -> RawData:
@@ -463,7 +497,7 @@ class RawData(Pictured):
             logger.info("%s: the object that belongs to the positions as they were is left out", self.name)
         other = RawData(**vars(made))
         other._path, other._decision, other._mean_energy = self._path, self._decision, self._mean_energy
-        other.sample_indices = self.sample_indices
+        other.sample_indices, other.flux, other.background = self.sample_indices, self.flux, self.background
         return other
 
     def without_probe_ramp(self) -> RawData:
@@ -480,6 +514,20 @@ class RawData(Pictured):
         check_probe_shape(given, self.N, self.N)
         other = copy.copy(self)
         other._probe, other._decision, other.made_of = given, decided, None
+        return other
+
+    def with_recording(self, flux: ArrayLike | None = None, background: ArrayLike | None = None) -> RawData:
+        """This scan, on the same arrays, with what is known of flux and background, as of the class.
+
+        A refinement finds both (`ptycho.reconstruct(scan, refine_flux=True, background=True)`): `flux` and `background`
+        of its result.
+
+        Raises:
+            DataError: those of another scan.
+        """
+        other = copy.copy(self)
+        other.flux = None if flux is None else check_flux(flux, len(self))
+        other.background = None if background is None else check_background(background, self.N)
         return other
 
     def group_count(

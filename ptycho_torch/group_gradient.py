@@ -26,9 +26,10 @@ def shifted_probes(probe: Tensor, remainder: Tensor) -> Tensor:
     return fourier_shift(probe, remainder[..., 0, None], remainder[..., 1, None])
 
 
-def group_illumination(probes: Tensor, whole: Tensor, size: int) -> Tensor:
-    """`w = sum_c place(sum_m |P_cm|^2)`, real `(B, size, size)`, for probes `(B, C, M, N, N)` at whole pixels."""
-    return place_whole(squared_modulus(probes).sum(dim=2), whole[..., 0], whole[..., 1], size)
+def group_illumination(probes: Tensor, whole: Tensor, size: int, flux: Tensor | None = None) -> Tensor:
+    """`w = sum_c place(f_c sum_m |P_cm|^2)`, real `(B, size, size)`, for probes `(B, C, M, N, N)` at whole pixels."""
+    power = squared_modulus(probes).sum(dim=2)
+    return place_whole(power if flux is None else flux * power, whole[..., 0], whole[..., 1], size)
 
 
 class SeenGroup:
@@ -45,13 +46,15 @@ class SeenGroup:
         size: int,
         mask: Tensor | None = None,
         sigma_px: float = 0.0,
+        flux: Tensor | None = None,
     ) -> None:
         # zero frequency first, so that no field has to be shifted
         self.amplitudes = torch.fft.ifftshift(amplitudes, dim=(-2, -1))
         self.mask = None if mask is None else torch.fft.ifftshift(mask, dim=(-2, -1))
         self.probes, self.conjugate, self.sigma_px = probes, probes.conj().resolve_conj(), sigma_px
         self.dx, self.dy = whole[..., 0], whole[..., 1]
-        illumination = group_illumination(probes, whole, size)
+        self.flux = flux
+        illumination = group_illumination(probes, whole, size, flux)
         peak = illumination.amax(dim=(-2, -1), keepdim=True)
         self.divisor, self.light = illumination + ILLUMINATION_FLOOR * peak, illumination / peak
 
@@ -59,7 +62,10 @@ class SeenGroup:
         """One preconditioned gradient step of the canvas, complex `(B, S, S)`."""
         patches = cut_whole(canvas, self.dx, self.dy, self.amplitudes.shape[-1])
         fields = torch.fft.fft2(smooth(self.probes * patches[:, :, None], self.sigma_px), norm="ortho")
-        excess = 1 - self.amplitudes * torch.rsqrt(squared_modulus(fields).sum(dim=2) + FIELD_FLOOR)
+        power = squared_modulus(fields).sum(dim=2)
+        power = power if self.flux is None else self.flux * power
+        excess = 1 - self.amplitudes * torch.rsqrt(power + FIELD_FLOOR)
+        excess = excess if self.flux is None else self.flux * excess
         if self.mask is not None:
             excess = torch.where(self.mask, excess, 0.0)
         residual = smooth(torch.fft.ifft2(fields * excess[:, :, None], norm="ortho"), self.sigma_px)
@@ -74,7 +80,8 @@ def amplitude_step(
     whole: Tensor,
     mask: Tensor | None = None,
     sigma_px: float = 0.0,
+    flux: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One preconditioned gradient step `(B, S, S)` of a group's canvas, and the illumination over its maximum."""
-    group = SeenGroup(amplitudes, probes, whole, canvas.shape[-1], mask, sigma_px)
+    group = SeenGroup(amplitudes, probes, whole, canvas.shape[-1], mask, sigma_px, flux)
     return group.step(canvas), group.light

@@ -12,6 +12,7 @@ from ptycho.config.config import ModelConfig
 from ptycho.core.physics.group_gradient import worked_margin
 from ptycho.networks.spec import NetworkSpec
 from ptycho_torch.group_gradient import shifted_probes, split_positions
+from ptycho_torch.physics import cleared
 from ptycho_torch.precision import no_autocast
 from ptycho_torch.reassembly import assemble_group, cut, cut_whole
 
@@ -55,7 +56,13 @@ class Network(nn.Module):
         self.spec = spec
 
     def canvas_and_members(
-        self, model: Surroundings, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
+        self,
+        model: Surroundings,
+        normalised: Tensor,
+        positions: Tensor,
+        size: int,
+        mask: Tensor | None,
+        flux: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The group's canvas `(B, size, size)` and what the probe meets `(B, C, N, N)`, both O_net.
 
@@ -65,6 +72,7 @@ class Network(nn.Module):
             positions: `(B, C, 1, 2)`, minus the members' positions.
             size: side of the canvas, pixels.
             mask: bool, broadcasts to the amplitudes; None: the model's own.
+            flux: of the beam at each member, `(B, C, 1, 1)`, which the amplitudes have on; only given where known.
         """
         raise NotImplementedError
 
@@ -79,10 +87,18 @@ class PatchNetwork(Network):
     canvas = False
 
     def canvas_and_members(
-        self, model: Surroundings, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
+        self,
+        model: Surroundings,
+        normalised: Tensor,
+        positions: Tensor,
+        size: int,
+        mask: Tensor | None,
+        flux: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See `Network`."""
-        patches = model.object_patches(normalised, mask, positions)
+        with no_autocast(normalised):
+            seen = cleared(normalised, flux)
+        patches = model.object_patches(seen, mask, positions)
         if patches.shape[1] == 1:
             return patches[:, 0], patches
         return _assembled(model, patches, positions, size)
@@ -99,6 +115,7 @@ class CanvasNetwork(Network):
         margin: pixels at each edge where the probe has no light.
         mask: bool, broadcasts to the amplitudes, True where valid.
         sigma_px: smoothing of the exit waves.
+        flux: of the beam at each member, `(B, C, 1, 1)`, which the amplitudes have on; only given where it is known.
 
     The canvas O_net is complex `(B, size, size)`. The network sees the first gridsize^2 members; further ones are cut
     from its canvas all the same. Without `object_big` it sees every member as a group of its own.
@@ -107,18 +124,30 @@ class CanvasNetwork(Network):
     canvas = True
 
     def canvas_and_members(
-        self, model: Surroundings, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
+        self,
+        model: Surroundings,
+        normalised: Tensor,
+        positions: Tensor,
+        size: int,
+        mask: Tensor | None,
+        flux: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See `Network`."""
         if not model.config.object_big:
-            return _assembled(model, self._alone(model, normalised, mask), positions, size)
-        canvas = self._canvas(model, normalised, positions, size, mask)
+            return _assembled(model, self._alone(model, normalised, mask, flux), positions, size)
+        canvas = self._canvas(model, normalised, positions, size, mask, flux)
         with no_autocast(canvas):
             dx, dy = torch.round(-positions[:, :, 0, 0]), torch.round(-positions[:, :, 0, 1])
             return canvas, cut_whole(canvas, dx, dy, model.config.N)
 
     def _canvas(
-        self, model: Surroundings, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None
+        self,
+        model: Surroundings,
+        normalised: Tensor,
+        positions: Tensor,
+        size: int,
+        mask: Tensor | None,
+        flux: Tensor | None,
     ) -> Tensor:
         """The canvas from the members that the network sees."""
         seen = slice(self.spec.members)
@@ -127,17 +156,25 @@ class CanvasNetwork(Network):
             probes = shifted_probes(model.probe(), remainder)
         valid = model.mask if mask is None else mask
         valid = valid[:, seen] if valid.ndim == 4 else valid
-        amplitudes = normalised[:, seen] * (model.nominal_intensity_scale / model.log_intensity_scale.exp())
+        factor = model.nominal_intensity_scale / model.log_intensity_scale.exp()
+        amplitudes, recorded = normalised[:, seen] * factor, {} if flux is None else {"flux": flux[:, seen]}
         margin, sigma_px = worked_margin(size, model.config.N, model.light), model.config.gaussian_smoothing_sigma
-        return self(amplitudes, probes, whole, size, margin, valid, sigma_px)
+        return self(amplitudes, probes, whole, size, margin, valid, sigma_px, **recorded)
 
-    def _alone(self, model: Surroundings, normalised: Tensor, mask: Tensor | None) -> Tensor:
+    def _alone(
+        self,
+        model: Surroundings,
+        normalised: Tensor,
+        mask: Tensor | None,
+        flux: Tensor | None,
+    ) -> Tensor:
         """Every member as a group of its own, `(B, C, N, N)`."""
         valid = (model.mask if mask is None else mask).expand(normalised.shape)
         batch, members, n = normalised.shape[:3]
         each = normalised.reshape(batch * members, 1, n, n)
         nowhere = each.new_zeros((batch * members, 1, 1, 2))
-        return self._canvas(model, each, nowhere, n, valid.reshape(each.shape)).reshape(normalised.shape)
+        flux = None if flux is None else flux.reshape(-1, 1, 1, 1)
+        return self._canvas(model, each, nowhere, n, valid.reshape(each.shape), flux).reshape(normalised.shape)
 
 
 def _assembled(model: Surroundings, patches: Tensor, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:

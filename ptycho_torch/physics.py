@@ -16,6 +16,7 @@ from ptycho.core.physics.projection import FIELD_FLOOR, PROBE_FLOOR
 
 __all__ = [
     "ProjectionConstants",
+    "cleared",
     "far_field",
     "fourier_shift",
     "illuminate",
@@ -75,6 +76,16 @@ def smooth(exit_waves: Tensor, sigma_px: float) -> Tensor:
 def intensity(exit_waves: Tensor) -> Tensor:
     """Expected detector intensity `sum_m |F_m|^2` of exit waves `(..., M, N, N)` -> `(..., N, N)`."""
     return squared_modulus(far_field(exit_waves)).sum(dim=-3)
+
+
+def cleared(amplitudes: Tensor, flux: Tensor | None = None, background: Tensor | None = None) -> Tensor:
+    """What the object alone gives under the beam of the probe, `sqrt(max(A^2 - b, 0) / f)`.
+
+    Flux f and background b, in the unit of A^2, broadcast to the amplitudes A; without them these stay as they are.
+    """
+    if background is not None:
+        amplitudes = (amplitudes.square() - background).clamp(min=0).sqrt()
+    return amplitudes if flux is None else amplitudes * flux.rsqrt()
 
 
 class ProjectionConstants(NamedTuple):

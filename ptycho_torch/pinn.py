@@ -23,6 +23,7 @@ from ptycho.networks.spec import network_spec
 from ptycho_torch.group_gradient import shifted_probes, split_positions
 from ptycho_torch.network import Network
 from ptycho_torch.physics import (
+    cleared,
     illuminate,
     intensity,
     project_from_vacuum,
@@ -52,8 +53,10 @@ class PtychoPINN(nn.Module):
         network: that of another model, which both then share, for a further experiment of its training.
 
     Tensors: amplitudes `(B, C, N, N)`, positions `(B, C, 1, 2)` = `coords_relative`, minus the member's position seen
-    from the group's centre, `(x, y)` pixels. The network's object `O_net` becomes the object in the file's units by
-    `object_scale`.
+    from the group's centre, `(x, y)` pixels. Where they are known, `flux (B, C, 1, 1)` of the beam at each member and
+    `background (1, 1, N, N)`, squares of X_norm, come together: what the network is given has them taken off
+    (`cleared`), but for the flux in the steps of one that makes a canvas, and what is predicted has them on. The
+    network's object `O_net` becomes the object in the file's units by `object_scale`.
     """
 
     mask: Tensor
@@ -125,7 +128,13 @@ class PtychoPINN(nn.Module):
         return self.network(torch.cat([pictures.real, pictures.imag], dim=1), positions)
 
     def canvas_and_members(
-        self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None
+        self,
+        normalised: Tensor,
+        positions: Tensor,
+        size: int,
+        mask: Tensor | None = None,
+        flux: Tensor | None = None,
+        background: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The group's canvas `(B, size, size)` and the patches `(B, C, N, N)` that the probe meets (O_net units).
 
@@ -137,11 +146,16 @@ class PtychoPINN(nn.Module):
             DataError: shapes that do not fit; the line names both.
         """
         self._check_shapes(normalised, positions)
+        recorded = {}
+        if flux is not None and background is not None:
+            with no_autocast(normalised):
+                normalised = cleared(normalised, background=background)
+            recorded = {"flux": flux}
         if not self.scaling.even_groups:
-            return self.network.canvas_and_members(self, normalised, positions, size, mask)
-        gain = self._gain(normalised)
-        canvas, members = self.network.canvas_and_members(self, normalised * gain[..., None], positions, size, mask)
-        return canvas / gain, members / gain[..., None]
+            return self.network.canvas_and_members(self, normalised, positions, size, mask, **recorded)
+        gain = self._gain(cleared(normalised, **recorded))[..., None]
+        canvas, members = self.network.canvas_and_members(self, normalised * gain, positions, size, mask, **recorded)
+        return canvas / gain[..., 0], members / gain
 
     def _gain(self, normalised: Tensor) -> Tensor:
         """`ptycho.core.training.scales.group_gain` of the members that the network sees, `(B, 1, 1)`."""
@@ -174,26 +188,45 @@ class PtychoPINN(nn.Module):
         power = squared_modulus(self.probe().detach()).sum(dim=0)
         return power / power.max() + GROUP_WEIGHT_FLOOR
 
-    def expected_counts(self, members: Tensor, positions: Tensor) -> Tensor:
-        """Photons that O_net patches `(B, C, N, N)` would give, `s^2 sum_m |F(P_n O_net)|^2`.
+    def expected_counts(
+        self, members: Tensor, positions: Tensor, flux: Tensor | None = None, background: Tensor | None = None
+    ) -> Tensor:
+        """Photons that O_net patches `(B, C, N, N)` would give, `s^2 f sum_m |F(P_n O_net)|^2 + s_0^2 b`.
 
-        By the `fourier` rule members lie at whole pixels, and the probe moves by the rest of `positions`.
+        The flux f is 1 and the background b is 0 where they are not known; s_0 is the nominal scale, of the data. By
+        the `fourier` rule members lie at whole pixels, and the probe moves by the rest of `positions`.
         """
         with no_autocast(members):
             probe = self.probe()
             if self._on_whole_pixels:
                 probe = shifted_probes(probe, split_positions(positions[:, :, 0])[1])
             waves = smooth(illuminate(probe, members), self.config.gaussian_smoothing_sigma)
-            return torch.exp(2 * self.log_intensity_scale) * intensity(waves)
+            counts = torch.exp(2 * self.log_intensity_scale) * intensity(waves)
+            if flux is None or background is None:
+                return counts
+            return flux * counts + self.nominal_intensity_scale**2 * background
 
-    def forward(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        normalised: Tensor,
+        positions: Tensor,
+        size: int,
+        mask: Tensor | None = None,
+        flux: Tensor | None = None,
+        background: Tensor | None = None,
+    ) -> Tensor:
         """Expected counts `(B, C, N, N)` for `X_norm (B, C, N, N)`: what training compares with the data."""
-        members = self.canvas_and_members(normalised, positions, size, mask)[1]
-        return self.expected_counts(members, positions)
+        members = self.canvas_and_members(normalised, positions, size, mask, flux, background)[1]
+        return self.expected_counts(members, positions, flux, background)
 
-    def predict_members(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
-        """Object patches of every member at its own position, complex `(B, C, N, N)`, in the file's units."""
-        canvas, members = self.canvas_and_members(normalised, positions, size, mask)
+    def predict_members(
+        self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None, *recorded: Tensor
+    ) -> Tensor:
+        """Object patches of every member at its own position, complex `(B, C, N, N)`, in the file's units.
+
+        `recorded`: flux and background, where they are known.
+        """
+        canvas, members = self.canvas_and_members(normalised, positions, size, mask, *recorded)
         if self._on_whole_pixels:
             with no_autocast(canvas):
                 members = cut(canvas[:, None], -positions[:, :, 0, 0], -positions[:, :, 0, 1], self.config.N)
@@ -219,16 +252,20 @@ class PtychoPINN(nn.Module):
         size = canvas_size(self.config.N, positions.detach().cpu().numpy())
         return self.predict_members(x * input_scale_factor, positions, size)
 
-    def predict_on_grid(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
+    def predict_on_grid(
+        self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None, *recorded: Tensor
+    ) -> Tensor:
         """Object patches of every member as the probe meets them, complex `(B, C, N, N)`, in the file's units.
 
         By the `fourier` rule they lie at whole pixels of the canvas, `round(-positions)` from its middle, and nothing
         is interpolated; by the `bilinear` rule this is `predict_members`.
         """
-        return self.object_scale * self.canvas_and_members(normalised, positions, size, mask)[1]
+        return self.object_scale * self.canvas_and_members(normalised, positions, size, mask, *recorded)[1]
 
-    def predict_group(self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
+    def predict_group(
+        self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None, *recorded: Tensor
+    ) -> Tensor:
         """The central N x N of every group's canvas, complex `(B, N, N)`, in the file's units."""
-        canvas = self.canvas_and_members(normalised, positions, size, mask)[0]
+        canvas = self.canvas_and_members(normalised, positions, size, mask, *recorded)[0]
         margin = (canvas.shape[-1] - self.config.N) // 2
         return self.object_scale * canvas[:, margin : margin + self.config.N, margin : margin + self.config.N]

@@ -45,8 +45,8 @@ def predict_batches(
         for start in range(0, len(container), batch_size):
             with torch.inference_mode(), full_float32():
                 batch = container.batch(slice(start, start + batch_size))
-                normalised, positions, mask = (tensor.to(device) for tensor in batch)
-                members = model.predict_on_grid(normalised, positions, container.canvas_size, mask).cpu().numpy()
+                normalised, positions, *further = (tensor.to(device) for tensor in batch)
+                members = model.predict_on_grid(normalised, positions, container.canvas_size, *further).cpu().numpy()
             yield members
     finally:
         model.train(trains)

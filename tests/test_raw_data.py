@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ptycho import params, raw_data
 from ptycho.config.options import GroupOptions
 from ptycho.core.files.scratch import taken
+from ptycho.core.groups.container import GroupContainer
 from ptycho.core.groups.grouped_data import GROUPED_KEYS, GroupedData
 from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
@@ -535,3 +536,40 @@ def test_one_group_of_many_patterns_is_told(rng, nsamples: int, told: int, caplo
     warned = [record.getMessage() for record in caplog.records if "NumSamples" in record.getMessage()]
     assert len(warned) == told
     assert all("1 of 12 patterns" in text and "to 12" in text for text in warned)
+
+
+def test_flux_follows_its_patterns(patterns: RawData, tmp_path: Path) -> None:
+    """Flux j at pattern j, whatever is made of the scan; what is kept of it is a copy with nothing else changed."""
+    background = np.arange(64.0**2).reshape(64, 64)
+    known = patterns.with_recording(np.arange(1.0, len(patterns) + 1), background)
+    assert patterns.flux is None and known.diff3d is patterns.diff3d
+    part = known.subsample(9, seed=2).subsample(5, seed=1)
+    np.testing.assert_array_equal(part.flux, 1 + part.sample_indices)
+    for other in (part, known.turned(transpose=True), known.with_probe(2 * known.probeGuess)):
+        np.testing.assert_array_equal(other.background, background)
+    np.testing.assert_array_equal(known.turned(transpose=True).flux, known.flux)
+    assert known.recording.known.keys() == {"flux", "background"}
+    assert "known flux, known background" in repr(known)
+    assert known.identity == patterns.identity == patterns.recorded_identity
+    assert len({one.recorded_identity.sha256 for one in (patterns, known, patterns.with_recording(known.flux))}) == 3
+
+
+def test_a_background_goes_with_pixels_and_a_file_has_none(patterns: RawData, tmp_path: Path, caplog) -> None:
+    known = patterns.with_recording(np.ones(len(patterns)), np.ones((64, 64)))
+    assert known.fitted() is known
+    with pytest.raises(DataError, match="background: expected patterns that stay as they are, 64 x 64"):
+        known.fitted(crop=32)
+    assert patterns.with_recording(known.flux).fitted(crop=32).flux is known.flux
+    known.save(tmp_path / "scan.npz")
+    assert "a scan file has no flux and no background; they are left out" in caplog.text
+    with pytest.raises(DataError, match="flux: expected"):
+        patterns.with_recording(known.flux[1:])
+
+
+def test_flux_of_a_mapped_scan(fixture_file: Path, tmp_path: Path) -> None:
+    scan = RawData.from_file(make_map(fixture_file, tmp_path / "scan.map"), memory_map="always")
+    known = scan.with_recording(np.arange(1.0, len(scan) + 1)).subsample(7, seed=3)
+    np.testing.assert_array_equal(known.flux, 1 + known.sample_indices)
+    grouped = known.generate_grouped_data(64, K=4, nsamples=7, gridsize=1, input_scale=1.0)
+    found = GroupContainer(grouped, known.probeGuess).arrays(slice(2, 5))[3]
+    np.testing.assert_array_equal(found[:, 0, 0, 0], 1 + known.sample_indices[grouped["nn_indices"][2:5, 0]])

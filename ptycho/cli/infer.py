@@ -23,6 +23,7 @@ from ptycho.cli.run import (
     run_command,
     run_log,
 )
+from ptycho.cli.scan_flags import recorded
 from ptycho.cli.settings import Command, Settled
 from ptycho.config.config import validate_inference_config
 
@@ -51,6 +52,8 @@ def _infer(asked: Settled, debug: bool) -> None:
 
     if run.compare is not None:
         input_path(run.compare, "--compare", "a result")
+    if run.recording is not None:
+        input_path(run.recording, "--recording", "a result")
 
     from ptycho.raw_data import RawData
     from ptycho.workflows.backend_selector import reconstruct_with_backend, require_backend
@@ -63,7 +66,7 @@ def _infer(asked: Settled, debug: bool) -> None:
     with output_folder(config.output_dir), run_log(config.output_dir / LOG_FILE), dump_folder(run.debug_dump):
         forget(config.output_dir)  # what is left there is of another run
         diagnostics = diagnostics_of(asked)
-        data = RawData.from_file(test_file, units=run.units, memory_map=run.memory_map)
+        data = recorded(RawData.from_file(test_file, units=run.units, memory_map=run.memory_map), run.recording)
         with shown_progress(not run.quiet) as watch, _what_is_left(config.output_dir, test_file):
             reconstruction = reconstruct_with_backend(
                 data,

@@ -26,7 +26,7 @@ from ptycho.cli.run import (
     run_command,
     run_log,
 )
-from ptycho.cli.scan_flags import data_from, name_of
+from ptycho.cli.scan_flags import data_from, name_of, recorded
 from ptycho.cli.settings import Settled
 from ptycho.core.files.atomic import RESULT_FILE
 from ptycho.core.files.damage import readable
@@ -106,7 +106,7 @@ def _reconstruct(asked: Settled, debug: bool) -> None:
     named = Path(f"{Path(name_of(options, scan)).stem}_reconstruction")
     folder = run.resume or free_folder(run.output_dir or named, run.overwrite, results=_TAKEN)
     with output_folder(folder), _resumable(folder, run.resume is not None), run_log(folder / LOG_FILE):
-        data = scan_asked_for(asked, scan)
+        data = recorded(scan_asked_for(asked, scan), run.recording)
         request = _request(asked, folder)
         if run.resume is None:
             _begin(folder, asked.arguments)
@@ -161,6 +161,7 @@ def _check(run: Any) -> None:
     named = (
         (run.model, "--model", "a trained network"),
         (run.start, "--start", "a result"),
+        (run.recording, "--recording", "a result"),
         (run.compare, "--compare", "a result"),
     )
     for path, flag, what in named:

@@ -22,6 +22,7 @@ __all__ = [
     "name_of",
     "parts_of",
     "positive",
+    "recorded",
     "said",
     "scan_file",
     "scan_of",
@@ -231,6 +232,15 @@ def data_from(
         return RawData.from_file(path, options.units, memory_map, crop)
     record = scan_of(options, () if path is None else (path,))
     return RawData.from_record(record, name_of(options, path), memory_map=memory_map, crop=crop)
+
+
+def recorded(data: RawData, result: Path | None) -> RawData:
+    """The scan with the flux and the background of an earlier result of it; as it is where none is named."""
+    if result is None:
+        return data
+    from ptycho.workflows.start_from import recorded_as
+
+    return recorded_as(data, result)
 
 
 def name_of(options: argparse.Namespace, path: Path | None) -> str:

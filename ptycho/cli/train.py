@@ -26,6 +26,7 @@ from ptycho.cli.run import (
     run_log,
     tell_of_folder,
 )
+from ptycho.cli.scan_flags import recorded
 from ptycho.cli.settings import Command, Settled
 from ptycho.config.config import validate_model_config, validate_training_config
 from ptycho.core.files.atomic import new_output_folder
@@ -130,6 +131,12 @@ def _check(asked: Settled) -> None:
         input_path(config.train_data_file, "--train-data-file", "the scan to train on")
     if is_set(config.test_data_file):
         input_path(config.test_data_file, "--test-data-file", "the scan to validate with")
+    if run.recording is not None:
+        input_path(run.recording, "--recording", "a result")
+        if config.training_directories:
+            raise ConfigError(
+                "--recording is a result of one scan, and several experiments are trained on: leave it out"
+            )
     for folder in config.training_directories:
         input_path(folder, "--training-directories", "the folder of an experiment")
 
@@ -143,7 +150,7 @@ def _scans(asked: Settled) -> tuple[list[RawData], list[RawData | None]]:
     if "N" not in asked.stated:
         config.model.N = train[0].fitted(sizes=PATTERN_SIZES).N
         validate_model_config(config.model)
-    train = [_of_known_size(scan, config.model.N) for scan in train]
+    train = [recorded(_of_known_size(scan, config.model.N), run.recording) for scan in train]
     _settle_network(asked, train[0])
     train = [_with_fitting_probe(asked, scan) for scan in train]
     test = [None if scan is None else _of_known_size(scan, config.model.N) for scan in test]

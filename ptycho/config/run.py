@@ -38,6 +38,13 @@ Crop = Annotated[
     int | None, Doc("keep so many detector pixels a side, before binning (none: what holds the light)", at_least=2)
 ]
 Bin = Annotated[int, Doc("add up so many detector pixels a side", at_least=1)]
+Recorded = Annotated[
+    Path | None,
+    Doc(
+        "earlier result of this scan whose flux and background are known then, a run of ptycho reconstruct SCAN --flux "
+        "--background (none: neither is)"
+    ),
+]
 Quiet = Annotated[bool, Doc("report warnings and errors only")]
 Debug = Annotated[bool, Doc("log every step, and show the traceback of an error")]
 
@@ -71,6 +78,7 @@ class TrainingRun:
             at_least=0,
         ),
     ] = 0
+    recording: Recorded = None
     units: Units = None
     memory_map: MemoryMap = "auto"
     pdf: Pdf = False
@@ -94,6 +102,7 @@ class InferenceRun:
     overwrite: Annotated[
         bool, Doc("write to an output folder that holds a result (off: to the next one without, NAME-2, NAME-3 ...)")
     ] = False
+    recording: Recorded = None
     units: Units = None
     memory_map: MemoryMap = "auto"
     compare: Compare = None
@@ -116,6 +125,7 @@ class ReconstructionRun:
         float | None, Doc("train a network for so many seconds and begin with its pass", above=0, basic=True)
     ] = None
     start: Annotated[Path | None, Doc("go on from this earlier result, with these settings", basic=True)] = None
+    recording: Recorded = None
     resume: Annotated[Path | None, Doc("go on with the run in this folder, which was cut off", basic=True)] = None
     force: Force = False
     overwrite: Annotated[bool, Doc("write into a folder that holds a result already", basic=True)] = False

@@ -25,9 +25,10 @@ def shifted_probes(probe: tf.Tensor, remainder: tf.Tensor) -> tf.Tensor:
     return fourier_shift(probe, remainder[..., 0, None], remainder[..., 1, None])
 
 
-def group_illumination(probes: tf.Tensor, whole: tf.Tensor, size: int) -> tf.Tensor:
-    """`w = sum_c place(sum_m |P_cm|^2)`, real `(B, size, size)`, for probes `(B, C, M, N, N)` at whole pixels."""
-    return place_whole(tf.reduce_sum(squared_modulus(probes), axis=2), whole[..., 0], whole[..., 1], size)
+def group_illumination(probes: tf.Tensor, whole: tf.Tensor, size: int, flux: tf.Tensor | None = None) -> tf.Tensor:
+    """`w = sum_c place(f_c sum_m |P_cm|^2)`, real `(B, size, size)`, for probes `(B, C, M, N, N)` at whole pixels."""
+    power = tf.reduce_sum(squared_modulus(probes), axis=2)
+    return place_whole(power if flux is None else flux * power, whole[..., 0], whole[..., 1], size)
 
 
 class SeenGroup:
@@ -44,13 +45,15 @@ class SeenGroup:
         size: int,
         mask: tf.Tensor | None = None,
         sigma_px: float = 0.0,
+        flux: tf.Tensor | None = None,
     ) -> None:
         # zero frequency first, so that no field has to be shifted
         self.amplitudes = tf.signal.ifftshift(amplitudes, axes=(-2, -1))
         self.mask = None if mask is None else tf.signal.ifftshift(mask, axes=(-2, -1))
         self.probes, self.conjugate, self.sigma_px = probes, tf.math.conj(probes), sigma_px
         self.dx, self.dy = whole[..., 0], whole[..., 1]
-        illumination = group_illumination(probes, whole, size)
+        self.flux = flux
+        illumination = group_illumination(probes, whole, size, flux)
         peak = tf.reduce_max(illumination, axis=(-2, -1), keepdims=True)
         self.divisor, self.light = to_complex(illumination + ILLUMINATION_FLOOR * peak), illumination / peak
 
@@ -60,7 +63,9 @@ class SeenGroup:
         patches = cut_whole(canvas, self.dx, self.dy, n)
         fields = tf.signal.fft2d(smooth(self.probes * patches[:, :, None], self.sigma_px)) / n
         power = tf.reduce_sum(squared_modulus(fields), axis=2)
+        power = power if self.flux is None else self.flux * power
         excess = 1 - self.amplitudes * tf.math.rsqrt(power + FIELD_FLOOR)
+        excess = excess if self.flux is None else self.flux * excess
         if self.mask is not None:
             excess = tf.where(self.mask, excess, tf.zeros_like(excess))
         residual = smooth(tf.signal.ifft2d(fields * to_complex(excess)[:, :, None]) * n, self.sigma_px)
@@ -75,7 +80,8 @@ def amplitude_step(
     whole: tf.Tensor,
     mask: tf.Tensor | None = None,
     sigma_px: float = 0.0,
+    flux: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """One preconditioned gradient step `(B, S, S)` of a group's canvas, and the illumination over its maximum."""
-    group = SeenGroup(amplitudes, probes, whole, canvas.shape[-1], mask, sigma_px)
+    group = SeenGroup(amplitudes, probes, whole, canvas.shape[-1], mask, sigma_px, flux)
     return group.step(canvas), group.light

@@ -13,6 +13,7 @@ from ptycho.core.physics.group_gradient import worked_margin
 from ptycho.networks.spec import NetworkSpec
 from ptycho.tf.direct_layer import DirectLayer
 from ptycho.tf.group_gradient import shifted_probes, split_positions
+from ptycho.tf.physics import cleared
 from ptycho.tf.reassembly import assemble_group, channel_first, channel_last, cut, cut_whole, members_first
 
 __all__ = ["CanvasNetwork", "Network", "PatchNetwork", "Surroundings"]
@@ -74,7 +75,13 @@ class Network(DirectLayer):
         self.spec = spec
 
     def canvas_and_members(
-        self, model: Surroundings, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
+        self,
+        model: Surroundings,
+        normalised: tf.Tensor,
+        positions: tf.Tensor,
+        size: int,
+        mask: tf.Tensor | None,
+        flux: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The group's canvas `(B, size, size)` and what the probe meets `(B, N, N, C)`, both O_net.
 
@@ -84,6 +91,7 @@ class Network(DirectLayer):
             positions: `(B, 1, 2, C)`, minus the members' positions.
             size: side of the canvas, pixels.
             mask: bool, broadcasts to the amplitudes; None: the model's own.
+            flux: of the beam at each member, `(B, 1, 1, C)`, which the amplitudes have on; only given where known.
         """
         raise NotImplementedError
 
@@ -110,10 +118,16 @@ class PatchNetwork(Network):
     canvas = False
 
     def canvas_and_members(
-        self, model: Surroundings, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
+        self,
+        model: Surroundings,
+        normalised: tf.Tensor,
+        positions: tf.Tensor,
+        size: int,
+        mask: tf.Tensor | None,
+        flux: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Network`."""
-        patches = model.object_patches(normalised, mask, positions)
+        patches = model.object_patches(cleared(normalised, flux), mask, positions)
         if patches.shape[-1] == 1:
             return patches[..., 0], patches
         return _assembled(model, patches, positions, size)
@@ -130,6 +144,7 @@ class CanvasNetwork(Network):
         margin: pixels at each edge where the probe has no light.
         mask: bool, broadcasts to the amplitudes, True where valid.
         sigma_px: smoothing of the exit waves.
+        flux: of the beam at each member, `(B, C, 1, 1)`, which the amplitudes have on; only given where it is known.
 
     The canvas O_net is complex `(B, size, size)`. The network sees the first gridsize^2 members; further ones are cut
     from its canvas all the same. Without `object_big` it sees every member as a group of its own.
@@ -138,17 +153,29 @@ class CanvasNetwork(Network):
     canvas = True
 
     def canvas_and_members(
-        self, model: Surroundings, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
+        self,
+        model: Surroundings,
+        normalised: tf.Tensor,
+        positions: tf.Tensor,
+        size: int,
+        mask: tf.Tensor | None,
+        flux: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Network`."""
         if not model.config.object_big:
-            return _assembled(model, self._alone(model, normalised, mask), positions, size)
-        canvas = self._canvas(model, normalised, positions, size, mask)
+            return _assembled(model, self._alone(model, normalised, mask, flux), positions, size)
+        canvas = self._canvas(model, normalised, positions, size, mask, flux)
         dx, dy = tf.round(-positions[:, 0, 0, :]), tf.round(-positions[:, 0, 1, :])
         return canvas, channel_last(cut_whole(canvas, dx, dy, model.config.N))
 
     def _canvas(
-        self, model: Surroundings, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None
+        self,
+        model: Surroundings,
+        normalised: tf.Tensor,
+        positions: tf.Tensor,
+        size: int,
+        mask: tf.Tensor | None,
+        flux: tf.Tensor | None,
     ) -> tf.Tensor:
         """The canvas from the members that the network sees."""
         seen = slice(self.spec.members)
@@ -156,6 +183,7 @@ class CanvasNetwork(Network):
         valid = model.valid(mask)
         valid = valid[:, seen] if valid.shape.rank == 4 else valid
         factor = model.nominal_intensity_scale / tf.exp(model.log_intensity_scale.value)
+        recorded = {} if flux is None else {"flux": channel_first(flux[..., seen])}
         return self(
             channel_first(normalised[..., seen]) * factor,
             shifted_probes(model.probe(), remainder),
@@ -164,16 +192,25 @@ class CanvasNetwork(Network):
             worked_margin(size, model.config.N, model.light),
             valid,
             model.config.gaussian_smoothing_sigma,
+            **recorded,
         )
 
-    def _alone(self, model: Surroundings, normalised: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    def _alone(
+        self,
+        model: Surroundings,
+        normalised: tf.Tensor,
+        mask: tf.Tensor | None,
+        flux: tf.Tensor | None,
+    ) -> tf.Tensor:
         """Every member as a group of its own, `(B, N, N, C)`."""
         n, members = normalised.shape[1], normalised.shape[-1]
         first = channel_first(normalised)
         valid = tf.broadcast_to(model.valid(mask), tf.shape(first))
         each, known = (tf.reshape(images, (-1, n, n, 1)) for images in (first, valid))
         nowhere = tf.zeros((tf.shape(each)[0], 1, 2, 1), model.dtype)
-        return channel_last(tf.reshape(self._canvas(model, each, nowhere, n, known), (-1, members, n, n)))
+        flux = None if flux is None else tf.reshape(channel_first(flux), (-1, 1, 1, 1))
+        canvas = self._canvas(model, each, nowhere, n, known, flux)
+        return channel_last(tf.reshape(canvas, (-1, members, n, n)))
 
 
 def _assembled(model: Surroundings, patches: tf.Tensor, positions: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -27,7 +27,8 @@ _PARTS = {"object": lambda patches: patches, "modulus": losses.modulus, "phasors
 
 
 class Objective:
-    """The loss of a training; batches are `(X_norm, positions, mask)`, with `needs_truth` also `Y`.
+    """The loss of a training; batches are `(X_norm, positions, mask)`, with `needs_truth` also `Y`; at the end flux
+    and background, where they are known.
 
     Of a `pinn` it is the weighted sum of the losses on the detector and in real space. A `supervised` model is
     compared with known objects alone, `realspace_mae` with its weight or else 1: no photon is predicted, and weights of
@@ -74,11 +75,13 @@ class Objective:
         Raises:
             ConfigError: `physics_weight` is not 1 for a supervised model.
         """
-        normalised, positions, mask, *truth = batch
+        normalised, positions, mask, *further = batch
+        count = len(further) % 2  # flux and background are a pair
+        truth, recorded = further[:count], further[count:]
         normalised = tf.cast(normalised, model.dtype)
-        members = model.canvas_and_members(normalised, positions, size, mask)[1]
+        members = model.canvas_and_members(normalised, positions, size, mask, *recorded)[1]
         parts = [
-            *self._detector_losses(model, members, positions, normalised, mask, physics_weight),
+            *self._detector_losses(model, members, positions, normalised, mask, physics_weight, recorded),
             *self._realspace_losses(model, members, *truth),
             *self._probe_losses(model),
         ]
@@ -92,6 +95,7 @@ class Objective:
         normalised: tf.Tensor,
         mask: tf.Tensor,
         physics_weight: float,
+        recorded: Sequence[tf.Tensor],
     ) -> list[tf.Tensor]:
         """What the patches would give on the detector against the measurement, per valid pixel."""
         config, scale = self.config, model.nominal_intensity_scale
@@ -103,7 +107,7 @@ class Objective:
                 )
             return []
         weights = detector_weights(vars(config), config.torch_loss_mode, physics_weight)
-        expected = model.expected_counts(members, positions)
+        expected = model.expected_counts(members, positions, *recorded)
         counts, mean_count = tf.square(scale * normalised), scale**2 / 4
         return [
             weight * getattr(losses, name)(expected, counts, mean_count, mask)

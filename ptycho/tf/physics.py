@@ -16,6 +16,7 @@ from ptycho.core.physics.projection import FIELD_FLOOR, PROBE_FLOOR
 
 __all__ = [
     "ProjectionConstants",
+    "cleared",
     "far_field",
     "fourier_shift",
     "illuminate",
@@ -87,6 +88,16 @@ def smooth(exit_waves: tf.Tensor, sigma_px: float) -> tf.Tensor:
 def intensity(exit_waves: tf.Tensor) -> tf.Tensor:
     """Expected detector intensity `sum_m |F_m|^2` of exit waves `(..., M, N, N)` -> `(..., N, N)`."""
     return tf.reduce_sum(squared_modulus(far_field(exit_waves)), axis=-3)
+
+
+def cleared(amplitudes: tf.Tensor, flux: tf.Tensor | None = None, background: tf.Tensor | None = None) -> tf.Tensor:
+    """What the object alone gives under the beam of the probe, `sqrt(max(A^2 - b, 0) / f)`.
+
+    Flux f and background b, in the unit of A^2, broadcast to the amplitudes A; without them these stay as they are.
+    """
+    if background is not None:
+        amplitudes = tf.sqrt(tf.maximum(tf.square(amplitudes) - background, 0))
+    return amplitudes if flux is None else amplitudes * tf.math.rsqrt(flux)
 
 
 class ProjectionConstants(NamedTuple):

@@ -25,6 +25,7 @@ from ptycho.tf.direct_layer import DirectLayer
 from ptycho.tf.group_gradient import shifted_probes, split_positions
 from ptycho.tf.network import Network
 from ptycho.tf.physics import (
+    cleared,
     illuminate,
     intensity,
     project_from_vacuum,
@@ -57,8 +58,11 @@ class PtychoPINN(DirectLayer):
 
     Tensors are channel-last: amplitudes `(B, N, N, C)`, positions `(B, 1, 2, C)` = `coords_relative`, minus the
     member's position seen from the group's centre, `(x, y)` pixels, both of the type `dtype`. A `mask` of a call is
-    bool, `(N, N)` or whatever broadcasts to the amplitudes. The network's object `O_net` becomes the object in the
-    file's units by `object_scale`. Runs eagerly and in `tf.function`, with XLA and without; give it `autograph=False`:
+    bool, `(N, N)` or whatever broadcasts to the amplitudes. Where they are known, `flux (B, 1, 1, C)` of the beam at
+    each member and `background (1, N, N, 1)`, squares of X_norm, come together: what the network is given has them
+    taken off (`cleared`), but for the flux in the steps of one that makes a canvas, and what is predicted has them on.
+    The network's object `O_net` becomes the object in the file's units by `object_scale`. Runs eagerly and in
+    `tf.function`, with XLA and without; give it `autograph=False`:
     nothing here needs a conversion, and errors keep their type and their one line.
     """
 
@@ -166,7 +170,13 @@ class PtychoPINN(DirectLayer):
         return channel_first(valid) if valid.shape.rank == 4 else valid
 
     def canvas_and_members(
-        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None
+        self,
+        normalised: tf.Tensor,
+        positions: tf.Tensor,
+        size: int,
+        mask: tf.Tensor | None = None,
+        flux: tf.Tensor | None = None,
+        background: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The group's canvas `(B, size, size)` and the patches `(B, N, N, C)` that the probe meets (O_net units).
 
@@ -179,11 +189,15 @@ class PtychoPINN(DirectLayer):
         """
         normalised, positions = tf.cast(normalised, self.dtype), tf.cast(positions, self.dtype)
         self._check_shapes(normalised, positions)
+        recorded = {}
+        if flux is not None and background is not None:
+            normalised = cleared(normalised, background=tf.cast(background, self.dtype))
+            recorded = {"flux": tf.cast(flux, self.dtype)}
         if not self.scaling.even_groups:
-            return self.network.canvas_and_members(self, normalised, positions, size, mask)
-        gain = self._gain(normalised)
-        canvas, members = self.network.canvas_and_members(self, normalised * gain[..., None], positions, size, mask)
-        return canvas / to_complex(gain), members / to_complex(gain[..., None])
+            return self.network.canvas_and_members(self, normalised, positions, size, mask, **recorded)
+        gain = self._gain(cleared(normalised, **recorded))[..., None]
+        canvas, members = self.network.canvas_and_members(self, normalised * gain, positions, size, mask, **recorded)
+        return canvas / to_complex(gain[..., 0]), members / to_complex(gain)
 
     def _gain(self, normalised: tf.Tensor) -> tf.Tensor:
         """`ptycho.core.training.scales.group_gain` of the members that the network sees, `(B, 1, 1)`."""
@@ -209,48 +223,85 @@ class PtychoPINN(DirectLayer):
         power = tf.reduce_sum(squared_modulus(tf.stop_gradient(self.probe())), axis=0)
         return power / tf.reduce_max(power) + GROUP_WEIGHT_FLOOR
 
-    def expected_counts(self, members: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-        """Photons that O_net patches `(B, N, N, C)` would give, `s^2 sum_m |F(P_n O_net)|^2`.
+    def expected_counts(
+        self,
+        members: tf.Tensor,
+        positions: tf.Tensor,
+        flux: tf.Tensor | None = None,
+        background: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Photons that O_net patches `(B, N, N, C)` would give, `s^2 f sum_m |F(P_n O_net)|^2 + s_0^2 b`.
 
-        By the `fourier` rule members lie at whole pixels, and the probe moves by the rest of `positions`.
+        The flux f is 1 and the background b is 0 where they are not known; s_0 is the nominal scale, of the data. By
+        the `fourier` rule members lie at whole pixels, and the probe moves by the rest of `positions`.
         """
         probe = self.probe()
         if self._on_whole_pixels:
             positions = tf.cast(positions, self.dtype)
             probe = shifted_probes(probe, split_positions(members_first(positions))[1])
         waves = smooth(illuminate(probe, channel_first(members)), self.config.gaussian_smoothing_sigma)
-        return tf.exp(2 * self.log_intensity_scale.value) * channel_last(intensity(waves))
+        counts = tf.exp(2 * self.log_intensity_scale.value) * channel_last(intensity(waves))
+        if flux is None or background is None:
+            return counts
+        beside = self.nominal_intensity_scale**2 * tf.cast(background, self.dtype)
+        return tf.cast(flux, self.dtype) * counts + beside
 
-    def call(self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None) -> tf.Tensor:
+    def call(
+        self,
+        normalised: tf.Tensor,
+        positions: tf.Tensor,
+        size: int,
+        mask: tf.Tensor | None = None,
+        flux: tf.Tensor | None = None,
+        background: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Expected counts `(B, N, N, C)` for `X_norm (B, N, N, C)`: what training compares with the data."""
-        members = self.canvas_and_members(normalised, positions, size, mask)[1]
-        return self.expected_counts(members, positions)
+        members = self.canvas_and_members(normalised, positions, size, mask, flux, background)[1]
+        return self.expected_counts(members, positions, flux, background)
 
     def predict_members(
-        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None
+        self,
+        normalised: tf.Tensor,
+        positions: tf.Tensor,
+        size: int,
+        mask: tf.Tensor | None = None,
+        *recorded: tf.Tensor,
     ) -> tf.Tensor:
-        """Object patches of every member at its own position, complex `(B, N, N, C)`, in the file's units."""
-        canvas, members = self.canvas_and_members(normalised, positions, size, mask)
+        """Object patches of every member at its own position, complex `(B, N, N, C)`, in the file's units.
+
+        `recorded`: flux and background, where they are known.
+        """
+        canvas, members = self.canvas_and_members(normalised, positions, size, mask, *recorded)
         if self._on_whole_pixels:
             dx, dy = (-tf.cast(positions, self.dtype)[:, 0, axis, :] for axis in (0, 1))
             members = channel_last(cut(canvas[:, None], dx, dy, self.config.N))
         return self._in_file_units(members)
 
     def predict_on_grid(
-        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None
+        self,
+        normalised: tf.Tensor,
+        positions: tf.Tensor,
+        size: int,
+        mask: tf.Tensor | None = None,
+        *recorded: tf.Tensor,
     ) -> tf.Tensor:
         """Object patches of every member as the probe meets them, complex `(B, N, N, C)`, in the file's units.
 
         By the `fourier` rule they lie at whole pixels of the canvas, `round(-positions)` from its middle, and nothing
         is interpolated; by the `bilinear` rule this is `predict_members`.
         """
-        return self._in_file_units(self.canvas_and_members(normalised, positions, size, mask)[1])
+        return self._in_file_units(self.canvas_and_members(normalised, positions, size, mask, *recorded)[1])
 
     def predict_group(
-        self, normalised: tf.Tensor, positions: tf.Tensor, size: int, mask: tf.Tensor | None = None
+        self,
+        normalised: tf.Tensor,
+        positions: tf.Tensor,
+        size: int,
+        mask: tf.Tensor | None = None,
+        *recorded: tf.Tensor,
     ) -> tf.Tensor:
         """The central N x N of every group's canvas, complex `(B, N, N, 1)`, in the file's units."""
-        canvas = self.canvas_and_members(normalised, positions, size, mask)[0]
+        canvas = self.canvas_and_members(normalised, positions, size, mask, *recorded)[0]
         margin = (canvas.shape[-1] - self.config.N) // 2
         inner = canvas[:, margin : margin + self.config.N, margin : margin + self.config.N, None]
         return self._in_file_units(inner)

@@ -30,8 +30,8 @@ def compiled(function: Predict, size: int, use_xla: bool = False) -> Predict:
     """
 
     def predict(*batch: tf.Tensor) -> tf.Tensor:
-        normalised, positions, *mask = batch
-        return function(normalised, positions, size, *mask)
+        normalised, positions, *further = batch
+        return function(normalised, positions, size, *further)
 
     graph = graph_of(predict, use_xla)
 

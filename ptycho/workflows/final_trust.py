@@ -50,7 +50,8 @@ def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction
     clusters = clusters_of(found, finished.data)
     trust = replace(trust, foretold=foretell(found, clusters, finished.data, finished.refine))
     modes = fixed_modes(finished) if trust.grade == "to the noise" else ""
-    beam = beam_fault(trust) if finished.options.refine_flux == "auto" else ""  # else somebody knows what changed
+    told = finished.options.refine_flux != "auto" or finished.data.flux is not None  # somebody knows what changed
+    beam = "" if told else beam_fault(trust)
     faults = (*doctors_faults(diagnosis, trust), beam, modes)
     trust = replace(trust, faults=tuple(one for one in faults if one))
     if trust.grade == "to the noise":

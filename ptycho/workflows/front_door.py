@@ -41,7 +41,7 @@ from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.choose_method import choose_method, training_for_scan
 from ptycho.workflows.final_trust import with_final_trust
 from ptycho.workflows.find_probe import FoundProbe, find_probe
-from ptycho.workflows.iterate import iterate
+from ptycho.workflows.iterate import first_flux, iterate
 from ptycho.workflows.journal import Journal
 from ptycho.workflows.next_step import Finished
 from ptycho.workflows.reconstruct import beyond_coverage, load_and_reconstruct
@@ -187,7 +187,7 @@ class _Run:
         """The scan and what was asked for, by a digest: no other run goes on from the steps of this one."""
         start = self.request.start
         image = start.object if isinstance(start, Reconstruction | Refinement) else start
-        asked = [self.data.identity.sha256, self.request.backend, self._settings()]
+        asked = [self.data.recorded_identity.sha256, self.request.backend, self._settings()]
         digest = hashlib.sha256(json.dumps(asked, default=str).encode())
         if image is not None:
             digest.update(np.ascontiguousarray(image).tobytes())
@@ -249,6 +249,12 @@ class _Run:
             self.data = self.data.with_probe(np.roll(self.data.probeGuess, probe_shift(self.data.probeGuess), (-2, -1)))
             self._tell("The probe was moved from the corner of the window to its middle")
 
+    @property
+    def _as_known(self) -> RawData:
+        """The scan with what is known of its beam before anything is iterated, for a network."""
+        flux = first_flux(self.data, self.request.iteration, None)
+        return self.data.with_recording(self.data.flux if flux is None else flux, self.data.background)
+
     def _network_pass(self, diagnosis: Diagnosis) -> Reconstruction:
         """One pass of the network, which is trained first where that was asked for."""
         done = None if self.kept is None else self.kept / "pass.npz"
@@ -258,7 +264,7 @@ class _Run:
         config = InferenceConfig(model_path=model, backend=self.request.backend)
         if model is None:
             config = replace(config, model_path=self._trained(diagnosis))
-        found = load_and_reconstruct(self.backend, self.data, config, self.options)
+        found = load_and_reconstruct(self.backend, self._as_known, config, self.options)
         if done is not None:
             done.parent.mkdir(parents=True, exist_ok=True)
             write_npz(found, done)
@@ -266,7 +272,7 @@ class _Run:
 
     def _trained(self, diagnosis: Diagnosis) -> Path:
         """The archive of a network that was trained on the scan, in the folder of the run."""
-        folder, data = self.request.folder, self.data
+        folder, data = self.request.folder, self._as_known
         assert folder is not None  # the callers see to it
         archive, checkpoint = folder / "wts.h5.zip", folder / "checkpoints" / "last.ckpt"
         before = written_before(output_folder(self.kept or folder) / "before.json", (archive, checkpoint))

@@ -16,7 +16,6 @@ from ptycho.config.options import USUAL_ITERATIONS, IterationOptions
 from ptycho.core.doctor.beam import beam_change
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
-from ptycho.core.physics.recording import Recording
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.progress import IterationReport, Watch
 from ptycho.core.quality.trust import Trust
@@ -34,7 +33,7 @@ from ptycho.workflows.thick import slices_note, slicing
 from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale, scan_trust
 from ptycho.workflows.variable_probe import variation_note
 
-__all__ = ["Iterated", "iterate", "object_grid"]
+__all__ = ["Iterated", "first_flux", "iterate", "object_grid"]
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +115,7 @@ def iterate(
         plan = planned(data, refine, options, as_modes(probe), start is None, known_path(start, len(data)), scale)
         for note in plan.notes:
             tell(note)
-    flux = _flux(data, options, start)
+    flux = first_flux(data, options, start)
     settings = {
         "refine_flux": flux is not None,
         "fly_path": plan.fly_path,
@@ -241,7 +240,9 @@ def _trust_of(start: Start | None, data: RawData, plan: Plan, frame: ObjectFrame
         return None
     image = start.object if isinstance(start, Reconstruction) else start
     x, y = (frame or object_frame(data.xcoords, data.ycoords, data.N)).local(data.xcoords, data.ycoords)
-    return scan_trust(image, plan.probe, x, y, data, NOMINAL_PHOTONS, recording=Recording(fly_path=plan.fly_path))
+    known = start.recording if isinstance(start, Reconstruction) else data.recording
+    recording = replace(known, fly_path=plan.fly_path)
+    return scan_trust(image, plan.probe, x, y, data, NOMINAL_PHOTONS, recording=recording)
 
 
 def _gains_much(found: Refinement) -> bool:
@@ -324,11 +325,12 @@ def _of_positions(found: Refinement, data: RawData, options: IterationOptions) -
     )
 
 
-def _flux(data: RawData, options: IterationOptions, start: Start | None) -> NDArray[np.float64] | None:
+def first_flux(data: RawData, options: IterationOptions, start: Start | None) -> NDArray[np.float64] | None:
     """(n,) of the beam at each pattern, to begin with; None where it is 1 and stays."""
     if options.refine_flux is False:
         return None
     known = start.flux if isinstance(start, Reconstruction | Refinement) else None
+    known = data.flux if known is None else known
     if known is not None and len(known) == len(data) and (known != 1).any():
         return known
     trend = beam_trend(data)

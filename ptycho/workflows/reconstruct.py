@@ -223,7 +223,15 @@ class _Job:
     def scaled(self, found: StitchedObject, reached: NDArray[np.bool_]) -> StitchedObject:
         """The object at the scale that explains the measured intensities of the patterns it was made from best."""
         positions, chosen = self.frame.local(self.scan.xcoords, self.scan.ycoords), np.flatnonzero(reached)
-        factor = least_squares_scale(found.object, self.probe, positions, self.scan.amplitude, self.scan.mask, chosen)
+        factor = least_squares_scale(
+            found.object,
+            self.probe,
+            positions,
+            self.scan.amplitude,
+            self.scan.mask,
+            chosen,
+            self.scan.recording,
+        )
         logger.info("scale of the object, least squares on the measured intensities: times %.4g", factor)
         image = np.where(found.coverage > 0, np.complex64(factor) * found.object, found.object)
         return replace(found, object=image, spread=np.float32(factor) * found.spread)
@@ -287,7 +295,8 @@ class _Job:
 
     def _trust(self, made: Estimate, reached: NDArray[np.bool_] | None = None) -> Trust:
         nominal = (self.model.intensity_scale * self.model.scaling.level * self.scan.N / 2) ** 2
-        return scan_trust(made.object, made.probe, made.xcoords, made.ycoords, self.scan, nominal, reached)
+        where = made.xcoords, made.ycoords
+        return scan_trust(made.object, made.probe, *where, self.scan, nominal, reached, self.scan.recording)
 
 
 def beyond_coverage(image: NDArray[np.complex64], covered: NDArray[np.bool_]) -> NDArray[np.complex64]:

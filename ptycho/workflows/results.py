@@ -143,4 +143,6 @@ def finished_reconstruction(
         trust=trust,
         metadata=metadata,
         provenance=provenance,
+        flux=scan.flux,
+        background=scan.background,
     )

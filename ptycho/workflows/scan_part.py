@@ -71,7 +71,9 @@ def taken(data: RawData, places: NDArray[np.intp]) -> RawData:
     """Some patterns of a scan, as amplitudes, 0 where they are not valid; with its probe, where it has one."""
     x, y = data.xcoords[places], data.ycoords[places]
     probe = data.probeGuess if data.has_probe else None
-    return like(data, x, y, data.amplitude(places), probe, mask_of(data, places))
+    part = like(data, x, y, data.amplitude(places), probe, mask_of(data, places))
+    known = data.recording.of(places)
+    return part.with_recording(known.flux, known.background)
 
 
 def like(data: RawData, x: Array, y: Array, amplitude: Array, probe: Array | None, mask: Array | None) -> RawData:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from ptycho.core.formats.record import in_pixels
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import DataError
+from ptycho.raw_data import RawData
 
-__all__ = ["read_start", "unmeasured"]
+__all__ = ["read_start", "recorded_as", "unmeasured"]
 
 
 def read_start(path: Path) -> Reconstruction:
@@ -38,6 +40,38 @@ def read_start(path: Path) -> Reconstruction:
     x0, y0 = (round(value) for value in record.origin_px or (0.0, 0.0))
     where = ObjectFrame(height=height, width=width, x0=x0, y0=y0)
     return unmeasured(record.object, record.probe, record.xcoords, record.ycoords, where, "file")
+
+
+def recorded_as(data: RawData, path: Path) -> RawData:
+    """A scan with the flux and the background that an earlier result of it found.
+
+    Args:
+        data: the scan, every pattern of it.
+        path: of the result, as of `read_start`.
+
+    Raises:
+        MissingFileError, DataError: no result, one of another scan, or one that knows neither.
+    """
+    found = read_start(path)
+    if found.flux is None and found.background is None:
+        raise DataError(
+            f"{path}: expected a result with a flux or a background, found neither; find them: ptycho reconstruct "
+            f"{shlex.quote(str(data.path or 'SCAN'))} --flux --background"
+        )
+    count, n = len(found.xcoords), found.probe.shape[-1]
+    fits = (count, n) == (len(data), data.N)
+    if not fits or _elsewhere(found, data):
+        raise DataError(
+            f"{path}: expected a result of {data.name}, {len(data)} patterns of {data.N} pixels at its positions, "
+            f"found one of {count} patterns of {n} pixels{' elsewhere' if fits else ''}; name a result of this scan"
+        )
+    return data.with_recording(found.flux, found.background)
+
+
+def _elsewhere(found: Reconstruction, data: RawData) -> bool:
+    """Whether most positions of a result are further from those of a scan than any refinement takes them."""
+    away = np.hypot(found.xcoords + found.frame.x0 - data.xcoords, found.ycoords + found.frame.y0 - data.ycoords)
+    return float(np.median(away)) > data.N / 2
 
 
 def unmeasured(

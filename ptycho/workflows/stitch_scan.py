@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ptycho.config.options import NEUTRAL_STITCHING, StitchOptions
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.physics.diffraction import diffract
+from ptycho.core.physics.diffraction import cleared, diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.quality.metrics import relative_fourier_error
 from ptycho.core.stitching.options import patch_weight
@@ -116,13 +116,17 @@ class _Levelled:
 
 
 class _Sample:
-    """Some patterns of the scan, and how well an object predicts them."""
+    """Some patterns of the scan, without the background and under the beam of the probe as far as both are known, and
+    how well an object predicts them.
+    """
 
     def __init__(self, data: RawData, probe: NDArray[np.complex64], frame: ObjectFrame) -> None:
         chosen = np.unique(np.linspace(0, len(data) - 1, min(len(data), SAMPLE)).astype(int))
         self.probe = probe
         self.x, self.y = frame.local(data.xcoords[chosen], data.ycoords[chosen])
-        self.measured = data.amplitude(chosen)
+        known = data.recording.of(chosen)
+        flux = None if known.flux is None else known.flux[:, None, None]
+        self.measured = cleared(data.amplitude(chosen), flux, known.background)
         mask = mask_of(data, chosen)
         self.mask = np.ones(self.measured.shape[1:], bool) if mask is None else mask
 

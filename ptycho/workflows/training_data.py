@@ -114,7 +114,7 @@ def prepare_training(
         seed=config.subsample_seed or 0,
         first_intensity_scale=scales.first_intensity_scale,
         scaling=InputScaling(scales.level, scaling.normalize == "Group", scaling.probe_ramp_removal),
-        identity=train_data.identity,
+        identity=train_data.recorded_identity,
         scan={"metadata": train_data.known_metadata, "source": train_data.source},
         frame=scan_frame(train_data, test_data),
     )

@@ -124,8 +124,8 @@ def predicted(
     with torch.inference_mode(), full_float32():
         for start in range(0, len(chosen), INFERENCE_BATCH):
             batch: tuple[Tensor, ...] = alone.batch(chosen[start : start + INFERENCE_BATCH])
-            normalised, relative, mask = (tensor.to(device) for tensor in batch)
-            found.append(model.predict_on_grid(normalised, relative, alone.canvas_size, mask).cpu().numpy())
+            normalised, relative, *further = (tensor.to(device) for tensor in batch)
+            found.append(model.predict_on_grid(normalised, relative, alone.canvas_size, *further).cpu().numpy())
     return np.concatenate(found), np.moveaxis(positions[chosen][:, 0], 1, 2)
 
 

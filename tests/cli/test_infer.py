@@ -54,6 +54,13 @@ class TestInference:
         assert inference_main([*inference_flags, "--refine", "9", f"--{flag}refine_beyond_noise"]) == 0
         assert workflows.of("reconstruct")[1]["refinement"] == expected
 
+    def test_what_an_earlier_result_knows_of_the_recording(self, workflows, inference_flags, tmp_path, monkeypatch):
+        (tmp_path / "earlier").mkdir()
+        monkeypatch.setattr("ptycho.workflows.start_from.recorded_as", lambda data, path: f"scan as in {path.name}")
+        assert inference_main([*inference_flags, "--recording", str(tmp_path / "earlier")]) == 0
+        assert workflows.of("reconstruct")[0][0] == "scan as in earlier"
+        assert inference_main([*inference_flags, "--recording", str(tmp_path / "nowhere")]) == 2
+
     def test_debug_reaches_the_configuration(self, workflows, inference_flags):
         assert inference_main([*inference_flags, "--debug"]) == 0
         assert workflows.of("reconstruct")[0][1].debug is True

@@ -162,6 +162,19 @@ class TestTrain:
         config = workflows.of("train")[0][2]
         assert (config.nphotons, is_stated(config, "nphotons")) == (1e9, stated)
 
+    def test_what_an_earlier_result_knows_of_the_recording(
+        self, workflows, train_flags, tmp_path, monkeypatch, last_line
+    ):
+        earlier = tmp_path / "earlier"
+        earlier.mkdir()
+        known = type(workflows.scan)()
+        monkeypatch.setattr("ptycho.workflows.start_from.recorded_as", lambda data, path: known)
+        flags = [*train_flags, "--recording", str(earlier)]
+        assert train_main(flags) == 0
+        assert workflows.of("train")[0][0] == [known]
+        assert train_main([*flags, "--training-directories", str(earlier)]) == 2
+        assert "--recording is a result of one scan, and several experiments are trained on" in last_line()
+
     def test_the_probe_is_refined_before_anything_is_trained(self, workflows, train_flags):
         assert train_main([*train_flags, "--find-probe", "7"]) == 0
         (data, config, iterations), options = workflows.of("refine_probe")

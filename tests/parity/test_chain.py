@@ -21,6 +21,7 @@ from ptycho.tf.predictor import DiffractionToObject
 from ptycho.tf_helper import reassemble_position
 from ptycho.workflows.backend_selector import reconstruct_with_backend, train_cdi_model_with_backend
 from ptycho.workflows.components import reconstruct_scan
+from ptycho.workflows.trust import scan_trust
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 from ptycho_torch.pinn import PtychoPINN
@@ -158,3 +159,24 @@ def test_a_container_of_arrays_is_that_of_the_grouped_dict(kind: type, scan: Raw
         kind(probe=scan.probeGuess)
     with pytest.raises(ConfigError, match="probe: expected that of the scan"):
         kind(grouped)
+
+
+def test_a_pass_of_a_scan_whose_beam_and_background_are_known(scan: RawData, archive: Callable[[int], Path]) -> None:
+    """Patterns with both planted give the object of those without; the result says what it was made with."""
+    scan = scan.part(np.arange(16))
+    flux, background = np.linspace(1.3, 0.7, len(scan)), np.full((64, 64), 2.0)
+    plain = scan.amplitude()
+    lit = np.sqrt(flux[:, None, None] * plain**2 + background)
+    model = load_torch_bundle(archive(1))[0]
+    config, parts = InferenceConfig(), (scan.xcoords, scan.ycoords, None, None)
+    data = RawData(*parts, lit, scan.probeGuess, units="amplitude").with_recording(flux, background)
+    knows = torch_components.reconstruct_scan(model, data, config, execution_config=EXECUTION)
+    clean = RawData(*parts, plain, scan.probeGuess, units="amplitude")
+    expected = torch_components.reconstruct_scan(model, clean, config, execution_config=EXECUTION)
+    assert relative(knows.object, expected.object) < 1e-4
+    np.testing.assert_array_equal(knows.flux, flux)
+    np.testing.assert_array_equal(knows.background, background)
+    assert expected.flux is None and expected.background is None
+    where = knows.xcoords, knows.ycoords
+    told = scan_trust(knows.object, knows.probe, *where, data, 1e6, recording=knows.recording)
+    assert knows.trust.fourier_error == pytest.approx(told.fourier_error, rel=1e-5)

@@ -116,3 +116,19 @@ def test_place_sum_and_cut_are_adjoint(framework, agree, rng) -> None:
     placed = framework.numpy(framework.reassembly.place_sum(framework.array(patches), *shift, 11))
     taken = framework.numpy(framework.reassembly.cut(framework.array(canvas)[:, None], *shift, 5))
     agree("function", "<place_sum x, y> = <x, cut y>", np.vdot(placed, canvas), np.vdot(patches, taken))
+
+
+def test_a_step_that_knows_the_flux(backend, agree, group, rng) -> None:
+    """A flux of 1 is no change of a single bit."""
+    probes = oracle.shifted_probes(group["probe"], group["remainder"])
+    arrays = [group["canvas"], group["amplitudes"], probes, group["whole"]]
+    flux = rng.uniform(0.5, 1.5, (2, 3, 1, 1))
+    step = functions(backend).amplitude_step
+    given = [*map(backend.array, arrays), None, 0.0]
+    found = step(*given, backend.array(flux))
+    expected = oracle.amplitude_step(*arrays, None, 0.0, flux)
+    for what, one, other in zip(("step", "light"), found, expected, strict=True):
+        agree("network", f"amplitude_step, recorded, {what}", backend.numpy(one), other)
+    plain = step(*given), step(*given, backend.array(np.ones((2, 3, 1, 1))))
+    for one, other in zip(*plain, strict=True):
+        np.testing.assert_array_equal(backend.numpy(one), backend.numpy(other))

@@ -6,7 +6,8 @@ import pytest
 import ptycho
 from ptycho.config.options import IterationOptions
 from ptycho.errors import ConfigError, DataError
-from ptycho.workflows.front_door import Request, reconstruct_scan
+from ptycho.raw_data import RawData
+from ptycho.workflows.front_door import Request, _Run, reconstruct_scan
 
 QUICK = IterationOptions(iterations=6, modes=None, refine_probe=True)
 
@@ -58,3 +59,23 @@ def test_from_a_network_that_is_trained_first(backend, scan, tmp_path):
     assert not (tmp_path / "run" / "state").exists()
     again = ptycho.reconstruct(scan, iterations=4, modes=None, model=tmp_path / "run", backend=backend)
     assert np.allclose(again.network_object, found.network_object, atol=1e-4)
+
+
+def test_a_network_is_told_of_the_beam_before_anything_is_iterated():
+    """By the trend of the patterns, or by what the scan knows; not where it is the sample."""
+    order, places = np.arange(121) / 120, 20.0 + np.arange(121)
+    left = np.where(order < 0.5, 1.0, 0.3)
+    scan, dimmed = (
+        RawData(
+            places, places, None, None, np.sqrt(light)[:, None, None] * np.ones((121, 16, 16)), None, units="amplitude"
+        )
+        for light in (np.ones(121), left)
+    )
+    told = _Run(dimmed, Request(backend="pytorch"))._as_known
+    assert np.abs(told.flux / left * left.mean() - 1).mean() < 0.1 and told.background is None
+    known = dimmed.with_recording(np.full(121, 2.0), np.ones((16, 16)))
+    told = _Run(known, Request(backend="pytorch"))._as_known
+    assert (told.flux == 2).all() and (told.background == 1).all()
+    assert _Run(scan, Request(backend="pytorch"))._as_known.flux is None
+    left = Request(backend="pytorch", iteration=IterationOptions(refine_flux=False))
+    assert _Run(dimmed, left)._as_known.flux is None

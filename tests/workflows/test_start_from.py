@@ -1,11 +1,13 @@
 """Results to go on from: our own, and those of other programs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import ptycho
 from ptycho.errors import DataError
-from ptycho.workflows.start_from import read_start
+from ptycho.workflows.start_from import read_start, recorded_as
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +32,20 @@ def test_a_scan_is_no_result(scan, tmp_path):
     scan.objectGuess = None
     with pytest.raises(DataError, match="expected object, probe and positions to start from"):
         read_start(scan.save(tmp_path / "scan.npz"))
+
+
+def test_what_a_result_knows_of_the_recording(found, scan, tmp_path):
+    flux, background = np.linspace(1.2, 0.8, len(scan)), np.ones((64, 64))
+    known = replace(found, flux=flux, background=background)
+    made = recorded_as(scan, known.save(tmp_path / "known.npz"))
+    assert np.array_equal(made.flux, flux) and np.array_equal(made.background, background)
+    assert made.diff3d is scan.diff3d and scan.flux is None
+    with pytest.raises(DataError, match=r"found neither; find them: ptycho reconstruct .*npz --flux --background"):
+        recorded_as(scan, found.save(tmp_path / "plain.npz"))
+    with pytest.raises(
+        DataError, match=r"expected a result of minimal_dataset_v1.npz, 9 patterns .* found one of 64 patterns of 64"
+    ):
+        recorded_as(scan.part(np.arange(9)), tmp_path / "known.npz")
+    moved = replace(known, frame=replace(known.frame, x0=known.frame.x0 + 40))
+    with pytest.raises(DataError, match="patterns of 64 pixels elsewhere; name a result of this scan"):
+        recorded_as(scan, moved.save(tmp_path / "moved.npz"))

@@ -69,6 +69,21 @@ def test_planted_phases(truth, data, rng):
     assert error(found, frame, truth) < 1e-3
 
 
+def test_a_plane_is_found_beside_a_known_background(truth, data):
+    """Light at one side of every pattern moves their centre of mass, and would turn the object."""
+    background = np.zeros((N, N))
+    background[:, 40:] = 40.0
+    flux = np.linspace(1.2, 0.8, len(data))
+    expected = diffract(data.probeGuess, *extract_rounded(truth, data.xcoords, data.ycoords, N))
+    lit = np.sqrt(flux[:, None, None] * expected + background)
+    blind = RawData(data.xcoords, data.ycoords, None, None, lit, data.probeGuess, units="amplitude")
+    factors = slope(np.array([0.05, -0.02]), data)
+    found, frame = stitched(truth, blind.with_recording(flux, background), factors)
+    np.testing.assert_allclose(found.plane, [0.05, -0.02], atol=2e-3)
+    assert error(found, frame, truth) < 1e-2
+    assert error(stitched(truth, blind, factors)[0], frame, truth) > 0.05
+
+
 def test_planted_ramps_and_phases(truth, data, rng):
     """Ramps that differ are found from overlaps, and their mean, which is a plane, from the patterns."""
     ramps = np.array([0.06, -0.03]) + 0.04 * rng.standard_normal((len(data), 2))

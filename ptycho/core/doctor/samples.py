@@ -51,6 +51,9 @@ class Sample:
     """Photons in one unit of intensity, where it is known."""
     near_field: NearField | None = None
     """How waves go to a near detector; None where it is far away."""
+    flux: NDArray[np.float64] | None = None
+    background: NDArray[np.float64] | None = None
+    """Nothing is known of flux and background of a scan that is looked at."""
 
     def __len__(self) -> int:
         return len(self.patterns)

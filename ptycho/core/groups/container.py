@@ -14,6 +14,7 @@ from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.groups.known_patches import ObjectLabels
 from ptycho.core.groups.neighbourhood import Neighbourhoods
 from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["GroupContainer", "Indices", "as_experiments", "grouped_of"]
@@ -148,10 +149,16 @@ class GroupContainer:
         """Scan points of each group (B, C)."""
         return self.grouped["nn_indices"]
 
+    @property
+    def recording(self) -> Recording:
+        """How the patterns of the scan were recorded, in the unit of the file; plain where nobody knows."""
+        return self.grouped.recording if isinstance(self.grouped, GroupedData) else PLAIN
+
     def arrays(self, indices: Indices, truth: bool = False) -> tuple[NDArray[Any], ...]:
         """Groups of one step: `X_norm (b,N,N,C)`, positions `(b,1,2,C)`, mask `(b or 1,N,N,C or 1)`.
 
-        With `truth` a fourth array, `Y (b,N,N,C)` complex64.
+        With `truth` a fourth array, `Y (b,N,N,C)` complex64. Where the scan knows one of them, two more at the end:
+        the flux `(b,1,1,C)` of the beam at each member and the background `(1,N,N,1)`, squares of X_norm.
 
         Raises:
             DataError: `truth` was asked for and the scan has none.
@@ -166,7 +173,7 @@ class GroupContainer:
         else:
             normalised = np.asarray(self.grouped["X_full"][indices], np.float32)
         known = (self._truth_of(indices, points, positions),) if truth else ()
-        return normalised, positions, self._mask_of(points), *known
+        return normalised, positions, self._mask_of(points), *known, *self._recorded_of(points)
 
     def check_truth(self) -> None:
         """Raise DataError unless the scan has ground-truth patches, or a known object that they are cut from."""
@@ -196,6 +203,16 @@ class GroupContainer:
         """Patches of the known object where the network has them: on the pixels of a canvas, or at their positions."""
         n = self._modes.shape[-1]
         return labels.at(points, n) if self.neighbourhoods is None else labels.on_grid(points, positions, n)
+
+    def _recorded_of(self, points: NDArray[np.int32]) -> tuple[NDArray[np.float32], ...]:
+        known = self.recording
+        if not isinstance(self.grouped, GroupedData) or (known.flux is None and known.background is None):
+            return ()
+        n = self._modes.shape[-1]
+        flux = np.ones(points.shape) if known.flux is None else known.flux[points]
+        background = np.zeros((n, n)) if known.background is None else known.background
+        scaled = self.grouped.scale**2 * background
+        return flux[:, None, None, :].astype(np.float32), scaled[None, :, :, None].astype(np.float32)
 
     def _mask_of(self, points: NDArray[np.int32]) -> NDArray[np.bool_]:
         n = self._modes.shape[-1]

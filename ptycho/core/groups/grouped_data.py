@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ptycho.core.physics.recording import Recording
 from ptycho.core.result import same_value
 
 __all__ = ["GROUPED_KEYS", "GroupedData", "PatternSource"]
@@ -42,6 +43,10 @@ class PatternSource(Protocol):
     """What a grouped data set needs of a scan."""
 
     Y: NDArray[Any] | None
+
+    @property
+    def recording(self) -> Recording:
+        """How its patterns were recorded, as far as it is known."""
 
     def input_scale(self) -> float:
         """The scale k of this scan."""
@@ -91,6 +96,11 @@ class GroupedData(dict[str, Any]):
     def scale(self) -> float:
         """The input scale k between `diffraction` and `X_full`."""
         return self._scan.input_scale() if self._scale is None else self._scale
+
+    @property
+    def recording(self) -> Recording:
+        """How the patterns of the scan were recorded, in the unit of `diffraction`."""
+        return self._scan.recording
 
     def amplitudes(self, points: Groups) -> NDArray[np.float32]:
         """Amplitudes (b, N, N, C) float32 of these scan points (b, C), not normalised."""

@@ -18,6 +18,7 @@ from ptycho.core.physics.recording import PLAIN, Recording
 
 __all__ = [
     "as_modes",
+    "cleared",
     "deviance",
     "diffract",
     "far_field",
@@ -130,6 +131,17 @@ def diffract(
         expected = _brightness(carried(waves, near_field, -shift_x[..., None], -shift_y[..., None]))
     expected = expected if flux is None else expected * flux[:, None, None]
     return expected if background is None else expected + background
+
+
+def cleared(amplitudes: Array, flux: Array | None = None, background: Array | None = None) -> Array:
+    """What the object alone gives under the beam of the probe, `sqrt(max(A^2 - b, 0) / f)`; 0 where b is brighter.
+
+    `amplitudes` A are real `(..., N, N)`, `flux` f and `background` b as of `Recording`, broadcast to them: b in the
+    unit of A^2. What a network is given to look at; its losses hold what it predicts against A itself.
+    """
+    if background is not None:
+        amplitudes = np.sqrt(np.maximum(amplitudes**2 - background, 0))
+    return amplitudes if flux is None else amplitudes / np.sqrt(flux)
 
 
 def poisson_amplitude(amplitude: Array, rng: np.random.Generator) -> Array:

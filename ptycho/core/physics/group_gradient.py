@@ -8,6 +8,9 @@ The members of a group lie on its canvas at whole pixels, and the probe carries 
 
 and the step `-g / (w + ILLUMINATION_FLOOR max w)`, w = `sum_c place(sum_m |P_cm|^2)`, would be exact for one pattern
 and a probe of constant intensity (the amplitude projection of Fienup, Appl. Opt. 21, 2758 (1982), over a group).
+Where the flux f_c of the beam is known (`ptycho.core.physics.recording`), `f_c |F_c|^2` is held against `A_c^2`, and
+each `1 - A_c / |F_c|` and `|P_cm|^2` becomes `f_c - f_c A_c / sqrt(f_c |F_c|^2)` and `f_c |P_cm|^2`. A background is
+taken off the patterns before: in its gradient pixels that it outshines hardly pull, and a few steps get less far.
 NumPy, the oracle of both backends.
 """
 
@@ -57,9 +60,13 @@ def split_positions(positions: Array) -> tuple[Array, Array]:
     return whole, -positions - whole
 
 
-def group_illumination(probes: Array, whole: Array, size: int) -> Array:
-    """`w = sum_c place(sum_m |P_cm|^2)`, real `(B, size, size)`, for probes `(B, C, M, N, N)` at whole pixels."""
+def group_illumination(probes: Array, whole: Array, size: int, flux: Array | None = None) -> Array:
+    """`w = sum_c place(f_c sum_m |P_cm|^2)`, real `(B, size, size)`, for probes `(B, C, M, N, N)` at whole pixels.
+
+    `flux` f is `(B, C, 1, 1)`; None: 1.
+    """
     power = np.sum(np.abs(probes) ** 2, axis=2)
+    power = power if flux is None else flux * power
     return place(power, whole[..., 0], whole[..., 1], size).sum(axis=1)
 
 
@@ -76,6 +83,7 @@ def amplitude_step(
     whole: Array,
     mask: Array | None = None,
     sigma_px: float = 0.0,
+    flux: Array | None = None,
 ) -> tuple[Array, Array]:
     """One preconditioned gradient step of a group's canvas.
 
@@ -86,6 +94,7 @@ def amplitude_step(
         whole: `(B, C, 2)` whole pixels (x, y) of the members from the canvas' middle.
         mask: bool, broadcasts to the amplitudes; an invalid pixel pulls at nothing.
         sigma_px: smoothing of the exit waves (`ptycho.core.physics.diffraction.smooth`, its own adjoint).
+        flux: of the beam at each member, `(B, C, 1, 1)`; None: 1.
 
     Returns:
         The step `-g / (w + floor)` complex `(B, S, S)`, and `w / max w` real `(B, S, S)`.
@@ -93,14 +102,15 @@ def amplitude_step(
     n, size = amplitudes.shape[-1], canvas.shape[-1]
     patches = cut(canvas[:, None], whole[..., 0], whole[..., 1], n)
     fields = far_field(smooth(probes * patches[:, :, None], sigma_px))
-    modulus = np.sqrt(np.sum(np.abs(fields) ** 2, axis=2) + FIELD_FLOOR)
+    beam = 1.0 if flux is None else flux
+    modulus = np.sqrt(beam * np.sum(np.abs(fields) ** 2, axis=2) + FIELD_FLOOR)
     # the gradient of sum (|F| - A)^2 / 2 at the detector is F (1 - A / |F|); each step back is an adjoint
-    excess = 1 - amplitudes / modulus
+    excess = beam * (1 - amplitudes / modulus)
     if mask is not None:
         excess = np.where(mask, excess, 0.0)
     residual = smooth(propagate_back(fields * excess[:, :, None]), sigma_px)
     gradient = place((residual * probes.conj()).sum(axis=2), whole[..., 0], whole[..., 1], size).sum(axis=1)
-    illumination = group_illumination(probes, whole, size)
+    illumination = group_illumination(probes, whole, size, flux)
     peak = illumination.max(axis=(-2, -1), keepdims=True)
     return -gradient / (illumination + ILLUMINATION_FLOOR * peak), illumination / peak
 

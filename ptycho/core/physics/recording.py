@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.variable_probe import ProbeVariation
+from ptycho.errors import DataError
 
-__all__ = ["PLAIN", "Recording"]
+__all__ = ["PLAIN", "Recording", "check_background", "check_flux"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,3 +49,30 @@ class Recording:
 
 PLAIN = Recording()
 """One beam, at rest."""
+
+
+def check_flux(given: ArrayLike, count: int) -> NDArray[np.float64]:
+    """The flux (n,) of so many patterns.
+
+    Raises:
+        DataError: another shape, or a number that is not above 0.
+    """
+    flux = np.asarray(given, np.float64)
+    if flux.shape != (count,) or not (np.isfinite(flux) & (flux > 0)).all():
+        raise DataError(f"flux: expected {count} finite numbers above 0, one per pattern, found shape {flux.shape}")
+    return flux
+
+
+def check_background(given: ArrayLike, n: int) -> NDArray[np.float64]:
+    """The background (N, N) of patterns of N x N pixels.
+
+    Raises:
+        DataError: another shape, or a number below 0.
+    """
+    background = np.asarray(given, np.float64)
+    if background.shape != (n, n) or not (np.isfinite(background) & (background >= 0)).all():
+        found = background.shape
+        raise DataError(
+            f"background: expected ({n}, {n}) finite numbers, none below 0, found shape {found}; correct it"
+        )
+    return background

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from ptycho.core.physics.diffraction import as_modes, diffract
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.patches import extract_rounded
-from ptycho.core.physics.recording import Recording
+from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.core.scaling import Units, frame_blocks, to_amplitude
 from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError
@@ -71,6 +72,7 @@ def least_squares_scale(
     amplitude: Callable[[NDArray[np.intp]], NDArray[np.floating[Any]]],
     mask: Array | None = None,
     chosen: NDArray[np.intp] | None = None,
+    recording: Recording = PLAIN,
 ) -> float:
     """The factor g for which `g object` explains the measured intensities best, a block of patterns at a time.
 
@@ -84,6 +86,7 @@ def least_squares_scale(
         amplitude: measured amplitudes A (b, N, N) of some patterns, given their indices (b,).
         mask: (N, N) or (n, N, N), True where valid.
         chosen: indices of the patterns to look at; None: all.
+        recording: of the patterns; `|F|^2` has their flux, and the background is taken from `A^2`.
 
     Raises:
         DataError: no light where both a pattern and its prediction could have it.
@@ -97,10 +100,13 @@ def least_squares_scale(
     for block in frame_blocks(len(places), modes.size):
         indices = places[block]
         patches, dx, dy = extract_rounded(object, x[indices], y[indices], probe.shape[-1])
-        predicted = np.asarray(diffract(modes, patches, dx, dy), np.float64)
+        lit = replace(recording, background=None).of(indices)
+        predicted = np.asarray(diffract(modes, patches, dx, dy, lit), np.float64)
+        measured = np.square(amplitude(indices), dtype=np.float64)
+        measured = measured if recording.background is None else measured - recording.background
         if mask is not None:
             predicted = np.where(mask[indices] if mask.ndim == 3 else mask, predicted, 0)
-        products += float(np.sum(predicted * np.square(amplitude(indices), dtype=np.float64)))
+        products += float(np.sum(predicted * measured))
         squares += float(np.sum(predicted**2))
     if not (products > 0 and squares > 0):
         raise DataError("scale: expected light in measured and predicted patterns, found none; check the scan")

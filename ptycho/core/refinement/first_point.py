@@ -12,7 +12,7 @@ from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
 from ptycho.core.physics.near_field import NearField
-from ptycho.core.physics.recording import Recording
+from ptycho.core.physics.recording import Recording, check_background, check_flux
 from ptycho.core.physics.variable_probe import ProbeVariation, check_variation
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.background import first_background
@@ -46,7 +46,10 @@ def first_point(
     recording: Recording,
     settings: Settings,
 ) -> tuple[Point, ObjectFrame]:
-    """Object, probe, positions, flux and background to begin with, and the frame they lie in."""
+    """Object, probe, positions, flux and background to begin with, and the frame they lie in.
+
+    Flux and background are those given, else those of the start, else what the scan knows.
+    """
     x, y = np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64)
     flux, background, variation = recording.flux, recording.background, recording.variation
     image: Array | None
@@ -81,10 +84,14 @@ def first_point(
             raise DataError(f"{name}: expected a value that is not 0, found none; nothing can be refined from the dark")
     x, y = frame.local(x, y)
     places(x, y, n, frame.shape)
+    flux = scan.flux if flux is None else flux
+    background = scan.background if background is None else background
     image = in_slices(image, settings.slices, recording.gap, frame.shape)
     if background is None and start is None and settings.refine_background is not None:
         background = first_background(scan)
-    begun = Point(image, modes, x, y, _flux(flux, len(scan)), _background(background, n))
+    flux = np.ones(len(scan)) if flux is None else check_flux(flux, len(scan))
+    background = np.zeros((n, n)) if background is None else check_background(background, n)
+    begun = Point(image, modes, x, y, flux, background)
     changes, coefficients = _variation(variation, len(scan), n, settings.variable_probe)
     return begun._replace(variation=changes, coefficients=coefficients), frame
 
@@ -96,27 +103,6 @@ def _variation(given: ProbeVariation | None, count: int, n: int, wanted: int) ->
     known = check_variation(given, count, n)
     more = max(0, wanted - len(known.modes))
     return np.pad(known.modes, ((0, more), (0, 0), (0, 0))), np.pad(known.coefficients, ((0, 0), (0, more)))
-
-
-def _background(given: NDArray[np.float64] | None, n: int) -> NDArray[np.float64]:
-    if given is None:
-        return np.zeros((n, n))
-    background = np.asarray(given, np.float64)
-    if background.shape != (n, n) or not (np.isfinite(background) & (background >= 0)).all():
-        found = background.shape
-        raise DataError(
-            f"background: expected ({n}, {n}) finite numbers, none below 0, found shape {found}; correct it"
-        )
-    return background
-
-
-def _flux(given: NDArray[np.float64] | None, count: int) -> NDArray[np.float64]:
-    if given is None:
-        return np.ones(count)
-    flux = np.asarray(given, np.float64)
-    if flux.shape != (count,) or not (np.isfinite(flux) & (flux > 0)).all():
-        raise DataError(f"flux: expected {count} finite numbers above 0, one per pattern, found shape {flux.shape}")
-    return flux
 
 
 def _gap(scan: ScanData, start: Start | None, given: NearField | None) -> NearField | None:

@@ -38,6 +38,14 @@ class ScanData(Protocol):
     def near_field(self) -> NearField | None:
         """How waves go to a near detector; None where it is far away."""
 
+    @property
+    def flux(self) -> NDArray[np.float64] | None:
+        """(n,) of the beam at each pattern, as far as it is known; None: 1."""
+
+    @property
+    def background(self) -> NDArray[np.float64] | None:
+        """(N, N) of every pattern, squares of amplitudes, as far as it is known; None: 0."""
+
     def __len__(self) -> int: ...
 
     def amplitude(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:

@@ -111,14 +111,15 @@ def refine_scan(
             time, for positions that are off by more than 2 pixels.
         position_bound_px: how far from where the stage has it a position may go along each axis, pixels; the mean of
             all stays.
-        flux: (n,) of the beam at each pattern, relative to that of the probe, above 0; None takes the start's, else 1.
+        flux: (n,) of the beam at each pattern, relative to that of the probe, above 0; None takes the start's, else
+            that of the scan, else 1.
         refine_flux: whether it moves, too; the mean of all stays.
         fly_path: (n, S, 2) where the probe is while each pattern is counted, relative to its position, pixels
             (`ptycho.core.physics.fly_scan`): an iteration takes about S times as long. None takes the start's, else the
             probe is at rest. All places of a pattern move with its position.
         background: (N, N) that every pattern has beside what the object makes, in the unit of squared amplitudes, not
-            negative, zero frequency in the middle; None takes the start's, else 0, or what the darkest pixels have
-            where it moves from a flat start.
+            negative, zero frequency in the middle; None takes the start's, else that of the scan, else 0, or what the
+            darkest pixels have where it moves from a flat start.
         refine_background: how it may look if it moves, 'constant', 'smooth' or 'pixels'
             (`ptycho.core.refinement.background`); None: it stays.
         slices: K, of a thick object (`ptycho.core.refinement.slices`): an iteration takes about K times as long. None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ptycho.core.physics import diffraction as d
+from ptycho.core.physics.recording import Recording
 
 
 def complex_normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -100,3 +101,14 @@ def test_deviance_gradient_is_twice_one_minus_the_ratio() -> None:
     counts, expected, step = np.array([3.0]), np.array([7.0]), 1e-5
     slope = (d.deviance(counts, expected + step) - d.deviance(counts, expected - step)) / (2 * step)
     assert slope[0] == pytest.approx(2 * (1 - 3 / 7), rel=1e-9)
+
+
+def test_cleared_takes_off_what_a_recording_puts_on(rng: np.random.Generator) -> None:
+    probe, patches = complex_normal(rng, 2, 6, 6), complex_normal(rng, 4, 6, 6)
+    known = Recording(rng.uniform(0.5, 2, 4), background=rng.random((6, 6)))
+    measured = np.sqrt(d.diffract(probe, patches, recording=known))
+    plain = np.sqrt(d.diffract(probe, patches))
+    assert known.flux is not None
+    np.testing.assert_allclose(d.cleared(measured, known.flux[:, None, None], known.background), plain, atol=1e-12)
+    np.testing.assert_allclose(d.cleared(measured), measured, rtol=1e-15)
+    assert d.cleared(np.array([[1.0]]), background=np.array([[4.0]])) == 0

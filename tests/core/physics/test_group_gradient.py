@@ -96,6 +96,27 @@ def test_a_correct_canvas_stays(group, sigma_px, rng) -> None:
     assert abs(amplitude_step(canvas, measured, probes, WHOLE, None, sigma_px)[0]).max() > 1
 
 
+def test_the_step_of_a_known_beam(group, rng) -> None:
+    """The gradient of `1/2 sum (sqrt(f |F|^2) - A)^2`, over the light that fell."""
+    canvas, amplitudes, probes = group
+    flux = rng.uniform(0.5, 1.5, (2, 3, 1, 1))
+
+    def misfit(canvas) -> float:
+        total = 0.0
+        for b, members in enumerate(windows(SIZE, N)):
+            for c, window in enumerate(members):
+                light = flux[b, c] * intensity(probes[b, c] * canvas[b][window])
+                total += 0.5 * ((np.sqrt(light + FIELD_FLOOR) - amplitudes[b, c]) ** 2).sum()
+        return total
+
+    step, _ = amplitude_step(canvas, amplitudes, probes, WHOLE, flux=flux)
+    power = group_illumination(np.sqrt(flux)[:, :, None] * probes, WHOLE, SIZE)
+    gradient = -step * (power + ILLUMINATION_FLOOR * power.max(axis=(1, 2), keepdims=True))
+    direction = complex_normal(rng, *canvas.shape)
+    slope = (misfit(canvas + 1e-5 * direction) - misfit(canvas - 1e-5 * direction)) / 2e-5
+    assert np.vdot(gradient, direction).real == pytest.approx(slope, rel=1e-6)
+
+
 def test_one_pattern_and_a_probe_of_constant_intensity_take_one_step(rng) -> None:
     """But for the floors, the step carries the wave onto the measured amplitude."""
     probes = 3 * np.exp(1j * rng.uniform(-np.pi, np.pi, (1, 1, 1, N, N)))

@@ -1,8 +1,10 @@
 """What belongs to patterns beside object and probe goes with them."""
 
 import numpy as np
+import pytest
 
-from ptycho.core.physics.recording import PLAIN, Recording
+from ptycho.core.physics.recording import PLAIN, Recording, check_background, check_flux
+from ptycho.errors import DataError
 
 
 def test_a_plain_scan_has_nothing() -> None:
@@ -20,3 +22,13 @@ def test_some_patterns_take_theirs_along() -> None:
 def test_a_background_is_of_every_pattern() -> None:
     background = np.ones((4, 4))
     assert Recording(np.ones(3), background=background).of(slice(1)).background is background
+
+
+def test_what_cannot_be_is_refused() -> None:
+    assert check_flux([1, 2], 2).dtype == check_background([[0]], 1).dtype == np.float64
+    for flux in ([1.0], [1.0, 0.0], [1.0, np.nan]):
+        with pytest.raises(DataError, match="flux: expected 2 finite numbers above 0"):
+            check_flux(flux, 2)
+    for background in ([1.0], [[-1.0]], [[np.inf]]):
+        with pytest.raises(DataError, match=r"background: expected \(1, 1\) finite numbers, none below 0"):
+            check_background(background, 1)

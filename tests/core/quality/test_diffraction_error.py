@@ -5,6 +5,7 @@ import pytest
 
 from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.physics.recording import Recording
 from ptycho.core.quality.diffraction_error import diffraction_error, least_squares_scale
 from ptycho.core.scan.stream import Frames
 from ptycho.core.simulation.plan import make_scan
@@ -69,3 +70,15 @@ def test_without_light_there_is_no_scale() -> None:
     dark, positions = np.zeros((2, 8, 8)), (np.full(2, 9.0), np.full(2, 9.0))
     with pytest.raises(DataError, match="scale: expected light"):
         least_squares_scale(np.ones((20, 20)), np.ones((8, 8)), positions, dark.__getitem__)
+
+
+def test_a_planted_scale_is_found_under_a_known_beam_and_background(rng: np.random.Generator) -> None:
+    scan = make_scan("lines", 100, 32, 9, 2, 1e5, 0, "counts")
+    known = Recording(rng.uniform(0.5, 1.5, len(scan.xcoords)), background=rng.uniform(5, 15, (32, 32)))
+    patches, dx, dy = extract_rounded(scan.object, scan.xcoords, scan.ycoords, 32)
+    amplitude = np.sqrt(diffract(scan.probe, patches, dx, dy, known))
+    parts = 0.7 * scan.object, scan.probe, (scan.xcoords, scan.ycoords), amplitude.__getitem__
+    chosen = np.array([7, 2, 11])
+    assert least_squares_scale(*parts, recording=known) == pytest.approx(1 / 0.7, rel=1e-5)
+    assert least_squares_scale(*parts, chosen=chosen, recording=known) == pytest.approx(1 / 0.7, rel=1e-5)
+    assert abs(least_squares_scale(*parts, chosen=chosen) - 1 / 0.7) > 0.01

@@ -62,3 +62,15 @@ def test_a_result_brings_its_place_and_what_was_found_of_the_recording(scan: Raw
     np.testing.assert_array_equal(more.background, first.background)
     np.testing.assert_array_equal(refine_scan(scan, first, 1, flux=np.ones(len(scan))).flux, 1)
     assert more.error_history[0] == pytest.approx(first.error_history[-1], rel=1e-4)
+
+
+def test_what_the_scan_knows_is_where_nobody_says_more(scan: RawData) -> None:
+    """Those given come first, then those of a start, then the scan's."""
+    flux, background = 1 + 0.1 * np.arange(len(scan)) / len(scan), np.full((N, N), 0.25)
+    known = scan.with_recording(flux, background)
+    found = refine_scan(known, iterations=1)
+    np.testing.assert_allclose(found.flux, flux)
+    np.testing.assert_array_equal(found.background, background)
+    assert found.error_history == refine_scan(scan, iterations=1, flux=flux, background=background).error_history
+    other = refine_scan(known, refine_scan(scan, iterations=1), 1, background=2 * background)
+    assert (other.flux == 1).all() and (other.background == 0.5).all()
