@@ -7,6 +7,7 @@ import hashlib
 import logging
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +44,7 @@ from ptycho.core.scaling import (
 from ptycho.core.scan.identity import ScanIdentity, scan_identity
 from ptycho.core.scan.npz_file import ScanFile, write_scan
 from ptycho.core.scan.scan import check_probe_shape, check_shapes, check_square, no_probe
+from ptycho.core.scan.subtracted import subtracted_background
 from ptycho.core.scan_edit.fit_detector import fitted
 from ptycho.core.scan_edit.points import turned_positions
 from ptycho.core.simulation.exposure import ScanPlan, expose
@@ -118,10 +120,11 @@ class RawData(Pictured):
         self._path: Path | None = None
         self._decision: UnitsDecision | None = None
         self._mean_energy: float | None = None
+        self._added: tuple[NDArray[np.float64] | None] | None = None
         check_shapes(self._as_file(units))
         check_square(self._as_file(units))
         self.flux = None if flux is None else check_flux(flux, len(self))
-        self.background = None if background is None else check_background(background, self.N)
+        self._background = None if background is None else check_background(background, self.N)
 
     @classmethod
     def from_file(
@@ -192,7 +195,7 @@ class RawData(Pictured):
         made, sentences = fitted(scan, crop, bin, sizes)
         if not sentences:
             return self
-        if self.background is not None:
+        if self._background is not None:
             raise DataError(
                 f"background: expected patterns that stay as they are, {self.N} x {self.N}, found some to be cropped "
                 "or binned; do that first (RawData.fitted), and find the background of what is left"
@@ -269,7 +272,7 @@ class RawData(Pictured):
 
     def to_file(self, path: Path | str) -> None:
         """Write a scan file, whole or not at all, with the units in it."""
-        if self.recording.known:
+        if self._told:
             logger.warning("%s: a scan file has no flux and no background; they are left out of %s", self.name, path)
         write_scan(path, self._as_file(self.units))
 
@@ -293,7 +296,7 @@ class RawData(Pictured):
             known.append("object {} x {}".format(*self.objectGuess.shape[-2:]))
         if self.mask is not None:
             known.append("masked")
-        known += [f"known {name}" for name in self.recording.known]
+        known += [f"known {name}" for name in self._told]
         if self._path is not None:
             known.append(f"from {self._path.name}")
         return f"RawData({', '.join(known)})"
@@ -350,6 +353,11 @@ class RawData(Pictured):
         return Recording(self.flux, background=self.background, near_field=self.near_field)
 
     @property
+    def _told(self) -> dict[str, Any]:
+        """What was given of the recording, by name."""
+        return Recording(self.flux, background=self._background).known
+
+    @property
     def name(self) -> str:
         """The name of the file that the scan was read from, or 'scan'."""
         return "scan" if self._path is None else self._path.name
@@ -378,7 +386,7 @@ class RawData(Pictured):
     @property
     def recorded_identity(self) -> ScanIdentity:
         """`identity`, or where flux or background are known that of the scan with them."""
-        known = self.recording.known
+        known = self._told
         if not known:
             return self.identity
         digest = hashlib.sha256(b"".join(name.encode() + values.tobytes() for name, values in known.items()))
@@ -437,8 +445,34 @@ class RawData(Pictured):
         recorded = None if self.units == "counts" and photons is not None else recorded_photons(self.metadata)
         return photons_per_frame(self.mean_energy, self.units, configured, recorded, photons)
 
+    @property
+    def background(self) -> NDArray[np.float64] | None:
+        """(N, N) that `amplitude` has in its squares beside the light of the object, in their unit; None: nothing.
+
+        What is known of it, else what `amplitude` adds.
+        """
+        return self.added if self._background is None else self._background
+
+    @property
+    def added(self) -> NDArray[np.float64] | None:
+        """(N, N) of the background that is not in the patterns: `amplitude` adds it to their counts; None: nothing.
+
+        Of counts that a background was subtracted from none of the noise is cut off at 0 then
+        (`ptycho.core.scan.subtracted`), and a refinement adds it to what object and probe make. Found once.
+        """
+        if self._added is None:
+            self._added = (subtracted_background(self.diff3d, self.mask, self.units),)
+        return self._added[0]
+
+    def recorded(self, recording: Recording) -> Recording:
+        """A recording with what the scan itself knows of it: the near field, and the background where it has none."""
+        background = self.background if recording.background is None else recording.background
+        return replace(recording, near_field=self.near_field, background=background)
+
     def amplitude(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
         """Amplitudes (b, N, N) float32 of these patterns (None: all), 0 in invalid pixels.
+
+        Counts of which a background was subtracted have one again (`background`).
 
         Raises:
             DataError: NaN or infinity in a valid pixel.
@@ -446,7 +480,7 @@ class RawData(Pictured):
         chosen = np.arange(len(self)) if indices is None else np.asarray(indices).reshape(-1)
         out = np.empty((len(chosen), self.N, self.N), np.float32)
         for block in frame_blocks(len(chosen), self.N**2):
-            values = to_amplitude(self.diff3d[chosen[block]], self.units)
+            values = to_amplitude(self.diff3d[chosen[block]], self.units, self.added)
             if self.mask is not None:
                 values = np.where(self.mask[chosen[block]] if self.mask.ndim == 3 else self.mask, values, 0)
             bad = values.size - np.count_nonzero(np.isfinite(values))
@@ -482,8 +516,8 @@ class RawData(Pictured):
             fields[key] = None if fields[key] is None else taken(fields[key], kept)
         part = RawData(**fields)
         part.sample_indices = kept if self.sample_indices is None else self.sample_indices[kept]
-        part._path, part._decision = self._path, self.units_decision
-        part.flux, part.background = None if self.flux is None else self.flux[kept], self.background
+        part._path, part._decision, part._added = self._path, self.units_decision, (self.added,)
+        part.flux, part._background = None if self.flux is None else self.flux[kept], self._background
         return part
 
     def turned(self, flip_x: bool = False, flip_y: bool = False, transpose: bool = False) -> RawData:
@@ -497,7 +531,8 @@ class RawData(Pictured):
             logger.info("%s: the object that belongs to the positions as they were is left out", self.name)
         other = RawData(**vars(made))
         other._path, other._decision, other._mean_energy = self._path, self._decision, self._mean_energy
-        other.sample_indices, other.flux, other.background = self.sample_indices, self.flux, self.background
+        other._added, other._background, other.flux = self._added, self._background, self.flux
+        other.sample_indices = self.sample_indices
         return other
 
     def without_probe_ramp(self) -> RawData:
@@ -527,7 +562,7 @@ class RawData(Pictured):
         """
         other = copy.copy(self)
         other.flux = None if flux is None else check_flux(flux, len(self))
-        other.background = None if background is None else check_background(background, self.N)
+        other._background = None if background is None else check_background(background, self.N)
         return other
 
     def group_count(

@@ -17,12 +17,14 @@ from ptycho.config.options import GroupOptions
 from ptycho.core.files.scratch import taken
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.groups.grouped_data import GROUPED_KEYS, GroupedData
-from ptycho.core.physics.diffraction import diffract
+from ptycho.core.physics.diffraction import cleared, diffract
 from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.core.scan.npz_file import ScanFile, write_scan
 from ptycho.core.scan_edit.map_write import make_map
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
+from ptycho.workflows import scan_part
 
 N = 8
 
@@ -573,3 +575,29 @@ def test_flux_of_a_mapped_scan(fixture_file: Path, tmp_path: Path) -> None:
     grouped = known.generate_grouped_data(64, K=4, nsamples=7, gridsize=1, input_scale=1.0)
     found = GroupContainer(grouped, known.probeGuess).arrays(slice(2, 5))[3]
     np.testing.assert_array_equal(found[:, 0, 0, 0], 1 + known.sample_indices[grouped["nn_indices"][2:5, 0]])
+
+
+def test_what_was_subtracted_comes_to_amplitudes_and_is_known(rng: np.random.Generator) -> None:
+    """Networks are given what is below 0 as 0; parts and cut-outs know it too."""
+    counts = rng.poisson(9, (40, 16, 16)) - 9.5
+    counts[:, 6:10, 6:10] += rng.poisson(80, (40, 4, 4))
+    x = np.arange(40.0)
+    data = RawData(x, x, None, None, counts, np.ones((16, 16), complex), units="counts")
+    added = data.background
+    assert added is not None
+    again = data.amplitude().astype(float) ** 2 - added
+    np.testing.assert_allclose(again, np.maximum(counts, -added), atol=1e-4)
+    assert data.mean_energy == pytest.approx(counts.sum(axis=(1, 2)).mean())
+    some = np.arange(3, 30, 4)
+    for part in (data.part(some), scan_part.taken(data, some), data.turned(flip_x=True).part(some)):
+        assert part.background is added
+        np.testing.assert_allclose(part.amplitude(), data.amplitude(some))
+    grouped = data.generate_grouped_data(16, nsamples=5, gridsize=1, input_scale=2.0)
+    normalised, _, _, flux, beside = GroupContainer(grouped, data.probeGuess).arrays(slice(0, 5))
+    points = grouped["nn_indices"][:5, 0]
+    seen = cleared(normalised, flux, beside)[..., 0]
+    np.testing.assert_allclose(seen, 2 * np.sqrt(np.maximum(counts[points], 0)), atol=1e-3)
+    known = np.full((16, 16), 2.0)
+    np.testing.assert_array_equal(data.with_recording(background=known).recorded(PLAIN).background, known)
+    given = Recording(background=known)
+    assert data.recorded(given).background is known and data.recorded(PLAIN).background is added

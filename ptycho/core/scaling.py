@@ -50,6 +50,10 @@ _QUIET, _LEVELS, _ENOUGH = 0.7, (1.0, 2.0, 4.0, 8.0, inf), 1000
 and from how many values on."""
 
 
+_FAR, _OFF = 50, 0.01
+"""Differences between patterns that are looked at, in the smallest of them, and how far they may be off a whole one."""
+
+
 def frame_blocks(count: int, pixels: int) -> Iterator[slice]:
     """Slices over `count` frames of `pixels` pixels each, at most 16 MB of float64 or one frame."""
     step = max(1, _BLOCK_PIXELS // max(pixels, 1))
@@ -126,16 +130,26 @@ def probe_scale(probe: ArrayLike, N: int) -> float:
     return _positive(N, "N") / 2 / sqrt(_positive(_probe_energy(probe), "energy of the probe"))
 
 
-def to_amplitude(patterns: ArrayLike, units: Units) -> NDArray[np.float32]:
+def to_amplitude(
+    patterns: ArrayLike, units: Units, background: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
     """Patterns as float32 amplitude: themselves, or the square root of counts.
 
-    Counts below zero, as interpolation over bad pixels leaves them, become 0.
+    What is below 0, as interpolation over bad pixels leaves it, becomes 0.
+
+    Args:
+        patterns: (b, N, N).
+        units: of the patterns.
+        background: (N, N) added to counts first, where one was subtracted from them
+            (`ptycho.core.scan.subtracted`).
     """
     data = np.asarray(patterns)
     if units == "amplitude":
-        return data.astype(np.float32)
+        return np.maximum(data, 0).astype(np.float32)
     # Root in float64 where float32 could not hold the count.
     wide = data if data.dtype.kind == "f" and data.dtype.itemsize <= 4 else data.astype(np.float64)
+    if background is not None:
+        wide = wide + background
     return np.sqrt(np.maximum(wide, 0)).astype(np.float32)
 
 
@@ -203,8 +217,8 @@ class UnitsDecision:
     """What the patterns of a scan are, and why.
 
     `rule` is the one that decided: 'declared', 'integers', 'quiet integers', 'whole squares', 'whole values',
-    'whole steps', 'probe' or 'undecidable'. The numbers are those of the sample looked at; None where no rule needed
-    them.
+    'whole steps', 'below 0', 'probe' or 'undecidable'. The numbers are those of the sample looked at; None where no
+    rule needed them.
     """
 
     units: Units
@@ -247,16 +261,17 @@ def decide_units(
 
     1. `declared`: the scan says so.
     2. Integer dtype: counts, unless they vary far less than photons do and their squares have the energy of the probe
-       (rule 6): amplitude, stored as integers.
+       (rule 7): amplitude, stored as integers.
     3. Non-whole values whose squares are whole to rounding: amplitude of counts.
     4. More than 90 % of the values whole, maximum above 1: counts (a few pixels may be interpolated).
     5. Rules 4 and 3 again in steps of the smallest value: counts times a gain, or amplitude of counts times
        a factor (a scan normalised to its probe).
-    6. The probe: `mean_j sum X_j` (counts) or `mean_j sum X_j^2` (amplitude), whichever is nearer to
+    6. Values below 0 that differ from pattern to pattern by whole steps: counts that something was subtracted from.
+    7. The probe: `mean_j sum X_j` (counts) or `mean_j sum X_j^2` (amplitude), whichever is nearer to
        `sum |P|^2` in the logarithm. It does not decide when the two are within a factor of 2 of being
        equally near, when the nearer is more than a factor of 1000 away, or when there is no probe.
 
-    Zeros are whole in every unit and count for nothing. Rules 3 to 6 look at no more than 32 frames, evenly
+    Zeros are whole in every unit and count for nothing. Rules 3 to 7 look at no more than 32 frames, evenly
     spaced over the scan, so that a memory-mapped scan is not read as a whole; masked pixels are left out.
     The decision is logged with its numbers.
 
@@ -307,6 +322,8 @@ def _decide(data: NDArray[Any], probe: ArrayLike | None, declared: str | None, m
         smallest = float(nonzero[nonzero > 0].min())
         step = smallest if stepped == "counts" else smallest**2
         found = UnitsDecision(stepped, "whole steps", *numbers, photons=1 / step)
+    elif values.min(initial=0.0) < 0 and (below := _step_between_patterns(data, mask)) is not None:
+        found = UnitsDecision("counts", "below 0", *numbers, photons=1 / below)
     if declared is not None:
         units: Units = "amplitude" if declared == "amplitude" else "counts"
         if found is not None and found.units == units:
@@ -394,6 +411,32 @@ def _units_by_steps(values: NDArray[np.float64], eps: float) -> Units | None:
         if hits.any() and hits.mean() > _MOSTLY and _beyond_chance(tolerance[hits]):
             return units
     return None
+
+
+def _step_between_patterns(data: NDArray[Any], mask: Mask | None) -> float | None:
+    """The step by which values of a pixel differ from pattern to pattern; None where there is none.
+
+    A number that each pixel has of its own, the background that was subtracted, is in no difference. They are looked at
+    up to 50 steps, of values that float32 holds well.
+    """
+    chosen = _some_frames(data)
+    frames = data[chosen].astype(np.float64)
+    good = np.isfinite(frames)
+    if mask is not None:
+        good &= mask[chosen] if mask.ndim == 3 else mask
+    above = (frames - np.where(good, frames, np.inf).min(axis=0))[good]
+    above = above[above > np.finfo(np.float32).eps * float(np.abs(frames[good]).max(initial=0.0))]
+    if above.size == 0:
+        return None
+    least = float(above.min())
+    steps = above[above < _FAR * least] / least
+    whole = np.rint(steps)
+    hits = np.abs(steps - whole) <= _OFF
+    further = np.count_nonzero(hits & (whole > 1))
+    if hits.mean() <= _MOSTLY or not _beyond_chance(np.full(further, _OFF)):
+        return None
+    step = least * float(np.median(steps / whole))
+    return 1.0 if abs(step - 1) < _OFF else step
 
 
 def _beyond_chance(tolerance: NDArray[np.float64]) -> bool:

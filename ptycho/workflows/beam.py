@@ -24,6 +24,9 @@ def beam_trend(data: RawData) -> NDArray[np.float64] | None:
     brightness = np.concatenate(
         [np.square(data.amplitude(batch), dtype=np.float64).sum(axis=(1, 2)) for batch in batches]
     )
+    if data.background is not None:
+        valid = np.broadcast_to(data.valid_mask, (len(data), data.N, data.N))[some]
+        brightness -= np.einsum("jyx,yx->j", valid, data.background)
     if beam_change(brightness) == 1.0:
         return None
     lit = brightness > 0

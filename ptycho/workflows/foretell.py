@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -102,8 +102,7 @@ def _compared(image: Array, found: Reconstruction, clusters: Clusters, data: Raw
     mask = mask_of(scan, which)
     x, y = scan.xcoords[which], scan.ycoords[which]
     amplitude, recording = (lambda some: scan.amplitude(which[some])), clusters.recording.of(which)
-    recording = replace(recording, near_field=scan.near_field)
-    return measure_trust(image, found.probe, x, y, amplitude, scale, dose, mask, recording)
+    return measure_trust(image, found.probe, x, y, amplitude, scale, dose, mask, scan.recorded(recording))
 
 
 def clusters_of(found: Reconstruction, data: RawData) -> Clusters:

@@ -26,7 +26,7 @@ from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.placement import room
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.raw_data import RawData
-from ptycho.workflows.background import background_note
+from ptycho.workflows.background import background_notes
 from ptycho.workflows.beam import beam_trend
 from ptycho.workflows.iteration_plan import Plan, planned
 from ptycho.workflows.thick import slices_note, slicing
@@ -299,8 +299,7 @@ def _changes(found: Refinement, data: RawData, options: IterationOptions) -> lis
         )
     if found.variation is not None:
         notes.append(variation_note(found.variation))
-    if found.background.any():
-        notes.append(background_note(found.background, data))
+    notes.extend(background_notes(found.background, data))
     if found.slices is not None:
         notes.append(slices_note(found, data))
     if options.refine_positions:

@@ -140,7 +140,7 @@ def noise_factor(found: Reconstruction, data: RawData) -> tuple[float, float]:
     some = np.unique(np.linspace(0, len(data) - 1, LOOKED_AT).round().astype(int))
     scale, _ = photon_scale(data, NOMINAL_PHOTONS)
     patches, dx, dy = extract_rounded(found.layers, found.xcoords[some], found.ycoords[some], data.N)
-    recording = replace(found.recording.of(some), near_field=data.near_field)
+    recording = data.recorded(found.recording.of(some))
     expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy, recording)
     left = 2 * (np.sqrt(scale) * data.amplitude(some) - np.sqrt(expected))
     bright = expected > BRIGHT

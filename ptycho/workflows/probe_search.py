@@ -28,6 +28,7 @@ from ptycho.core.physics.probe_estimates import (
     light_side,
     matching_disk,
 )
+from ptycho.core.physics.recording import PLAIN
 from ptycho.core.physics.resample import resampled_probe
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.scan.stream import Frames
@@ -86,7 +87,8 @@ class _Part:
     def of(cls, data: RawData, modulus: Array) -> _Part:
         kept_back = inner_points(data.xcoords, data.ycoords)
         unseen = taken(data, np.flatnonzero(kept_back))
-        blind = float(np.sum(_valid(unseen) * np.square(modulus - unseen.diff3d, dtype=np.float64)))
+        mean = modulus if data.background is None else np.sqrt(modulus**2 + data.background)
+        blind = float(np.sum(_valid(unseen) * np.square(mean - unseen.diff3d, dtype=np.float64)))
         return cls(taken(data, np.flatnonzero(~kept_back)), unseen, data, blind, modulus)
 
     def cropped(self, side: int) -> _Part:
@@ -104,7 +106,7 @@ class _Part:
             None,
             mask=None if mask is None else mask[window],
             units="amplitude",
-        )
+        ).with_recording(data.flux, None if data.background is None else data.background[window])
         return _Part.of(cut, self.modulus[window])
 
     def tried(self, name: str, probe: Array, refine: Refine, iterations: int, free: bool) -> tuple[Tried, Refinement]:
@@ -114,7 +116,8 @@ class _Part:
             self.seen.with_probe(probe), None, iterations, frame=frame, refine_probe=free, patience=iterations + 1
         )
         x, y = frame.local(self.unseen.xcoords, self.unseen.ycoords)
-        expected = np.sqrt(diffract(found.probe, *extract_rounded(found.object, x, y, self.unseen.N)))
+        recording = self.unseen.recorded(PLAIN)
+        expected = np.sqrt(diffract(found.probe, *extract_rounded(found.object, x, y, self.unseen.N), recording))
         error = float(np.sum(_valid(self.unseen) * np.square(expected - self.unseen.diff3d, dtype=np.float64)))
         tried = Tried(name, error / max(self.blind, 1e-30), found.iterations)
         logger.debug("probe: %s leaves %.3f of the error of unseen patterns", name, tried.error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +135,7 @@ def _residuals(found: Reconstruction, data: RawData) -> list[Residual]:
     if found.trust is None:
         return []
     positions, places = (found.xcoords, found.ycoords), telling_patterns(found.trust)
-    recording = replace(found.recording, near_field=data.near_field)
+    recording = data.recorded(found.recording)
     return residuals(found.layers, found.probe, positions, places, data.amplitude, data.mask, recording)
 
 

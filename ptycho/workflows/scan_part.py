@@ -79,4 +79,5 @@ def taken(data: RawData, places: NDArray[np.intp]) -> RawData:
 def like(data: RawData, x: Array, y: Array, amplitude: Array, probe: Array | None, mask: Array | None) -> RawData:
     """Amplitudes (b, N, N) at these places, measured as `data` was."""
     metadata = None if data.near_field is None else data.near_field.noted()
-    return RawData(x, y, None, None, amplitude, probe, mask=mask, metadata=metadata, units="amplitude")
+    made = RawData(x, y, None, None, amplitude, probe, mask=mask, metadata=metadata, units="amplitude")
+    return made.with_recording(background=data.background)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,7 +61,7 @@ def scan_trust(
         recording: of the scan.
     """
     scale, dose = photon_scale(data, nominal_photons)
-    recording = replace(recording, near_field=data.near_field)
+    recording = data.recorded(recording)
     found = measure_trust(image, probe, xcoords, ycoords, data.amplitude, scale, dose, data.mask, recording)
     if reached is not None and reached.any():
         found = found.only(reached)

@@ -121,6 +121,21 @@ def test_large_counts_keep_their_root_and_negative_ones_become_zero() -> None:
     big = np.array([[[2**31 - 1]]], np.int32)
     assert to_amplitude(big, "counts")[0, 0, 0] == np.float32(np.sqrt(2.0**31 - 1))
     assert to_amplitude(np.array([[[-0.25, 4.0]]]), "counts").tolist() == [[[0.0, 2.0]]]
+    assert to_amplitude(np.array([[[-0.5, 4.0]]]), "amplitude").tolist() == [[[0.0, 4.0]]]
+    assert to_amplitude(np.array([[[-2, 4]]]), "counts", np.array([[3.0, 5.0]])).tolist() == [[[1.0, 3.0]]]
+
+
+@pytest.mark.parametrize(("gain", "photons"), [(1.0, 1.0), (2.5, 0.4)])
+def test_counts_below_0_differ_by_whole_steps(gain: float, photons: float, rng: np.random.Generator) -> None:
+    """Every pixel has a background of its own, of which no whole number was subtracted."""
+    background = rng.uniform(5, 15, (16, 16))
+    values = (gain * (rng.poisson(background, (40, 16, 16)) - background)).astype(np.float32)
+    found = decide_units(values, None)
+    assert (found.units, found.rule) == ("counts", "below 0")
+    assert found.photons == pytest.approx(photons, rel=1e-3)
+    assert decide_units(values, None, "counts").photons == pytest.approx(photons, rel=1e-3)
+    smooth = values + rng.normal(0, 0.3, values.shape).astype(np.float32)
+    assert decide_units(smooth, None, undecidable="amplitude").rule == "undecidable"
 
 
 def test_amplitude_stays() -> None:

@@ -135,6 +135,15 @@ def test_a_background_is_found_and_told_of(simulated: Simulated, family: Any) ->
     assert again.error_history[0] == pytest.approx(made.refinement.error_history[-1], rel=1e-2)
 
 
+def test_what_was_subtracted_is_known_and_told_of(simulated: Simulated) -> None:
+    lit = simulated(photons=1e4, background=10.0)
+    counts = np.square(lit.amplitude(), dtype=np.float64).round() - 10
+    left = RawData(lit.xcoords, lit.ycoords, None, None, counts, lit.probeGuess, units="counts")
+    made = iterate(left, refine, IterationOptions(iterations=4, likelihood="amplitude", modes=None))
+    np.testing.assert_array_equal(made.refinement.background, left.background)
+    assert next(note for note in made.notes if "background" in note).startswith("Patterns go below 0, as after a")
+
+
 def test_a_grid_that_went_to_the_probe_is_told_of(plain: RawData) -> None:
     for grid, told in ((0.0, 0), (0.025, 1)):
 

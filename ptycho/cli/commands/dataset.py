@@ -76,7 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mask.add_argument("--bad", type=Path, metavar="NPY", help="boolean array (N, N), True where a pixel is bad")
     mask.add_argument("--pixels", type=_pixels, metavar="Y,X;Y,X", help="these pixels")
     mask.add_argument("--above", type=float, metavar="VALUE", help="pixels that reach this value in any pattern")
-    mask.add_argument("--invalid", action="store_true", help="pixels that are NaN, infinite or negative in any pattern")
+    mask.add_argument(
+        "--invalid",
+        action="store_true",
+        help="pixels that are in any pattern NaN, infinite, or negative where no background was subtracted",
+    )
     mask.add_argument("--hot", action="store_true", help="pixels that ptycho doctor calls hot")
     mask.add_argument("--dead", action="store_true", help="pixels that ptycho doctor calls dead")
     turn = add("turn", "exchange or reverse the axes of the detector, first --transpose")

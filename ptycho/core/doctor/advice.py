@@ -73,7 +73,7 @@ def forecast(scan: ScanFile, test: OrientationTest | None, gridsize: int) -> Fin
 
 def _needed_side(statistics: ScanStatistics) -> int:
     """Side of the central square of the detector that holds 99.9 % of the light."""
-    mean = np.where(statistics.valid, statistics.mean, 0)
+    mean = np.where(statistics.valid, np.maximum(statistics.mean, 0), 0)
     N = len(mean)
     line = np.abs(np.arange(N) - N // 2)
     ring = np.maximum(line[:, None], line[None, :]).ravel()

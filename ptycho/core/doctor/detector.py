@@ -58,7 +58,8 @@ def check_mask(statistics: ScanStatistics) -> Finding:
 
 def hot_pixels(statistics: ScanStatistics) -> Array:
     """Valid pixels (N, N) that are far brighter than all around them, or stuck at one value."""
-    mean = np.where(statistics.valid, statistics.mean, 0)
+    counted = statistics.mean if statistics.subtracted is None else statistics.mean + statistics.subtracted
+    mean = np.where(statistics.valid, counted, 0)
     around = ndimage.rank_filter(mean, -3, footprint=_NEIGHBOURS, mode="wrap")
     hot = mean > _HOT_RATIO * around
     if statistics.counts_per_intensity is not None:

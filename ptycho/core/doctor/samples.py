@@ -52,8 +52,9 @@ class Sample:
     near_field: NearField | None = None
     """How waves go to a near detector; None where it is far away."""
     flux: NDArray[np.float64] | None = None
+    """Of the beam at each pattern; nothing is known of it."""
     background: NDArray[np.float64] | None = None
-    """Nothing is known of flux and background of a scan that is looked at."""
+    """(N, N) in the squares of the amplitudes beside the object's light; None: nothing."""
 
     def __len__(self) -> int:
         return len(self.patterns)

@@ -12,6 +12,7 @@ from ptycho.core.scaling import Units, UnitsDecision, decide_units
 from ptycho.core.scan.detector_values import is_mark
 from ptycho.core.scan.scan import marked_values
 from ptycho.core.scan.stream import Frames, ScanStream
+from ptycho.core.scan.subtracted import sampled, subtracted_background
 from ptycho.errors import DataError
 
 __all__ = ["ScanStatistics", "gather"]
@@ -53,6 +54,7 @@ class ScanStatistics:
     marked: int
     """These marks alone."""
     negative: int
+    """Negative values in valid pixels that no subtracted background explains."""
     unusable: NDArray[np.bool_]
     """(N, N), True where a valid pixel is NaN, infinite, marked or negative in some pattern that is not broken."""
     broken: NDArray[np.intp]
@@ -63,6 +65,8 @@ class ScanStatistics:
     """Share of all intensity that fell on pixels marked as not valid."""
     valid: NDArray[np.bool_]
     """(N, N), True where the pixel is valid in some pattern."""
+    subtracted: NDArray[np.float64] | None = None
+    """(N, N) what iteration adds to counts, of which a background was subtracted; None where none was."""
 
 
 def gather(stream: ScanStream) -> ScanStatistics:
@@ -70,6 +74,7 @@ def gather(stream: ScanStream) -> ScanStatistics:
     fields, frames = stream.fields, stream.frames
     declared = fields.units
     measured, quantum = _look_at_units(stream)
+    subtracted = _subtracted(stream)
     units: Units = "counts" if (declared or (measured.units if measured else "amplitude")) == "counts" else "amplitude"
     n, *sides = frames.shape
     total, count, lit = (np.zeros(sides) for _ in range(3))
@@ -85,14 +90,15 @@ def gather(stream: ScanStream) -> ScanStatistics:
         marked += int(np.count_nonzero(valid & marks))
         finite = np.isfinite(wide) & ~marks & (valid | ~is_mark(values))
         not_finite += int(np.count_nonzero(valid & ~finite))
-        useless = valid & ~(finite & (wide >= 0))
+        below = (wide < 0) & (subtracted is None)
+        useless = valid & ~(finite & ~below)
         broken[block] = np.count_nonzero(useless, axis=(1, 2)) > _BROKEN * np.count_nonzero(valid, axis=(1, 2))
         unusable |= useless.any(axis=0)
         unusable_of_sound |= useless[~broken[block]].any(axis=0)
-        negative += int(np.count_nonzero(valid & (wide < 0)))
+        negative += int(np.count_nonzero(valid & below))
         wide = np.where(finite, wide, 0)
         tally.add(wide[valid & finite])
-        intensity = wide**2 if units == "amplitude" else np.maximum(wide, 0)
+        intensity = wide**2 if units == "amplitude" else wide if subtracted is not None else np.maximum(wide, 0)
         energies[block] = np.sum(intensity, axis=(1, 2), where=valid)
         masked += float(np.sum(intensity, where=~valid))
         total += intensity.sum(axis=0)
@@ -121,7 +127,15 @@ def gather(stream: ScanStream) -> ScanStatistics:
         top=tally.result(),
         masked_light=masked / light if light > 0 else 0.0,
         valid=valid_once,
+        subtracted=subtracted,
     )
+
+
+def _subtracted(stream: ScanStream) -> NDArray[np.float64] | None:
+    """What a background that was subtracted asks for."""
+    chosen, mask = sampled(len(stream.frames)), stream.fields.mask
+    valid = mask if mask is None else np.broadcast_to(_at(mask, chosen), (len(chosen), *stream.frames.shape[1:]))
+    return subtracted_background(stream.frames.read(chosen), valid, stream.fields.units)
 
 
 def _look_at_units(stream: ScanStream) -> tuple[UnitsDecision | None, float | None]:

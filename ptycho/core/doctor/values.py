@@ -54,7 +54,7 @@ def check_size(scan: ScanFile, made_to_fit: tuple[str, ...] = ()) -> Finding:
 
 
 def check_numbers(statistics: ScanStatistics) -> Finding:
-    """Are all values in valid pixels finite and not negative?"""
+    """Are all values in valid pixels finite, and none negative that no subtracted background explains?"""
     infinite, marked, negative = statistics.not_finite - statistics.marked, statistics.marked, statistics.negative
     numbers = {"not_finite": infinite, "marked": marked, "negative": negative}
     if infinite or marked or negative:
@@ -76,7 +76,22 @@ def check_numbers(statistics: ScanStatistics) -> Finding:
             *((f"subsample --drop {ranges(broken)}",) if broken.size else ()),
         )
         return Finding("numbers", "fault", sentence, numbers | {"broken": broken[:50].tolist()}, mend)
+    if statistics.subtracted is not None:
+        return _of_subtracted(statistics, numbers)
     return Finding("numbers", "ok", "Every value in a valid pixel is finite and not negative.", numbers)
+
+
+def _of_subtracted(statistics: ScanStatistics, numbers: dict[str, Any]) -> Finding:
+    """What is below 0 where a background was subtracted, and what is done about it."""
+    assert statistics.subtracted is not None
+    added = statistics.subtracted[statistics.valid]
+    numbers = numbers | {"lowest": float(statistics.lowest[statistics.valid].min()), "added": float(added.mean())}
+    sentence = (
+        f"Values go below 0, down to {numbers['lowest']:.3g}, as after a background is subtracted. Iteration adds "
+        f"{added.mean():.3g} per pixel, up to {added.max():.3g}, to the patterns and to what object and probe make of "
+        "them, so that nothing is cut off; networks get them without it, 0 at least."
+    )
+    return Finding("numbers", "note", sentence, numbers)
 
 
 def check_units(statistics: ScanStatistics) -> Finding:

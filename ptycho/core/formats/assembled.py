@@ -256,4 +256,4 @@ def _counted(record: ScanRecord) -> ScanRecord:
     found = counts_of(record.patterns, record.mask, record.units)
     for sentence in found.sentences:
         logger.warning("patterns: %s", sentence)
-    return replace(record, patterns=found.frames, mask=found.mask)
+    return replace(record, mask=found.mask)

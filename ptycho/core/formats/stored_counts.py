@@ -39,7 +39,7 @@ def stored_counts(frames: Frames, mask: Array | None = None) -> Frames:
 
     def load(indices: NDArray[np.intp]) -> Array:
         block = frames.read(indices)
-        return np.rint(np.where((block >= 0) & (block <= limit.max), block, 0)).astype(limit.dtype)
+        return np.rint(np.where((block >= limit.min) & (block <= limit.max), block, 0)).astype(limit.dtype)
 
     return Frames(frames.shape, limit.dtype, load)
 

@@ -57,7 +57,9 @@ def first_background(scan: ScanData) -> NDArray[np.float64]:
     return np.full((n, n), np.percentile(total[count > 0] / count[count > 0], DARK))
 
 
-def stepped(background: Array, gradient: Array, curvature: Array, family: Family) -> NDArray[np.float64]:
+def stepped(
+    background: Array, gradient: Array, curvature: Array, family: Family, added: Array | None = None
+) -> NDArray[np.float64]:
     """The background `(N, N)` of a family that the parabola of each pixel likes best.
 
     Args:
@@ -65,7 +67,12 @@ def stepped(background: Array, gradient: Array, curvature: Array, family: Family
         gradient: `sum r s` of each pixel, `s = 1 / (2 a)`; 0 where not valid.
         curvature: `sum s^2` likewise.
         family: how the background may look.
+        added: (N, N) of it that came to patterns of which a background was subtracted. What is found lies beside it,
+            and below it by its median at most: so much too much may have been subtracted.
     """
+    if added is not None:
+        room = float(np.median(added))
+        return np.maximum(stepped(background - added + room, gradient, curvature, family) + added - room, 0)
     best = np.where(curvature > 0, background - gradient / np.where(curvature > 0, curvature, 1), background)
     if family == "pixels":
         return np.maximum(best, LEAST * background)

@@ -60,7 +60,8 @@ def first_point(
             x, y = start.xcoords + start.frame.x0, start.ycoords + start.frame.y0
             flux = start.flux if flux is None else flux
             variation = start.variation if variation is None else variation
-        if start.background is not None and start.background.shape == scan.probeGuess.shape[-2:]:
+        known = scan.background is not None and len(start.xcoords) != len(scan)
+        if start.background is not None and start.background.shape == scan.probeGuess.shape[-2:] and not known:
             background = start.background if background is None else background
     else:
         image = start

@@ -44,7 +44,9 @@ class ScanData(Protocol):
 
     @property
     def background(self) -> NDArray[np.float64] | None:
-        """(N, N) of every pattern, squares of amplitudes, as far as it is known; None: 0."""
+        """(N, N) that squares of amplitudes have beside the object's light, not negative, zero frequency in the middle,
+        as far as it is known; None: 0.
+        """
 
     def __len__(self) -> int: ...
 

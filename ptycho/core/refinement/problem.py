@@ -241,4 +241,5 @@ class ScanProblem:
         if self._family is None or late < 0 or late % BACKGROUND_EVERY:
             return point
         terms = self._passes.background_terms(point)
-        return point._replace(background=stepped(point.background, *terms, self._family))
+        added = self._passes.scan.background
+        return point._replace(background=stepped(point.background, *terms, self._family, added))

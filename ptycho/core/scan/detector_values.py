@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.files.scratch import scratch_array
 from ptycho.core.scaling import Units
 from ptycho.core.scan.scan import MARK, ScanFile, marked_values
 from ptycho.core.scan.stream import Frames, ScanStream
+from ptycho.core.scan.subtracted import sampled, subtracted_background
 
 __all__ = ["Counts", "counts_of", "counts_of_scan", "counts_of_stream", "is_mark"]
 
@@ -20,22 +20,18 @@ logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
 
-_SAMPLE = 32
 _MARK_16 = (1 << 16) - 1
 """The same in files of 16 bits; also a full counter, so that it counts only where it is always there."""
-_FEW, _FAINT = 0.1, 0.01
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Patterns without what is no count."""
+    """What patterns hold beside counts."""
 
-    frames: Frames
-    """(n, rows, columns)."""
     mask: Array | None
-    """(rows, columns) or (n, rows, columns), True where valid."""
+    """(rows, columns) or (n, rows, columns), True where valid and not marked."""
     sentences: tuple[str, ...]
-    """What was found and done, a line each."""
+    """What was found, a line each."""
 
 
 def is_mark(values: Array) -> Array:
@@ -44,13 +40,11 @@ def is_mark(values: Array) -> Array:
 
 
 def counts_of(frames: Frames, mask: Array | None, units: str | Units | None) -> Counts:
-    """Patterns with marked pixels in the mask and negative counts at 0, by what 32 of them, evenly spaced, show.
+    """Marked pixels as a mask, and what is below 0, by what 32 of them, evenly spaced, show.
 
     * 2^32 - 1 in any of them is a mark, 2^16 - 1 in 16 bits and negative integers where they are in all of them.
-    * Other negative values of valid pixels are what a subtracted background leaves, and become 0, where they are no
-      more than 10 % of all or nowhere below -1 % of the maximum. Else they stay, for `check_values` to refuse.
-
-    Patterns stay where they are; values are changed as they are read.
+    * Other negative values of valid pixels stay: what a subtracted background leaves is said
+      (`ptycho.core.scan.subtracted`), all else is for `check_values` to refuse.
 
     Args:
         frames: (n, rows, columns).
@@ -58,45 +52,40 @@ def counts_of(frames: Frames, mask: Array | None, units: str | Units | None) -> 
         units: of the patterns; amplitudes have no negative values that a rule could explain.
     """
     if len(frames) == 0 or frames.dtype.kind not in "iuf":
-        return Counts(frames, mask, ())
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _SAMPLE)).round().astype(np.intp))
+        return Counts(mask, ())
+    chosen = sampled(len(frames))
     values, sentences = frames.read(chosen), []
     marked = _marked(values) & (True if mask is None else mask if mask.ndim == 2 else mask[chosen].any(axis=0))
     if marked.any() and not marked.all():
         mask = ~marked if mask is None else np.asarray(mask & ~marked)
         what = sorted({int(value) for value in np.unique(values[:, marked])} & _known_marks(values))
         sentences.append(f"{marked.sum()} pixels hold {', '.join(map(str, what))}, marks of no count: masked")
-    if units != "amplitude" and frames.dtype.kind in "if":
-        valid = values if mask is None else np.where(mask[chosen] if mask.ndim == 3 else mask, values, 0)
-        negative = np.count_nonzero(valid < 0)
-        if 0 < negative <= _FEW * valid.size or (negative and -valid.min() <= _FAINT * valid.max()):
-            frames = frames.map(lambda block: np.maximum(block, 0), None, frames.dtype)
-            sentences.append(
-                f"{negative} of {valid.size} values looked at are below 0, down to {valid.min():g} "
-                f"(maximum {valid.max():g}), as after a background is subtracted: set to 0"
-            )
-    return Counts(frames, mask, tuple(sentences))
+    valid = mask[chosen] if mask is not None and mask.ndim == 3 else mask
+    if subtracted_background(values, valid, units) is not None:
+        kept = values if valid is None else np.where(valid, values, 0)
+        sentences.append(
+            f"{np.count_nonzero(kept < 0)} of {kept.size} values looked at are below 0, down to {np.nanmin(kept):g} "
+            f"(maximum {np.nanmax(kept):g}), as after a background is subtracted: kept, iteration adds one again"
+        )
+    return Counts(mask, tuple(sentences))
 
 
 def counts_of_scan(scan: ScanFile) -> ScanFile:
-    """A scan in memory or mapped, as `counts_of`; what was done is logged. One that cannot be a scan stays."""
+    """A scan in memory or mapped, with the mask of `counts_of`; what was found is logged. What is no scan stays."""
     if scan.diff3d.ndim != 3 or not _fits(scan.mask, scan.diff3d.shape):
         return scan
     found = counts_of(Frames.of(scan.diff3d), scan.mask, scan.units)
     _tell(found)
-    patterns = scan.diff3d
-    if found.frames.array is None:
-        patterns = found.frames.into(scratch_array(patterns.shape, patterns.dtype))
-    return replace(scan, diff3d=patterns, mask=found.mask) if found.sentences else scan
+    return replace(scan, mask=found.mask)
 
 
 def counts_of_stream(stream: ScanStream) -> ScanStream:
-    """A scan whose frames stay in the file, as `counts_of`; what was done is logged."""
+    """A scan whose frames stay in the file, with the mask of `counts_of`; what was found is logged."""
     if not _fits(stream.fields.mask, stream.frames.shape):
         return stream
     found = counts_of(stream.frames, stream.fields.mask, stream.fields.units)
     _tell(found)
-    return ScanStream.joined(found.frames, stream.patches, replace(stream.fields, mask=found.mask))
+    return replace(stream, fields=replace(stream.fields, mask=found.mask))
 
 
 def _fits(mask: Array | None, shape: tuple[int, ...]) -> bool:

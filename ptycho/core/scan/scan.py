@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.scaling import frame_blocks
+from ptycho.core.scan.subtracted import subtracted_background
 from ptycho.errors import DataError
 
 __all__ = [
@@ -240,13 +241,14 @@ def check_values(scan: ScanFile) -> None:
         raise DataError(
             "mask: expected valid pixels (True), found none; mask is True where valid, bad_pixels where bad"
         )
-    _check_patterns(scan.diff3d, scan.mask)
+    _check_patterns(scan)
     if scan.objectGuess is not None:
         _check_positions(scan)
 
 
-def _check_patterns(patterns: Array, mask: Array | None) -> None:
-    """Valid pixels are finite and not negative, and some pattern holds something."""
+def _check_patterns(scan: ScanFile) -> None:
+    """Valid pixels are finite, not negative unless a background was subtracted, and some pattern holds something."""
+    patterns, mask = scan.diff3d, scan.mask
     infinite, negative, dark, marked = 0, 0, 0, 0
     for block in frame_blocks(len(patterns), patterns[0].size):
         values = patterns[block]
@@ -267,7 +269,7 @@ def _check_patterns(patterns: Array, mask: Array | None) -> None:
             f"diffraction: expected amplitude or counts, found {marked} values {MARK} in valid pixels, marks of no "
             "count; mask them: ptycho dataset mask SCAN -o OUT --invalid"
         )
-    if negative:
+    if negative and subtracted_background(patterns, mask, scan.units) is None:
         raise DataError(
             f"diffraction: expected amplitude or counts of at least 0, found {negative} negative values; "
             "set them to 0 or mask them: ptycho dataset mask SCAN -o OUT --invalid"

@@ -69,3 +69,16 @@ def test_dead_pixels_are_judged_by_what_is_next_to_them() -> None:
     expected = np.zeros((16, 16), bool)
     expected[0:2] = expected[7, 9] = True
     np.testing.assert_array_equal(dead, expected)
+
+
+def test_dark_pixels_of_which_a_background_was_subtracted_are_not_hot(rng: np.random.Generator) -> None:
+    """Their mean is noise about 0; what was counted is far from it. One that shines is hot all the same."""
+    lit = 40 * np.exp(-(np.hypot(*np.mgrid[-16:16, -16:16]) ** 2) / 40)
+    lit[3, 4] = 30
+    x = np.arange(60.0)
+    counts = rng.poisson(lit + 9, (60, 32, 32)) - 9.2
+    found = examined(ScanFile(counts.astype(np.float32), x, x, None, units="counts"))
+    hot, numbers = found.named("hot pixels"), found.named("numbers")
+    assert hot.numbers["pixels_y_x"] == [(3, 4)]
+    assert numbers.severity == "note" and numbers.numbers["negative"] == 0
+    assert numbers.numbers["added"] == pytest.approx(9, rel=0.25)

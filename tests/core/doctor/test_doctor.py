@@ -96,7 +96,7 @@ FAULTS: dict[str, tuple[Callable[[ScanFile], ScanFile], str, str]] = {
     "dead pixel": (lambda s: with_pixels(s, 0, 40, 30), "dead pixels", r"1 valid pixel is 0 .*\[40, 30\]"),
     "module gap": (lambda s: with_pixels(s, 0, slice(30, 34)), "dead pixels", "256 valid pixels"),
     "NaN": (lambda s: with_pixels(s, np.nan, 3, 3), "numbers", "169 values"),
-    "negative": (lambda s: with_pixels(s, -4, 3, 3), "numbers", "169 are negative"),
+    "negative": (lambda s: with_pixels(s, -1e6, slice(20)), "numbers", "216320 are negative"),
     "repeated positions": (repeated, "duplicate positions", "3 of 169"),
     "shuffled positions": (permuted, "order", "shuffled"),
     "positions in metres": (

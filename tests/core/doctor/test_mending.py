@@ -74,12 +74,12 @@ def test_ranges_are_short() -> None:
 
 
 def test_what_the_doctor_finds_is_mended_by_a_line_that_can_be_typed() -> None:
-    """Hot and dead pixels, negative values, dark patterns, off centre, saturated: all in one."""
+    """Hot and dead pixels, NaN, dark patterns, off centre, saturated: all in one."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-16:16, -16:16]
     lit = 300 * np.exp(-((y - 6) ** 2 + (x + 1) ** 2) / 60)
     data = np.minimum(rng.poisson(lit, (40, 32, 32)), 200).astype(np.float64)
-    data[:, 2, 3], data[:, 21, 14], data[5, 9, 9] = 230, 0, -1
+    data[:, 2, 3], data[:, 21, 14], data[5, 9, 9] = 230, 0, np.nan
     data[[11, 12, 30]] = 0
     scan = ScanFile(data, 4 * np.arange(40.0), rng.random(40), None, units="counts")
     diagnosis = examine(ScanStream.of(scan), reconstructions=False)

@@ -37,3 +37,10 @@ def test_masked_pixels_hold_nothing_that_does_not_fit(per_frame: bool) -> None:
     assert found.whole().tolist() == [[[5, 0, 9]]]
     infinite = np.array([[[5, np.nan, np.inf]]])
     assert stored_counts(Frames.of(infinite), mask).whole().tolist() == [[[5, 0, 0]]]
+
+
+def test_what_a_subtracted_background_left_below_0_stays() -> None:
+    counts = np.array([[[-3.0, 7.0], [0.0, 200.0]]])
+    found = stored_counts(Frames.of(counts))
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found.whole(), counts)

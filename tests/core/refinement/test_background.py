@@ -102,3 +102,39 @@ def test_what_cannot_be_one_is_refused() -> None:
     for bad in (np.ones((3, 3)), np.full((16, 16), -1.0), np.full((16, 16), np.nan)):
         with pytest.raises(DataError, match=r"background: expected \(16, 16\) finite numbers, none below 0"):
             refine_scan(scan, None, 1, background=bad)
+
+
+def subtracted(counts: np.ndarray, background: float, scan: RawData) -> RawData:
+    x, y = scan.xcoords, scan.ycoords
+    left = counts - background
+    return RawData(x, y, None, None, left, scan.probeGuess, objectGuess=scan.objectGuess, units="counts")
+
+
+@pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
+def test_one_that_was_subtracted_is_known_again(likelihood) -> None:
+    """As right as with the patterns before it was subtracted, and right where too much was."""
+    scan = scan_with(np.full((16, 16), 60.0))
+    counts = np.square(scan.amplitude(), dtype=np.float64).round()
+    settings = {"likelihood": likelihood}
+    before, _ = error_of(scan, background=np.full((16, 16), 60.0), **settings)
+    left = subtracted(counts, 60.0, scan)
+    error, added = error_of(left, **settings)
+    cut, nothing = error_of(subtracted(np.maximum(counts, 60.0), 60.0, scan), **settings)
+    assert error < 1.05 * before
+    np.testing.assert_array_equal(added, left.background)
+    assert not nothing.any()
+    if likelihood == "amplitude":
+        assert cut > 1.1 * error
+        much, _ = error_of(subtracted(counts, 66.0, scan), refine_background="constant", **settings)
+        assert much < 1.1 * before
+
+
+def test_what_was_added_may_have_been_too_much_by_its_median(rng) -> None:
+    added, weight = np.full((N, N), 6.0), rng.uniform(0.5, 2, (N, N))
+    added[2, 2] = 50
+    for rest, expected in ((-2.0, -2.0), (3.0, 3.0), (-9.0, -6.0)):
+        background = added
+        for _ in range(12):  # it falls by a factor of 4 a step
+            step = parabola(added + rest - background, weight)
+            background = stepped(background, *step, "constant", added)
+        np.testing.assert_allclose(background, added + expected, rtol=1e-3, atol=1e-3)

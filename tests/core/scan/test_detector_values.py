@@ -1,4 +1,4 @@
-"""Marks of dead pixels become the mask, what a background leaves below 0 becomes 0; the rest stays an error."""
+"""Marks of dead pixels become the mask, what a background leaves below 0 is kept and said; the rest stays an error."""
 
 import logging
 from dataclasses import replace
@@ -73,7 +73,7 @@ def test_a_mask_of_its_own_is_kept(scan: ScanFile) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int16])
-def test_what_a_background_leaves_becomes_0(
+def test_what_a_background_leaves_is_kept_and_said(
     dtype: type, scan: ScanFile, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     patterns = scan.diff3d.astype(dtype)
@@ -82,9 +82,13 @@ def test_what_a_background_leaves_becomes_0(
     for memory_map in ("never", "always"):
         with caplog.at_level(logging.WARNING):
             found = load_scan(tmp_path / "a.npz", memory_map=memory_map)  # type: ignore[arg-type]
-        np.testing.assert_array_equal(found.diff3d, np.maximum(patterns, 0))
+        np.testing.assert_array_equal(found.diff3d, patterns)
     assert "values looked at are below 0, down to -2 (maximum" in caplog.text
-    np.testing.assert_array_equal(open_scan(tmp_path / "a.npz").frames.whole(), np.maximum(patterns, 0))
+    stream = open_scan(tmp_path / "a.npz")
+    np.testing.assert_array_equal(stream.frames.whole(), patterns)
+    finding = examine(stream, False).named("numbers")
+    assert finding.severity == "note" and "down to -2, as after a background is subtracted" in finding.sentence
+    assert not gather(stream).unusable.any()
 
 
 def test_negative_values_that_no_background_explains(scan: ScanFile, tmp_path: Path) -> None:
@@ -98,8 +102,7 @@ def test_negative_values_that_no_background_explains(scan: ScanFile, tmp_path: P
         with pytest.raises(DataError, match="negative values"):
             load_scan(tmp_path / "a.npz")
     faint = np.where(scan.diff3d == 0, -0.2, scan.diff3d)
-    found = counts_of(Frames.of(faint), None, None)
-    assert found.frames.read(np.array([1])).min() == 0
+    assert counts_of(Frames.of(faint), None, None).sentences
 
 
 def test_the_doctor_takes_marks_for_no_light(scan: ScanFile, tmp_path: Path) -> None:
