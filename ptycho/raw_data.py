@@ -27,6 +27,7 @@ from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import without_ramp
 from ptycho.core.physics.recording import Recording, check_background, check_flux
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.provenance import known_metadata, scan_source
 from ptycho.core.result import Pictured, plural
 from ptycho.core.scaling import (
@@ -82,6 +83,9 @@ class RawData(Pictured):
 
     What is known of flux and background goes to networks and to refinements with the patterns; a scan file has neither.
 
+    `scans` are those that it was joined of (`ptycho.workflows.shared_object`), none for one scan; `scan_probes` the
+    probes of all but the first, where each has its own.
+
     Raises:
         DataError: arrays that do not fit together.
     """
@@ -116,6 +120,8 @@ class RawData(Pictured):
         self.metadata = plain_metadata(metadata)
         self.sample_indices: NDArray[np.int64] | None = None
         self._declared = units
+        self.scan_probes: ScanProbes | None = None
+        self.scans: tuple[RawData, ...] = ()
         self.made_of: ScanIdentity | None = None
         self._path: Path | None = None
         self._decision: UnitsDecision | None = None
@@ -515,6 +521,7 @@ class RawData(Pictured):
         for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "diff3d", "scan_index", "Y", *masks):
             fields[key] = None if fields[key] is None else taken(fields[key], kept)
         part = RawData(**fields)
+        part.scan_probes = None if self.scan_probes is None else self.scan_probes.of(kept)
         part.sample_indices = kept if self.sample_indices is None else self.sample_indices[kept]
         part._path, part._decision, part._added = self._path, self.units_decision, (self.added,)
         part.flux, part._background = None if self.flux is None else self.flux[kept], self._background
@@ -533,6 +540,15 @@ class RawData(Pictured):
         other._path, other._decision, other._mean_energy = self._path, self._decision, self._mean_energy
         other._added, other._background, other.flux = self._added, self._background, self.flux
         other.sample_indices = self.sample_indices
+        return other
+
+    def replaced(self, **fields: Any) -> RawData:
+        """A scan of the same file with other arrays, by the names of `ScanFile`; its units are those decided.
+
+        It has as many patterns of as many pixels, and what is known of their flux and background.
+        """
+        other = RawData(**{**vars(self._as_file(self.units)), **fields}, flux=self.flux, background=self._background)
+        other._path = self._path
         return other
 
     def without_probe_ramp(self) -> RawData:

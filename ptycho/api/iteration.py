@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from ptycho import params
 from ptycho.api.backends import installed_backend
-from ptycho.api.scans import Scan, as_scan
+from ptycho.api.scans import Scan, as_scans
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, config_from_dict
 from ptycho.config.options import IterationOptions
 from ptycho.core.progress import Progress, log_progress
@@ -35,7 +35,7 @@ ITERATIONS = 80
 
 @params.left_alone()
 def reconstruct(
-    scan: Scan,
+    scan: Scan | Sequence[Scan],
     *,
     probe: Path | str | None = None,
     model: Path | str | None = None,
@@ -53,7 +53,8 @@ def reconstruct(
     What `ptycho reconstruct` does; no argument is needed but the scan. What is found and decided is logged.
 
     Args:
-        scan: a scan or its file.
+        scan: a scan or its file; several of one object, with positions in one frame, are reconstructed together, each
+            with its own probe.
         probe: where the probe is from: a file, optics such as 'gaussian:fwhm=2um', or 'patterns'; None is that of the
             scan, or where it has none what its patterns say.
         model: the archive of a trained network; its pass is the start.
@@ -80,7 +81,7 @@ def reconstruct(
     >>> found.method, found.object.shape, found.trust.grade
     ('refined', (128, 128), 'to the noise')
     """
-    data = as_scan(scan)
+    data = as_scans(scan)
     with ExitStack() as left_behind:
         folder = None if output_dir is None else Path(output_dir)
         if train is not None and folder is None:
@@ -112,7 +113,7 @@ def told_of(report: Callable[[int, float], None], progress: Progress) -> None:
 
 
 def refine(
-    scan: Scan,
+    scan: Scan | Sequence[Scan],
     start: Start | None = None,
     iterations: int = ITERATIONS,
     *,
@@ -126,7 +127,8 @@ def refine(
     """Refine an object, the probe and, when asked for, the positions on the patterns of a scan.
 
     Args:
-        scan: a scan or its file.
+        scan: a scan or its file; several of one object, with positions in one frame, are reconstructed together, each
+            with its own probe.
         start: None begins flat; a `Reconstruction` or `Refinement` goes on where it ended; an array (H, W) complex
             lies in the frame of the result.
         iterations: at most so many.
@@ -151,7 +153,7 @@ def refine(
     >>> found.iterations, found.error_history[found.kept] < found.error_history[0] / 2
     (3, True)
     """
-    data, used = as_scan(scan), installed_backend(backend)
+    data, used = as_scans(scan), installed_backend(backend)
     if "frame" not in settings and not isinstance(start, Reconstruction | Refinement):
         bound = settings.get("position_bound_px", 2.0) if refine_positions and start is None else None
         settings["frame"] = object_grid(data, bound)

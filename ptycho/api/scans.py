@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.near_field import with_magnification
+from ptycho.workflows.shared_object import joined
 
-__all__ = ["Scan", "as_scan", "doctor", "export_product", "import_product", "load_scan", "simulate"]
+__all__ = ["Scan", "as_scan", "as_scans", "doctor", "export_product", "import_product", "load_scan", "simulate"]
 
 _GEOMETRY = ("energy_eV", "distance_m", "detector_pixel_m", "object_pixel_m")
 
@@ -65,6 +67,13 @@ def load_scan(
 def as_scan(scan: Scan) -> RawData:
     """A scan itself, or the one in a file."""
     return scan if isinstance(scan, RawData) else load_scan(scan)
+
+
+def as_scans(scan: Scan | Sequence[Scan]) -> RawData:
+    """A scan, or several of one object as one (`ptycho.workflows.shared_object.joined`)."""
+    if isinstance(scan, RawData | Path | str):
+        return as_scan(scan)
+    return joined([as_scan(one) for one in scan])
 
 
 def simulate(

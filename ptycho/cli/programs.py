@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ptycho.cli.flags import OtherName
 from ptycho.cli.fourier_flags import add_fourier_flags
-from ptycho.cli.scan_flags import add_scan
+from ptycho.cli.scan_flags import add_scan, add_scans
 from ptycho.cli.settings import Command
 from ptycho.config.config import InferenceConfig, TrainingConfig
 from ptycho.config.reconstruction import ReconstructionConfig
@@ -56,7 +56,7 @@ RECONSTRUCTION = Command(
     config=ReconstructionConfig,
     run=ReconstructionRun,
     execution=("accelerator", "deterministic"),
-    arguments=add_scan,
+    arguments=add_scans,
     other_names=(OtherName("--device", "execution.accelerator", "--accelerator", deprecated=False),),
     prefix="",
 )
@@ -65,6 +65,7 @@ FRC = replace(
     program="ptycho frc",
     summary="Find the resolution of a scan: reconstruct its two halves, each by itself, and say how far they agree.",
     run=HalvesRun,
+    arguments=add_scan,
 )
 
 FOURIER = replace(

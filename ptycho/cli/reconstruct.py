@@ -94,7 +94,8 @@ def _reconstruct(asked: Settled, debug: bool) -> None:
     scan = options.scan
     if scan is not None or not options.patterns:
         scan = input_path(scan, "SCAN", "the scan to reconstruct")
-    _check(run)
+    others = [input_path(one, "SCAN", "a further scan of the same object") for one in options.others]
+    _check(run, others, options)
 
     from ptycho.report.page import REPORT_FILE
     from ptycho.workflows.backend_selector import require_backend
@@ -106,7 +107,8 @@ def _reconstruct(asked: Settled, debug: bool) -> None:
     named = Path(f"{Path(name_of(options, scan)).stem}_reconstruction")
     folder = run.resume or free_folder(run.output_dir or named, run.overwrite, results=_TAKEN)
     with output_folder(folder), _resumable(folder, run.resume is not None), run_log(folder / LOG_FILE):
-        data = recorded(scan_asked_for(asked, scan), run.recording)
+        data = _together(asked, [scan, *others]) if others else scan_asked_for(asked, scan)
+        data = recorded(data, run.recording)
         request = _request(asked, folder)
         if run.resume is None:
             _begin(folder, asked.arguments)
@@ -139,6 +141,15 @@ def scan_asked_for(asked: Settled, scan: Path | None) -> RawData:
     return data
 
 
+def _together(asked: Settled, scans: Sequence[Path | None]) -> RawData:
+    """Several scans of one object as one, and told."""
+    from ptycho.workflows.shared_object import joined
+
+    data = joined([scan_asked_for(asked, scan) for scan in scans])
+    _log.info("One object from %d scans: %s", len(scans), data)
+    return data
+
+
 def _with_halves(data: RawData, request: Request, found: Reconstruction, folder: Path, run: Any) -> list[Path]:
     """Reconstruct both halves too, with what the whole was reconstructed with, and bring them into the report."""
     from ptycho.report.page import REPORT_FILE
@@ -153,8 +164,15 @@ def _with_halves(data: RawData, request: Request, found: Reconstruction, folder:
     return written
 
 
-def _check(run: Any) -> None:
+def _check(run: Any, others: Sequence[Path], options: Any) -> None:
     """What can be known to be wrong before anything is read."""
+    for flag, given in (
+        ("--frc", run.frc),
+        ("--patterns", options.patterns),
+        ("--scan-positions", options.scan_positions),
+    ):
+        if others and given:
+            raise ConfigError(f"{flag}: expected one scan, found {1 + len(others)}; leave one of both out")
     beginnings = [f"--{name}" for name in ("start", "model", "train") if getattr(run, name) is not None]
     if len(beginnings) > 1:
         raise ConfigError(f"{' and '.join(beginnings)} each say where to begin: give one of them")

@@ -18,6 +18,7 @@ __all__ = [
     "Pair",
     "add_scan",
     "add_scan_flags",
+    "add_scans",
     "data_from",
     "name_of",
     "parts_of",
@@ -77,6 +78,15 @@ def add_scan(parser: argparse.ArgumentParser) -> None:
     """Add the scan, a file or what the flags name."""
     text = "scan file, of any format that ptycho convert reads; none with --patterns"
     parser.add_argument("scan", type=Path, nargs="?", default=None, metavar="SCAN", help=text)
+    add_scan_flags(parser)
+
+
+def add_scans(parser: argparse.ArgumentParser) -> None:
+    """Add a scan, and further ones of the same object."""
+    text = "scan file, of any format that ptycho convert reads; none with --patterns"
+    parser.add_argument("scan", type=Path, nargs="?", default=None, metavar="SCAN", help=text)
+    more = "further scans of the same object, in one frame of positions: one object from all, each with its own probe"
+    parser.add_argument("others", type=Path, nargs="*", default=[], metavar="SCAN", help=more)
     add_scan_flags(parser)
 
 

@@ -383,6 +383,10 @@ class IterationOptions:
         float | None,
         Doc("let it change slowly along the scan, in pieces of so many patterns (none: each has its own)", above=0),
     ] = None
+    shared_probe: Annotated[bool, Doc("of several scans of one object: all have the probe of the first")] = False
+    scan_offsets: Annotated[
+        bool, Doc("of several scans of one object: find how far each lies from where it was recorded")
+    ] = True
     holdout: Annotated[
         float,
         Doc("patterns that stay unseen and choose the result, a fraction below 1 or a number", at_least=0),

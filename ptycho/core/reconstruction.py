@@ -13,6 +13,7 @@ from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
 from ptycho.core.physics.multislice import gap_distance_m
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.recording import Recording
+from ptycho.core.physics.scan_probes import ScanProbes, check_scan_probes
 from ptycho.core.physics.variable_probe import ProbeVariation, check_variation
 from ptycho.core.quality.trust import Trust
 from ptycho.core.result import ObjectResult, plural
@@ -92,13 +93,18 @@ class Reconstruction(ObjectResult):
     the object is thin."""
     gap: NearField | None = None
     """The free space between two slices; None: the object is thin."""
-    variation: ProbeVariation | None = None
-    """How the first mode of `probe` differs from pattern to pattern; None: it is the same."""
+    variation: ProbeVariation | ScanProbes | None = None
+    """How the first mode of `probe` differs from pattern to pattern, or other scans' probes; None: it is the same."""
 
     @property
     def recording(self) -> Recording:
         """How the patterns were recorded."""
         return Recording(self.flux, self.fly_path, self.background, gap=self.gap, variation=self.variation)
+
+    @property
+    def probes(self) -> npt.NDArray[np.complex64]:
+        """(S, M, N, N) the probe of every scan that shares the object; S = 1 for one scan."""
+        return self.variation.all(self.probe) if isinstance(self.variation, ScanProbes) else self.probe[None]
 
     @property
     def slice_distance_m(self) -> float | None:
@@ -142,8 +148,10 @@ class Reconstruction(ObjectResult):
             raise DataError(f"flux: expected one number per position, found shape {self.flux.shape}")
         if self.fly_path is not None:
             check_fly_path(self.fly_path, self.xcoords.size)
-        if self.variation is not None:
+        if isinstance(self.variation, ProbeVariation):
             check_variation(self.variation, self.xcoords.size, self.probe.shape[-1])
+        if isinstance(self.variation, ScanProbes):
+            check_scan_probes(self.variation, self.xcoords.size, self.probe.shape[-1])
         if self.background is not None and self.background.shape != self.probe.shape[1:]:
             raise DataError(f"background: expected shape {self.probe.shape[1:]}, found {self.background.shape}")
         if self.trust is not None and self.trust.deviance.shape != self.xcoords.shape:

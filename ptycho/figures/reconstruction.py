@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from ptycho.core.fourier_result import as_spectrum
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.quality.registration import fit_plane
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import DataError
@@ -39,6 +40,8 @@ SHEET = 13.0
 
 MOST_SLICES = 6
 """On one sheet."""
+SCANS = ("#e0803c", "#3c8fe0", "#4fae5b", "#b86ad1", "#d9c445", "#e05c7a")
+"""Colours of the positions of several scans of one object, in turn."""
 
 UNITS = {"amplitude": "amplitude", "phase": "phase (rad)"}
 
@@ -233,8 +236,11 @@ def _draw_scan(axes: Axes, r: Reconstruction) -> None:
     seen = seen_pixels(r.object, r.coverage)
     image = draw_map(axes, r.coverage, seen, "amplitude", (0.0, float(r.coverage.max()) or 1.0), r.pixel_m)
     few = r.xcoords.size <= 5000
-    axes.plot(r.xcoords, r.ycoords, "-" if few else "", color="#e0803c", linewidth=0.4, alpha=0.6)
-    axes.plot(r.xcoords, r.ycoords, "." if few else ",", color="#e0803c", markersize=2.0)
+    scan = r.variation.scan if isinstance(r.variation, ScanProbes) else np.zeros(r.xcoords.size, int)
+    for k in np.unique(scan):
+        x, y, colour = r.xcoords[scan == k], r.ycoords[scan == k], SCANS[k % len(SCANS)]
+        axes.plot(x, y, "-" if few else "", color=colour, linewidth=0.4, alpha=0.6)
+        axes.plot(x, y, "." if few else ",", color=colour, markersize=2.0)
     axes.set_title("Scan positions over the coverage", fontsize=10)
     draw_bar(axes, image, "sum of weights")
 

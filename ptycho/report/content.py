@@ -15,7 +15,17 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.result import plural
 from ptycho.figures.drawing import length_unit, seen_box, seen_pixels
 
-__all__ = ["Compared", "Content", "LinkedFile", "bytes_in_words", "key_numbers", "length", "name_of", "photons"]
+__all__ = [
+    "Compared",
+    "Content",
+    "LinkedFile",
+    "bytes_in_words",
+    "key_numbers",
+    "length",
+    "name_of",
+    "photons",
+    "scan_names",
+]
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,13 @@ class Content:
 def name_of(r: Reconstruction) -> str:
     """The name of the scan."""
     return str(r.metadata.get("name") or "Reconstruction")
+
+
+def scan_names(r: Reconstruction) -> list[str]:
+    """The names of several scans that share the object; '' for one."""
+    count = len(r.probes)
+    known = [str(name) for name in r.metadata.get("scans") or ()]
+    return known if len(known) == count > 1 else [f"Scan {k}" for k in range(1, count + 1)] if count > 1 else [""]
 
 
 def key_numbers(content: Content) -> list[tuple[str, str]]:

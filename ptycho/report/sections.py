@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from ptycho.core.physics.probes import probe_diameter
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.raster import find_grid, raster_of, scanned_area
@@ -20,7 +21,7 @@ from ptycho.figures.raster import wave_png
 from ptycho.figures.reconstruction import UNITS, centred_phase
 from ptycho.figures.resolution import draw_resolution
 from ptycho.figures.trust import COLOURS, RATIO_COLOURS, ratio_map
-from ptycho.report.content import Content, bytes_in_words, key_numbers, length, name_of
+from ptycho.report.content import Content, bytes_in_words, key_numbers, length, name_of, scan_names
 from ptycho.report.elements import Markup, breakable, data_uri, table, tag
 from ptycho.report.evidence import (
     background_viewer,
@@ -174,13 +175,8 @@ def _spread(r: Reconstruction) -> Markup:
 
 def _probe(content: Content) -> tuple[str, Markup]:
     r = content.reconstruction
-    power = np.square(np.abs(r.probe), dtype=np.float64).sum(axis=(1, 2))
-    total = float(power.sum()) or 1.0
-    modes = []
-    for k in np.argsort(-power, kind="stable"):
-        share = f"{100 * power[k] / total:.3g} %"
-        image = tag("img", src=data_uri(wave_png(r.probe[k])), alt=f"Probe mode {k + 1}, {share} of the power")
-        modes.append(tag("figure", image, tag("figcaption", f"Mode {k + 1}: {share}")))
+    names = scan_names(r)
+    modes = [one for name, probe in zip(names, r.probes, strict=True) for one in _modes(probe, name)]
     y, x = np.mgrid[-1:1:96j, -1:1:96j]
     disc = np.where(np.hypot(x, y) <= 1, x - 1j * y, 0)
     key = tag("img", src=data_uri(wave_png(disc)), alt="Key: hue by phase, 0 to the right", class_="wheel")
@@ -191,6 +187,17 @@ def _probe(content: Content) -> tuple[str, Markup]:
         f"90 % of the light falls within {wide}."
     )
     return "Probe", tag("div", tag("p", words), tag("div", *modes, class_="grid modes"))
+
+
+def _modes(probe: Any, scan: str) -> Iterator[Markup]:
+    """The modes of a probe, the strongest first, of one of several scans with its name."""
+    power = np.square(np.abs(probe), dtype=np.float64).sum(axis=(1, 2))
+    total = float(power.sum()) or 1.0
+    for k in np.argsort(-power, kind="stable"):
+        share = f"{100 * power[k] / total:.3g} %"
+        image = tag("img", src=data_uri(wave_png(probe[k])), alt=f"Probe mode {k + 1}, {share} of the power")
+        named = f"{scan}, mode {k + 1}" if scan else f"Mode {k + 1}"
+        yield tag("figure", image, tag("figcaption", f"{named}: {share}"))
 
 
 def _scan(content: Content) -> tuple[str, Markup]:
@@ -204,9 +211,12 @@ def _scan(content: Content) -> tuple[str, Markup]:
     if r.background is not None:
         pictures.append(background_viewer(r.background, content.photon_scale))
     covered = f"{100 * float((r.coverage > 0).mean()):.0f} % of the {r.frame.width} × {r.frame.height} pixels saw light"
-    return "Scan", tag(
-        "div", tag("p", f"{r.xcoords.size} positions; {covered}."), tag("div", *pictures, class_="grid wide")
-    )
+    words = f"{r.xcoords.size} positions; {covered}."
+    if isinstance(r.variation, ScanProbes):
+        counts = np.bincount(r.variation.scan, minlength=r.variation.count)
+        each = (f"{name}: {count} positions" for name, count in zip(scan_names(r), counts, strict=True))
+        words = f"{words} {'; '.join(each)}."
+    return "Scan", tag("div", tag("p", words), tag("div", *pictures, class_="grid wide"))
 
 
 def _convergence(content: Content) -> tuple[str, Markup] | None:

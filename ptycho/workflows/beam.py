@@ -18,7 +18,17 @@ WINDOW = 0.1
 
 
 def beam_trend(data: RawData) -> NDArray[np.float64] | None:
-    """Flux of the beam at every pattern of a scan (n,), mean 1; None where the brightness does not follow the order."""
+    """Flux of the beam at every pattern of a scan (n,), mean 1; None where the brightness does not follow the order.
+
+    Of several scans with probes of their own, which have their doses, that of each by itself.
+    """
+    if data.scan_probes is not None and data.scans:
+        found = [beam_trend(scan) for scan in data.scans]
+        if all(one is None for one in found):
+            return None
+        return np.concatenate(
+            [np.ones(len(scan)) if one is None else one for scan, one in zip(data.scans, found, strict=True)]
+        )
     some = np.unique(np.linspace(0, len(data) - 1, LOOKED_AT).round().astype(int))
     batches = np.array_split(some, max(1, len(some) // BATCH))
     brightness = np.concatenate(

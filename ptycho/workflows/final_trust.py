@@ -15,6 +15,7 @@ from scipy.spatial import KDTree
 from ptycho.core.doctor.beam import FEWEST, beam_change
 from ptycho.core.doctor.findings import Diagnosis
 from ptycho.core.doctor.slip import slip_of
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.quality.trust import FORETOLD, Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
@@ -51,12 +52,14 @@ def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction
     trust = replace(trust, foretold=foretell(found, clusters, finished.data, finished.refine))
     modes = fixed_modes(finished) if trust.grade == "to the noise" else ""
     told = finished.options.refine_flux != "auto" or finished.data.flux is not None  # somebody knows what changed
-    beam = "" if told else beam_fault(trust)
+    beam = "" if told else _beams(trust, found)
     faults = (*doctors_faults(diagnosis, trust), beam, modes)
     trust = replace(trust, faults=tuple(one for one in faults if one))
     if trust.grade == "to the noise":
         trust = replace(trust, advice=weak_region(replace(found, trust=trust)))
-        slip = slip_of(ScanStream.of(finished.data.scan_file())) if trust.advice else None
+        scans = finished.data.scans or (finished.data,)
+        slips = [slip_of(ScanStream.of(scan.scan_file())) for scan in scans] if trust.advice else []
+        slip = next((one for one in slips if one is not None), None)
         if slip is not None:
             trust = replace(trust, faults=(slip.sentence.rstrip("."),), advice="")
     elif not trust.faults:
@@ -120,12 +123,24 @@ def _largest(weak: NDArray[np.bool_], near: NDArray[np.intp]) -> NDArray[np.intp
     return np.flatnonzero(weak & (label == np.argmax(np.bincount(label[weak]))))
 
 
-def beam_fault(trust: Trust) -> str:
+def _beams(trust: Trust, found: Reconstruction) -> str:
+    """`beam_fault`; of several scans with probes of their own, which have their doses, the first one's that has it."""
+    if not isinstance(found.variation, ScanProbes):
+        return beam_fault(trust)
+    scan = found.variation.scan
+    return next(filter(None, (beam_fault(trust, scan == k) for k in range(found.variation.count))), "")
+
+
+def beam_fault(trust: Trust, which: NDArray[np.bool_] | slice = slice(None)) -> str:
     """A beam that fell or rose through the scan; empty where the brightness of patterns does not follow their order.
 
     An object takes such a change for its own, so that nothing else shows it.
+
+    Args:
+        trust: of all patterns.
+        which: (n,) those of one of several scans; all.
     """
-    change = beam_change(trust.counts)
+    change = beam_change(trust.counts[which])
     if change == 1.0:
         return ""
     return (

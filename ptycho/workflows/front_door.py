@@ -47,6 +47,8 @@ from ptycho.workflows.next_step import Finished
 from ptycho.workflows.reconstruct import beyond_coverage, load_and_reconstruct
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.scan_offsets import scan_offsets
+from ptycho.workflows.shared_object import moved, with_one_probe, with_own_probes
 from ptycho.workflows.train import train
 from ptycho.workflows.unfinished import Unfinished, forget
 
@@ -152,11 +154,15 @@ class _Run:
         asked = self.request
         if asked.iteration.slices > 1 and (asked.model is not None or asked.train_seconds is not None):
             raise ConfigError("slices: expected iteration alone, found a network; leave --model and --train out")
+        if self.data.scans:
+            _refuse_together(asked)
         check_room(object_frame(self.data.xcoords, self.data.ycoords, self.data.N))
         diagnosis = self._examined()
-        if self.request.model is not None or self.request.train_seconds is not None:
+        if asked.model is not None or asked.train_seconds is not None:
             self.data = self.data.fitted(sizes=PATTERN_SIZES)  # one grid for the pass and the iteration
         self._find_probe()
+        if self.data.scans:
+            self._share()
         choice = choose_method(diagnosis, self.request.model, self.request.train_seconds)
         start = self.request.start
         if start is None:
@@ -173,6 +179,9 @@ class _Run:
         )
         if network is not None:
             reconstruction = _after_network(reconstruction, network)
+        if self.data.scans:
+            known = {**reconstruction.metadata, "scans": [scan.name for scan in self.data.scans]}
+            reconstruction = replace(reconstruction, metadata=known)
         refine, background = self.refine, reconstruction.background
         if background is not None:  # then so has what is tried from here on
             refine = partial(refine, background=background)
@@ -226,28 +235,56 @@ class _Run:
         self.request.tell(line)
 
     def _examined(self) -> Diagnosis:
-        found = preflight(ScanStream.of(self.data.scan_file()))
-        name = str(self.data.path or self.data.name)
+        if self.data.scans:
+            return Diagnosis(tuple(one for scan in self.data.scans for one in self._looked_at(scan).findings))
+        return self._looked_at(self.data)
+
+    def _looked_at(self, scan: RawData) -> Diagnosis:
+        """What the doctor says of a scan, told; of one of several with its name."""
+        found = preflight(ScanStream.of(scan.scan_file()))
+        name = str(scan.path or scan.name)
         if not self.request.force:
             refuse_faults(found, name)
         passed = {one.name for one in blocking(found)}
         calling = [one for one in found.findings if one.severity in ("warning", "fault")]
+        whose = f"{scan.name}: " if self.data.scans else ""
         for one in calling:
             forced = " (--force: gone on all the same)" if one.name in passed else ""
-            self._tell(f"{one.name}: {one.sentence}{forced}")
+            self._tell(f"{whose}{one.name}: {one.sentence}{forced}")
         if not calling:
-            self._tell(f"Checks: {found.verdict}")
+            self._tell(f"{whose}Checks: {found.verdict}")
         return found
 
     def _find_probe(self) -> None:
-        """Put the probe that was asked for, or found, in the place of the scan's."""
-        found = probe_asked_for(self.data, self.refine, self.request.probe)
+        """Put the probe that was asked for, or found, in the place of the scan's, of several scans of each of them."""
+        if self.data.scans:
+            self.data = with_own_probes(self.data, [self._probed(scan).probeGuess for scan in self.data.scans])
+        else:
+            self.data = self._probed(self.data)
+
+    def _probed(self, scan: RawData) -> RawData:
+        """A scan with the probe to begin with."""
+        found = probe_asked_for(scan, self.refine, self.request.probe)
+        whose = f"{scan.name}: " if self.data.scans else ""
         if found is not None:
-            self.data, self.made_probe = self.data.with_probe(found.probe), True
-            self._tell(found.sentence)
-        elif at_corner(probe_offset(self.data.probeGuess), self.data.probeGuess.shape[-2:]):
-            self.data = self.data.with_probe(np.roll(self.data.probeGuess, probe_shift(self.data.probeGuess), (-2, -1)))
-            self._tell("The probe was moved from the corner of the window to its middle")
+            self.made_probe = True
+            self._tell(f"{whose}{found.sentence}")
+            return scan.with_probe(found.probe)
+        if at_corner(probe_offset(scan.probeGuess), scan.probeGuess.shape[-2:]):
+            self._tell(f"{whose}The probe was moved from the corner of the window to its middle")
+            return scan.with_probe(np.roll(scan.probeGuess, probe_shift(scan.probeGuess), (-2, -1)))
+        return scan
+
+    def _share(self) -> None:
+        """Bring the scans of one object to where they lie, and give them one probe where that was asked for."""
+        asked, start = self.request.iteration, self.request.start
+        known = isinstance(start, Reconstruction | Refinement) and len(start.xcoords) == len(self.data)
+        if asked.scan_offsets and not known:
+            found = scan_offsets(self.data, self.refine)
+            self.data = moved(self.data, found.offsets) if found.any else self.data
+            self._tell(found.note)
+        if asked.shared_probe:
+            self.data = with_one_probe(self.data)
 
     @property
     def _as_known(self) -> RawData:
@@ -287,6 +324,19 @@ class _Run:
         results = train(self.backend, data, None, config, options)
         self._tell(f"Trained {config.model.architecture}, gridsize {config.model.gridsize}: {_losses(results)}")
         return self.backend.save(folder, results["models"], config)
+
+
+def _refuse_together(asked: Request) -> None:
+    """Raise ConfigError where something is asked for that several scans of one object cannot have."""
+    options = asked.iteration
+    for flag, wanted in (
+        ("--model", asked.model is not None),
+        ("--train", asked.train_seconds is not None),
+        ("--slices", options.slices > 1),
+        ("--variable-probe", options.variable_probe > 0),
+    ):
+        if wanted:
+            raise ConfigError(f"{flag}: expected one scan, found several that share an object; leave one out")
 
 
 def _after_network(refined: Reconstruction, network: Reconstruction) -> Reconstruction:

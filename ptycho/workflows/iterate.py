@@ -17,6 +17,7 @@ from ptycho.core.doctor.beam import beam_change
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.stage import stage_of
+from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.progress import IterationReport, Watch
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
@@ -297,7 +298,7 @@ def _changes(found: Refinement, data: RawData, options: IterationOptions) -> lis
             f"The flux of the beam {trend}lies between {found.flux.min():.2g} and {found.flux.max():.2g} of its mean "
             "(--no-flux: where that is the sample)"
         )
-    if found.variation is not None:
+    if isinstance(found.variation, ProbeVariation):
         notes.append(variation_note(found.variation))
     notes.extend(background_notes(found.background, data))
     if found.slices is not None:

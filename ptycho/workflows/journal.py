@@ -20,6 +20,7 @@ from ptycho.core.files.damage import readable
 from ptycho.core.files.npz import open_npz, write_arrays
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.gauge import Gauge
 from ptycho.core.refinement.refinement import Refinement
@@ -101,6 +102,8 @@ def read_step(path: Path, search: str) -> Refinement:
         values: dict[str, Any] = {**stored, **facts, "frame": ObjectFrame(height, width, x0, y0)}
         if "gap" in stored:
             values["gap"] = NearField.from_array(stored["gap"])
+        if "variation_others" in values:
+            values["variation"] = ScanProbes(values.pop("variation_others"), values.pop("variation_scan"))
         if "variation_modes" in values:
             values["variation"] = ProbeVariation(values.pop("variation_modes"), values.pop("variation_coefficients"))
         values["gauge"] = Gauge.of(facts["gauge"])

@@ -91,6 +91,8 @@ def remedy(finished: Finished, clusters: Clusters) -> str:
     assert trust is not None
     if trust.dose == "nominal" and trust.grade != "fails":
         return "state the dose (counts, or nphotons in the metadata) to tell noise from error"
+    if finished.options.shared_probe and finished.data.scans and trust.grade == "fails":
+        return "the scans may have different probes: leave --shared-probe out, and each has its own"
     if trust.outliers.size and np.median(trust.ratio) * BETTER < trust.overall_ratio:
         worst = trust.outliers[2 * trust.ratio[trust.outliers] > trust.ratio.max()]
         return f"leave them out: ptycho dataset subsample SCAN -o WITHOUT --drop {','.join(map(str, worst[:NAMED]))}"
@@ -302,7 +304,7 @@ def _anew_tried(finished: Finished, part: ScanPart) -> tuple[float, str]:
     turned = {one: _turned(part, one) for one in ORIENTATIONS[1:]}
     best = min(turned, key=lambda one: _unseen(finished, turned[one], data.probeGuess, TURNED))
     error = _unseen(finished, turned[best], data.probeGuess, ANEW)
-    if not finished.made_probe and finished.found.gap is None:
+    if not finished.made_probe and finished.found.gap is None and not data.scans:
         other = _unseen(finished, part, find_probe(data, finished.refine).probe, ANEW)
         if error > BETTER * other:
             return other, "the probe is another: --probe patterns finds it"
@@ -354,4 +356,5 @@ def _turned(part: ScanPart, orientation: Orientation) -> ScanPart:
     mask = None if scan.mask is None else np.ascontiguousarray(orientation.patterns(scan.mask))
     patterns = np.ascontiguousarray(orientation.patterns(scan.amplitude(np.arange(len(scan)))))
     turned = like(scan, scan.xcoords, scan.ycoords, patterns, scan.probeGuess, mask)
+    turned.scan_probes = scan.scan_probes
     return ScanPart(turned, part.unseen, part.places)

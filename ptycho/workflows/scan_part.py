@@ -72,6 +72,7 @@ def taken(data: RawData, places: NDArray[np.intp]) -> RawData:
     x, y = data.xcoords[places], data.ycoords[places]
     probe = data.probeGuess if data.has_probe else None
     part = like(data, x, y, data.amplitude(places), probe, mask_of(data, places))
+    part.scan_probes = None if data.scan_probes is None else data.scan_probes.of(places)
     known = data.recording.of(places)
     return part.with_recording(known.flux, known.background)
 

@@ -57,6 +57,37 @@ def test_no_flag_but_the_scan(scan, tmp_path, capsys):
     assert "Checks: nothing wrong found" in logged and "Trust: " in logged
 
 
+@pytest.fixture
+def halves(scan):
+    """Every other pattern of the scan, and the rest."""
+    patterns = ("diffraction", "diff3d", "xcoords", "ycoords", "xcoords_start", "ycoords_start", "scan_index")
+    with np.load(scan) as file:
+        cut = [{key: file[key][k::2] for key in patterns if key in file} for k in (0, 1)]
+    return [changed(scan, f"{name}.npz", **arrays) for name, arrays in zip("ab", cut, strict=True)]
+
+
+@pytest.mark.slow
+def test_one_object_from_several_scans(halves, tmp_path, capsys):
+    assert run(*halves, *QUICK[2:], "--iterations", "12", "--no-scan-offsets", "-o", "both") == 0
+    told = capsys.readouterr().err
+    for line in ("One object from 2 scans: ", "a.npz: Checks: nothing", "b.npz: Checks: nothing"):
+        assert line in told
+    found = ptycho.load_reconstruction(tmp_path / "both")
+    assert found.probes.shape == (2, 1, 64, 64) and found.metadata["scans"] == ["a.npz", "b.npz"]
+    assert found.trust.unexplained < 0.2
+    page = (tmp_path / "both" / "report.html").read_text()
+    assert "b.npz, mode 1" in page and "a.npz: 32 positions" in page
+
+
+def test_what_several_scans_cannot_have_is_said(halves, capsys):
+    for flags, words in (
+        (["--frc"], "--frc: expected one scan, found 2"),
+        (["--variable-probe"], "--variable-probe: expected one scan, found several"),
+    ):
+        assert run(*halves, *flags, "-o", "none") == 2
+        assert words in capsys.readouterr().err
+
+
 def test_nothing_is_written_over_unasked(scan, tmp_path):
     for _ in range(2):
         assert run(scan, *QUICK[2:], "--iterations", "1", "-o", "out") == 0

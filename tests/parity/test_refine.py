@@ -13,6 +13,7 @@ import torch
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.fourier_ptychography import Microscope, bright_field_start, pupil_functions
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.refinement import position_search
 from ptycho.core.refinement.engine import find_engine
 from ptycho.core.refinement.kernels import Direction, Point
@@ -153,6 +154,7 @@ LAWS: dict[str, dict[str, Any]] = {
     "held out": {"holdout": 5, "tolerance": 0.0},
     "variable probe": {"variable_probe": 2, "refine_flux": True, "tolerance": 0.0},
     "smooth variable probe": {"variable_probe": 1, "variable_probe_smooth": 10.0, "holdout": 5, "tolerance": 0.0},
+    "scans with own probes": {"refine_positions": True, "refine_flux": True, "batch_size": 20, "seed": 3},
     "positions, poisson, held out": {"refine_positions": True, "likelihood": "poisson", "holdout": 5},
 }
 """What is refined, each on a scan with a mask for every pattern and two modes."""
@@ -163,6 +165,12 @@ def modes(point) -> Any:
     return point.probe.astype(np.complex64)
 
 
+def own_probes(modes: Any, count: int) -> ScanProbes:
+    """Of three scans whose patterns alternate."""
+    others = np.stack([np.roll(modes, 1, axis=1), 0.9j * np.roll(modes, 1, axis=2)])
+    return ScanProbes(others, np.arange(count) % 3)
+
+
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("engine", ["tensorflow", "pytorch"])
 def test_every_engine_refines_as_the_oracle(engine, law, scan, modes, way, monkeypatch) -> None:
@@ -170,6 +178,8 @@ def test_every_engine_refines_as_the_oracle(engine, law, scan, modes, way, monke
     for name, value in {"ROUNDS": 1, "BENT_FROM": 0, "PARTS": 2, "LEGS": 1, "LEG": 4}.items():
         monkeypatch.setattr(position_search, name, value)
     settings = {"probe": modes, "fly_path": way if law == "fly scan" else None, **LAWS[law]}
+    if law.startswith("scans"):
+        settings["variation"] = own_probes(modes, len(scan))
     oracle, found = (refine_scan(scan, None, 9, engine=name, **settings) for name in ("numpy", engine))
     assert (oracle.engine, found.engine) == ("numpy", engine)
     assert oracle.error_history[oracle.kept] < 0.7 * oracle.error_history[0]
@@ -234,6 +244,28 @@ def test_gradients_are_differences_of_the_error(name, likelihood, flies, scan, v
         ends = [Point(*(a + sign * step * b for a, b in zip(point, move, strict=True))) for sign in (1, -1)]
         found = (passes.error(ends[0]) - passes.error(ends[1])) / (2 * step)
         assert found == pytest.approx(2 * slope / energy, rel=2e-5)
+
+
+@pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])
+def test_gradients_of_the_probes_of_several_scans_are_differences_of_the_error(name, scan, point, rng) -> None:
+    """Of each scan's modes by themselves, and of the object that all of them share."""
+    made = find_engine(name).kernels("poisson", intensity_floor(scan, "poisson"), {"dtype": double(name)})
+    known = own_probes(point.probe, len(scan))
+    point = point._replace(probe=known.all(point.probe).reshape(-1, N, N))
+    passes = Passes(made, scan, [np.arange(len(scan))], np.arange(0), 2, 1 << 20, scans=known.scan)
+    energy = float((scan.amplitude().astype(float) ** 2).sum())
+    _, gradient = passes.gradient(point, with_probe=True)
+    assert gradient.probe.shape == (6, N, N)
+    for k in range(6):
+        move, step = np.zeros_like(point.probe), 1e-5
+        move[k] = rng.standard_normal((N, N)) + 1j * rng.standard_normal((N, N))
+        ends = [point._replace(probe=point.probe + sign * step * move) for sign in (1, -1)]
+        found = (passes.error(ends[0]) - passes.error(ends[1])) / (2 * step)
+        assert found == pytest.approx(2 * np.vdot(gradient.probe, move).real / energy, rel=2e-5)
+    image = rng.standard_normal((SIZE, SIZE)) + 1j * rng.standard_normal((SIZE, SIZE))
+    ends = [point._replace(object=point.object + sign * 1e-5 * image) for sign in (1, -1)]
+    found = (passes.error(ends[0]) - passes.error(ends[1])) / 2e-5
+    assert found == pytest.approx(2 * np.vdot(gradient.object, image).real / energy, rel=2e-5)
 
 
 @pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])

@@ -14,6 +14,7 @@ from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.physics.diffraction import as_modes, far_field
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probe_estimates import light_side
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.scaling import to_amplitude
 from ptycho.core.scan.scan import is_fast_side
 from ptycho.core.scan.stream import ScanStream
@@ -50,6 +51,7 @@ class Sample:
     counts_per_intensity: float | None = None
     """Photons in one unit of intensity, where it is known."""
     near_field: NearField | None = None
+    scan_probes: ScanProbes | None = None
     """How waves go to a near detector; None where it is far away."""
     flux: NDArray[np.float64] | None = None
     """Of the beam at each pattern; nothing is known of it."""

@@ -16,6 +16,7 @@ from ptycho.core.files.npz import open_npz, write_arrays
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.provenance import GEOMETRY
 from ptycho.core.quality.foretold import Foretold
@@ -31,7 +32,7 @@ NPZ_KEYS = (
     *("object", "coverage", "probe", "xcoords", "ycoords", "frame", "backend", "method", "subpixel"),
     *("network_object", "error_history", "counts_from", "flux", "fly_path", "background"),
     *("slices", "gap", "slice_distance_m"),
-    *("probe_variation", "probe_coefficients"),
+    *("probe_variation", "probe_coefficients", "other_probes", "scan_of_pattern"),
     *("timings", "synchronised", "agreement", "spread"),
     *(f"trust_{field.name}" for field in fields(Misfits)),
     *("trust_dose", "trust_faults", "trust_advice"),
@@ -82,7 +83,9 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
             arrays[key] = array
     if r.gap is not None:
         arrays["gap"] = r.gap.as_array()
-    if r.variation is not None:
+    if isinstance(r.variation, ScanProbes):
+        arrays |= {"other_probes": r.variation.others, "scan_of_pattern": r.variation.scan}
+    if isinstance(r.variation, ProbeVariation):
         arrays |= {"probe_variation": r.variation.modes, "probe_coefficients": r.variation.coefficients}
     if r.trust is not None:
         arrays |= _trust_arrays(r.trust)
@@ -138,8 +141,10 @@ def read_npz(path: Path) -> Reconstruction:
         )
 
 
-def _stored_variation(stored: dict[str, npt.NDArray[Any]]) -> ProbeVariation | None:
+def _stored_variation(stored: dict[str, npt.NDArray[Any]]) -> ProbeVariation | ScanProbes | None:
     """How the probe varies, in the arrays of a file; None where it does not."""
+    if "other_probes" in stored:
+        return ScanProbes(stored["other_probes"], stored["scan_of_pattern"])
     if "probe_variation" not in stored:
         return None
     return ProbeVariation(stored["probe_variation"], stored["probe_coefficients"])

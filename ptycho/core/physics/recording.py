@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.errors import DataError
 
@@ -31,8 +32,8 @@ class Recording:
     """How waves go to a near detector; None: it is far away."""
     gap: NearField | None = None
     """How waves go from each slice of a thick object to the next; None: the object is thin, one slice."""
-    variation: ProbeVariation | None = None
-    """How the probe differs from pattern to pattern; None: it is the same."""
+    variation: ProbeVariation | ScanProbes | None = None
+    """How the probe differs from pattern to pattern, or from scan to scan; None: it is the same."""
 
     def of(self, some: NDArray[np.integer[Any]] | slice) -> Recording:
         """That of some of the patterns."""

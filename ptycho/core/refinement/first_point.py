@@ -12,7 +12,9 @@ from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.probes import with_modes
 from ptycho.core.physics.recording import Recording, check_background, check_flux
+from ptycho.core.physics.scan_probes import ScanProbes, check_scan_probes
 from ptycho.core.physics.variable_probe import ProbeVariation, check_variation
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.background import first_background
@@ -30,12 +32,23 @@ Array = NDArray[Any]
 
 
 def first_recording(scan: ScanData, start: Start | None, given: Recording) -> Recording:
-    """The gap between slices and the path of the probe, those given or else those of a start; the rest as it is.
+    """The gap between slices, the path of the probe and how it differs from pattern to pattern, those given or else
+    those of a start; the rest as it is.
 
     Raises:
         ConfigError: slices, or a path, of a near field.
     """
-    return replace(given, gap=_gap(scan, start, given.gap), fly_path=_fly_path(scan, start, given.fly_path))
+    gap, path = _gap(scan, start, given.gap), _fly_path(scan, start, given.fly_path)
+    return replace(given, gap=gap, fly_path=path, variation=_differing(scan, start, given.variation))
+
+
+def _differing(
+    scan: ScanData, start: Start | None, given: ProbeVariation | ScanProbes | None
+) -> ProbeVariation | ScanProbes | None:
+    """How the probe differs, as is given, else as in a start with as many patterns, else by the scan."""
+    if given is None and isinstance(start, Reconstruction | Refinement) and len(start.xcoords) == len(scan):
+        given = start.variation
+    return scan.scan_probes if given is None else given
 
 
 def first_point(
@@ -51,7 +64,7 @@ def first_point(
     Flux and background are those given, else those of the start, else what the scan knows.
     """
     x, y = np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64)
-    flux, background, variation = recording.flux, recording.background, recording.variation
+    flux, background = recording.flux, recording.background
     image: Array | None
     if isinstance(start, Reconstruction | Refinement):
         image, frame = start.layers, start.frame if frame is None else frame
@@ -59,7 +72,6 @@ def first_point(
         if len(start.xcoords) == len(scan):
             x, y = start.xcoords + start.frame.x0, start.ycoords + start.frame.y0
             flux = start.flux if flux is None else flux
-            variation = start.variation if variation is None else variation
         known = scan.background is not None and len(start.xcoords) != len(scan)
         if start.background is not None and start.background.shape == scan.probeGuess.shape[-2:] and not known:
             background = start.background if background is None else background
@@ -93,13 +105,20 @@ def first_point(
     flux = np.ones(len(scan)) if flux is None else check_flux(flux, len(scan))
     background = np.zeros((n, n)) if background is None else check_background(background, n)
     begun = Point(image, modes, x, y, flux, background)
-    changes, coefficients = _variation(variation, len(scan), n, settings.variable_probe)
+    changes, coefficients = _variation(recording.variation, len(scan), n, settings.variable_probe)
+    if isinstance(recording.variation, ScanProbes):
+        begun = begun._replace(probe=_of_all_scans(modes, check_scan_probes(recording.variation, len(scan), n)))
     return begun._replace(variation=changes, coefficients=coefficients), frame
 
 
-def _variation(given: ProbeVariation | None, count: int, n: int, wanted: int) -> tuple[Array, Array]:
+def _of_all_scans(modes: Array, known: ScanProbes) -> Array:
+    """(S M, N, N) modes of the probes of all scans, each with as many as the first."""
+    return np.concatenate([modes, *(with_modes(other, len(modes)) for other in known.others)])
+
+
+def _variation(given: ProbeVariation | ScanProbes | None, count: int, n: int, wanted: int) -> tuple[Array, Array]:
     """Modes and coefficients to begin with, at least so many; further ones are 0."""
-    if given is None:
+    if not isinstance(given, ProbeVariation):
         return np.zeros((wanted, n, n), complex), np.zeros((count, wanted), complex)
     known = check_variation(given, count, n)
     more = max(0, wanted - len(known.modes))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.scan_probes import ScanProbes
 
 __all__ = ["Direction", "Kernels", "Measured", "Point", "ScanData", "Terms"]
 
@@ -48,6 +49,10 @@ class ScanData(Protocol):
         as far as it is known; None: 0.
         """
 
+    @property
+    def scan_probes(self) -> ScanProbes | None:
+        """The probes of the other scans, where it is several; None where it is one."""
+
     def __len__(self) -> int: ...
 
     def amplitude(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
@@ -64,6 +69,7 @@ class Point(NamedTuple):
     object: Array
     """(H, W), of a thick object (K, H, W), the slice that the beam meets first being the first."""
     probe: Array
+    """(M, N, N), of S scans of one object (S M, N, N), the modes of the first scan being the first."""
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     flux: NDArray[np.float64]

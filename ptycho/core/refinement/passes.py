@@ -53,6 +53,8 @@ class _Part:
     """A batch of patterns, and what is kept of it together with the arrays it belongs to."""
 
     indices: NDArray[np.int64]
+    own: slice | None = None
+    """Which modes are those of its scan; None: all."""
     energy: float = 0.0
     measured: Measured | None = None
     places: tuple[Array, Array, Array, Array] | None = None
@@ -93,6 +95,7 @@ class Passes:
         fly_path: (n, S, 2) where the probe is while each pattern is counted, relative to its position.
         gap: the free space between the slices of a thick object; None: it is thin.
         slices: their number.
+        scans: (n,) which of several scans each pattern is of, each with a probe of so many modes; None: it is one.
     """
 
     def __init__(
@@ -107,8 +110,9 @@ class Passes:
         fly_path: FlyPath | None = None,
         gap: NearField | None = None,
         slices: int = 1,
+        scans: NDArray[np.int64] | None = None,
     ) -> None:
-        self.gap = gap
+        self.gap, self.scans, self.modes = gap, scans, modes
         self.sliced = None if gap is None else SlicedKernels(kernels, gap)
         self.kernels: Kernels = kernels if self.sliced is None else self.sliced
         self.scan, self.fly_path = scan, fly_path
@@ -117,9 +121,9 @@ class Passes:
         self.n = int(scan.probeGuess.shape[-1])
         self.transfer_function = None if scan.near_field is None else scan.near_field.transfer_function(self.n)
         size = max(1, (batch_pixels or BATCH_PIXELS) // (modes * self.n**2))
-        self.groups = [[_Part(group[i : i + size]) for i in range(0, len(group), size)] for group in groups]
+        self.groups = [_cut(group, size, scans, self.modes) for group in groups]
         self.seen = [part for parts in self.groups for part in parts]
-        self.unseen = [_Part(unseen[i : i + size]) for i in range(0, len(unseen), size)]
+        self.unseen = _cut(unseen, size, scans, self.modes)
         pixels = (sum(map(len, groups)) + len(unseen)) * self.n**2
         waves = pixels * modes * kernels.complex_bytes
         self._background: tuple[Array | None, Any] = None, None
@@ -153,7 +157,8 @@ class Passes:
     def gradient(self, point: Point, with_probe: bool, group: int | None = None) -> tuple[float, Direction]:
         """Error as above, and the derivatives with respect to the conjugates of object and probe."""
         image, probe = self._images(point)
-        total, energy, object_sum, probe_sum = 0.0, 0.0, None, None
+        total, energy, object_sum = 0.0, 0.0, None
+        probe_sums: dict[int, Any] = {}
         for part in self._parts(group):
             measured = self._measured(part, point)
             look = self._look(part, point, image, probe)
@@ -165,9 +170,20 @@ class Passes:
             if with_probe:
                 patches, mixed = self._patches(part, look, image), self._mixture(part, point)
                 moved = self.kernels.probe_gradient(waves, patches, self._ramps(part), mixed)
-                probe_sum = moved if probe_sum is None else probe_sum + moved
-        probe_gradient = self.kernels.numpy(probe_sum) if with_probe else None
+                first = 0 if part.own is None else part.own.start
+                probe_sums[first] = probe_sums[first] + moved if first in probe_sums else moved
+        probe_gradient = self._of_probes(probe_sums, point) if with_probe else None
         return total / energy, Direction(self.kernels.numpy(object_sum), probe_gradient)
+
+    def _of_probes(self, sums: dict[int, Any], point: Point) -> Array:
+        """The gradient of all modes, from those of every scan by the first of its modes; 0 of a scan not looked at."""
+        if self.scans is None:
+            return self.kernels.numpy(sums[0])
+        found = np.zeros_like(point.probe)
+        for first, moved in sums.items():
+            values = self.kernels.numpy(moved)
+            found[first : first + len(values)] = values
+        return found
 
     def curvature(self, point: Point, direction: Direction, group: int | None = None) -> float:
         """Gauss-Newton curvature `sum J^2` along a direction."""
@@ -183,7 +199,8 @@ class Passes:
             if probe_move is not None or self.sliced is not None:
                 patches = self._patches(part, look, image)
             if probe_move is not None:
-                probe_moves = self.kernels.shifted(probe_move, self._ramps(part), self._mixture(part, point))
+                moving = _own(part, probe_move)
+                probe_moves = self.kernels.shifted(moving, self._ramps(part), self._mixture(part, point))
             moves = self.kernels.fields_along(look.probes, patches, probe_moves, patch_moves, self._transfer(part))
             total += float(self.kernels.slopes(look.fields, moves, self._measured(part, point)))
             linear = probe_move is None and self.sliced is None
@@ -308,7 +325,7 @@ class Passes:
         if part.probes is not None and _same(part.probed, belongs):
             probes = part.probes
         else:
-            probes = self.kernels.shifted(probe, self._ramps(part), self._mixture(part, point))
+            probes = self.kernels.shifted(_own(part, probe), self._ramps(part), self._mixture(part, point))
             part.probes, part.probed = (probes, belongs) if self._keeps_probes else (None, ())
         if part.fields is not None and part.at is not None and _same(_field_parts(part.at), _field_parts(point)):
             return _Look(part.fields, probes, None, found)
@@ -336,7 +353,8 @@ class Passes:
             patches = self.kernels.cut(image, rows, cols, self.n)
             measured, ramps, transfer = self._measured(part, point), self._ramps(part), self._transfer(part)
             mixed = self._mixture(part, point)
-            yield part.indices, self.kernels.position_terms(probe, patches, measured, ramps, transfer, mixed)
+            own = _own(part, probe)
+            yield part.indices, self.kernels.position_terms(own, patches, measured, ramps, transfer, mixed)
 
     def variation_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
         """Normal equations of the coefficients seen of a probe that varies, the real parts first, batch by batch."""
@@ -428,6 +446,22 @@ class Passes:
         if self.transfer_function is not None:
             return gradient, curvature
         return np.fft.fftshift(gradient), np.fft.fftshift(curvature)
+
+
+def _cut(group: NDArray[np.int64], size: int, scans: NDArray[np.int64] | None, modes: int) -> list[_Part]:
+    """Batches of at most `size` patterns of one group, each of one scan."""
+    if scans is None:
+        return [_Part(group[i : i + size]) for i in range(0, len(group), size)]
+    parts = []
+    for scan in np.unique(scans[group]):
+        mine, own = group[scans[group] == scan], slice(scan * modes, (scan + 1) * modes)
+        parts += [_Part(mine[i : i + size], own) for i in range(0, len(mine), size)]
+    return parts
+
+
+def _own(part: _Part, probes: Any) -> Any:
+    """The modes of the scan of a part."""
+    return probes if part.own is None else probes[part.own]
 
 
 def places(x: Array, y: Array, n: int, shape: tuple[int, ...]) -> tuple[Array, Array, Array, Array]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.physics.diffraction import as_modes, sum_of_modes
 
-__all__ = ["Preconditioner", "illumination", "modulation_curvature"]
+__all__ = ["Preconditioner", "SharedPreconditioner", "illumination", "modulation_curvature"]
 
 Array = NDArray[Any]
 
@@ -196,10 +196,7 @@ class Preconditioner:
         self._object = _Filter.make(weight, weight, curves)
         self._probe = None
         if with_probe:
-            power, transmission = image.real**2 + image.imag**2, np.zeros_like(light)
-            for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
-                transmission += power[row : row + n, col : col + n]
-            self._probe = _Filter.make(transmission, light, curves)
+            self._probe = _Filter.make(_transmission(image, rows, cols, n).astype(light.dtype), light, curves)
 
     def object_step(self, gradient: Array, image: Array) -> Array:
         """Map the gradient `(H, W)` with respect to the object."""
@@ -217,3 +214,62 @@ class Preconditioner:
             raise ValueError("expected a preconditioner with a probe, found one for the object alone")
         stiffness = np.maximum(shares, LEAST_SHARE)[:, None, None]
         return np.asarray(gradient * self._probe.inverse / stiffness, gradient.dtype)
+
+
+class SharedPreconditioner(Preconditioner):
+    """That of an object which several scans share, each with its own probe.
+
+    Object pixels weigh the light of all scans, modulations are as stiff as the mean over that light makes them; the
+    probe of a scan goes by its own patterns.
+
+    Args:
+        image: object `(H, W)`.
+        probes: `(S, M, N, N)`.
+        rows, cols: first pixel of each patch, integers `(n,)`.
+        scans: `(n,)` which scan each pattern is of.
+        with_probe: whether the probes move too.
+        transfer: as of `Preconditioner`.
+    """
+
+    def __init__(
+        self,
+        image: Array,
+        probes: Array,
+        rows: NDArray[np.int64],
+        cols: NDArray[np.int64],
+        scans: NDArray[np.int64],
+        with_probe: bool,
+        transfer: Array | None = None,
+    ) -> None:
+        n, lowest = probes.shape[-1], 1 / max(_padded(image.shape))
+        lights = (probes.real**2 + probes.imag**2).sum(axis=1)
+        own = [scans == k for k in range(len(probes))]
+        curves = [modulation_curvature(probe, transfer, lowest) for probe in probes]
+        weight = np.zeros(image.shape, lights.dtype)
+        for light, mine in zip(lights, own, strict=True):
+            weight += illumination(light, rows[mine], cols[mine], image.shape)
+        shares = [float(light.sum()) * np.count_nonzero(mine) for light, mine in zip(lights, own, strict=True)]
+        phase, amplitude = (np.average([curve[k] for curve in curves], axis=0, weights=shares) for k in (1, 2))
+        self.light = weight
+        self._object = _Filter.make(weight, weight, (curves[0][0], phase, amplitude))
+        self._probe, self._probes = None, []
+        for light, mine, curve in zip(lights, own, curves, strict=True) if with_probe else ():
+            # a scan without a pattern here, in a part, moves its probe nowhere
+            seen = _transmission(image, rows[mine], cols[mine], n) if mine.any() else np.ones_like(light)
+            self._probes.append(_Filter.make(seen.astype(light.dtype), light, curve))
+
+    def probe_step(self, gradient: Array, probe: Array) -> Array:
+        """Map the gradient `(S M, N, N)` with respect to the probes."""
+        if not self._probes:
+            raise ValueError("expected a preconditioner with probes, found one for the object alone")
+        parts = (np.split(values, len(self._probes)) for values in (gradient, probe))
+        return np.concatenate([each.apply(slope, own) for each, slope, own in zip(self._probes, *parts, strict=True)])
+
+
+def _transmission(image: Array, rows: NDArray[np.int64], cols: NDArray[np.int64], n: int) -> Array:
+    """Light that every pixel of a probe lets through to the patterns of a scan, `sum_j |O_j|^2` `(N, N)`."""
+    power = image.real**2 + image.imag**2
+    total = np.zeros((n, n), power.dtype)
+    for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
+        total += power[row : row + n, col : col + n]
+    return total

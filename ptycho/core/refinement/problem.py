@@ -15,7 +15,7 @@ from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.passes import Passes, places
 from ptycho.core.refinement.penalty import Damping, Penalty
 from ptycho.core.refinement.placement import Placement
-from ptycho.core.refinement.preconditioner import Preconditioner
+from ptycho.core.refinement.preconditioner import Preconditioner, SharedPreconditioner
 from ptycho.core.refinement.sliced_preconditioner import SlicedPreconditioner
 from ptycho.core.refinement.spectrum import SpectrumPreconditioner
 from ptycho.core.refinement.thickness import stretched
@@ -178,7 +178,12 @@ class ScanProblem:
             return SlicedPreconditioner(each * point.object, each * point.probe, rows, cols, self._refine_probe, gap)
         if self._pupil is not None:
             return SpectrumPreconditioner(point.object, point.probe, rows, cols, self._pupil)
-        return Preconditioner(each * point.object, each * point.probe, rows, cols, self._refine_probe, transfer)
+        image, probe, scans = each * point.object, each * point.probe, self._passes.scans
+        if scans is not None:
+            own = probe.reshape(-1, self._passes.modes, n, n)
+            scans = scans if path is None else np.repeat(scans, path.shape[1])
+            return SharedPreconditioner(image, own, rows, cols, scans, self._refine_probe, transfer)
+        return Preconditioner(image, probe, rows, cols, self._refine_probe, transfer)
 
     def forget(self) -> None:
         """Drop what the passes keep from step to step."""

@@ -12,6 +12,7 @@ from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.fly_scan import FlyPath
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.recording import Recording
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.gauge import UNCHANGED, Gauge
@@ -68,8 +69,8 @@ class Refinement(ObjectResult):
     """The free space between two slices; refined where that was asked for."""
     penalty: float = 0.0
     """What the prior of the object adds to the error of this result, in the histories as well."""
-    variation: ProbeVariation | None = None
-    """How the first mode of the probe differs from pattern to pattern; None: it is the same."""
+    variation: ProbeVariation | ScanProbes | None = None
+    """How the first mode of the probe differs from pattern to pattern, or other scans' probes; None: it is the same."""
 
     @property
     def recording(self) -> Recording:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.physics.fly_scan import places_on_the_way
 from ptycho.core.physics.patches import assemble
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
@@ -59,10 +62,20 @@ def reconstruction_of(refinement: Refinement, trust: Trust | None = None) -> Rec
 
 def _light(found: Refinement) -> NDArray[np.float64]:
     """The light of the probe at all positions, `(H, W)`, block by block."""
-    weight = probe_weight(found.probe).astype(np.float64)
-    at = found.xcoords, found.ycoords
+    if isinstance(found.variation, ScanProbes):
+        probes, scan = found.variation.all(found.probe), found.variation.scan
+        return sum(
+            (_light_of(found, probe, scan == k) for k, probe in enumerate(probes)), start=np.zeros(found.frame.shape)
+        )
+    return _light_of(found, found.probe, np.ones(len(found.xcoords), bool))
+
+
+def _light_of(found: Refinement, probe: NDArray[Any], mine: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """That of some patterns, which have this probe."""
+    weight = probe_weight(probe).astype(np.float64)
+    at = found.xcoords[mine], found.ycoords[mine]
     if found.fly_path is not None:
-        at = places_on_the_way(*at, found.fly_path)
+        at = places_on_the_way(*at, found.fly_path[mine])
         weight /= found.fly_path.shape[1]
     total = np.zeros(found.frame.shape)
     for block in frame_blocks(len(at[0]), weight.size):

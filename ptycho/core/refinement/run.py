@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.fly_scan import FlyPath
 from ptycho.core.physics.multislice import projected
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.recording import PLAIN, Recording
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.descent import Descent, descend
@@ -69,7 +71,7 @@ def refine_scan(
     slices: int | None = None,
     gap: NearField | None = None,
     refine_thickness: bool = False,
-    variation: ProbeVariation | None = None,
+    variation: ProbeVariation | ScanProbes | None = None,
     variable_probe: int = 0,
     variable_probe_smooth: float | None = None,
     batch_size: int | None = None,
@@ -127,7 +129,9 @@ def refine_scan(
         gap: the free space between two of them (`ptycho.core.physics.multislice.gap_of`); None takes the start's.
         refine_thickness: whether it moves, too, the same between all slices.
         variation: how the first mode of the probe differs from pattern to pattern
-            (`ptycho.core.physics.variable_probe`); None takes the start's, else it is the same in all.
+            (`ptycho.core.physics.variable_probe`), or the probes of several scans of one object
+            (`ptycho.core.physics.scan_probes`), which move as `probe`, that of the first, does; None takes the start's,
+            else the scan's, else it is the same in all.
         variable_probe: modes of variation that are found, with a coefficient in each pattern that is seen (orthogonal
             probe relaxation, OPR); 0: what is known of them stays.
         variable_probe_smooth: patterns that one piece of a smooth curve of coefficients along the scan is long, about
@@ -208,7 +212,8 @@ def run(
     begun = time.perf_counter()
     recording = first_recording(scan, start, recording)
     point, frame = first_point(scan, start, probe, frame, recording, settings)
-    settings.check(recording.gap, varies=len(point.variation) > 0)
+    scans = recording.variation.scan if isinstance(recording.variation, ScanProbes) else None
+    settings.check(recording.gap, varies=len(point.variation) > 0, shared=scans is not None)
     rng = np.random.default_rng(settings.seed)
     unseen = _held_out(settings.holdout, len(scan), rng)
     groups = _batches(np.setdiff1d(np.arange(len(scan)), unseen), settings.batch_size, rng)
@@ -217,7 +222,8 @@ def run(
     passes_over = partial(_passes, engine, kernels, scan, point, recording, settings)
     passes = passes_over(groups, unseen)
     home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
-    problem = _problem(passes, settings, home, frame, scan.probeGuess)
+    given = _given(scan, recording, point)
+    problem = _problem(passes, settings, home, frame, given)
     resumes = state_file is not None and state_file.path is not None and state_file.path.exists()
     if settings.refine_positions == "search" and start is None and not resumes:
         search = PositionSearch(passes_over, home, settings.position_bound_px, settings.seed, settings.seconds)
@@ -232,12 +238,20 @@ def run(
         )
     logger.debug("refinement: %s, %d restarts", found.stopped, found.restarts)
     best, gauge = hold(
-        *(principal(found.point) if settings.variable_probe else found.point, scan.probeGuess, settings.scale),
+        *(principal(found.point) if settings.variable_probe else found.point, given, settings.scale),
         *(settings.refine_probe, problem.error),
         held=scan.near_field is not None or settings.pupil is not None,
     )
     gauge = problem.gauge_at(found.point).then(gauge)
     return replace(made(replace(found, point=best), gauge), penalty=problem.penalty(best))
+
+
+def _given(scan: ScanData, recording: Recording, point: Point) -> Array:
+    """The probe that says where one that moves is to lie; of several scans the modes of all."""
+    if not isinstance(recording.variation, ScanProbes):
+        return scan.probeGuess
+    known, modes = scan.scan_probes, as_modes(np.asarray(scan.probeGuess))
+    return point.probe if known is None else np.concatenate([modes, *known.others])
 
 
 def _problem(
@@ -281,8 +295,12 @@ def _passes(
 ) -> Passes:
     """Over some of the patterns, within the memory of the settings."""
     modes, slices = len(point.vectors), 1 if point.object.ndim == 2 else len(point.object)
-    limits, gap = (settings.keep_bytes, engine.batch_pixels), recording.gap
-    return Passes(kernels, scan, groups, unseen, modes, *limits, recording.fly_path, gap=gap, slices=slices)
+    limits, gap, scans = (settings.keep_bytes, engine.batch_pixels), recording.gap, None
+    if isinstance(recording.variation, ScanProbes):
+        modes, scans = modes // recording.variation.count, recording.variation.scan
+    return Passes(
+        kernels, scan, groups, unseen, modes, *limits, recording.fly_path, gap=gap, slices=slices, scans=scans
+    )
 
 
 def _result(
@@ -296,9 +314,10 @@ def _result(
 ) -> Refinement:
     """What a search has found, so far or in the end, when alone its gauge is known."""
     image, gap = found.point.object.astype(np.complex64), recording.gap
+    probe, variation = _probes_of(found.point, recording)
     return Refinement(
         object=projected(image),
-        probe=found.point.probe.astype(np.complex64),
+        probe=probe,
         xcoords=found.point.x,
         ycoords=found.point.y,
         frame=frame,
@@ -317,15 +336,19 @@ def _result(
         fly_path=recording.fly_path,
         slices=None if gap is None else image,
         gap=None if gap is None else gap.stretched(float(found.point.stretch)),
-        variation=_variation_of(found.point),
+        variation=variation,
     )
 
 
-def _variation_of(point: Point) -> ProbeVariation | None:
-    """That of a point; None where there is none."""
+def _probes_of(point: Point, recording: Recording) -> tuple[NDArray[np.complex64], ProbeVariation | ScanProbes | None]:
+    """The probe of a point (M, N, N), and how it differs from pattern to pattern; None where it does not."""
+    probe, known = point.probe.astype(np.complex64), recording.variation
+    if isinstance(known, ScanProbes):
+        own = probe.reshape(known.count, -1, *probe.shape[1:])
+        return own[0], replace(known, others=own[1:])
     if not point.coefficients.any():
-        return None
-    return ProbeVariation(point.variation.astype(np.complex64), point.coefficients)
+        return probe, None
+    return probe, ProbeVariation(point.variation.astype(np.complex64), point.coefficients)
 
 
 def _held_out(holdout: float | NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -90,17 +90,21 @@ class Settings:
             if not good:
                 raise ConfigError(f"{name}: expected {expected}, found {getattr(self, name)!r}; correct it")
 
-    def check(self, gap: NearField | None, varies: bool) -> None:
+    def check(self, gap: NearField | None, varies: bool, shared: bool = False) -> None:
         """What cannot be together, of an object in slices and of one that is a spectrum.
 
         Args:
             gap: the free space between two slices; None: the object has one.
             varies: whether the probe differs from pattern to pattern.
+            shared: whether several scans share the object.
 
         Raises:
             ConfigError: the setting that is to be left out.
         """
         elsewhere = gap is not None or self.pupil is not None
+        if shared and (elsewhere or self.variable_probe):
+            name = "variable_probe" if self.variable_probe else "slices" if gap is not None else "pupil"
+            raise ConfigError(f"{name}: expected one scan, found several that share an object; leave it out")
         if varies and elsewhere:
             raise ConfigError("variable_probe: expected one slice, in space, found others; leave it out")
         if self.refine_positions == "search" and elsewhere:

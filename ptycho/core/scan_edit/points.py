@@ -196,8 +196,9 @@ def change_dtype(stream: ScanStream, dtype: DTypeLike) -> ScanStream:
     return ScanStream.joined(frames, stream.patches, stream.fields)
 
 
-def merge(streams: Sequence[ScanStream]) -> ScanStream:
-    """Several scans of one sample and one probe as one; `scan_index` says which scan a point came from.
+def merge(streams: Sequence[ScanStream], one_probe: bool = True) -> ScanStream:
+    """Several scans of one sample as one, and unless `one_probe` is False of one probe; `scan_index` says which scan a
+    point came from.
 
     The probe is that of the first. `objectGuess` is kept where all scans have the same, metadata where they agree;
     patterns take the type that holds them all.
@@ -209,7 +210,7 @@ def merge(streams: Sequence[ScanStream]) -> ScanStream:
         raise DataError(f"merge: expected two scans or more, found {len(streams)}; name another file")
     first = streams[0].fields
     for number, stream in enumerate(streams[1:], 2):
-        _check_alike(first, stream.fields, number)
+        _check_alike(first, stream.fields, number, one_probe)
     everyone = [stream.fields for stream in streams]
     lengths = [len(stream.frames) for stream in streams]
     starts = any(fields.xcoords_start is not None for fields in everyone)
@@ -230,21 +231,21 @@ def merge(streams: Sequence[ScanStream]) -> ScanStream:
     return ScanStream.joined(_chained([stream.frames for stream in streams]), patches, fields)
 
 
-def _check_alike(first: ScanFile, other: ScanFile, number: int) -> None:
+def _check_alike(first: ScanFile, other: ScanFile, number: int, one_probe: bool) -> None:
     for what, a, b in (
         ("patterns", first.diff3d.shape[1:], other.diff3d.shape[1:]),
-        ("probe", _shape(first.probeGuess), _shape(other.probeGuess)),
         ("units", first.units, other.units),
+        *([("probe", _shape(first.probeGuess), _shape(other.probeGuess))] if one_probe else []),
     ):
         if a != b:
             raise DataError(f"merge: expected scans alike, found {what} {a} in scan 1 and {b} in scan {number}")
-    if first.probeGuess is None or other.probeGuess is None:
+    if not one_probe or first.probeGuess is None or other.probeGuess is None:
         return
     apart = np.linalg.norm(first.probeGuess - other.probeGuess) / np.linalg.norm(first.probeGuess)
     if not apart <= _SAME_PROBE:
         raise DataError(
             f"merge: expected one probe, found that of scan {number} to differ by {100 * apart:.3g} % from that of "
-            "scan 1; scans with other probes have to be reconstructed one by one"
+            "scan 1; ptycho reconstruct SCAN SCAN gives each its own"
         )
 
 

@@ -5,7 +5,12 @@ import pytest
 
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import gaussian_probe
-from ptycho.core.refinement.preconditioner import Preconditioner, illumination, modulation_curvature
+from ptycho.core.refinement.preconditioner import (
+    Preconditioner,
+    SharedPreconditioner,
+    illumination,
+    modulation_curvature,
+)
 
 
 def test_a_constant_phase_is_free_and_a_constant_amplitude_held_twice() -> None:
@@ -45,6 +50,25 @@ def test_the_map_is_symmetric_and_positive(rng: np.random.Generator) -> None:
     assert np.vdot(one, applied[0]).real > 0
     with pytest.raises(ValueError, match="found one for the object alone"):
         step.probe_step(one, probe)
+
+
+def test_scans_with_one_probe_are_preconditioned_as_one_scan(rng: np.random.Generator) -> None:
+    """Of the object; a probe goes by the patterns of its own scan."""
+    probe = gaussian_probe(8, 3.0).reshape(1, 8, 8)
+    image = np.exp(1j * rng.normal(size=(12, 12)))
+    rows, cols, scans = (np.array(values) for values in ([0, 0, 4, 4], [0, 4, 0, 4], [0, 1, 0, 1]))
+    one = Preconditioner(image, probe, rows, cols, with_probe=True)
+    shared = SharedPreconditioner(image, np.stack([probe, probe]), rows, cols, scans, with_probe=True)
+    gradient = _complex(rng)
+    np.testing.assert_allclose(shared.object_step(gradient, image), one.object_step(gradient, image), rtol=1e-6)
+    np.testing.assert_allclose(shared.light, one.light)
+    slopes = rng.normal(size=(2, 8, 8)) + 0j
+    found = shared.probe_step(slopes, np.concatenate([probe, probe]))
+    for k in range(2):
+        alone = Preconditioner(image, probe, rows[scans == k], cols[scans == k], with_probe=True)
+        np.testing.assert_allclose(found[k : k + 1], alone.probe_step(slopes[k : k + 1], probe))
+    with pytest.raises(ValueError, match="found one for the object alone"):
+        SharedPreconditioner(image, np.stack([probe, probe]), rows, cols, scans, False).probe_step(slopes, probe)
 
 
 def _complex(rng: np.random.Generator) -> np.ndarray:
