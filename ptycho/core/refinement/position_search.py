@@ -3,8 +3,9 @@
 A pattern that an object was made of agrees with it where it lies, right or wrong. So the scan is cut into parts: of all
 patterns but one part's an object is made in a few iterations from a flat one, and every pattern of that part goes to
 where this object, which never saw it, explains it best. Rounds of this, over ever smaller windows, put most positions
-within reach of a descent. What neighbours then are off alike is taken from them by bending the scan and the object
-together (`ptycho.core.refinement.bend`).
+within reach of a descent. In wide windows the object is looked at without its details, which lie where the wrong
+positions of its patterns had them. What neighbours then are off alike is taken from them by bending the scan and the
+object together (`ptycho.core.refinement.bend`).
 
 Trying places at random in ever smaller windows: A. M. Maiden, M. J. Humphry, M. C. Sarahan, B. Kraus, J. M. Rodenburg,
 Ultramicroscopy 120, 64 (2012).
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from ptycho.core.refinement.bend import bend_of
 from ptycho.core.refinement.descent import Limits, descend
@@ -41,6 +43,8 @@ WINDOW_PX = 2.0
 """Half the side of the last windows."""
 COARSE_PX = 3.0
 """Half the side of a window from which on every other pixel of it is tried."""
+BLUR = 0.12
+"""Standard deviation of the Gaussian that an object is looked at through, in what a window has beyond the last ones."""
 BENT_FROM = 10
 """The round from which on positions are bent: before, the object is blurred, and looks too small."""
 LEGS, LEG = 4, 10
@@ -105,7 +109,7 @@ class PositionSearch:
             point = self._bent(passes, point)
         shifts = self._within(point, _windows(window, len(point.x), rng))
         x, y = point.x.copy(), point.y.copy()
-        for indices, errors in passes.unseen_errors(point, shifts):
+        for indices, errors in passes.unseen_errors(_blurred(point, BLUR * (window - WINDOW_PX)), shifts):
             best = shifts[indices, errors.argmin(axis=1)]
             x[indices] += best[:, 0]
             y[indices] += best[:, 1]
@@ -143,6 +147,14 @@ class PositionSearch:
             np.clip(at, n // 2, size - n + n // 2) for at, size in zip(places, point.object.shape[::-1], strict=True)
         )
         return point._replace(object=bend.mapped(point.object), x=x, y=y)
+
+
+def _blurred(point: Point, width: float) -> Point:
+    """The point with its object through a Gaussian of this standard deviation, pixels."""
+    if width <= 0:
+        return point
+    blurred = gaussian_filter(point.object, width, axes=(-2, -1), mode="nearest")
+    return point._replace(object=blurred.astype(point.object.dtype))
 
 
 def _windows(window: float, count: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -7,7 +7,8 @@ import pytest
 
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.refinement import position_search
-from ptycho.core.refinement.position_search import _windows
+from ptycho.core.refinement.kernels import Point
+from ptycho.core.refinement.position_search import _blurred, _windows
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.state_file import StateFile
 from ptycho.core.simulation.exposure import expose
@@ -85,3 +86,15 @@ def test_windows_hold_the_place_itself_and_every_pixel_in_turn() -> None:
     assert (shifts[:, 0] == 0).all() and np.abs(shifts).max() == 6
     assert len(np.unique(shifts.reshape(-1, 2), axis=0)) >= 81
     assert _windows(2.0, 2, np.random.default_rng(0)).shape == (2, 26, 2)
+
+
+def test_an_object_is_looked_at_without_its_details() -> None:
+    """Slice by slice, in its precision; in the last windows it is itself."""
+    spot = np.zeros((2, 9, 9), np.complex64)
+    spot[0, 4, 4] = 1j
+    point = Point(spot, np.ones((1, 4, 4)), *np.zeros((2, 3)), np.ones(3), np.zeros((4, 4)))
+    assert _blurred(point, 0.0) is point
+    seen = _blurred(point, 1.0).object
+    assert seen.dtype == np.complex64 and not seen[1].any()
+    assert seen.sum() == pytest.approx(1j, abs=1e-3)
+    assert seen[0, 4, 5] / seen[0, 4, 4] == pytest.approx(np.exp(-0.5), rel=1e-3)
