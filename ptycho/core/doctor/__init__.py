@@ -133,8 +133,9 @@ def _by_the_probe(
     """Findings that need to know the probe."""
     scan = stream.fields
     covered = covered_pixels(scan)
+    sampler = _sampler(stream, statistics, _shift(centre))
     findings = [
-        check_order(stream, statistics),
+        check_order(stream, statistics, sampler),
         check_overlap(stream, statistics, covered, centre.numbers["likeness"]),
         *check_raster(scan),
         check_window(statistics, scan),
@@ -143,7 +144,7 @@ def _by_the_probe(
     ]
     test = None
     if reconstructions:
-        tried, test = examine_sample(_sampler(stream, statistics, _shift(centre)))
+        tried, test = examine_sample(sampler)
         findings += tried
     settings = suggest_settings(statistics, scan, dose.numbers["photons_per_pattern"])
     return [*findings, settings, forecast(scan, test, settings.numbers["gridsize"])]

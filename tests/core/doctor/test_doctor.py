@@ -29,6 +29,7 @@ from ptycho.core.scan_edit.points import move_positions
 from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, make_scan, plan_scan, simulate_scan
 from ptycho.core.simulation.scan_paths import raster_positions, scan_positions
+from ptycho.raw_data import RawData
 
 
 def simulated(kind: str = "lines", photons: float = 1e6, units: str = "counts", **settings: float) -> ScanFile:
@@ -135,6 +136,17 @@ def test_a_bad_frame_does_not_make_the_order_wrong(sound: ScanFile) -> None:
     assert finding.severity == "ok" and finding.numbers["left_out"] == 1
     shuffled = examine(ScanStream.of(permuted(replace(sound, diff3d=data))), reconstructions=False).named("order")
     assert shuffled.severity == "fault"
+
+
+def test_a_sample_of_fine_structure_is_in_order_although_no_two_patterns_are_alike() -> None:
+    """What is foretold decides; shuffled it is a fault as everywhere."""
+    made = make_scan("siemens_star", 120, 32, 5.0, 0.5, 1e5, 3)
+    x, y = made.xcoords, made.ycoords
+    scan = RawData(x, y, None, None, made.diffraction, made.probe, units=made.units).scan_file()
+    found = examine(ScanStream.of(scan), reconstructions=False).named("order")
+    assert found.numbers["ratio"] > 0.95
+    assert (found.severity, found.numbers["foretold"] < 0.1) == ("ok", True)
+    assert examine(ScanStream.of(permuted(scan)), reconstructions=False).named("order").severity == "fault"
 
 
 def test_any_detector_is_examined_as_it_is_reconstructed(sound: ScanFile) -> None:
