@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.refinement.run import refine_scan
 from ptycho.errors import DataError
 from ptycho.workflows.journal import Journal
@@ -33,6 +34,14 @@ def test_steps_are_taken_from_the_folder(scan, tmp_path):
     for one, other in zip((first, second), again, strict=True):
         assert one == other and dataclasses.asdict(one).keys() == dataclasses.asdict(other).keys()
         assert isinstance(other.error_history, tuple) and other.object.dtype == np.complex64
+
+
+def test_the_probes_of_several_scans_are_kept(scan, tmp_path):
+    known = ScanProbes(0.5 * np.asarray(scan.probeGuess, complex)[None, None], np.arange(len(scan)) % 2)
+    first, again = (
+        Journal(tmp_path, "", [].append).recorded(refine_scan)(scan, None, 1, variation=known) for _ in range(2)
+    )
+    assert isinstance(again.variation, ScanProbes) and again == first
 
 
 def test_a_step_of_another_run_is_refused(scan, tmp_path):
