@@ -38,9 +38,9 @@ _STRANGE, _BAD = 6.0, 0.05
 """A pattern is like no other from so many times the scatter of all on; of the scan at most this share."""
 _ITERATIONS, _OTHERS = 8, 3
 """Of a short reconstruction, and with how many other orders of its positions it is tried."""
-_BELONG = 0.7
+_BELONG = 0.5
 """Error of patterns kept back, over the least with another order, up to which positions belong to patterns: it is at
-most 0.5 where they do, at 55 % overlap and 1e4 photons too, and at least 0.95 where they are shuffled."""
+most 0.45 where they do, at 55 % overlap and 1e4 photons too, 0.6 where one axis is right, 0.95 where none is."""
 _WIDE = 0.1
 """Extent of a scan in diameters of its probe up to which its positions are in another unit."""
 _SAME = 1e-6
