@@ -298,8 +298,9 @@ def _changes(found: Refinement, data: RawData, options: IterationOptions) -> lis
             f"The flux of the beam {trend}lies between {found.flux.min():.2g} and {found.flux.max():.2g} of its mean "
             "(--no-flux: where that is the sample)"
         )
-    if isinstance(found.variation, ProbeVariation):
-        notes.append(variation_note(found.variation))
+    varied = found.variation if isinstance(found.variation, ProbeVariation) else None
+    if varied is not None or options.variable_probe:
+        notes.append(variation_note(varied))
     notes.extend(background_notes(found.background, data))
     if found.slices is not None:
         notes.append(slices_note(found, data))

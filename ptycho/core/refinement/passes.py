@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -146,13 +147,17 @@ class Passes:
 
     def variance(self, point: Point) -> float:
         """Likelihood of the patterns seen per valid pixel: of the squared residuals of amplitudes the mean."""
-        error = self.error(point)
-        mask, square = self.scan.mask, self.n**2
-        valid = 0.0
-        for part in self.seen:
-            each = square if mask is None else np.count_nonzero(mask[part.indices] if mask.ndim == 3 else mask)
-            valid += each if mask is not None and mask.ndim == 3 else each * len(part.indices)
-        return error * self.energy / max(valid, 1.0)
+        return self.error(point) * self.energy / max(self.values, 1)
+
+    @cached_property
+    def values(self) -> int:
+        """Number of valid pixels of the patterns seen."""
+        mask, seen = self.scan.mask, [part.indices for part in self.seen]
+        if mask is None:
+            return sum(map(len, seen)) * self.n**2
+        if mask.ndim == 2:
+            return sum(map(len, seen)) * int(np.count_nonzero(mask))
+        return sum(int(np.count_nonzero(mask[some])) for some in seen)
 
     def gradient(self, point: Point, with_probe: bool, group: int | None = None) -> tuple[float, Direction]:
         """Error as above, and the derivatives with respect to the conjugates of object and probe."""

@@ -20,6 +20,7 @@ from ptycho.core.refinement.sliced_preconditioner import SlicedPreconditioner
 from ptycho.core.refinement.spectrum import SpectrumPreconditioner
 from ptycho.core.refinement.thickness import stretched
 from ptycho.core.refinement.variable_probe import Variability
+from ptycho.core.refinement.variation_gauge import number_of_modes
 
 __all__ = ["ScanProblem"]
 
@@ -100,12 +101,18 @@ class ScanProblem:
 
     def error(self, point: Point) -> float:
         """Relative likelihood of the patterns seen, with the penalty."""
-        return self._passes.error(point) + self.penalty(point)
+        known, error = self._known(point), self._passes.error(point)
+        return error * (1 + self._price(point)) + (0.0 if known is None else known.value(point))
 
     def penalty(self, point: Point) -> float:
-        """What the prior adds to the error."""
-        known = self._known(point)
-        return 0.0 if known is None else known.value(point)
+        """What the prior, and the price of a probe that varies, add to the error."""
+        if self._known(point) is None and not self._price(point):
+            return 0.0
+        return self.error(point) - self._passes.error(point)
+
+    def _price(self, point: Point) -> float:
+        """Of a probe that varies, relative to the error."""
+        return 0.0 if self._variability is None else number_of_modes(point) * self._variability.price
 
     def _known(self, point: Point) -> Penalty | None:
         """What is known of the object, in the scale of where the preconditioner was made."""
@@ -120,7 +127,7 @@ class ScanProblem:
     def gradient(self, point: Point, batch: int | None = None) -> tuple[float, Direction]:
         """Relative likelihood, with the penalty, and its gradient."""
         error, gradient = self._passes.gradient(point, self._refine_probe, batch)
-        known = self._known(point)
+        known, error = self._known(point), error * (1 + self._price(point))
         if known is None:
             return error, gradient
         more, gradient = known.added(point, gradient, batch)

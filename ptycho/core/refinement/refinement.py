@@ -68,7 +68,8 @@ class Refinement(ObjectResult):
     gap: NearField | None = None
     """The free space between two slices; refined where that was asked for."""
     penalty: float = 0.0
-    """What the prior of the object adds to the error of this result, in the histories as well."""
+    """What the prior of the object, and the price of a probe that varies, add to the error of this result, in the
+    histories as well."""
     variation: ProbeVariation | ScanProbes | None = None
     """How the first mode of the probe differs from pattern to pattern, or other scans' probes; None: it is the same."""
 

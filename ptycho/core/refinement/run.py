@@ -41,7 +41,8 @@ from ptycho.core.refinement.problem import ScanProblem
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.settings import Settings
 from ptycho.core.refinement.state_file import ScanKeeper, StateFile
-from ptycho.core.refinement.variable_probe import Variability, principal
+from ptycho.core.refinement.variable_probe import Variability
+from ptycho.core.refinement.variation_gauge import principal
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["refine_scan", "run"]
@@ -266,12 +267,18 @@ def _problem(
         settings.refine_probe,
         settings.refine_flux,
         settings.refine_background,
-        Variability(passes, settings.variable_probe_smooth) if settings.variable_probe else None,
+        _variability(settings, passes),
         given,
         refine_thickness=settings.refine_thickness and passes.gap is not None,
         penalty=_penalty(settings, passes, given, frame),
         pupil=pupil,
     )
+
+
+def _variability(settings: Settings, passes: Passes) -> Variability | None:
+    """What moves the coefficients of a probe that varies; None: nothing."""
+    kinds = settings.variable_probe
+    return Variability(passes, kinds, settings.variable_probe_smooth) if kinds else None
 
 
 def _penalty(settings: Settings, passes: Passes, given: Array, frame: ObjectFrame) -> Penalty | None:

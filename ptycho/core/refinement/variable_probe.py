@@ -4,10 +4,14 @@ The modes of variation move as the probe does (`ptycho.core.refinement.kernels.P
 a step of Gauss and Newton in every pattern, or all of them together where they are to be smooth along the scan. Begun
 from nothing neither would move: the first modes are those that most of what the patterns ask of the probe is made of,
 by a few rounds of a subspace iteration.
+
+They are free enough to explain noise, so that they have a price: they are there only while they explain more than modes
+found in noise alone would, and else are given up and sought again later.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -16,19 +20,22 @@ import scipy.sparse.linalg
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
-from ptycho.core.physics.variable_probe import likeness, mixture, spanned
+from ptycho.core.physics.variable_probe import likeness, spanned
 from ptycho.core.refinement.kernels import Point
 from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.preconditioner import Preconditioner
+from ptycho.core.refinement.variation_gauge import kept_modes, level, number_of_modes, principal
 
-__all__ = ["Variability", "principal"]
+__all__ = ["Variability"]
+
+logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
 
-WAIT, EVERY = 3, 3
+WAIT, EVERY = 6, 3
 """Coefficients move once the object has taken shape, and then in every third iteration: modes, which move in all of
 them, are slower to find."""
-ROUNDS = 3
+ROUNDS = 4
 """Of the subspace iteration."""
 SMALL = 0.01
 """Coefficients that a round begins with: modes are found by what is linear in them."""
@@ -38,6 +45,8 @@ LEAST_SIGNAL = 0.05
 """Variance of a coefficient over that of its noise that is believed at least."""
 DAMPING = 1e-3
 """Added to the curvature of a coefficient, relative to the mean over the scan."""
+SURE = 1.0
+"""Times what noise alone would explain, from which on a mode is believed."""
 RIDGE = 1e-6
 """The same of coefficients that are smooth."""
 
@@ -47,58 +56,90 @@ class Variability:
 
     Args:
         passes: over the patterns.
+        kinds: modes of variation.
         smooth: patterns that one piece of a smooth curve of coefficients is long; None: every pattern has its own.
     """
 
-    def __init__(self, passes: Passes, smooth: float | None = None) -> None:
+    def __init__(self, passes: Passes, kinds: int, smooth: float | None = None) -> None:
         self._passes, self._smooth = passes, smooth
+        self._kinds = kinds
 
     def moved(self, point: Point, iteration: int, preconditioner: Preconditioner) -> Point:
-        """The point with other coefficients."""
+        """The point with other coefficients; none where they explain no more than noise would.
+
+        Where none are they are sought after 3, 6, 9, 15, 27, 51... iterations.
+        """
         late = iteration - WAIT
         if late < 0 or late % EVERY:
             return point
-        if not point.coefficients.any():
-            return self._begun(point, preconditioner)
-        return self._stepped(orthogonal(point))
+        point = level(principal(point))
+        active, tries = number_of_modes(point), late // EVERY
+        if active < self._kinds and not tries & (tries - 1):
+            begun = self._begun(point, active, preconditioner)
+            if begun is not None:
+                return begun
+        return kept_modes(point, *self._solved(point)) if active else point
 
-    def _begun(self, point: Point, preconditioner: Preconditioner) -> Point:
-        """The first modes and coefficients."""
-        count, kinds = point.coefficients.shape
-        coefficients = _first(count, kinds)
+    def _begun(self, point: Point, k: int, preconditioner: Preconditioner) -> Point | None:
+        """The point with a mode number k beside those that it has; None where that explains no more than noise."""
+        coefficients, tells = point.coefficients.copy(), np.zeros(self._kinds, bool)
+        coefficients[:, k] = _first(len(coefficients), self._kinds)[:, k]
         for _ in range(ROUNDS):
-            size = np.sqrt(np.mean(np.abs(coefficients) ** 2, axis=0))
-            tried = point._replace(coefficients=SMALL * coefficients / np.where(size > 0, size, 1))
-            gradient = self._passes.gradient(tried, True)[1].probe
+            size = max(float(np.sqrt(np.mean(np.abs(coefficients[:, k]) ** 2))), 1e-30)
+            tried, variation = point.coefficients.copy(), point.variation.copy()
+            tried[:, k] = SMALL * coefficients[:, k] / size
+            gradient = self._passes.gradient(point._replace(coefficients=tried), True)[1].probe
             assert gradient is not None
-            steps = preconditioner.variation_step(-gradient[len(point.probe) :], np.ones(kinds))
-            if not np.any(steps):
-                return point
-            vectors, _, _ = spanned(np.concatenate([point.probe[:1], steps]), np.eye(kinds + 1))
-            point = point._replace(variation=vectors[1:].astype(point.variation.dtype))
-            coefficients = self._stepped(point).coefficients
-        return point._replace(coefficients=coefficients)
+            step = preconditioner.variation_step(-gradient[len(point.probe) :], np.ones(len(variation)))[k : k + 1]
+            if not np.any(step):
+                return None
+            variation[k] = spanned(np.concatenate([point.probe[:1], variation[:k], step]), np.eye(k + 2))[0][-1]
+            point = point._replace(variation=variation)
+            coefficients, tells = self._solved(point)
+        return kept_modes(point, coefficients, tells) if tells[k] else None
 
-    def _stepped(self, point: Point) -> Point:
-        """A damped step of all coefficients."""
+    def _solved(self, point: Point) -> tuple[Array, NDArray[np.bool_]]:
+        """Coefficients after a damped step, and which modes (K,) explain more than noise would."""
         found = list(self._passes.variation_terms(point))
         seen = np.concatenate([indices for indices, _ in found])
         gradient, curvature = (np.concatenate([terms[k] for _, terms in found]) for k in (0, 1))
         stiffness = np.trace(curvature, axis1=1, axis2=2).mean() / curvature.shape[-1]
         if not stiffness > 0:
-            return point
-        if self._smooth is not None:
-            return point._replace(coefficients=self._smoothed(point.coefficients, seen, gradient, curvature))
+            return point.coefficients, np.zeros(self._kinds, bool)
         coefficients, noise = point.coefficients.copy(), self._passes.variance(point)
+        if self._smooth is not None:
+            basis = _splines(len(coefficients), self._smooth)
+            target = self._smoothed(basis, coefficients, seen, gradient, curvature)
+            numbers = np.concatenate([target.real, target.imag], axis=1)[seen]
+            return coefficients + _bounded(target - coefficients), self._tell(numbers, curvature, noise)
         known = np.concatenate([coefficients.real, coefficients.imag], axis=1)[seen]
-        best = _likely(known, gradient, curvature + DAMPING * stiffness * np.eye(known.shape[1]), noise)
-        coefficients[seen] += _bounded(_as_complex(best - known))
-        return point._replace(coefficients=_foretold(coefficients, seen))
+        damped = curvature + DAMPING * stiffness * np.eye(known.shape[1])
+        target = np.einsum("bij,bj->bi", damped, known) - gradient
+        free = np.linalg.solve(damped, target[..., None])[..., 0]
+        coefficients[seen] += _bounded(_as_complex(_likely(free, target, damped, noise) - known))
+        return _foretold(coefficients, seen), self._tell(free, damped, noise)
 
-    def _smoothed(self, coefficients: Array, seen: Array, gradient: Array, curvature: Array) -> Array:
+    def _tell(self, numbers: Array, curvature: Array, noise: float) -> NDArray[np.bool_]:
+        """Which modes (K,) explain more, by these coefficients, than noise would."""
+        gains = explained(numbers, curvature) / max(noise * self._passes.values, 1e-30)
+        logger.debug("probe that changes: explains %s times what noise would", np.round(SURE * gains / self.price, 2))
+        return np.asarray(gains > self.price)
+
+    @property
+    def price(self) -> float:
+        """What a mode has to explain, relative to the error: `SURE` times what it would explain of noise.
+
+        Of noise of variance s in a matrix of 2 n coefficients and 2 N^2 numbers of a mode the mode that explains most
+        explains `s (sqrt(2 n) + sqrt(2 N^2))^2`.
+        """
+        count = self._passes.count()
+        if self._smooth is not None:
+            count = min(count, _splines(len(self._passes.scan), self._smooth).shape[1])
+        return float(SURE * 2 * (np.sqrt(count) + self._passes.n) ** 2 / max(self._passes.values, 1))
+
+    @staticmethod
+    def _smoothed(basis: Any, coefficients: Array, seen: Array, gradient: Array, curvature: Array) -> Array:
         """The best coefficients that are splines along the scan, by the parabolas of all patterns seen."""
-        assert self._smooth is not None
-        basis = _splines(len(coefficients), self._smooth)
         here, numbers = basis[seen], gradient.shape[1]
         values = np.concatenate([coefficients.real, coefficients.imag], axis=1)[seen]
         wanted = np.einsum("bij,bj->bi", curvature, values) - gradient
@@ -108,42 +149,7 @@ class Variability:
         normal = normal + ridge * scipy.sparse.identity(normal.shape[0], format="csc")
         target = np.concatenate([here.T @ wanted[:, i] for i in range(numbers)])
         splines = scipy.sparse.linalg.spsolve(normal, target).reshape(numbers, -1)
-        return coefficients + _bounded(_as_complex(basis @ splines.T) - coefficients)
-
-
-def orthogonal(point: Point) -> Point:
-    """The point with modes of variation that are orthogonal to its probe and have its energy.
-
-    Of the energy of the probes their mean stays; the flux of the patterns is not touched.
-    """
-    first = np.concatenate([point.probe[:1], point.variation])
-    vectors, coefficients, energy = spanned(first, mixture(point.coefficients))
-    return _with_first(point, np.sqrt(energy.mean()) * vectors, coefficients)
-
-
-def principal(point: Point) -> Point:
-    """The same probes, the first of them the one that has most of their light, modes of variation by their shares."""
-    if not point.coefficients.any():
-        return point
-    point = orthogonal(point)
-    weights = mixture(point.coefficients)
-    turned = np.linalg.eigh(weights.conj().T @ weights)[1][:, ::-1]
-    held = weights @ turned
-    vectors = np.tensordot(turned.conj().T, np.concatenate([point.probe[:1], point.variation]), 1)
-    # no pattern tells its phase: that of the probe is kept near what it was
-    phase = np.exp(1j * np.angle(turned[0, 0]))
-    vectors[0] *= phase
-    coefficients = held[:, 1:] / (held[:, :1] / phase)
-    return _with_first(point, vectors, coefficients)
-
-
-def _with_first(point: Point, vectors: Array, coefficients: Array) -> Point:
-    """The point with another first mode, and modes of its variation."""
-    return point._replace(
-        probe=np.concatenate([vectors[:1], point.probe[1:]]).astype(point.probe.dtype),
-        variation=vectors[1:].astype(point.variation.dtype),
-        coefficients=coefficients,
-    )
+        return _as_complex(basis @ splines.T)
 
 
 def _first(count: int, kinds: int) -> Array:
@@ -153,17 +159,32 @@ def _first(count: int, kinds: int) -> Array:
     return np.cos(along) + 0.5 * (noise[0] + 1j * noise[1])
 
 
-def _likely(known: Array, gradient: Array, curvature: Array, noise: float) -> Array:
-    """Numbers `(b, k)` by a step of Gauss and Newton, nearer to 0 by as much as their scatter may be noise.
+def explained(numbers: Array, curvature: Array) -> NDArray[np.float64]:
+    """(K,) by how much the likelihood would rise without each mode, the others moved to their best.
+
+    Args:
+        numbers: (b, 2 K) best coefficients, the real parts first.
+        curvature: (b, 2 K, 2 K) of the likelihood.
+    """
+    kinds = numbers.shape[1] // 2
+    covariance = np.linalg.pinv(curvature, hermitian=True)
+    gains = np.zeros(kinds)
+    for k in range(kinds):
+        own = [k, k + kinds]
+        alone = np.linalg.pinv(covariance[:, own][:, :, own], hermitian=True)
+        gains[k] = np.einsum("bi,bij,bj->", numbers[:, own], alone, numbers[:, own])
+    return gains
+
+
+def _likely(free: Array, target: Array, curvature: Array, noise: float) -> Array:
+    """Numbers `(b, k)` of a step of Gauss and Newton, nearer to 0 by as much as their scatter may be noise.
 
     The variance of each over the patterns is that of what is there and that of noise, `noise / curvature`; the former
     is what a number is expected to be when nothing is measured (empirical Bayes).
     """
-    target = np.einsum("bij,bj->bi", curvature, known) - gradient
-    free = np.linalg.solve(curvature, target[..., None])[..., 0]
     scatter = noise * np.diagonal(np.linalg.inv(curvature), axis1=1, axis2=2).mean(axis=0)
     signal = np.maximum((free**2).mean(axis=0) - scatter, LEAST_SIGNAL * scatter)
-    held = noise / np.maximum(signal, 1e-30) * np.eye(known.shape[1])
+    held = noise / np.maximum(signal, 1e-30) * np.eye(free.shape[1])
     return np.asarray(np.linalg.solve(curvature + held, target[..., None])[..., 0])
 
 
