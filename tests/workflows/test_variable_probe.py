@@ -1,6 +1,6 @@
 """A probe that changes, in words and on the command line's way."""
 
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -30,24 +30,19 @@ def test_a_note_says_how_much_and_how_fast() -> None:
     assert "from pattern to pattern during the scan" in variation_note(ProbeVariation(modes, restless))
 
 
-@dataclass
-class Found:
-    error_history: tuple[float, ...]
-    kept: int = 0
-    penalty: float = 0.0
-
-
-@pytest.mark.parametrize("after, named", [(0.011, True), (0.03, False)])
-def test_advice_needs_a_gain_beyond_the_noise(after, named) -> None:
-    asked = []
-
-    def moved(**settings):
-        asked.append(settings["variable_probe"])
-        return Found((after if settings["variable_probe"] else 0.05,))
-
-    advice = variation_advice(moved, 0.01)
-    assert advice.endswith("40 times better: --variable-probe") if named else advice == ""
-    assert asked == [0, 2]
+@pytest.mark.parametrize("planted, named", [({"probe_drift": 0.5}, True), ({"modes": (0.7, 0.3)}, False)])
+def test_advice_needs_a_gain_that_other_faults_do_not_give(planted, named) -> None:
+    settings = {"N": N, "shape": (36, 36), "kind": "siemens_star", "step": 2.5, "photons": 1e5, "seed": 3}
+    made = expose(*plan_scan(ScanSettings(**settings, **planted)))
+    probe = made.probe.reshape(-1, N, N)[0]
+    probe = (probe * (np.linalg.norm(made.probe) / np.linalg.norm(probe))).astype(np.complex64)
+    scan = RawData(made.xcoords, made.ycoords, None, None, made.diffraction, probe, units="amplitude")
+    refine = partial(refine_scan, scan, dtype=np.float32)
+    found = refine(None, 40)
+    trust = measured_reconstruction(found, scan).trust
+    assert trust is not None
+    advice = variation_advice(partial(refine, found, 20, patience=21), float(trust.noise.sum() / trust.counts.sum()))
+    assert advice.endswith(" times better: --variable-probe") if named else advice == ""
 
 
 def test_a_run_with_it_keeps_what_it_found_and_its_trust_knows_it(rng) -> None:
