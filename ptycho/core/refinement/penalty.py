@@ -59,7 +59,8 @@ class Penalty:
         probe = gradient.probe
         if probe is not None:
             turn = float(np.vdot(slope, point.object).real) * q / float(np.linalg.norm(point.probe)) ** 2
-            probe = probe + _like(weight * turn, probe) * point.probe
+            probe = probe.copy()
+            probe[: len(point.probe)] += _like(weight * turn, probe) * point.probe  # not those of its variation
         return self._strength * value / self._passes.count(), Direction(
             gradient.object + _like(weight * q, slope) * slope, probe
         )
@@ -69,7 +70,8 @@ class Penalty:
         q = self._q(point)
         move = q * direction.object
         if direction.probe is not None:
-            stretch = float(np.vdot(point.probe, direction.probe).real) / float(np.linalg.norm(point.probe)) ** 2
+            own = direction.probe[: len(point.probe)]
+            stretch = float(np.vdot(point.probe, own).real) / float(np.linalg.norm(point.probe)) ** 2
             move = move + _like(q * stretch, move) * point.object
         return self._weight(group) * self._prior.curvature(self._scaled(point), move)
 

@@ -79,6 +79,22 @@ def test_gradients_are_differences_of_the_whole_error(name, scan, point, rng) ->
         assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(2 * problem.dot(gradient, move) / energy, rel=1e-5)
 
 
+def test_a_probe_that_varies_has_the_term_in_its_own_modes_alone(scan, point, rng) -> None:
+    count = len(scan)
+    modes = rng.standard_normal((2, N, N)) + 1j * rng.standard_normal((2, N, N))
+    coefficients = 0.2 * (rng.standard_normal((count, 2)) + 1j * rng.standard_normal((count, 2)))
+    point = point._replace(variation=modes, coefficients=coefficients)
+    problem, step = problem_of(scan, prior("tv", 0.5)), 1e-5
+    _, gradient = problem.gradient(point)
+    energy = float((scan.amplitude().astype(float) ** 2).sum())
+    for k in range(3):
+        move = Direction(0 * point.object, np.zeros((3, N, N), complex))
+        move.probe[k] = rng.standard_normal((N, N)) + 1j * rng.standard_normal((N, N))
+        ends = [problem.error(problem.step(point, move, sign * step)) for sign in (1, -1)]
+        assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(2 * problem.dot(gradient, move) / energy, rel=1e-5)
+        assert problem.curvature(point, move) > 0
+
+
 def test_mini_batches_share_the_term(scan, point) -> None:
     """Their gradients and curvatures add up to those of all patterns."""
     whole, parts = (problem_of(scan, prior("tv", 0.5), count) for count in (1, 3))
