@@ -88,6 +88,7 @@ def test_what_several_scans_cannot_have_is_said(halves, capsys):
         assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_nothing_is_written_over_unasked(scan, tmp_path):
     for _ in range(2):
         assert run(scan, *QUICK[2:], "--iterations", "1", "-o", "out") == 0
@@ -98,6 +99,7 @@ def test_nothing_is_written_over_unasked(scan, tmp_path):
     assert not (tmp_path / "out-3").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_as_the_whole_one(scan, tmp_path, monkeypatch, capsys):
     assert run(scan, *QUICK, "-o", "whole") == 0
     monkeypatch.setattr("ptycho.core.refinement.state_file.StateFile.due", lambda self: True)

@@ -14,7 +14,8 @@ from ptycho_torch import inference, train
 class TestPatchStatsCLI:
     """Train, then infer: a network that gives one flat patch for everything shows in the files of either."""
 
-    @pytest.mark.parametrize("gridsize", [1, pytest.param(2, marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("gridsize", [1, 2])
     def test_patch_stats_dump(self, gridsize: int, fixture_file: Path, tmp_path: Path) -> None:
         model, result, dump = tmp_path / "model", tmp_path / "result", tmp_path / "dump"
         members = gridsize**2
