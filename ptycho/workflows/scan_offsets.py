@@ -22,6 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.quality.alignment import align
 from ptycho.core.quality.registration import Region, register_subpixel
+from ptycho.core.refinement.gauge import probe_amplitude
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.result import plural
@@ -102,12 +103,8 @@ def _alone(scan: RawData, refine: Refine) -> _Alone:
     found = refine(scan, held, ITERATIONS, likelihood="amplitude", refine_probe=True)
     made = reconstruction_of(found)
     lit = made.coverage > LIT * np.median(made.coverage[made.coverage > 0])
-    dy, dx = register_subpixel(_light(given), _light(found.probe))
+    dy, dx = register_subpixel(probe_amplitude(given), probe_amplitude(found.probe))
     return _Alone(made.object, lit, found.frame.x0, found.frame.y0, np.array([dx, dy]))
-
-
-def _light(probe: Array) -> Array:
-    return np.sqrt((np.abs(probe) ** 2).sum(axis=0))
 
 
 def _apart(one: _Alone, other: _Alone, side: int) -> tuple[NDArray[np.float64], float] | None:

@@ -24,7 +24,7 @@ from ptycho.core.refinement.passes import places
 from ptycho.core.refinement.preconditioner import illumination
 from ptycho.core.refinement.raster import find_grid, raster_of, scanned_area, without_grid
 
-__all__ = ["UNCHANGED", "Gauge", "Scale", "brightened", "hold", "scale_factor", "straightened"]
+__all__ = ["UNCHANGED", "Gauge", "Scale", "brightened", "hold", "probe_amplitude", "scale_factor", "straightened"]
 
 Array = NDArray[Any]
 Scale = Literal["probe", "object"]
@@ -142,7 +142,7 @@ def _choices(probe: Array, given: Array, factor: float) -> Iterator[Gauge]:
     """What brings a probe to the place and the pattern of another one, the best first; nothing for little."""
     pixel = 2 * np.pi / given.shape[-1]
     dy, dx = register_subpixel(_pattern(probe), _pattern(given))
-    y, x = (round(step) for step in register_subpixel(_light(probe), _light(given), upsample=1))
+    y, x = (round(step) for step in register_subpixel(probe_amplitude(probe), probe_amplitude(given), upsample=1))
     if max(abs(dx), abs(dy)) >= LEAST_RAMP_PX or x or y:
         yield Gauge(factor, (-pixel * dx, -pixel * dy), (x, y))
         yield Gauge(factor, (-pixel * round(dx), -pixel * round(dy)), (x, y))
@@ -177,18 +177,18 @@ def _brightness(point: Point) -> float:
     """The 95th percentile of the object's amplitude where it is well lit."""
     image = projected(point.object)
     rows, cols, _, _ = places(point.x, point.y, point.probe.shape[-1], image.shape)
-    light = illumination(_light(point.probe) ** 2, rows, cols, image.shape)
+    light = illumination(probe_amplitude(point.probe) ** 2, rows, cols, image.shape)
     return float(np.percentile(np.abs(image[light > WELL_LIT * light.max()]), BRIGHT))
 
 
-def _light(probe: Array) -> Array:
+def probe_amplitude(probe: Array) -> Array:
     """Amplitude `(N, N)` of a probe `(M, N, N)`, all modes together."""
     return np.sqrt((np.abs(probe) ** 2).sum(axis=0))
 
 
 def _pattern(probe: Array) -> Array:
     """Amplitude `(N, N)` of the diffraction pattern of a probe `(M, N, N)` without an object."""
-    return _light(np.fft.fft2(probe))
+    return probe_amplitude(np.fft.fft2(probe))
 
 
 def _ramp(shape: tuple[int, ...], kx: float, ky: float) -> Array:

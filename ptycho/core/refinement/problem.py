@@ -101,14 +101,18 @@ class ScanProblem:
 
     def error(self, point: Point) -> float:
         """Relative likelihood of the patterns seen, with the penalty."""
-        known, error = self._known(point), self._passes.error(point)
-        return error * (1 + self._price(point)) + (0.0 if known is None else known.value(point))
+        error = self._passes.error(point)
+        return error + self._added(point, error)
 
     def penalty(self, point: Point) -> float:
         """What the prior, and the price of a probe that varies, add to the error."""
-        if self._known(point) is None and not self._price(point):
-            return 0.0
-        return self.error(point) - self._passes.error(point)
+        priced = self._known(point) is not None or self._price(point) > 0
+        return self._added(point, self._passes.error(point)) if priced else 0.0
+
+    def _added(self, point: Point, error: float) -> float:
+        """The same, where the likelihood is known already."""
+        known = self._known(point)
+        return error * self._price(point) + (0.0 if known is None else known.value(point))
 
     def _price(self, point: Point) -> float:
         """Of a probe that varies, relative to the error."""

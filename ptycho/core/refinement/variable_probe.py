@@ -12,6 +12,7 @@ found in noise alone would, and else are given up and sought again later.
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ class Variability:
         logger.debug("probe that changes: explains %s times what noise would", np.round(SURE * gains / self.price, 2))
         return np.asarray(gains > self.price)
 
-    @property
+    @cached_property
     def price(self) -> float:
         """What a mode has to explain, relative to the error: `SURE` times what it would explain of noise.
 

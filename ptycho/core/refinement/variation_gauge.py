@@ -90,10 +90,9 @@ def level(point: Point) -> Point:
     if lost > LOST * changed:
         return point
     y, x = (np.arange(size) - at for size, at in zip(point.object.shape[-2:], middle[::-1], strict=True))
-    image, kinds = point.object.copy(), len(point.variation)
+    image = point.object * np.exp(-0.5j * _parabola(x, y, bend)).astype(point.object.dtype)
+    kinds = len(point.variation)
     kept = np.arange(kinds) < number_of_modes(point)
-    thin = image if image.ndim == 2 else image[0]
-    thin *= np.exp(-0.5j * _parabola(x, y, bend)).astype(image.dtype)
     made = point._replace(object=image, probe=found.probe.astype(point.probe.dtype))
     made = made._replace(variation=found.variation[:kinds].astype(point.variation.dtype))
     return kept_modes(made, found.coefficients[:, :kinds], kept)
