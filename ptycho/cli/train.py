@@ -144,22 +144,18 @@ def _check(asked: Settled) -> None:
 def _scans(asked: Settled) -> tuple[list[RawData], list[RawData | None]]:
     """The scans to train on and to validate with; N is theirs, unless it was given."""
     from ptycho.workflows.experiments import experiment_files, read_experiments
+    from ptycho.workflows.training_data import at_network_size
 
     config, run = asked.config, asked.run
     train, test = read_experiments(experiment_files(config), units=run.units, memory_map=run.memory_map)
     if "N" not in asked.stated:
         config.model.N = train[0].fitted(sizes=PATTERN_SIZES).N
         validate_model_config(config.model)
-    train = [recorded(_of_known_size(scan, config.model.N), run.recording) for scan in train]
+    train = [recorded(at_network_size(scan, config.model.N), run.recording) for scan in train]
     _settle_network(asked, train[0])
     train = [_with_fitting_probe(asked, scan) for scan in train]
-    test = [None if scan is None else _of_known_size(scan, config.model.N) for scan in test]
+    test = [None if scan is None else at_network_size(scan, config.model.N) for scan in test]
     return _simulated(asked, train, test) if run.simulated_objects else (train, test)
-
-
-def _of_known_size(scan: RawData, N: int) -> RawData:
-    """The scan at the size N of the network, where its own is that of no network."""
-    return scan if scan.N in PATTERN_SIZES else scan.fitted(sizes=(N,))
 
 
 def _settle_network(asked: Settled, scan: RawData) -> None:

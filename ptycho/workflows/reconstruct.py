@@ -34,7 +34,6 @@ from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.state_file import StateFile
 from ptycho.errors import ConfigError
-from ptycho.networks.registry import PATTERN_SIZES
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel
 from ptycho.workflows.diagnostics import with_diagnostics
@@ -42,7 +41,7 @@ from ptycho.workflows.final_trust import passed_or_refined
 from ptycho.workflows.results import Estimate, finished_reconstruction
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 from ptycho.workflows.stitch_scan import StitchedObject, stitch_scan
-from ptycho.workflows.training_data import group_scan, prepared_scan
+from ptycho.workflows.training_data import at_network_size, group_scan, prepared_scan
 from ptycho.workflows.trust import noise_error, scan_trust
 from ptycho.workflows.unfinished import Unfinished
 
@@ -306,8 +305,7 @@ def beyond_coverage(image: NDArray[np.complex64], covered: NDArray[np.bool_]) ->
 
 def _prepared(model: ScanModel, data: RawData, config: InferenceConfig) -> RawData:
     """The scan as the model takes it; the model's probe has its energy then."""
-    known = data if data.N in PATTERN_SIZES else data.fitted(sizes=(model.config.N,))
-    scan = prepared_scan(known, config, model.scaling.straight_probe)
+    scan = prepared_scan(at_network_size(data, model.config.N), config, model.scaling.straight_probe)
     _compare_with_training(model, scan)
     model.probe.take_energy_of(np.asarray(scan.probeGuess))
     return scan

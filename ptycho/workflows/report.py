@@ -20,6 +20,7 @@ from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 from ptycho.report.content import Compared, Content, LinkedFile
 from ptycho.report.page import REPORT_FILE, save_report
+from ptycho.workflows.training_data import at_network_size
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 
 __all__ = ["FRC_FILE", "RESULT_NAMES", "resolution_of_others", "shown_patterns", "write_report"]
@@ -90,7 +91,8 @@ def write_report(
         OutputError: the file cannot be written.
     """
     found = reconstruction_of(result) if isinstance(result, Refinement) else result
-    data = RawData.from_file(scan) if isinstance(scan, Path | str) else scan
+    given = RawData.from_file(scan) if isinstance(scan, Path | str) else scan
+    data = None if given is None else at_network_size(given, found.probe.shape[-1])
     solved = as_spectrum(found)
     content = Content(
         reconstruction=solved,

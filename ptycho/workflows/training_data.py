@@ -21,13 +21,13 @@ from ptycho.core.memory import check_room
 from ptycho.core.scan.identity import ScanIdentity
 from ptycho.core.training.scales import InputScaling
 from ptycho.errors import ConfigError, DataError, PtychoError
-from ptycho.networks.registry import BUILT_IN, network_entry
+from ptycho.networks.registry import BUILT_IN, PATTERN_SIZES, network_entry
 from ptycho.networks.spec import network_spec
 from ptycho.raw_data import RawData
 from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs
 from ptycho.workflows.result_frame import scan_frame
 
-__all__ = ["TrainingSet", "group_scan", "prepare_experiments", "prepare_training", "prepared_scan"]
+__all__ = ["TrainingSet", "at_network_size", "group_scan", "prepare_experiments", "prepare_training", "prepared_scan"]
 
 DEFAULT_GROUPS = 512
 
@@ -201,6 +201,11 @@ def _photons(data: RawData, config: TrainingConfig) -> float:
     """Photons per pattern; with counts a dose that nobody stated is no claim that could be wrong."""
     claimed = data.units == "amplitude" or is_stated(config, "nphotons")
     return data.photons(config.nphotons if claimed else None)
+
+
+def at_network_size(data: RawData, N: int) -> RawData:
+    """The scan with patterns of N x N pixels, the size of a network, where its own size is that of no network."""
+    return data if data.N in PATTERN_SIZES else data.fitted(sizes=(N,))
 
 
 def prepared_scan(data: RawData, config: TrainingConfig | InferenceConfig, straight_probe: bool) -> RawData:

@@ -73,6 +73,15 @@ def test_the_resolution_of_the_folder_counts_where_it_is_of_this_scan(result: Re
         assert ("ptycho frc SCAN" in made) is not told
 
 
+def test_a_scan_that_was_padded_for_a_network_is_padded_again(
+    result: Reconstruction, plain: RawData, tmp_path: Path
+) -> None:
+    padded = plain.fitted(sizes=(64,))
+    found = measured_reconstruction(refine_scan(padded, iterations=1, dtype=np.float32), padded)
+    assert plain.N < found.probe.shape[-1]
+    assert "Residual patterns" in page(found, tmp_path, plain)
+
+
 def test_another_scan_is_refused(result: Reconstruction, plain: RawData, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected 121 patterns of 32 pixels as in the result, found 5 of 32"):
         write_report(result, tmp_path / "report.html", plain.part(np.arange(5)))
