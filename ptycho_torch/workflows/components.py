@@ -174,10 +174,15 @@ class LoadedModel(tuple[PtychoPINN, dict[str, Any]]):
             return named[key]
         if key != "lightning_module":
             raise KeyError(f"{key!r}: expected lightning_module, {' or '.join(named)}")
-        from ptycho_torch.fit import PtychoPINN_Lightning
+        return _lightning_module(*self)
 
-        config = config_from_dict(TrainingConfig, self[1])
-        return PtychoPINN_Lightning(self[0], config, PyTorchExecutionConfig(), None).eval()
+
+def _lightning_module(model: PtychoPINN, training: dict[str, Any]) -> Any:
+    """The model as Lightning has it; called from a method with `super()`, Lightning 2.4 takes that for its own."""
+    from ptycho_torch.fit import PtychoPINN_Lightning
+
+    config = config_from_dict(TrainingConfig, training)
+    return PtychoPINN_Lightning(model, config, PyTorchExecutionConfig(), None).eval()
 
 
 def load_inference_bundle_torch(

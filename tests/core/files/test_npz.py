@@ -61,7 +61,7 @@ def npy(array: np.ndarray) -> bytes:
         (npy(np.arange(5)).replace(b"\x01\x00", b"\x07\x00", 1), "version"),
         (npy(np.array(["ab"])).replace(b"a\0\0\0", b"a\0\0\x7f"), "characters that do not exist"),
         (npy(np.array([{}])), "unpickled"),
-        (npy(np.zeros((10, 10), "V0")).replace(b"10, 10), }" + 10 * b" ", b"1000000, 1000000), }"), "values of some size"),
+        (npy(np.zeros((1, 1), "V0")).replace(b"1, 1), }" + 10 * b" ", b"100000, 100000), }"), "values of some size"),
     ],
 )
 def test_damage(content: bytes, words: str, tmp_path: Path) -> None:
