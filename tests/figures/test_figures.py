@@ -27,7 +27,7 @@ from ptycho.workflows.outputs import save_outputs, save_reconstruction
 
 HEIGHT, WIDTH, N = 20, 30, 8
 
-pytestmark = pytest.mark.filterwarnings("error", "ignore::DeprecationWarning:matplotlib")
+pytestmark = pytest.mark.filterwarnings("error", "ignore:.* deprecated(,| -) use:DeprecationWarning")
 """Old releases of Matplotlib call what new ones of pyparsing have renamed."""
 
 
