@@ -32,7 +32,7 @@ except ImportError:
 with open("pyproject.toml", "rb") as file:
     project = tomllib.load(file)["project"]
 for one in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
-    print(one.replace(">=", "==") if sys.argv[1] == "lowest" else one)
+    print(one.replace(">=", "==", 1) if sys.argv[1] == "lowest" else one)
 PY
 }
 
