@@ -79,8 +79,8 @@ def twin(name: str) -> tuple[Any, Any]:
 
 def parameters(function: Any, named: str) -> list[tuple[str, Any]]:
     """Names and defaults, without the receiver and without where and in which precision things are made."""
-    if inspect.isclass(function) and "__init__" in vars(function):
-        function = function.__init__  # that of a class is its `__new__`, where it has one
+    if inspect.isclass(function) and function.__init__ is not object.__init__:
+        function = function.__init__  # that of a class is its `__new__`, where it or a class of Keras has one
     found, other = inspect.signature(function).parameters.values(), OF_LIGHTNING.get(named, set())
     return [(p.name, p.default) for p in found if p.name not in PLACEMENT | other | {"self"}]
 
