@@ -20,7 +20,7 @@ from ptycho.core.refinement.sliced_preconditioner import SlicedPreconditioner
 from ptycho.core.refinement.spectrum import SpectrumPreconditioner
 from ptycho.core.refinement.thickness import stretched
 from ptycho.core.refinement.variable_probe import Variability
-from ptycho.core.refinement.variation_gauge import number_of_modes
+from ptycho.core.refinement.variation_gauge import principal
 
 __all__ = ["ScanProblem"]
 
@@ -116,7 +116,7 @@ class ScanProblem:
 
     def _price(self, point: Point) -> float:
         """Of a probe that varies, relative to the error."""
-        return 0.0 if self._variability is None else number_of_modes(point) * self._variability.price
+        return 0.0 if self._variability is None else self._variability.charged(point)
 
     def _known(self, point: Point) -> Penalty | None:
         """What is known of the object, in the scale of where the preconditioner was made."""
@@ -236,6 +236,10 @@ class ScanProblem:
             self._tried = straightened(point, self._given)
             point = self._tried[0]
         return point
+
+    def settled(self, point: Point) -> Point:
+        """The point as a result has it: of a probe that varies the modes that tell, by their shares."""
+        return point if self._variability is None else principal(self._variability.judged(point))
 
     def _lit(self, point: Point, iteration: int) -> Point:
         """Set the flux of every pattern to where the likelihood has its minimum; the mean goes to the object."""

@@ -42,7 +42,6 @@ from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.settings import Settings
 from ptycho.core.refinement.state_file import ScanKeeper, StateFile
 from ptycho.core.refinement.variable_probe import Variability
-from ptycho.core.refinement.variation_gauge import principal
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["refine_scan", "run"]
@@ -239,8 +238,8 @@ def run(
         )
     logger.debug("refinement: %s, %d restarts", found.stopped, found.restarts)
     best, gauge = hold(
-        *(principal(found.point) if settings.variable_probe else found.point, given, settings.scale),
-        *(settings.refine_probe, problem.error),
+        problem.settled(found.point),
+        *(given, settings.scale, settings.refine_probe, problem.error),
         held=scan.near_field is not None or settings.pupil is not None,
     )
     gauge = problem.gauge_at(found.point).then(gauge)
@@ -278,7 +277,7 @@ def _problem(
 def _variability(settings: Settings, passes: Passes) -> Variability | None:
     """What moves the coefficients of a probe that varies; None: nothing."""
     kinds = settings.variable_probe
-    return Variability(passes, kinds, settings.variable_probe_smooth) if kinds else None
+    return Variability(passes, kinds, settings.iterations, settings.variable_probe_smooth) if kinds else None
 
 
 def _penalty(settings: Settings, passes: Passes, given: Array, frame: ObjectFrame) -> Penalty | None:

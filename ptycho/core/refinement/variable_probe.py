@@ -5,8 +5,9 @@ a step of Gauss and Newton in every pattern, or all of them together where they 
 from nothing neither would move: the first modes are those that most of what the patterns ask of the probe is made of,
 by a few rounds of a subspace iteration.
 
-They are free enough to explain noise, so that they have a price: they are there only while they explain more than modes
-found in noise alone would, and else are given up and sought again later.
+They are free enough to explain noise, so that they have a price: from two fifths of the iterations on they are there
+only while they explain more than modes found in noise alone would. Sooner that cannot be told: an object that was found
+without them has taken up most of what they explain, and gives it back as they grow.
 """
 
 from __future__ import annotations
@@ -46,8 +47,15 @@ LEAST_SIGNAL = 0.05
 """Variance of a coefficient over that of its noise that is believed at least."""
 DAMPING = 1e-3
 """Added to the curvature of a coefficient, relative to the mean over the scan."""
-SURE = 1.0
-"""Times what noise alone would explain, from which on a mode is believed."""
+SURE = 1.8
+"""Times what noise alone would explain, from which on a mode is believed: what grows in clean scans comes to 0.8 to 1.6
+of it, since object and probe fit a part of the noise, and weak changes that are there to 2 and more."""
+TRIAL = 0.4
+"""Share of the iterations after which modes are judged; the others are for those that were given up to leave no trace.
+"""
+ROUGH = 2e-3
+"""Share of the error that slopes of phase may cost that are taken away: more is what the modes do not hold, and the
+step would be taken back."""
 RIDGE = 1e-6
 """The same of coefficients that are smooth."""
 
@@ -58,32 +66,54 @@ class Variability:
     Args:
         passes: over the patterns.
         kinds: modes of variation.
+        iterations: of the refinement, at most.
         smooth: patterns that one piece of a smooth curve of coefficients is long; None: every pattern has its own.
     """
 
-    def __init__(self, passes: Passes, kinds: int, smooth: float | None = None) -> None:
+    def __init__(self, passes: Passes, kinds: int, iterations: int, smooth: float | None = None) -> None:
         self._passes, self._smooth = passes, smooth
         self._kinds = kinds
+        self._judged_from = WAIT + EVERY * max(0, round(TRIAL * (iterations - WAIT) / EVERY))
+        self._judges = False
+
+    def charged(self, point: Point) -> float:
+        """What the modes of a point have to explain, relative to the error.
+
+        All that may come pay from the beginning on, until they are judged: no point is then worse for having begun one,
+        and none for having given one up.
+        """
+        active = number_of_modes(point)
+        return self.price * (active if self._judges else max(active, self._kinds))
 
     def moved(self, point: Point, iteration: int, preconditioner: Preconditioner) -> Point:
-        """The point with other coefficients; none where they explain no more than noise would.
-
-        Where none are they are sought after 3, 6, 9, 15, 27, 51... iterations.
-        """
-        late = iteration - WAIT
+        """The point with other coefficients; once they are judged without modes that explain no more than noise."""
+        late, self._judges = iteration - WAIT, iteration >= self._judged_from
         if late < 0 or late % EVERY:
             return point
-        point = level(principal(point))
-        active, tries = number_of_modes(point), late // EVERY
-        if active < self._kinds and not tries & (tries - 1):
-            begun = self._begun(point, active, preconditioner)
-            if begun is not None:
-                return begun
-        return kept_modes(point, *self._solved(point)) if active else point
+        point = self._levelled(principal(point))
+        active = number_of_modes(point)
+        if active < self._kinds and not self._judges:
+            return self._begun(point, active, preconditioner)
+        if not active:
+            return point
+        coefficients, tells = self._solved(point)
+        return kept_modes(point, coefficients, tells if self._judges else np.ones_like(tells))
 
-    def _begun(self, point: Point, k: int, preconditioner: Preconditioner) -> Point | None:
-        """The point with a mode number k beside those that it has; None where that explains no more than noise."""
-        coefficients, tells = point.coefficients.copy(), np.zeros(self._kinds, bool)
+    def judged(self, point: Point) -> Point:
+        """The point without modes that explain no more than noise, all else as it is."""
+        self._judges = True
+        return kept_modes(point, point.coefficients, self._solved(point)[1]) if number_of_modes(point) else point
+
+    def _levelled(self, point: Point) -> Point:
+        """`level`, unless that costs more than it may."""
+        found = level(point)
+        if found is point or self._passes.error(found) > (1 + ROUGH) * self._passes.error(point):
+            return point
+        return found
+
+    def _begun(self, point: Point, k: int, preconditioner: Preconditioner) -> Point:
+        """The point with a mode number k beside those that it has, where the patterns ask for any."""
+        coefficients, given = point.coefficients.copy(), point
         coefficients[:, k] = _first(len(coefficients), self._kinds)[:, k]
         for _ in range(ROUNDS):
             size = max(float(np.sqrt(np.mean(np.abs(coefficients[:, k]) ** 2))), 1e-30)
@@ -93,11 +123,11 @@ class Variability:
             assert gradient is not None
             step = preconditioner.variation_step(-gradient[len(point.probe) :], np.ones(len(variation)))[k : k + 1]
             if not np.any(step):
-                return None
+                return given
             variation[k] = spanned(np.concatenate([point.probe[:1], variation[:k], step]), np.eye(k + 2))[0][-1]
             point = point._replace(variation=variation)
-            coefficients, tells = self._solved(point)
-        return kept_modes(point, coefficients, tells) if tells[k] else None
+            coefficients = self._solved(point)[0]
+        return point._replace(coefficients=coefficients)
 
     def _solved(self, point: Point) -> tuple[Array, NDArray[np.bool_]]:
         """Coefficients after a damped step, and which modes (K,) explain more than noise would."""
@@ -106,7 +136,7 @@ class Variability:
         gradient, curvature = (np.concatenate([terms[k] for _, terms in found]) for k in (0, 1))
         stiffness = np.trace(curvature, axis1=1, axis2=2).mean() / curvature.shape[-1]
         if not stiffness > 0:
-            return point.coefficients, np.zeros(self._kinds, bool)
+            return point.coefficients, np.zeros(point.coefficients.shape[1], bool)
         coefficients, noise = point.coefficients.copy(), self._passes.variance(point)
         if self._smooth is not None:
             basis = _splines(len(coefficients), self._smooth)

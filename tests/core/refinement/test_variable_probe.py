@@ -1,11 +1,15 @@
 """A probe that varies in a refinement: found where it was planted, and nothing where there is nothing."""
 
+from functools import lru_cache
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+import ptycho.core.refinement.variable_probe as variable_probe
 from ptycho.core.physics.variable_probe import ProbeVariation, spanned
 from ptycho.core.refinement.run import refine_scan
-from ptycho.core.refinement.variable_probe import SURE, _foretold
+from ptycho.core.refinement.variable_probe import ROUGH, SURE, Variability, _foretold
 from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.errors import ConfigError, DataError
@@ -29,6 +33,7 @@ def test_patterns_kept_back_have_what_their_neighbours_tell(rng) -> None:
     assert _foretold(slow, np.arange(6)) is slow
 
 
+@lru_cache
 def scan_with(drift: float) -> RawData:
     kind = {"kind": "siemens_star", "N": N, "shape": (44, 44), "step": 2.5, "photons": 1e5, "seed": 3}
     plan, rng = plan_scan(ScanSettings(**kind, probe_drift=drift))
@@ -58,6 +63,27 @@ def test_a_focus_that_drifts_is_found() -> None:
     assert abs(np.corrcoef(along.real, np.arange(len(scan)))[0, 1]) > 0.95
     smooth, _ = error_of(scan, variable_probe=1, variable_probe_smooth=20.0)
     assert smooth < 0.4 * without
+
+
+def test_a_weak_drift_is_found_though_at_first_it_explains_no_more_than_noise() -> None:
+    scan = scan_with(0.1)
+    (without, _), (found, variation) = (error_of(scan, 40, variable_probe=each) for each in (0, 1))
+    assert variation is not None
+    assert found < 0.8 * without
+
+
+def test_a_search_that_ends_before_modes_are_judged_keeps_none_of_noise() -> None:
+    found = refine_scan(scan_with(0.0), None, 60, variable_probe=1, patience=1, tolerance=0.1)
+    assert variable_probe.WAIT < found.iterations < 20
+    assert found.variation is None and found.penalty == 0
+
+
+@pytest.mark.parametrize("cost, taken", [(0.9 * ROUGH, True), (1.1 * ROUGH, False)])
+def test_slopes_of_phase_stay_where_their_modes_do_not_hold_them(monkeypatch, cost, taken) -> None:
+    before, after = SimpleNamespace(error=0.3), SimpleNamespace(error=0.3 * (1 + cost))
+    monkeypatch.setattr(variable_probe, "level", lambda point: after)
+    found = Variability(SimpleNamespace(error=lambda point: point.error), 1, 40)._levelled(before)
+    assert found is (after if taken else before)
 
 
 @pytest.mark.parametrize("modes", [1, 2])
