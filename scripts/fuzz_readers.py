@@ -130,7 +130,7 @@ def _run(path: Path) -> None:
 
 def _records(path: Path) -> None:
     from ptycho.cli.batch import Job, jobs_of, row_of, write_table
-    from ptycho.cli.reconstruct import read_asked
+    from ptycho.cli.resuming import read_asked
     from ptycho.core.files.written import written_before
     from ptycho.core.quality.patch_stats import read_statistics
     from ptycho.core.quality.resolution import read_resolution

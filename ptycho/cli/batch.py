@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho.cli.programs import RECONSTRUCTION
-from ptycho.cli.reconstruct import is_finished, read_asked
+from ptycho.cli.resuming import is_finished, read_asked
 from ptycho.cli.run import RUN_FILE
 from ptycho.core.files.atomic import RESULT_FILE, atomic_path
 from ptycho.core.files.damage import readable
@@ -135,7 +135,7 @@ def row_of(job: Job, anew: bool = False) -> Row:
         return Row(job.scan, str(job.folder), "not yet")
     began = job.folder / RUN_FILE
     if began.is_file():
-        arguments = [word for word in read_asked(began)[0] if word != _ANEW]
+        arguments = [word for word in read_asked(began).arguments if word != _ANEW]
         if arguments != job.arguments:
             raise ConfigError(
                 f"{job.folder}: expected a run of {shlex.join(job.arguments)}, found {shlex.join(arguments)}; name "

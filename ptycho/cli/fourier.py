@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ptycho.cli.fourier_flags import leds_of, microscope_of
 from ptycho.cli.programs import FOURIER
 from ptycho.cli.progress import shown_progress
+from ptycho.cli.resuming import TAKEN, begin, meant_by, resumable
 from ptycho.cli.run import (
     LOG_FILE,
-    RUN_FILE,
     free_folder,
     input_path,
     output_folder,
@@ -40,7 +40,7 @@ def fourier_main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 for bad input, 130 for an interrupt.
     """
-    return run_command(FOURIER, _fourier, argv)
+    return run_command(FOURIER, _fourier, argv, partial(meant_by, FOURIER))
 
 
 def _fourier(asked: Settled, debug: bool) -> None:
@@ -52,28 +52,32 @@ def _fourier(asked: Settled, debug: bool) -> None:
     microscope = microscope_of(options)
     leds = leds_of(options, microscope.wavelength_m)
 
-    from ptycho.core.files.atomic import atomic_path
     from ptycho.core.formats.sources import frames_at, source
     from ptycho.report.page import REPORT_FILE
     from ptycho.workflows.backend_selector import require_backend
-    from ptycho.workflows.fourier import FourierRequest, fourier_scan, reconstruct_sample
+    from ptycho.workflows.fourier import FourierRequest, reconstruct_sample
+    from ptycho.workflows.fourier_scan import fourier_scan
     from ptycho.workflows.outputs import save_reconstruction
+    from ptycho.workflows.unfinished import forget
 
     quiet_tensorflow(asked.config.backend, debug)
     require_backend(asked.config.backend)
     images = source(options.images)
     name = images.paths[0].name if len(images.paths) == 1 else Path(options.images).parent.name or "images"
-    folder = free_folder(run.output_dir or Path(f"{Path(name).stem}_fourier"), run.overwrite)
-    with output_folder(folder), run_log(folder / LOG_FILE):
+    named = run.output_dir or Path(f"{Path(name).stem}_fourier")
+    folder = run.resume or free_folder(named, run.overwrite, results=TAKEN)
+    resumes = run.resume is not None
+    with output_folder(folder), resumable(FOURIER, folder, resumes), run_log(folder / LOG_FILE):
         frames = frames_at(images)
         scan = fourier_scan(frames, leds, microscope, options.region, options.units, name)
-        with atomic_path(folder / RUN_FILE) as temporary:
-            facts = {"arguments": list(asked.arguments), "working_directory": str(Path.cwd())}
-            temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        if not resumes:
+            begin(FOURIER, folder, asked.arguments)
         with shown_progress(not run.quiet) as watch:
-            request = FourierRequest(asked.config.backend, asked.config.iteration, asked.execution, _log.info, watch)
+            config = asked.config
+            request = FourierRequest(config.backend, config.iteration, asked.execution, _log.info, watch, folder)
             found = reconstruct_sample(scan, request)
         written = save_reconstruction(found, folder, scan.data, compare_with=run.compare, pdf=run.pdf)
+        forget(folder)
         report_reconstruction(found)
         report_files(written)
         report_trust(found)

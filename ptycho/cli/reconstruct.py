@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho.cli.programs import RECONSTRUCTION
 from ptycho.cli.progress import shown_progress
+from ptycho.cli.resuming import TAKEN, begin, meant_by, resumable
 from ptycho.cli.run import (
     LOG_FILE,
-    RUN_FILE,
     free_folder,
     input_path,
     output_folder,
@@ -28,23 +26,16 @@ from ptycho.cli.run import (
 )
 from ptycho.cli.scan_flags import data_from, name_of, recorded
 from ptycho.cli.settings import Settled
-from ptycho.core.files.atomic import RESULT_FILE
-from ptycho.core.files.damage import readable
-from ptycho.core.files.whole_set import UNFINISHED
-from ptycho.core.files.written import written
-from ptycho.errors import ConfigError, MissingFileError, PtychoError
+from ptycho.errors import ConfigError
 
 if TYPE_CHECKING:
     from ptycho.core.reconstruction import Reconstruction
     from ptycho.raw_data import RawData
     from ptycho.workflows.front_door import Request
 
-__all__ = ["is_finished", "read_asked", "reconstruct_main", "scan_asked_for"]
+__all__ = ["reconstruct_main", "scan_asked_for"]
 
 _log = logging.getLogger(__name__)
-
-_TAKEN = (RESULT_FILE, RUN_FILE, "wts.h5.zip")
-"""By which a folder holds a run, also one that was cut off."""
 
 
 def reconstruct_main(argv: Sequence[str] | None = None) -> int:
@@ -56,37 +47,7 @@ def reconstruct_main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 for bad input, 130 for an interrupt.
     """
-    return run_command(RECONSTRUCTION, _reconstruct, argv, _meant)
-
-
-def _meant(arguments: list[str]) -> list[str]:
-    """The arguments; where a run is to go on those that it was begun with, and its folder."""
-    resumed = getattr(RECONSTRUCTION.parser().parse_flags(arguments), "run.resume", None)
-    return arguments if resumed is None else [*_arguments_of(Path(resumed)), "--resume", str(resumed)]
-
-
-def _arguments_of(folder: Path) -> list[str]:
-    """The arguments of a run that is to go on.
-
-    Raises:
-        MissingFileError, ConfigError: no run in the folder, one that is finished, or one that was begun elsewhere.
-    """
-    path = folder / RUN_FILE
-    if not path.is_file():
-        raise MissingFileError(f"--resume {folder}: expected a run ({RUN_FILE}), found none; name the folder of one")
-    arguments, begun_in = read_asked(path)
-    if is_finished(folder):
-        raise ConfigError(f"--resume {folder}: this run is finished; --start {folder} goes on from its result")
-    if Path(begun_in) != Path.cwd():
-        raise ConfigError(f"--resume {folder}: the run was begun in {begun_in}; go there (cd) and name it from there")
-    return arguments
-
-
-def read_asked(path: Path) -> tuple[list[str], str]:
-    """The arguments of a run and the folder that it was begun in, from its `RUN_FILE`; ConfigError: it is damaged."""
-    with readable(path, "the arguments of a run", ConfigError, "start anew"):
-        asked = json.loads(path.read_text(encoding="utf-8"))
-        return [str(one) for one in asked["arguments"]], str(asked["working_directory"])
+    return run_command(RECONSTRUCTION, _reconstruct, argv, partial(meant_by, RECONSTRUCTION))
 
 
 def _reconstruct(asked: Settled, debug: bool) -> None:
@@ -105,13 +66,13 @@ def _reconstruct(asked: Settled, debug: bool) -> None:
     quiet_tensorflow(asked.config.backend, debug)
     require_backend(asked.config.backend)
     named = Path(f"{Path(name_of(options, scan)).stem}_reconstruction")
-    folder = run.resume or free_folder(run.output_dir or named, run.overwrite, results=_TAKEN)
-    with output_folder(folder), _resumable(folder, run.resume is not None), run_log(folder / LOG_FILE):
+    folder = run.resume or free_folder(run.output_dir or named, run.overwrite, results=TAKEN)
+    with output_folder(folder), resumable(RECONSTRUCTION, folder, run.resume is not None), run_log(folder / LOG_FILE):
         data = _together(asked, [scan, *others]) if others else scan_asked_for(asked, scan)
         data = recorded(data, run.recording)
         request = _request(asked, folder)
         if run.resume is None:
-            _begin(folder, asked.arguments)
+            begin(RECONSTRUCTION, folder, asked.arguments)
         with shown_progress(not run.quiet) as watch:
             outcome = reconstruct_scan(data, replace(request, watch=watch))
         written = save_run(outcome, data, folder, compare_with=run.compare, pdf=run.pdf)
@@ -121,13 +82,6 @@ def _reconstruct(asked: Settled, debug: bool) -> None:
         report_files(written)
         report_trust(outcome.reconstruction)
         _log.info("Look at %s", folder / REPORT_FILE)
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the run in a folder has its result; while one goes on that of an earlier run may stand there."""
-    from ptycho.workflows.front_door import STATE
-
-    return (folder / RESULT_FILE).exists() and not any((folder / name).exists() for name in (STATE, UNFINISHED))
 
 
 def scan_asked_for(asked: Settled, scan: Path | None) -> RawData:
@@ -204,59 +158,3 @@ def _request(asked: Settled, folder: Path) -> Request:
         folder=folder,
         execution=asked.execution,
     )
-
-
-def _write_arguments(path: Path, arguments: Sequence[str]) -> None:
-    from ptycho.core.files.atomic import atomic_path
-
-    facts = {"arguments": list(arguments), "working_directory": str(Path.cwd())}
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _resumable(folder: Path, resumes: bool) -> Iterator[None]:
-    """Have an interrupt say how to go on; what could not begin for a fault of its input leaves nothing."""
-    before, log = written(folder / RUN_FILE), (folder / LOG_FILE).exists()
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        begun = resumes or written(folder / RUN_FILE) != before
-        stop.args = (_advice(folder),) if begun else ()
-        raise
-    except PtychoError:
-        if not resumes and written(folder / RUN_FILE) != before and _nothing_done(folder):
-            for name in (RUN_FILE, *(() if log else (LOG_FILE,))):
-                (folder / name).unlink(missing_ok=True)
-        raise
-
-
-def _advice(folder: Path) -> str:
-    """What can be done about a run that was cut off."""
-    from ptycho.workflows.unfinished import SO_FAR
-
-    if is_finished(folder):  # what was cut off came after it
-        return f"the result is written; ptycho frc SCAN -o {shlex.quote(str(folder))} adds the resolution"
-    found = folder / SO_FAR
-    kept = f"the object so far is in {found}; " if found.exists() else ""
-    return f"{kept}go on with ptycho reconstruct --resume {shlex.quote(str(folder))}"
-
-
-def _nothing_done(folder: Path) -> bool:
-    """Whether a run has come to no state that it could go on from; the empty folder for that goes."""
-    from ptycho.workflows.front_door import STATE
-
-    with suppress(OSError):
-        (folder / STATE).rmdir()
-    return not (folder / STATE).exists()
-
-
-def _begin(folder: Path, arguments: Sequence[str]) -> None:
-    """Mark a folder as that of a run with these arguments, which is not finished: nothing of an earlier one stays.
-
-    Only then is there anything to go on from.
-    """
-    from ptycho.workflows.front_door import begin_anew
-
-    begin_anew(folder)
-    _write_arguments(folder / RUN_FILE, arguments)

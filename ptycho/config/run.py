@@ -45,6 +45,7 @@ Recorded = Annotated[
         "--background (none: neither is)"
     ),
 ]
+Resume = Annotated[Path | None, Doc("go on with the run in this folder, which was cut off", basic=True)]
 Quiet = Annotated[bool, Doc("report warnings and errors only")]
 Debug = Annotated[bool, Doc("log every step, and show the traceback of an error")]
 
@@ -126,7 +127,7 @@ class ReconstructionRun:
     ] = None
     start: Annotated[Path | None, Doc("go on from this earlier result, with these settings", basic=True)] = None
     recording: Recorded = None
-    resume: Annotated[Path | None, Doc("go on with the run in this folder, which was cut off", basic=True)] = None
+    resume: Resume = None
     force: Force = False
     overwrite: Annotated[bool, Doc("write into a folder that holds a result already", basic=True)] = False
     crop: Crop = None
@@ -172,6 +173,7 @@ class FourierRun:
         Path | None,
         Doc("folder to write to, a new one (none: named after the images, numbered where that is taken)", basic=True),
     ] = None
+    resume: Resume = None
     overwrite: Annotated[bool, Doc("write into a folder that holds a result already", basic=True)] = False
     compare: Compare = None
     pdf: Pdf = False

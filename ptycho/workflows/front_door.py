@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -50,16 +49,14 @@ from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.scan_offsets import scan_offsets
 from ptycho.workflows.shared_object import moved, with_one_probe, with_own_probes
 from ptycho.workflows.train import train
-from ptycho.workflows.unfinished import Unfinished, forget
+from ptycho.workflows.unfinished import STATE, Unfinished, forget
 
-__all__ = ["STATE", "Outcome", "Request", "begin_anew", "probe_asked_for", "reconstruct_scan"]
+__all__ = ["Outcome", "Request", "probe_asked_for", "reconstruct_scan"]
 
 logger = logging.getLogger(__name__)
 
 FROM_PATTERNS = "patterns"
 """The source of a probe that is found anew although the scan has one."""
-STATE = "state"
-"""Folder of what a run that was killed goes on from, inside that of the run."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +98,7 @@ class Outcome:
     def forget(self) -> None:
         """Delete that: the result is written."""
         if self.state is not None:
-            shutil.rmtree(self.state, ignore_errors=True)
             forget(self.state.parent)
-
-
-def begin_anew(folder: Path) -> None:
-    """Delete what an earlier run in a folder would go on from, and mark the folder as that of one that goes on."""
-    shutil.rmtree(folder / STATE, ignore_errors=True)
-    forget(folder)
-    output_folder(folder / STATE)
 
 
 def reconstruct_scan(data: RawData, request: Request) -> Outcome:
@@ -174,6 +163,8 @@ class _Run:
             start = replace(network, object=beyond_coverage(network.object, network.coverage > 0))
         watch = asked.watch if self.unfinished is None else self.unfinished.watched(asked.watch, self.data)
         found = iterate(self.data, self.refine, asked.iteration, start, watch, self.made_probe, self._tell)
+        if self.unfinished is not None:
+            self.unfinished.settle()
         reconstruction = measured_reconstruction(
             found.refinement, self.data, settings=self._settings(), device=self.backend.device(self.options)
         )

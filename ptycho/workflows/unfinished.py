@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ptycho.core.files.atomic import output_folder
 from ptycho.core.formats.reconstruction_npz import write_npz
 from ptycho.core.progress import Watch, both
 from ptycho.core.reconstruction import Reconstruction
@@ -15,10 +17,14 @@ from ptycho.core.refinement.result import reconstruction_of
 from ptycho.raw_data import RawData
 from ptycho.workflows.preview import PREVIEW, Preview
 
-__all__ = ["SO_FAR", "Unfinished", "forget"]
+__all__ = ["SO_FAR", "STATE", "Unfinished", "begin_anew", "forget"]
 
 SO_FAR = "so_far.npz"
 """What a run that was cut off had found, like `reconstruction.npz`, in its folder."""
+
+
+STATE = "state"
+"""Folder of what a run that was killed goes on from, inside that of the run."""
 
 
 @dataclass
@@ -27,20 +33,28 @@ class Unfinished:
 
     Args:
         folder: of the run.
+        shown: what is shown and left of a result.
     """
 
     folder: Path
+    shown: Callable[[Reconstruction], Reconstruction] = lambda found: found
     data: RawData | None = field(default=None, init=False)
     """The scan; None before it is known, and then nothing is shown."""
     preview: Preview = field(init=False)
     _running: Callable[[], Refinement] | None = field(default=None, init=False)
+    _settled: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.preview = Preview(self.folder / PREVIEW, self.found)
 
     def see(self, so_far: Callable[[], Refinement]) -> None:
         """A refinement begins, or is done: `so_far` returns its result, if it ended now."""
-        self._running = so_far
+        if not self._settled:
+            self._running = so_far
+
+    def settle(self) -> None:
+        """The result is there: refinements that begin from here on only judge it."""
+        self._settled = True
 
     def found(self) -> Reconstruction | None:
         """What there is so far; of refinements of a part of the scan, which only decide, nothing."""
@@ -49,7 +63,7 @@ class Unfinished:
         found = self._running()
         if len(found.xcoords) < len(self.data):
             return None
-        return replace(reconstruction_of(found), metadata=self.data.known_metadata)
+        return self.shown(replace(reconstruction_of(found), metadata=self.data.known_metadata))
 
     def watched(self, watch: Watch, data: RawData) -> Watch:
         """Who is told of the progress of the refinement of a scan, and the picture with them."""
@@ -69,7 +83,14 @@ class Unfinished:
             raise
 
 
+def begin_anew(folder: Path) -> None:
+    """Delete what an earlier run in a folder would go on from, and mark the folder as that of one that goes on."""
+    forget(folder)
+    output_folder(folder / STATE)
+
+
 def forget(folder: Path) -> None:
-    """Remove what an unfinished run has left in its folder: it has its result."""
+    """Delete what an unfinished run has left in its folder: it has its result, or another one begins."""
+    shutil.rmtree(folder / STATE, ignore_errors=True)
     for name in (PREVIEW, SO_FAR):
         (folder / name).unlink(missing_ok=True)

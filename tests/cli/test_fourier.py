@@ -1,15 +1,19 @@
 """`ptycho fourier`: from images and a board of LEDs to a folder with the sample; faults are one line."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ptycho
+from ptycho.cli import progress
 from ptycho.cli.command import main
 from ptycho.core.formats.led_table import led_board
 from ptycho.core.physics.fourier_ptychography import Microscope
+from ptycho.core.progress import Progress
 from ptycho.core.simulation.fourier import lit_sample
 
 OPTICS = ["--na", "0.1", "--magnification", "4", "--detector-pixel-um", "6.5", "--wavelength-nm", "632"]
@@ -37,6 +41,38 @@ def test_images_and_a_board_make_a_folder(images: str, tmp_path: Path, capsys: p
     found = ptycho.load_reconstruction(folder / "reconstruction.npz")
     assert found.pixel_m == pytest.approx(6.5e-6 / 4 * 16 / len(found.object))
     assert "Reconstructed" in (folder / "run.log").read_text()
+
+
+def test_a_run_that_was_cut_off_ends_as_the_whole_one(
+    images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it leaves until then is the sample, on its own pixels."""
+    asked = ["fourier", images, *OPTICS, *BOARD, "--iterations", "13", "--likelihood", "amplitude"]
+    monkeypatch.setattr("ptycho.core.refinement.state_file.StateFile.due", lambda self: True)
+    assert main([*asked, "-o", "whole"]) == 0
+
+    def stop(progress: Progress) -> None:
+        if progress.done == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "log_progress", stop)
+        assert main([*asked, "-o", "cut"]) == 143
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "the object so far is in cut/so_far.npz; go on with ptycho fourier --resume cut" in said
+    so_far = ptycho.load_reconstruction(tmp_path / "cut" / "so_far.npz")
+    assert len(so_far.error_history) == 13
+    seen: list[int] = []
+    monkeypatch.setattr(progress, "log_progress", lambda progress: seen.append(progress.done))
+    assert main(["fourier", "--resume", "cut"]) == 0
+    assert seen[0] == 10
+    whole, cut = (ptycho.load_reconstruction(tmp_path / name) for name in ("whole", "cut"))
+    np.testing.assert_array_equal(whole.object, cut.object)
+    np.testing.assert_array_equal(whole.probe, cut.probe)
+    assert so_far.pixel_m == cut.pixel_m
+    alike = abs(np.vdot(so_far.object, cut.object)) / (np.linalg.norm(so_far.object) * np.linalg.norm(cut.object))
+    assert alike > 0.99
+    assert not {"so_far.npz", "preview.png", "state"} & {path.name for path in (tmp_path / "cut").iterdir()}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """`ptycho reconstruct`: from a file to a folder with the object, with what is wrong said before anything is done."""
 
-import json
 import os
 import shutil
 import signal
@@ -228,18 +227,6 @@ def test_one_stray_position_is_refused_before_work(command, scan, tmp_path, caps
     said = capsys.readouterr().err.splitlines()[-1]
     assert "pattern 17 at (100000, " in said and "far from all others; leave it out (ptycho dataset subsample" in said
     assert x[17] == 1e5 and y[-18] == 1e5
-
-
-def test_resume_needs_a_run_begun_here(scan, tmp_path, capsys):
-    assert run("--resume", "absent") == 2
-    assert "expected a run (run.json), found none" in capsys.readouterr().err
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.json").write_text(json.dumps({"arguments": [scan], "working_directory": "/elsewhere"}))
-    assert run("--resume", "run") == 2
-    assert "the run was begun in /elsewhere; go there" in capsys.readouterr().err
-    (tmp_path / "run" / "run.json").write_text("{}")
-    assert run("--resume", "run") == 2
-    assert "expected the arguments of a run" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -16,8 +16,9 @@ from ptycho.core.quality.registration import register_subpixel
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.scan.stream import Frames
 from ptycho.core.simulation.fourier import LitSample, lit_sample
-from ptycho.errors import ConfigError, DataError
-from ptycho.workflows.fourier import FourierRequest, FourierScan, fourier_scan, reconstruct_sample
+from ptycho.errors import ConfigError
+from ptycho.workflows.fourier import FourierRequest, reconstruct_sample
+from ptycho.workflows.fourier_scan import FourierScan, fourier_scan
 from ptycho.workflows.outputs import save_reconstruction
 
 N = 24
@@ -114,35 +115,8 @@ def test_mirrored_images_are_named() -> None:
     assert found.trust is not None and "--flip x" in found.trust.advice
 
 
-def test_leds_that_do_not_go_with_the_images_are_a_fault() -> None:
-    """The first are the brightest, the board begins at its corner."""
-    order = np.argsort(np.hypot(*BOARD.sines().T), kind="stable")
-    scan = scan_of(lit().images[order])
-    assert scan.faults and "--led-order" in scan.faults[0]
-    assert not scan_of(lit().images).faults
-
-
-def test_a_region_sees_the_leds_from_its_own_place() -> None:
-    """16 pixels to the right of the middle: LEDs lie farther to the left."""
-    images = np.ones((49, 40, 72), np.uint16)
-    middle, beside = scan_of(images, region=(24, 8, N)), scan_of(images, region=(40, 8, N))
-    away = [scan.data.xcoords[24] - scan.start.frame.width // 2 for scan in (middle, beside)]
-    assert away[0] == pytest.approx(0.0)
-    sine = -16 * OPTICS.pixel_m / 80e-3
-    assert away[1] == pytest.approx(sine * N * OPTICS.pixel_m / OPTICS.wavelength_m, rel=1e-6)
-    assert scan_of(images).region == (16, 0, 40)
-
-
-def test_what_cannot_be_is_refused() -> None:
-    """Another number of LEDs, none in the aperture, a region outside, settings that mean nothing here."""
+def test_settings_that_mean_nothing_here_are_refused() -> None:
     images = lit().images
-    with pytest.raises(DataError, match="expected one LED for every image, found 49 for 48"):
-        scan_of(images[1:])
-    with pytest.raises(DataError, match="within the numerical aperture"):
-        scan_of(images, led_board(7, 7, 4e-3, 80e-3, (-5, -5)))
-    for region in ((0, 0, 23), (4, 0, N), (-1, 0, 16)):
-        with pytest.raises(ConfigError, match="region: expected X,Y,SIDE"):
-            scan_of(images, region=region)
     for options in ({"fly_points": 3}, {"modes": 2}):
         with pytest.raises(ConfigError, match="leave --"):
             sample(scan_of(images), **options)

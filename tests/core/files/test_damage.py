@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ptycho.cli.batch import Job, Row, jobs_of, row_of
-from ptycho.cli.reconstruct import read_asked
+from ptycho.cli.resuming import read_asked
 from ptycho.config.files import load_config_file
 from ptycho.core.archive import load_archive
 from ptycho.core.files.damage import (
