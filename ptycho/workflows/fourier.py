@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,7 @@ __all__ = ["FourierRequest", "reconstruct_sample"]
 logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
+Found = TypeVar("Found", Refinement, Reconstruction)
 KEPT_BACK, LEAST = 8, 24
 """Images that are kept back to be foretold by the others, and how many there have to be for that."""
 INNER = 2 / 3
@@ -149,7 +150,7 @@ def _kept(scan: FourierScan, request: FourierRequest, options: IterationOptions)
         return
     asked = [scan.data.recorded_identity.sha256, (scan.data.metadata or {})[KEY], request.backend, asdict(options)]
     run = hashlib.sha256(json.dumps(asked, default=str).encode()).hexdigest()[:12]
-    unfinished = Unfinished(request.folder, partial(_sample, scan))
+    unfinished = Unfinished(request.folder, lambda found: _sample(scan, _known(found, scan.microscope)))
     with unfinished.kept():
         yield _Kept(Journal(request.folder / STATE, run, unfinished.see), unfinished)
 
@@ -165,7 +166,7 @@ def _options(asked: IterationOptions) -> IterationOptions:
     return replace(asked, modes=None, refine_flux=False if asked.refine_flux == "auto" else asked.refine_flux)
 
 
-def _known(found: Refinement, microscope: Microscope) -> Refinement:
+def _known(found: Found, microscope: Microscope) -> Found:
     """Without what edges of pupils alone see."""
     n, shape = found.probe.shape[-1], found.object.shape
     rows, cols, _, _ = places(found.xcoords, found.ycoords, n, shape)
