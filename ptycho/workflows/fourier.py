@@ -163,7 +163,10 @@ def _options(asked: IterationOptions) -> IterationOptions:
     if modes not in (None, 1):
         raise ConfigError(f"modes={modes}: expected one pupil; leave --modes out")
     # LEDs far from the axis are darker by far: no change of the beam is to be seen in the order of the images
-    return replace(asked, modes=None, refine_flux=False if asked.refine_flux == "auto" else asked.refine_flux)
+    flux = False if asked.refine_flux == "auto" else asked.refine_flux
+    # amplitudes of few photons are too small on average: that would be taken for LEDs that are darker
+    likelihood = "poisson" if flux and asked.likelihood == "auto" else asked.likelihood
+    return replace(asked, modes=None, refine_flux=flux, likelihood=likelihood)
 
 
 def _known(found: Found, microscope: Microscope) -> Found:
@@ -243,8 +246,7 @@ def _trials(options: IterationOptions) -> dict[str, dict[str, Any]]:
     if options.background_family is None:
         trials["light comes to every image: --background constant"] = {"refine_background": "constant"}
     if not options.refine_flux:
-        flux = "LEDs are not equally bright: --flux finds how, and leaves faint parts of the spectrum less certain"
-        trials[flux] = {"refine_flux": True}
+        trials["LEDs are not equally bright: --flux"] = {"refine_flux": True}
     return trials
 
 

@@ -17,7 +17,7 @@ from ptycho.core.refinement.penalty import Damping, Penalty
 from ptycho.core.refinement.placement import Placement
 from ptycho.core.refinement.preconditioner import Preconditioner, SharedPreconditioner
 from ptycho.core.refinement.sliced_preconditioner import SlicedPreconditioner
-from ptycho.core.refinement.spectrum import SpectrumPreconditioner
+from ptycho.core.refinement.spectrum import SpectrumPreconditioner, equal_brightness, evenly_lit
 from ptycho.core.refinement.thickness import stretched
 from ptycho.core.refinement.variable_probe import Variability
 from ptycho.core.refinement.variation_gauge import principal
@@ -247,10 +247,15 @@ class ScanProblem:
         if not self._refine_flux or late < 0 or late % FLUX_EVERY:
             return point
         flux, seen = point.flux.copy(), []
+        pull = 0.0 if self._pupil is None else equal_brightness(point.probe, self._passes.variance(point))
         for indices, gradient, curvature in self._passes.flux_terms(point):
+            if pull:
+                gradient, curvature = gradient + pull * np.log(point.flux[indices]) / 2, curvature + pull
             flux[indices] *= np.clip(1 - gradient / curvature, *FLUX_TRUST) ** 2
             seen.append(indices)
         known = np.concatenate(seen)
+        if self._pupil is not None and self._refine_probe:
+            point, flux = evenly_lit(point, flux)
         gain = float(flux[known].sum() / point.flux[known].sum())
         flux[known] /= gain
         return point._replace(object=brightened(point.object, np.sqrt(gain)), flux=flux)

@@ -13,12 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.refinement.kernels import Point
 from ptycho.core.refinement.preconditioner import ILLUMINATION_FLOOR, illumination
 
-__all__ = ["SpectrumPreconditioner"]
+__all__ = ["SpectrumPreconditioner", "equal_brightness", "evenly_lit"]
 
 Array = NDArray[Any]
 
+CLEAR = 0.3
+"""Amplitude of a pupil, relative to its greatest, from which on it counts as open."""
+PHOTONS = 3.0
+"""For each pixel of the pupil, that say that all LEDs are equally bright."""
 DAMPING = 1e-6
 """Added to the curvature of a function of the pupil, relative to their mean."""
 
@@ -56,3 +61,47 @@ class SpectrumPreconditioner:
         """Map the gradient `(M, N, N)` with respect to the pupil."""
         along = gradient.reshape(len(gradient), -1) @ self._functions.T
         return ((along @ self._held) @ self._functions).reshape(gradient.shape).astype(gradient.dtype)
+
+
+def equal_brightness(pupil: Array, variance: float) -> float:
+    """Curvature of the likelihood, in the logarithm of the root of a brightness, that says that all LEDs are alike.
+
+    An image in which few photons stand against the pixels of the spectrum behind it says little of its brightness: the
+    noise that these take up counts as light, and the more so the fewer images share them. So the brightness of faint
+    images would fall, and the spectrum there rise. It is held as `PHOTONS` photons for each pixel of the pupil would.
+
+    Args:
+        pupil: `(M, n, n)`.
+        variance: of an amplitude, a quarter of a photon.
+    """
+    light = (np.abs(pupil) ** 2).sum(axis=0)
+    return PHOTONS * 4 * variance * float(np.count_nonzero(light > CLEAR**2 * light.max()))
+
+
+def evenly_lit(point: Point, flux: Array) -> tuple[Point, Array]:
+    """A point whose pupil is as bright on one side as on the other, with the flux of its images.
+
+    `P(k) exp(-a k)`, `S(k) exp(a k)` and the flux times `exp(-2 a k_j)`, k_j the place of an LED, make the very same
+    images: a board of LEDs that is brighter on one side cannot be told from a pupil that is.
+
+    Args:
+        point: spectrum and pupil.
+        flux: (n,) of the images.
+
+    Returns:
+        Both, the flux in a unit of its own.
+    """
+    n, (height, width) = point.probe.shape[-1], point.object.shape
+    brightness = np.sqrt((np.abs(point.probe) ** 2).sum(axis=0))
+    rows, cols = np.nonzero(brightness > CLEAR * brightness.max())
+    beside = np.stack([np.ones(len(rows)), cols - n // 2, rows - n // 2], axis=1)
+    _, ax, ay = np.linalg.lstsq(beside, np.log(brightness[rows, cols]), rcond=None)[0]
+
+    def ramp(height: int, width: int) -> Array:
+        x, y = np.arange(width) - width // 2, np.arange(height) - height // 2
+        return np.exp(np.add.outer(ay * y, ax * x))
+
+    image = (point.object * ramp(height, width)).astype(point.object.dtype)
+    probe = (point.probe / ramp(n, n)).astype(point.probe.dtype)
+    away = ax * (point.x - width // 2) + ay * (point.y - height // 2)
+    return point._replace(object=image, probe=probe), flux * np.exp(-2 * away)

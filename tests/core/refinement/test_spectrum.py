@@ -14,9 +14,10 @@ from ptycho.core.physics.fourier_ptychography import (
     sample_of,
     spectrum_of,
 )
+from ptycho.core.refinement.kernels import Point
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.run import refine_scan
-from ptycho.core.refinement.spectrum import SpectrumPreconditioner
+from ptycho.core.refinement.spectrum import SpectrumPreconditioner, evenly_lit
 from ptycho.core.simulation.fourier import LitSample, lit_sample
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
@@ -32,9 +33,9 @@ def board(side: int, step: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def made(aberrations: float = 0.0, turned: float = 0.0) -> LitSample:
+def made(aberrations: float = 0.0, turned: float = 0.0, flicker: float = 0.0) -> LitSample:
     """49 images of 24 x 24 pixels."""
-    return lit_sample(OPTICS, board(7, 0.05), N, aberrations=aberrations, turned_deg=turned, seed=1)
+    return lit_sample(OPTICS, board(7, 0.05), N, aberrations=aberrations, turned_deg=turned, flicker=flicker, seed=1)
 
 
 def found(lit: LitSample, flat: bool = False, pupil: bool = True, iterations: int = 25, **options: Any) -> Refinement:
@@ -48,11 +49,11 @@ def found(lit: LitSample, flat: bool = False, pupil: bool = True, iterations: in
     return refine_scan(scan, start, iterations, pupil=functions, **settings)
 
 
-def distance(result: Refinement, lit: LitSample) -> float:
+def distance(result: Refinement, lit: LitSample, radius: float = 12) -> float:
     """Of the spectra, relative, up to a factor, where more than one image sees them."""
     truth, shape = spectrum_of(lit.sample), result.object.shape
     k = np.arange(shape[0]) - shape[0] // 2
-    known = np.hypot(k[:, None], k[None, :]) < 12
+    known = np.hypot(k[:, None], k[None, :]) < radius
     ours, theirs = result.object[known], truth[known]
     factor = np.vdot(ours, theirs) / np.vdot(ours, ours)
     return float(np.linalg.norm(theirs - factor * ours) / np.linalg.norm(theirs))
@@ -101,6 +102,40 @@ def test_nothing_is_found_where_nothing_is() -> None:
     np.testing.assert_allclose(free.xcoords, OPTICS.places(lit.sines, N)[0], atol=0.1)
     assert distance(free, lit) < 0.02
     assert sample_of(free.object).shape == lit.sample.shape
+
+
+def test_a_pupil_that_is_brighter_on_one_side_goes_to_the_leds() -> None:
+    """The images stay as they are: `sqrt(flux) P S` at every LED."""
+    rng = np.random.default_rng(0)
+    pupil = (OPTICS.disk(16) == 1)[None] * np.exp(np.linspace(-0.3, 0.3, 16)[:, None] + 0j)
+    flux, x, y = np.array([0.5, 1.5]), np.array([9.0, 14.0]), np.array([10.0, 13.0])
+    point = Point(rng.normal(size=(24, 24)) + 1j, pupil, x, y, flux, np.zeros((16, 16)))
+
+    def fields(at: Point, flux: np.ndarray) -> np.ndarray:
+        cut = [
+            at.object[int(row) - 8 : int(row) + 8, int(col) - 8 : int(col) + 8] for row, col in zip(y, x, strict=True)
+        ]
+        return np.sqrt(flux)[:, None, None] * at.probe * np.stack(cut)
+
+    after, changed = evenly_lit(point, flux)
+    np.testing.assert_allclose(fields(after, changed), fields(point, flux))
+    inside = OPTICS.disk(16) == 1
+    np.testing.assert_allclose(np.abs(after.probe[0][inside]), np.abs(after.probe[0][inside]).mean(), rtol=1e-6)
+
+
+def test_leds_that_are_unequally_bright_are_found() -> None:
+    """By 20 % rms, under a pupil that moves, which leaves open how much brighter the board is on one side; where they
+    are alike the spectrum is no worse for it.
+    """
+    optics: dict[str, Any] = {"likelihood": "poisson", "iterations": 30}
+    alike, unlike = made(), made(flicker=0.2)
+    free, fixed = found(alike, refine_flux=True, **optics), found(alike, **optics)
+    assert distance(free, alike, radius=18) < 1.05 * distance(fixed, alike, radius=18)
+    good = found(unlike, refine_flux=True, likelihood="poisson", iterations=60)
+    assert distance(good, unlike, radius=18) < 1.05 * distance(fixed, alike, radius=18)
+    planted = unlike.images.sum((1, 2)) / alike.images.sum((1, 2))
+    left = np.log(good.flux / planted)
+    assert (left - left.mean()).std() < 0.3 * np.log(planted).std()
 
 
 def test_functions_of_another_size_are_refused() -> None:
