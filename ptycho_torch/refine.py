@@ -121,9 +121,9 @@ class RefinementKernels:
         return torch.fft.ifft2(_mixed(torch.fft.fft2(probe), mixture) * ramps).flatten(1, 2)
 
     def transfer(self, transfer: Array, dx: Array, dy: Array) -> Tensor:
-        """What carries waves to a near detector and moves them back `(b, 1, N, N)`."""
-        back = self.ramps(-dx[:, None], -dy[:, None], np.ones(len(dx)), transfer.shape[-1])
-        return self.image(transfer) * back[:, 0]
+        """What carries waves to a near detector and moves them back `(b, S, N, N)`."""
+        back = self.ramps(-dx, -dy, np.ones(len(dx)), transfer.shape[-1])
+        return self.image(transfer) * back[:, :, 0]
 
     def fields(self, probes: Tensor, patches: Tensor, transfer: Tensor | None = None) -> _Fields:
         """Fields at the detector."""
@@ -335,14 +335,21 @@ def _propagated(waves: Tensor, transfer: Tensor | None) -> Tensor:
     """Exit waves at the detector, which is far away without a transfer function."""
     if transfer is None:
         return torch.fft.fft2(waves, norm="ortho")
-    return torch.fft.ifft2(torch.fft.fft2(waves).mul_(transfer))
+    return torch.fft.ifft2(_carried(torch.fft.fft2(waves), transfer))
 
 
 def _back_propagated(fields: Tensor, transfer: Tensor | None) -> Tensor:
     """The adjoint of `_propagated`."""
     if transfer is None:
         return torch.fft.ifft2(fields, norm="ortho")
-    return torch.fft.ifft2(torch.fft.fft2(fields).mul_(transfer.conj()))
+    return torch.fft.ifft2(_carried(torch.fft.fft2(fields), transfer.conj()))
+
+
+def _carried(spectra: Tensor, transfer: Tensor) -> Tensor:
+    """Spectra `(b, S M, N, N)` times a transfer function, that of each place `(b, S, N, N)` for all its modes."""
+    if transfer.ndim == 2 or transfer.shape[1] == 1:
+        return spectra.mul_(transfer)
+    return spectra.unflatten(1, (transfer.shape[1], -1)).mul_(transfer[:, :, None]).flatten(1, 2)
 
 
 def _over_modes(values: Tensor) -> Tensor:

@@ -123,10 +123,10 @@ class RefinementKernels:
         return _places_as_modes(tf.signal.ifft2d(spectrum * ramps))
 
     def transfer(self, transfer: Array, dx: Array, dy: Array) -> tf.Tensor:
-        """What carries waves to a near detector and moves them back `(b, 1, N, N)`, N times."""
+        """What carries waves to a near detector and moves them back `(b, S, N, N)`, N times."""
         n = transfer.shape[-1]
-        back = self.ramps(-dx[:, None], -dy[:, None], np.ones(len(dx)), n)
-        return self.image(n * transfer) * back[:, 0]
+        back = self.ramps(-dx, -dy, np.ones(len(dx)), n)
+        return self.image(n * transfer) * back[:, :, 0]
 
     def fields(self, probes: tf.Tensor, patches: tf.Tensor, transfer: tf.Tensor | None = None) -> _Fields:
         """Fields at the detector."""
@@ -359,7 +359,7 @@ def _mixed(spectra: tf.Tensor, mixture: Array | None) -> tf.Tensor:
 def _propagated(waves: tf.Tensor, transfer: tf.Tensor | None) -> tf.Tensor:
     """N times the exit waves at the detector, which is far away without a transfer function (times N)."""
     spectra = tf.signal.fft2d(waves)
-    return spectra if transfer is None else tf.signal.ifft2d(spectra * transfer)
+    return spectra if transfer is None else tf.signal.ifft2d(_carried(spectra, transfer))
 
 
 def _back_propagated(fields: tf.Tensor, transfer: tf.Tensor | None) -> tf.Tensor:
@@ -367,7 +367,16 @@ def _back_propagated(fields: tf.Tensor, transfer: tf.Tensor | None) -> tf.Tensor
     if transfer is None:
         return tf.signal.ifft2d(fields)
     scale = tf.constant(1 / fields.shape[-1] ** 2, fields.dtype)
-    return tf.signal.ifft2d(tf.signal.fft2d(fields) * tf.math.conj(transfer) * scale)
+    return tf.signal.ifft2d(_carried(tf.signal.fft2d(fields), tf.math.conj(transfer)) * scale)
+
+
+def _carried(spectra: tf.Tensor, transfer: tf.Tensor) -> tf.Tensor:
+    """Spectra `(b, S M, N, N)` times a transfer function, that of each place `(b, S, N, N)` for all its modes."""
+    if len(transfer.shape) == 2 or transfer.shape[1] == 1:
+        return spectra * transfer
+    places, side = transfer.shape[1], spectra.shape[-1]
+    by_place = tf.reshape(spectra, (len(spectra), places, spectra.shape[1] // places, side, side))
+    return _places_as_modes(by_place * tf.expand_dims(transfer, 2))
 
 
 def _over_modes(values: tf.Tensor) -> tf.Tensor:

@@ -80,7 +80,9 @@ def found_flight(
     usual = float(np.median(moving[moving > 0]))
 
     def path(duty: float) -> FlyPath:
-        points = options.fly_points if isinstance(options.fly_points, int) else points_for(duty * ways, probe)
+        points = options.fly_points
+        if not isinstance(points, int):
+            points = points_for(duty * ways, probe, data.near_field is not None)
         return fly_path(ways, points, duty)
 
     if options.fly_duty != "auto":

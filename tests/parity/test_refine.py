@@ -13,6 +13,7 @@ import torch
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.fourier_ptychography import Microscope, bright_field_start, pupil_functions
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.refinement import position_search
 from ptycho.core.refinement.engine import find_engine
@@ -29,6 +30,7 @@ from ptycho.tf import refine as tf_refine
 from ptycho_torch import refine as torch_refine
 
 N, SIZE = 16, 44
+NEAR = NearField(0.2)
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
 
@@ -83,8 +85,8 @@ def varied(point, rng) -> Point:
 
 @pytest.mark.parametrize(
     "keep, flies, varies",
-    [(0, False, False), (1 << 30, False, False), (1 << 30, True, False), (1 << 30, True, True)],
-    ids=["nothing kept", "all kept", "a fly scan", "a probe that varies"],
+    [(0, False, False), (1 << 30, False, False), (1 << 30, True, False), (1 << 30, True, True), (1 << 30, NEAR, True)],
+    ids=["nothing kept", "all kept", "a fly scan", "a probe that varies", "a fly scan of the near field"],
 )
 @pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
 @pytest.mark.parametrize("name", ["pytorch", "tensorflow"])
@@ -92,6 +94,8 @@ def test_kernels_are_those_of_the_oracle(
     name, likelihood, keep, flies, varies, dtype, scan, point, varied, way, rng
 ) -> None:
     point = varied if varies else point
+    if flies is NEAR:
+        scan.metadata = NEAR.noted()
     seen, unseen = np.arange(4, len(scan)), np.arange(4)
     floor = intensity_floor(scan, likelihood)
     made = (kernels(name, dtype)(likelihood, floor), NumpyKernels(likelihood, floor))
@@ -148,6 +152,7 @@ LAWS: dict[str, dict[str, Any]] = {
     "mini-batches": {"batch_size": 10, "seed": 3},
     "flux": {"refine_flux": True, "tolerance": 0.0},
     "fly scan": {"refine_positions": True, "refine_flux": True, "tolerance": 0.0},
+    "fly scan, near field": {"refine_positions": True, "tolerance": 0.0},
     "background": {"refine_background": "smooth", "tolerance": 0.0},
     "few edges": {"object_prior": ObjectPrior("tv", 1e-3), "tolerance": 0.0},
     "pure phase, mini-batches": {"object_prior": ObjectPrior("phase", 0.1), "batch_size": 10, "seed": 3},
@@ -177,7 +182,9 @@ def test_every_engine_refines_as_the_oracle(engine, law, scan, modes, way, monke
     """Whole refinements: single precision in the backends, double in the oracle."""
     for name, value in {"ROUNDS": 1, "BENT_FROM": 0, "PARTS": 2, "LEGS": 1, "LEG": 4}.items():
         monkeypatch.setattr(position_search, name, value)
-    settings = {"probe": modes, "fly_path": way if law == "fly scan" else None, **LAWS[law]}
+    settings = {"probe": modes, "fly_path": way if law.startswith("fly scan") else None, **LAWS[law]}
+    if law.endswith("near field"):
+        scan.metadata = NEAR.noted()
     if law.startswith("scans"):
         settings["variation"] = own_probes(modes, len(scan))
     oracle, found = (refine_scan(scan, None, 9, engine=name, **settings) for name in ("numpy", engine))
@@ -210,12 +217,14 @@ def agree(found: Refinement, expected: Refinement, exactly: bool = False) -> Non
         np.testing.assert_allclose(varied, known, atol=5e-3 * loose * abs(known).max())
 
 
-@pytest.mark.parametrize("flies", [False, True], ids=["at rest", "a fly scan"])
+@pytest.mark.parametrize("flies", [False, True, NEAR], ids=["at rest", "a fly scan", "a fly scan of the near field"])
 @pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
 @pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])
 def test_gradients_are_differences_of_the_error(name, likelihood, flies, scan, varied, way, rng) -> None:
     """Object, probe, positions, flux, background and how the probe varies, in double precision, by differences."""
     point = varied
+    if flies is NEAR:
+        scan.metadata = NEAR.noted()
     made = find_engine(name).kernels(likelihood, intensity_floor(scan, likelihood), {"dtype": double(name)})
     passes = Passes(made, scan, [np.arange(len(scan))], np.arange(0), 2, 0, fly_path=way if flies else None)
     energy = float((scan.amplitude().astype(float) ** 2).sum())

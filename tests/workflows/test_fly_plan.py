@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import ptycho
 from ptycho.config.options import IterationOptions
 from ptycho.core.physics.fly_scan import fly_path, line_ways
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.fly_plan import asked_to_fly, found_flight
@@ -84,3 +86,29 @@ def test_a_steady_scan_is_as_good_with_it(plain: RawData) -> None:
     still, asked = (iterate(plain, refine, IterationOptions(**free, fly_points=how)) for how in (None, "auto"))
     assert asked.refinement.fly_path is None and asked.notes[0].startswith("The stage is at rest")
     np.testing.assert_array_equal(still.refinement.object, asked.refinement.object)
+
+
+@pytest.mark.slow
+def test_a_fly_scan_of_the_near_field_is_undone() -> None:
+    """Under a diffuser; as many places as pixels of the way, whose fringes a near detector sees. Slow structure takes longer
+    than this.
+    """
+    sample = {"kind": "siemens_star", "amplitude": (0.7, 1.0), "phase": (-0.8, 0.8), "seed": 1, "photons": 1e6}
+    optics = {"probe": "diffuser", "N": 32, "shape": (64, 64), "step": 6.0, "path": "raster"}
+    flown = ptycho.simulate(fresnel_number=0.3, fly=1.0, **sample, **optics)
+    free = {"iterations": 20, "modes": None, "likelihood": "amplitude", "refine_probe": False}
+    still, moved = (
+        iterate(flown, refine, IterationOptions(**free, **how)).refinement
+        for how in ({}, {"fly_points": "auto", "fly_duty": 1.0})
+    )
+    assert moved.fly_path is not None and moved.fly_path.shape[1] == 8
+    assert moved.error_history[-1] < 0.3 * still.error_history[-1]
+    x, y = (slice(int(each.min()), int(each.max())) for each in (flown.xcoords, flown.ycoords))
+    assert flown.objectGuess is not None
+    truth = abs(flown.objectGuess[y, x])
+
+    def distance(found: Refinement) -> float:
+        image = found.object[y.start - found.frame.y0 :, x.start - found.frame.x0 :][: truth.shape[0], : truth.shape[1]]
+        return float(np.linalg.norm(truth - abs(image)))
+
+    assert distance(moved) < 0.8 * distance(still)

@@ -80,13 +80,15 @@ def fly_path(ways: Positions, points: int, duty: float = 1.0) -> FlyPath:
     return np.asarray(duty * parts[:, None] * ways[:, None, :], np.float64)
 
 
-def points_for(ways: Positions, probe: NDArray[np.complexfloating[Any, Any]]) -> int:
+def points_for(ways: Positions, probe: NDArray[np.complexfloating[Any, Any]], near: bool = False) -> int:
     """How many places stand for ways `(n, 2)` pixels: patterns then differ by some 1e-4 of their energy.
 
     Along the way a pattern varies no faster than two waves at the opposite edges of the far field of the probe
-    `(M, N, N)` part, D pixels of N: a way of L pixels has L D / N such periods.
+    `(M, N, N)` part, D pixels of N: a way of L pixels has L D / N such periods. A `near` detector sees fringes as fine
+    as its pixels move along: L of them.
     """
-    periods = float(np.hypot(*ways.T).max(initial=0.0)) * probe_diameter(far_field(probe)) / probe.shape[-1]
+    fineness = 1.0 if near else probe_diameter(far_field(probe)) / probe.shape[-1]
+    periods = float(np.hypot(*ways.T).max(initial=0.0)) * fineness
     return int(np.clip(np.ceil(periods), *POINTS))
 
 

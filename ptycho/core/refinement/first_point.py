@@ -157,6 +157,4 @@ def _fly_path(scan: ScanData, start: Start | None, given: FlyPath | None) -> Fly
         given = known_path(start, len(scan))
     if given is None:
         return None
-    if scan.near_field is not None:
-        raise ConfigError("fly_path: expected a far field, found a scan of the near field; leave --fly out")
     return check_fly_path(given, len(scan))

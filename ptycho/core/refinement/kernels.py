@@ -175,7 +175,7 @@ class Kernels(Protocol):
 
     def transfer(self, transfer: Array, dx: Array, dy: Array) -> Any:
         """What carries waves to a near detector: `transfer (N, N)` (`ptycho.core.physics.near_field`) times the phase
-        ramps that move them back by every remainder `(b,)`, as far as the probe was moved.
+        ramps that move them back by every remainder `(b, S)`, as far as the probe was moved.
         """
 
     def fields(self, probes: Any, patches: Any, transfer: Any = None) -> Any:

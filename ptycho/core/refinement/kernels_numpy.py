@@ -79,9 +79,9 @@ class NumpyKernels:
         return _places_as_modes(scipy.fft.ifft2(_mixed(scipy.fft.fft2(probe), mixture) * ramps, overwrite_x=True))
 
     def transfer(self, transfer: Array, dx: Array, dy: Array) -> Array:
-        """What carries waves to a near detector and moves them back `(b, 1, N, N)`."""
-        back = self.ramps(-dx[:, None], -dy[:, None], np.ones(len(dx)), transfer.shape[-1])
-        return self.image(transfer) * back[:, 0]
+        """What carries waves to a near detector and moves them back `(b, S, N, N)`."""
+        back = self.ramps(-dx, -dy, np.ones(len(dx)), transfer.shape[-1])
+        return self.image(transfer) * back[:, :, 0]
 
     def fields(self, probes: Array, patches: Array, transfer: Array | None = None) -> _Fields:
         """Fields at the detector."""
@@ -275,14 +275,21 @@ def _propagated(waves: Array, transfer: Array | None) -> Array:
     """Exit waves at the detector, which is far away without a transfer function."""
     if transfer is None:
         return scipy.fft.fft2(waves, norm="ortho", overwrite_x=True)
-    return scipy.fft.ifft2(scipy.fft.fft2(waves, overwrite_x=True) * transfer, overwrite_x=True)
+    return scipy.fft.ifft2(_carried(scipy.fft.fft2(waves, overwrite_x=True), transfer), overwrite_x=True)
 
 
 def _back_propagated(fields: Array, transfer: Array | None) -> Array:
     """The adjoint of `_propagated`."""
     if transfer is None:
         return scipy.fft.ifft2(fields, norm="ortho", overwrite_x=True)
-    return scipy.fft.ifft2(scipy.fft.fft2(fields, overwrite_x=True) * transfer.conj(), overwrite_x=True)
+    return scipy.fft.ifft2(_carried(scipy.fft.fft2(fields, overwrite_x=True), transfer.conj()), overwrite_x=True)
+
+
+def _carried(spectra: Array, transfer: Array) -> Array:
+    """Spectra `(b, S M, N, N)` times a transfer function, that of each place `(b, S, N, N)` for all its modes."""
+    if transfer.ndim == 2 or transfer.shape[1] == 1:
+        return spectra * transfer
+    return _places_as_modes(_by_place(spectra, transfer.shape[1]) * transfer[:, :, None])
 
 
 def _seen(fields: _Fields, measured: Measured) -> Array:

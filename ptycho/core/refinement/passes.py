@@ -130,8 +130,7 @@ class Passes:
         self._background: tuple[Array | None, Any] = None, None
         self._keeps_patterns = 4 * pixels <= keep
         self._keeps_fields = 8 * pixels + (1 + slices) * waves <= keep
-        near = 0 if self.transfer_function is None else 1
-        ramps = pixels * (self._places_each + near) * kernels.complex_bytes
+        ramps = pixels * self._places_each * kernels.complex_bytes * (1 if self.transfer_function is None else 2)
         self._keeps_probes = 8 * pixels + 3 * waves + ramps <= keep
         self._keeps_patches = 8 * pixels + 3 * waves + ramps + pixels * kernels.complex_bytes <= keep
 
@@ -306,18 +305,23 @@ class Passes:
         """What moves a probe to the places of a part that has its place, times the root of the flux of each."""
         if part.ramps is not None or part.places is None or part.flux is None:
             return part.ramps
-        path = AT_REST if self.fly_path is None else self.fly_path[part.indices]
-        dx, dy = (remainder[:, None] + path[..., k] for k, remainder in enumerate(part.places[2:]))
-        ramps = self.kernels.ramps(dx, dy, np.sqrt(part.flux[part.indices] / self._places_each), self.n)
+        ramps = self.kernels.ramps(
+            *self._moved_by(part.places, part), np.sqrt(part.flux[part.indices] / self._places_each), self.n
+        )
         if self._keeps_probes:
             part.ramps = ramps
         return ramps
+
+    def _moved_by(self, found: tuple[Array, Array, Array, Array], part: _Part) -> tuple[Array, Array]:
+        """How far the probe is moved in its window `(b, S)`, x and y, at every place of a part that lies there."""
+        path = AT_REST if self.fly_path is None else self.fly_path[part.indices]
+        return found[2][:, None] + path[..., 0], found[3][:, None] + path[..., 1]
 
     def _transfer(self, part: _Part) -> Any:
         """What carries the waves of a part that has its place to a near detector; None where it is far away."""
         if self.transfer_function is None or part.transfer is not None or part.places is None:
             return part.transfer
-        transfer = self.kernels.transfer(self.transfer_function, part.places[2], part.places[3])
+        transfer = self.kernels.transfer(self.transfer_function, *self._moved_by(part.places, part))
         if self._keeps_probes:
             part.transfer = transfer
         return transfer

@@ -168,13 +168,15 @@ def plan_scan(
     x_true, y_true = _true_positions(s, xcoords, ycoords, for_errors)
     mask = detector_mask(N, for_detector, s.gap_width, s.gap_offset, s.bad_pixels, s.beam_stop)
     near = None if s.fresnel_number is None else NearField(s.fresnel_number)
+    path = _fly_path(s, xcoords, ycoords)
     if near is not None:
-        mask = without_rim(mask, N, min(near.spread_px, N // 4))
+        gone = 0.0 if path is None else np.abs(path).max()  # at the rim of a beam that has none a way leads around
+        mask = without_rim(mask, N, min(near.spread_px + int(np.ceil(gone)), N // 4))
     if not 0 <= s.background < np.inf:
         raise ConfigError(f"background: expected 0 or more counts per pixel, found {s.background}; correct it")
     probe, variation = _drifting(s, probe, len(xcoords))
     background = np.full((N, N), s.background) if s.background else None
-    beside = _fly_path(s, xcoords, ycoords), background, near, gap, variation
+    beside = path, background, near, gap, variation
     plan = ScanPlan(object, probe, xcoords, ycoords, s.photons, s.units, mask, x_true, y_true, s.noise, *beside)
     return plan, for_noise
 
