@@ -90,8 +90,8 @@ def test_a_steady_scan_is_as_good_with_it(plain: RawData) -> None:
 
 @pytest.mark.slow
 def test_a_fly_scan_of_the_near_field_is_undone() -> None:
-    """Under a diffuser; as many places as pixels of the way, whose fringes a near detector sees. Slow structure takes longer
-    than this.
+    """Under a diffuser; as many places as pixels of the way, whose fringes a near detector sees. Slow structure takes
+    longer than this.
     """
     sample = {"kind": "siemens_star", "amplitude": (0.7, 1.0), "phase": (-0.8, 0.8), "seed": 1, "photons": 1e6}
     optics = {"probe": "diffuser", "N": 32, "shape": (64, 64), "step": 6.0, "path": "raster"}
