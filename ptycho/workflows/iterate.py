@@ -29,7 +29,7 @@ from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.raw_data import RawData
 from ptycho.workflows.background import background_notes
 from ptycho.workflows.beam import beam_trend
-from ptycho.workflows.iteration_plan import Plan, planned
+from ptycho.workflows.iteration_plan import THIN, Plan, planned
 from ptycho.workflows.thick import slices_note, slicing
 from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale, scan_trust
 from ptycho.workflows.variable_probe import variation_note
@@ -116,6 +116,8 @@ def iterate(
         plan = planned(data, refine, options, as_modes(probe), start is None, known_path(start, len(data)), scale)
         for note in plan.notes:
             tell(note)
+    if plan.thin:
+        refine, options = partial(refine, **THIN), replace(options, refine_thickness=False)
     flux = first_flux(data, options, start)
     settings = {
         "refine_flux": flux is not None,

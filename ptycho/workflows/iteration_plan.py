@@ -29,6 +29,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.fly_plan import Flight, asked_to_fly, found_flight
 from ptycho.workflows.object_prior import asked_prior, best_strength, first_strength, prior_note
 from ptycho.workflows.scan_part import ScanPart, telling_part
+from ptycho.workflows.thick import cuts
 
 __all__ = ["Plan", "flight_of", "planned"]
 
@@ -39,6 +40,8 @@ Refine = Callable[..., Refinement]
 
 ITERATIONS = 14
 """Of a short reconstruction: details are there, and modes have taken shape."""
+THIN = {"slices": None, "gap": None}
+"""An object of one slice, whatever was asked for."""
 FEWEST = 12
 """Patterns of a part below which nothing is decided."""
 GAIN = 0.05
@@ -46,6 +49,8 @@ GAIN = 0.05
 MOST_MODES = 6
 PRIOR_ITERATIONS = 40
 """Before a prior is tried: what it keeps out is noise, which is fitted last."""
+SLICED_ITERATIONS = 30
+"""Of an object of one slice and one of several, which take shape more slowly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +69,8 @@ class Plan:
     """(n, S, 2) where the probe is while each pattern is counted; None: at rest."""
     prior: ObjectPrior | None = None
     """What is known of the object, and how strongly it is held; None: nothing."""
+    thin: bool = False
+    """Whether several slices were asked for and the patterns know of one."""
 
     def part(self, places: NDArray[np.integer[Any]]) -> Plan:
         """The plan of some patterns of the scan."""
@@ -97,15 +104,46 @@ def planned(
         DataError: a fly scan whose positions follow no lines, or a mask of another scan.
     """
     notes: tuple[str, ...] = ()
+    thin = False
+    if flat and options.slices > 1:
+        thin, note = _thin(data, refine, options, probe)
+        notes = (note,) if note else ()
+        refine = partial(refine, **THIN) if thin else refine
     if fly_path is None and asked_to_fly(options):
         flight = flight_of(data, refine, options, probe)
-        fly_path, notes = flight.path, (flight.note,)
+        fly_path, notes = flight.path, (*notes, flight.note)
     plan = _of_probe(data, refine, options, probe, flat, fly_path)
-    plan = replace(plan, fly_path=fly_path, notes=(*notes, *plan.notes))
+    plan = replace(plan, fly_path=fly_path, thin=thin, notes=(*notes, *plan.notes))
     if options.object_prior is None:
         return plan
     prior, note = _prior_of(data, refine, options, plan, scale)
     return replace(plan, prior=prior, notes=(*plan.notes, note))
+
+
+def _thin(data: RawData, refine: Refine, options: IterationOptions, probe: Array) -> tuple[bool, str]:
+    """Whether patterns that were not seen know of one slice where several are asked for, and why.
+
+    Slices that are not there cost: their unknowns take up noise, and slow phases go astray between them for long. Many
+    slices take long to take shape, so that few are tried first.
+    """
+    part = telling_part(data)
+    if len(part.scan) < FEWEST:
+        return False, ""
+    moves = options.refine_probe is not False
+
+    def error(**settings: Any) -> float:
+        trials = _Trials(part, partial(refine, **settings), _fitted(options), None)
+        return min(trials.found(probe, moves, SLICED_ITERATIONS, patience=SLICED_ITERATIONS + 1).unseen_history)
+
+    one, told = error(**THIN), []
+    which = f"{len(part.unseen)} unseen of {len(part.scan)} patterns are foretold to"
+    for several in cuts(data, options):
+        unseen = error(refine_thickness=options.refine_thickness, **several)
+        told.append(f"{unseen:.3g} by {several['slices']}")
+        if unseen <= (1 - GAIN) * one:
+            return False, f"Slices are needed: {which} {', '.join(told)}, {one:.3g} by one"
+    said = ", ".join([f"{one:.3g} by one slice", *told])
+    return True, f"The object is taken to be thin, --slices left out: {which} {said}"
 
 
 def flight_of(data: RawData, refine: Refine, options: IterationOptions, probe: Array) -> Flight:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ptycho.config.options import IterationOptions
@@ -11,7 +12,7 @@ from ptycho.core.units import wavelength_m
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 
-__all__ = ["slices_note", "slicing"]
+__all__ = ["cuts", "slices_note", "slicing"]
 
 _LENGTHS = {"energy_eV": "--energy-keV", "object_pixel_m": "--object-pixel-nm"}
 
@@ -51,6 +52,16 @@ def slicing(data: RawData, options: IterationOptions, start: Start | None = None
         "slices": options.slices,
         "gap": gap_of(options.slices, options.thickness, wavelength, pixel, data.N),
     }
+
+
+def cuts(data: RawData, options: IterationOptions) -> list[dict[str, Any]]:
+    """`slices` and `gap` of as few slices as patterns sample and of as many as are asked for, of one thickness."""
+    asked = slicing(data, options)
+    gap, count = asked["gap"], asked["slices"]
+    fewest = max(2, math.ceil(count / (abs(gap.fresnel_number) * data.N)))
+    if fewest >= count:
+        return [asked]
+    return [{"slices": fewest, "gap": gap.stretched(count / fewest)}, asked]
 
 
 def slices_note(found: Refinement, data: RawData) -> str:

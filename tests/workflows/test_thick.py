@@ -17,11 +17,12 @@ from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
+from ptycho.workflows import iteration_plan
 from ptycho.workflows.foretell import clusters_of, foretell
 from ptycho.workflows.front_door import Request, reconstruct_scan
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.refined_result import measured_reconstruction
-from ptycho.workflows.thick import slicing
+from ptycho.workflows.thick import cuts, slicing
 from ptycho_torch.refine import refine
 
 Simulated = Callable[..., RawData]
@@ -30,13 +31,12 @@ THICK: dict[str, Any] = {"slices": 2, "thickness": 24e-6}
 HELD: dict[str, Any] = {"refine_probe": False, "modes": None}
 
 
-@pytest.fixture(scope="module")
-def thick() -> tuple[RawData, np.ndarray]:
-    """A scan of two slices, a star and dead leaves, and the slices."""
+def scan_of(slices: int) -> tuple[RawData, np.ndarray]:
+    """A scan of a star and, behind it, dead leaves, and the slices."""
     settings = ScanSettings(
         **{"N": 32, "shape": (80, 80), "step": 4.0, "photons": 1e7, "seed": 3, "units": "counts"},
         **{"kind": "siemens_star", "amplitude": (0.8, 1.0), "phase": (-0.8, 0.0)},
-        **{"energy_keV": 8.0, "object_pixel_nm": 10.0, **THICK},
+        **{"energy_keV": 8.0, "object_pixel_nm": 10.0, **(THICK if slices > 1 else {})},
     )
     made = expose(*plan_scan(settings))
     scan = RawData(
@@ -45,6 +45,12 @@ def thick() -> tuple[RawData, np.ndarray]:
         units="counts",
     )
     return scan, made.object
+
+
+@pytest.fixture(scope="module")
+def thick() -> tuple[RawData, np.ndarray]:
+    """Two slices."""
+    return scan_of(2)
 
 
 def error_of(found: np.ndarray, truth: np.ndarray) -> float:
@@ -82,6 +88,24 @@ def test_two_slices_are_found_that_one_cannot_explain(thick) -> None:
     assert measured_reconstruction(one.refinement, scan).trust.grade != "to the noise"
     sliced = partial(refine, slices=2)
     assert foretell(result, clusters_of(result, scan), scan, sliced).share > 0.8
+
+
+def test_slices_of_a_thin_sample_are_given_up(monkeypatch) -> None:
+    """Nothing is found where nothing is: the very object of one slice, and it is said."""
+    monkeypatch.setattr(iteration_plan, "SLICED_ITERATIONS", 8)
+    scan, _ = scan_of(1)
+    usual: dict[str, Any] = {"iterations": 3, "likelihood": "amplitude", **HELD}
+    asked = {**THICK, "refine_thickness": True}
+    one, two = (iterate(scan, refine_scan, IterationOptions(**usual, **extra)) for extra in ({}, asked))
+    np.testing.assert_array_equal(one.refinement.object, two.refinement.object)
+    assert two.refinement.slices is None and two.notes[0].startswith("The object is taken to be thin")
+    assert "by one slice" in two.notes[0]
+    few, many = cuts(scan, IterationOptions(slices=5, thickness=24e-6))
+    assert (few["slices"], many["slices"]) == (2, 5)
+    assert few["gap"].fresnel_number == pytest.approx(slicing(scan, IterationOptions(**THICK))["gap"].fresnel_number)
+    # patterns of 32 pixels sample no two slices so far apart
+    assert [cut["slices"] for cut in cuts(scan, IterationOptions(slices=4, thickness=48e-6))] == [3, 4]
+    assert [cut["slices"] for cut in cuts(scan, IterationOptions(**THICK))] == [2]
 
 
 def test_a_thickness_that_is_off_is_found(thick) -> None:
