@@ -88,6 +88,10 @@ class RefinementKernels:
         """A background on the device."""
         return self._real(values)
 
+    def blur(self, matrix: Array) -> Tensor:
+        """The matrix of a blur on the device."""
+        return self._real(matrix)
+
     def image(self, values: Array) -> Tensor:
         """Object or probe on the device."""
         return torch.as_tensor(values, dtype=self.dtype.to_complex(), device=self.device)
@@ -171,7 +175,7 @@ class RefinementKernels:
             error = self._error(seen, measured)
             ratio = 0.5 - (measured.amplitude.square() + self.floor).div_(seen).mul_(0.5)
             ratio = _masked(ratio, measured)
-        waves = _back_propagated(fields.waves * ratio[:, None], transfer)
+        waves = _back_propagated(fields.waves * _blurred(ratio, measured)[:, None], transfer)
         return error, waves, _over_modes(waves * probes.conj())
 
     def back(self, waves: Tensor, patches: Tensor, incident: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,7 +195,7 @@ class RefinementKernels:
 
     def slopes(self, fields: _Fields, moves: Tensor, measured: Measured) -> Tensor:
         """`sum J^2`."""
-        weighted = _product(fields.waves, moves).square_().div_(_seen(fields, measured))
+        weighted = _blurred(_product(fields.waves, moves), measured).square_().div_(_seen(fields, measured))
         return _masked(weighted, measured).sum(dtype=torch.float64)
 
     def probe_slopes(self, probe: Tensor, ramps: Tensor) -> tuple[Tensor, Tensor]:
@@ -221,7 +225,7 @@ class RefinementKernels:
             moves = self.fields(torch.fft.ifft2(spectrum * turn).flatten(1, 2), patches, transfer).waves
             if transfer is not None:  # which moves the field back as far as the probe was moved
                 moves = moves - torch.fft.ifft2(torch.fft.fft2(fields.waves) * turn)
-            slopes.append(_product(fields.waves, moves) / modulus)
+            slopes.append(_blurred(_product(fields.waves, moves), measured) / modulus)
         return self._terms(slopes, residual, measured)
 
     def patch_terms(
@@ -247,7 +251,8 @@ class RefinementKernels:
             seen = _seen(fields, measured)
             root = (seen + floor).sqrt()
             residual = _masked((seen - measured.amplitude.square() - self.floor) / (2 * root), measured)
-        return self._terms([_product(fields.waves, each) / root for each in moves], residual, measured)
+        changes = (_blurred(_product(fields.waves, each), measured) for each in moves)
+        return self._terms([change / root for change in changes], residual, measured)
 
     def _terms(self, slopes: list[Tensor], residual: Tensor, measured: Measured) -> Terms:
         """Normal equations of K slopes, from a residual that is 0 where not valid."""
@@ -263,17 +268,17 @@ class RefinementKernels:
         modulus, residual = self._residual(fields, measured)
         first, along = (each.waves.unflatten(1, (places, -1)) for each in (fields, moves))
         first, held = first[:, :, 0], mixture[:, 0].real[:, None, None]
-        own = held * (first.real.square() + first.imag.square()).sum(dim=1) / modulus
+        own = held * (first.real.square() + first.imag.square()).sum(dim=1)
         weight = mixture[:, 1:, None, None]
-        cross = held[:, None] * (first[:, :, None].conj() * along).sum(dim=1) / modulus[:, None]
+        cross = held[:, None] * (first[:, :, None].conj() * along).sum(dim=1)
         real, imaginary = cross.real - weight.real * own[:, None], -cross.imag - weight.imag * own[:, None]
-        slopes = [*real.unbind(1), *imaginary.unbind(1)]
-        return self._terms(slopes, residual, measured)
+        changes = (*real.unbind(1), *imaginary.unbind(1))
+        return self._terms([_blurred(each, measured) / modulus for each in changes], residual, measured)
 
     def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
         """Gradient and curvature of the likelihood in the logarithm of a factor."""
         modulus, residual = self._residual(fields, measured)
-        slope = _masked((fields.intensity - self.floor) / modulus, measured)
+        slope = _masked(_blurred(fields.intensity - self.floor, measured) / modulus, measured)
         sums = (residual * slope, slope.square())
         gradient, curvature = (self.numpy(each.sum(dim=(-2, -1), dtype=torch.float64)) for each in sums)
         return gradient, curvature
@@ -285,6 +290,12 @@ class RefinementKernels:
         sums = (residual * slope, slope.square())
         gradient, curvature = (self.numpy(each.sum(dim=0, dtype=torch.float64)) for each in sums)
         return gradient, curvature
+
+    def blur_terms(self, fields: _Fields, measured: Measured, blur: Tensor, slope: Tensor) -> Terms:
+        """Gradient and curvature of the likelihood in a number of the blur."""
+        modulus, residual = self._residual(fields, measured)
+        change = slope @ fields.intensity @ blur + blur @ fields.intensity @ slope
+        return self._terms([change / (2 * modulus)], residual, measured)
 
     def _residual(self, fields: _Fields, measured: Measured) -> tuple[Tensor, Tensor]:
         """`a` and r, 0 where not valid."""
@@ -317,8 +328,14 @@ class RefinementKernels:
 
 
 def _seen(fields: _Fields, measured: Measured) -> Tensor:
-    """`a^2` `(b, N, N)`, what the detector adds included."""
-    return fields.intensity if measured.background is None else fields.intensity + measured.background
+    """`a^2` `(b, N, N)`, as the detector blurs it and with what it adds."""
+    intensity = _blurred(fields.intensity, measured)
+    return intensity if measured.background is None else intensity + measured.background
+
+
+def _blurred(values: Tensor, measured: Measured) -> Tensor:
+    """Intensities or their changes as the detector sees them."""
+    return values if measured.blur is None else measured.blur @ values @ measured.blur
 
 
 def _mixed(spectra: Tensor, mixture: Tensor | None) -> Tensor:
@@ -388,6 +405,8 @@ def refine(
     fly_path: NDArray[np.float64] | None = None,
     background: NDArray[np.float64] | None = None,
     refine_background: Family | None = None,
+    blur: float | None = None,
+    refine_blur: bool = False,
     slices: int | None = None,
     gap: NearField | None = None,
     refine_thickness: bool = False,
@@ -430,6 +449,8 @@ def refine(
         fly_path=fly_path,
         background=background,
         refine_background=refine_background,
+        blur=blur,
+        refine_blur=refine_blur,
         slices=slices,
         gap=gap,
         refine_thickness=refine_thickness,

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.detector_blur import check_blur
 from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
 from ptycho.core.physics.multislice import gap_distance_m
 from ptycho.core.physics.near_field import NearField
@@ -95,11 +96,15 @@ class Reconstruction(ObjectResult):
     """The free space between two slices; None: the object is thin."""
     variation: ProbeVariation | ScanProbes | None = None
     """How the first mode of `probe` differs from pattern to pattern, or other scans' probes; None: it is the same."""
+    blur: float | None = None
+    """Standard deviation of the detector's blur, pixels (`ptycho.core.physics.detector_blur`); None: it is sharp."""
 
     @property
     def recording(self) -> Recording:
         """How the patterns were recorded."""
-        return Recording(self.flux, self.fly_path, self.background, gap=self.gap, variation=self.variation)
+        return Recording(
+            self.flux, self.fly_path, self.background, gap=self.gap, variation=self.variation, blur=self.blur
+        )
 
     @property
     def probes(self) -> npt.NDArray[np.complex64]:
@@ -154,6 +159,8 @@ class Reconstruction(ObjectResult):
             check_scan_probes(self.variation, self.xcoords.size, self.probe.shape[-1])
         if self.background is not None and self.background.shape != self.probe.shape[1:]:
             raise DataError(f"background: expected shape {self.probe.shape[1:]}, found {self.background.shape}")
+        if self.blur is not None:
+            check_blur(self.blur, self.probe.shape[-1])
         if self.trust is not None and self.trust.deviance.shape != self.xcoords.shape:
             found = f"{len(self.trust.deviance)} for {self.xcoords.size} positions"
             raise DataError(f"trust: expected one number per position, found {found}; measure it on this scan")

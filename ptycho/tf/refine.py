@@ -89,6 +89,10 @@ class RefinementKernels:
         """A background on the device, N^2 times."""
         return tf.constant(values * values.shape[-1] ** 2, self.dtype)
 
+    def blur(self, matrix: Array) -> tf.Tensor:
+        """The matrix of a blur on the device."""
+        return tf.constant(matrix, self.dtype)
+
     def image(self, values: Array) -> Array:
         """Object or probe, for cutting and shifting: NumPy's own array, which a CPU reads faster by slices."""
         return np.asarray(values, self._complex.as_numpy_dtype)
@@ -178,7 +182,8 @@ class RefinementKernels:
         else:
             error = self._error(seen, measured)
             ratio = _masked(0.5 - 0.5 * self._count(measured) / seen, measured)
-        waves = _back_propagated(fields.waves * tf.expand_dims(tf.cast(ratio, self._complex), 1), transfer)
+        ratio = tf.cast(_blurred(ratio, measured), self._complex)
+        waves = _back_propagated(fields.waves * tf.expand_dims(ratio, 1), transfer)
         return error, waves, _over_modes(waves * tf.math.conj(probes))
 
     def back(
@@ -204,7 +209,8 @@ class RefinementKernels:
 
     def slopes(self, fields: _Fields, moves: tf.Tensor, measured: Measured) -> tf.Tensor:
         """`sum J^2`."""
-        return _sum_of_squares(_masked(_product(fields.waves, moves), measured) / tf.sqrt(_seen(fields, measured)))
+        change = _blurred(_product(fields.waves, moves), measured)
+        return _sum_of_squares(_masked(change, measured) / tf.sqrt(_seen(fields, measured)))
 
     def probe_slopes(self, probe: Array, ramps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """How `shifted` changes with dx and with dy."""
@@ -232,7 +238,7 @@ class RefinementKernels:
             moves = self.fields(_places_as_modes(tf.signal.ifft2d(spectrum * ramp)), patches, transfer).waves
             if transfer is not None:  # which moves the field back as far as the probe was moved
                 moves = moves - tf.signal.ifft2d(tf.signal.fft2d(fields.waves) * ramp)
-            slopes.append(_product(fields.waves, moves) / modulus)
+            slopes.append(_blurred(_product(fields.waves, moves), measured) / modulus)
         return self._terms(slopes, residual, measured)
 
     def patch_terms(
@@ -258,7 +264,8 @@ class RefinementKernels:
             seen = _seen(fields, measured)
             root = tf.sqrt(seen + floor * measured.amplitude.shape[-1] ** 2)
             residual = _masked((seen - self._count(measured)) / (2 * root), measured)
-        return self._terms([_product(fields.waves, each) / root for each in moves], residual, measured)
+        changes = (_blurred(_product(fields.waves, each), measured) for each in moves)
+        return self._terms([change / root for change in changes], residual, measured)
 
     def _terms(self, slopes: list[tf.Tensor], residual: tf.Tensor, measured: Measured) -> Terms:
         """Normal equations of K slopes, from a residual that is 0 where not valid."""
@@ -277,20 +284,20 @@ class RefinementKernels:
         n = modulus.shape[-1]
         first, along = (tf.reshape(each.waves, (len(mixture), places, -1, n, n)) for each in (fields, moves))
         first, held = first[:, :, 0], mixture[:, 0].real[:, None, None]
-        own = held * tf.reduce_sum(self._squared_modulus(first), axis=1) / modulus
+        own = held * tf.reduce_sum(self._squared_modulus(first), axis=1)
         slopes = []
         for k in range(1, mixture.shape[1]):
             cross = tf.reduce_sum(tf.math.conj(first) * along[:, :, k - 1], axis=1)
             weight = mixture[:, k, None, None]
-            slopes.append(held * tf.math.real(cross) / modulus - weight.real * own)
-            slopes.append(-held * tf.math.imag(cross) / modulus - weight.imag * own)
+            changes = held * tf.math.real(cross) - weight.real * own, -held * tf.math.imag(cross) - weight.imag * own
+            slopes += [_blurred(each, measured) / modulus for each in changes]
         return self._terms(slopes[::2] + slopes[1::2], residual, measured)
 
     def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
         """Gradient and curvature of the likelihood in the logarithm of a factor."""
         modulus, residual = self._residual(fields, measured)
         square = modulus.shape[-1] ** 2
-        slope = _masked((fields.intensity - self.floor * square) / modulus, measured)
+        slope = _masked(_blurred(fields.intensity - self.floor * square, measured) / modulus, measured)
         sums = (residual * slope, tf.square(slope))
         gradient, curvature = (self.numpy(tf.reduce_sum(each, axis=(-2, -1))) / square for each in sums)
         return gradient, curvature
@@ -302,6 +309,12 @@ class RefinementKernels:
         slope = _masked(0.5 / modulus, measured)
         gradient, curvature = (self.numpy(tf.reduce_sum(each, axis=0)) for each in (residual * slope, slope**2))
         return gradient, curvature * square
+
+    def blur_terms(self, fields: _Fields, measured: Measured, blur: tf.Tensor, slope: tf.Tensor) -> Terms:
+        """Gradient and curvature of the likelihood in a number of the blur."""
+        modulus, residual = self._residual(fields, measured)
+        change = slope @ fields.intensity @ blur + blur @ fields.intensity @ slope
+        return self._terms([change / (2 * modulus)], residual, measured)
 
     def _residual(self, fields: _Fields, measured: Measured) -> tuple[tf.Tensor, tf.Tensor]:
         """`a` and r, 0 where not valid."""
@@ -340,8 +353,14 @@ def _places_as_modes(values: tf.Tensor) -> tf.Tensor:
 
 
 def _seen(fields: _Fields, measured: Measured) -> tf.Tensor:
-    """`a^2` `(b, N, N)`, what the detector adds included."""
-    return fields.intensity if measured.background is None else fields.intensity + measured.background
+    """`a^2` `(b, N, N)`, as the detector blurs it and with what it adds."""
+    intensity = _blurred(fields.intensity, measured)
+    return intensity if measured.background is None else intensity + measured.background
+
+
+def _blurred(values: tf.Tensor, measured: Measured) -> tf.Tensor:
+    """Intensities or their changes as the detector sees them."""
+    return values if measured.blur is None else measured.blur @ values @ measured.blur
 
 
 def _mixed(spectra: tf.Tensor, mixture: Array | None) -> tf.Tensor:
@@ -419,6 +438,8 @@ def refine(
     fly_path: NDArray[np.float64] | None = None,
     background: NDArray[np.float64] | None = None,
     refine_background: Family | None = None,
+    blur: float | None = None,
+    refine_blur: bool = False,
     slices: int | None = None,
     gap: NearField | None = None,
     refine_thickness: bool = False,
@@ -461,6 +482,8 @@ def refine(
         fly_path=fly_path,
         background=background,
         refine_background=refine_background,
+        blur=blur,
+        refine_blur=refine_blur,
         slices=slices,
         gap=gap,
         refine_thickness=refine_thickness,

@@ -12,6 +12,7 @@ import tensorflow as tf
 import torch
 
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.detector_blur import share_of
 from ptycho.core.physics.fourier_ptychography import Microscope, bright_field_start, pupil_functions
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.scan_probes import ScanProbes
@@ -66,7 +67,8 @@ def point(scan, rng) -> Point:
     modes = np.stack([probe, 0.4j * np.roll(probe, 3, axis=1)])
     flux = rng.uniform(0.5, 1.5, len(scan))
     background = 3 * rng.random((N, N))
-    return Point(1 + 0.2 * (noise[0] + 1j * noise[1]), modes, scan.xcoords, scan.ycoords, flux, background)
+    image, blur = 1 + 0.2 * (noise[0] + 1j * noise[1]), np.array(0.9)
+    return Point(image, modes, scan.xcoords, scan.ycoords, flux, background, blur=blur)
 
 
 @pytest.fixture
@@ -140,6 +142,7 @@ def test_kernels_are_those_of_the_oracle(
         close(found[2], expected[2], dtype)
     for found, expected in zip(ours.background_terms(point), oracle.background_terms(point), strict=True):
         close(found, expected, dtype)
+    close(ours.blur_slope(point), oracle.blur_slope(point), dtype)
 
 
 LAWS: dict[str, dict[str, Any]] = {
@@ -154,6 +157,7 @@ LAWS: dict[str, dict[str, Any]] = {
     "fly scan": {"refine_positions": True, "refine_flux": True, "tolerance": 0.0},
     "fly scan, near field": {"refine_positions": True, "tolerance": 0.0},
     "background": {"refine_background": "smooth", "tolerance": 0.0},
+    "blur": {"refine_blur": True, "refine_flux": True, "blur": 0.5, "tolerance": 0.0},
     "few edges": {"object_prior": ObjectPrior("tv", 1e-3), "tolerance": 0.0},
     "pure phase, mini-batches": {"object_prior": ObjectPrior("phase", 0.1), "batch_size": 10, "seed": 3},
     "held out": {"holdout": 5, "tolerance": 0.0},
@@ -210,6 +214,7 @@ def agree(found: Refinement, expected: Refinement, exactly: bool = False) -> Non
     np.testing.assert_allclose(found.xcoords, expected.xcoords, atol=5e-3 * loose)
     np.testing.assert_allclose(found.flux, expected.flux, atol=1e-3 * loose)
     np.testing.assert_allclose(found.background, expected.background, atol=1e-2 * loose)
+    np.testing.assert_allclose(found.blur or 0, expected.blur or 0, atol=1e-3 * loose)
     np.testing.assert_allclose(found.penalty, expected.penalty, rtol=1e-3 * loose)
     assert (found.variation is None) == (expected.variation is None)
     if found.variation is not None and expected.variation is not None:
@@ -221,7 +226,7 @@ def agree(found: Refinement, expected: Refinement, exactly: bool = False) -> Non
 @pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
 @pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])
 def test_gradients_are_differences_of_the_error(name, likelihood, flies, scan, varied, way, rng) -> None:
-    """Object, probe, positions, flux, background and how the probe varies, in double precision, by differences."""
+    """Object, probe, positions, flux, background, blur and how the probe varies, in double precision."""
     point = varied
     if flies is NEAR:
         scan.metadata = NEAR.noted()
@@ -232,6 +237,7 @@ def test_gradients_are_differences_of_the_error(name, likelihood, flies, scan, v
     (_, terms), *_ = passes.position_terms(point)
     (_, flux_gradient, _), *_ = passes.flux_terms(point)
     background_gradient, _ = passes.background_terms(point)
+    blur_gradient, _ = passes.blur_slope(point)
     (_, variation_terms), *_ = passes.variation_terms(point)
     zero, step = Point(*(np.zeros_like(each) for each in point)), 1e-5
     image, probe = (rng.standard_normal(each.shape) + 1j * rng.standard_normal(each.shape) for each in point[:2])
@@ -249,6 +255,8 @@ def test_gradients_are_differences_of_the_error(name, likelihood, flies, scan, v
         # twice the logarithm of the factor is that of the flux
         (zero._replace(flux=shift[0]), (flux_gradient * shift[0] / (2 * point.flux)).sum()),
         (zero._replace(background=light), (background_gradient * light).sum()),
+        # t is exp(-1 / (2 sigma^2))
+        (zero._replace(blur=np.ones(())), blur_gradient * share_of(point.blur) / point.blur**3),
     ):
         ends = [Point(*(a + sign * step * b for a, b in zip(point, move, strict=True))) for sign in (1, -1)]
         found = (passes.error(ends[0]) - passes.error(ends[1])) / (2 * step)

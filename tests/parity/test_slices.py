@@ -34,12 +34,12 @@ def scan(rng) -> RawData:
 
 @pytest.fixture
 def point(scan, rng) -> Point:
-    """Two modes, three slices that are a tenth farther apart than was given."""
+    """Two modes, three slices that are a tenth farther apart than was given, a detector that blurs."""
     probe = np.asarray(scan.probeGuess, complex)
     modes = np.stack([probe, 0.4j * np.roll(probe, 3, axis=1)])
     image = 1 + 0.2 * random(rng, (SLICES, SIZE, SIZE))
     beam = rng.uniform(0.5, 1.5, len(scan)), 3 * rng.random((N, N))
-    return Point(image, modes, scan.xcoords, scan.ycoords, *beam, np.array(1.1))
+    return Point(image, modes, scan.xcoords, scan.ycoords, *beam, np.array(1.1), np.array(0.7))
 
 
 def random(rng, shape) -> Any:
@@ -55,7 +55,7 @@ def passes_of(name: str, scan: RawData, likelihood: Any = "amplitude", keep: int
 @pytest.mark.parametrize("name", ENGINES)
 def test_the_error_is_that_of_the_forward_model(name, scan, point) -> None:
     patches, dx, dy = extract_rounded(point.object, point.x, point.y, N)
-    recording = Recording(point.flux, background=point.background, gap=GAP.stretched(1.1))
+    recording = Recording(point.flux, background=point.background, gap=GAP.stretched(1.1), blur=0.7)
     expected = diffract(point.probe, patches, dx, dy, recording) + intensity_floor(scan, "amplitude")
     measured = scan.amplitude().astype(float)
     misfit = np.sum((np.sqrt(expected) - measured) ** 2, where=scan.mask) / np.sum(measured**2)

@@ -149,6 +149,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--background", type=float, default=usual.background, metavar="COUNTS", help="in every pixel, beside --photons"
     )
+    group.add_argument(
+        "--detector-blur",
+        type=float,
+        default=usual.detector_blur,
+        metavar="SIGMA",
+        help="standard deviation of the Gaussian that each pixel's light spreads over, pixels",
+    )
     group.add_argument("--beam-stop", type=float, default=usual.beam_stop, help="its diameter, pixels")
 
 

@@ -30,7 +30,7 @@ __all__ = ["NPZ_KEYS", "read", "read_npz", "recognise", "write_npz"]
 
 NPZ_KEYS = (
     *("object", "coverage", "probe", "xcoords", "ycoords", "frame", "backend", "method", "subpixel"),
-    *("network_object", "error_history", "counts_from", "flux", "fly_path", "background"),
+    *("network_object", "error_history", "counts_from", "flux", "fly_path", "background", "blur"),
     *("slices", "gap", "slice_distance_m"),
     *("probe_variation", "probe_coefficients", "other_probes", "scan_of_pattern"),
     *("timings", "synchronised", "agreement", "spread"),
@@ -76,7 +76,7 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
         "metadata": json.dumps(r.metadata),
         "provenance": json.dumps(r.provenance),
     }
-    optional = ("network_object", "spread", "flux", "fly_path", "background", "counts_from", "slices")
+    optional = ("network_object", "spread", "flux", "fly_path", "background", "blur", "counts_from", "slices")
     for key in (*optional, "slice_distance_m"):
         array = getattr(r, key)
         if array is not None:
@@ -137,6 +137,7 @@ def read_npz(path: Path) -> Reconstruction:
             slices=stored.get("slices"),
             gap=NearField.from_array(stored["gap"]) if "gap" in stored else None,
             variation=_stored_variation(stored),
+            blur=float(stored["blur"]) if "blur" in stored else None,
             counts_from=int(stored["counts_from"]) if "counts_from" in stored else None,
         )
 

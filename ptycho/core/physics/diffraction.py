@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
+from ptycho.core.physics.detector_blur import blurred
 from ptycho.core.physics.near_field import carried
 from ptycho.core.physics.recording import PLAIN, Recording
 
@@ -103,9 +104,10 @@ def diffract(
     instead of shifting the object patch by `-dx` the compact, smooth probe is moved by `+dx` (likewise `dy`); that
     is exact as long as the probe fits its window. `patches` is `(n, N, N)`, `dx`, `dy` are `(n,)` pixels.
     `recording` is of these patterns: their flux multiplies the intensity, that of several places is their mean,
-    the background comes to it; a probe that varies is that of each. A near detector sees the translation: there, waves
-    are moved back. Patches of a thick object are `(n, K, N, N)`, those of K slices with `recording.gap` between two of
-    them: behind each but the last, waves go on by its transfer function, `psi_(k+1) = ifft2(H fft2(psi_k O_k))`.
+    the detector blurs it, the background comes to it; a probe that varies is that of each. A near detector sees the
+    translation: there, waves are moved back. Patches of a thick object are `(n, K, N, N)`, those of K slices with
+    `recording.gap` between two of them: behind each but the last, waves go on by its transfer function,
+    `psi_(k+1) = ifft2(H fft2(psi_k O_k))`.
     Returns real `(n, N, N)`, in the square of the probe's unit.
     """
     flux, path, background = recording.flux, recording.fly_path, recording.background
@@ -129,7 +131,7 @@ def diffract(
         expected = intensity(waves)
     else:
         expected = _brightness(carried(waves, near_field, -shift_x[..., None], -shift_y[..., None]))
-    expected = expected if flux is None else expected * flux[:, None, None]
+    expected = blurred(expected if flux is None else expected * flux[:, None, None], recording.blur)
     return expected if background is None else expected + background
 
 

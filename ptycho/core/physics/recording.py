@@ -34,6 +34,9 @@ class Recording:
     """How waves go from each slice of a thick object to the next; None: the object is thin, one slice."""
     variation: ProbeVariation | ScanProbes | None = None
     """How the probe differs from pattern to pattern, or from scan to scan; None: it is the same."""
+    blur: float | None = None
+    """Standard deviation of the blur of the detector, pixels (`ptycho.core.physics.detector_blur`), before the
+    background comes to the light; None: it is sharp."""
 
     def of(self, some: NDArray[np.integer[Any]] | slice) -> Recording:
         """That of some of the patterns."""
@@ -44,7 +47,8 @@ class Recording:
     @property
     def known(self) -> dict[str, Any]:
         """What is not as in a plain scan, by name; `refine_scan` takes it under the same names."""
-        values = {name: getattr(self, name) for name in ("flux", "fly_path", "background", "gap", "variation")}
+        names = ("flux", "fly_path", "background", "gap", "variation", "blur")
+        values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not None}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.geometry import ObjectFrame, object_frame
+from ptycho.core.physics.detector_blur import check_blur
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
 from ptycho.core.physics.near_field import NearField
@@ -32,14 +33,15 @@ Array = NDArray[Any]
 
 
 def first_recording(scan: ScanData, start: Start | None, given: Recording) -> Recording:
-    """The gap between slices, the path of the probe and how it differs from pattern to pattern, those given or else
-    those of a start; the rest as it is.
+    """The gap between slices, the path of the probe, how it differs from pattern to pattern and the blur of the
+    detector, those given or else those of a start; the rest as it is.
 
     Raises:
         ConfigError: slices, or a path, of a near field.
     """
     gap, path = _gap(scan, start, given.gap), _fly_path(scan, start, given.fly_path)
-    return replace(given, gap=gap, fly_path=path, variation=_differing(scan, start, given.variation))
+    blur = start.blur if given.blur is None and isinstance(start, Reconstruction | Refinement) else given.blur
+    return replace(given, gap=gap, fly_path=path, variation=_differing(scan, start, given.variation), blur=blur)
 
 
 def _differing(
@@ -59,7 +61,7 @@ def first_point(
     recording: Recording,
     settings: Settings,
 ) -> tuple[Point, ObjectFrame]:
-    """Object, probe, positions, flux and background to begin with, and the frame they lie in.
+    """Object, probe, positions, flux, background and blur to begin with, and the frame they lie in.
 
     Flux and background are those given, else those of the start, else what the scan knows.
     """
@@ -104,7 +106,8 @@ def first_point(
         background = first_background(scan)
     flux = np.ones(len(scan)) if flux is None else check_flux(flux, len(scan))
     background = np.zeros((n, n)) if background is None else check_background(background, n)
-    begun = Point(image, modes, x, y, flux, background)
+    blur = np.array(0.0 if recording.blur is None else check_blur(recording.blur, n))
+    begun = Point(image, modes, x, y, flux, background, blur=blur)
     changes, coefficients = _variation(recording.variation, len(scan), n, settings.variable_probe)
     if isinstance(recording.variation, ScanProbes):
         begun = begun._replace(probe=_of_all_scans(modes, check_scan_probes(recording.variation, len(scan), n)))

@@ -61,6 +61,8 @@ class ScanData(Protocol):
 
 UNSTRETCHED: NDArray[np.float64] = np.ones(())
 """The distance between slices as it was given."""
+SHARP: NDArray[np.float64] = np.zeros(())
+"""The blur of a detector that has none."""
 
 
 class Point(NamedTuple):
@@ -79,6 +81,8 @@ class Point(NamedTuple):
     negative, zero frequency in the middle; 0 where there is none."""
     stretch: NDArray[np.float64] = UNSTRETCHED
     """() distance between two slices of the object, relative to the one given."""
+    blur: NDArray[np.float64] = SHARP
+    """() standard deviation of the detector's blur, pixels (`ptycho.core.physics.detector_blur`); 0: it is sharp."""
     variation: Array = np.zeros((0, 0, 0))
     """(K, N, N) modes of variation of the first mode of the probe (`ptycho.core.physics.variable_probe`); none where it
     is the same for all patterns."""
@@ -122,13 +126,14 @@ class Terms(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A batch of patterns on the device: amplitudes, 1 where they are valid (None: everywhere), and what the detector
-    adds to every far field (None: nothing).
+    """A batch of patterns on the device: amplitudes, 1 where they are valid (None: everywhere), what the detector adds
+    to every far field (None: nothing), and how it blurs them before (None: not at all).
     """
 
     amplitude: Any
     valid: Any
     background: Any = None
+    blur: Any = None
 
 
 class Kernels(Protocol):
@@ -148,6 +153,11 @@ class Kernels(Protocol):
 
     def background(self, values: Array) -> Any:
         """A background `(N, N)` on the device, in the unit of the fields' intensities."""
+
+    def blur(self, matrix: Array) -> Any:
+        """The matrix K `(N, N)` of a blur on the device, symmetric: fields of the intensity I are seen as `K I K`, and
+        so are the changes of I.
+        """
 
     def image(self, values: Array) -> Any:
         """Object or probe on the device."""
@@ -254,10 +264,15 @@ class Kernels(Protocol):
 
     def flux_terms(self, fields: Any, measured: Measured) -> tuple[Array, Array]:
         """Gradient `sum r s` and curvature `sum s^2`, `(b,)` each, of the likelihood in the logarithm of a factor:
-        `s = (a^2 - b - e) / a`.
+        `s = K (sum |F|^2) K / a`.
         """
 
     def background_terms(self, fields: Any, measured: Measured) -> tuple[Array, Array]:
         """Gradient `sum r s` and curvature `sum s^2`, `(N, N)` each, summed over the batch, of the likelihood in the
         background of each pixel: `s = 1 / (2 a)`.
+        """
+
+    def blur_terms(self, fields: Any, measured: Measured, blur: Any, slope: Any) -> Terms:
+        """Normal equations `(b, 1)` of the likelihood in a number t of the blur: `s = (D I K + K I D) / (2 a)`, with
+        the matrix K (`blur`, of the patterns as well) and its derivative D in t (`slope`).
         """

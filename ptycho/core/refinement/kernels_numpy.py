@@ -48,6 +48,10 @@ class NumpyKernels:
         """A background in the kernels' precision."""
         return values.astype(self.dtype)
 
+    def blur(self, matrix: Array) -> Array:
+        """The matrix of a blur in the kernels' precision."""
+        return matrix.astype(self.dtype)
+
     def image(self, values: Array) -> Array:
         """Object or probe in the kernels' precision."""
         return values.astype(self._complex, copy=False)
@@ -129,7 +133,7 @@ class NumpyKernels:
         else:
             error = self.error(fields, measured)
             ratio = _masked((1 - self._count(measured) / _seen(fields, measured)) / 2, measured)
-        waves = _back_propagated(fields.waves * ratio[:, None], transfer)
+        waves = _back_propagated(fields.waves * _blurred(ratio, measured)[:, None], transfer)
         return error, waves, sum_of_modes(waves * probes.conj())
 
     def back(self, waves: Array, patches: Array, incident: Array, gap: Array) -> tuple[Array, Array]:
@@ -149,7 +153,8 @@ class NumpyKernels:
 
     def slopes(self, fields: _Fields, moves: Array, measured: Measured) -> float:
         """`sum J^2`."""
-        return _sum_of_squares(_masked(_product(fields.waves, moves) / np.sqrt(_seen(fields, measured)), measured))
+        change = _blurred(_product(fields.waves, moves), measured)
+        return _sum_of_squares(_masked(change / np.sqrt(_seen(fields, measured)), measured))
 
     def probe_slopes(self, probe: Array, ramps: Array) -> tuple[Array, Array]:
         """How `shifted` changes with dx and with dy."""
@@ -177,7 +182,7 @@ class NumpyKernels:
             moves = self.fields(_places_as_modes(scipy.fft.ifft2(spectrum * ramp)), patches, transfer).waves
             if transfer is not None:  # which moves the field back as far as the probe was moved
                 moves = moves - scipy.fft.ifft2(scipy.fft.fft2(fields.waves) * ramp)
-            slopes.append(_product(fields.waves, moves) / modulus)
+            slopes.append(_blurred(_product(fields.waves, moves), measured) / modulus)
         return _terms(slopes, residual, measured)
 
     def patch_terms(
@@ -203,7 +208,8 @@ class NumpyKernels:
             seen = _seen(fields, measured)
             root = np.sqrt(seen + floor)
             residual = (seen - self._count(measured)) / (2 * root)
-        return _terms([_product(fields.waves, each) / root for each in moves], residual, measured)
+        changes = (_blurred(_product(fields.waves, each), measured) for each in moves)
+        return _terms([change / root for change in changes], residual, measured)
 
     def variation_terms(
         self, fields: _Fields, moves: _Fields, places: int, mixture: Array, measured: Measured
@@ -212,16 +218,16 @@ class NumpyKernels:
         modulus, residual = self._residual(fields, measured)
         first, along = (_by_place(each.waves, places) for each in (fields, moves))
         first, held = first[:, :, 0], mixture[:, 0].real[:, None, None]
-        own = held * (first.real**2 + first.imag**2).sum(axis=1) / modulus
+        own = held * (first.real**2 + first.imag**2).sum(axis=1)
         weight = mixture[:, 1:, None, None]
-        cross = held[:, None] * (first[:, :, None].conj() * along).sum(axis=1) / modulus[:, None]
-        slopes = np.concatenate([cross.real - weight.real * own[:, None], -cross.imag - weight.imag * own[:, None]], 1)
-        return _terms(list(np.moveaxis(slopes, 1, 0)), residual, measured)
+        cross = held[:, None] * (first[:, :, None].conj() * along).sum(axis=1)
+        changes = np.concatenate([cross.real - weight.real * own[:, None], -cross.imag - weight.imag * own[:, None]], 1)
+        return _terms([_blurred(each, measured) / modulus for each in np.moveaxis(changes, 1, 0)], residual, measured)
 
     def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
         """Gradient and curvature of the likelihood in the logarithm of a factor."""
         modulus, residual = self._residual(fields, measured)
-        slope = _masked((fields.intensity - self.floor) / modulus, measured)
+        slope = _masked(_blurred(fields.intensity - self.floor, measured) / modulus, measured)
         return (residual * slope).sum(axis=(-2, -1)), (slope**2).sum(axis=(-2, -1))
 
     def background_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
@@ -229,6 +235,12 @@ class NumpyKernels:
         modulus, residual = self._residual(fields, measured)
         slope = _masked(1 / (2 * modulus), measured)
         return (residual * slope).sum(axis=0), (slope**2).sum(axis=0)
+
+    def blur_terms(self, fields: _Fields, measured: Measured, blur: Array, slope: Array) -> Terms:
+        """Gradient and curvature of the likelihood in a number of the blur."""
+        modulus, residual = self._residual(fields, measured)
+        change = slope @ fields.intensity @ blur + blur @ fields.intensity @ slope
+        return _terms([change / (2 * modulus)], residual, measured)
 
     def _deviance(self, fields: _Fields, measured: Measured) -> Array:
         """Half that of each pixel: `Y log(Y / L) - Y + L`, written so that it loses nothing where Y is near L."""
@@ -293,8 +305,14 @@ def _carried(spectra: Array, transfer: Array) -> Array:
 
 
 def _seen(fields: _Fields, measured: Measured) -> Array:
-    """`a^2` `(b, N, N)`, what the detector adds included."""
-    return fields.intensity if measured.background is None else fields.intensity + measured.background
+    """`a^2` `(b, N, N)`, as the detector blurs it and with what it adds."""
+    intensity = _blurred(fields.intensity, measured)
+    return intensity if measured.background is None else intensity + measured.background
+
+
+def _blurred(values: Array, measured: Measured) -> Array:
+    """Intensities or their changes as the detector sees them."""
+    return values if measured.blur is None else measured.blur @ values @ measured.blur
 
 
 def _product(some: Array, others: Array) -> Array:

@@ -3,15 +3,16 @@
 `Passes` cuts the scan into batches and keeps what fits a stated budget; what is done to a batch stands in `Kernels`,
 which `ptycho.core.refinement.kernels_numpy` writes down in NumPy and each backend in its own tensors.
 
-With `a = sqrt(sum_m |F_m|^2 + b + e)`, b the background, and the amplitudes A, both likelihoods are sums over valid
-pixels of
+With `a = sqrt(K (sum_m |F_m|^2) K + b + e)`, K the blur of the detector (`ptycho.core.physics.detector_blur`; 1 where
+it is sharp), b the background, and the amplitudes A, both likelihoods are sums over valid pixels of
 
     amplitude: (a - A)^2                                               residual r = a - A
     poisson:   1/2 [(Y + e) log((Y + e) / a^2) - (Y + e) + a^2]        residual r = (a^2 - Y - e) / (2 a), Y = A^2
 
 (the second is a quarter of the deviance: both have the same gradient and curvature where a is near A). The derivative
-with respect to `conj F_m` is `r F_m / a`, and `J = Re sum_m conj(F_m) D_m / a` is the change of a along a change D of
-the field at the detector; the Gauss-Newton curvature is `sum J^2`. The floors e are relative to the mean intensity.
+with respect to `conj F_m` is `K (r / a) K F_m`, and `J = K (Re sum_m conj(F_m) D_m) K / a` is the change of a along a
+change D of the field at the detector; the Gauss-Newton curvature is `sum J^2`. The floors e are relative to the mean
+intensity.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.physics.detector_blur import blur_matrix, blur_slope
 from ptycho.core.physics.fly_scan import AT_REST, FlyPath
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.variable_probe import mixture
@@ -128,6 +130,7 @@ class Passes:
         pixels = (sum(map(len, groups)) + len(unseen)) * self.n**2
         waves = pixels * modes * kernels.complex_bytes
         self._background: tuple[Array | None, Any] = None, None
+        self._blur: tuple[Array | None, Any] = None, None
         self._keeps_patterns = 4 * pixels <= keep
         self._keeps_fields = 8 * pixels + (1 + slices) * waves <= keep
         ramps = pixels * self._places_each * kernels.complex_bytes * (1 if self.transfer_function is None else 2)
@@ -263,8 +266,8 @@ class Passes:
         return self.kernels.image(mixture(point.coefficients[part.indices]))
 
     def _measured(self, part: _Part, point: Point) -> Measured:
-        """The patterns of a part, zero frequency first where they are far fields, with the background of a point."""
-        return self._patterns(part)._replace(background=self._background_of(point))
+        """The patterns of a part, zero frequency first where they are far fields, with what a point adds."""
+        return self._patterns(part)._replace(background=self._background_of(point), blur=self._blur_of(point))
 
     def _background_of(self, point: Point) -> Any:
         """The background on the device; None where there is none."""
@@ -272,6 +275,13 @@ class Passes:
             b = self._ordered(point.background)
             self._background = point.background, self.kernels.background(b) if b.any() else None
         return self._background[1]
+
+    def _blur_of(self, point: Point) -> Any:
+        """The matrix of the blur on the device; None where the detector is sharp."""
+        if self._blur[0] is not point.blur:
+            sigma = float(point.blur)
+            self._blur = point.blur, self.kernels.blur(self._ordered(blur_matrix(self.n, sigma))) if sigma else None
+        return self._blur[1]
 
     def _patterns(self, part: _Part) -> Measured:
         """The patterns of a part in the order of the kernels."""
@@ -456,6 +466,19 @@ class Passes:
             return gradient, curvature
         return np.fft.fftshift(gradient), np.fft.fftshift(curvature)
 
+    def blur_slope(self, point: Point) -> tuple[float, float]:
+        """Gradient and curvature of the patterns seen, in t of the blur (`ptycho.core.physics.detector_blur`)."""
+        image, probe = self._images(point)
+        sigma = float(point.blur)
+        blur, slope = (self.kernels.blur(self._ordered(of(self.n, sigma))) for of in (blur_matrix, blur_slope))
+        gradient = curvature = 0.0
+        for part in self.seen:
+            look = self._look(part, point, image, probe)
+            terms = self.kernels.blur_terms(look.fields, self._measured(part, point), blur, slope)
+            gradient += float(terms.gradient.sum(dtype=np.float64))
+            curvature += float(terms.curvature.sum(dtype=np.float64))
+        return gradient, curvature
+
 
 def _cut(group: NDArray[np.int64], size: int, scans: NDArray[np.int64] | None, modes: int) -> list[_Part]:
     """Batches of at most `size` patterns of one group, each of one scan."""
@@ -492,7 +515,7 @@ def _belonging(point: Point) -> tuple[Array, ...]:
 
 
 def _field_parts(point: Point) -> tuple[Array, ...]:
-    """What far fields are made of: all but the background, which comes after them."""
+    """What far fields are made of: all but blur and background, which come after them."""
     return point.object, point.stretch, *_belonging(point)
 
 

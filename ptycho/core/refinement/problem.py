@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ptycho.core.physics.fly_scan import places_on_the_way
 from ptycho.core.physics.variable_probe import mixture
 from ptycho.core.refinement.background import Family, stepped
+from ptycho.core.refinement.detector_blur import refocused
 from ptycho.core.refinement.gauge import Gauge, brightened, straightened
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.passes import Passes, places
@@ -54,6 +55,7 @@ class ScanProblem:
         refine_thickness: whether the distance between slices moves.
         penalty: what is known of the object; None: nothing.
         pupil: `(K, N, N)` functions of a probe that is a pupil (`spectrum`); None: it is a probe in space.
+        refine_blur: whether the blur of the detector moves.
     """
 
     def __init__(
@@ -68,10 +70,11 @@ class ScanProblem:
         refine_thickness: bool = False,
         penalty: Penalty | None = None,
         pupil: Array | None = None,
+        refine_blur: bool = False,
     ) -> None:
         self._passes, self._placement, self._given = passes, placement, given
         self._refine_probe, self._refine_flux, self._family = refine_probe, refine_flux, background
-        self._variability = variability
+        self._variability, self._refine_blur = variability, refine_blur
         self._refine_thickness, self._penalty, self._pupil = refine_thickness, penalty, pupil
         self._changes = refine_probe or placement is not None or passes.gap is not None or penalty is not None
         self._preconditioner: AnyPreconditioner | None = None
@@ -222,12 +225,14 @@ class ScanProblem:
         return target
 
     def adjust(self, point: Point, iteration: int) -> Point:
-        """Move the positions, the flux and the background, and hold what the patterns do not tell."""
+        """Move the positions, the flux, the background and the blur, and hold what the patterns do not tell."""
         if self._placement is not None:
             point = self._placement.moved(point, iteration)
         if self._refine_thickness:
             point = stretched(point, self._passes, iteration)
         point = self._backed(self._lit(point, iteration), iteration)
+        if self._refine_blur:
+            point = refocused(point, self._passes, iteration)
         if self._variability is not None and isinstance(self._preconditioner, Preconditioner):
             point = self._variability.moved(point, iteration, self._preconditioner)
         # near fields tell the place of the probe, and a pupil has its own

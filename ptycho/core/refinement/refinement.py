@@ -72,11 +72,15 @@ class Refinement(ObjectResult):
     histories as well."""
     variation: ProbeVariation | ScanProbes | None = None
     """How the first mode of the probe differs from pattern to pattern, or other scans' probes; None: it is the same."""
+    blur: float | None = None
+    """Standard deviation of the detector's blur, pixels (`ptycho.core.physics.detector_blur`); None: it is sharp."""
 
     @property
     def recording(self) -> Recording:
         """How the patterns were recorded."""
-        return Recording(self.flux, self.fly_path, self.background, gap=self.gap, variation=self.variation)
+        return Recording(
+            self.flux, self.fly_path, self.background, gap=self.gap, variation=self.variation, blur=self.blur
+        )
 
     def __repr__(self) -> str:
         modes, N, _ = self.probe.shape

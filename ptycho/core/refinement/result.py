@@ -55,6 +55,7 @@ def reconstruction_of(refinement: Refinement, trust: Trust | None = None) -> Rec
         flux=None if (r.flux == 1).all() else r.flux,
         fly_path=r.fly_path,
         variation=r.variation,
+        blur=r.blur,
         background=r.background if r.background.any() else None,
         counts_from=r.counts_from if r.counts_from is not None and r.counts_from <= r.kept else None,
     )

@@ -68,6 +68,8 @@ def refine_scan(
     fly_path: FlyPath | None = None,
     background: NDArray[np.float64] | None = None,
     refine_background: Family | None = None,
+    blur: float | None = None,
+    refine_blur: bool = False,
     slices: int | None = None,
     gap: NearField | None = None,
     refine_thickness: bool = False,
@@ -124,6 +126,9 @@ def refine_scan(
             darkest pixels have where it moves from a flat start.
         refine_background: how it may look if it moves, 'constant', 'smooth' or 'pixels'
             (`ptycho.core.refinement.background`); None: it stays.
+        blur: standard deviation of the blur of the detector, pixels (`ptycho.core.physics.detector_blur`), 0 where it
+            is sharp; None takes the start's, else 0.
+        refine_blur: whether it moves, too.
         slices: K, of a thick object (`ptycho.core.refinement.slices`): an iteration takes about K times as long. None
             takes those of the start, else 1.
         gap: the free space between two of them (`ptycho.core.physics.multislice.gap_of`); None takes the start's.
@@ -190,9 +195,10 @@ def refine_scan(
         pupil=checked_pupil(pupil, scan),
         variable_probe=variable_probe,
         variable_probe_smooth=variable_probe_smooth,
+        refine_blur=refine_blur,
     )
     found = find_engine(engine) if isinstance(engine, str) else engine
-    recording = Recording(flux, fly_path, background, gap=gap, variation=variation)
+    recording = Recording(flux, fly_path, background, gap=gap, variation=variation, blur=blur)
     return run(found, scan, start, probe, frame, settings, report, options, state_file, recording)
 
 
@@ -271,6 +277,7 @@ def _problem(
         refine_thickness=settings.refine_thickness and passes.gap is not None,
         penalty=_penalty(settings, passes, given, frame),
         pupil=pupil,
+        refine_blur=settings.refine_blur,
     )
 
 
@@ -343,6 +350,7 @@ def _result(
         slices=None if gap is None else image,
         gap=None if gap is None else gap.stretched(float(found.point.stretch)),
         variation=variation,
+        blur=float(found.point.blur) or None,
     )
 
 

@@ -50,6 +50,7 @@ class Settings:
     pupil: NDArray[np.float64] | None = None
     variable_probe: int = 0
     variable_probe_smooth: float | None = None
+    refine_blur: bool = False
 
     def __post_init__(self) -> None:
         checks = (

@@ -75,6 +75,7 @@ class SlicedKernels:
         self._one, self._gap = kernels, gap
         self.complex_bytes = kernels.complex_bytes
         self.measured, self.background, self.image = kernels.measured, kernels.background, kernels.image
+        self.blur = kernels.blur
         self.ramps, self.shifted, self.transfer = kernels.ramps, kernels.shifted, kernels.transfer
         self.probe_slopes, self.back = kernels.probe_slopes, kernels.back
 
@@ -202,6 +203,10 @@ class SlicedKernels:
     def background_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
         """Gradient and curvature in the background of each pixel."""
         return self._one.background_terms(fields.last, measured)
+
+    def blur_terms(self, fields: _Fields, measured: Measured, blur: Any, slope: Any) -> Terms:
+        """Normal equations in a number of the blur."""
+        return self._one.blur_terms(fields.last, measured, blur, slope)
 
     def _onwards(self, waves: Any, patches: Any, to: Any) -> Any:
         """Waves in front of a slice once they went through it and on."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.physics.detector_blur import check_blur
 from ptycho.core.physics.diffraction import as_modes, diffract, fourier_shift, illuminate, poisson_amplitude
 from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
 from ptycho.core.physics.multislice import projected
@@ -74,6 +75,9 @@ class ScanPlan:
     """The free space between two slices of the object; None: it is thin."""
     variation: ProbeVariation | None = None
     """How the probe differs from frame to frame, in the unit of `probe`; None: it is the same."""
+    blur: float | None = None
+    """Standard deviation of the detector's blur, pixels (`ptycho.core.physics.detector_blur`); None: it is sharp.
+    It comes before photons are counted: each pixel counts by itself."""
 
     def __post_init__(self) -> None:
         if self.units not in ("counts", "amplitude"):
@@ -92,7 +96,7 @@ class ScanPlan:
     @property
     def recording(self) -> Recording:
         """How the frames are recorded."""
-        return Recording(None, self.fly_path, self.background, self.near_field, self.gap, self.variation)
+        return Recording(None, self.fly_path, self.background, self.near_field, self.gap, self.variation, self.blur)
 
     @property
     def frame_type(self) -> np.dtype[Any]:
@@ -230,7 +234,7 @@ def _to_dose(plan: ScanPlan) -> tuple[ScanPlan, float]:
     """The plan with its probe scaled to the dose, complex64, and how many counts of a frame meet valid pixels."""
     energy, valid = 0.0, 0.0
     for chunk, patches, modes, dx, dy in _chunks(plan, 0, len(plan.xcoords)):
-        # the energy behind the object is that on the detector (Parseval)
+        # the energy behind the object is that on the detector (Parseval), which keeps every photon
         if plan.mask is None and plan.fly_path is None and plan.gap is None and plan.variation is None:
             moved = fourier_shift(modes, dx[:, None], dy[:, None]) if dx.any() or dy.any() else modes
             waves = illuminate(moved, patches)
@@ -291,6 +295,8 @@ def _check_shapes(plan: ScanPlan) -> None:
         check_fly_path(plan.fly_path, x.size)
     if plan.variation is not None:
         check_variation(plan.variation, x.size, probe.shape[-1])
+    if plan.blur is not None:
+        check_blur(plan.blur, probe.shape[-1])
     background = plan.background
     if background is not None and (
         background.shape != probe.shape[-2:] or not (np.isfinite(background) & (background >= 0)).all()

@@ -113,6 +113,8 @@ class ScanSettings:
     """Fraction of the detector's pixels that are bad."""
     background: float = 0.0
     """Counts that come to every pixel of every frame beside `photons`."""
+    detector_blur: float = 0.0
+    """Standard deviation of the blur of the detector, pixels (`ptycho.core.physics.detector_blur`)."""
     probe_drift: float = 0.0
     """Waves of defocus at the edge of the far field of the probe that its focus drifts by, from first to last frame."""
     beam_stop: float = 0.0
@@ -176,7 +178,7 @@ def plan_scan(
         raise ConfigError(f"background: expected 0 or more counts per pixel, found {s.background}; correct it")
     probe, variation = _drifting(s, probe, len(xcoords))
     background = np.full((N, N), s.background) if s.background else None
-    beside = path, background, near, gap, variation
+    beside = path, background, near, gap, variation, s.detector_blur or None
     plan = ScanPlan(object, probe, xcoords, ycoords, s.photons, s.units, mask, x_true, y_true, s.noise, *beside)
     return plan, for_noise
 
