@@ -345,6 +345,15 @@ class IterationOptions:
         Literal["constant", "smooth", "pixels"] | bool,
         Doc("find light that every pattern has beside the object's: a number, smooth (alone) or one for each pixel"),
     ] = False
+    detector_blur: Annotated[
+        Literal["find"] | float,
+        Doc(
+            "standard deviation of the Gaussian by which the detector, or partial coherence, blurs patterns, pixels "
+            "(find, alone: by the patterns; 0: sharp)",
+            at_least=0,
+            alone="find",
+        ),
+    ] = 0.0
     slices: Annotated[
         int,
         Doc(

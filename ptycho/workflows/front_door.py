@@ -176,6 +176,8 @@ class _Run:
         refine, background = self.refine, reconstruction.background
         if background is not None:  # then so has what is tried from here on
             refine = partial(refine, background=background)
+        if reconstruction.blur is not None:
+            refine = partial(refine, blur=reconstruction.blur)
         if reconstruction.slices is not None:
             refine = partial(refine, slices=len(reconstruction.slices), gap=reconstruction.gap)
         finished = Finished(reconstruction, self.data, refine, asked.iteration, self.made_probe)

@@ -29,6 +29,7 @@ from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.raw_data import RawData
 from ptycho.workflows.background import background_notes
 from ptycho.workflows.beam import beam_trend
+from ptycho.workflows.detector_blur import blur_note, blurring
 from ptycho.workflows.iteration_plan import THIN, Plan, planned
 from ptycho.workflows.thick import slices_note, slicing
 from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale, scan_trust
@@ -109,7 +110,7 @@ def iterate(
     """
     if options.background_family is not None:
         refine = partial(refine, refine_background=options.background_family)
-    refine = partial(refine, **slicing(data, options, start))
+    refine = partial(refine, **slicing(data, options, start), **blurring(options))
     probe = start.probe if isinstance(start, Reconstruction | Refinement) else np.asarray(data.probeGuess)
     scale: Scale = "object" if made_probe else "probe"
     if plan is None:
@@ -133,7 +134,7 @@ def iterate(
     }
     bound = options.position_bound_px if options.refine_positions and start is None else None
     frame = start.frame if isinstance(start, Reconstruction | Refinement) else object_grid(data, bound)
-    trust = _trust_of(start, data, plan, frame)
+    trust = _trust_of(start, data, plan, frame, options)
     legs = _Legs(data, partial(refine, **settings), options, plan, flux, trust, watch, options.planned)
     found, notes = legs.run(start, frame)
     notes = [*notes, *_changes(found, data, options)]
@@ -230,7 +231,9 @@ class _Legs:
         return self.refine(self.data, start, iterations, report=report, **settings)
 
 
-def _trust_of(start: Start | None, data: RawData, plan: Plan, frame: ObjectFrame | None) -> Trust | None:
+def _trust_of(
+    start: Start | None, data: RawData, plan: Plan, frame: ObjectFrame | None, options: IterationOptions
+) -> Trust | None:
     """What the patterns say of a start that knows more than they do, a network's; None for others.
 
     What iteration has found knows nothing that further iterations could lose, and nor does a flat object.
@@ -244,7 +247,7 @@ def _trust_of(start: Start | None, data: RawData, plan: Plan, frame: ObjectFrame
     image = start.object if isinstance(start, Reconstruction) else start
     x, y = (frame or object_frame(data.xcoords, data.ycoords, data.N)).local(data.xcoords, data.ycoords)
     known = start.recording if isinstance(start, Reconstruction) else data.recording
-    recording = replace(known, fly_path=plan.fly_path)
+    recording = replace(known, fly_path=plan.fly_path, blur=blurring(options).get("blur", known.blur))
     return scan_trust(image, plan.probe, x, y, data, NOMINAL_PHOTONS, recording=recording)
 
 
@@ -304,6 +307,8 @@ def _changes(found: Refinement, data: RawData, options: IterationOptions) -> lis
     if varied is not None or options.variable_probe:
         notes.append(variation_note(varied))
     notes.extend(background_notes(found.background, data))
+    if found.blur is not None or options.detector_blur == "find":
+        notes.append(blur_note(found.blur, options))
     if found.slices is not None:
         notes.append(slices_note(found, data))
     if options.refine_positions:

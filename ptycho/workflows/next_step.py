@@ -25,6 +25,7 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.raw_data import RawData
 from ptycho.workflows.background import background_advice
+from ptycho.workflows.detector_blur import blur_advice
 from ptycho.workflows.find_probe import find_probe
 from ptycho.workflows.fly_plan import asked_to_fly, runs_in_lines
 from ptycho.workflows.foretell import Clusters
@@ -100,7 +101,7 @@ def remedy(finished: Finished, clusters: Clusters) -> str:
     if finished.gaining > MUCH and not trust.explained:
         return go_on
     found = (
-        _of_background(finished)
+        _of_light(finished)
         or _of_values(finished)
         or (_anew if trust.grade == "fails" else _further)(finished, clusters)
     )
@@ -178,21 +179,25 @@ def _of_values(finished: Finished) -> str:
     return ""
 
 
-def _of_background(finished: Finished) -> str:
-    """Light that every pattern has beside the object's; asked before modes, which take it for their own.
+def _of_light(finished: Finished) -> str:
+    """Light that every pattern has beside the object's, or a detector that blurs it, whichever foretells more; asked
+    before modes, which take both for their own.
 
     A stage that moves, or another probe, blurs patterns as well: where one of them explains more, it is named instead.
     """
-    if finished.options.background is not False:
-        return ""
-    trust = finished.found.trust
+    trust, data, gain, said = finished.found.trust, finished.data, 0.0, ""
     assert trust is not None
-    gain, said = background_advice(finished.data, finished.refine, noise_error(trust, "amplitude"))
+    noise = noise_error(trust, "amplitude")
+    if finished.options.background is False:
+        gain, said = background_advice(data, finished.refine, noise)
+    if not finished.options.detector_blur and finished.found.blur is None:
+        blurred, told = blur_advice(data, finished.refine, len(finished.found.probe), noise)
+        gain, said = (blurred, told) if told and blurred > gain else (gain, said)
     if not said:
         return ""
     if trust.grade == "fails":
         error, advice = _anew_tried(finished, part := telling_part(finished.data))
-        if _unseen(finished, part, finished.data.probeGuess, ANEW) > gain * error:
+        if _unseen(finished, part, data.probeGuess, ANEW) > gain * error:
             return advice
     motion, instead = _motion(finished)
     return instead if motion > gain else said
