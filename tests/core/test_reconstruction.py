@@ -49,6 +49,7 @@ def refined(rng: np.random.Generator) -> Reconstruction:
         slices=complex_array(3, HEIGHT, WIDTH),
         gap=NearField(0.25, 0.01),
         variation=ProbeVariation(complex_array(2, N, N), rng.random((3, 2)) + 0j),
+        blur=0.5,
         timings={"inference": 1.5, "stitching": 0.25},
         synchronised=True,
         agreement=(0.9, 0.99),
@@ -80,6 +81,7 @@ def plain(refined: Reconstruction) -> Reconstruction:
         slices=None,
         gap=None,
         variation=None,
+        blur=None,
         synchronised=False,
         spread=None,
         trust=None,
@@ -120,7 +122,7 @@ def test_what_was_not_measured_has_no_key(tmp_path: Path, plain: Reconstruction)
     with np.load(write_npz(plain, tmp_path / "a.npz"), allow_pickle=False) as file:
         missing = set(NPZ_KEYS) - set(file.files)
     assert missing == {key for key in NPZ_KEYS if key.startswith("trust_")} | {
-        *("spread", "network_object", "counts_from", "flux", "fly_path", "background"),
+        *("spread", "network_object", "counts_from", "flux", "fly_path", "background", "blur"),
         *("slices", "gap", "slice_distance_m", "probe_variation", "probe_coefficients"),
         *("other_probes", "scan_of_pattern"),
     }

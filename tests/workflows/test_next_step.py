@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ptycho.config.options import IterationOptions
+from ptycho.core.physics.detector_blur import blurred
 from ptycho.core.physics.probes import zone_plate_probe
 from ptycho.core.refinement.run import refine_scan
 from ptycho.raw_data import RawData
@@ -104,6 +105,13 @@ def test_a_background(small, rng):
     said = advice(changed(small, patterns=small.diff3d + rng.poisson(200.0, small.diff3d.shape)), modes=None)
     assert said.startswith("every pattern has a background, of some ") and said.endswith(": --background")
     assert float(said.split("some ")[1].split()[0]) == pytest.approx(200, rel=0.3)
+
+
+def test_patterns_that_are_blurred(small, rng):
+    """Which a background explains, too, though less."""
+    said = advice(changed(small, patterns=rng.poisson(blurred(small.diff3d.astype(float), 1.0))), modes=None)
+    assert said.startswith("patterns are blurred, by some ") and said.endswith(" times better: --detector-blur")
+    assert float(said.split("some ")[1].split()[0]) == pytest.approx(1.0, rel=0.3)
 
 
 @pytest.mark.slow

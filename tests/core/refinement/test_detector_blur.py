@@ -37,7 +37,7 @@ def scan_with(blur: float, fresnel_number: float | None = None) -> RawData:
 
 def error_of(scan: RawData, modes: int = 1, **settings) -> tuple[float, Refinement]:
     probe = with_modes(scan.probeGuess[None], modes)
-    found = refine_scan(scan, None, 25, probe=probe, tolerance=0.0, dtype=np.float32, **settings)
+    found = refine_scan(scan, None, 40, probe=probe, tolerance=0.0, dtype=np.float32, **settings)
     region, offset = (10, 34, 10, 34), (found.frame.y0, found.frame.x0)
     aligned = align(found.object, scan.objectGuess, region, offset)
     return float(np.linalg.norm(aligned.image - aligned.truth) / np.linalg.norm(aligned.truth)), found
