@@ -124,7 +124,8 @@ def test_the_curvature_is_that_along_the_change(name, keep, scan, point, rng) ->
 def amplitudes(scan: RawData) -> Any:
     def of(point: Point) -> Any:
         patches, dx, dy = extract_rounded(point.object, point.x, point.y, N)
-        recording = Recording(point.flux, background=point.background, gap=GAP.stretched(float(point.stretch)))
+        gap, blur = GAP.stretched(float(point.stretch)), float(point.blur)
+        recording = Recording(point.flux, background=point.background, gap=gap, blur=blur)
         return np.sqrt(diffract(point.probe, patches, dx, dy, recording)) * scan.mask
 
     return of
