@@ -159,6 +159,8 @@ def _options(asked: IterationOptions) -> IterationOptions:
     """What is left open is decided as it is best here."""
     if asked.fly_points is not None:
         raise ConfigError(f"fly_points={asked.fly_points!r}: expected none, LEDs do not move; leave --fly out")
+    if asked.detector_blur:
+        raise ConfigError(f"detector_blur={asked.detector_blur}: expected 0 for images; leave --detector-blur out")
     modes = None if asked.modes == "auto" else asked.modes
     if modes not in (None, 1):
         raise ConfigError(f"modes={modes}: expected one pupil; leave --modes out")
