@@ -568,7 +568,7 @@ class RawData(Pictured):
         return other
 
     def with_recording(self, flux: ArrayLike | None = None, background: ArrayLike | None = None) -> RawData:
-        """This scan, on the same arrays, with what is known of flux and background, as of the class.
+        """This scan, on the same arrays, with what is known of flux and background, as of the class; None: as before.
 
         A refinement finds both (`ptycho.reconstruct(scan, refine_flux=True, background=True)`): `flux` and `background`
         of its result.
@@ -577,8 +577,10 @@ class RawData(Pictured):
             DataError: those of another scan.
         """
         other = copy.copy(self)
-        other.flux = None if flux is None else check_flux(flux, len(self))
-        other._background = None if background is None else check_background(background, self.N)
+        if flux is not None:
+            other.flux = check_flux(flux, len(self))
+        if background is not None:
+            other._background = check_background(background, self.N)
         return other
 
     def group_count(

@@ -54,7 +54,7 @@ class PtychoPINN(nn.Module):
 
     Tensors: amplitudes `(B, C, N, N)`, positions `(B, C, 1, 2)` = `coords_relative`, minus the member's position seen
     from the group's centre, `(x, y)` pixels. Where they are known, `flux (B, C, 1, 1)` of the beam at each member and
-    `background (1, 1, N, N)`, squares of X_norm, come together: what the network is given has them taken off
+    `background (1, 1, N, N)`, squares of X_norm, either by itself too: what the network is given has them taken off
     (`cleared`), but for the flux in the steps of one that makes a canvas, and what is predicted has them on. The
     network's object `O_net` becomes the object in the file's units by `object_scale`.
     """
@@ -146,11 +146,10 @@ class PtychoPINN(nn.Module):
             DataError: shapes that do not fit; the line names both.
         """
         self._check_shapes(normalised, positions)
-        recorded = {}
-        if flux is not None and background is not None:
+        if background is not None:
             with no_autocast(normalised):
                 normalised = cleared(normalised, background=background)
-            recorded = {"flux": flux}
+        recorded = {} if flux is None else {"flux": flux}
         if not self.scaling.even_groups:
             return self.network.canvas_and_members(self, normalised, positions, size, mask, **recorded)
         gain = self._gain(cleared(normalised, **recorded))[..., None]
@@ -202,9 +201,8 @@ class PtychoPINN(nn.Module):
                 probe = shifted_probes(probe, split_positions(positions[:, :, 0])[1])
             waves = smooth(illuminate(probe, members), self.config.gaussian_smoothing_sigma)
             counts = torch.exp(2 * self.log_intensity_scale) * intensity(waves)
-            if flux is None or background is None:
-                return counts
-            return flux * counts + self.nominal_intensity_scale**2 * background
+            counts = counts if flux is None else flux * counts
+            return counts if background is None else counts + self.nominal_intensity_scale**2 * background
 
     def forward(
         self,

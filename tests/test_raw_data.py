@@ -562,6 +562,9 @@ def test_a_background_goes_with_pixels_and_a_file_has_none(patterns: RawData, tm
     with pytest.raises(DataError, match="background: expected patterns that stay as they are, 64 x 64"):
         known.fitted(crop=32)
     assert patterns.with_recording(known.flux).fitted(crop=32).flux is known.flux
+    dimmed = known.with_recording(2 * known.flux)
+    assert dimmed.background is known.background
+    assert dimmed.with_recording(background=2 * known.background).flux is dimmed.flux
     known.save(tmp_path / "scan.npz")
     assert "a scan file has no flux and no background; they are left out" in caplog.text
     with pytest.raises(DataError, match="flux: expected"):

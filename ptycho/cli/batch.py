@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import Field, asdict, dataclass, fields, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,24 @@ _GRACE = 60.0
 
 @dataclass(frozen=True)
 class Job:
-    """One scan of a batch."""
+    """One scan of a batch, or several of one object."""
 
     scan: str
     flags: tuple[str, ...]
     """Of `ptycho reconstruct`, besides."""
     folder: Path
+    others: tuple[str, ...] = ()
+    """Further scans of the same object."""
 
     @property
     def arguments(self) -> list[str]:
         """Of `ptycho reconstruct`, from the beginning."""
-        return [self.scan, *self.flags, "--output-dir", str(self.folder)]
+        return [self.scan, *self.others, *self.flags, "--output-dir", str(self.folder)]
+
+    @property
+    def name(self) -> str:
+        """Of the scans, as in a list."""
+        return shlex.join([self.scan, *self.others]) if self.others else self.scan
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,8 @@ def jobs_of(named: Sequence[str], flags: str, output: Path) -> list[Job]:
     """The jobs of a batch, in order.
 
     Args:
-        named: scans, or files with one scan to a line, flags of its own behind it; # begins a comment.
+        named: scans, or files with one scan to a line, or several of one object, flags of their own behind; # begins a
+            comment.
         flags: for all scans; those of a line win.
         output: folder of the folders, which have the names of the scans.
 
@@ -95,7 +104,8 @@ def jobs_of(named: Sequence[str], flags: str, output: Path) -> list[Job]:
             number += 1
             name = f"{stem}-{number}"
         taken.add(name)
-        job = Job(words[0], (*shlex.split(flags), *words[1:]), output / name)
+        others = tuple(takewhile(lambda word: not word.startswith("-"), words[1:]))
+        job = Job(words[0], (*shlex.split(flags), *words[1 + len(others) :]), output / name, others)
         try:
             asked = parser.parse_flags(job.arguments)
         except ConfigError as error:
@@ -132,7 +142,7 @@ def row_of(job: Job, anew: bool = False) -> Row:
         ConfigError: the folder has a run with other settings.
     """
     if anew:
-        return Row(job.scan, str(job.folder), "not yet")
+        return Row(job.name, str(job.folder), "not yet")
     began = job.folder / RUN_FILE
     if began.is_file():
         arguments = [word for word in read_asked(began).arguments if word != _ANEW]
@@ -143,7 +153,7 @@ def row_of(job: Job, anew: bool = False) -> Row:
             )
     path = job.folder / ROW_FILE
     if not path.is_file():
-        return Row(job.scan, str(job.folder), "not yet")
+        return Row(job.name, str(job.folder), "not yet")
     with readable(path, "what came of a scan", advice="remove it"):
         stored = json.loads(path.read_text(encoding="utf-8"))
         return Row(**{one.name: _of_kind(stored[one.name], one) for one in fields(Row)})
@@ -201,7 +211,7 @@ def _reconstruct(arguments: Sequence[str], log: Path) -> int:
 
 
 def _row_of_result(job: Job, status: int, seconds: float) -> Row:
-    failed = Row(job.scan, str(job.folder), "failed", seconds=round(seconds, 1))
+    failed = Row(job.name, str(job.folder), "failed", seconds=round(seconds, 1))
     if status:
         return replace(failed, said=_last_line(job.folder / LOG_FILE) or f"ended with status {status}")
     found = read_npz(job.folder / RESULT_FILE)

@@ -38,7 +38,7 @@ __all__ = ["centred_phase", "save_amplitude_png", "save_phase_png", "save_summar
 SHEET = 13.0
 """Width of the summary sheet, inches."""
 
-MOST_SLICES = 6
+MOST_SLICES, MOST_PROBES = 6, 3
 """On one sheet."""
 SCANS = ("#e0803c", "#3c8fe0", "#4fae5b", "#b86ad1", "#d9c445", "#e05c7a")
 """Colours of the positions of several scans of one object, in turn."""
@@ -121,7 +121,7 @@ def summary_figure(
 
     It has the scan path over the coverage, the mean pattern, the probe, the error per refinement iteration,
     and amplitude and phase of the object: network, refined, its slices and true, as far as there are such, on one
-    scale of colours. Of more than six slices six are shown.
+    scale of colours. Of more than six slices six are shown, of the probes of more than three scans those of three.
 
     Args:
         reconstruction: what to show.
@@ -143,7 +143,7 @@ def summary_figure(
     if truth is not None:
         objects.append(("truth", _in_frame(truth, r.frame)))
     rows, columns = (1, 2) if len(objects) == 1 else (2, len(objects))
-    panels = 2 + (patterns is not None) + bool(r.error_history)
+    panels = 1 + len(_shown_probes(r)) + (patterns is not None) + bool(r.error_history)
     y0, y1, x0, x1 = seen_box(seen_pixels(r.object, r.coverage))
     heights = (
         min(SHEET / panels - 1.0, 2.7) + 0.8,
@@ -226,10 +226,21 @@ def _draw_overview(panels: Iterable[Axes], r: Reconstruction, patterns: Real | N
     _draw_scan(next(axes), r)
     if patterns is not None:
         _draw_pattern(next(axes), patterns)
-    draw_probe(next(axes), r.probe, r.pixel_m)
+    for name, probe in _shown_probes(r):
+        draw_probe(panel := next(axes), probe, r.pixel_m)
+        if name:
+            panel.set_title(f"{name}: {panel.get_title()}", fontsize=10)
     if r.error_history:
         draw_errors(panel := next(axes), r.error_history, r.counts_from)
         panel.set_box_aspect(1)
+
+
+def _shown_probes(r: Reconstruction) -> list[tuple[str, Complex]]:
+    """The probe of every scan that shares the object, of many of the first ones, with the name of the scan."""
+    if not isinstance(r.variation, ScanProbes):
+        return [("", r.probe)]
+    names = r.metadata.get("scans") or [f"Scan {k + 1}" for k in range(len(r.probes))]
+    return list(zip(names, r.probes, strict=False))[:MOST_PROBES]
 
 
 def _draw_scan(axes: Axes, r: Reconstruction) -> None:

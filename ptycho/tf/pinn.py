@@ -189,10 +189,9 @@ class PtychoPINN(DirectLayer):
         """
         normalised, positions = tf.cast(normalised, self.dtype), tf.cast(positions, self.dtype)
         self._check_shapes(normalised, positions)
-        recorded = {}
-        if flux is not None and background is not None:
+        if background is not None:
             normalised = cleared(normalised, background=tf.cast(background, self.dtype))
-            recorded = {"flux": tf.cast(flux, self.dtype)}
+        recorded = {} if flux is None else {"flux": tf.cast(flux, self.dtype)}
         if not self.scaling.even_groups:
             return self.network.canvas_and_members(self, normalised, positions, size, mask, **recorded)
         gain = self._gain(cleared(normalised, **recorded))[..., None]
@@ -241,10 +240,10 @@ class PtychoPINN(DirectLayer):
             probe = shifted_probes(probe, split_positions(members_first(positions))[1])
         waves = smooth(illuminate(probe, channel_first(members)), self.config.gaussian_smoothing_sigma)
         counts = tf.exp(2 * self.log_intensity_scale.value) * channel_last(intensity(waves))
-        if flux is None or background is None:
+        counts = counts if flux is None else tf.cast(flux, self.dtype) * counts
+        if background is None:
             return counts
-        beside = self.nominal_intensity_scale**2 * tf.cast(background, self.dtype)
-        return tf.cast(flux, self.dtype) * counts + beside
+        return counts + self.nominal_intensity_scale**2 * tf.cast(background, self.dtype)
 
     def call(
         self,

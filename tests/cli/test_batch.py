@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from ptycho.cli import batch
 from ptycho.cli.batch import Job, Row, jobs_of, row_of, run_job, write_table
+from ptycho.cli.programs import RECONSTRUCTION
 from ptycho.errors import ConfigError, DataError, MissingFileError
 
 
@@ -33,6 +35,17 @@ def test_jobs_have_folders_of_their_own_and_flags_of_their_line(scans, tmp_path)
         *("--output-dir", str(tmp_path / "out" / "one-2")),
     ]
     assert jobs[0].flags == ("--iterations", "5")
+
+
+def test_several_scans_in_a_line_are_one_object(tmp_path, monkeypatch):
+    """Whatever flags go for all; the folder is named after the first of them."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text("a.npz\na.npz 'b 2.npz' --no-scan-offsets\n")
+    alone, both = jobs_of(["list.txt"], "--iterations 5", tmp_path)
+    assert both.arguments[:5] == ["a.npz", "b 2.npz", "--iterations", "5", "--no-scan-offsets"]
+    assert (alone.folder.name, both.folder.name) == ("a", "a-2")
+    assert row_of(both).scan == "a.npz 'b 2.npz'" and row_of(alone).scan == "a.npz"
+    assert RECONSTRUCTION.parser().parse_flags(both.arguments).others == [Path("b 2.npz")]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from ptycho.core.formats.reconstruction_npz import NPZ_KEYS, read_npz, write_npz
 from ptycho.core.formats.reconstruction_product import PRODUCT_KEYS, write_ptychodus_product
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.trust import Trust
@@ -191,6 +192,14 @@ def test_the_geometry_of_the_scan_goes_along(tmp_path: Path, refined: Reconstruc
         registry.write(tmp_path / "a.tif", record, "tiff")
 
 
+def test_a_product_has_the_probes_of_all_scans(tmp_path: Path, plain: Reconstruction) -> None:
+    shared = replace(plain, variation=ScanProbes(2 * plain.probe[None], np.array([0, 1, 1])))
+    with h5py.File(write_ptychodus_product(shared, tmp_path / "a.h5")) as file:
+        np.testing.assert_array_equal(file["probe"][0], shared.probe)
+        np.testing.assert_array_equal(file["other_probes"][()], shared.probes[1:])
+        assert file["scan_of_pattern"][()].tolist() == [0, 1, 1]
+
+
 @pytest.mark.parametrize("change", [{"gap": None}, {"slices": None}, {"slices": np.ones((2, 3, 3), np.complex64)}])
 def test_slices_have_the_shape_of_the_object_and_a_distance(refined: Reconstruction, change: dict[str, Any]) -> None:
     with pytest.raises(DataError, match="slices: expected"):
@@ -288,7 +297,7 @@ def test_product_has_everything_that_ptychodus_requires(tmp_path: Path, refined:
         np.testing.assert_array_equal(file["slices"][()], refined.slices)
         assert file["slice_distance_m"][()] == pytest.approx(2.5e-8 / (0.25 * 0.01)) == refined.slice_distance_m
         np.testing.assert_array_equal(file["trust_ratio"][()], refined.trust.ratio)
-        assert sorted(file) == sorted(PRODUCT_KEYS)
+        assert sorted(file) == sorted(set(PRODUCT_KEYS) - {"other_probes", "scan_of_pattern"})
         for name in ("probe", "object"):
             assert (file[name].attrs["pixel_width_m"], file[name].attrs["pixel_height_m"]) == (2e-8, 2e-8)
         assert file["object_layer_spacing_m"].shape == (0,)

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from ptycho.core.formats.reconstruction_npz import read_npz
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import DataError, OutputError
@@ -238,6 +239,15 @@ def test_summary_of_a_network_result(drawn: list[Figure], plain: Reconstruction)
         *("Scan positions over the coverage", "Probe, strongest mode (90 %)"),
         *("Amplitude, network", "Phase, network"),
     ]
+
+
+def test_summary_of_several_scans(drawn: list[Figure], plain: Reconstruction) -> None:
+    """The probe of each, by its name; of more than three those of three."""
+    probes = ScanProbes(np.stack([plain.probe] * 3), np.arange(plain.xcoords.size) % 4)
+    named = {"scans": ["a.npz", "b.npz", "c.npz", "d.npz"]}
+    save_summary_png(replace(plain, variation=probes, metadata=named), Path("s.png"))
+    shown = [title for title in panels(drawn[0]) if "Probe" in title]
+    assert shown == [f"{name}.npz: Probe, strongest mode (90 %)" for name in "abc"]
 
 
 def test_summary_without_a_network(drawn: list[Figure], plain: Reconstruction) -> None:

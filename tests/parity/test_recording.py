@@ -131,6 +131,24 @@ def test_the_pass(make_twins, agree, dtype, name, rng) -> None:
     assert without > 1e-3
 
 
+def test_flux_or_background_alone_is_used(make_twins, agree, rng) -> None:
+    """As beside the other one where that changes nothing, in the network's input and in what is expected."""
+    twins = make_twins("float64", batch=2)
+    known = recorded(twins, rng)
+    ours, theirs = (*known.lit.tensorflow_batch(), SIZE, None), (*known.lit.torch_batch(), SIZE, None)
+    for alone in (0, 1):
+        pairs = known.ours, known.theirs
+        only, beside = ([one if k == alone else None for k, one in enumerate(pair)] for pair in pairs)
+        nothing = [(tf.zeros_like, tf.ones_like)[alone](known.ours[1 - alone])]
+        both = [*nothing, only[1]] if alone else [only[0], *nothing]
+        with torch.no_grad():
+            expected = channel_last(twins.torch(*theirs, *beside))
+            plain = channel_last(twins.torch(*theirs))
+        agree("network", "counts with one of both, PyTorch", twins.tensorflow(*ours, *both), expected)
+        agree("network", "counts with one of both", twins.tensorflow(*ours, *only), expected)
+        assert np.linalg.norm(expected - plain) > 1e-3 * np.linalg.norm(plain)
+
+
 def numbered(scan: RawData) -> RawData:
     """Pattern j holds j + 1 everywhere, and the beam had the flux j + 1 there."""
     number = 1.0 + np.arange(len(scan))

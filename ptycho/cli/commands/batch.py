@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "scans",
         nargs="+",
         metavar="LIST",
-        help="a file (.txt, .lst) with a scan to a line, with flags of its own behind it; or the scans themselves",
+        help="a file (.txt, .lst) with a scan to a line, or several of one object, with flags of their own behind; or "
+        "the scans themselves",
     )
     parser.add_argument(
         "-o", "--output-dir", type=Path, default=Path("batch"), metavar="FOLDER", help="of the folders of all scans"
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     for number in chosen:
         if rows[number].status == "done":
             continue
-        _log.info("%d of %d: %s -> %s", number + 1, len(jobs), jobs[number].scan, jobs[number].folder)
+        _log.info("%d of %d: %s -> %s", number + 1, len(jobs), jobs[number].name, jobs[number].folder)
         try:
             rows[number] = run_job(jobs[number], anew=options.overwrite)
         except KeyboardInterrupt as stop:

@@ -11,6 +11,7 @@ import numpy as np
 from ptycho.core.formats import ptychodus_product
 from ptycho.core.formats.record import ScanRecord
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.units import Particle, wavelength_m
 from ptycho.errors import DataError
@@ -21,7 +22,7 @@ __all__ = ["PRODUCT_KEYS", "write_ptychodus_product"]
 PRODUCT_KEYS = (
     *("probe_position_indexes", "probe_position_x_m", "probe_position_y_m", "probe", "object"),
     *("object_layer_spacing_m", "loss_epochs", "loss_values", "coverage", "spread", "trust_ratio"),
-    *("slices", "slice_distance_m", "metadata", "provenance"),
+    *("slices", "slice_distance_m", "other_probes", "scan_of_pattern", "metadata", "provenance"),
 )
 """Data sets of `reconstruction.h5`."""
 
@@ -46,7 +47,8 @@ def write_ptychodus_product(
     Args:
         reconstruction: what to write. `coverage`, and where there are such `spread` and `trust_ratio`, go along as
             data sets of their own, which ptychodus passes over, as do `slices` of a thick object with
-            `slice_distance_m`, and `metadata` and `provenance` as JSON text; the trust stands in one line in
+            `slice_distance_m`, `other_probes` and `scan_of_pattern` of several scans, and `metadata` and `provenance`
+            as JSON text; the trust stands in one line in
             `comments`.
         path: file to write, atomically.
         pixel_size_m, photon_energy_ev, detector_distance_m: size of an object pixel (m), photon energy (eV),
@@ -99,6 +101,8 @@ def write_ptychodus_product(
         arrays["trust_ratio"] = r.trust.ratio
     if r.slices is not None:
         arrays["slices"] = r.slices
+    if isinstance(r.variation, ScanProbes):
+        arrays |= {"other_probes": r.variation.others, "scan_of_pattern": r.variation.scan}
     if r.slice_distance_m is not None:
         arrays["slice_distance_m"] = np.array(r.slice_distance_m)
     for key, told in (("metadata", r.metadata), ("provenance", r.provenance)):
