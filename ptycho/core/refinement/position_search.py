@@ -1,14 +1,16 @@
 """Positions that are off by more than a descent finds its way back from: tried elsewhere, pattern by pattern.
 
 A pattern that an object was made of agrees with it where it lies, right or wrong. So the scan is cut into parts: of all
-patterns but one part's an object is made in a few iterations from a flat one, and every pattern of that part goes to
-where this object, which never saw it, explains it best. Rounds of this, over ever smaller windows, put most positions
-within reach of a descent. In wide windows the object is looked at without its details, which lie where the wrong
-positions of its patterns had them. What neighbours then are off alike is taken from them by bending the scan and the
-object together (`ptycho.core.refinement.bend`).
+patterns but one part's an object is made in a few iterations from a flat one, and every pattern of that part is tried
+in this object, which never saw it. At first everywhere within the bound of where the scan has it, wherever it went
+before, so that no wrong place is for good; it goes to the mean of all places, by how likely they are where positions
+are off by a Gaussian. Where some neighbours are right by chance the object is sharp, and what is sharp grows. Then
+every pattern goes to where it is explained best, in ever smaller windows around its place. The object is looked at
+without details at first, which lie where the wrong positions of its patterns had them. What neighbours in the end are
+off alike is taken from them by bending the scan and the object together (`ptycho.core.refinement.bend`).
 
 Trying places at random in ever smaller windows: A. M. Maiden, M. J. Humphry, M. C. Sarahan, B. Kraus, J. M. Rodenburg,
-Ultramicroscopy 120, 64 (2012).
+Ultramicroscopy 120, 64 (2012). Means over likely places: F. J. Sigworth, J. Struct. Biol. 122, 328 (1998).
 """
 
 from __future__ import annotations
@@ -37,8 +39,14 @@ logger = logging.getLogger(__name__)
 Array = NDArray[Any]
 
 ROUNDS, PARTS = 12, 4
-ITERATIONS = 5
-"""Of an object: more of them take the wrong places of its patterns for its own structure."""
+WIDE = 2 / 3
+"""Share of the rounds in which every place within the bound is tried."""
+ITERATIONS = 10
+"""Of an object."""
+EXPECTED = 0.4
+"""Standard deviation of positions along an axis, relative to the bound."""
+TOLD = 100
+"""Independent numbers that a pattern tells of its place: what is wrong with an object is wrong all over a pattern."""
 WINDOW_PX = 2.0
 """Half the side of the last windows."""
 COARSE_PX = 3.0
@@ -84,12 +92,9 @@ class PositionSearch:
         for turn in range(ROUNDS):
             if self.seconds is not None and time.perf_counter() - begun > SHARE * self.seconds:
                 break
-            window = max(WINDOW_PX, self.bound * (1 - turn / ROUNDS))
             for part in np.array_split(rng.permutation(count), PARTS):
-                tried = self._part_placed(
-                    tried._replace(object=point.object), np.sort(part), window, turn >= BENT_FROM, rng
-                )
-            logger.debug("position search: round %d of %d, within %.3g pixels", turn + 1, ROUNDS, window)
+                tried = self._part_placed(tried._replace(object=point.object), np.sort(part), turn, rng)
+            logger.debug("position search: round %d of %d", turn + 1, ROUNDS)
         passes = self.passes([np.arange(count)], np.arange(0))
         tried = tried._replace(object=point.object)
         for _ in range(LEGS):
@@ -99,21 +104,31 @@ class PositionSearch:
         logger.info("positions were searched for: the error is %.3g times that of those of the scan", 1 / gain)
         return tried if gain > 1 else point
 
-    def _part_placed(
-        self, point: Point, part: NDArray[np.int64], window: float, bends: bool, rng: np.random.Generator
-    ) -> Point:
+    def _part_placed(self, point: Point, part: NDArray[np.int64], turn: int, rng: np.random.Generator) -> Point:
         """The positions of a part where an object of all others has them."""
         passes = self.passes([np.setdiff1d(np.arange(len(point.x)), part)], part)
         point = self._shaped(passes, point, ITERATIONS)
-        if bends:
+        if turn >= BENT_FROM:
             point = self._bent(passes, point)
-        shifts = self._within(point, _windows(window, len(point.x), rng))
+        wide, window = turn < WIDE * ROUNDS, max(WINDOW_PX, self.bound * (1 - turn / ROUNDS))
+        shifts = _windows(self.bound if wide else window, len(point.x), rng)
+        away = self._away(point)
+        if wide:
+            shifts[:, 1:] -= np.rint(away).astype(np.int64)[:, None]
+        shifts = self._within(point, shifts)
         x, y = point.x.copy(), point.y.copy()
         for indices, errors in passes.unseen_errors(_blurred(point, BLUR * (window - WINDOW_PX)), shifts):
-            best = shifts[indices, errors.argmin(axis=1)]
+            if wide:
+                best = _mean_shift(shifts[indices], errors, away[indices], EXPECTED * self.bound)
+            else:
+                best = shifts[indices, errors.argmin(axis=1)]
             x[indices] += best[:, 0]
             y[indices] += best[:, 1]
         return point._replace(x=x, y=y)
+
+    def _away(self, point: Point) -> NDArray[np.float64]:
+        """How far (n, 2) positions are from where the scan has them."""
+        return np.stack([point.x - self.home[0], point.y - self.home[1]], axis=1)
 
     def _within(self, point: Point, shifts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Shifts (n, K, 2), those beyond the bound, or the object, replaced by none."""
@@ -164,3 +179,17 @@ def _windows(window: float, count: int, rng: np.random.Generator) -> NDArray[np.
     grid = np.stack([each.ravel() for each in np.meshgrid(along, along)], axis=1)
     tried = grid + rng.integers(0, 2, (count, 1, 2))
     return np.concatenate([np.zeros((count, 1, 2), np.int64), tried], axis=1)
+
+
+def _mean_shift(shifts: NDArray[np.int64], errors: Array, away: NDArray[np.float64], width: float) -> Array:
+    """Means (b, 2) of shifts (b, K, 2), by how likely the places are that they lead to.
+
+    With the likelihoods E (b, K) of a pattern and a Gaussian about 0, `exp(-TOLD E / (2 min E) - d^2 / (2 width^2))`;
+    d is the shift added to `away` (b, 2).
+    """
+    least = np.maximum(errors.min(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    chance = -TOLD * errors / (2 * least) - ((away[:, None] + shifts) ** 2).sum(axis=-1) / (2 * width**2)
+    weights = np.exp(chance - chance.max(axis=1, keepdims=True))
+    # a place that is not allowed stands as no shift, which the first is
+    weights[:, 1:] *= shifts[:, 1:].any(axis=-1)
+    return np.asarray(np.einsum("bk,bki->bi", weights, shifts) / weights.sum(axis=1, keepdims=True))

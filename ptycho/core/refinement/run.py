@@ -111,7 +111,7 @@ def refine_scan(
         refine_probe: whether all modes of the probe move too.
         refine_positions: whether positions move too: all of them alike as a stage moves them
             (`ptycho.core.physics.stage`), and then each by itself; 'stage' leaves out the latter; 'search' begins, from
-            a flat object, with trying each elsewhere (`ptycho.core.refinement.position_search`), some 250 iterations'
+            a flat object, with trying each elsewhere (`ptycho.core.refinement.position_search`), some 500 iterations'
             time, for positions that are off by more than 2 pixels.
         position_bound_px: how far from where the stage has it a position may go along each axis, pixels; the mean of
             all stays.

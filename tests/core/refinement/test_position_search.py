@@ -8,7 +8,7 @@ import pytest
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.refinement import position_search
 from ptycho.core.refinement.kernels import Point
-from ptycho.core.refinement.position_search import _blurred, _windows
+from ptycho.core.refinement.position_search import PositionSearch, _blurred, _mean_shift, _windows
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.state_file import StateFile
 from ptycho.core.simulation.exposure import expose
@@ -20,8 +20,8 @@ BOUND = 6.0
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch) -> None:
-    """Fewer rounds than a scan of some size needs."""
-    for name, value in {"ROUNDS": 6, "BENT_FROM": 5, "LEGS": 1}.items():
+    """Fewer rounds and iterations than a scan of some size needs."""
+    for name, value in {"ROUNDS": 6, "ITERATIONS": 5, "BENT_FROM": 5, "LEGS": 1}.items():
         monkeypatch.setattr(position_search, name, value)
 
 
@@ -98,3 +98,34 @@ def test_an_object_is_looked_at_without_its_details() -> None:
     assert seen.dtype == np.complex64 and not seen[1].any()
     assert seen.sum() == pytest.approx(1j, abs=1e-3)
     assert seen[0, 4, 5] / seen[0, 4, 4] == pytest.approx(np.exp(-0.5), rel=1e-3)
+
+
+def test_a_pattern_goes_to_the_mean_of_likely_places() -> None:
+    """By hand: of two alike places the nearer to home counts more, one that is clearly best alone; one that is not
+    allowed stands as no shift and does not count again.
+    """
+    shifts = np.array([[[0, 0], [4, 0], [0, 0]]] * 3)
+    errors = np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 2.0], [1.0, 1.02, 1.0]])
+    away = np.array([[-4.0, 0.0], [-2.0, 0.0], [-2.0, 0.0]])
+    found = _mean_shift(shifts, errors, away, 2.0)
+    odds = np.exp([2.0, 50.0, -1.0])
+    np.testing.assert_allclose(found[:, 0], 4 * odds / (1 + odds), rtol=1e-6)
+    assert not found[:, 1].any()
+
+
+def test_wherever_a_position_is_by_then_all_places_around_its_home_are_tried(monkeypatch) -> None:
+    """From the edge of the bound the other edge, too; and home is where it goes where all explain it alike."""
+    home, bound = (np.full(8, 20.0), np.full(8, 20.25)), 4.0
+    point = Point(np.ones((41, 41)), np.ones((1, 8, 8)), home[0] - bound, home[1], np.ones(8), np.zeros((8, 8)))
+    tried = []
+
+    class Alike:
+        def unseen_errors(self, point: Point, shifts: np.ndarray) -> Any:
+            tried.append(point.x[:, None] + shifts[..., 0] - home[0][:, None])
+            yield np.arange(8), np.ones(shifts.shape[:2])
+
+    search = PositionSearch(lambda seen, unseen: Alike(), home, bound, seed=0)
+    monkeypatch.setattr(PositionSearch, "_shaped", lambda self, passes, point, iterations: point)
+    found = search._part_placed(point, np.arange(8), 0, np.random.default_rng(0))
+    assert tried[0].min() == -bound and tried[0].max() >= bound - 1
+    np.testing.assert_allclose([found.x, found.y], home, atol=0.7)
