@@ -244,7 +244,7 @@ class ScanProblem:
 
     def settled(self, point: Point) -> Point:
         """The point as a result has it: of a probe that varies the modes that tell, by their shares."""
-        return point if self._variability is None else principal(self._variability.judged(point))
+        return point if self._variability is None else principal(self._variability.without_noise(point))
 
     def _lit(self, point: Point, iteration: int) -> Point:
         """Set the flux of every pattern to where the likelihood has its minimum; the mean goes to the object."""

@@ -99,7 +99,7 @@ class Variability:
         coefficients, tells = self._solved(point)
         return kept_modes(point, coefficients, tells if self._judges else np.ones_like(tells))
 
-    def judged(self, point: Point) -> Point:
+    def without_noise(self, point: Point) -> Point:
         """The point without modes that explain no more than noise, all else as it is."""
         self._judges = True
         return kept_modes(point, point.coefficients, self._solved(point)[1]) if number_of_modes(point) else point
