@@ -124,6 +124,7 @@ def listed_rooms() -> dict[str, set[str]]:
     for line in tree.splitlines():
         if line.startswith("ptycho"):
             folder = line.split()[0].rstrip("/").replace("/", ".")
+            assert folder not in found, f"{folder} is listed twice"
             found[folder] = set()
         elif line.strip():
             found[folder] |= set(line.split())
