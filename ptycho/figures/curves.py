@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from ptycho.core.quality.ring_correlation import FrcCurve
 from ptycho.core.quality.trust import NOISE, Trust
+from ptycho.figures.drawing import name_point
 
 __all__ = ["ACCENT", "INK", "draw_correlation", "draw_errors", "draw_ratios", "plain_ticks", "ratio_limits"]
 
@@ -85,10 +86,11 @@ def draw_ratios(axes: Axes, trust: Trust) -> None:
     axes.fill_between([], [], color="#6f9fd8", alpha=0.6, label="noise alone, 3 σ")
     for j in trust.outliers[:_NAMED]:
         axes.plot(j, ratio[j], "o", markersize=8, markerfacecolor="none", markeredgecolor="#b3261e")
-        axes.annotate(str(j), (j, ratio[j]), (6, -3), textcoords="offset points", fontsize=8, color="#b3261e")
     limits = ratio_limits(ratio)
     low, high = min(limits[0], float(ratio.min())), max(limits[1], float(ratio.max()))
     axes.set(yscale="log", ylim=(max(0.8 * low, 1e-3), 1.3 * high), xlim=(-0.5, len(ratio) - 0.5))
+    for j in trust.outliers[:_NAMED]:
+        name_point(axes, str(j), (j, ratio[j]), 6, -3, color="#b3261e")
     plain_ticks(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="pattern, in the order of the scan", ylabel="deviance / that of noise")

@@ -37,6 +37,7 @@ __all__ = [
     "hue_of",
     "length_axes",
     "length_unit",
+    "name_point",
     "png_bytes",
     "save_figure",
     "seen_box",
@@ -47,6 +48,8 @@ DPI = 150
 LIT = 0.05
 """A pixel is shown where its coverage is above this part of what is usual (`_usual`): the noise of its amplitude is
 then below 1 / sqrt(0.05) = 4.5 times that of the usual pixel."""
+NAMED_RIGHT = 0.9
+"""Share of the width of axes up to which the name of a point stands to its right."""
 BRIGHT = 0.3
 """Likewise, the part above which a pixel counts for the colours."""
 MARGIN = 0.02
@@ -190,6 +193,17 @@ def bar_ends(values: Real, limits: tuple[float, float]) -> str:
     """Return which ends of the colour bar need an arrow because values lie beyond them."""
     below, above = bool(np.any(values < limits[0])), bool(np.any(values > limits[1]))
     return ("both" if above else "min") if below else ("max" if above else "neither")
+
+
+def name_point(axes: Axes, name: str, place: tuple[float, float], right: float, up: float, **style: Any) -> None:
+    """Write the name of a point beside it, `right` and `up` points away; near the right edge to its left.
+
+    The limits of the axes are to be set.
+    """
+    first, last = axes.get_xlim()
+    inside = (place[0] - first) / (last - first) <= NAMED_RIGHT
+    offset, side = ((right, up), "left") if inside else ((-right, up), "right")
+    axes.annotate(name, place, offset, textcoords="offset points", ha=side, fontsize=8, **style)
 
 
 def draw_probe(axes: Axes, probe: Complex, pixel_m: float | None = None) -> None:

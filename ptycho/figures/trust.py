@@ -19,7 +19,16 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.stitching.stitch import probe_weight
 from ptycho.errors import DataError
 from ptycho.figures.curves import draw_ratios, plain_ticks, ratio_limits
-from ptycho.figures.drawing import bright_pixels, colour_range, draw_bar, draw_map, save_figure, seen_box, seen_pixels
+from ptycho.figures.drawing import (
+    bright_pixels,
+    colour_range,
+    draw_bar,
+    draw_map,
+    name_point,
+    save_figure,
+    seen_box,
+    seen_pixels,
+)
 
 __all__ = ["COLOURS", "RATIO_COLOURS", "ratio_map", "save_trust_png"]
 
@@ -112,7 +121,7 @@ def _draw_ratio(axes: Axes, r: Reconstruction, trust: Trust) -> None:
     for j in trust.outliers[:_NAMED]:
         place = float(r.xcoords[j]), float(r.ycoords[j])
         axes.plot(*place, "o", markersize=9, markerfacecolor="none", markeredgecolor="black", markeredgewidth=1.3)
-        axes.annotate(str(j), place, (7, 5), textcoords="offset points", fontsize=8, fontweight="bold")
+        name_point(axes, str(j), place, 7, 5, fontweight="bold")
     axes.set_title("Deviance / that of noise (1: explained, red: not)", fontsize=10)
     plain_ticks(draw_bar(axes, image, "ratio").ax)
 

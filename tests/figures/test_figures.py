@@ -322,6 +322,15 @@ def trusted(result: Reconstruction) -> Reconstruction:
     return replace(result, trust=trust, spread=spread)
 
 
+def test_a_name_stands_beside_its_point_and_within_the_axes() -> None:
+    axes = Figure().subplots()
+    axes.set(xlim=(5.0, 15.0), ylim=(0.0, 1.0))
+    for x in (5.0, 13.9, 14.1, 15.0):
+        drawing.name_point(axes, str(x), (x, 0.5), 6, 2)
+    assert [text.get_ha() for text in axes.texts] == ["left", "left", "right", "right"]
+    assert [text.xyann for text in axes.texts] == [(6, 2), (6, 2), (-6, 2), (-6, 2)]
+
+
 def test_the_trust_sheet_shows_verdict_maps_and_patterns(drawn: list[Figure], trusted: Reconstruction) -> None:
     save_trust_png(trusted, Path("t.png"))
     assert drawn[0].get_suptitle().replace("\n", " ") == trusted.trust.verdict[0].upper() + trusted.trust.verdict[1:]
