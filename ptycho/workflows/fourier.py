@@ -7,8 +7,6 @@ from a flat one it goes astray.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -44,7 +42,7 @@ from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.fourier_scan import FourierScan
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.iteration_plan import Plan
-from ptycho.workflows.journal import Journal
+from ptycho.workflows.journal import Journal, run_digest
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.trust import NOMINAL_PHOTONS, scan_trust
@@ -149,10 +147,9 @@ def _kept(scan: FourierScan, request: FourierRequest, options: IterationOptions)
         yield None
         return
     asked = [scan.data.recorded_identity.sha256, (scan.data.metadata or {})[KEY], request.backend, asdict(options)]
-    run = hashlib.sha256(json.dumps(asked, default=str).encode()).hexdigest()[:12]
     unfinished = Unfinished(request.folder, lambda found: _sample(scan, _known(found, scan.microscope)))
     with unfinished.kept():
-        yield _Kept(Journal(request.folder / STATE, run, unfinished.see), unfinished)
+        yield _Kept(Journal(request.folder / STATE, run_digest(asked), unfinished.see), unfinished)
 
 
 def _options(asked: IterationOptions) -> IterationOptions:

@@ -6,8 +6,6 @@ decided by the scan, and said.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -41,7 +39,7 @@ from ptycho.workflows.choose_method import choose_method, training_for_scan
 from ptycho.workflows.final_trust import with_final_trust
 from ptycho.workflows.find_probe import FoundProbe, find_probe
 from ptycho.workflows.iterate import first_flux, iterate
-from ptycho.workflows.journal import Journal
+from ptycho.workflows.journal import Journal, run_digest
 from ptycho.workflows.next_step import Finished
 from ptycho.workflows.reconstruct import beyond_coverage, load_and_reconstruct
 from ptycho.workflows.refined_result import measured_reconstruction
@@ -189,11 +187,7 @@ class _Run:
         """The scan and what was asked for, by a digest: no other run goes on from the steps of this one."""
         start = self.request.start
         image = start.object if isinstance(start, Reconstruction | Refinement) else start
-        asked = [self.data.recorded_identity.sha256, self.request.backend, self._settings()]
-        digest = hashlib.sha256(json.dumps(asked, default=str).encode())
-        if image is not None:
-            digest.update(np.ascontiguousarray(image).tobytes())
-        return digest.hexdigest()[:12]
+        return run_digest([self.data.recorded_identity.sha256, self.request.backend, self._settings()], image)
 
     def _settings(self) -> dict[str, Any]:
         """What was asked for, for the provenance."""

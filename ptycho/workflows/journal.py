@@ -7,13 +7,15 @@ results of the steps that are there, and goes on in the middle of the one that w
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.core.files.atomic import atomic_path, output_folder
 from ptycho.core.files.damage import readable
@@ -27,10 +29,18 @@ from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.state_file import StateFile
 from ptycho.errors import DataError
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "run_digest"]
 
 _ARRAYS = ("object", "probe", "xcoords", "ycoords", "flux", "background", "error_history", "unseen_history")
 _NOT_FACTS = (*_ARRAYS, "frame", "fly_path", "slices", "gap", "variation")
+
+
+def run_digest(asked: Sequence[Any], image: NDArray[Any] | None = None) -> str:
+    """What tells a run from others: what was asked for, as JSON, and the object that it begins with, by a digest."""
+    digest = hashlib.sha256(json.dumps(asked, default=str).encode())
+    if image is not None:
+        digest.update(np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()[:12]
 
 
 @dataclass

@@ -196,7 +196,7 @@ def _of_light(finished: Finished) -> str:
     if not said:
         return ""
     if trust.grade == "fails":
-        error, advice = _anew_tried(finished, part := telling_part(finished.data))
+        error, advice = _anew_tried(finished, part := telling_part(data))
         if _unseen(finished, part, data.probeGuess, ANEW) > gain * error:
             return advice
     motion, instead = _motion(finished)

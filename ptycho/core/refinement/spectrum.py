@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.refinement.gauge import probe_amplitude
 from ptycho.core.refinement.kernels import Point
 from ptycho.core.refinement.preconditioner import ILLUMINATION_FLOOR, illumination
 
@@ -74,8 +75,7 @@ def equal_brightness(pupil: Array, variance: float) -> float:
         pupil: `(M, n, n)`.
         variance: of an amplitude, a quarter of a photon.
     """
-    light = (np.abs(pupil) ** 2).sum(axis=0)
-    return PHOTONS * 4 * variance * float(np.count_nonzero(light > CLEAR**2 * light.max()))
+    return PHOTONS * 4 * variance * float(np.count_nonzero(_open(probe_amplitude(pupil))))
 
 
 def evenly_lit(point: Point, flux: Array) -> tuple[Point, Array]:
@@ -92,8 +92,8 @@ def evenly_lit(point: Point, flux: Array) -> tuple[Point, Array]:
         Both, the flux in a unit of its own.
     """
     n, (height, width) = point.probe.shape[-1], point.object.shape
-    brightness = np.sqrt((np.abs(point.probe) ** 2).sum(axis=0))
-    rows, cols = np.nonzero(brightness > CLEAR * brightness.max())
+    brightness = probe_amplitude(point.probe)
+    rows, cols = np.nonzero(_open(brightness))
     beside = np.stack([np.ones(len(rows)), cols - n // 2, rows - n // 2], axis=1)
     _, ax, ay = np.linalg.lstsq(beside, np.log(brightness[rows, cols]), rcond=None)[0]
 
@@ -105,3 +105,8 @@ def evenly_lit(point: Point, flux: Array) -> tuple[Point, Array]:
     probe = (point.probe / ramp(n, n)).astype(point.probe.dtype)
     away = ax * (point.x - width // 2) + ay * (point.y - height // 2)
     return point._replace(object=image, probe=probe), flux * np.exp(-2 * away)
+
+
+def _open(amplitude: Array) -> NDArray[np.bool_]:
+    """Where a pupil lets light through, by its amplitude `(n, n)`."""
+    return np.asarray(amplitude > CLEAR * amplitude.max())
