@@ -1,5 +1,6 @@
-"""Run pty-chi's LSQML on a scan file, in an environment of its own (PyPI `ptychi`), and save the objects on the way.
+"""Run pty-chi on a scan file, in an environment of its own (PyPI `ptychi`), and save the objects on the way.
 
+Its LSQML, unless the other engine is asked for.
 Needs nothing of this project. The object starts flat, the probe is that of the file. Only the time spent in epochs is
 counted: imports, reading, building the task and saving are not. Of several slices the product is saved.
 
@@ -94,16 +95,20 @@ def make_task(scan: dict[str, Any], args: argparse.Namespace) -> tuple[Any, np.n
     from ptychi import api
     from ptychi.api.task import PtychographyTask
 
-    options = api.LSQMLOptions()
+    lsqml = args.engine == "lsqml"
+    options = api.LSQMLOptions() if lsqml else api.BHOptions()
     options.object_options.optimizable = True
     options.object_options.optimizer = options.probe_options.optimizer = api.Optimizers.SGD
     options.object_options.step_size = options.probe_options.step_size = 1.0
     options.probe_options.optimizable = args.refine_probe
     reconstructor = options.reconstructor_options
-    reconstructor.noise_model = api.NoiseModels.GAUSSIAN
-    reconstructor.batch_size = args.batch
+    if lsqml:
+        reconstructor.noise_model = api.NoiseModels.GAUSSIAN
+    else:
+        reconstructor.method = "CG"
+    reconstructor.batch_size = args.batch if lsqml else len(scan["counts"])  # its conjugate gradients want all of them
     reconstructor.num_epochs = 10**6
-    reconstructor.default_device = api.Devices.CPU
+    reconstructor.default_device = api.Devices.GPU if args.gpu else api.Devices.CPU
     reconstructor.random_seed = args.seed
     probe, weights = start_probe(scan, options, args)
     set_physics(options, args)
@@ -163,6 +168,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--marks", default="30,80,120,180", help="epochs to save")
     parser.add_argument("--limit-s", type=float, default=60.0)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--engine", choices=["lsqml", "bh"], default="lsqml", help="bh: bilinear Hessian, one batch")
+    parser.add_argument("--gpu", action="store_true", help="on a CUDA GPU")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--refine-probe", action="store_true")

@@ -1,0 +1,330 @@
+"""What one CUDA GPU does: solver, networks, stitching, end to end; one table, with the share of what memory allows.
+
+    python scripts/benchmarks/gpu.py --output gpu.json [--ptychi-python PYTHON [--ptychi-path PATH]] [--seconds 480]
+    python scripts/benchmarks/gpu.py --output small.json --device cpu --scale 0.02
+
+Every part runs in a process of its own; what the time does not allow is named and left out, the most telling first. The
+scans are simulated (dead leaves, 1e6 photons a pattern, 87 % overlap of windows); rates of the solver are of further
+iterations, without reading the patterns and the first launches, medians of three. The bound is the card's own copy
+bandwidth over 176 bytes a pixel and iteration: two transforms and fused element-wise work on fields that are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peer import Peer, run_peer
+
+import ptycho
+from ptycho.core.files.atomic import atomic_path
+from ptycho.core.geometry import object_frame
+from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.simulation.exposure import expose
+from ptycho.core.simulation.plan import ScanSettings, plan_scan
+from ptycho.core.stitching.stitch import stitch
+from ptycho.raw_data import RawData
+from ptycho.workflows.backend import BackendName
+
+PATTERNS = {64: 16_384, 128: 10_304, 256: 2_500}
+"""Patterns of each size: some 0.7 GB as float32, more than the caches of a card."""
+BARS = {64: 2e6, 128: 0.5e6, 256: 0.12e6}
+"""Patterns and iterations a second on one H100."""
+BYTES_PER_PIXEL = 176
+TRIALS = 3
+FEW, MANY = 10, 30
+"""Iterations of the two runs whose difference is the rate."""
+END_TO_END_BAR = 1.0
+"""Seconds on one H100 for 10,304 patterns of 128 x 128, from flat to within 1 % of the final error."""
+WITHIN = 1.01
+EPOCHS = 3
+RATE = re.compile(r"epoch \d+/\d+:.* (\d+) groups/s")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a part is measured with."""
+
+    device: str
+    scale: float
+    """Of the numbers of patterns."""
+    peer: Peer | None
+
+    def execution(self, precision: str = "32-true") -> ptycho.PyTorchExecutionConfig:
+        """How PyTorch runs."""
+        return ptycho.PyTorchExecutionConfig(
+            accelerator="cuda" if self.device == "cuda" else "cpu",
+            precision=precision,  # type: ignore[arg-type]
+            enable_progress_bar=False,
+            logger_backend=None,
+        )
+
+    def scan(self, n: int, modes: tuple[float, ...] = (1.0,)) -> RawData:
+        """A simulated scan of patterns of n pixels: a square raster, an eighth of a pattern apart."""
+        side = max(4, round((PATTERNS[n] * self.scale) ** 0.5))
+        size = (side - 1) * n // 8 + n + 2
+        settings = ScanSettings(
+            "dead_leaves", shape=(size, size), N=n, step=n / 8, jitter=1.0, photons=1e6, modes=modes, seed=3
+        )
+        made = expose(*plan_scan(settings))
+        x, y = made.xcoords, made.ycoords
+        return RawData(x, y, None, None, made.diffraction, made.probe, units=made.units)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure."""
+
+    part: str
+    what: str
+    figure: float
+    unit: str
+    bar: float | None = None
+    """On one H100."""
+    share: float | None = None
+    """Of the bound."""
+
+
+def bandwidth(device: str) -> float:
+    """Bytes per second of a copy on the device, read and written, median of ten."""
+    import torch
+
+    source = torch.ones(1 << (28 if device == "cuda" else 26), device=device)
+    target = torch.empty_like(source)
+    seconds = []
+    for _ in range(11):
+        _wait(device)
+        begun = time.perf_counter()
+        target.copy_(source)
+        _wait(device)
+        seconds.append(time.perf_counter() - begun)
+    return 2 * source.nbytes / statistics.median(seconds[1:])
+
+
+def _wait(device: str) -> None:
+    """Until the device has done its work."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def refined(job: Job, scan: RawData, iterations: int, **settings: Any) -> Refinement:
+    """So many iterations of the solver from a flat object."""
+    from ptycho_torch.refine import refine
+
+    found = refine(scan, None, iterations, tolerance=0, device=job.device, **settings)
+    _wait(job.device)
+    return found
+
+
+def rate(job: Job, scan: RawData, **settings: Any) -> float:
+    """Patterns and iterations a second."""
+    refined(job, scan, 2, **settings)
+    rates = []
+    for _ in range(TRIALS):
+        few, many = (refined(job, scan, count, **settings) for count in (FEW, MANY))
+        rates.append(len(scan) * (many.iterations - few.iterations) / (many.seconds - few.seconds))
+    return statistics.median(rates)
+
+
+def solver(job: Job) -> Iterator[Row]:
+    """Iterations with a known probe, a moving one, and three modes."""
+    bytes_per_second = bandwidth(job.device)
+    yield Row("solver", "copy bandwidth", bytes_per_second / 1e9, "GB/s")
+    for n, bar in BARS.items():
+        bound = bytes_per_second / (BYTES_PER_PIXEL * n * n)
+        scan = job.scan(n)
+        known, moving = (rate(job, scan, refine_probe=moves) for moves in (False, True))
+        yield Row("solver", f"{n} x {n}, known probe", known, "patterns iterations/s", bar, known / bound)
+        yield Row("solver", f"{n} x {n}, moving probe", moving, "patterns iterations/s", None, moving / bound)
+    three = rate(job, job.scan(128, (0.8, 0.1, 0.1)), refine_probe=True)
+    yield Row("solver", "128 x 128, three moving modes", three, "patterns iterations/s")
+
+
+def end_to_end(job: Job) -> Iterator[Row]:
+    """Patterns in the host's memory to an object that is within 1 % of the final error."""
+    scan = job.scan(128)
+    errors = refined(job, scan, 80, refine_probe=False).error_history
+    enough = next(k for k, error in enumerate(errors) if error <= WITHIN * errors[-1])
+    seconds = []
+    for _ in range(TRIALS):
+        begun = time.perf_counter()
+        refined(job, scan, enough, refine_probe=False)
+        seconds.append(time.perf_counter() - begun)
+    what = f"{len(scan)} patterns of 128 x 128, {enough} iterations"
+    yield Row("end to end", what, statistics.median(seconds), "s", END_TO_END_BAR)
+
+
+def networks(job: Job, backend: BackendName) -> Iterator[Row]:
+    """Training and pass of both architectures."""
+    scan, rates = job.scan(64), _Rates()
+    precisions = ("32-true", "bf16-mixed") if backend == "pytorch" else ("32-true",)
+    log = logging.getLogger("ptycho")
+    log.setLevel(logging.INFO)
+    log.addHandler(rates)
+    for architecture in ("cnn", "unrolled"):
+        for precision in precisions:
+            name = f"{architecture}, {backend}, {precision}"
+            model = ptycho.ModelConfig(architecture=architecture, N=64)
+            config = ptycho.TrainingConfig(model=model, nepochs=EPOCHS, n_groups=min(2048, len(scan)), backend=backend)
+            execution = job.execution(precision) if backend == "pytorch" else None
+            rates.found.clear()
+            with tempfile.TemporaryDirectory() as folder:
+                trained = ptycho.train(scan, replace(config, output_dir=Path(folder)), execution=execution)
+            yield Row("training", name, statistics.median(rates.found[1:] or rates.found), "groups/s")
+            passes = [ptycho.infer(trained, scan, execution=execution).timings for _ in range(2)]
+            yield Row("pass", name, len(scan) / passes[-1]["inference"], "patterns/s")
+
+
+class _Rates(logging.Handler):
+    """Rates of the epochs as they are logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.found: list[float] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note the rate of an epoch."""
+        if found := RATE.search(record.getMessage()):
+            self.found.append(float(found[1]))
+
+
+def stitching(job: Job) -> Iterator[Row]:
+    """Patches to one object, without phases."""
+    scan = job.scan(128)
+    frame = object_frame(scan.xcoords, scan.ycoords, scan.N)
+    patches = np.ones((len(scan), scan.N, scan.N), np.complex64)
+    weight = np.abs(scan.probeGuess) ** 2
+    seconds = []
+    for _ in range(TRIALS):
+        begun = time.perf_counter()
+        stitch(patches, scan.xcoords, scan.ycoords, weight, frame)
+        seconds.append(time.perf_counter() - begun)
+    yield Row("stitching", f"{len(scan)} patches of 128 x 128", statistics.median(seconds), "s")
+
+
+def peers(job: Job) -> Iterator[Row]:
+    """pty-chi on the same patterns: epochs, and how far it comes meanwhile."""
+    if job.peer is None:
+        return
+    scan = job.scan(128)
+    on = ["--gpu"] if job.device == "cuda" else []
+    for engine in ("lsqml", "bh"):
+        found = run_peer(scan, job.peer, 0, ["--engine", engine, *on]).snapshots
+        epochs, seconds = (getattr(found[-1], name) - getattr(found[0], name) for name in ("step", "seconds"))
+        yield Row("pty-chi", f"128 x 128, {engine}", len(scan) * epochs / seconds, "patterns epochs/s")
+
+
+PARTS: dict[str, Callable[[Job], Iterator[Row]]] = {
+    "solver": solver,
+    "end to end": end_to_end,
+    "networks in PyTorch": lambda job: networks(job, "pytorch"),
+    "pty-chi": peers,
+    "stitching": stitching,
+    "networks in TensorFlow": lambda job: networks(job, "tensorflow"),
+}
+"""The most telling first."""
+
+
+def card(device: str) -> dict[str, Any]:
+    """What it was measured on."""
+    import torch
+
+    known: dict[str, Any] = {
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "ptychopinn": ptycho.__version__,
+    }
+    if device != "cuda":
+        return known | {"card": f"CPU, {torch.get_num_threads()} threads", "driver": None}
+    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    driver = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    return known | {"card": torch.cuda.get_device_name(), "driver": driver, "cuda": torch.version.cuda}
+
+
+def table(rows: list[Row]) -> str:
+    """The figures as Markdown."""
+    lines = ["| part | what | figure | bar on one H100 | share of the bound |", "| --- | --- | --- | --- | --- |"]
+    for row in rows:
+        bar = "" if row.bar is None else f"{row.bar:,.4g}"
+        share = "" if row.share is None else f"{row.share:.0%}"
+        lines.append(f"| {row.part} | {row.what} | {row.figure:,.4g} {row.unit} | {bar} | {share} |")
+    return "\n".join(lines)
+
+
+def run_parts(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
+    """The rows of the parts that the time allows, each part in a process of its own, and what was left out."""
+    until, rows, left_out = time.monotonic() + args.seconds, [], []
+    for name in args.parts:
+        left = until - time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder) / "rows.json"
+            command = [sys.executable, *sys.argv, "--only", name, "--output", str(output)]
+            try:
+                status = subprocess.run(command, timeout=max(left, 1), check=False).returncode
+                why = f"status {status}" if status else ""
+            except subprocess.TimeoutExpired:
+                why = f"{max(left, 0):.0f} s were left"
+            if output.exists():  # of a part that was cut off, the rows so far
+                rows += [Row(**row) for row in json.loads(output.read_text())]
+        if why:
+            left_out.append(f"{name}: not whole, {why}")
+    return rows, left_out
+
+
+def write(path: Path, values: Any) -> None:
+    """JSON, whole."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="JSON")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of patterns, to try it on a CPU")
+    parser.add_argument("--seconds", type=float, default=480.0, help="that all of it may take")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--ptychi-python", type=Path, help="interpreter with pty-chi (default: left out)")
+    parser.add_argument("--ptychi-path", help="PYTHONPATH for it")
+    parser.add_argument("--peer-seconds", type=float, default=20.0, help="of each of its engines")
+    parser.add_argument("--only", choices=PARTS, help=argparse.SUPPRESS)
+    return parser
+
+
+def main() -> None:
+    """Measure, print and write."""
+    args = parser().parse_args()
+    if args.only:
+        peer = None
+        if args.ptychi_python is not None:
+            peer = Peer(args.ptychi_python, args.ptychi_path, args.peer_seconds, 2)
+        rows = []
+        for row in PARTS[args.only](Job(args.device, args.scale, peer)):
+            rows.append(row)
+            print(table([row]).splitlines()[-1], flush=True)
+            write(args.output, [asdict(each) for each in rows])
+        return
+    rows, left_out = run_parts(args)
+    print(json.dumps(card(args.device)), table(rows), *left_out, sep="\n")
+    found = {"on": card(args.device), "scale": args.scale, "rows": [asdict(row) for row in rows], "left out": left_out}
+    write(args.output, found)
+
+
+if __name__ == "__main__":
+    main()
