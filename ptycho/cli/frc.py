@@ -71,7 +71,7 @@ def _frc(asked: Settled, debug: bool) -> None:
                 execution=asked.execution,
                 watch=watch,
             )
-            found = reconstruct_halves(data, request)
+            found = reconstruct_halves(data, request, run.halves_of)
         written = save_halves(found, folder, run.pdf)
         written += _with_report(folder, data)
         report_files(written)

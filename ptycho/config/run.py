@@ -145,7 +145,7 @@ class ReconstructionRun:
 
 @dataclass
 class HalvesRun:
-    """Run: what both halves begin with, and where the resolution goes."""
+    """Run: what is halved, what both halves begin with, and where the resolution goes."""
 
     output_dir: Annotated[
         Path | None,
@@ -154,6 +154,13 @@ class HalvesRun:
             basic=True,
         ),
     ] = None
+    halves_of: Annotated[
+        Literal["patterns", "photons"],
+        Doc(
+            "what is halved: every second pattern, or the photons of every pattern, which tells of noise alone",
+            basic=True,
+        ),
+    ] = "patterns"
     probe: Probe = None
     force: Force = False
     overwrite: Annotated[bool, Doc("write into a folder that holds a resolution already", basic=True)] = False

@@ -315,7 +315,7 @@ def _decide(data: NDArray[Any], probe: ArrayLike | None, declared: str | None, m
     numbers = (squares, whole, maximum, *sums, energy)
     found = None
     if informative and squares > _MOSTLY:
-        found = UnitsDecision("amplitude", "whole squares", *numbers, photons=1.0)
+        found = UnitsDecision("amplitude", "whole squares", *numbers, photons=1 / _whole_step(nonzero, eps))
     elif whole > _MOSTLY and maximum > 1:
         found = UnitsDecision("counts", "whole values", *numbers, photons=1.0)
     elif (stepped := _units_by_steps(nonzero, eps)) is not None:
@@ -393,6 +393,12 @@ def _whole_squares(values: NDArray[np.float64], eps: float) -> tuple[float, bool
     if not hits.any():
         return 0.0, False
     return float(hits.mean()), _beyond_chance(tolerance[hits])
+
+
+def _whole_step(values: NDArray[np.float64], eps: float) -> float:
+    """How many times a whole number the squares of amplitudes are, where all are multiples of it; 1 where not."""
+    step = np.rint(values[values > 0].min() ** 2)
+    return float(step) if step > 1 and _units_by_steps(values, eps) == "amplitude" else 1.0
 
 
 def _units_by_steps(values: NDArray[np.float64], eps: float) -> Units | None:

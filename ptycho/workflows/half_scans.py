@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from ptycho.core.formats.placing import placed_result
 from ptycho.core.formats.reconstruction_npz import write_npz
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.quality.comparison import compare
-from ptycho.core.quality.resolution import Resolution, resolution_csv, resolution_json
+from ptycho.core.quality.resolution import HalvesOf, Resolution, resolution_csv, resolution_json
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.gauge import Scale
 from ptycho.core.refinement.refinement import Refinement
@@ -27,7 +27,8 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.front_door import Request, probe_asked_for
 from ptycho.workflows.iterate import iterate
-from ptycho.workflows.iteration_plan import planned
+from ptycho.workflows.iteration_plan import Plan, planned
+from ptycho.workflows.photon_parts import photon_parts
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.report import FRC_FILE
 from ptycho.workflows.run_options import RunOptions
@@ -44,8 +45,12 @@ class HalfScans:
     halves: tuple[Reconstruction, Reconstruction]
 
 
-def reconstruct_halves(data: RawData, request: Request) -> HalfScans:
-    """Reconstruct both halves of a scan (`ptycho.core.scan_edit.halves`) and correlate them ring by ring.
+def reconstruct_halves(data: RawData, request: Request, halves_of: HalvesOf = "patterns") -> HalfScans:
+    """Reconstruct both halves of a scan and correlate them ring by ring.
+
+    Halves of the patterns (`ptycho.core.scan_edit.halves`) overlap less than the scan, and differ by all that is wrong
+    with single positions. Halves of the photons (`ptycho.workflows.photon_parts`) have all positions, and differ by
+    noise alone.
 
     Each half begins with a flat object and is reconstructed by `ptycho.workflows.iterate`. What is left open (modes of
     the probe, whether it is held first) is decided by the whole scan, whose neighbours are near enough to foretell each
@@ -56,9 +61,11 @@ def reconstruct_halves(data: RawData, request: Request) -> HalfScans:
     Args:
         data: the scan.
         request: as of `reconstruct_scan`; a half has no start, model or folder.
+        halves_of: what is halved.
 
     Raises:
-        DataError: a scan of a single pattern, or with a fault, unless `request.force`.
+        DataError: a scan of a single pattern, or with a fault, unless `request.force`; halves of photons of a scan that
+            does not tell how many it has.
         ConfigError: a probe or a setting that cannot be used.
     """
     source = data.source["content_sha256"]
@@ -70,17 +77,25 @@ def reconstruct_halves(data: RawData, request: Request) -> HalfScans:
     for note in plan.notes:
         request.tell(note)
     found = []
-    for number, chosen in enumerate(half_scans(data.xcoords, data.ycoords), 1):
-        request.tell(f"Half {number}: {len(chosen)} of {len(data)} patterns")
-        half = data.part(chosen)
-        of_half = plan.part(chosen)
+    for number, (half, of_half, told) in enumerate(_halves(data, plan, halves_of), 1):
+        request.tell(f"Half {number}: {told}")
         made = iterate(half, refine, request.iteration, None, request.watch, made_probe, request.tell, of_half)
         found.append(measured_reconstruction(made.refinement, half))
     first, second = found
     likeness = compare(placed_result(first, "half 1"), placed_result(second, "half 2"), halves=True)
     counts = len(first.xcoords), len(second.xcoords)
-    resolution = Resolution(likeness.curve, counts, first.pixel_m, source)
+    resolution = Resolution(likeness.curve, counts, first.pixel_m, source, halves_of)
     return HalfScans(resolution, (first, second))
+
+
+def _halves(data: RawData, plan: Plan, halves_of: HalvesOf) -> Iterator[tuple[RawData, Plan, str]]:
+    """Both halves, what was decided for the whole, and what they are, in words."""
+    if halves_of == "photons":
+        for half in photon_parts(data):
+            yield half, plan, f"{half.photons():.4g} of {data.photons():.4g} photons a pattern"
+        return
+    for chosen in half_scans(data.xcoords, data.ycoords):
+        yield data.part(chosen), plan.part(chosen), f"{len(chosen)} of {len(data)} patterns"
 
 
 def save_halves(found: HalfScans, folder: Path, pdf: bool = False) -> list[Path]:

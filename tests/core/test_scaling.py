@@ -180,6 +180,13 @@ def test_roots_in_float32_stored_as_float64_are_amplitude(rng: np.random.Generat
     assert decide_units(data, probe_of(1.0)).rule == "whole squares"
 
 
+@pytest.mark.parametrize("gain", [1, 2, 7])
+def test_amplitudes_whose_squares_are_multiples_say_the_gain(gain: int, rng: np.random.Generator) -> None:
+    decision = decide_units(np.sqrt(gain * counts(rng)).astype(np.float32), probe_of(1.0))
+    assert (decision.units, decision.rule) == ("amplitude", "whole squares")
+    assert decision.photons == pytest.approx(1 / gain)
+
+
 def test_whole_floats_are_counts_even_where_a_few_are_interpolated(rng: np.random.Generator) -> None:
     data = counts(rng).astype(float)
     assert decide_units(data, probe_of(1.0)).rule == "whole values"

@@ -57,3 +57,23 @@ def test_a_fault_of_the_whole_is_refused_once(plain: RawData) -> None:
     stacked.ycoords = np.full(len(plain), plain.ycoords[0])
     with pytest.raises(DataError):
         halved(stacked)
+
+
+def test_halves_of_the_photons_have_all_positions_and_less_light_is_less_resolution(simulated: Simulated) -> None:
+    """Here the halves of the patterns overlap enough, so that both tell much the same."""
+    scan = simulated(photons=2000)
+    found = reconstruct_halves(scan, Request(backend="pytorch", iteration=QUICK, tell=str), "photons")
+    bright = reconstruct_halves(
+        simulated(photons=1e6), Request(backend="pytorch", iteration=QUICK, tell=str), "photons"
+    )
+    assert found.resolution.patterns == (121, 121)
+    assert found.resolution.halves_of == "photons"
+    assert "halves of the photons" in found.resolution.summary
+    assert found.resolution.cutoff < 0.8 * bright.resolution.cutoff
+    halves = halved(scan)[0].resolution
+    assert found.resolution.cutoff == pytest.approx(halves.cutoff, rel=0.4)
+    first, second = found.halves
+    assert (first.object != second.object).any()
+    assert first.trust is not None
+    assert first.trust.dose == "stated"
+    assert first.trust.overall_ratio < 1.3

@@ -7,7 +7,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -16,11 +16,13 @@ from ptycho.core.quality.ring_correlation import FrcCurve
 from ptycho.core.result import ByValue, Pictured
 from ptycho.errors import MissingFileError
 
-__all__ = ["ONE_SEVENTH", "Resolution", "read_resolution", "resolution_csv", "resolution_json"]
+__all__ = ["ONE_SEVENTH", "HalvesOf", "Resolution", "read_resolution", "resolution_csv", "resolution_json"]
 
 ONE_SEVENTH = 1 / 7
 """Correlation of two halves at which the whole correlates with the truth to 1/2: P. B. Rosenthal and R. Henderson,
 J. Mol. Biol. 333, 721 (2003)."""
+HalvesOf = Literal["patterns", "photons"]
+"""What was halved: every second pattern of the scan, or the photons of every pattern."""
 _NYQUIST = 0.5
 _RINGS = 5
 """Over which the curve is averaged before its cut-off is looked for."""
@@ -37,6 +39,8 @@ class Resolution(ByValue, Pictured):
     """Side of an object pixel, metres; None where the scan does not tell."""
     scan: str | None = None
     """sha256 of the content of the scan (`ptycho.core.scan.identity`)."""
+    halves_of: HalvesOf = "patterns"
+    """Halves of the photons share all that is wrong with probe and positions, and so tell of noise alone."""
 
     @property
     def smoothed(self) -> FrcCurve:
@@ -60,7 +64,8 @@ class Resolution(ByValue, Pictured):
     def summary(self) -> str:
         """One line in plain words."""
         half_bit, one_seventh = self._told(self.cutoff), self._told(self.cutoff_one_seventh)
-        return f"{half_bit} (half-bit{' and 1/7' if half_bit == one_seventh else f'; {one_seventh} by 1/7'})"
+        noise = ", by halves of the photons: as far as noise lets" if self.halves_of == "photons" else ""
+        return f"{half_bit} (half-bit{' and 1/7' if half_bit == one_seventh else f'; {one_seventh} by 1/7'}){noise}"
 
     def _told(self, cutoff: float) -> str:
         """A cut-off as the period of the finest lines, in nm and pixels."""
@@ -80,6 +85,7 @@ def resolution_json(found: Resolution) -> str:
             "patterns": list(found.patterns),
             "object_pixel_m": found.pixel_m,
             "scan_sha256": found.scan,
+            "halves_of": found.halves_of,
             "cutoff_half_bit": found.cutoff,
             "cutoff_one_seventh": found.cutoff_one_seventh,
             "period_half_bit_m": _period_m(found, found.cutoff),
@@ -120,6 +126,9 @@ def read_resolution(path: Path) -> Resolution:
         n = np.asarray(stored["n"], np.intp)
         first, second = (int(count) for count in stored["patterns"])
         pixel, scan = stored["object_pixel_m"], stored["scan_sha256"]
+        halves_of = stored.get("halves_of", "patterns")  # files of earlier versions know no others
+        if halves_of not in get_args(HalvesOf):
+            raise ValueError(f"halves of {halves_of!r}")
         if not frequency.shape == correlation.shape == n.shape or frequency.ndim != 1 or frequency.size < 2:
             raise ValueError(f"rings of shapes {frequency.shape}, {correlation.shape} and {n.shape}")
         return Resolution(
@@ -127,6 +136,7 @@ def read_resolution(path: Path) -> Resolution:
             (first, second),
             None if pixel is None else float(pixel),
             None if scan is None else str(scan),
+            halves_of,
         )
 
 
