@@ -23,6 +23,7 @@ from ptycho.core.formats.scan_npz import file_metadata, plain_metadata
 from ptycho.core.geometry import FramedOffsets, group_coordinates, member_positions
 from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.groups.grouping import make_groups, seed_points
+from ptycho.core.physics.detector_blur import check_blur
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import without_ramp
@@ -80,8 +81,11 @@ class RawData(Pictured):
         flux: (n,) of the beam at each pattern, relative to that of the probe, above 0; None: 1.
         background: (N, N) that every pattern has beside what the object makes, squares of amplitudes (of counts, counts
             themselves), not negative, zero frequency at [N/2, N/2]; None: 0.
+        blur: standard deviation of the blur of the detector, pixels (`ptycho.core.physics.detector_blur`), by which the
+            light of the object is convolved before a background comes to it; None, or 0: it is sharp.
 
-    What is known of flux and background goes to networks and to refinements with the patterns; a scan file has neither.
+    What is known of flux, background and blur goes to networks and to refinements with the patterns; a scan file has
+    none of them.
 
     `scans` are those that it was joined of (`ptycho.workflows.shared_object`), none for one scan; `scan_probes` the
     probes of all but the first, where each has its own.
@@ -106,6 +110,7 @@ class RawData(Pictured):
         units: str | None = None,
         flux: ArrayLike | None = None,
         background: ArrayLike | None = None,
+        blur: float | None = None,
     ) -> None:
         self.xcoords = np.asarray(xcoords, np.float64)
         self.ycoords = np.asarray(ycoords, np.float64)
@@ -131,6 +136,7 @@ class RawData(Pictured):
         check_square(self._as_file(units))
         self.flux = None if flux is None else check_flux(flux, len(self))
         self._background = None if background is None else check_background(background, self.N)
+        self.blur = None if blur is None else check_blur(blur, self.N) or None
 
     @classmethod
     def from_file(
@@ -190,12 +196,12 @@ class RawData(Pictured):
 
         Args:
             crop: side of the square of detector pixels to keep, before they are binned; None goes by the light.
-            bin: `bin` x `bin` detector pixels become one.
+            bin: `bin` x `bin` detector pixels become one, and a known blur `1 / bin` of what it was.
             sizes: sides to choose from; None takes any with a fast transform.
 
         Raises:
             ConfigError: a crop or a bin that cannot be.
-            DataError: patterns to bin in unknown units.
+            DataError: patterns to bin in unknown units; a known background, or a known blur too wide for what is left.
         """
         scan = self._as_file(self._declared if self._decision is None else self._decision.units)
         made, sentences = fitted(scan, crop, bin, sizes)
@@ -208,6 +214,8 @@ class RawData(Pictured):
             )
         raw = RawData._of(made, sentences, scan, self.name)
         raw._path, raw.flux = self._path, self.flux
+        if self.blur is not None:
+            raw.blur = check_blur(self.blur / bin, raw.N)
         if self.made_of is not None:
             raw.made_of = self.made_of.derived("; ".join(sentences))
         return raw
@@ -279,7 +287,8 @@ class RawData(Pictured):
     def to_file(self, path: Path | str) -> None:
         """Write a scan file, whole or not at all, with the units in it."""
         if self._told:
-            logger.warning("%s: a scan file has no flux and no background; they are left out of %s", self.name, path)
+            known = " and no ".join(self._told)
+            logger.warning("%s: a scan file has no %s; what is known is left out of %s", self.name, known, path)
         write_scan(path, self._as_file(self.units))
 
     def save(self, path: Path | str) -> Path:
@@ -356,12 +365,12 @@ class RawData(Pictured):
     @property
     def recording(self) -> Recording:
         """How the patterns were recorded, as far as that is known."""
-        return Recording(self.flux, background=self.background, near_field=self.near_field)
+        return Recording(self.flux, background=self.background, near_field=self.near_field, blur=self.blur)
 
     @property
     def _told(self) -> dict[str, Any]:
         """What was given of the recording, by name."""
-        return Recording(self.flux, background=self._background).known
+        return Recording(self.flux, background=self._background, blur=self.blur).known
 
     @property
     def name(self) -> str:
@@ -391,11 +400,11 @@ class RawData(Pictured):
 
     @property
     def recorded_identity(self) -> ScanIdentity:
-        """`identity`, or where flux or background are known that of the scan with them."""
+        """`identity`, or where flux, background or blur are known that of the scan with them."""
         known = self._told
         if not known:
             return self.identity
-        digest = hashlib.sha256(b"".join(name.encode() + values.tobytes() for name, values in known.items()))
+        digest = hashlib.sha256(b"".join(name.encode() + np.asarray(of).tobytes() for name, of in known.items()))
         return self.identity.derived(f"with {' and '.join(known)} {digest.hexdigest()[:12]}")
 
     @property
@@ -525,6 +534,7 @@ class RawData(Pictured):
         part.sample_indices = kept if self.sample_indices is None else self.sample_indices[kept]
         part._path, part._decision, part._added = self._path, self.units_decision, (self.added,)
         part.flux, part._background = None if self.flux is None else self.flux[kept], self._background
+        part.blur = self.blur
         return part
 
     def turned(self, flip_x: bool = False, flip_y: bool = False, transpose: bool = False) -> RawData:
@@ -539,15 +549,17 @@ class RawData(Pictured):
         other = RawData(**vars(made))
         other._path, other._decision, other._mean_energy = self._path, self._decision, self._mean_energy
         other._added, other._background, other.flux = self._added, self._background, self.flux
+        other.blur = self.blur
         other.sample_indices = self.sample_indices
         return other
 
     def replaced(self, **fields: Any) -> RawData:
         """A scan of the same file with other arrays, by the names of `ScanFile`; its units are those decided.
 
-        It has as many patterns of as many pixels, and what is known of their flux and background.
+        It has as many patterns of as many pixels, and what is known of their flux, background and blur.
         """
-        other = RawData(**{**vars(self._as_file(self.units)), **fields}, flux=self.flux, background=self._background)
+        fields = {**vars(self._as_file(self.units)), **fields}
+        other = RawData(**fields, flux=self.flux, background=self._background, blur=self.blur)
         other._path = self._path
         return other
 
@@ -567,20 +579,24 @@ class RawData(Pictured):
         other._probe, other._decision, other.made_of = given, decided, None
         return other
 
-    def with_recording(self, flux: ArrayLike | None = None, background: ArrayLike | None = None) -> RawData:
-        """This scan, on the same arrays, with what is known of flux and background, as of the class; None: as before.
+    def with_recording(
+        self, flux: ArrayLike | None = None, background: ArrayLike | None = None, blur: float | None = None
+    ) -> RawData:
+        """This scan, on the same arrays, with what is known of its recording, as of the class; None: as before.
 
-        A refinement finds both (`ptycho.reconstruct(scan, refine_flux=True, background=True)`): `flux` and `background`
-        of its result.
+        A refinement finds them (`ptycho.reconstruct(scan, refine_flux=True, background=True, detector_blur="find")`):
+        `flux`, `background` and `blur` of its result.
 
         Raises:
-            DataError: those of another scan.
+            DataError: those of another scan, or a blur of more than an eighth of a pattern.
         """
         other = copy.copy(self)
         if flux is not None:
             other.flux = check_flux(flux, len(self))
         if background is not None:
             other._background = check_background(background, self.N)
+        if blur is not None:
+            other.blur = check_blur(blur, self.N) or None
         return other
 
     def group_count(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ptycho.core.physics.group_gradient import FIELD_FLOOR, ILLUMINATION_FLOOR
-from ptycho_torch.physics import fourier_shift, smooth, squared_modulus
+from ptycho_torch.physics import blurred, fourier_shift, smooth, squared_modulus
 from ptycho_torch.reassembly import cut_whole, place_whole
 
 __all__ = ["SeenGroup", "amplitude_step", "group_illumination", "shifted_probes", "split_positions"]
@@ -47,10 +47,12 @@ class SeenGroup:
         mask: Tensor | None = None,
         sigma_px: float = 0.0,
         flux: Tensor | None = None,
+        blur: Tensor | None = None,
     ) -> None:
         # zero frequency first, so that no field has to be shifted
         self.amplitudes = torch.fft.ifftshift(amplitudes, dim=(-2, -1))
         self.mask = None if mask is None else torch.fft.ifftshift(mask, dim=(-2, -1))
+        self.blur = None if blur is None else torch.fft.ifftshift(blur, dim=(-2, -1))
         self.probes, self.conjugate, self.sigma_px = probes, probes.conj().resolve_conj(), sigma_px
         self.dx, self.dy = whole[..., 0], whole[..., 1]
         self.flux = flux
@@ -64,10 +66,11 @@ class SeenGroup:
         fields = torch.fft.fft2(smooth(self.probes * patches[:, :, None], self.sigma_px), norm="ortho")
         power = squared_modulus(fields).sum(dim=2)
         power = power if self.flux is None else self.flux * power
-        excess = 1 - self.amplitudes * torch.rsqrt(power + FIELD_FLOOR)
+        excess = 1 - self.amplitudes * torch.rsqrt(blurred(power, self.blur) + FIELD_FLOOR)
         excess = excess if self.flux is None else self.flux * excess
         if self.mask is not None:
             excess = torch.where(self.mask, excess, 0.0)
+        excess = blurred(excess, self.blur)
         residual = smooth(torch.fft.ifft2(fields * excess[:, :, None], norm="ortho"), self.sigma_px)
         gradient = place_whole((residual * self.conjugate).sum(dim=2), self.dx, self.dy, canvas.shape[-1])
         return -gradient / self.divisor
@@ -81,7 +84,8 @@ def amplitude_step(
     mask: Tensor | None = None,
     sigma_px: float = 0.0,
     flux: Tensor | None = None,
+    blur: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One preconditioned gradient step `(B, S, S)` of a group's canvas, and the illumination over its maximum."""
-    group = SeenGroup(amplitudes, probes, whole, canvas.shape[-1], mask, sigma_px, flux)
+    group = SeenGroup(amplitudes, probes, whole, canvas.shape[-1], mask, sigma_px, flux, blur)
     return group.step(canvas), group.light

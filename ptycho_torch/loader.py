@@ -29,7 +29,8 @@ class PtychoDataContainerTorch(GroupContainer):
         """Groups of one step: `X_norm (b, C, N, N)`, positions `(b, C, 1, 2)`, mask `(b or 1, C or 1, N, N)`.
 
         With `truth` a fourth tensor, `Y (b, C, N, N)`; DataError where the scan has none.
-        Where the scan knows them, flux `(b, C, 1, 1)` and background `(1, 1, N, N)` come at the end.
+        Where the scan knows them, flux `(b, C, 1, 1)` and background `(1, 1, N, N)` come at the end, then the matrix of
+        the blur `(1, 1, N, N)`.
         """
         arrays = (np.ascontiguousarray(np.moveaxis(array, -1, 1)) for array in self.arrays(indices, truth))
         return tuple(torch.as_tensor(array) for array in arrays)

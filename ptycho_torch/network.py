@@ -63,6 +63,7 @@ class Network(nn.Module):
         size: int,
         mask: Tensor | None,
         flux: Tensor | None = None,
+        blur: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The group's canvas `(B, size, size)` and what the probe meets `(B, C, N, N)`, both O_net.
 
@@ -73,6 +74,7 @@ class Network(nn.Module):
             size: side of the canvas, pixels.
             mask: bool, broadcasts to the amplitudes; None: the model's own.
             flux: of the beam at each member, `(B, C, 1, 1)`, which the amplitudes have on; only given where known.
+            blur: the matrix `(1, 1, N, N)` by which the detector blurs intensities; only given where known.
         """
         raise NotImplementedError
 
@@ -81,7 +83,8 @@ class PatchNetwork(Network):
     """A network that gives one patch of each member: pictures of the members in, `forward(pictures, positions)`.
 
     Pictures are `(B, 2C, N, N)`, the amplitudes carried back to the sample plane, all real parts, then all imaginary
-    parts; positions `(B, C, 1, 2)`, minus the members' own. The patches O_net are complex `(B, C, N, N)`.
+    parts; positions `(B, C, 1, 2)`, minus the members' own. The patches O_net are complex `(B, C, N, N)`. A blur of the
+    detector stays in the pictures.
     """
 
     canvas = False
@@ -94,6 +97,7 @@ class PatchNetwork(Network):
         size: int,
         mask: Tensor | None,
         flux: Tensor | None = None,
+        blur: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See `Network`."""
         with no_autocast(normalised):
@@ -116,6 +120,7 @@ class CanvasNetwork(Network):
         mask: bool, broadcasts to the amplitudes, True where valid.
         sigma_px: smoothing of the exit waves.
         flux: of the beam at each member, `(B, C, 1, 1)`, which the amplitudes have on; only given where it is known.
+        blur: the matrix `(1, 1, N, N)` by which the detector blurs intensities; only given where it is known.
 
     The canvas O_net is complex `(B, size, size)`. The network sees the first gridsize^2 members; further ones are cut
     from its canvas all the same. Without `object_big` it sees every member as a group of its own.
@@ -131,11 +136,12 @@ class CanvasNetwork(Network):
         size: int,
         mask: Tensor | None,
         flux: Tensor | None = None,
+        blur: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See `Network`."""
         if not model.config.object_big:
-            return _assembled(model, self._alone(model, normalised, mask, flux), positions, size)
-        canvas = self._canvas(model, normalised, positions, size, mask, flux)
+            return _assembled(model, self._alone(model, normalised, mask, flux, blur), positions, size)
+        canvas = self._canvas(model, normalised, positions, size, mask, flux, blur)
         with no_autocast(canvas):
             dx, dy = torch.round(-positions[:, :, 0, 0]), torch.round(-positions[:, :, 0, 1])
             return canvas, cut_whole(canvas, dx, dy, model.config.N)
@@ -148,6 +154,7 @@ class CanvasNetwork(Network):
         size: int,
         mask: Tensor | None,
         flux: Tensor | None,
+        blur: Tensor | None,
     ) -> Tensor:
         """The canvas from the members that the network sees."""
         seen = slice(self.spec.members)
@@ -158,6 +165,8 @@ class CanvasNetwork(Network):
         valid = valid[:, seen] if valid.ndim == 4 else valid
         factor = model.nominal_intensity_scale / model.log_intensity_scale.exp()
         amplitudes, recorded = normalised[:, seen] * factor, {} if flux is None else {"flux": flux[:, seen]}
+        if blur is not None:
+            recorded["blur"] = blur
         margin, sigma_px = worked_margin(size, model.config.N, model.light), model.config.gaussian_smoothing_sigma
         return self(amplitudes, probes, whole, size, margin, valid, sigma_px, **recorded)
 
@@ -167,6 +176,7 @@ class CanvasNetwork(Network):
         normalised: Tensor,
         mask: Tensor | None,
         flux: Tensor | None,
+        blur: Tensor | None,
     ) -> Tensor:
         """Every member as a group of its own, `(B, C, N, N)`."""
         valid = (model.mask if mask is None else mask).expand(normalised.shape)
@@ -174,7 +184,7 @@ class CanvasNetwork(Network):
         each = normalised.reshape(batch * members, 1, n, n)
         nowhere = each.new_zeros((batch * members, 1, 1, 2))
         flux = None if flux is None else flux.reshape(-1, 1, 1, 1)
-        return self._canvas(model, each, nowhere, n, valid.reshape(each.shape), flux).reshape(normalised.shape)
+        return self._canvas(model, each, nowhere, n, valid.reshape(each.shape), flux, blur).reshape(normalised.shape)
 
 
 def _assembled(model: Surroundings, patches: Tensor, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from ptycho.core.physics.projection import FIELD_FLOOR, PROBE_FLOOR
 
 __all__ = [
     "ProjectionConstants",
+    "blurred",
     "cleared",
     "far_field",
     "fourier_shift",
@@ -76,6 +77,17 @@ def smooth(exit_waves: Tensor, sigma_px: float) -> Tensor:
 def intensity(exit_waves: Tensor) -> Tensor:
     """Expected detector intensity `sum_m |F_m|^2` of exit waves `(..., M, N, N)` -> `(..., N, N)`."""
     return squared_modulus(far_field(exit_waves)).sum(dim=-3)
+
+
+def blurred(values: Tensor, blur: Tensor | None = None) -> Tensor:
+    """Intensities `(..., N, N)` as the detector sees them, `K I K`; its own adjoint.
+
+    `blur` K `(N, N)`, or whatever broadcasts (`ptycho.core.physics.detector_blur.blur_matrix`); None: as they are.
+    """
+    if blur is None:
+        return values
+    matrix = blur.to(values)
+    return matrix @ values @ matrix
 
 
 def cleared(amplitudes: Tensor, flux: Tensor | None = None, background: Tensor | None = None) -> Tensor:

@@ -23,6 +23,7 @@ from ptycho.networks.spec import network_spec
 from ptycho_torch.group_gradient import shifted_probes, split_positions
 from ptycho_torch.network import Network
 from ptycho_torch.physics import (
+    blurred,
     cleared,
     illuminate,
     intensity,
@@ -55,8 +56,10 @@ class PtychoPINN(nn.Module):
     Tensors: amplitudes `(B, C, N, N)`, positions `(B, C, 1, 2)` = `coords_relative`, minus the member's position seen
     from the group's centre, `(x, y)` pixels. Where they are known, `flux (B, C, 1, 1)` of the beam at each member and
     `background (1, 1, N, N)`, squares of X_norm, either by itself too: what the network is given has them taken off
-    (`cleared`), but for the flux in the steps of one that makes a canvas, and what is predicted has them on. The
-    network's object `O_net` becomes the object in the file's units by `object_scale`.
+    (`cleared`), but for the flux in the steps of one that makes a canvas, and what is predicted has them on. The blur
+    of the detector, where it is known, is a matrix `blur (1, 1, N, N)` (`ptycho.core.physics.detector_blur`), in those
+    steps and in what is predicted. The network's object `O_net` becomes the object in the file's units by
+    `object_scale`.
     """
 
     mask: Tensor
@@ -135,6 +138,7 @@ class PtychoPINN(nn.Module):
         mask: Tensor | None = None,
         flux: Tensor | None = None,
         background: Tensor | None = None,
+        blur: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The group's canvas `(B, size, size)` and the patches `(B, C, N, N)` that the probe meets (O_net units).
 
@@ -149,10 +153,10 @@ class PtychoPINN(nn.Module):
         if background is not None:
             with no_autocast(normalised):
                 normalised = cleared(normalised, background=background)
-        recorded = {} if flux is None else {"flux": flux}
+        recorded = {name: value for name, value in (("flux", flux), ("blur", blur)) if value is not None}
         if not self.scaling.even_groups:
             return self.network.canvas_and_members(self, normalised, positions, size, mask, **recorded)
-        gain = self._gain(cleared(normalised, **recorded))[..., None]
+        gain = self._gain(cleared(normalised, flux))[..., None]
         canvas, members = self.network.canvas_and_members(self, normalised * gain, positions, size, mask, **recorded)
         return canvas / gain[..., 0], members / gain
 
@@ -188,19 +192,25 @@ class PtychoPINN(nn.Module):
         return power / power.max() + GROUP_WEIGHT_FLOOR
 
     def expected_counts(
-        self, members: Tensor, positions: Tensor, flux: Tensor | None = None, background: Tensor | None = None
+        self,
+        members: Tensor,
+        positions: Tensor,
+        flux: Tensor | None = None,
+        background: Tensor | None = None,
+        blur: Tensor | None = None,
     ) -> Tensor:
-        """Photons that O_net patches `(B, C, N, N)` would give, `s^2 f sum_m |F(P_n O_net)|^2 + s_0^2 b`.
+        """Photons that O_net patches `(B, C, N, N)` would give, `s^2 f K (sum_m |F(P_n O_net)|^2) K + s_0^2 b`.
 
-        The flux f is 1 and the background b is 0 where they are not known; s_0 is the nominal scale, of the data. By
-        the `fourier` rule members lie at whole pixels, and the probe moves by the rest of `positions`.
+        The flux f is 1, the background b is 0 and the blur K does nothing where they are not known; s_0 is the nominal
+        scale, of the data. By the `fourier` rule members lie at whole pixels, and the probe moves by the rest of
+        `positions`.
         """
         with no_autocast(members):
             probe = self.probe()
             if self._on_whole_pixels:
                 probe = shifted_probes(probe, split_positions(positions[:, :, 0])[1])
             waves = smooth(illuminate(probe, members), self.config.gaussian_smoothing_sigma)
-            counts = torch.exp(2 * self.log_intensity_scale) * intensity(waves)
+            counts = torch.exp(2 * self.log_intensity_scale) * blurred(intensity(waves), blur)
             counts = counts if flux is None else flux * counts
             return counts if background is None else counts + self.nominal_intensity_scale**2 * background
 
@@ -212,17 +222,18 @@ class PtychoPINN(nn.Module):
         mask: Tensor | None = None,
         flux: Tensor | None = None,
         background: Tensor | None = None,
+        blur: Tensor | None = None,
     ) -> Tensor:
         """Expected counts `(B, C, N, N)` for `X_norm (B, C, N, N)`: what training compares with the data."""
-        members = self.canvas_and_members(normalised, positions, size, mask, flux, background)[1]
-        return self.expected_counts(members, positions, flux, background)
+        members = self.canvas_and_members(normalised, positions, size, mask, flux, background, blur)[1]
+        return self.expected_counts(members, positions, flux, background, blur)
 
     def predict_members(
         self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None, *recorded: Tensor
     ) -> Tensor:
         """Object patches of every member at its own position, complex `(B, C, N, N)`, in the file's units.
 
-        `recorded`: flux and background, where they are known.
+        `recorded`: flux, background and blur, where they are known.
         """
         canvas, members = self.canvas_and_members(normalised, positions, size, mask, *recorded)
         if self._on_whole_pixels:

@@ -68,12 +68,13 @@ class UnrolledNetwork(CanvasNetwork):
         mask: Tensor | None = None,
         sigma_px: float = 0.0,
         flux: Tensor | None = None,
+        blur: Tensor | None = None,
     ) -> Tensor:
         """The canvas, complex `(B, size, size)`; arguments as in `CanvasNetwork`."""
         canvas = torch.ones((len(amplitudes), size, size), dtype=probes.dtype, device=probes.device)
         velocity = torch.zeros_like(canvas)
         with no_autocast(canvas):
-            group = SeenGroup(amplitudes, probes, whole, size, mask, sigma_px, flux)
+            group = SeenGroup(amplitudes, probes, whole, size, mask, sigma_px, flux, blur)
             with torch.no_grad():  # plain steps have nothing to learn, and their gradients would fill the memory
                 for _ in range(self.spec.descent):
                     velocity = DESCENT_MOMENTUM * velocity + DESCENT_STEP * group.step(canvas)

@@ -566,9 +566,29 @@ def test_a_background_goes_with_pixels_and_a_file_has_none(patterns: RawData, tm
     assert dimmed.background is known.background
     assert dimmed.with_recording(background=2 * known.background).flux is dimmed.flux
     known.save(tmp_path / "scan.npz")
-    assert "a scan file has no flux and no background; they are left out" in caplog.text
+    assert "a scan file has no flux and no background; what is known is left out" in caplog.text
     with pytest.raises(DataError, match="flux: expected"):
         patterns.with_recording(known.flux[1:])
+
+
+def test_a_blur_goes_with_pixels(patterns: RawData, tmp_path: Path, caplog) -> None:
+    known = patterns.with_recording(blur=0.8)
+    assert patterns.blur is None and known.diff3d is patterns.diff3d and "known blur" in repr(known)
+    same = [known.part(np.arange(5)), known.turned(flip_x=True), known.with_probe(2 * known.probeGuess)]
+    same += [known.replaced(xcoords=known.xcoords + 1), known.fitted(crop=48), known.fitted(sizes=(128,))]
+    same += [scan_part.taken(known, np.arange(4)), known.with_recording(np.ones(len(known)))]
+    assert [one.recording.blur for one in same] == [0.8] * len(same)
+    assert known.fitted(bin=2).blur == 0.4 and patterns.fitted(bin=2).blur is None
+    assert known.with_recording(blur=0).blur is None
+    told = {one.recorded_identity.sha256 for one in (patterns, known, known.with_recording(blur=0.9))}
+    assert len(told) == 3 and known.identity == patterns.identity
+    known.save(tmp_path / "scan.npz")
+    assert "a scan file has no blur; what is known is left out" in caplog.text
+    wide = patterns.with_recording(blur=8.0)
+    with pytest.raises(DataError, match="blur: expected 0 to 4 pixels of a pattern of 32, found 8"):
+        wide.fitted(crop=32)
+    with pytest.raises(DataError, match="blur: expected 0 to 8 pixels of a pattern of 64, found 9"):
+        patterns.with_recording(blur=9.0)
 
 
 def test_flux_of_a_mapped_scan(fixture_file: Path, tmp_path: Path) -> None:

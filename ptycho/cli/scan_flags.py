@@ -245,7 +245,7 @@ def data_from(
 
 
 def recorded(data: RawData, result: Path | None) -> RawData:
-    """The scan with the flux and the background of an earlier result of it; as it is where none is named."""
+    """The scan with the flux, background and blur of an earlier result of it; as it is where none is named."""
     if result is None:
         return data
     from ptycho.workflows.start_from import recorded_as

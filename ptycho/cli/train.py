@@ -151,7 +151,7 @@ def _scans(asked: Settled) -> tuple[list[RawData], list[RawData | None]]:
     if "N" not in asked.stated:
         config.model.N = train[0].fitted(sizes=PATTERN_SIZES).N
         validate_model_config(config.model)
-    train = [recorded(at_network_size(scan, config.model.N), run.recording) for scan in train]
+    train = [at_network_size(recorded(scan, run.recording), config.model.N) for scan in train]
     _settle_network(asked, train[0])
     train = [_with_fitting_probe(asked, scan) for scan in train]
     test = [None if scan is None else at_network_size(scan, config.model.N) for scan in test]

@@ -41,8 +41,8 @@ Bin = Annotated[int, Doc("add up so many detector pixels a side", at_least=1)]
 Recorded = Annotated[
     Path | None,
     Doc(
-        "earlier result of this scan whose flux and background are known then, a run of ptycho reconstruct SCAN --flux "
-        "--background (none: neither is)"
+        "earlier result of this scan whose flux, background and blur of the detector are known then, a run of ptycho "
+        "reconstruct SCAN --flux --background --detector-blur (none: none is)"
     ),
 ]
 Resume = Annotated[Path | None, Doc("go on with the run in this folder, which was cut off", basic=True)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from ptycho.core.physics.group_gradient import FIELD_FLOOR, ILLUMINATION_FLOOR
-from ptycho.tf.physics import fourier_shift, smooth, squared_modulus, to_complex
+from ptycho.tf.physics import blurred, fourier_shift, smooth, squared_modulus, to_complex
 from ptycho.tf.reassembly import cut_whole, place_whole
 
 __all__ = ["SeenGroup", "amplitude_step", "group_illumination", "shifted_probes", "split_positions"]
@@ -46,10 +46,12 @@ class SeenGroup:
         mask: tf.Tensor | None = None,
         sigma_px: float = 0.0,
         flux: tf.Tensor | None = None,
+        blur: tf.Tensor | None = None,
     ) -> None:
         # zero frequency first, so that no field has to be shifted
         self.amplitudes = tf.signal.ifftshift(amplitudes, axes=(-2, -1))
         self.mask = None if mask is None else tf.signal.ifftshift(mask, axes=(-2, -1))
+        self.blur = None if blur is None else tf.signal.ifftshift(blur, axes=(-2, -1))
         self.probes, self.conjugate, self.sigma_px = probes, tf.math.conj(probes), sigma_px
         self.dx, self.dy = whole[..., 0], whole[..., 1]
         self.flux = flux
@@ -64,10 +66,11 @@ class SeenGroup:
         fields = tf.signal.fft2d(smooth(self.probes * patches[:, :, None], self.sigma_px)) / n
         power = tf.reduce_sum(squared_modulus(fields), axis=2)
         power = power if self.flux is None else self.flux * power
-        excess = 1 - self.amplitudes * tf.math.rsqrt(power + FIELD_FLOOR)
+        excess = 1 - self.amplitudes * tf.math.rsqrt(blurred(power, self.blur) + FIELD_FLOOR)
         excess = excess if self.flux is None else self.flux * excess
         if self.mask is not None:
             excess = tf.where(self.mask, excess, tf.zeros_like(excess))
+        excess = blurred(excess, self.blur)
         residual = smooth(tf.signal.ifft2d(fields * to_complex(excess)[:, :, None]) * n, self.sigma_px)
         pulls = tf.reduce_sum(residual * self.conjugate, axis=2)
         return -place_whole(pulls, self.dx, self.dy, canvas.shape[-1]) / self.divisor
@@ -81,7 +84,8 @@ def amplitude_step(
     mask: tf.Tensor | None = None,
     sigma_px: float = 0.0,
     flux: tf.Tensor | None = None,
+    blur: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """One preconditioned gradient step `(B, S, S)` of a group's canvas, and the illumination over its maximum."""
-    group = SeenGroup(amplitudes, probes, whole, canvas.shape[-1], mask, sigma_px, flux)
+    group = SeenGroup(amplitudes, probes, whole, canvas.shape[-1], mask, sigma_px, flux, blur)
     return group.step(canvas), group.light

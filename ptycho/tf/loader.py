@@ -28,7 +28,8 @@ class PtychoDataContainer(GroupContainer):
         """Groups of one step: `X_norm (b, N, N, C)`, positions `(b, 1, 2, C)`, mask `(b or 1, N, N, C or 1)`.
 
         With `truth` a fourth tensor, `Y (b, N, N, C)`; DataError where the scan has none.
-        Where the scan knows them, flux `(b, 1, 1, C)` and background `(1, N, N, 1)` come at the end.
+        Where the scan knows them, flux `(b, 1, 1, C)` and background `(1, N, N, 1)` come at the end, then the matrix of
+        the blur `(1, N, N, 1)`.
         """
         return tuple(self.tensor(array) for array in self.arrays(indices, truth))
 

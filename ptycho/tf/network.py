@@ -82,6 +82,7 @@ class Network(DirectLayer):
         size: int,
         mask: tf.Tensor | None,
         flux: tf.Tensor | None = None,
+        blur: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The group's canvas `(B, size, size)` and what the probe meets `(B, N, N, C)`, both O_net.
 
@@ -92,6 +93,7 @@ class Network(DirectLayer):
             size: side of the canvas, pixels.
             mask: bool, broadcasts to the amplitudes; None: the model's own.
             flux: of the beam at each member, `(B, 1, 1, C)`, which the amplitudes have on; only given where known.
+            blur: the matrix `(1, N, N, 1)` by which the detector blurs intensities; only given where known.
         """
         raise NotImplementedError
 
@@ -112,7 +114,8 @@ class PatchNetwork(Network):
     """A network that gives one patch of each member: pictures of the members in, `call(pictures, positions)`.
 
     Pictures are `(B, N, N, 2C)`, the amplitudes carried back to the sample plane, all real parts, then all imaginary
-    parts; positions `(B, 1, 2, C)`, minus the members' own. The patches O_net are complex `(B, N, N, C)`.
+    parts; positions `(B, 1, 2, C)`, minus the members' own. The patches O_net are complex `(B, N, N, C)`. A blur of the
+    detector stays in the pictures.
     """
 
     canvas = False
@@ -125,6 +128,7 @@ class PatchNetwork(Network):
         size: int,
         mask: tf.Tensor | None,
         flux: tf.Tensor | None = None,
+        blur: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Network`."""
         patches = model.object_patches(cleared(normalised, flux), mask, positions)
@@ -145,6 +149,7 @@ class CanvasNetwork(Network):
         mask: bool, broadcasts to the amplitudes, True where valid.
         sigma_px: smoothing of the exit waves.
         flux: of the beam at each member, `(B, C, 1, 1)`, which the amplitudes have on; only given where it is known.
+        blur: the matrix `(1, 1, N, N)` by which the detector blurs intensities; only given where it is known.
 
     The canvas O_net is complex `(B, size, size)`. The network sees the first gridsize^2 members; further ones are cut
     from its canvas all the same. Without `object_big` it sees every member as a group of its own.
@@ -160,11 +165,12 @@ class CanvasNetwork(Network):
         size: int,
         mask: tf.Tensor | None,
         flux: tf.Tensor | None = None,
+        blur: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Network`."""
         if not model.config.object_big:
-            return _assembled(model, self._alone(model, normalised, mask, flux), positions, size)
-        canvas = self._canvas(model, normalised, positions, size, mask, flux)
+            return _assembled(model, self._alone(model, normalised, mask, flux, blur), positions, size)
+        canvas = self._canvas(model, normalised, positions, size, mask, flux, blur)
         dx, dy = tf.round(-positions[:, 0, 0, :]), tf.round(-positions[:, 0, 1, :])
         return canvas, channel_last(cut_whole(canvas, dx, dy, model.config.N))
 
@@ -176,6 +182,7 @@ class CanvasNetwork(Network):
         size: int,
         mask: tf.Tensor | None,
         flux: tf.Tensor | None,
+        blur: tf.Tensor | None,
     ) -> tf.Tensor:
         """The canvas from the members that the network sees."""
         seen = slice(self.spec.members)
@@ -184,6 +191,8 @@ class CanvasNetwork(Network):
         valid = valid[:, seen] if valid.shape.rank == 4 else valid
         factor = model.nominal_intensity_scale / tf.exp(model.log_intensity_scale.value)
         recorded = {} if flux is None else {"flux": channel_first(flux[..., seen])}
+        if blur is not None:
+            recorded["blur"] = channel_first(blur)
         return self(
             channel_first(normalised[..., seen]) * factor,
             shifted_probes(model.probe(), remainder),
@@ -201,6 +210,7 @@ class CanvasNetwork(Network):
         normalised: tf.Tensor,
         mask: tf.Tensor | None,
         flux: tf.Tensor | None,
+        blur: tf.Tensor | None,
     ) -> tf.Tensor:
         """Every member as a group of its own, `(B, N, N, C)`."""
         n, members = normalised.shape[1], normalised.shape[-1]
@@ -209,7 +219,7 @@ class CanvasNetwork(Network):
         each, known = (tf.reshape(images, (-1, n, n, 1)) for images in (first, valid))
         nowhere = tf.zeros((tf.shape(each)[0], 1, 2, 1), model.dtype)
         flux = None if flux is None else tf.reshape(channel_first(flux), (-1, 1, 1, 1))
-        canvas = self._canvas(model, each, nowhere, n, known, flux)
+        canvas = self._canvas(model, each, nowhere, n, known, flux, blur)
         return channel_last(tf.reshape(canvas, (-1, members, n, n)))
 
 

@@ -28,7 +28,7 @@ _PARTS = {"object": lambda patches: patches, "modulus": losses.modulus, "phasors
 
 class Objective:
     """The loss of a training; batches are `(X_norm, positions, mask)`, with `needs_truth` also `Y`; at the end flux
-    and background, where they are known.
+    and background, where they are known, and the blur, where it is.
 
     Of a `pinn` it is the weighted sum of the losses on the detector and in real space. A `supervised` model is
     compared with known objects alone, `realspace_mae` with its weight or else 1: no photon is predicted, and weights of
@@ -76,7 +76,7 @@ class Objective:
             ConfigError: `physics_weight` is not 1 for a supervised model.
         """
         normalised, positions, mask, *further = batch
-        count = len(further) % 2  # flux and background are a pair
+        count = int(self.needs_truth)
         truth, recorded = further[:count], further[count:]
         normalised = tf.cast(normalised, model.dtype)
         members = model.canvas_and_members(normalised, positions, size, mask, *recorded)[1]

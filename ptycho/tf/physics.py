@@ -16,6 +16,7 @@ from ptycho.core.physics.projection import FIELD_FLOOR, PROBE_FLOOR
 
 __all__ = [
     "ProjectionConstants",
+    "blurred",
     "cleared",
     "far_field",
     "fourier_shift",
@@ -88,6 +89,17 @@ def smooth(exit_waves: tf.Tensor, sigma_px: float) -> tf.Tensor:
 def intensity(exit_waves: tf.Tensor) -> tf.Tensor:
     """Expected detector intensity `sum_m |F_m|^2` of exit waves `(..., M, N, N)` -> `(..., N, N)`."""
     return tf.reduce_sum(squared_modulus(far_field(exit_waves)), axis=-3)
+
+
+def blurred(values: tf.Tensor, blur: tf.Tensor | None = None) -> tf.Tensor:
+    """Intensities `(..., N, N)` as the detector sees them, `K I K`; its own adjoint.
+
+    `blur` K `(N, N)`, or whatever broadcasts (`ptycho.core.physics.detector_blur.blur_matrix`); None: as they are.
+    """
+    if blur is None:
+        return values
+    matrix = tf.cast(blur, values.dtype)
+    return matrix @ values @ matrix
 
 
 def cleared(amplitudes: tf.Tensor, flux: tf.Tensor | None = None, background: tf.Tensor | None = None) -> tf.Tensor:

@@ -25,6 +25,7 @@ from ptycho.tf.direct_layer import DirectLayer
 from ptycho.tf.group_gradient import shifted_probes, split_positions
 from ptycho.tf.network import Network
 from ptycho.tf.physics import (
+    blurred,
     cleared,
     illuminate,
     intensity,
@@ -61,6 +62,8 @@ class PtychoPINN(DirectLayer):
     bool, `(N, N)` or whatever broadcasts to the amplitudes. Where they are known, `flux (B, 1, 1, C)` of the beam at
     each member and `background (1, N, N, 1)`, squares of X_norm, come together: what the network is given has them
     taken off (`cleared`), but for the flux in the steps of one that makes a canvas, and what is predicted has them on.
+    The blur of the detector, where it is known, is a matrix `blur (1, N, N, 1)` (`ptycho.core.physics.detector_blur`),
+    in those steps and in what is predicted.
     The network's object `O_net` becomes the object in the file's units by `object_scale`. Runs eagerly and in
     `tf.function`, with XLA and without; give it `autograph=False`:
     nothing here needs a conversion, and errors keep their type and their one line.
@@ -177,6 +180,7 @@ class PtychoPINN(DirectLayer):
         mask: tf.Tensor | None = None,
         flux: tf.Tensor | None = None,
         background: tf.Tensor | None = None,
+        blur: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The group's canvas `(B, size, size)` and the patches `(B, N, N, C)` that the probe meets (O_net units).
 
@@ -191,10 +195,11 @@ class PtychoPINN(DirectLayer):
         self._check_shapes(normalised, positions)
         if background is not None:
             normalised = cleared(normalised, background=tf.cast(background, self.dtype))
-        recorded = {} if flux is None else {"flux": tf.cast(flux, self.dtype)}
+        known = (("flux", flux), ("blur", blur))
+        recorded = {name: tf.cast(value, self.dtype) for name, value in known if value is not None}
         if not self.scaling.even_groups:
             return self.network.canvas_and_members(self, normalised, positions, size, mask, **recorded)
-        gain = self._gain(cleared(normalised, **recorded))[..., None]
+        gain = self._gain(cleared(normalised, recorded.get("flux")))[..., None]
         canvas, members = self.network.canvas_and_members(self, normalised * gain, positions, size, mask, **recorded)
         return canvas / to_complex(gain[..., 0]), members / to_complex(gain)
 
@@ -228,18 +233,21 @@ class PtychoPINN(DirectLayer):
         positions: tf.Tensor,
         flux: tf.Tensor | None = None,
         background: tf.Tensor | None = None,
+        blur: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Photons that O_net patches `(B, N, N, C)` would give, `s^2 f sum_m |F(P_n O_net)|^2 + s_0^2 b`.
+        """Photons that O_net patches `(B, N, N, C)` would give, `s^2 f K (sum_m |F(P_n O_net)|^2) K + s_0^2 b`.
 
-        The flux f is 1 and the background b is 0 where they are not known; s_0 is the nominal scale, of the data. By
-        the `fourier` rule members lie at whole pixels, and the probe moves by the rest of `positions`.
+        The flux f is 1, the background b is 0 and the blur K does nothing where they are not known; s_0 is the nominal
+        scale, of the data. By the `fourier` rule members lie at whole pixels, and the probe moves by the rest of
+        `positions`.
         """
         probe = self.probe()
         if self._on_whole_pixels:
             positions = tf.cast(positions, self.dtype)
             probe = shifted_probes(probe, split_positions(members_first(positions))[1])
         waves = smooth(illuminate(probe, channel_first(members)), self.config.gaussian_smoothing_sigma)
-        counts = tf.exp(2 * self.log_intensity_scale.value) * channel_last(intensity(waves))
+        blur = None if blur is None else channel_first(blur)
+        counts = tf.exp(2 * self.log_intensity_scale.value) * channel_last(blurred(intensity(waves), blur))
         counts = counts if flux is None else tf.cast(flux, self.dtype) * counts
         if background is None:
             return counts
@@ -253,10 +261,11 @@ class PtychoPINN(DirectLayer):
         mask: tf.Tensor | None = None,
         flux: tf.Tensor | None = None,
         background: tf.Tensor | None = None,
+        blur: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Expected counts `(B, N, N, C)` for `X_norm (B, N, N, C)`: what training compares with the data."""
-        members = self.canvas_and_members(normalised, positions, size, mask, flux, background)[1]
-        return self.expected_counts(members, positions, flux, background)
+        members = self.canvas_and_members(normalised, positions, size, mask, flux, background, blur)[1]
+        return self.expected_counts(members, positions, flux, background, blur)
 
     def predict_members(
         self,
@@ -268,7 +277,7 @@ class PtychoPINN(DirectLayer):
     ) -> tf.Tensor:
         """Object patches of every member at its own position, complex `(B, N, N, C)`, in the file's units.
 
-        `recorded`: flux and background, where they are known.
+        `recorded`: flux, background and blur, where they are known.
         """
         canvas, members = self.canvas_and_members(normalised, positions, size, mask, *recorded)
         if self._on_whole_pixels:

@@ -90,11 +90,12 @@ class UnrolledNetwork(CanvasNetwork):
         mask: tf.Tensor | None = None,
         sigma_px: float = 0.0,
         flux: tf.Tensor | None = None,
+        blur: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """The canvas, complex `(B, size, size)`; arguments as in `CanvasNetwork`."""
         canvas = tf.ones((tf.shape(amplitudes)[0], size, size), probes.dtype)
         velocity = tf.zeros_like(canvas)
-        group = SeenGroup(amplitudes, probes, whole, size, mask, sigma_px, flux)
+        group = SeenGroup(amplitudes, probes, whole, size, mask, sigma_px, flux, blur)
         if self.spec.descent:
             found = tf.while_loop(
                 lambda *_: True,

@@ -36,6 +36,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, BackendName
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.choose_method import choose_method, training_for_scan
+from ptycho.workflows.detector_blur import blurring
 from ptycho.workflows.final_trust import with_final_trust
 from ptycho.workflows.find_probe import FoundProbe, find_probe
 from ptycho.workflows.iterate import first_flux, iterate
@@ -174,8 +175,8 @@ class _Run:
         refine, background = self.refine, reconstruction.background
         if background is not None:  # then so has what is tried from here on
             refine = partial(refine, background=background)
-        if reconstruction.blur is not None:
-            refine = partial(refine, blur=reconstruction.blur)
+        if reconstruction.blur != self.data.blur:
+            refine = partial(refine, blur=reconstruction.blur or 0.0)
         if reconstruction.slices is not None:
             refine = partial(refine, slices=len(reconstruction.slices), gap=reconstruction.gap)
         finished = Finished(reconstruction, self.data, refine, asked.iteration, self.made_probe)
@@ -275,9 +276,9 @@ class _Run:
 
     @property
     def _as_known(self) -> RawData:
-        """The scan with what is known of its beam before anything is iterated, for a network."""
+        """The scan with what is known of its beam and detector before anything is iterated, for a network."""
         flux = first_flux(self.data, self.request.iteration, None)
-        return self.data.with_recording(self.data.flux if flux is None else flux, self.data.background)
+        return self.data.with_recording(flux, blur=blurring(self.request.iteration).get("blur"))
 
     def _network_pass(self, diagnosis: Diagnosis) -> Reconstruction:
         """One pass of the network, which is trained first where that was asked for."""

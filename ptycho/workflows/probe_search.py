@@ -28,7 +28,6 @@ from ptycho.core.physics.probe_estimates import (
     light_side,
     matching_disk,
 )
-from ptycho.core.physics.recording import PLAIN
 from ptycho.core.physics.resample import resampled_probe
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.scan.stream import Frames
@@ -106,7 +105,7 @@ class _Part:
             None,
             mask=None if mask is None else mask[window],
             units="amplitude",
-        ).with_recording(data.flux, None if data.background is None else data.background[window])
+        ).with_recording(data.flux, None if data.background is None else data.background[window], data.blur)
         return _Part.of(cut, self.modulus[window])
 
     def tried(self, name: str, probe: Array, refine: Refine, iterations: int, free: bool) -> tuple[Tried, Refinement]:
@@ -116,8 +115,8 @@ class _Part:
             self.seen.with_probe(probe), None, iterations, frame=frame, refine_probe=free, patience=iterations + 1
         )
         x, y = frame.local(self.unseen.xcoords, self.unseen.ycoords)
-        recording = self.unseen.recorded(PLAIN)
-        expected = np.sqrt(diffract(found.probe, *extract_rounded(found.object, x, y, self.unseen.N), recording))
+        patches = extract_rounded(found.object, x, y, self.unseen.N)
+        expected = np.sqrt(diffract(found.probe, *patches, self.unseen.recording))
         error = float(np.sum(_valid(self.unseen) * np.square(expected - self.unseen.diff3d, dtype=np.float64)))
         tried = Tried(name, error / max(self.blind, 1e-30), found.iterations)
         logger.debug("probe: %s leaves %.3f of the error of unseen patterns", name, tried.error)

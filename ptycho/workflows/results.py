@@ -145,4 +145,5 @@ def finished_reconstruction(
         provenance=provenance,
         flux=scan.flux,
         background=scan.background,
+        blur=scan.blur,
     )

@@ -74,11 +74,11 @@ def taken(data: RawData, places: NDArray[np.intp]) -> RawData:
     part = like(data, x, y, data.amplitude(places), probe, mask_of(data, places))
     part.scan_probes = None if data.scan_probes is None else data.scan_probes.of(places)
     known = data.recording.of(places)
-    return part.with_recording(known.flux, known.background)
+    return part.with_recording(known.flux, known.background, known.blur)
 
 
 def like(data: RawData, x: Array, y: Array, amplitude: Array, probe: Array | None, mask: Array | None) -> RawData:
     """Amplitudes (b, N, N) at these places, measured as `data` was."""
     metadata = None if data.near_field is None else data.near_field.noted()
     made = RawData(x, y, None, None, amplitude, probe, mask=mask, metadata=metadata, units="amplitude")
-    return made.with_recording(background=data.background)
+    return made.with_recording(background=data.background, blur=data.blur)

@@ -46,7 +46,8 @@ def joined(scans: Sequence[RawData]) -> RawData:
 
     Raises:
         ConfigError: fewer than two scans.
-        DataError: other pixels, sizes of patterns, wavelengths, near with far field, or a known background of one.
+        DataError: other pixels, sizes of patterns, wavelengths, near with far field, a known background of one, or
+            blurs that differ.
     """
     if len(scans) < 2:
         raise ConfigError(f"scans: expected two or more of one object, found {len(scans)}; name another")
@@ -60,7 +61,7 @@ def joined(scans: Sequence[RawData]) -> RawData:
     budget = SCRATCH_BYTES if mapped else whole.frames.nbytes
     patterns = whole.frames.into(scratch_array(whole.frames.shape, whole.frames.dtype, budget))
     fields = replace(whole.fields, diff3d=patterns, Y=None, probeGuess=None, metadata=_metadata(scans))
-    made = RawData(**vars(fields))
+    made = RawData(**vars(fields), blur=scans[0].blur)
     bounds = np.cumsum([0, *map(len, scans)])
     made.scans = tuple(
         scan.replaced(**{**vars(stream.fields), "diff3d": patterns[low:high], "Y": None})
@@ -164,6 +165,9 @@ def _check_alike(first: RawData, other: RawData) -> None:
             )
     if first.N != other.N:
         raise _unlike(first, other, "patterns of", f"{first.N} pixels", f"{other.N} pixels", "--crop or --bin")
+    if first.blur != other.blur:
+        one, another = (f"{scan.blur or 0:.6g} pixels" for scan in (first, other))
+        raise _unlike(first, other, "a blur of the detector of", one, another)
     if (first.near_field is None) != (other.near_field is None):
         one, another = ("far field" if scan.near_field is None else "near field" for scan in (first, other))
         raise _unlike(first, other, "patterns of the", one, another)

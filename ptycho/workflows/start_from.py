@@ -43,20 +43,20 @@ def read_start(path: Path) -> Reconstruction:
 
 
 def recorded_as(data: RawData, path: Path) -> RawData:
-    """A scan with the flux and the background that an earlier result of it found.
+    """A scan with the flux, the background and the blur of the detector that an earlier result of it found.
 
     Args:
         data: the scan, every pattern of it.
         path: of the result, as of `read_start`.
 
     Raises:
-        MissingFileError, DataError: no result, one of another scan, or one that knows neither.
+        MissingFileError, DataError: no result, one of another scan, or one that knows none of them.
     """
     found = read_start(path)
-    if found.flux is None and found.background is None:
+    if found.flux is None and found.background is None and found.blur is None:
         raise DataError(
-            f"{path}: expected a result with a flux or a background, found neither; find them: ptycho reconstruct "
-            f"{shlex.quote(str(data.path or 'SCAN'))} --flux --background"
+            f"{path}: expected a result with a flux, a background or a blur of the detector, found none; find them: "
+            f"ptycho reconstruct {shlex.quote(str(data.path or 'SCAN'))} --flux --background --detector-blur"
         )
     count, n = len(found.xcoords), found.probe.shape[-1]
     fits = (count, n) == (len(data), data.N)
@@ -65,7 +65,7 @@ def recorded_as(data: RawData, path: Path) -> RawData:
             f"{path}: expected a result of {data.name}, {len(data)} patterns of {data.N} pixels at its positions, "
             f"found one of {count} patterns of {n} pixels{' elsewhere' if fits else ''}; name a result of this scan"
         )
-    return data.with_recording(found.flux, found.background)
+    return data.with_recording(found.flux, found.background, found.blur)
 
 
 def _elsewhere(found: Reconstruction, data: RawData) -> bool:

@@ -26,6 +26,7 @@ from ptycho.config.options import NEUTRAL_STITCHING, StitchOptions
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.diffraction import cleared, diffract
 from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.physics.recording import Recording
 from ptycho.core.quality.metrics import relative_fourier_error
 from ptycho.core.stitching.options import patch_weight
 from ptycho.core.stitching.stitch import probe_weight, stitch_variants
@@ -117,7 +118,7 @@ class _Levelled:
 
 class _Sample:
     """Some patterns of the scan, without the background and under the beam of the probe as far as both are known, and
-    how well an object predicts them.
+    how well an object predicts them, blurred as they are.
     """
 
     def __init__(self, data: RawData, probe: NDArray[np.complex64], frame: ObjectFrame) -> None:
@@ -126,6 +127,7 @@ class _Sample:
         self.x, self.y = frame.local(data.xcoords[chosen], data.ycoords[chosen])
         known = data.recording.of(chosen)
         flux = None if known.flux is None else known.flux[:, None, None]
+        self.blurred = Recording(blur=known.blur)
         self.measured = cleared(data.amplitude(chosen), flux, known.background)
         mask = mask_of(data, chosen)
         self.mask = np.ones(self.measured.shape[1:], bool) if mask is None else mask
@@ -133,7 +135,7 @@ class _Sample:
     def predicted(self, image: NDArray[np.complex64]) -> NDArray[np.floating[Any]]:
         """Amplitudes of the sampled patterns."""
         patches, dx, dy = extract_rounded(image, self.x, self.y, self.measured.shape[-1])
-        return np.asarray(np.sqrt(diffract(self.probe, patches, dx, dy)))
+        return np.asarray(np.sqrt(diffract(self.probe, patches, dx, dy, self.blurred)))
 
     def level(self, image: NDArray[np.complex64], coverage: NDArray[np.float32]) -> _Levelled:
         """The object without the plane that shifts its patterns; unchanged where that predicts them no better."""

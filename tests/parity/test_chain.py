@@ -177,6 +177,14 @@ def test_a_pass_of_a_scan_whose_beam_and_background_are_known(scan: RawData, arc
     np.testing.assert_array_equal(knows.flux, flux)
     np.testing.assert_array_equal(knows.background, background)
     assert expected.flux is None and expected.background is None
+    blurry = clean.with_recording(blur=0.8)
+    blurred = torch_components.reconstruct_scan(model, blurry, config, execution_config=EXECUTION)
+    assert blurred.blur == 0.8 and expected.blur is None
+    where = blurred.xcoords, blurred.ycoords
+    told = scan_trust(blurred.object, blurred.probe, *where, blurry, 1e6, recording=blurred.recording)
+    assert blurred.trust.fourier_error == pytest.approx(told.fourier_error, rel=1e-5)
+    untold = scan_trust(blurred.object, blurred.probe, *where, clean, 1e6)
+    assert told.fourier_error != pytest.approx(untold.fourier_error, rel=1e-2)
     where = knows.xcoords, knows.ycoords
     told = scan_trust(knows.object, knows.probe, *where, data, 1e6, recording=knows.recording)
     assert knows.trust.fourier_error == pytest.approx(told.fourier_error, rel=1e-5)

@@ -9,6 +9,7 @@ import pytest
 
 from ptycho.core.physics import group_gradient as oracle
 from ptycho.core.physics import patches as core_patches
+from ptycho.core.physics.detector_blur import blur_matrix
 from ptycho.tf import group_gradient as tf_group_gradient
 from ptycho_torch import group_gradient as torch_group_gradient
 
@@ -72,10 +73,12 @@ def test_a_step_on_the_canvas(backend, agree, group, masked, sigma_px) -> None:
         agree("network", f"amplitude_step, {what}", backend.numpy(one), other)
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.9])
 @pytest.mark.parametrize("by", ["canvas", "probe"])
-def test_gradients_of_a_step(both, dtype, agree, group, by, rng) -> None:
+def test_gradients_of_a_step(both, dtype, agree, group, by, sigma, rng) -> None:
     """Of a number made of step and light, by the canvas and by the probe; between the frameworks and the oracle."""
     target, glow = complex_normal(rng, 2, CANVAS, CANVAS), rng.random((2, CANVAS, CANVAS))
+    blur = blur_matrix(N, sigma) if sigma else None
 
     def value(backend, values):
         module, array = functions(backend), backend.array
@@ -83,14 +86,16 @@ def test_gradients_of_a_step(both, dtype, agree, group, by, rng) -> None:
         canvas, probe = (values, probe) if by == "canvas" else (canvas, values)
         probes = module.shifted_probes(probe, array(group["remainder"]))
         mask, whole, amplitudes = (array(group[name]) for name in ("mask", "whole", "amplitudes"))
-        step, light = module.amplitude_step(canvas, amplitudes, probes, whole, mask)
+        given = None if blur is None else array(blur)
+        step, light = module.amplitude_step(canvas, amplitudes, probes, whole, mask, blur=given)
         power = backend.physics.squared_modulus(step - array(target))
         return backend.total(power) + backend.total(array(glow) * light)
 
     def expected(values: np.ndarray) -> float:
         canvas, probe = (values, group["probe"]) if by == "canvas" else (group["canvas"], values)
         probes = oracle.shifted_probes(probe, group["remainder"])
-        step, light = oracle.amplitude_step(canvas, group["amplitudes"], probes, group["whole"], group["mask"])
+        fixed = group["amplitudes"], probes, group["whole"], group["mask"]
+        step, light = oracle.amplitude_step(canvas, *fixed, blur=blur)
         return float((abs(step - target) ** 2).sum() + (glow * light).sum())
 
     gradients = [backend.gradient(lambda values, b=backend: value(b, values), group[by]) for backend in both]
@@ -118,7 +123,7 @@ def test_place_sum_and_cut_are_adjoint(framework, agree, rng) -> None:
     agree("function", "<place_sum x, y> = <x, cut y>", np.vdot(placed, canvas), np.vdot(patches, taken))
 
 
-def test_a_step_that_knows_the_flux(backend, agree, group, rng) -> None:
+def test_a_step_that_knows_flux_and_blur(backend, agree, group, rng) -> None:
     """A flux of 1 is no change of a single bit."""
     probes = oracle.shifted_probes(group["probe"], group["remainder"])
     arrays = [group["canvas"], group["amplitudes"], probes, group["whole"]]
@@ -129,6 +134,9 @@ def test_a_step_that_knows_the_flux(backend, agree, group, rng) -> None:
     expected = oracle.amplitude_step(*arrays, None, 0.0, flux)
     for what, one, other in zip(("step", "light"), found, expected, strict=True):
         agree("network", f"amplitude_step, recorded, {what}", backend.numpy(one), other)
+    found = step(*given, backend.array(flux), backend.array(blur_matrix(N, 1.1)))
+    expected = oracle.amplitude_step(*arrays, None, 0.0, flux, blur_matrix(N, 1.1))
+    agree("network", "amplitude_step, blurred", backend.numpy(found[0]), expected[0])
     plain = step(*given), step(*given, backend.array(np.ones((2, 3, 1, 1))))
     for one, other in zip(*plain, strict=True):
         np.testing.assert_array_equal(backend.numpy(one), backend.numpy(other))

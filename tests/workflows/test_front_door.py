@@ -76,6 +76,9 @@ def test_a_network_is_told_of_the_beam_before_anything_is_iterated():
     known = dimmed.with_recording(np.full(121, 2.0), np.ones((16, 16)))
     told = _Run(known, Request(backend="pytorch"))._as_known
     assert (told.flux == 2).all() and (told.background == 1).all()
+    for blur, expected in ((0.0, 0.4), (0.9, 0.9), ("find", 0.4)):  # that given, else what the scan knows
+        request = Request(backend="pytorch", iteration=IterationOptions(detector_blur=blur))
+        assert _Run(known.with_recording(blur=0.4), request)._as_known.blur == expected
     assert _Run(scan, Request(backend="pytorch"))._as_known.flux is None
     left = Request(backend="pytorch", iteration=IterationOptions(refine_flux=False))
     assert _Run(dimmed, left)._as_known.flux is None

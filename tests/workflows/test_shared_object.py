@@ -58,6 +58,14 @@ def test_what_is_known_of_the_beam_goes_along(rng) -> None:
         joined([other, one.with_recording(background=np.ones((N, N)))])
 
 
+def test_one_blur_of_one_detector_goes_along(rng) -> None:
+    one, other = (scan(rng, count).with_recording(blur=0.5) for count in (3, 2))
+    both = moved(joined([one, other]), np.array([[0.0, 0.0], [1.0, 2.0]]))
+    assert both.blur == both.scans[1].blur == 0.5
+    with pytest.raises(DataError, match=r"a blur of the detector of 0\.5 pixels as in scan 1, found 0 pixels"):
+        joined([one, other.with_recording(blur=0)])
+
+
 def test_doses_that_are_known_bring_amplitudes_to_roots_of_photons(rng) -> None:
     """A file in other units whose dose is stated counts as its photons, and its probe; unknown doses change nothing."""
     first = scan(rng, 3, counts=False, nphotons=9.0 * N * N)

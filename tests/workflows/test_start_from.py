@@ -36,11 +36,13 @@ def test_a_scan_is_no_result(scan, tmp_path):
 
 def test_what_a_result_knows_of_the_recording(found, scan, tmp_path):
     flux, background = np.linspace(1.2, 0.8, len(scan)), np.ones((64, 64))
-    known = replace(found, flux=flux, background=background)
+    known = replace(found, flux=flux, background=background, blur=0.7)
     made = recorded_as(scan, known.save(tmp_path / "known.npz"))
-    assert np.array_equal(made.flux, flux) and np.array_equal(made.background, background)
+    assert np.array_equal(made.flux, flux) and np.array_equal(made.background, background) and made.blur == 0.7
     assert made.diff3d is scan.diff3d and scan.flux is None
-    with pytest.raises(DataError, match=r"found neither; find them: ptycho reconstruct .*npz --flux --background"):
+    only = recorded_as(scan, replace(found, blur=0.7).save(tmp_path / "blurred.npz"))
+    assert only.blur == 0.7 and only.flux is None
+    with pytest.raises(DataError, match=r"found none; find them: ptycho .*npz --flux --background --detector-blur"):
         recorded_as(scan, found.save(tmp_path / "plain.npz"))
     with pytest.raises(
         DataError, match=r"expected a result of minimal_dataset_v1.npz, 9 patterns .* found one of 64 patterns of 64"

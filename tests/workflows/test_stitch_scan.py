@@ -5,16 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptycho.core.geometry import object_frame
+from ptycho.core.geometry import ObjectFrame, object_frame
+from ptycho.core.physics.detector_blur import blurred
 from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.probes import zone_plate_probe
+from ptycho.core.quality.metrics import relative_fourier_error
 from ptycho.core.simulation.objects import make_object
 from ptycho.core.stitching.overlaps import Turns
 from ptycho.core.stitching.synchronise import synchronise
 from ptycho.raw_data import RawData
 from ptycho.workflows import stitch_scan as assembly
-from ptycho.workflows.stitch_scan import stitch_scan
+from ptycho.workflows.stitch_scan import _Sample, stitch_scan
 
 N = 64
 
@@ -82,6 +84,16 @@ def test_a_plane_is_found_beside_a_known_background(truth, data):
     np.testing.assert_allclose(found.plane, [0.05, -0.02], atol=2e-3)
     assert error(found, frame, truth) < 1e-2
     assert error(stitched(truth, blind, factors)[0], frame, truth) > 0.05
+
+
+def test_a_sample_is_blurred_as_its_patterns(truth, data):
+    expected = blurred(diffract(data.probeGuess, *extract_rounded(truth, data.xcoords, data.ycoords, N)), 1.2)
+    known = RawData(data.xcoords, data.ycoords, None, None, np.sqrt(expected), data.probeGuess, units="amplitude")
+    frame = ObjectFrame(*truth.shape, 0, 0)
+    for scan, least, most in ((known.with_recording(blur=1.2), 0.0, 1e-6), (known, 1e-2, 1.0)):
+        sample = _Sample(scan, data.probeGuess, frame)
+        left = relative_fourier_error(sample.predicted(truth), sample.measured, sample.mask)
+        assert least <= left < most
 
 
 def test_planted_ramps_and_phases(truth, data, rng):

@@ -57,6 +57,8 @@ class Sample:
     """Of the beam at each pattern; nothing is known of it."""
     background: NDArray[np.float64] | None = None
     """(N, N) in the squares of the amplitudes beside the object's light; None: nothing."""
+    blur: float | None = None
+    """Of the detector; nothing is known of it."""
 
     def __len__(self) -> int:
         return len(self.patterns)

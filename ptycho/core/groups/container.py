@@ -13,6 +13,7 @@ from ptycho.core.geometry import LOCAL_OFFSET_SIGN, canvas_size
 from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.groups.known_patches import ObjectLabels
 from ptycho.core.groups.neighbourhood import Neighbourhoods
+from ptycho.core.physics.detector_blur import blur_matrix
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.errors import ConfigError, DataError
@@ -158,7 +159,8 @@ class GroupContainer:
         """Groups of one step: `X_norm (b,N,N,C)`, positions `(b,1,2,C)`, mask `(b or 1,N,N,C or 1)`.
 
         With `truth` a fourth array, `Y (b,N,N,C)` complex64. Where the scan knows one of them, two more at the end:
-        the flux `(b,1,1,C)` of the beam at each member and the background `(1,N,N,1)`, squares of X_norm.
+        the flux `(b,1,1,C)` of the beam at each member and the background `(1,N,N,1)`, squares of X_norm. Where it
+        knows the blur of the detector, a third: its matrix `(1,N,N,1)` (`ptycho.core.physics.detector_blur`).
 
         Raises:
             DataError: `truth` was asked for and the scan has none.
@@ -206,13 +208,16 @@ class GroupContainer:
 
     def _recorded_of(self, points: NDArray[np.int32]) -> tuple[NDArray[np.float32], ...]:
         known = self.recording
-        if not isinstance(self.grouped, GroupedData) or (known.flux is None and known.background is None):
+        told = (known.flux, known.background, known.blur)
+        if not isinstance(self.grouped, GroupedData) or all(values is None for values in told):
             return ()
         n = self._modes.shape[-1]
         flux = np.ones(points.shape) if known.flux is None else known.flux[points]
         background = np.zeros((n, n)) if known.background is None else known.background
-        scaled = self.grouped.scale**2 * background
-        return flux[:, None, None, :].astype(np.float32), scaled[None, :, :, None].astype(np.float32)
+        alike = [self.grouped.scale**2 * background]  # for all patterns
+        if known.blur:
+            alike.append(blur_matrix(n, known.blur))
+        return flux[:, None, None, :].astype(np.float32), *(each[None, :, :, None].astype(np.float32) for each in alike)
 
     def _mask_of(self, points: NDArray[np.int32]) -> NDArray[np.bool_]:
         n = self._modes.shape[-1]

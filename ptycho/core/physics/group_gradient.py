@@ -11,6 +11,8 @@ and a probe of constant intensity (the amplitude projection of Fienup, Appl. Opt
 Where the flux f_c of the beam is known (`ptycho.core.physics.recording`), `f_c |F_c|^2` is held against `A_c^2`, and
 each `1 - A_c / |F_c|` and `|P_cm|^2` becomes `f_c - f_c A_c / sqrt(f_c |F_c|^2)` and `f_c |P_cm|^2`. A background is
 taken off the patterns before: in its gradient pixels that it outshines hardly pull, and a few steps get less far.
+Where the blur K of the detector is known (`ptycho.core.physics.detector_blur`), `K |F_c|^2 K` is held against `A_c^2`,
+and each `1 - A_c / |F_c|` becomes `K (1 - A_c / sqrt(K |F_c|^2 K)) K`; the illumination, as K loses no light, stays.
 NumPy, the oracle of both backends.
 """
 
@@ -84,6 +86,7 @@ def amplitude_step(
     mask: Array | None = None,
     sigma_px: float = 0.0,
     flux: Array | None = None,
+    blur: Array | None = None,
 ) -> tuple[Array, Array]:
     """One preconditioned gradient step of a group's canvas.
 
@@ -95,6 +98,7 @@ def amplitude_step(
         mask: bool, broadcasts to the amplitudes; an invalid pixel pulls at nothing.
         sigma_px: smoothing of the exit waves (`ptycho.core.physics.diffraction.smooth`, its own adjoint).
         flux: of the beam at each member, `(B, C, 1, 1)`; None: 1.
+        blur: the matrix K of the detector's blur, `(N, N)` or whatever broadcasts to the amplitudes; None: it is sharp.
 
     Returns:
         The step `-g / (w + floor)` complex `(B, S, S)`, and `w / max w` real `(B, S, S)`.
@@ -103,16 +107,21 @@ def amplitude_step(
     patches = cut(canvas[:, None], whole[..., 0], whole[..., 1], n)
     fields = far_field(smooth(probes * patches[:, :, None], sigma_px))
     beam = 1.0 if flux is None else flux
-    modulus = np.sqrt(beam * np.sum(np.abs(fields) ** 2, axis=2) + FIELD_FLOOR)
+    modulus = np.sqrt(_blurred(beam * np.sum(np.abs(fields) ** 2, axis=2), blur) + FIELD_FLOOR)
     # the gradient of sum (|F| - A)^2 / 2 at the detector is F (1 - A / |F|); each step back is an adjoint
     excess = beam * (1 - amplitudes / modulus)
     if mask is not None:
         excess = np.where(mask, excess, 0.0)
+    excess = _blurred(excess, blur)  # its own adjoint
     residual = smooth(propagate_back(fields * excess[:, :, None]), sigma_px)
     gradient = place((residual * probes.conj()).sum(axis=2), whole[..., 0], whole[..., 1], size).sum(axis=1)
     illumination = group_illumination(probes, whole, size, flux)
     peak = illumination.max(axis=(-2, -1), keepdims=True)
     return -gradient / (illumination + ILLUMINATION_FLOOR * peak), illumination / peak
+
+
+def _blurred(values: Array, matrix: Array | None) -> Array:
+    return values if matrix is None else matrix @ values @ matrix
 
 
 def light_extent(probe: Array) -> int:

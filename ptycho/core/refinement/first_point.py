@@ -34,14 +34,22 @@ Array = NDArray[Any]
 
 def first_recording(scan: ScanData, start: Start | None, given: Recording) -> Recording:
     """The gap between slices, the path of the probe, how it differs from pattern to pattern and the blur of the
-    detector, those given or else those of a start; the rest as it is.
+    detector, those given or else those of a start; the rest as it is. A blur that neither has is that of the scan.
 
     Raises:
         ConfigError: slices, or a path, of a near field.
     """
     gap, path = _gap(scan, start, given.gap), _fly_path(scan, start, given.fly_path)
-    blur = start.blur if given.blur is None and isinstance(start, Reconstruction | Refinement) else given.blur
-    return replace(given, gap=gap, fly_path=path, variation=_differing(scan, start, given.variation), blur=blur)
+    variation = _differing(scan, start, given.variation)
+    return replace(given, gap=gap, fly_path=path, variation=variation, blur=_blur(scan, start, given.blur))
+
+
+def _blur(scan: ScanData, start: Start | None, given: float | None) -> float | None:
+    """That given, else that of a start, else what the scan knows; in a refinement None says that there is none."""
+    if given is not None:
+        return given
+    known = start.blur if isinstance(start, Reconstruction | Refinement) else None
+    return scan.blur if known is None and not isinstance(start, Refinement) else known
 
 
 def _differing(

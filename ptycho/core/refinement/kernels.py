@@ -50,6 +50,10 @@ class ScanData(Protocol):
         """
 
     @property
+    def blur(self) -> float | None:
+        """Standard deviation of the detector's blur, pixels, as far as it is known; None: it is sharp."""
+
+    @property
     def scan_probes(self) -> ScanProbes | None:
         """The probes of the other scans, where it is several; None where it is one."""
 

@@ -127,7 +127,7 @@ def refine_scan(
         refine_background: how it may look if it moves, 'constant', 'smooth' or 'pixels'
             (`ptycho.core.refinement.background`); None: it stays.
         blur: standard deviation of the blur of the detector, pixels (`ptycho.core.physics.detector_blur`), 0 where it
-            is sharp; None takes the start's, else 0.
+            is sharp; None takes the start's, else that of the scan, else 0.
         refine_blur: whether it moves, too.
         slices: K, of a thick object (`ptycho.core.refinement.slices`): an iteration takes about K times as long. None
             takes those of the start, else 1.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ptycho.core.physics.detector_blur import blur_matrix, blurred
 from ptycho.core.physics.diffraction import diffract, far_field, intensity, smooth
 from ptycho.core.physics.group_gradient import (
     FIELD_FLOOR,
@@ -115,6 +116,31 @@ def test_the_step_of_a_known_beam(group, rng) -> None:
     direction = complex_normal(rng, *canvas.shape)
     slope = (misfit(canvas + 1e-5 * direction) - misfit(canvas - 1e-5 * direction)) / 2e-5
     assert np.vdot(gradient, direction).real == pytest.approx(slope, rel=1e-6)
+
+
+def test_the_step_of_a_blurred_detector(rng) -> None:
+    """The gradient of `1/2 sum (sqrt(f K |F|^2 K) - A)^2` over the valid pixels, with two modes and odd sides."""
+    n, size = 7, 13
+    probes = shifted_probes(complex_normal(rng, 2, n, n), rng.uniform(-0.5, 0.5, (2, 3, 2)))
+    canvas, amplitudes = complex_normal(rng, 2, size, size), rng.uniform(0, 3, (2, 3, n, n))
+    flux, mask = rng.uniform(0.5, 1.5, (2, 3, 1, 1)), rng.random((2, 3, n, n)) > 0.2
+
+    def misfit(canvas) -> float:
+        total = 0.0
+        for b, members in enumerate(windows(size, n)):
+            for c, window in enumerate(members):
+                light = blurred(flux[b, c] * intensity(probes[b, c] * canvas[b][window]), 0.8)
+                total += 0.5 * ((np.sqrt(light + FIELD_FLOOR) - amplitudes[b, c]) ** 2)[mask[b, c]].sum()
+        return total
+
+    step, _ = amplitude_step(canvas, amplitudes, probes, WHOLE, mask, flux=flux, blur=blur_matrix(n, 0.8))
+    power = group_illumination(probes, WHOLE, size, flux)
+    gradient = -step * (power + ILLUMINATION_FLOOR * power.max(axis=(1, 2), keepdims=True))
+    direction = complex_normal(rng, *canvas.shape)
+    slope = (misfit(canvas + 1e-5 * direction) - misfit(canvas - 1e-5 * direction)) / 2e-5
+    assert np.vdot(gradient, direction).real == pytest.approx(slope, rel=1e-6)
+    sharp = amplitude_step(canvas, amplitudes, probes, WHOLE, mask, flux=flux)[0]
+    np.testing.assert_array_equal(amplitude_step(canvas, amplitudes, probes, WHOLE, mask, 0, flux, np.eye(n))[0], sharp)
 
 
 def test_one_pattern_and_a_probe_of_constant_intensity_take_one_step(rng) -> None:

@@ -74,3 +74,14 @@ def test_what_the_scan_knows_is_where_nobody_says_more(scan: RawData) -> None:
     assert found.error_history == refine_scan(scan, iterations=1, flux=flux, background=background).error_history
     other = refine_scan(known, refine_scan(scan, iterations=1), 1, background=2 * background)
     assert (other.flux == 1).all() and (other.background == 0.5).all()
+
+
+def test_a_blur_that_the_scan_knows(scan: RawData) -> None:
+    """A refinement without one has found that there is none; an object that is given says nothing of it."""
+    known, sharp = scan.with_recording(blur=0.6), refine_scan(scan, iterations=1)
+    found = refine_scan(known, iterations=1)
+    assert found.blur == 0.6
+    assert found.error_history == refine_scan(scan, iterations=1, blur=0.6).error_history
+    assert refine_scan(known, iterations=1, blur=0).error_history == sharp.error_history
+    assert refine_scan(known, sharp, 1).blur is None and refine_scan(scan, found, 1).blur == 0.6
+    assert refine_scan(known, sharp.object, 1, frame=sharp.frame).blur == 0.6
