@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ptycho.core.physics.group_gradient import FIELD_FLOOR, ILLUMINATION_FLOOR
+from ptycho.core.physics.group_gradient import BLUR_FLOOR, FIELD_FLOOR, ILLUMINATION_FLOOR
 from ptycho_torch.physics import blurred, fourier_shift, smooth, squared_modulus
 from ptycho_torch.reassembly import cut_whole, place_whole
 
-__all__ = ["SeenGroup", "amplitude_step", "group_illumination", "shifted_probes", "split_positions"]
+__all__ = ["SeenGroup", "amplitude_step", "group_illumination", "shifted_probes", "split_positions", "way_back"]
 
 
 def split_positions(positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,6 +30,12 @@ def group_illumination(probes: Tensor, whole: Tensor, size: int, flux: Tensor | 
     """`w = sum_c place(f_c sum_m |P_cm|^2)`, real `(B, size, size)`, for probes `(B, C, M, N, N)` at whole pixels."""
     power = squared_modulus(probes).sum(dim=2)
     return place_whole(power if flux is None else flux * power, whole[..., 0], whole[..., 1], size)
+
+
+def way_back(blur: Tensor) -> Tensor:
+    """W `(..., N, N)` of a blur K, symmetric: what residuals are blurred with on their way back in a step."""
+    ones = torch.eye(blur.shape[-1], dtype=blur.dtype, device=blur.device)
+    return torch.linalg.solve(blur @ blur + BLUR_FLOOR * ones, (1 + BLUR_FLOOR) * blur)
 
 
 class SeenGroup:
@@ -53,6 +59,7 @@ class SeenGroup:
         self.amplitudes = torch.fft.ifftshift(amplitudes, dim=(-2, -1))
         self.mask = None if mask is None else torch.fft.ifftshift(mask, dim=(-2, -1))
         self.blur = None if blur is None else torch.fft.ifftshift(blur, dim=(-2, -1))
+        self.back = None if self.blur is None else way_back(self.blur)
         self.probes, self.conjugate, self.sigma_px = probes, probes.conj().resolve_conj(), sigma_px
         self.dx, self.dy = whole[..., 0], whole[..., 1]
         self.flux = flux
@@ -70,7 +77,7 @@ class SeenGroup:
         excess = excess if self.flux is None else self.flux * excess
         if self.mask is not None:
             excess = torch.where(self.mask, excess, 0.0)
-        excess = blurred(excess, self.blur)
+        excess = blurred(excess, self.back)
         residual = smooth(torch.fft.ifft2(fields * excess[:, :, None], norm="ortho"), self.sigma_px)
         gradient = place_whole((residual * self.conjugate).sum(dim=2), self.dx, self.dy, canvas.shape[-1])
         return -gradient / self.divisor

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from ptycho.core.physics.group_gradient import FIELD_FLOOR, ILLUMINATION_FLOOR
+from ptycho.core.physics.group_gradient import BLUR_FLOOR, FIELD_FLOOR, ILLUMINATION_FLOOR
 from ptycho.tf.physics import blurred, fourier_shift, smooth, squared_modulus, to_complex
 from ptycho.tf.reassembly import cut_whole, place_whole
 
-__all__ = ["SeenGroup", "amplitude_step", "group_illumination", "shifted_probes", "split_positions"]
+__all__ = ["SeenGroup", "amplitude_step", "group_illumination", "shifted_probes", "split_positions", "way_back"]
 
 
 def split_positions(positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -29,6 +29,12 @@ def group_illumination(probes: tf.Tensor, whole: tf.Tensor, size: int, flux: tf.
     """`w = sum_c place(f_c sum_m |P_cm|^2)`, real `(B, size, size)`, for probes `(B, C, M, N, N)` at whole pixels."""
     power = tf.reduce_sum(squared_modulus(probes), axis=2)
     return place_whole(power if flux is None else flux * power, whole[..., 0], whole[..., 1], size)
+
+
+def way_back(blur: tf.Tensor) -> tf.Tensor:
+    """W `(..., N, N)` of a blur K, symmetric: what residuals are blurred with on their way back in a step."""
+    ones = tf.eye(blur.shape[-1], dtype=blur.dtype)
+    return tf.linalg.solve(blur @ blur + BLUR_FLOOR * ones, (1 + BLUR_FLOOR) * blur)
 
 
 class SeenGroup:
@@ -52,6 +58,7 @@ class SeenGroup:
         self.amplitudes = tf.signal.ifftshift(amplitudes, axes=(-2, -1))
         self.mask = None if mask is None else tf.signal.ifftshift(mask, axes=(-2, -1))
         self.blur = None if blur is None else tf.signal.ifftshift(blur, axes=(-2, -1))
+        self.back = None if self.blur is None else way_back(self.blur)
         self.probes, self.conjugate, self.sigma_px = probes, tf.math.conj(probes), sigma_px
         self.dx, self.dy = whole[..., 0], whole[..., 1]
         self.flux = flux
@@ -70,7 +77,7 @@ class SeenGroup:
         excess = excess if self.flux is None else self.flux * excess
         if self.mask is not None:
             excess = tf.where(self.mask, excess, tf.zeros_like(excess))
-        excess = blurred(excess, self.blur)
+        excess = blurred(excess, self.back)
         residual = smooth(tf.signal.ifft2d(fields * to_complex(excess)[:, :, None]) * n, self.sigma_px)
         pulls = tf.reduce_sum(residual * self.conjugate, axis=2)
         return -place_whole(pulls, self.dx, self.dy, canvas.shape[-1]) / self.divisor

@@ -137,6 +137,8 @@ def test_a_step_that_knows_flux_and_blur(backend, agree, group, rng) -> None:
     found = step(*given, backend.array(flux), backend.array(blur_matrix(N, 1.1)))
     expected = oracle.amplitude_step(*arrays, None, 0.0, flux, blur_matrix(N, 1.1))
     agree("network", "amplitude_step, blurred", backend.numpy(found[0]), expected[0])
+    back = functions(backend).way_back(backend.array(blur_matrix(7, 1.1)))
+    agree("function", "way_back", backend.numpy(back), oracle.way_back(blur_matrix(7, 1.1)))
     plain = step(*given), step(*given, backend.array(np.ones((2, 3, 1, 1))))
     for one, other in zip(*plain, strict=True):
         np.testing.assert_array_equal(backend.numpy(one), backend.numpy(other))

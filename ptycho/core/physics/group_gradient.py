@@ -12,7 +12,9 @@ Where the flux f_c of the beam is known (`ptycho.core.physics.recording`), `f_c 
 each `1 - A_c / |F_c|` and `|P_cm|^2` becomes `f_c - f_c A_c / sqrt(f_c |F_c|^2)` and `f_c |P_cm|^2`. A background is
 taken off the patterns before: in its gradient pixels that it outshines hardly pull, and a few steps get less far.
 Where the blur K of the detector is known (`ptycho.core.physics.detector_blur`), `K |F_c|^2 K` is held against `A_c^2`,
-and each `1 - A_c / |F_c|` becomes `K (1 - A_c / sqrt(K |F_c|^2 K)) K`; the illumination, as K loses no light, stays.
+and each `1 - A_c / |F_c|` becomes `K (1 - A_c / sqrt(K |F_c|^2 K)) K` in the gradient; the illumination, as K loses no
+light, stays. What a blur nearly hides pulls there with the square of what is left of it, and few steps would not bring
+it back: the step has `W = (1 + e) (K K + e)^-1 K` around it, e the `BLUR_FLOOR`, which is 0 where the gradient is.
 NumPy, the oracle of both backends.
 """
 
@@ -28,6 +30,7 @@ from ptycho.core.physics.diffraction import far_field, fourier_shift, propagate_
 from ptycho.core.physics.patches import cut, place
 
 __all__ = [
+    "BLUR_FLOOR",
     "FIELD_FLOOR",
     "ILLUMINATION_FLOOR",
     "LIGHT",
@@ -36,6 +39,7 @@ __all__ = [
     "light_extent",
     "shifted_probes",
     "split_positions",
+    "way_back",
     "worked_margin",
 ]
 
@@ -43,6 +47,10 @@ FIELD_FLOOR = 1e-2
 """Added to `|F|^2` under the root, in units of X_norm^2 (whose mean is 1/4). Below it the phase of a field is hardly
 known, and iterating on it multiplies rounding: at 1e-6 two backends differ by 2 % after `DESCENT` steps, at 1e-2 by
 1e-5."""
+BLUR_FLOOR = 1.0
+"""Beside the squares of a blur's eigenvalues, the largest of which is 1. An untrained network comes to an error of
+0.172 with 0.1, 0.188 with 1, 0.209 along the gradient (star, 1e6 photons, a blur of 1 pixel); of dead leaves of 1e4
+photons, 2 a pixel, blurred by 1.5, to 0.295, 0.221 and 0.220."""
 ILLUMINATION_FLOOR = 0.02
 """Added to the illumination before it divides, relative to its maximum."""
 LIGHT = 0.99
@@ -98,7 +106,7 @@ def amplitude_step(
         mask: bool, broadcasts to the amplitudes; an invalid pixel pulls at nothing.
         sigma_px: smoothing of the exit waves (`ptycho.core.physics.diffraction.smooth`, its own adjoint).
         flux: of the beam at each member, `(B, C, 1, 1)`; None: 1.
-        blur: the matrix K of the detector's blur, `(N, N)` or whatever broadcasts to the amplitudes; None: it is sharp.
+        blur: the matrix K of the detector's blur, `(..., N, N)`, broadcasts to the amplitudes; None: it is sharp.
 
     Returns:
         The step `-g / (w + floor)` complex `(B, S, S)`, and `w / max w` real `(B, S, S)`.
@@ -112,12 +120,18 @@ def amplitude_step(
     excess = beam * (1 - amplitudes / modulus)
     if mask is not None:
         excess = np.where(mask, excess, 0.0)
-    excess = _blurred(excess, blur)  # its own adjoint
+    excess = _blurred(excess, None if blur is None else way_back(blur))
     residual = smooth(propagate_back(fields * excess[:, :, None]), sigma_px)
     gradient = place((residual * probes.conj()).sum(axis=2), whole[..., 0], whole[..., 1], size).sum(axis=1)
     illumination = group_illumination(probes, whole, size, flux)
     peak = illumination.max(axis=(-2, -1), keepdims=True)
     return -gradient / (illumination + ILLUMINATION_FLOOR * peak), illumination / peak
+
+
+def way_back(blur: Array) -> Array:
+    """W `(..., N, N)` of a blur K, symmetric: what residuals are blurred with on their way back in a step."""
+    n = blur.shape[-1]
+    return np.linalg.solve(blur @ blur + BLUR_FLOOR * np.eye(n), (1 + BLUR_FLOOR) * blur)
 
 
 def _blurred(values: Array, matrix: Array | None) -> Array:

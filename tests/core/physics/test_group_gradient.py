@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ptycho.core.physics import group_gradient
 from ptycho.core.physics.detector_blur import blur_matrix, blurred
 from ptycho.core.physics.diffraction import diffract, far_field, intensity, smooth
 from ptycho.core.physics.group_gradient import (
+    BLUR_FLOOR,
     FIELD_FLOOR,
     ILLUMINATION_FLOOR,
     LIGHT,
@@ -16,6 +18,7 @@ from ptycho.core.physics.group_gradient import (
     light_extent,
     shifted_probes,
     split_positions,
+    way_back,
     worked_margin,
 )
 
@@ -118,8 +121,10 @@ def test_the_step_of_a_known_beam(group, rng) -> None:
     assert np.vdot(gradient, direction).real == pytest.approx(slope, rel=1e-6)
 
 
-def test_the_step_of_a_blurred_detector(rng) -> None:
-    """The gradient of `1/2 sum (sqrt(f K |F|^2 K) - A)^2` over the valid pixels, with two modes and odd sides."""
+def test_the_step_of_a_blurred_detector(rng, monkeypatch) -> None:
+    """Along the gradient of `1/2 sum (sqrt(f K |F|^2 K) - A)^2` over the valid pixels, with two modes and odd sides,
+    where the floor is high; downhill, and nowhere from what explains the patterns, where it is not.
+    """
     n, size = 7, 13
     probes = shifted_probes(complex_normal(rng, 2, n, n), rng.uniform(-0.5, 0.5, (2, 3, 2)))
     canvas, amplitudes = complex_normal(rng, 2, size, size), rng.uniform(0, 3, (2, 3, n, n))
@@ -133,14 +138,31 @@ def test_the_step_of_a_blurred_detector(rng) -> None:
                 total += 0.5 * ((np.sqrt(light + FIELD_FLOOR) - amplitudes[b, c]) ** 2)[mask[b, c]].sum()
         return total
 
-    step, _ = amplitude_step(canvas, amplitudes, probes, WHOLE, mask, flux=flux, blur=blur_matrix(n, 0.8))
+    given = (probes, WHOLE, mask, 0.0, flux, blur_matrix(n, 0.8))
+    downhill, _ = amplitude_step(canvas, amplitudes, *given)
+    assert misfit(canvas + 0.1 * downhill) < misfit(canvas)
+    patches = np.array([[each[w] for w in ws] for each, ws in zip(canvas, windows(size, n), strict=True)])
+    light = blurred(flux * intensity(probes * patches[:, :, None]), 0.8)
+    assert abs(amplitude_step(canvas, np.sqrt(light + FIELD_FLOOR), *given)[0]).max() < 1e-12
+    monkeypatch.setattr(group_gradient, "BLUR_FLOOR", 1e12)
+    step, _ = amplitude_step(canvas, amplitudes, *given)
     power = group_illumination(probes, WHOLE, size, flux)
     gradient = -step * (power + ILLUMINATION_FLOOR * power.max(axis=(1, 2), keepdims=True))
     direction = complex_normal(rng, *canvas.shape)
     slope = (misfit(canvas + 1e-5 * direction) - misfit(canvas - 1e-5 * direction)) / 2e-5
     assert np.vdot(gradient, direction).real == pytest.approx(slope, rel=1e-6)
     sharp = amplitude_step(canvas, amplitudes, probes, WHOLE, mask, flux=flux)[0]
-    np.testing.assert_array_equal(amplitude_step(canvas, amplitudes, probes, WHOLE, mask, 0, flux, np.eye(n))[0], sharp)
+    found = amplitude_step(canvas, amplitudes, probes, WHOLE, mask, 0, flux, np.eye(n))[0]
+    np.testing.assert_allclose(found, sharp, atol=1e-13)
+
+
+def test_the_way_back_from_a_blur() -> None:
+    """`(1 + e) l / (l^2 + e)` of its eigenvalues l: more of what is hidden most."""
+    matrix = blur_matrix(9, 1.2)
+    values, vectors = np.linalg.eigh(matrix)
+    found = vectors.T @ way_back(matrix) @ vectors
+    np.testing.assert_allclose(found, np.diag((1 + BLUR_FLOOR) * values / (values**2 + BLUR_FLOOR)), atol=1e-13)
+    np.testing.assert_array_equal(way_back(np.eye(3)), np.eye(3))
 
 
 def test_one_pattern_and_a_probe_of_constant_intensity_take_one_step(rng) -> None:
