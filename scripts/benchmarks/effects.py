@@ -3,8 +3,8 @@
 Both begin flat, with the probe that the file names, on the same patterns; errors are those of the object against the
 truth (`ptycho.core.quality.score`), in the box of the scan positions. Seconds leave out imports, reading and scoring.
 What is wanted: how long each takes to the least error that pty-chi reaches. pty-chi 2.2 has no background and no blur
-of the detector: there it runs without the option. Its settings are its own but where others did better: single positions move in longer steps.
-Where positions are wrong both hold the probe, which is the true one.
+of the detector: there it runs without the option. Its settings are its own but where others did better: single
+positions move in longer steps. Where positions are wrong both hold the probe, which is the true one.
 
     python scripts/benchmarks/effects.py --ptychi-python VENV/bin/python [--ptychi-path DIR] [--effects modes affine]
         [--peer-seconds 40] [--json effects.json]
