@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.gauge import Scale
-from ptycho.core.refinement.kernels import Measured, ScanData, Terms
+from ptycho.core.refinement.kernels import Found, Measured, ScanData, Share, Terms
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.placement import Positions
 from ptycho.core.refinement.priors import ObjectPrior
@@ -29,16 +31,31 @@ __all__ = ["ENGINE", "RefinementKernels", "add_patches", "cut_patches", "refine"
 
 Array = NDArray[Any]
 
+KEPT_BYTES = 31 << 20
+"""The largest block, nearly, that does not go back to the system at once."""
+CACHED_PIXELS = 1 << 17
+"""Exit-wave pixels that a thread of a CPU works on at once, 1 MB an array: more do not fit its caches, with fewer the
+calls cost as much as what they do."""
+
 
 def cut_patches(canvas: Tensor, rows: Tensor, cols: Tensor, N: int) -> Tensor:
-    """Patches `(b, N, N)` of `canvas (H, W)` that begin at whole pixels `rows`, `cols` (b,)."""
+    """Patches `(b, N, N)` of `canvas (H, W)` that begin at whole pixels `rows`, `cols` (b,).
+
+    On a CPU a loop of slices costs half of an index; on a GPU each slice would be a launch of its own.
+    """
+    if canvas.device.type == "cpu":
+        whole = canvas.numpy()
+        parts = np.empty((len(rows), N, N), whole.dtype)
+        for part, row, col in zip(parts, rows.tolist(), cols.tolist(), strict=True):
+            part[...] = whole[row : row + N, col : col + N]
+        return torch.from_numpy(parts)
     return canvas.unfold(0, N, 1).unfold(1, N, 1)[rows, cols]
 
 
 def add_patches(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor) -> None:
     """Add `patches (b, N, N)` into `canvas (H, W)` in place: the adjoint of `cut_patches`.
 
-    On a CPU a loop of slices costs half of an indexed sum; on a GPU each slice would be a launch of its own.
+    On a CPU by slices, too.
     """
     n = patches.shape[-1]
     if canvas.device.type == "cpu":
@@ -79,6 +96,24 @@ class RefinementKernels:
         self.likelihood, self.floor = likelihood, floor
         self.device, self.dtype = torch.device(device), dtype
         self.complex_bytes = 2 * dtype.itemsize
+        on_cpu = self.device.type == "cpu"
+        self.lanes = torch.get_num_threads() if on_cpu else 1
+        self.batch_pixels: int | None = CACHED_PIXELS if on_cpu else None
+        self._threads: ThreadPoolExecutor | None = None
+
+    def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
+        """What is found of every share, each by a thread whose operations stay on it: batches that fit its cache are
+        too small to be divided among threads.
+        """
+        if len(shares) < 2:
+            return [work(share) for share in shares]
+        if self._threads is None:
+            self._threads = _single_threads(self.lanes)
+        return list(self._threads.map(work, shares))
+
+    def total(self, scalars: Sequence[Tensor]) -> float:
+        """Their sum."""
+        return float(torch.stack(list(scalars)).sum(dtype=torch.float64))
 
     def measured(self, amplitude: Array, valid: Array | None) -> Measured:
         """Patterns on the device."""
@@ -100,15 +135,21 @@ class RefinementKernels:
         """Back to NumPy."""
         return values.cpu().numpy()
 
-    def cut(self, image: Tensor, rows: Array, cols: Array, n: int) -> Tensor:
-        """Patches of an object."""
-        return cut_patches(image, self._index(rows), self._index(cols), n)
+    def corners(self, rows: Array, cols: Array) -> tuple[Tensor, Tensor]:
+        """First row and column of every patch on the device."""
+        return torch.as_tensor(rows, device=self.device), torch.as_tensor(cols, device=self.device)
 
-    def add(self, total: Tensor | None, shape: tuple[int, ...], patches: Tensor, rows: Array, cols: Array) -> Tensor:
+    def cut(self, image: Tensor, corners: tuple[Tensor, Tensor], n: int) -> Tensor:
+        """Patches of an object."""
+        return cut_patches(image, *corners, n)
+
+    def add(
+        self, total: Tensor | None, shape: tuple[int, ...], patches: Tensor, corners: tuple[Tensor, Tensor]
+    ) -> Tensor:
         """Add patches to a sum of the given shape."""
         if total is None:
             total = torch.zeros(shape, dtype=patches.dtype, device=self.device)
-        add_patches(total, patches, self._index(rows), self._index(cols))
+        add_patches(total, patches, *corners)
         return total
 
     def ramps(self, dx: Array, dy: Array, factor: Array, n: int) -> Tensor:
@@ -144,8 +185,12 @@ class RefinementKernels:
         """The change of the fields."""
         waves = probes * patch_moves[:, None]
         if probe_moves is not None:
-            waves += probe_moves * patches[:, None]
+            waves.addcmul_(probe_moves, patches[:, None])
         return _propagated(waves, transfer)
+
+    def moved(self, values: Tensor, moves: Tensor, length: float) -> Tensor:
+        """Values further on, in place."""
+        return values.add_(moves, alpha=length)
 
     def advanced(self, fields: _Fields, moves: Tensor, length: float) -> _Fields:
         """Fields further on, in place."""
@@ -196,7 +241,7 @@ class RefinementKernels:
     def slopes(self, fields: _Fields, moves: Tensor, measured: Measured) -> Tensor:
         """`sum J^2`."""
         weighted = _blurred(_product(fields.waves, moves), measured).square_().div_(_seen(fields, measured))
-        return _masked(weighted, measured).sum(dtype=torch.float64)
+        return _masked(weighted, measured).sum()
 
     def probe_slopes(self, probe: Tensor, ramps: Tensor) -> tuple[Tensor, Tensor]:
         """How `shifted` changes with dx and with dy."""
@@ -309,11 +354,8 @@ class RefinementKernels:
     def _real(self, values: Array) -> Tensor:
         return torch.as_tensor(values, dtype=self.dtype, device=self.device)
 
-    def _index(self, values: Array) -> Tensor:
-        return torch.as_tensor(values, device=self.device)
-
     def _with_intensity(self, waves: Tensor) -> _Fields:
-        return _Fields(waves, _product(waves, waves).add_(self.floor))
+        return _Fields(waves, _squared_modulus(waves).add_(self.floor))
 
     def _error(self, intensity: Tensor, measured: Measured) -> Tensor:
         if self.likelihood == "amplitude":
@@ -325,6 +367,24 @@ class RefinementKernels:
         count = measured.amplitude.square() + self.floor
         change = (intensity - count) / count
         return _masked(count * (change - change.log1p()), measured)
+
+
+def _single_threads(count: int) -> ThreadPoolExecutor:
+    """Threads whose operations are not divided among others; those of all other threads are divided as before."""
+    # malloc of glibc leaves whoever freed such a block twice as much between batches; memory that goes back to the
+    # system is cleared page by page when it is asked for again
+    torch.empty(KEPT_BYTES, dtype=torch.uint8)
+    usual, begun = torch.get_num_threads(), threading.Barrier(count)
+
+    def begin() -> None:
+        torch.get_num_threads()  # the first that asks takes what the others have
+        torch.set_num_threads(1)
+
+    pool = ThreadPoolExecutor(count, "refinement", begin)
+    for waiting in [pool.submit(begun.wait) for _ in range(count)]:
+        waiting.result()
+    torch.set_num_threads(usual)  # what a thread sets is also where threads to come begin
+    return pool
 
 
 def _seen(fields: _Fields, measured: Measured) -> Tensor:
@@ -375,8 +435,23 @@ def _over_modes(values: Tensor) -> Tensor:
 
 
 def _product(some: Tensor, others: Tensor) -> Tensor:
-    """`Re sum_m conj(a_m) b_m` `(b, N, N)`. Strided views cost a quarter of a sum over pairs of real numbers."""
-    return _over_modes((some.real * others.real).addcmul_(some.imag, others.imag))
+    """`Re sum_m conj(a_m) b_m` `(b, N, N)`. On a CPU NumPy reads every other number twice as fast."""
+    if some.device.type != "cpu":
+        return _over_modes((some.real * others.real).addcmul_(some.imag, others.imag))
+    one, other = some.numpy(), others.numpy()
+    product = one.real * other.real
+    product += one.imag * other.imag
+    return _over_modes(torch.from_numpy(product))
+
+
+def _squared_modulus(waves: Tensor) -> Tensor:
+    """`sum_m |a_m|^2` `(b, N, N)`."""
+    if waves.device.type != "cpu":
+        return _product(waves, waves)
+    values = waves.numpy()
+    square = np.square(values.real)
+    square += np.square(values.imag)
+    return _over_modes(torch.from_numpy(square))
 
 
 def _masked(values: Tensor, measured: Measured) -> Tensor:

@@ -19,7 +19,7 @@ from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.gauge import Scale
-from ptycho.core.refinement.kernels import Measured, ScanData, Terms
+from ptycho.core.refinement.kernels import Found, Measured, ScanData, Share, Terms
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.placement import Positions
 from ptycho.core.refinement.priors import ObjectPrior
@@ -80,6 +80,16 @@ class RefinementKernels:
         for name in _COMPILED if use_xla else ():
             setattr(self, name, graph_of(getattr(self, name), use_xla=True))
 
+    lanes, batch_pixels = 1, 1 << 20
+
+    def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
+        """What is found of every share, one after the other: operations share the threads of TensorFlow."""
+        return [work(share) for share in shares]
+
+    def total(self, scalars: Sequence[tf.Tensor]) -> float:
+        """Their sum."""
+        return float(tf.reduce_sum(tf.cast(tf.stack(scalars), tf.float64)))
+
     def measured(self, amplitude: Array, valid: Array | None) -> Measured:
         """Patterns on the device."""
         scaled = tf.constant(amplitude * amplitude.dtype.type(amplitude.shape[-1]), self.dtype)
@@ -101,15 +111,21 @@ class RefinementKernels:
         """Back to NumPy."""
         return np.asarray(values)
 
-    def cut(self, image: Array, rows: Array, cols: Array, n: int) -> tf.Tensor:
-        """Patches of an object."""
-        return cut_patches(image, rows, cols, n)
+    def corners(self, rows: Array, cols: Array) -> tuple[Array, Array]:
+        """First row and column of every patch."""
+        return rows, cols
 
-    def add(self, total: Array | None, shape: tuple[int, ...], patches: tf.Tensor, rows: Array, cols: Array) -> Array:
+    def cut(self, image: Array, corners: tuple[Array, Array], n: int) -> tf.Tensor:
+        """Patches of an object."""
+        return cut_patches(image, *corners, n)
+
+    def add(
+        self, total: Array | None, shape: tuple[int, ...], patches: tf.Tensor, corners: tuple[Array, Array]
+    ) -> Array:
         """Add patches to a sum of the given shape."""
         if total is None:
             total = np.zeros(shape, self._complex.as_numpy_dtype)
-        add_patches(total, patches, rows, cols)
+        add_patches(total, patches, *corners)
         return total
 
     def ramps(self, dx: Array, dy: Array, factor: Array, n: int) -> tf.Tensor:
@@ -149,6 +165,10 @@ class RefinementKernels:
         if probe_moves is not None:
             waves += probe_moves * tf.expand_dims(patches, 1)
         return _propagated(waves, transfer)
+
+    def moved(self, values: tf.Tensor, moves: tf.Tensor, length: float) -> tf.Tensor:
+        """Values further on."""
+        return values + moves * tf.constant(length, self._complex)
 
     def advanced(self, fields: _Fields, moves: tf.Tensor, length: float) -> _Fields:
         """Fields further on."""

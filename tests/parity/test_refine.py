@@ -293,8 +293,9 @@ def test_terms_of_patches_are_differences_of_the_error(name, scan, point, rng) -
     probes = made.shifted(made.image(point.probe), made.ramps(dx[:, None], dy[:, None], point.flux, N))
     measured = Passes(made, scan, [np.arange(len(scan))], np.arange(0), 2, 0)._measured
     part = measured(_Part(np.arange(len(scan))), point)
+    corners = made.corners(rows, cols)
     images = [point.object, *(rng.standard_normal((2, SIZE, SIZE)) + 1j * rng.standard_normal((2, SIZE, SIZE)))]
-    still, *moves = (made.cut(made.image(image), rows, cols, N) for image in images)
+    still, *moves = (made.cut(made.image(image), corners, N) for image in images)
     fields, step = made.fields(probes, still), 1e-5
     gradient, curvature = made.patch_terms(fields, probes, moves, part, 0.0)
     for k, move in enumerate(moves):
@@ -310,11 +311,11 @@ def test_the_gradient_of_the_probe_is_the_adjoint_of_the_far_field(name, scan, p
     made = find_engine(name).kernels("amplitude", 1e-9, {"dtype": double(name)})
     rows, cols, dx, dy = places(point.x, point.y, N, point.object.shape)
     dx, dy = (each[:, None] + np.array([-1.0, 0.0, 0.5]) for each in (dx, dy))
-    ramps, patches = made.ramps(dx, dy, point.flux, N), made.cut(made.image(point.object), rows, cols, N)
+    ramps, patches = made.ramps(dx, dy, point.flux, N), made.cut(made.image(point.object), made.corners(rows, cols), N)
     probes = made.shifted(made.image(point.probe), ramps)
     waves = rng.standard_normal((len(scan), 6, N, N)) + 1j * rng.standard_normal((len(scan), 6, N, N))
     probe = rng.standard_normal((2, N, N)) + 1j * rng.standard_normal((2, N, N))
-    still = made.cut(made.image(np.zeros_like(point.object)), rows, cols, N)
+    still = made.cut(made.image(np.zeros_like(point.object)), made.corners(rows, cols), N)
     forward = made.numpy(made.fields_along(probes, patches, made.shifted(made.image(probe), ramps), still))
     unit = N if name == "tensorflow" else 1  # whose far fields are N times the unitary ones
     left = np.vdot(np.fft.fft2(waves, norm="ortho"), forward / unit)
@@ -351,13 +352,14 @@ def test_cutting_and_adding_are_the_oracles(dtype, rng) -> None:
     image = rng.standard_normal((9, 7)) + 1j * rng.standard_normal((9, 7))
     rows, cols = np.array([0, 3, 3, 5, 1]), np.array([2, 0, 0, 3, 1])
     oracle = NumpyKernels("amplitude", 0.0)
-    expected = oracle.cut(image, rows, cols, 4)
+    expected = oracle.cut(image, oracle.corners(rows, cols), 4)
     for name in ("pytorch", "tensorflow"):
         ours = kernels(name, dtype)("amplitude", 0.0)
-        patches = ours.cut(ours.image(image), rows, cols, 4)
+        corners = ours.corners(rows, cols)
+        patches = ours.cut(ours.image(image), corners, 4)
         close(ours.numpy(patches), expected, dtype)
-        total = ours.numpy(ours.add(None, (9, 7), patches, rows, cols))
-        close(total, oracle.add(None, (9, 7), expected, rows, cols), dtype)
+        total = ours.numpy(ours.add(None, (9, 7), patches, corners))
+        close(total, oracle.add(None, (9, 7), expected, oracle.corners(rows, cols)), dtype)
 
 
 def test_both_backends_take_the_same_arguments() -> None:

@@ -1,20 +1,25 @@
 """Refinement on small simulated scans: it converges, keeps units, honours masks and never ends worse than it began."""
 
 import itertools
+from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.engine import Engine
+from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.plan import SimulatedScan, make_scan
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
-from ptycho_torch.refine import add_patches, cut_patches, refine
+from ptycho_torch.refine import RefinementKernels, add_patches, cut_patches, refine
 
 N, SIZE = 16, 44
 FRAME = ObjectFrame(SIZE, SIZE, 0, 0)
@@ -199,10 +204,10 @@ class Counting:
 
 
 def test_patterns_are_read_by_the_batch(scan, monkeypatch) -> None:
-    monkeypatch.setattr("ptycho.core.refinement.passes.BATCH_PIXELS", 40 * N * N)
+    monkeypatch.setattr("ptycho_torch.refine.CACHED_PIXELS", 40 * N * N)
     counted = Counting(scan)
     found = refine(counted, None, 2, keep_bytes=0)
-    assert counted.largest == 40
+    assert 20 < counted.largest <= 40
     monkeypatch.undo()
     np.testing.assert_allclose(found.object, refine(scan, None, 2).object, atol=1e-4)
 
@@ -246,3 +251,100 @@ def test_both_ways_to_add_patches_agree_and_are_adjoint_to_cutting() -> None:
 def test_a_frame_too_small_is_an_error(scan) -> None:
     with pytest.raises(DataError, match="enlarge the object"):
         refine(scan, np.ones((30, 30)), 1, frame=ObjectFrame(30, 30, 0, 0))
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    usual = torch.get_num_threads()
+    yield
+    torch.set_num_threads(usual)
+
+
+@pytest.mark.parametrize("moves", ["object", "probe and positions"])
+def test_batches_on_several_threads_make_one_answer(moves, scan, monkeypatch, threads) -> None:
+    """The same digits again, the same answer as on one thread, and the program's own threads as they were."""
+    monkeypatch.setattr("ptycho_torch.refine.CACHED_PIXELS", 5 * N * N)
+    settings = {"refine_probe": False} if moves == "object" else {"refine_positions": True}
+    found = []
+    for count in (3, 3, 1):
+        torch.set_num_threads(count)
+        found.append(refine(scan, None, 9, tolerance=0, **settings))
+        assert torch.get_num_threads() == count
+    first, again, alone = found
+    np.testing.assert_array_equal(first.object, again.object)
+    assert first.error_history == again.error_history
+    assert first.error_history != alone.error_history
+    np.testing.assert_allclose(first.object, alone.object, atol=2e-4)
+    np.testing.assert_allclose(first.error_history, alone.error_history, rtol=1e-3)
+
+
+def test_what_goes_wrong_on_a_thread_is_told(threads) -> None:
+    torch.set_num_threads(2)
+
+    def work(share: int) -> int:
+        if share:
+            raise DataError(f"share {share}")
+        return torch.get_num_threads()
+
+    kernels = RefinementKernels("amplitude", 0.0)
+    assert kernels.together(work, [0, 0]) == [1, 1]
+    with pytest.raises(DataError, match="share 1"):
+        kernels.together(work, [0, 1])
+
+
+class Transfers(TorchDispatchMode):
+    """Counts what goes to the kernels and comes from them, and every number that is read from a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten._local_scalar_dense.default:
+            self.seen["numbers"] += 1
+        return function(*args, **(kwargs or {}))
+
+    def kernels(self, batch: int) -> type[RefinementKernels]:
+        """Kernels that are counted and take so many patterns at once."""
+        seen = self.seen
+
+        class Counted(RefinementKernels):
+            def __init__(self, *options, **named) -> None:
+                super().__init__(*options, **named)
+                self.lanes, self.batch_pixels = 1, batch * N * N
+
+        def counted(name):
+            usual = getattr(RefinementKernels, name)
+
+            def method(*arguments):
+                seen[name] += 1
+                return usual(*arguments)
+
+            return method
+
+        for name in ("image", "numpy", "measured", "background", "blur", "corners", "ramps"):
+            setattr(Counted, name, counted(name))
+        return Counted
+
+
+def transfers_of(scan: RawData, batch: int, **settings) -> list[Counter[str]]:
+    """What crosses in each of nine iterations, with so many patterns at once."""
+    counts, transfers = [], Transfers()
+    engine = Engine("counted", transfers.kernels(batch))
+
+    def report(iteration: int, error: float) -> None:
+        counts.append(Counter(transfers.seen))
+
+    with transfers:
+        refine_scan(scan, None, 9, engine=engine, tolerance=0, report=report, **settings)
+    return [after - before for before, after in itertools.pairwise(counts)]
+
+
+@pytest.mark.parametrize("with_probe", [False, True])
+def test_what_crosses_to_the_device_in_an_iteration_does_not_grow_with_the_batches(scan, with_probe) -> None:
+    one, many = (transfers_of(scan, batch, refine_probe=with_probe) for batch in (len(scan), 6))
+    assert one[1:] == many[1:]
+    for each in many[1:]:
+        assert each["numbers"] == 2
+        assert each["measured"] == each["corners"] == each["ramps"] == 0
+        assert each["image"] <= 6 and each["numpy"] <= 2

@@ -47,8 +47,6 @@ class Engine:
     """`make_kernels(likelihood, floor, **options)`, the options by keyword."""
     options: tuple[str, ...] = ()
     """Keywords that `make_kernels` takes, such as `device` or `dtype`."""
-    batch_pixels: int | None = None
-    """Exit-wave pixels to work on at once; None: `ptycho.core.refinement.passes.BATCH_PIXELS`."""
 
     def kernels(self, likelihood: str, floor: float, options: Mapping[str, Any]) -> Kernels:
         """Kernels for one refinement.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,8 @@ from ptycho.core.physics.scan_probes import ScanProbes
 __all__ = ["Direction", "Kernels", "Measured", "Point", "ScanData", "Terms"]
 
 Array = NDArray[Any]
+Share = TypeVar("Share")
+Found = TypeVar("Found")
 
 
 class ScanData(Protocol):
@@ -152,6 +154,20 @@ class Kernels(Protocol):
     def complex_bytes(self) -> int:
         """Of one complex number."""
 
+    @property
+    def batch_pixels(self) -> int | None:
+        """Exit-wave pixels that are best worked on at once; None: as many as the memory holds."""
+
+    @property
+    def lanes(self) -> int:
+        """Batches that `together` works on at the same time."""
+
+    def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
+        """What `work` finds of every share, in their order; one share for each lane."""
+
+    def total(self, scalars: Sequence[Any]) -> float:
+        """Sum of scalars of the backend, in double precision: what leaves the device is one number."""
+
     def measured(self, amplitude: Array, valid: Array | None) -> Measured:
         """Patterns on the device."""
 
@@ -166,10 +182,13 @@ class Kernels(Protocol):
     def image(self, values: Array) -> Any:
         """Object or probe on the device."""
 
-    def cut(self, image: Any, rows: Array, cols: Array, n: int) -> Any:
+    def corners(self, rows: Array, cols: Array) -> Any:
+        """First row and column `(b,)` of every patch on the device, for `cut` and `add`."""
+
+    def cut(self, image: Any, corners: Any, n: int) -> Any:
         """Patches of an object."""
 
-    def add(self, total: Any, shape: tuple[int, int], patches: Any, rows: Array, cols: Array) -> Any:
+    def add(self, total: Any, shape: tuple[int, int], patches: Any, corners: Any) -> Any:
         """Add patches to a sum of the given shape (None: begin one); the adjoint of `cut`."""
 
     def numpy(self, values: Any) -> Array:
@@ -199,6 +218,9 @@ class Kernels(Protocol):
 
     def fields_along(self, probes: Any, patches: Any, probe_moves: Any, patch_moves: Any, transfer: Any = None) -> Any:
         """The change of the fields, those of `probes patch_moves + probe_moves patches`; None is no move."""
+
+    def moved(self, values: Any, moves: Any, length: float) -> Any:
+        """`values + length moves`, of moved probes; the values may be those."""
 
     def advanced(self, fields: Any, moves: Any, length: float) -> Any:
         """`fields + length moves`."""

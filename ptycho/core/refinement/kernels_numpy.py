@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ptycho.core.physics.diffraction import sum_of_modes
 from ptycho.core.refinement.engine import Engine
-from ptycho.core.refinement.kernels import Measured, Terms
+from ptycho.core.refinement.kernels import Found, Measured, Share, Terms
 from ptycho.core.refinement.passes import Likelihood
 
 __all__ = ["ENGINE", "NumpyKernels"]
@@ -40,6 +40,16 @@ class NumpyKernels:
         self._complex = np.result_type(self.dtype, np.complex64)
         self.complex_bytes = self._complex.itemsize
 
+    lanes, batch_pixels = 1, 1 << 17
+
+    def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
+        """What is found of every share, one after the other."""
+        return [work(share) for share in shares]
+
+    def total(self, scalars: Sequence[float]) -> float:
+        """Their sum."""
+        return float(sum(scalars))
+
     def measured(self, amplitude: Array, valid: Array | None) -> Measured:
         """Patterns in the kernels' precision."""
         return Measured(amplitude.astype(self.dtype), None if valid is None else valid.astype(self.dtype))
@@ -60,15 +70,19 @@ class NumpyKernels:
         """The array itself."""
         return values
 
-    def cut(self, image: Array, rows: Array, cols: Array, n: int) -> Array:
-        """Patches of an object."""
-        return np.stack([image[row : row + n, col : col + n] for row, col in zip(rows, cols, strict=True)])
+    def corners(self, rows: Array, cols: Array) -> list[tuple[int, int]]:
+        """First row and column of every patch."""
+        return list(zip(rows.tolist(), cols.tolist(), strict=True))
 
-    def add(self, total: Array | None, shape: tuple[int, ...], patches: Array, rows: Array, cols: Array) -> Array:
+    def cut(self, image: Array, corners: list[tuple[int, int]], n: int) -> Array:
+        """Patches of an object."""
+        return np.stack([image[row : row + n, col : col + n] for row, col in corners])
+
+    def add(self, total: Array | None, shape: tuple[int, ...], patches: Array, corners: list[tuple[int, int]]) -> Array:
         """Add patches to a sum of the given shape; the adjoint of `cut`."""
         total = np.zeros(shape, patches.dtype) if total is None else total
         n = patches.shape[-1]
-        for row, col, patch in zip(rows, cols, patches, strict=True):
+        for (row, col), patch in zip(corners, patches, strict=True):
             total[row : row + n, col : col + n] += patch
         return total
 
@@ -104,6 +118,10 @@ class NumpyKernels:
         if probe_moves is not None:
             waves += probe_moves * patches[:, None]
         return _propagated(waves, transfer)
+
+    def moved(self, values: Array, moves: Array, length: float) -> Array:
+        """Values further on."""
+        return values + float(length) * moves
 
     def advanced(self, fields: _Fields, moves: Array, length: float) -> _Fields:
         """Fields further on."""
@@ -336,5 +354,5 @@ def _sum_of_squares(values: Array) -> float:
     return float(np.vdot(values, values))
 
 
-ENGINE = Engine("numpy", NumpyKernels, ("dtype",), batch_pixels=1 << 17)
+ENGINE = Engine("numpy", NumpyKernels, ("dtype",))
 """The entry of this engine (`ptycho.core.refinement.engine`)."""

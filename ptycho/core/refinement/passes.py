@@ -17,10 +17,13 @@ intensity.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial, reduce
+from itertools import pairwise
+from operator import is_
+from threading import Lock
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,13 +45,14 @@ __all__ = [
 
 Array = NDArray[Any]
 Likelihood = Literal["amplitude", "poisson"]
+Found = TypeVar("Found")
 
 FLOORS: dict[str, float] = {"amplitude": 1e-8, "poisson": 1e-4}
 """e, relative to the mean intensity of a valid pixel: below it an intensity is rounding (amplitude), or so far from
 any count that a single one would outweigh all others (Poisson; ten times more loses what dark pixels tell, ten times
 less takes twice the iterations)."""
-BATCH_PIXELS = 1 << 20
-"""Exit-wave pixels in flight, 8 MB an array: smaller ones fit a cache, but wake the threads too often."""
+LANE_SHARE = 8
+"""Part of what may be kept that the gradients of all lanes take at most, its inverse."""
 
 
 @dataclass
@@ -62,6 +66,8 @@ class _Part:
     measured: Measured | None = None
     places: tuple[Array, Array, Array, Array] | None = None
     placed: tuple[Array, ...] = ()
+    corners: Any = None
+    """First rows and columns on the device."""
     flux: Array | None = None
     ramps: Any = None
     transfer: Any = None
@@ -83,6 +89,17 @@ class _Look(NamedTuple):
     places: tuple[Array, Array, Array, Array]
 
 
+@dataclass
+class _Pull:
+    """What a lane found of its parts: errors, and the gradients of object and probes, the latter by the first of their
+    modes.
+    """
+
+    errors: list[Any] = field(default_factory=list)
+    object: Any = None
+    probes: dict[int, Any] = field(default_factory=dict)
+
+
 class Passes:
     """Sums over the patterns of a scan, at a point.
 
@@ -94,7 +111,6 @@ class Passes:
         modes: of the probe, and of its variation.
         keep: bytes that may be kept beside a batch: amplitudes first, then far fields, then moved probes and ramps,
             then the patches under a probe that moves.
-        batch_pixels: exit-wave pixels worked on at once; None: `BATCH_PIXELS`.
         fly_path: (n, S, 2) where the probe is while each pattern is counted, relative to its position.
         gap: the free space between the slices of a thick object; None: it is thin.
         slices: their number.
@@ -109,7 +125,6 @@ class Passes:
         unseen: NDArray[np.int64],
         modes: int,
         keep: int,
-        batch_pixels: int | None = None,
         fly_path: FlyPath | None = None,
         gap: NearField | None = None,
         slices: int = 1,
@@ -123,10 +138,13 @@ class Passes:
         modes = self._places_each * modes
         self.n = int(scan.probeGuess.shape[-1])
         self.transfer_function = None if scan.near_field is None else scan.near_field.transfer_function(self.n)
-        size = max(1, (batch_pixels or BATCH_PIXELS) // (modes * self.n**2))
-        self.groups = [_cut(group, size, scans, self.modes) for group in groups]
+        size = max(1, (kernels.batch_pixels or 1 << 20) // (modes * self.n**2))
+        cut = partial(_cut, size=size, lanes=kernels.lanes, scans=scans, modes=self.modes)
+        self.groups = [cut(group) for group in groups]
         self.seen = [part for parts in self.groups for part in parts]
-        self.unseen = _cut(unseen, size, scans, self.modes)
+        self.unseen = cut(unseen)
+        self._reading = Lock()
+        self._keep = keep
         pixels = (sum(map(len, groups)) + len(unseen)) * self.n**2
         waves = pixels * modes * kernels.complex_bytes
         self._background: tuple[Array | None, Any] = None, None
@@ -140,12 +158,14 @@ class Passes:
     def error(self, point: Point, unseen: bool = False) -> float:
         """Likelihood of the patterns seen (or unseen), relative to the sum of their squared amplitudes."""
         image, probe = self._images(point)
-        total = energy = 0.0
-        for part in self.unseen if unseen else self.seen:
+
+        def error_of(part: _Part) -> Any:
             measured = self._measured(part, point)
-            total += float(self.kernels.error(self._look(part, point, image, probe).fields, measured))
-            energy += part.energy
-        return total / energy
+            return self.kernels.error(self._look(part, point, image, probe).fields, measured)
+
+        parts = self.unseen if unseen else self.seen
+        total = self.kernels.total(list(self._each(parts, error_of)))
+        return total / sum(part.energy for part in parts)
 
     def variance(self, point: Point) -> float:
         """Likelihood of the patterns seen per valid pixel: of the squared residuals of amplitudes the mean."""
@@ -163,33 +183,38 @@ class Passes:
 
     def gradient(self, point: Point, with_probe: bool, group: int | None = None) -> tuple[float, Direction]:
         """Error as above, and the derivatives with respect to the conjugates of object and probe."""
-        image, probe = self._images(point)
-        total, energy, object_sum = 0.0, 0.0, None
-        probe_sums: dict[int, Any] = {}
-        for part in self._parts(group):
+        parts = self._parts(group)
+        # every lane adds up a gradient of its own: no more of them than fit the memory
+        lanes = max(1, self._keep // (LANE_SHARE * point.object.nbytes))
+        pulled = partial(self._pulled, point, with_probe, *self._images(point))
+        pulls = self.kernels.together(pulled, self._shares(parts, lanes))
+        total = self.kernels.total([error for pull in pulls for error in pull.errors])
+        gradient = reduce(np.add, (self.kernels.numpy(pull.object) for pull in pulls))
+        probe_gradient = self._of_probes([pull.probes for pull in pulls], point) if with_probe else None
+        return total / sum(part.energy for part in parts), Direction(gradient, probe_gradient)
+
+    def _pulled(self, point: Point, with_probe: bool, image: Any, probe: Any, parts: Sequence[_Part]) -> _Pull:
+        """Errors and gradients of some parts, one after the other."""
+        pull = _Pull()
+        for part in parts:
             measured = self._measured(part, point)
             look = self._look(part, point, image, probe)
-            rows, cols, _, _ = look.places
-            value, waves, patch_gradient = self.kernels.pull(look.fields, measured, look.probes, self._transfer(part))
-            total += float(value)
-            energy += part.energy
-            object_sum = self.kernels.add(object_sum, point.object.shape, patch_gradient, rows, cols)
+            error, waves, patch_gradient = self.kernels.pull(look.fields, measured, look.probes, self._transfer(part))
+            pull.errors.append(error)
+            pull.object = self.kernels.add(pull.object, point.object.shape, patch_gradient, part.corners)
             if with_probe:
                 patches, mixed = self._patches(part, look, image), self._mixture(part, point)
                 moved = self.kernels.probe_gradient(waves, patches, self._ramps(part), mixed)
                 first = 0 if part.own is None else part.own.start
-                probe_sums[first] = probe_sums[first] + moved if first in probe_sums else moved
-        probe_gradient = self._of_probes(probe_sums, point) if with_probe else None
-        return total / energy, Direction(self.kernels.numpy(object_sum), probe_gradient)
+                pull.probes[first] = pull.probes[first] + moved if first in pull.probes else moved
+        return pull
 
-    def _of_probes(self, sums: dict[int, Any], point: Point) -> Array:
-        """The gradient of all modes, from those of every scan by the first of its modes; 0 of a scan not looked at."""
-        if self.scans is None:
-            return self.kernels.numpy(sums[0])
-        found = np.zeros_like(point.probe)
-        for first, moved in sums.items():
+    def _of_probes(self, sums: Sequence[dict[int, Any]], point: Point) -> Array:
+        """The gradient of all modes, from the sums of the lanes, by the first mode of a scan; 0 of a scan not seen."""
+        found = np.zeros_like(point.vectors)
+        for first, moved in ((first, moved) for lane in sums for first, moved in lane.items()):
             values = self.kernels.numpy(moved)
-            found[first : first + len(values)] = values
+            found[first : first + len(values)] += values
         return found
 
     def curvature(self, point: Point, direction: Direction, group: int | None = None) -> float:
@@ -197,11 +222,10 @@ class Passes:
         image, probe = self._images(point)
         image_move = self.kernels.image(direction.object)
         probe_move = None if direction.probe is None else self.kernels.image(direction.probe)
-        total = 0.0
-        for part in self._parts(group):
+
+        def curvature_of(part: _Part) -> Any:
             look = self._look(part, point, image, probe)
-            rows, cols, _, _ = look.places
-            patch_moves = self.kernels.cut(image_move, rows, cols, self.n)
+            patch_moves = self.kernels.cut(image_move, part.corners, self.n)
             patches = probe_moves = None
             if probe_move is not None or self.sliced is not None:
                 patches = self._patches(part, look, image)
@@ -209,11 +233,12 @@ class Passes:
                 moving = _own(part, probe_move)
                 probe_moves = self.kernels.shifted(moving, self._ramps(part), self._mixture(part, point))
             moves = self.kernels.fields_along(look.probes, patches, probe_moves, patch_moves, self._transfer(part))
-            total += float(self.kernels.slopes(look.fields, moves, self._measured(part, point)))
             linear = probe_move is None and self.sliced is None
             part.moves = moves if self._keeps_fields and linear else None
             part.probe_moves = probe_moves if self._keeps_probes else None
-        return total
+            return self.kernels.slopes(look.fields, moves, self._measured(part, point))
+
+        return self.kernels.total(list(self._each(self._parts(group), curvature_of)))
 
     def advance(self, point: Point, target: Point, length: float) -> None:
         """Take what is kept along to `target = point + length direction`, the direction of the last curvature.
@@ -221,14 +246,18 @@ class Passes:
         The far field is linear in the object, a moved probe in the probe: what moves alone need not be transformed
         again. Far fields of an object and a probe that both move are not kept.
         """
-        for part in self.seen:
+
+        def advance_of(part: _Part) -> None:
             if part.at is point and part.moves is not None:
                 part.fields, part.at = self.kernels.advanced(part.fields, part.moves, length), target
                 part.patches = None
             if part.probe_moves is not None and _same(part.probed, _belonging(point)):
-                part.probes = part.probes + part.probe_moves * length
+                part.probes = self.kernels.moved(part.probes, part.probe_moves, length)
                 part.probed = _belonging(target)
             part.moves = part.probe_moves = None
+
+        for _ in self._each(self.seen, advance_of):
+            pass
 
     def forget(self) -> None:
         """Drop far fields, patches and moved probes: what steps bring along differs in its last digits from what is
@@ -253,7 +282,21 @@ class Passes:
     def _parts(self, group: int | None) -> list[_Part]:
         return self.seen if group is None else self.groups[group]
 
+    def _each(self, parts: Sequence[_Part], of: Callable[[_Part], Found]) -> Iterator[Found]:
+        """What is found of every part, in their order, by the lanes at the same time."""
+        for found in self.kernels.together(lambda share: [of(part) for part in share], self._shares(parts)):
+            yield from found
+
+    def _shares(self, parts: Sequence[_Part], most: int | None = None) -> list[Sequence[_Part]]:
+        """The parts of every lane, neighbours in one, which is at most so many lists; none is empty."""
+        count = min(self.kernels.lanes, len(parts), most or len(parts))
+        bounds = np.linspace(0, len(parts), count + 1).round().astype(int).tolist()
+        return [parts[begin:end] for begin, end in pairwise(bounds)]
+
     def _images(self, point: Point) -> tuple[Any, Any]:
+        """Object and probe on the device; what else all parts share is brought there as well."""
+        self._background_of(point)
+        self._blur_of(point)
         image = self.kernels.image(point.object)
         if self.sliced is not None:
             image = self.sliced.thick(image, float(point.stretch), self.n)
@@ -287,7 +330,8 @@ class Passes:
         """The patterns of a part in the order of the kernels."""
         if part.measured is not None:
             return part.measured
-        amplitude = self._ordered(self.scan.amplitude(part.indices))
+        with self._reading:  # files are read by one lane at a time
+            amplitude = self._ordered(self.scan.amplitude(part.indices))
         mask, valid = self.scan.mask, None
         if mask is not None:
             valid = self._ordered(mask[part.indices] if mask.ndim == 3 else mask).astype(np.float32)
@@ -307,6 +351,7 @@ class Passes:
         if part.places is None or not _same(part.placed, (point.x, point.y)):
             part.places = places(point.x[part.indices], point.y[part.indices], self.n, point.object.shape[-2:])
             part.placed, part.ramps, part.transfer = (point.x, point.y), None, None
+            part.corners = self.kernels.corners(*part.places[:2])
         if part.flux is not point.flux:
             part.flux, part.ramps = point.flux, None
         return part.places
@@ -339,7 +384,6 @@ class Passes:
     def _look(self, part: _Part, point: Point, image: Any, probe: Any) -> _Look:
         """The part at a point, from what is kept as far as it still holds."""
         found = self._places(part, point)
-        rows, cols, _, _ = found
         belongs = _belonging(point)
         if part.probes is not None and _same(part.probed, belongs):
             probes = part.probes
@@ -348,7 +392,7 @@ class Passes:
             part.probes, part.probed = (probes, belongs) if self._keeps_probes else (None, ())
         if part.fields is not None and part.at is not None and _same(_field_parts(part.at), _field_parts(point)):
             return _Look(part.fields, probes, None, found)
-        patches = self.kernels.cut(image, rows, cols, self.n)
+        patches = self.kernels.cut(image, part.corners, self.n)
         fields = self.kernels.fields(probes, patches, self._transfer(part))
         part.fields, part.at, part.moves = (fields, point, None) if self._keeps_fields else (None, None, None)
         part.patches = None
@@ -360,34 +404,38 @@ class Passes:
             return look.fields.on_the_way
         patches = part.patches if look.patches is None else look.patches
         if patches is None:
-            patches = self.kernels.cut(image, look.places[0], look.places[1], self.n)
+            patches = self.kernels.cut(image, part.corners, self.n)
         part.patches = patches if self._keeps_patches else None
         return patches
 
     def position_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
         """Normal equations of the positions seen, batch by batch, with the patterns they belong to."""
         image, probe = self._images(point)
-        for part in self.seen:
-            rows, cols, _, _ = self._places(part, point)
-            patches = self.kernels.cut(image, rows, cols, self.n)
+
+        def terms_of(part: _Part) -> tuple[NDArray[np.int64], Terms]:
+            self._places(part, point)
+            patches = self.kernels.cut(image, part.corners, self.n)
             measured, ramps, transfer = self._measured(part, point), self._ramps(part), self._transfer(part)
             mixed = self._mixture(part, point)
             own = _own(part, probe)
-            yield part.indices, self.kernels.position_terms(own, patches, measured, ramps, transfer, mixed)
+            return part.indices, self.kernels.position_terms(own, patches, measured, ramps, transfer, mixed)
+
+        return self._each(self.seen, terms_of)
 
     def variation_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
         """Normal equations of the coefficients seen of a probe that varies, the real parts first, batch by batch."""
         image, probe = self._images(point)
         variation = self.kernels.image(point.variation)
-        for part in self.seen:
+
+        def terms_of(part: _Part) -> tuple[NDArray[np.int64], Terms]:
             look = self._look(part, point, image, probe)
             along = self.kernels.shifted(variation, self._ramps(part))
             moves = self.kernels.fields(along, self._patches(part, look, image), self._transfer(part))
             mixed, measured = self._mixture(part, point), self._measured(part, point)
-            yield (
-                part.indices,
-                self.kernels.variation_terms(look.fields, moves, self._places_each, mixed, measured),
-            )
+            terms = self.kernels.variation_terms(look.fields, moves, self._places_each, mixed, measured)
+            return part.indices, terms
+
+        return self._each(self.seen, terms_of)
 
     def stretch_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
         """Normal equations of a map M of positions that takes the object along, batch by batch, with their patterns:
@@ -400,15 +448,19 @@ class Passes:
         slopes = [self.kernels.image(each) for each in np.gradient(point.object, axis=(-2, -1))[::-1]]
         pixels = np.arange(self.n) - self.n // 2
         floor = intensity_floor(self.scan, "poisson")
-        for part in self.seen:
+
+        def terms_of(part: _Part) -> tuple[NDArray[np.int64], Terms]:
             look = self._look(part, point, image, probe)
-            rows, cols, dx, dy = look.places
+            _, _, dx, dy = look.places
             away_x = self.kernels.image((dx[:, None] - pixels)[:, None, :])
             away_y = self.kernels.image((dy[:, None] - pixels)[:, :, None])
-            cut = [self.kernels.cut(slope, rows, cols, self.n) for slope in slopes]
+            cut = [self.kernels.cut(slope, part.corners, self.n) for slope in slopes]
             moves = [patch * away for patch in cut for away in (away_x, away_y)]
             measured, transfer = self._measured(part, point), self._transfer(part)
-            yield part.indices, self.kernels.patch_terms(look.fields, look.probes, moves, measured, floor, transfer)
+            terms = self.kernels.patch_terms(look.fields, look.probes, moves, measured, floor, transfer)
+            return part.indices, terms
+
+        return self._each(self.seen, terms_of)
 
     def unseen_errors(self, point: Point, shifts: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Array]]:
         """Likelihoods (b, K) of the patterns held out, with each of them moved by whole pixels, batch by batch.
@@ -418,15 +470,18 @@ class Passes:
             shifts: (n, K, 2) of every pattern, x and y; all within the object.
         """
         image, probe = self._images(point)
-        for part in self.unseen:
+
+        def errors_of(part: _Part) -> tuple[NDArray[np.int64], Array]:
             measured, moves = self._measured(part, point), shifts[part.indices]
             look, errors = self._look(part, point, image, probe), []
             for k in range(moves.shape[1]):
                 rows, cols = look.places[0] + moves[:, k, 1], look.places[1] + moves[:, k, 0]
-                patches = self.kernels.cut(image, rows, cols, self.n)
+                patches = self.kernels.cut(image, self.kernels.corners(rows, cols), self.n)
                 fields = self.kernels.fields(look.probes, patches, self._transfer(part))
                 errors.append(self.kernels.errors(fields, measured))
-            yield part.indices, np.stack(errors, axis=1)
+            return part.indices, np.stack(errors, axis=1)
+
+        return self._each(self.unseen, errors_of)
 
     @property
     def greatest_stretch(self) -> float:
@@ -436,32 +491,37 @@ class Passes:
     def stretch_slope(self, point: Point) -> tuple[float, float]:
         """Gradient and curvature in the distance between slices, relative to the one given."""
         image, probe = self._images(point)
-        gradient = curvature = 0.0
-        if self.sliced is None:
+        if (sliced := self.sliced) is None:
             return 0.0, 0.0
-        for part in self.seen:
+
+        def terms_of(part: _Part) -> Terms:
             look = self._look(part, point, image, probe)
-            terms = self.sliced.stretch_terms(look.fields, self._measured(part, point), self._transfer(part))
-            gradient += float(terms.gradient.sum(dtype=np.float64))
-            curvature += float(terms.curvature.sum(dtype=np.float64))
-        return gradient, curvature
+            return sliced.stretch_terms(look.fields, self._measured(part, point), self._transfer(part))
+
+        return _sums(self._each(self.seen, terms_of))
 
     def flux_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Array, Array]]:
         """Gradient and curvature (b,) in the logarithm of the root of the flux, batch by batch, with their patterns."""
         image, probe = self._images(point)
-        for part in self.seen:
+
+        def terms_of(part: _Part) -> tuple[NDArray[np.int64], Array, Array]:
             look = self._look(part, point, image, probe)
-            yield part.indices, *self.kernels.flux_terms(look.fields, self._measured(part, point))
+            return part.indices, *self.kernels.flux_terms(look.fields, self._measured(part, point))
+
+        return self._each(self.seen, terms_of)
 
     def background_terms(self, point: Point) -> tuple[Array, Array]:
         """Gradient and curvature (N, N) of the patterns seen, in the background, zero frequency in the middle."""
         image, probe = self._images(point)
-        gradient, curvature = np.zeros((2, self.n, self.n))
-        for part in self.seen:
-            look = self._look(part, point, image, probe)
-            terms = self.kernels.background_terms(look.fields, self._measured(part, point))
-            gradient += terms[0]
-            curvature += terms[1]
+
+        def terms_of(parts: Sequence[_Part]) -> Array:
+            sums = np.zeros((2, self.n, self.n))
+            for part in parts:
+                look = self._look(part, point, image, probe)
+                sums += self.kernels.background_terms(look.fields, self._measured(part, point))
+            return sums
+
+        gradient, curvature = np.sum(self.kernels.together(terms_of, self._shares(self.seen)), axis=0)
         if self.transfer_function is not None:
             return gradient, curvature
         return np.fft.fftshift(gradient), np.fft.fftshift(curvature)
@@ -471,24 +531,39 @@ class Passes:
         image, probe = self._images(point)
         sigma = float(point.blur)
         blur, slope = (self.kernels.blur(self._ordered(of(self.n, sigma))) for of in (blur_matrix, blur_slope))
-        gradient = curvature = 0.0
-        for part in self.seen:
+
+        def terms_of(part: _Part) -> Terms:
             look = self._look(part, point, image, probe)
-            terms = self.kernels.blur_terms(look.fields, self._measured(part, point), blur, slope)
-            gradient += float(terms.gradient.sum(dtype=np.float64))
-            curvature += float(terms.curvature.sum(dtype=np.float64))
-        return gradient, curvature
+            return self.kernels.blur_terms(look.fields, self._measured(part, point), blur, slope)
+
+        return _sums(self._each(self.seen, terms_of))
 
 
-def _cut(group: NDArray[np.int64], size: int, scans: NDArray[np.int64] | None, modes: int) -> list[_Part]:
-    """Batches of at most `size` patterns of one group, each of one scan."""
+def _cut(group: NDArray[np.int64], size: int, lanes: int, scans: NDArray[np.int64] | None, modes: int) -> list[_Part]:
+    """Batches of at most `size` patterns of one group, as large as each other, each of one scan; where they are several
+    they are as many for every lane.
+    """
     if scans is None:
-        return [_Part(group[i : i + size]) for i in range(0, len(group), size)]
+        return [_Part(some) for some in _split(group, size, lanes)]
     parts = []
     for scan in np.unique(scans[group]):
-        mine, own = group[scans[group] == scan], slice(scan * modes, (scan + 1) * modes)
-        parts += [_Part(mine[i : i + size], own) for i in range(0, len(mine), size)]
+        own = slice(scan * modes, (scan + 1) * modes)
+        parts += [_Part(some, own) for some in _split(group[scans[group] == scan], size, lanes)]
     return parts
+
+
+def _split(group: NDArray[np.int64], size: int, lanes: int) -> list[NDArray[np.int64]]:
+    count = -(-len(group) // size)
+    if count > 1:
+        count = min(-(-count // lanes) * lanes, len(group))
+    return np.array_split(group, count) if count else []
+
+
+def _sums(found: Iterator[Terms]) -> tuple[float, float]:
+    """Gradient and curvature in one number that all patterns share."""
+    terms = list(found)
+    gradient, curvature = (sum(float(each[k].sum(dtype=np.float64)) for each in terms) for k in (0, 1))
+    return gradient, curvature
 
 
 def _own(part: _Part, probes: Any) -> Any:
@@ -521,7 +596,7 @@ def _field_parts(point: Point) -> tuple[Array, ...]:
 
 def _same(some: tuple[Array, ...], others: tuple[Array, ...]) -> bool:
     """Whether these are the very same arrays; points are never changed in place."""
-    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 def intensity_floor(scan: ScanData, likelihood: Likelihood) -> float:

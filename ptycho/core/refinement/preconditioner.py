@@ -24,6 +24,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from ptycho.core.physics.diffraction import as_modes, sum_of_modes
+from ptycho.core.refinement.sums import real_dot
 
 __all__ = ["Preconditioner", "SharedPreconditioner", "illumination", "modulation_curvature"]
 
@@ -92,8 +93,8 @@ def _curvature_of(
         moved = (detected(modes * turn) for turn in (turns, turns.conj()))
         plus, minus = (sum_of_modes(fields * unit) for fields in moved)
         # |a - conj b|^2 and |a + conj b|^2 are |a|^2 + |b|^2 less and more 2 Re a b
-        squares = np.vdot(plus, plus).real + np.vdot(minus, minus).real
-        product = 2 * np.dot(plus.ravel(), minus.ravel()).real
+        squares = real_dot(plus, plus) + real_dot(minus, minus)
+        product = 2 * real_dot(plus, minus.conj())
         phase[k], amplitude[k] = scale * (squares - product), scale * (squares + product)
     return frequencies, phase, amplitude
 

@@ -19,6 +19,7 @@ from ptycho.core.refinement.placement import Placement
 from ptycho.core.refinement.preconditioner import Preconditioner, SharedPreconditioner
 from ptycho.core.refinement.sliced_preconditioner import SlicedPreconditioner
 from ptycho.core.refinement.spectrum import SpectrumPreconditioner, equal_brightness, evenly_lit
+from ptycho.core.refinement.sums import real_dot
 from ptycho.core.refinement.thickness import stretched
 from ptycho.core.refinement.variable_probe import Variability
 from ptycho.core.refinement.variation_gauge import principal
@@ -208,7 +209,7 @@ class ScanProblem:
         pairs = [(a.object, b.object)]
         if a.probe is not None and b.probe is not None:
             pairs.append((a.probe, b.probe))
-        return sum(float(np.vdot(one, other).real) for one, other in pairs)
+        return sum(real_dot(one, other) for one, other in pairs)
 
     def combine(self, a: Direction, factor: float, b: Direction) -> Direction:
         """`-a + factor b`."""

@@ -225,7 +225,7 @@ def run(
     groups = _batches(np.setdiff1d(np.arange(len(scan)), unseen), settings.batch_size, rng)
     kernels = engine.kernels(settings.likelihood, intensity_floor(scan, settings.likelihood), options or {})
     point = point.in_precision(kernels.complex_bytes)
-    passes_over = partial(_passes, engine, kernels, scan, point, recording, settings)
+    passes_over = partial(_passes, kernels, scan, point, recording, settings)
     passes = passes_over(groups, unseen)
     home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
     given = _given(scan, recording, point)
@@ -297,7 +297,6 @@ def _penalty(settings: Settings, passes: Passes, given: Array, frame: ObjectFram
 
 
 def _passes(
-    engine: Engine,
     kernels: Kernels,
     scan: ScanData,
     point: Point,
@@ -307,13 +306,12 @@ def _passes(
     unseen: NDArray[np.int64],
 ) -> Passes:
     """Over some of the patterns, within the memory of the settings."""
+    keep, path = settings.keep_bytes, recording.fly_path
     modes, slices = len(point.vectors), 1 if point.object.ndim == 2 else len(point.object)
-    limits, gap, scans = (settings.keep_bytes, engine.batch_pixels), recording.gap, None
+    gap, scans = recording.gap, None
     if isinstance(recording.variation, ScanProbes):
         modes, scans = modes // recording.variation.count, recording.variation.scan
-    return Passes(
-        kernels, scan, groups, unseen, modes, *limits, recording.fly_path, gap=gap, slices=slices, scans=scans
-    )
+    return Passes(kernels, scan, groups, unseen, modes, keep, path, gap=gap, slices=slices, scans=scans)
 
 
 def _result(

@@ -75,8 +75,11 @@ class SlicedKernels:
         self._one, self._gap = kernels, gap
         self.complex_bytes = kernels.complex_bytes
         self.measured, self.background, self.image = kernels.measured, kernels.background, kernels.image
-        self.blur = kernels.blur
+        self.batch_pixels = kernels.batch_pixels
+        self.blur, self.corners = kernels.blur, kernels.corners
+        self.lanes, self.together, self.total = kernels.lanes, kernels.together, kernels.total
         self.ramps, self.shifted, self.transfer = kernels.ramps, kernels.shifted, kernels.transfer
+        self.moved = kernels.moved
         self.probe_slopes, self.back = kernels.probe_slopes, kernels.back
 
     def thick(self, images: Any, stretch: float, n: int) -> _Thick:
@@ -85,16 +88,16 @@ class SlicedKernels:
         gap = np.exp(1j * stretch * turns)
         return _Thick(images, self.image(gap), self.image(1j * turns * gap))
 
-    def cut(self, image: Any, rows: Array, cols: Array, n: int) -> _Sheaf:
+    def cut(self, image: Any, corners: Any, n: int) -> _Sheaf:
         """Patches of an object, or of its change."""
         images, *space = image if isinstance(image, _Thick) else (image,)
-        return _Sheaf(tuple(self._one.cut(each, rows, cols, n) for each in images), *space)
+        return _Sheaf(tuple(self._one.cut(each, corners, n) for each in images), *space)
 
-    def add(self, total: Any, shape: tuple[int, ...], patches: _Sheaf, rows: Array, cols: Array) -> list[Any]:
+    def add(self, total: Any, shape: tuple[int, ...], patches: _Sheaf, corners: Any) -> list[Any]:
         """Add patches to a sum of the given shape, slice by slice."""
         totals = [None] * shape[0] if total is None else total
         pairs = zip(totals, patches.patches, strict=True)
-        return [self._one.add(each, (shape[-2], shape[-1]), some, rows, cols) for each, some in pairs]
+        return [self._one.add(each, (shape[-2], shape[-1]), some, corners) for each, some in pairs]
 
     def numpy(self, values: Any) -> Array:
         """Back to NumPy."""

@@ -35,7 +35,7 @@ def test_fields_are_not_taken_along_in_a_straight_line(rng) -> None:
     probes, patches = rng.standard_normal((2, 1, 1, 8, 8)) + 1j
     rows = cols = np.zeros(1, int)
     thick = kernels.thick(kernels.image(np.stack([patches[0, 0]] * 2)), 1.0, 8)
-    fields = kernels.fields(probes, kernels.cut(thick, rows, cols, 8))
+    fields = kernels.fields(probes, kernels.cut(thick, kernels.corners(rows, cols), 8))
     assert kernels.error(fields, Measured(np.zeros((1, 8, 8)), None)) > 0
     with pytest.raises(NotImplementedError):
         kernels.advanced(fields, fields, 1.0)
