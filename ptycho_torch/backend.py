@@ -166,7 +166,10 @@ def refine(
     scan: ScanData, start: Start | None, iterations: int, config: Config, run: RunOptions, **settings: Any
 ) -> Refinement:
     """Refine object and probe on a scan; `settings` are further keywords of `ptycho_torch.refine.refine`."""
-    return refinement.refine(scan, start, iterations, device=_execution(run).accelerator, **settings)
+    execution = _execution(run)
+    gib = execution.device_memory
+    memory = None if gib is None else round(gib * 2**30)
+    return refinement.refine(scan, start, iterations, device=execution.accelerator, device_memory=memory, **settings)
 
 
 def save(folder: Path, models: Models, config: TrainingConfig) -> Path:

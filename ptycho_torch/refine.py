@@ -20,6 +20,7 @@ from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.gauge import Scale
 from ptycho.core.refinement.kernels import Found, Measured, ScanData, Share, Terms
+from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.placement import Positions
 from ptycho.core.refinement.priors import ObjectPrior
@@ -98,6 +99,7 @@ class RefinementKernels:
         self.complex_bytes = 2 * dtype.itemsize
         on_cpu = self.device.type == "cpu"
         self.lanes = torch.get_num_threads() if on_cpu else 1
+        self.memory = _free_memory(self.device) if self.device.type == "cuda" else USUAL_MEMORY
         self.batch_pixels: int | None = CACHED_PIXELS if on_cpu else None
         self._threads: ThreadPoolExecutor | None = None
 
@@ -369,6 +371,12 @@ class RefinementKernels:
         return _masked(count * (change - change.log1p()), measured)
 
 
+def _free_memory(device: torch.device) -> int:
+    """Three quarters of what is free on a GPU: the images, and what breaks into pieces, have the rest."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return 3 * free // 4
+
+
 def _single_threads(count: int) -> ThreadPoolExecutor:
     """Threads whose operations are not divided among others; those of all other threads are divided as before."""
     # malloc of glibc leaves whoever freed such a block twice as much between batches; memory that goes back to the
@@ -493,7 +501,7 @@ def refine(
     patience: int = 5,
     tolerance: float = 1e-4,
     seed: int = 0,
-    keep_bytes: int = 2 << 30,
+    device_memory: int | None = None,
     noise: float = 0.0,
     scale: Scale = "probe",
     object_prior: ObjectPrior | None = None,
@@ -537,7 +545,7 @@ def refine(
         patience=patience,
         tolerance=tolerance,
         seed=seed,
-        keep_bytes=keep_bytes,
+        device_memory=device_memory,
         noise=noise,
         scale=scale,
         object_prior=object_prior,

@@ -55,7 +55,7 @@ RECONSTRUCTION = Command(
     summary="Reconstruct a scan: look at it, find what it needs, iterate, judge the result; no other flag is needed.",
     config=ReconstructionConfig,
     run=ReconstructionRun,
-    execution=("accelerator", "deterministic"),
+    execution=("accelerator", "device_memory", "deterministic"),
     arguments=add_scans,
     other_names=(OtherName("--device", "execution.accelerator", "--accelerator", deprecated=False),),
     prefix="",

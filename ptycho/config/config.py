@@ -265,6 +265,10 @@ class PyTorchExecutionConfig:
         Literal["auto", "cpu", "gpu", "cuda", "tpu", "mps"],
         Doc("hardware (auto: CUDA where there is one, else the CPU)", basic=True),
     ] = "auto"
+    device_memory: Annotated[
+        float | None,
+        Doc("GiB for the patterns of an iteration (none: of a GPU 3/4 of what is free, else 2)", above=0),
+    ] = None
     devices: Annotated[int, Doc("devices to train on", at_least=1)] = 1
     strategy: Annotated[Literal["auto", "ddp", "ddp_spawn"], Doc("how several devices share the work")] = "auto"
     deterministic: Annotated[

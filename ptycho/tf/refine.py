@@ -20,6 +20,7 @@ from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.gauge import Scale
 from ptycho.core.refinement.kernels import Found, Measured, ScanData, Share, Terms
+from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.placement import Positions
 from ptycho.core.refinement.priors import ObjectPrior
@@ -80,7 +81,7 @@ class RefinementKernels:
         for name in _COMPILED if use_xla else ():
             setattr(self, name, graph_of(getattr(self, name), use_xla=True))
 
-    lanes, batch_pixels = 1, 1 << 20
+    memory, lanes, batch_pixels = USUAL_MEMORY, 1, 1 << 20
 
     def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
         """What is found of every share, one after the other: operations share the threads of TensorFlow."""
@@ -471,7 +472,7 @@ def refine(
     patience: int = 5,
     tolerance: float = 1e-4,
     seed: int = 0,
-    keep_bytes: int = 2 << 30,
+    device_memory: int | None = None,
     noise: float = 0.0,
     scale: Scale = "probe",
     object_prior: ObjectPrior | None = None,
@@ -515,7 +516,7 @@ def refine(
         patience=patience,
         tolerance=tolerance,
         seed=seed,
-        keep_bytes=keep_bytes,
+        device_memory=device_memory,
         noise=noise,
         scale=scale,
         object_prior=object_prior,

@@ -110,6 +110,7 @@ INFERENCE = {
 }
 EXECUTION = {
     "accelerator": "auto",
+    "device_memory": None,
     "devices": 1,
     "strategy": "auto",
     "deterministic": True,

@@ -56,7 +56,7 @@ def test_an_earlier_result_is_a_start_and_nothing_gets_worse() -> None:
 
 
 def test_what_is_kept_in_memory_changes_nothing() -> None:
-    slow, fast = (refine(scan_of(), None, 5, keep_bytes=budget, batch_size=30) for budget in (0, 1 << 30))
+    slow, fast = (refine(scan_of(), None, 5, device_memory=budget, batch_size=30) for budget in (0, 1 << 30))
     np.testing.assert_allclose(slow.object, fast.object, atol=1e-4)
 
 

@@ -15,6 +15,7 @@ from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.engine import Engine
+from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.plan import SimulatedScan, make_scan
 from ptycho.errors import DataError
@@ -182,7 +183,7 @@ def test_the_same_seed_gives_the_same_numbers(scan) -> None:
 
 
 def test_what_is_kept_in_memory_changes_nothing(scan) -> None:
-    slow, fast = (refine(scan, None, 6, keep_bytes=budget) for budget in (0, 1 << 30))
+    slow, fast = (refine(scan, None, 6, device_memory=budget) for budget in (0, 1 << 30))
     np.testing.assert_allclose(slow.object, fast.object, atol=1e-4)
 
 
@@ -206,7 +207,7 @@ class Counting:
 def test_patterns_are_read_by_the_batch(scan, monkeypatch) -> None:
     monkeypatch.setattr("ptycho_torch.refine.CACHED_PIXELS", 40 * N * N)
     counted = Counting(scan)
-    found = refine(counted, None, 2, keep_bytes=0)
+    found = refine(counted, None, 2, device_memory=0)
     assert 20 < counted.largest <= 40
     monkeypatch.undo()
     np.testing.assert_allclose(found.object, refine(scan, None, 2).object, atol=1e-4)
@@ -348,3 +349,16 @@ def test_what_crosses_to_the_device_in_an_iteration_does_not_grow_with_the_batch
         assert each["numbers"] == 2
         assert each["measured"] == each["corners"] == each["ramps"] == 0
         assert each["image"] <= 6 and each["numpy"] <= 2
+
+
+def test_a_gpu_takes_as_many_patterns_at_once_as_it_holds(scan, monkeypatch) -> None:
+    """Not run on one: its free memory is told."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 << 20, 80 << 30))
+    kernels = RefinementKernels("amplitude", 0.0, device="cuda")
+    assert (kernels.memory, kernels.batch_pixels, kernels.lanes) == (3 << 19, None, 1)
+    every = Passes(kernels, scan, [np.arange(len(scan))], np.arange(0), 1, 1 << 30)
+    some = Passes(kernels, scan, [np.arange(len(scan))], np.arange(0), 1, kernels.memory)
+    assert every.plan.batch == len(every.seen[0].indices) == len(scan)
+    assert some.plan.batch == (3 << 19) // 4 // (11 * 8 * N**2) == 17
+    assert max(len(part.indices) for part in some.seen) <= 17
+    assert some.plan.fields and not some.plan.probes

@@ -155,6 +155,10 @@ class Kernels(Protocol):
         """Of one complex number."""
 
     @property
+    def memory(self) -> int:
+        """Bytes for a refinement where nobody says (`ptycho.core.refinement.memory`)."""
+
+    @property
     def batch_pixels(self) -> int | None:
         """Exit-wave pixels that are best worked on at once; None: as many as the memory holds."""
 

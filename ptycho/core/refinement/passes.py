@@ -33,6 +33,7 @@ from ptycho.core.physics.fly_scan import AT_REST, FlyPath
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.variable_probe import mixture
 from ptycho.core.refinement.kernels import Direction, Kernels, Measured, Point, ScanData, Terms
+from ptycho.core.refinement.memory import MemoryPlan
 from ptycho.core.refinement.slices import SlicedKernels
 from ptycho.errors import DataError
 
@@ -109,8 +110,8 @@ class Passes:
         groups: the patterns of each mini-batch.
         unseen: patterns held out; no gradient sees them.
         modes: of the probe, and of its variation.
-        keep: bytes that may be kept beside a batch: amplitudes first, then far fields, then moved probes and ramps,
-            then the patches under a probe that moves.
+        memory: bytes for what is kept and, where kernels know no best number at once, what is worked on
+            (`ptycho.core.refinement.memory`).
         fly_path: (n, S, 2) where the probe is while each pattern is counted, relative to its position.
         gap: the free space between the slices of a thick object; None: it is thin.
         slices: their number.
@@ -124,7 +125,7 @@ class Passes:
         groups: Sequence[NDArray[np.int64]],
         unseen: NDArray[np.int64],
         modes: int,
-        keep: int,
+        memory: int,
         fly_path: FlyPath | None = None,
         gap: NearField | None = None,
         slices: int = 1,
@@ -135,25 +136,23 @@ class Passes:
         self.kernels: Kernels = kernels if self.sliced is None else self.sliced
         self.scan, self.fly_path = scan, fly_path
         self._places_each = 1 if fly_path is None else fly_path.shape[1]
-        modes = self._places_each * modes
         self.n = int(scan.probeGuess.shape[-1])
         self.transfer_function = None if scan.near_field is None else scan.near_field.transfer_function(self.n)
-        size = max(1, (kernels.batch_pixels or 1 << 20) // (modes * self.n**2))
-        cut = partial(_cut, size=size, lanes=kernels.lanes, scans=scans, modes=self.modes)
+        self.plan = MemoryPlan.made(
+            *(memory, sum(map(len, groups)) + len(unseen), self.n, modes, kernels.complex_bytes),
+            places=self._places_each,
+            slices=slices,
+            near=self.transfer_function is not None,
+            batch_pixels=kernels.batch_pixels,
+            lanes=kernels.lanes,
+        )
+        cut = partial(_cut, size=self.plan.batch, lanes=kernels.lanes, scans=scans, modes=self.modes)
         self.groups = [cut(group) for group in groups]
         self.seen = [part for parts in self.groups for part in parts]
         self.unseen = cut(unseen)
         self._reading = Lock()
-        self._keep = keep
-        pixels = (sum(map(len, groups)) + len(unseen)) * self.n**2
-        waves = pixels * modes * kernels.complex_bytes
         self._background: tuple[Array | None, Any] = None, None
         self._blur: tuple[Array | None, Any] = None, None
-        self._keeps_patterns = 4 * pixels <= keep
-        self._keeps_fields = 8 * pixels + (1 + slices) * waves <= keep
-        ramps = pixels * self._places_each * kernels.complex_bytes * (1 if self.transfer_function is None else 2)
-        self._keeps_probes = 8 * pixels + 3 * waves + ramps <= keep
-        self._keeps_patches = 8 * pixels + 3 * waves + ramps + pixels * kernels.complex_bytes <= keep
 
     def error(self, point: Point, unseen: bool = False) -> float:
         """Likelihood of the patterns seen (or unseen), relative to the sum of their squared amplitudes."""
@@ -185,7 +184,7 @@ class Passes:
         """Error as above, and the derivatives with respect to the conjugates of object and probe."""
         parts = self._parts(group)
         # every lane adds up a gradient of its own: no more of them than fit the memory
-        lanes = max(1, self._keep // (LANE_SHARE * point.object.nbytes))
+        lanes = max(1, self.plan.memory // (LANE_SHARE * point.object.nbytes))
         pulled = partial(self._pulled, point, with_probe, *self._images(point))
         pulls = self.kernels.together(pulled, self._shares(parts, lanes))
         total = self.kernels.total([error for pull in pulls for error in pull.errors])
@@ -234,8 +233,8 @@ class Passes:
                 probe_moves = self.kernels.shifted(moving, self._ramps(part), self._mixture(part, point))
             moves = self.kernels.fields_along(look.probes, patches, probe_moves, patch_moves, self._transfer(part))
             linear = probe_move is None and self.sliced is None
-            part.moves = moves if self._keeps_fields and linear else None
-            part.probe_moves = probe_moves if self._keeps_probes else None
+            part.moves = moves if self.plan.fields and linear else None
+            part.probe_moves = probe_moves if self.plan.probes else None
             return self.kernels.slopes(look.fields, moves, self._measured(part, point))
 
         return self.kernels.total(list(self._each(self._parts(group), curvature_of)))
@@ -338,7 +337,7 @@ class Passes:
         part.energy = float(np.square(amplitude, dtype=np.float64).sum())
         _check_finite(part.energy)
         measured = self.kernels.measured(amplitude, valid)
-        if self._keeps_patterns:
+        if self.plan.patterns:
             part.measured = measured
         return measured
 
@@ -363,7 +362,7 @@ class Passes:
         ramps = self.kernels.ramps(
             *self._moved_by(part.places, part), np.sqrt(part.flux[part.indices] / self._places_each), self.n
         )
-        if self._keeps_probes:
+        if self.plan.probes:
             part.ramps = ramps
         return ramps
 
@@ -377,7 +376,7 @@ class Passes:
         if self.transfer_function is None or part.transfer is not None or part.places is None:
             return part.transfer
         transfer = self.kernels.transfer(self.transfer_function, *self._moved_by(part.places, part))
-        if self._keeps_probes:
+        if self.plan.probes:
             part.transfer = transfer
         return transfer
 
@@ -389,12 +388,12 @@ class Passes:
             probes = part.probes
         else:
             probes = self.kernels.shifted(_own(part, probe), self._ramps(part), self._mixture(part, point))
-            part.probes, part.probed = (probes, belongs) if self._keeps_probes else (None, ())
+            part.probes, part.probed = (probes, belongs) if self.plan.probes else (None, ())
         if part.fields is not None and part.at is not None and _same(_field_parts(part.at), _field_parts(point)):
             return _Look(part.fields, probes, None, found)
         patches = self.kernels.cut(image, part.corners, self.n)
         fields = self.kernels.fields(probes, patches, self._transfer(part))
-        part.fields, part.at, part.moves = (fields, point, None) if self._keeps_fields else (None, None, None)
+        part.fields, part.at, part.moves = (fields, point, None) if self.plan.fields else (None, None, None)
         part.patches = None
         return _Look(fields, probes, patches, found)
 
@@ -405,7 +404,7 @@ class Passes:
         patches = part.patches if look.patches is None else look.patches
         if patches is None:
             patches = self.kernels.cut(image, part.corners, self.n)
-        part.patches = patches if self._keeps_patches else None
+        part.patches = patches if self.plan.patches else None
         return patches
 
     def position_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:

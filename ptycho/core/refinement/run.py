@@ -81,7 +81,7 @@ def refine_scan(
     patience: int = 5,
     tolerance: float = 1e-4,
     seed: int = 0,
-    keep_bytes: int = 2 << 30,
+    device_memory: int | None = None,
     noise: float = 0.0,
     scale: Scale = "probe",
     object_prior: ObjectPrior | None = None,
@@ -146,8 +146,8 @@ def refine_scan(
             then the point that explains *them* best, which keeps noise from being fitted.
         patience, tolerance: stops when `patience` iterations gain less than `tolerance` of the error.
         seed: of batches and held-out patterns.
-        keep_bytes: what may be kept in memory beside a batch, patterns, far fields and probes; what does not fit is
-            read or computed again.
+        device_memory: bytes on the device for patterns, far fields and probes (`ptycho.core.refinement.memory`); what
+            does not fit is read or computed again. None: 2 GiB, of a GPU three quarters of what is free.
         noise: relative error that photon noise alone leaves; where the error comes down to it, refinement stops, so
             that what a good start knew is not given up for the noise (the discrepancy principle: V. A. Morozov, Soviet
             Math. Dokl. 7, 414 (1966)). 0 goes on.
@@ -184,7 +184,7 @@ def refine_scan(
         patience=patience,
         tolerance=tolerance,
         seed=seed,
-        keep_bytes=keep_bytes,
+        device_memory=device_memory,
         noise=noise,
         scale=scale,
         seconds=seconds,
@@ -227,6 +227,7 @@ def run(
     point = point.in_precision(kernels.complex_bytes)
     passes_over = partial(_passes, kernels, scan, point, recording, settings)
     passes = passes_over(groups, unseen)
+    logger.log(logging.DEBUG if settings.device_memory is None else logging.INFO, "memory: %s", passes.plan)
     home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
     given = _given(scan, recording, point)
     problem = _problem(passes, settings, home, frame, given)
@@ -306,12 +307,13 @@ def _passes(
     unseen: NDArray[np.int64],
 ) -> Passes:
     """Over some of the patterns, within the memory of the settings."""
-    keep, path = settings.keep_bytes, recording.fly_path
+    memory, path = settings.device_memory, recording.fly_path
+    memory = kernels.memory if memory is None else memory
     modes, slices = len(point.vectors), 1 if point.object.ndim == 2 else len(point.object)
     gap, scans = recording.gap, None
     if isinstance(recording.variation, ScanProbes):
         modes, scans = modes // recording.variation.count, recording.variation.scan
-    return Passes(kernels, scan, groups, unseen, modes, keep, path, gap=gap, slices=slices, scans=scans)
+    return Passes(kernels, scan, groups, unseen, modes, memory, path, gap=gap, slices=slices, scans=scans)
 
 
 def _result(

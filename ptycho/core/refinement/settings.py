@@ -39,7 +39,7 @@ class Settings:
     patience: int
     tolerance: float
     seed: int
-    keep_bytes: int
+    device_memory: int | None
     noise: float = 0.0
     scale: Scale = "probe"
     seconds: float | None = None
@@ -70,7 +70,7 @@ class Settings:
             ),
             ("patience", self.patience >= 1, "at least 1"),
             ("tolerance", 0 <= self.tolerance < 1, "a fraction from 0 to below 1"),
-            ("keep_bytes", self.keep_bytes >= 0, "0 or more"),
+            ("device_memory", self.device_memory is None or self.device_memory >= 0, "0 bytes or more, or None"),
             ("noise", 0 <= self.noise < math.inf, "0 or more"),
             ("scale", self.scale in ("probe", "object"), "'probe' or 'object'"),
             (

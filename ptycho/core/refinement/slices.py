@@ -75,7 +75,7 @@ class SlicedKernels:
         self._one, self._gap = kernels, gap
         self.complex_bytes = kernels.complex_bytes
         self.measured, self.background, self.image = kernels.measured, kernels.background, kernels.image
-        self.batch_pixels = kernels.batch_pixels
+        self.memory, self.batch_pixels = kernels.memory, kernels.batch_pixels
         self.blur, self.corners = kernels.blur, kernels.corners
         self.lanes, self.together, self.total = kernels.lanes, kernels.together, kernels.total
         self.ramps, self.shifted, self.transfer = kernels.ramps, kernels.shifted, kernels.transfer

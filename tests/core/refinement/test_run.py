@@ -33,7 +33,7 @@ SETTINGS = Settings(
     patience=5,
     tolerance=0.0,
     seed=0,
-    keep_bytes=1 << 30,
+    device_memory=1 << 30,
 )
 
 

@@ -18,7 +18,7 @@ SETTINGS = {
     "moving probe": {"refine_probe": True},
     "positions": {"refine_positions": True, "holdout": 3},
     "batches": {"batch_size": 9, "likelihood": "poisson"},
-    "nothing kept": {"keep_bytes": 0},
+    "nothing kept": {"device_memory": 0},
     "a prior": {"object_prior": ObjectPrior("phase", 1e-2), "scale": "object", "batch_size": 9},
 }
 

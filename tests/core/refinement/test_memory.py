@@ -1,0 +1,62 @@
+"""The forecast of memory, by hand for small cases, and against what a refinement holds."""
+
+import pytest
+
+from ptycho.core.refinement.memory import MemoryPlan
+
+N, COUNT = 16, 100
+PIXEL = 8 * N**2
+
+
+def plan(memory: int, **changes) -> MemoryPlan:
+    return MemoryPlan.made(memory, COUNT, N, **{"modes": 1, "complex_bytes": 8, **changes})
+
+
+def test_what_is_best_at_once_is_taken_whatever_the_memory() -> None:
+    found = plan(0, batch_pixels=10 * N**2, lanes=2)
+    assert (found.batch, found.working) == (10, 2 * 10 * 11 * PIXEL)
+    assert (found.patterns, found.fields, found.probes, found.patches) == (0, 0, 0, 0)
+    assert plan(0, batch_pixels=10 * N**2, modes=3).batch == 3
+    assert plan(0, batch_pixels=N**2 // 2).batch == 1
+    assert plan(0, batch_pixels=1 << 30).batch == COUNT
+
+
+def test_else_a_quarter_of_the_memory_is_worked_on() -> None:
+    found = plan(4 * 7 * 11 * PIXEL + 1)
+    assert (found.batch, found.working) == (7, 7 * 11 * PIXEL)
+    assert plan(4 * 7 * 11 * PIXEL - 1).batch == 6
+    assert plan(0).batch == 1
+    assert plan(1 << 40).batch == COUNT
+
+
+@pytest.mark.parametrize(
+    "changes, sizes",
+    [
+        ({}, (0.5, 2.5, 2.0, 1.0)),
+        ({"modes": 3}, (0.5, 6.5, 4.0, 1.0)),
+        ({"places": 4}, (0.5, 8.5, 8.0, 1.0)),
+        ({"slices": 3}, (0.5, 4.5, 2.0, 1.0)),
+        ({"near": True}, (0.5, 2.5, 3.0, 1.0)),
+    ],
+)
+def test_what_is_kept_comes_in_order_as_far_as_there_is_room(changes, sizes) -> None:
+    kept, total = [round(COUNT * size * PIXEL) for size in sizes], 0
+    for number, size in enumerate(kept, start=1):
+        total += size
+        for memory, fits in ((total, number), (total - 1, number - 1)):
+            found = plan(memory, batch_pixels=1, **changes)
+            expected = kept[:fits] + [0] * (4 - fits)
+            assert [found.patterns, found.fields, found.probes, found.patches] == expected
+
+
+def test_double_precision_takes_twice_as_much() -> None:
+    single, double = plan(1 << 40), plan(1 << 40, complex_bytes=16)
+    assert (double.fields, double.working) == (2 * single.fields, 2 * single.working)
+
+
+def test_it_says_so_in_words() -> None:
+    assert str(plan(1 << 31, batch_pixels=10 * N**2)) == (
+        "10 patterns at once, 0.2 MiB; kept of 2.00 GiB: patterns 0.1 MiB, far fields 0.5 MiB, probes 0.4 MiB, "
+        "patches 0.2 MiB"
+    )
+    assert str(plan(0, batch_pixels=N**2)).endswith("kept of 0.0 MiB: nothing")
