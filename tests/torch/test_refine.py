@@ -359,6 +359,6 @@ def test_a_gpu_takes_as_many_patterns_at_once_as_it_holds(scan, monkeypatch) -> 
     every = Passes(kernels, scan, [np.arange(len(scan))], np.arange(0), 1, 1 << 30)
     some = Passes(kernels, scan, [np.arange(len(scan))], np.arange(0), 1, kernels.memory)
     assert every.plan.batch == len(every.seen[0].indices) == len(scan)
-    assert some.plan.batch == (3 << 19) // 4 // (11 * 8 * N**2) == 17
-    assert max(len(part.indices) for part in some.seen) <= 17
+    assert some.plan.batch == (3 << 19) // 4 // (15 * 8 * N**2) == 12
+    assert max(len(part.indices) for part in some.seen) <= 12
     assert some.plan.fields and not some.plan.probes

@@ -14,7 +14,7 @@ def plan(memory: int, **changes) -> MemoryPlan:
 
 def test_what_is_best_at_once_is_taken_whatever_the_memory() -> None:
     found = plan(0, batch_pixels=10 * N**2, lanes=2)
-    assert (found.batch, found.working) == (10, 2 * 10 * 11 * PIXEL)
+    assert (found.batch, found.working) == (10, 2 * 10 * 15 * PIXEL)
     assert (found.patterns, found.fields, found.probes, found.patches) == (0, 0, 0, 0)
     assert plan(0, batch_pixels=10 * N**2, modes=3).batch == 3
     assert plan(0, batch_pixels=N**2 // 2).batch == 1
@@ -22,9 +22,9 @@ def test_what_is_best_at_once_is_taken_whatever_the_memory() -> None:
 
 
 def test_else_a_quarter_of_the_memory_is_worked_on() -> None:
-    found = plan(4 * 7 * 11 * PIXEL + 1)
-    assert (found.batch, found.working) == (7, 7 * 11 * PIXEL)
-    assert plan(4 * 7 * 11 * PIXEL - 1).batch == 6
+    found = plan(4 * 7 * 15 * PIXEL + 1)
+    assert (found.batch, found.working) == (7, 7 * 15 * PIXEL)
+    assert plan(4 * 7 * 15 * PIXEL - 1).batch == 6
     assert plan(0).batch == 1
     assert plan(1 << 40).batch == COUNT
 
@@ -56,7 +56,7 @@ def test_double_precision_takes_twice_as_much() -> None:
 
 def test_it_says_so_in_words() -> None:
     assert str(plan(1 << 31, batch_pixels=10 * N**2)) == (
-        "10 patterns at once, 0.2 MiB; kept of 2.00 GiB: patterns 0.1 MiB, far fields 0.5 MiB, probes 0.4 MiB, "
+        "10 patterns at once, 0.3 MiB; kept of 2.00 GiB: patterns 0.1 MiB, far fields 0.5 MiB, probes 0.4 MiB, "
         "patches 0.2 MiB"
     )
     assert str(plan(0, batch_pixels=N**2)).endswith("kept of 0.0 MiB: nothing")
