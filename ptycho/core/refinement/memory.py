@@ -24,7 +24,7 @@ USUAL_MEMORY = 2 << 30
 AT_ONCE = 4
 """Part of the memory that is for what is worked on, its inverse."""
 WAVES, PATTERNS = 6, 9
-"""Complex arrays at once of every exit wave, and of every pattern: what PyTorch on a CPU was seen to hold, and a tenth."""
+"""Complex arrays at once of every exit wave, and of every pattern: what PyTorch holds on a CPU and a tenth."""
 
 
 @dataclass(frozen=True)
