@@ -24,7 +24,8 @@ from ptycho.cli.console import (
 from ptycho.cli.fourier import fourier_main
 from ptycho.cli.frc import frc_main
 from ptycho.cli.infer import inference_main
-from ptycho.cli.programs import FOURIER, FRC, INFERENCE, RECONSTRUCTION, TRAINING
+from ptycho.cli.live import live_main
+from ptycho.cli.programs import FOURIER, FRC, INFERENCE, LIVE, RECONSTRUCTION, TRAINING
 from ptycho.cli.reconstruct import reconstruct_main
 from ptycho.cli.stopping import Stops
 from ptycho.cli.train import train_main
@@ -38,6 +39,7 @@ _ALIASES = {
     "reconstruct": (RECONSTRUCTION, reconstruct_main, "reconstruct a scan: one command, from the file to the object"),
     "frc": (FRC, frc_main, "find the resolution of a scan by its two halves"),
     "fourier": (FOURIER, fourier_main, "reconstruct a sample from microscope images under many LEDs"),
+    "live": (LIVE, live_main, "reconstruct a scan while it is measured, with a picture that grows"),
     "train": (TRAINING, train_main, "train a network on a scan"),
     "inference": (INFERENCE, inference_main, "reconstruct a scan with a trained network"),
 }

@@ -6,17 +6,18 @@ from dataclasses import replace
 
 from ptycho.cli.flags import OtherName
 from ptycho.cli.fourier_flags import add_fourier_flags
-from ptycho.cli.scan_flags import add_scan, add_scans
+from ptycho.cli.scan_flags import add_live_source, add_scan, add_scans
 from ptycho.cli.settings import Command
 from ptycho.config.config import InferenceConfig, TrainingConfig
 from ptycho.config.reconstruction import ReconstructionConfig
-from ptycho.config.run import FourierRun, HalvesRun, InferenceRun, ReconstructionRun, TrainingRun
+from ptycho.config.run import FourierRun, HalvesRun, InferenceRun, LiveRun, ReconstructionRun, TrainingRun
 
 __all__ = [
     "FOURIER",
     "FRC",
     "INFERENCE",
     "INFERENCE_EXECUTION",
+    "LIVE",
     "PYTORCH_INFERENCE",
     "PYTORCH_TRAINING",
     "RECONSTRUCTION",
@@ -66,6 +67,14 @@ FRC = replace(
     summary="Find the resolution of a scan: reconstruct its two halves, each by itself, and say how far they agree.",
     run=HalvesRun,
     arguments=add_scan,
+)
+LIVE = replace(
+    RECONSTRUCTION,
+    program="ptycho live",
+    required="SOURCE",
+    summary="Reconstruct a scan while it is measured: show what has come, and in the end reconstruct all of it.",
+    run=LiveRun,
+    arguments=add_live_source,
 )
 
 FOURIER = replace(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -16,10 +17,12 @@ from ptycho.core.progress import Progress, Watch, log_progress
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-__all__ = ["shown_progress"]
+__all__ = ["shown_line", "shown_progress"]
 
 _log = logging.getLogger(__name__)
 
+_PAUSE = 10.0
+"""Seconds between two lines of a log about how things stand."""
 _DOING = {"epoch": "epoch", "iteration": "iteration", "trial": "trying, iteration"}
 
 
@@ -43,6 +46,35 @@ def shown_progress(shown: bool = True) -> Iterator[Watch]:
     fields = [TextColumn(f"{{task.fields[{name}]}}") for name in ("values", "rate", "left")]
     with Bar(TextColumn("{task.description}"), BarColumn(), *fields, console=terminal(), transient=True) as bar:
         yield _OnTerminal(bar)
+
+
+@contextmanager
+def shown_line(shown: bool = True) -> Iterator[Callable[[str], None]]:
+    """Who is told, as often as it changes, how things stand, in a line.
+
+    On a terminal the line is replaced by the next one, and gone at the end; a log gets one every ten seconds.
+
+    Args:
+        shown: whether a terminal shows anything (not with --quiet).
+    """
+    logged = [-math.inf]
+
+    def log(line: str) -> None:
+        now = time.monotonic()
+        if now - logged[0] >= _PAUSE:
+            logged[0] = now
+            _log.info("%s", line, extra={ON_A_TERMINAL: False})
+
+    if not (shown and sys.stderr.isatty()):
+        yield log
+        return
+    with terminal().status("") as status:
+
+        def show(line: str) -> None:
+            status.update(line)
+            log(line)
+
+        yield show
 
 
 class _OnTerminal:

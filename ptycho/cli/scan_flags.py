@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Pair",
+    "add_live_source",
     "add_scan",
     "add_scan_flags",
     "add_scans",
@@ -90,6 +91,14 @@ def add_scans(parser: argparse.ArgumentParser) -> None:
     add_scan_flags(parser)
 
 
+def add_live_source(parser: argparse.ArgumentParser) -> None:
+    """Add where a scan comes that is still being measured, and the flags for its set-up."""
+    text = "folder that fills with frames, or FILE[:PATH], an HDF5 file that is being written (SWMR)"
+    parser.add_argument("source", nargs="?", default=None, metavar="SOURCE", help=text)
+    _add_set_up(parser.add_argument_group("The scan, where its files do not say it"), "--positions-from")
+    parser.set_defaults(patterns=None, scan_positions=None)
+
+
 def add_scan_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags for parts of a scan, its set-up and what its files do not say."""
     group = parser.add_argument_group("The scan, where its files do not say it")
@@ -107,7 +116,12 @@ def add_scan_flags(parser: argparse.ArgumentParser) -> None:
         help="positions: columns of a text, by name or number from 0 (X,Y,FRAME joins by number of the frame); NPY, "
         "NPZ, HDF5 and MATLAB likewise",
     )
-    group.add_argument("--unit", default=None, choices=("px", "m", "mm", "um", "nm"), help="unit of --scan-positions")
+    _add_set_up(group, "--scan-positions")
+
+
+def _add_set_up(group: Any, positions: str) -> None:
+    """Add the flags for the set-up; `positions` is the flag that names the positions."""
+    group.add_argument("--unit", default=None, choices=("px", "m", "mm", "um", "nm"), help=f"unit of {positions}")
     for name, (_, _, text) in _SCALES.items():
         group.add_argument(
             f"--{name.replace('_', '-')}", type=positive, default=None, metavar="X", dest=name, help=text

@@ -41,6 +41,8 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__()
         self.number = number
+        self.heeded = False
+        """Whether the command has done what it stands for, and goes on."""
 
     @property
     def words(self) -> str:
@@ -78,7 +80,9 @@ class Stops:
             from ptycho.core.files.temporaries import remove_own  # not before the signals are seen to
 
             remove_own()
-        if error is not None and self.came is not None and not isinstance(error, KeyboardInterrupt):
+        if error is None or self.came is None or self.came.heeded:
+            return
+        if not isinstance(error, KeyboardInterrupt):
             raise self.came from error
 
     def _raise(self, number: int, frame: FrameType | None) -> None:

@@ -12,7 +12,15 @@ from typing import Annotated, Literal
 from ptycho.config.config import LearningRate
 from ptycho.config.schema import Doc
 
-__all__ = ["FourierRun", "HalvesRun", "InferenceRun", "ReconstructionRun", "RefinementSettings", "TrainingRun"]
+__all__ = [
+    "FourierRun",
+    "HalvesRun",
+    "InferenceRun",
+    "LiveRun",
+    "ReconstructionRun",
+    "RefinementSettings",
+    "TrainingRun",
+]
 
 Units = Annotated[
     Literal["amplitude", "counts"] | None,
@@ -166,6 +174,56 @@ class HalvesRun:
     overwrite: Annotated[bool, Doc("write into a folder that holds a resolution already", basic=True)] = False
     crop: Crop = None
     bin: Bin = 1
+    pdf: Pdf = False
+    memory_map: MemoryMap = "auto"
+    quiet: Quiet = False
+    debug: Debug = False
+
+
+@dataclass
+class LiveRun:
+    """Run: where positions come, when the scan is over, and where the result goes."""
+
+    output_dir: Annotated[
+        Path | None,
+        Doc("folder to write to; a run that was cut off there goes on (none: named after the source)", basic=True),
+    ] = None
+    positions_from: Annotated[
+        str | None,
+        Doc(
+            "where positions come: a text that grows, FILE[:X,Y,FRAME], a folder of such, or data sets of an HDF5 file "
+            "(none: with the frames)",
+            basic=True,
+        ),
+    ] = None
+    like: Annotated[
+        Path | None,
+        Doc("a scan or a result of the same set-up, whose probe, mask and geometry are taken", basic=True),
+    ] = None
+    count: Annotated[int | None, Doc("the scan is over when so many patterns are joined", at_least=1, basic=True)] = (
+        None
+    )
+    idle: Annotated[float, Doc("the scan is over when nothing has come for so many seconds", above=0, basic=True)] = (
+        60.0
+    )
+    frame_offset: Annotated[
+        int, Doc("added to the number of a frame, where frames and positions begin to count differently")
+    ] = 0
+    page: Annotated[bool, Doc("show it on a page of this machine alone, http://127.0.0.1", basic=True)] = True
+    port: Annotated[
+        int | None,
+        Doc("of the page (none: 8117, or where that is taken another)", at_least=0, at_most=65535, basic=True),
+    ] = None
+    probe: Probe = None
+    model: Annotated[
+        Path | None, Doc("show the pass of this trained network, and begin with it in the end", basic=True)
+    ] = None
+    resume: Resume = None
+    force: Force = False
+    overwrite: Annotated[bool, Doc("write into a folder that holds a result already", basic=True)] = False
+    crop: Crop = None
+    bin: Bin = 1
+    compare: Compare = None
     pdf: Pdf = False
     memory_map: MemoryMap = "auto"
     quiet: Quiet = False

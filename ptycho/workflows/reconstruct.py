@@ -24,6 +24,7 @@ from ptycho.config.config import (
 from ptycho.config.files import config_to_dict
 from ptycho.core.archive import ARCHIVE_NAME, ModelArchive
 from ptycho.core.geometry import ObjectFrame, object_frame
+from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.memory import check_room
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import probe_overlap
@@ -47,10 +48,13 @@ from ptycho.workflows.unfinished import Unfinished
 
 __all__ = [
     "archived_source",
+    "beyond_coverage",
     "inference_settings",
     "load_and_reconstruct",
     "model_path",
+    "predicted_patches",
     "reconstruct",
+    "scan_for",
     "trained_source",
 ]
 
@@ -120,8 +124,8 @@ def reconstruct(
         ConfigError, DataError: settings that cannot work, or a scan that does not fit the model.
     """
     run = backend.settled(run)
-    settings = replace(config, model=model.config)
-    job = _Job(backend, model, _prepared(model, data, settings), settings, run)
+    scan, settings = scan_for(model, data, config)
+    job = _Job(backend, model, scan, settings, run)
     check_room(job.frame)
     patches, positions, reached = job.predicted()
     found = job.stitched(patches, positions)
@@ -189,21 +193,17 @@ class _Job:
 
     def predicted(self) -> tuple[NDArray[np.complex64], NDArray[np.floating[Any]], NDArray[np.bool_]]:
         """Patches (B, C, N, N) of every group, their centres (B, 1, 2, C) on the object's grid, (n,) who is in one."""
-        model, on_grid = self.model, self.model.subpixel == "fourier"
-        number = self.config.n_groups or len(self.scan)
+        model, number = self.model, self.config.n_groups or len(self.scan)
         grouped = group_scan(self.scan, self.config, number, sequential=True, input_scale=model.input_scale)
         with self.timed("inference"):
-            groups = self.backend.container(
-                grouped, self.scan.probeGuess, self.scan.mask, model.intensity_scale, on_grid=on_grid
-            )
-            patches = self.backend.predict(model, groups, self.config, self.run)
+            patches, positions = predicted_patches(self.backend, model, self.scan, grouped, self.config, self.run)
         count, seconds = patches.shape[0] * patches.shape[1], self.timings["inference"]
         logger.info("inference: %d patches in %.1f s (%.0f patches/s)", count, seconds, count / seconds)
         if self.run.diagnostics is not None:
             self.run.diagnostics.predicted(patches)
         reached = np.zeros(len(self.scan), bool)
         reached[np.ravel(grouped["nn_indices"])] = True
-        return patches, groups.pixel_positions if on_grid else grouped["coords_nn"], reached
+        return patches, positions, reached
 
     def stitched(self, patches: NDArray[np.complex64], positions: NDArray[np.floating[Any]]) -> StitchedObject:
         """The object that the patches make together."""
@@ -296,6 +296,28 @@ class _Job:
         nominal = (self.model.intensity_scale * self.model.scaling.level * self.scan.N / 2) ** 2
         where = made.xcoords, made.ycoords
         return scan_trust(made.object, made.probe, *where, self.scan, nominal, reached, self.scan.recording)
+
+
+def predicted_patches(
+    backend: Backend, model: ScanModel, scan: RawData, grouped: GroupedData, config: InferenceConfig, run: RunOptions
+) -> tuple[NDArray[np.complex64], NDArray[np.floating[Any]]]:
+    """One pass of a network over groups of a scan, which is as the model takes it (`scan_for`).
+
+    Returns:
+        Patches (B, C, N, N) of every group, and their centres (B, 1, 2, C) on the object's grid, pixels.
+    """
+    on_grid = model.subpixel == "fourier"
+    groups = backend.container(grouped, scan.probeGuess, scan.mask, model.intensity_scale, on_grid=on_grid)
+    patches = backend.predict(model, groups, config, run)
+    return patches, groups.pixel_positions if on_grid else grouped["coords_nn"]
+
+
+def scan_for(model: ScanModel, data: RawData, config: InferenceConfig) -> tuple[RawData, InferenceConfig]:
+    """A scan as a model takes it, and the configuration with the model's own settings; its probe has the scan's energy
+    then.
+    """
+    settings = replace(config, model=model.config)
+    return _prepared(model, data, settings), settings
 
 
 def beyond_coverage(image: NDArray[np.complex64], covered: NDArray[np.bool_]) -> NDArray[np.complex64]:

@@ -21,6 +21,7 @@ from ptycho.core.physics.near_field import KEY
 from ptycho.core.physics.resample import fitted_probe
 from ptycho.core.scaling import Units
 from ptycho.core.scan.detector_values import counts_of
+from ptycho.core.scan.stream import Frames
 from ptycho.core.units import Particle
 from ptycho.errors import ConfigError, DataError
 
@@ -35,6 +36,7 @@ LENGTHS: dict[str, float] = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
 """Units of positions in metres; `px` are pixels of the object."""
 
 _GEOMETRY = ("energy_eV", "distance_m", "detector_pixel_m", "object_pixel_m")
+_SET_UP = (*_GEOMETRY, "units", "particle", "near_field", "magnification")
 _PROBES = ("probeGuess", "probe")
 _MASKS = ("mask", "bad_pixels", "pixel_mask")
 
@@ -48,10 +50,13 @@ class ScanParts:
 
     files: tuple[Path, ...] = ()
     """Of any format; of several the later ones win where both say the same."""
-    patterns: str | None = None
-    """FILE[:INSIDE], a folder or a pattern of files (`ptycho.core.formats.sources`)."""
-    positions: str | None = None
-    """FILE[:X,Y[,FRAME]] (`ptycho.core.formats.position_table`)."""
+    like: Path | None = None
+    """Of any format: a scan or a result of the same set-up, whose probe, mask and geometry are taken, and whose
+    patterns, positions and object are not."""
+    patterns: str | Frames | None = None
+    """FILE[:INSIDE], a folder or a pattern of files (`ptycho.core.formats.sources`); or the patterns themselves."""
+    positions: str | Positions | None = None
+    """FILE[:X,Y[,FRAME]] (`ptycho.core.formats.position_table`); or the positions themselves."""
     position_unit: PositionUnit | None = None
     """Of `positions`; None where the table says it."""
     mask: str | None = None
@@ -85,9 +90,11 @@ def assembled(parts: ScanParts, fitting: bool = True) -> ScanRecord:
     """
     record = _whole(parts.files)
     # positions first: their number tells how patterns of MATLAB lie
-    table = None if parts.positions is None else positions_at(parts.positions)
+    table = positions_at(parts.positions) if isinstance(parts.positions, str) else parts.positions
     if parts.patterns is not None:
         record = _with_patterns(record, parts.patterns, None if table is None else table.x.size)
+    if parts.like is not None and record is not None:
+        record = _set_up_like(record, parts.like)
     if record is None:
         raise ConfigError("expected a scan, found no file; name one, or --patterns and --scan-positions")
     if table is not None:
@@ -116,13 +123,15 @@ def _whole(files: tuple[Path, ...]) -> ScanRecord | None:
     return record
 
 
-def _with_patterns(record: ScanRecord | None, text: str, count: int | None) -> ScanRecord:
+def _with_patterns(record: ScanRecord | None, given: str | Frames, count: int | None) -> ScanRecord:
     """The record with other patterns; with the set-up of their file where that is of a format that is known."""
-    named = source(text)
-    part = _record_of(named, text, count)
-    assert part.patterns is not None
-    n, height, width = part.patterns.shape
-    logger.info("%s: %d patterns of %d x %d, %s", text, n, height, width, part.patterns.dtype)
+    if isinstance(given, str):
+        part = _record_of(source(given), given, count)
+        assert part.patterns is not None
+        n, height, width = part.patterns.shape
+        logger.info("%s: %d patterns of %d x %d, %s", given, n, height, width, part.patterns.dtype)
+    else:
+        part = _record_of_frames(given)
     own = replace(part, xcoords=None, ycoords=None, xcoords_start=None, ycoords_start=None, scan_index=None)
     return own if record is None else merged(record, own)
 
@@ -137,16 +146,29 @@ def _record_of(named: Source, text: str, count: int | None) -> ScanRecord:
     frames = frames_at(named, count)
     if len(frames) == 0:
         raise DataError(f"{text}: expected patterns, found none")
+    return _record_of_frames(frames)
+
+
+def _record_of_frames(frames: Frames) -> ScanRecord:
     return ScanRecord(patterns=frames, units="counts" if frames.dtype.kind in "iu" else None)
+
+
+def _set_up_like(record: ScanRecord, path: Path) -> ScanRecord:
+    """The record with what a file says of the set-up, where nothing says it yet."""
+    theirs = registry.read(registry.in_folder(path), fitting=False)
+    logger.info("%s: %s, for the set-up", path, registry.recognise(registry.in_folder(path)).title)
+    known = {name: getattr(theirs, name) for name in _SET_UP if getattr(record, name) in (None, False)}
+    known["mask"] = theirs.mask if theirs.mask is not None and theirs.mask.ndim == 2 else record.mask
+    known["probe"] = record.probe if theirs.probe is None else theirs.probe
+    return replace(record, **known, metadata=theirs.metadata | record.metadata)
 
 
 def _with_positions(record: ScanRecord, table: Positions, parts: ScanParts) -> ScanRecord:
     unit, factor = parts.position_unit, table.factor
     if unit is None and factor is None:
         spans = " and ".join(f"{name} {values.min():g} to {values.max():g}" for name, values in _axes(table))
-        raise DataError(
-            f"{parts.positions}: expected positions with a unit, found {spans}; say which: --unit px, m, mm, um or nm"
-        )
+        name = parts.positions if isinstance(parts.positions, str) else "positions"
+        raise DataError(f"{name}: expected positions with a unit, found {spans}; say which: --unit px, m, mm, um or nm")
     scale = 1.0 if unit == "px" else LENGTHS[unit] if unit is not None else factor
     assert scale is not None
     made = ScanRecord(

@@ -10,6 +10,7 @@ x runs along the columns of the object, y along its rows; the first of two is x.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,12 +28,14 @@ from ptycho.core.formats.registry import is_hdf5
 from ptycho.core.formats.sources import array_in, source
 from ptycho.errors import DataError
 
-__all__ = ["UNITS", "Positions", "named_columns", "positions_at"]
+__all__ = ["UNITS", "Columns", "Positions", "columns_of", "named_columns", "positions_at", "row_of"]
 
 UNITS = ("px", "m", "mm", "um", "nm")
 
 _ARRAYS = (".npy", ".npz", ".mat")
 _NAMES = tuple((axis, f"{axis}coords", f"pos_{axis}", f"position_{axis}", f"pos{axis}") for axis in "xy")
+_NUMBERS = ("frame", "frames", "frame_id", "frame_number", "id", "ids", "index", "number", "image", "trigger")
+"""What the column of a table is called that has the number of the frame of each position."""
 _DELIMITERS = (",", ";", "\t")
 _UNIT = re.compile(r"[\[(]\s*([^\])]+?)\s*[\])]\s*$|_([a-zA-Zµμ]{1,12})$")
 
@@ -47,6 +50,17 @@ class Positions(NamedTuple):
     """(n,) number of the frame of each, where a column was named for it."""
     factor: float | None
     """From the unit of the table to metres, where the table says it."""
+
+
+class Columns(NamedTuple):
+    """Where in a line of text the positions stand."""
+
+    places: tuple[int, ...]
+    """Of x and y, counted from 0, and of the number of the frame where there is one."""
+    delimiter: str | None
+    """Between two cells; None is space."""
+    factor: float | None
+    """From the unit of the table to metres, where its header says it."""
 
 
 def positions_at(text: str) -> Positions:
@@ -107,9 +121,58 @@ def _of_text(path: Path, chosen: list[str]) -> Positions:
         table = np.loadtxt(lines, np.float64, comments="#", delimiter=delimiter, usecols=columns, ndmin=2)
     except ValueError as error:
         raise DataError(f"{path}: expected numbers in columns {columns}, found: {error}; correct the table") from error
-    names = [header[column] for column in columns[:2]] if header else []
-    factors = {_header_factor(name) for name in names}
-    return _positions(path, list(table.T), factors.pop() if len(factors) == 1 else None)
+    return _positions(path, list(table.T), _columns_factor(header, columns))
+
+
+def columns_of(path: Path, lines: Sequence[str], chosen: Sequence[str] = ()) -> Columns | None:
+    """Where positions and the numbers of their frames stand in a text that is still being written.
+
+    Args:
+        path: of the text, for errors.
+        lines: its whole lines so far, from the first on.
+        chosen: columns X, Y, FRAME by name or by number from 0; none: by their names.
+
+    Returns:
+        The columns; None as long as there is no line with numbers.
+
+    Raises:
+        DataError: columns that are not there, or not told apart; also where none has the number of the frame.
+    """
+    numbers, header, delimiter = _layout([line.strip() for line in lines if line.strip()])
+    if not numbers:
+        return None
+    width = len(_cells(numbers[0], delimiter))
+    columns = _columns(path, list(chosen), header, width)
+    if len(columns) == 2:
+        plain = [_without_unit(name).lower() for name in header]
+        columns += [plain.index(name) for name in _NUMBERS if name in plain][:1]
+    if len(columns) == 2:
+        listed = ", ".join(header) or f"{width} columns without names"
+        raise DataError(
+            f"{path}: expected a column with the number of the frame of each position, found {listed}; name the "
+            "columns, FILE:X,Y,FRAME"
+        )
+    return Columns(tuple(columns), delimiter, _columns_factor(header, columns))
+
+
+def row_of(line: str, columns: Columns) -> tuple[int, float, float] | None:
+    """Number of the frame, x and y of a line; None where it has no such numbers.
+
+    >>> row_of("7; 0.5; 1.25", Columns((1, 2, 0), ";", None))
+    (7, 0.5, 1.25)
+    """
+    cells = _cells(line, columns.delimiter)
+    try:
+        x, y, number = (float(cells[place]) for place in columns.places)
+    except (IndexError, ValueError):
+        return None
+    return (int(number), x, y) if math.isfinite(x) and math.isfinite(y) and number.is_integer() else None
+
+
+def _columns_factor(header: list[str], columns: Sequence[int]) -> float | None:
+    """To metres, from the names of the columns of x and y, where these agree."""
+    factors = {_header_factor(header[column]) for column in columns[:2]} if header else {None}
+    return factors.pop() if len(factors) == 1 else None
 
 
 def named_columns(path: Path) -> tuple[list[str], list[float | None], NDArray[np.float64]]:
@@ -135,10 +198,17 @@ def _rows(path: Path) -> tuple[list[str], list[str], str | None]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines, header, delimiter = _layout([line.strip() for line in text.splitlines() if line.strip()])
+    if not lines:
+        raise DataError(f"{path}: expected a table with numbers, found none; name a text, NPY, NPZ or HDF5 file")
+    return lines, header, delimiter
+
+
+def _layout(lines: list[str]) -> tuple[list[str], list[str], str | None]:
+    """As `_rows`, of the lines of a text that are not empty; no lines where none has numbers."""
     start = next((number for number, line in enumerate(lines) if line[0] != "#" and _is_numbers(line)), None)
     if start is None:
-        raise DataError(f"{path}: expected a table with numbers, found none; name a text, NPY, NPZ or HDF5 file")
+        return [], [], None
     delimiter = _delimiter(lines[start])
     before = lines[start - 1].lstrip("#").strip() if start else ""
     header = _cells(before, _delimiter(before) if before else None)

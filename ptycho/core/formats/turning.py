@@ -6,12 +6,22 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.core.formats.record import ScanRecord, moved, required
 from ptycho.core.geometry import object_frame
 from ptycho.errors import DataError
 
-__all__ = ["turned"]
+__all__ = ["turned", "turned_points"]
+
+
+def turned_points(
+    x: NDArray[np.float64], y: NDArray[np.float64], flip: str = "", rotation_deg: float = 0.0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points (n,) with the sign of some axes turned, and then turned from x towards y, as `turned` says."""
+    x, y = (-values if axis in flip else values for axis, values in (("x", x), ("y", y)))
+    cosine, sine = np.cos(np.deg2rad(rotation_deg)), np.sin(np.deg2rad(rotation_deg))
+    return cosine * x - sine * y, sine * x + cosine * y
 
 
 def turned(record: ScanRecord, flip: str = "", rotation_deg: float = 0.0) -> ScanRecord:
@@ -25,14 +35,12 @@ def turned(record: ScanRecord, flip: str = "", rotation_deg: float = 0.0) -> Sca
     record = required(record, "turned", "xcoords")
     if record.object is not None:
         raise DataError("--flip, --rotation: expected positions without an object, found those of one; drop the flag")
-    sign_x, sign_y = (-1.0 if axis in flip else 1.0 for axis in "xy")
-    cosine, sine = np.cos(np.deg2rad(rotation_deg)), np.sin(np.deg2rad(rotation_deg))
     changes: dict[str, Any] = {}
     for end in ("", "_start"):
         x, y = getattr(record, f"xcoords{end}"), getattr(record, f"ycoords{end}")
         if x is not None and y is not None:
-            x, y = sign_x * x, sign_y * y
-            changes |= {f"xcoords{end}": cosine * x - sine * y, f"ycoords{end}": sine * x + cosine * y}
+            x, y = turned_points(x, y, flip, rotation_deg)
+            changes |= {f"xcoords{end}": x, f"ycoords{end}": y}
     if record.position_unit == "m" or record.side is None:
         return replace(record, **changes)
     frame = object_frame(changes["xcoords"], changes["ycoords"], record.side)

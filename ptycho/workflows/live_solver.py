@@ -1,0 +1,109 @@
+"""The object of a scan that is still being measured, by short iterations of what needs them most."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.config.options import IterationOptions
+from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.physics.probes import with_modes
+from ptycho.core.refinement.refinement import Refinement
+from ptycho.raw_data import RawData
+from ptycho.workflows.iterate import iterate
+from ptycho.workflows.iteration_plan import Plan
+from ptycho.workflows.live_canvas import Canvas
+from ptycho.workflows.start_from import unmeasured
+
+__all__ = ["LiveSolver", "on_the_way"]
+
+_SECONDS = 0.6
+"""That a burst of iterations is to take, about."""
+_FEWEST, _MOST = 2, 10
+"""Iterations of a burst."""
+_HELD = 3
+"""Bursts for which a probe that the scan brings is held: at first there is no object that could correct it."""
+
+
+def on_the_way(options: IterationOptions) -> IterationOptions:
+    """What is asked for, less what takes all patterns to find or longer than a burst: the end has it."""
+    return replace(
+        options,
+        seconds=None,
+        likelihood="poisson" if options.likelihood == "poisson" else "amplitude",
+        modes=options.modes if isinstance(options.modes, int) else None,
+        refine_positions=False,
+        refine_flux=False,
+        fly_points=None,
+        slices=1,
+        thickness=None,
+        refine_thickness=False,
+        object_prior=None,
+        variable_probe=0,
+        variable_probe_smooth=None,
+        holdout=0.0,
+        batch_size=None,
+    )
+
+
+@dataclass
+class LiveSolver:
+    """Goes on with an object on whichever patterns it is given.
+
+    Args:
+        refine: of a backend.
+        options: what is asked for.
+        canvas: the object so far.
+    """
+
+    refine: Callable[..., Refinement]
+    options: IterationOptions
+    canvas: Canvas
+    made_probe: bool = False
+    """Whether the probe was made here, so that its energy means nothing."""
+    probe: NDArray[np.complex64] | None = None
+    """(M, N, N), as far as it is found."""
+    error: float = float("nan")
+    """Relative, of the patterns of the last burst."""
+    bursts: int = 0
+    _seconds: float = field(default=0.0, init=False)
+    """Of an iteration of one pattern."""
+
+    def __post_init__(self) -> None:
+        self.options = on_the_way(self.options)
+
+    def begin(self, probe: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
+        """Take a probe to begin with, and return it with as many modes as are asked for."""
+        modes = as_modes(np.asarray(probe)).astype(np.complex64)
+        count = self.options.modes
+        self.probe = with_modes(modes, count) if isinstance(count, int) and count != len(modes) else modes
+        return self.probe
+
+    def advance(self, data: RawData) -> Refinement:
+        """Some iterations on these patterns, each of which the canvas has room for; the object is better then."""
+        assert self.probe is not None
+        frame, begun = self.canvas.frame, time.monotonic()
+        x, y = frame.local(data.xcoords, data.ycoords)
+        start = unmeasured(self.canvas.object, self.probe, x, y, frame, "live")
+        count = _FEWEST if not self._seconds else int(_SECONDS / (self._seconds * len(data)))
+        count = int(np.clip(count, _FEWEST, _MOST))
+        moves = self.options.refine_probe
+        free = self.made_probe or self.bursts >= _HELD if moves == "auto" else bool(moves)
+        found = iterate(
+            data,
+            self.refine,
+            replace(self.options, iterations=count),
+            start,
+            made_probe=self.made_probe,
+            tell=lambda note: None,
+            plan=Plan(self.probe, free, False),
+        ).refinement
+        self.canvas.object, self.probe = found.object, found.probe
+        self.error = found.error_history[found.kept]
+        self._seconds = (time.monotonic() - begun) / (max(found.iterations, 1) * len(data))
+        self.bursts += 1
+        return found
