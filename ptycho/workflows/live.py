@@ -43,8 +43,8 @@ __all__ = ["Ends", "Latency", "LiveView", "Shown"]
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = 512 * 64 * 64
-"""Detector pixels of the patterns of one burst."""
+_JUDGED = 64
+"""Patterns of a burst, spread over it, that the object is held against for the trust."""
 _FIRST, _FIRST_BLIND = 12, 48
 """Patterns for the first picture, and where the probe has to be found in them."""
 _WAIT = 0.5
@@ -277,26 +277,21 @@ class LiveView:
 
     def _advance(self) -> None:
         """One burst, and its picture."""
-        which = self.patterns.neediest(self._at_once)
+        waiting = int(np.count_nonzero(self.patterns.visits == 0))
+        count, iterations = self.solver.burst(64 if self._last is None else self._last[0].N, waiting)
+        which = self.patterns.neediest(count)
         if self.request.model is not None:
             which = which[self.patterns.visits[which] == 0]
         data = self.scan.some(self.patterns.joined.only(which))
         data = self._begin(data) if self.solver.probe is None else data.with_probe(self.solver.probe)
         self._reach()
         if self.network is None:
-            found = self.solver.advance(data)
-            recording, iterations = found.recording, max(found.iterations, 1)
+            recording = self.solver.advance(data, iterations).recording
         else:
             self.network.add(data)
             recording, iterations = data.recording, 1
         self.patterns.visits[which] += iterations
         self._look(data, which, recording)
-
-    @property
-    def _at_once(self) -> int:
-        """Patterns of one burst."""
-        N = 64 if self._last is None else self._last[0].N
-        return int(np.clip(_AT_ONCE // N**2, 32, 1024))
 
     def _begin(self, data: RawData) -> RawData:
         """Find the probe to begin with, as the front door does."""
@@ -326,14 +321,17 @@ class LiveView:
 
         probe = self.solver.probe if self.network is None else self.network.probe
         assert probe is not None
-        x, y = self.canvas.frame.local(data.xcoords, data.ycoords)
-        trust = scan_trust(self.canvas.object, probe, x, y, data, NOMINAL_PHOTONS, recording=recording)
+        spread = np.unique(np.linspace(0, len(data) - 1, _JUDGED).round().astype(np.intp))
+        some, known = data.part(spread), recording.of(spread)
+        x, y = self.canvas.frame.local(some.xcoords, some.ycoords)
+        trust = scan_trust(self.canvas.object, probe, x, y, some, NOMINAL_PHOTONS, recording=known)
         error = float(trust.fourier_error)
         self._last = (data, which, error)
         picture, now = live_png(self.canvas.object, self.canvas.light), time.monotonic()
         new = which[np.isnan(self.patterns.shown[which])]
         self.patterns.shown[new] = now - self.patterns.since[new]
-        latency = float(self.patterns.shown[new[-1]]) if len(new) else self.shown.latency
+        newest = len(self.patterns.shown) - 1
+        latency = float(self.patterns.shown[newest]) if newest in new else self.shown.latency
         self.shown = replace(
             self.shown,
             state="measuring",

@@ -21,10 +21,13 @@ from ptycho.workflows.start_from import unmeasured
 
 __all__ = ["LiveSolver", "on_the_way"]
 
-_SECONDS = 0.6
+_SECONDS = 0.8
 """That a burst of iterations is to take, about."""
-_FEWEST, _MOST = 2, 10
-"""Iterations of a burst."""
+_ITERATIONS, _HURRIED = 4, 2
+"""Of a burst, and where more patterns wait for their first than one has time for."""
+_FEWEST, _MOST = 96, 1024
+"""Patterns of a burst, of 64 x 64 pixels or as many as have the pixels of so many."""
+_SMALLEST = 16
 _HELD = 3
 """Bursts for which a probe that the scan brings is held: at first there is no object that could correct it."""
 
@@ -83,20 +86,32 @@ class LiveSolver:
         self.probe = with_modes(modes, count) if isinstance(count, int) and count != len(modes) else modes
         return self.probe
 
-    def advance(self, data: RawData) -> Refinement:
-        """Some iterations on these patterns, each of which the canvas has room for; the object is better then."""
+    def burst(self, N: int, waiting: int) -> tuple[int, int]:
+        """Patterns of N x N pixels that a burst has time for, and its iterations.
+
+        Args:
+            N: side of a pattern.
+            waiting: patterns that were in none yet.
+        """
+        fewest, most = (max(count * 64 * 64 // N**2, _SMALLEST) for count in (_FEWEST, _MOST))
+        if not self._seconds:
+            return fewest, _ITERATIONS
+        fits = int(_SECONDS / self._seconds)
+        iterations = _HURRIED if waiting > fits // _ITERATIONS else _ITERATIONS
+        return int(np.clip(fits // iterations, fewest, most)), iterations
+
+    def advance(self, data: RawData, iterations: int = _ITERATIONS) -> Refinement:
+        """Iterations on these patterns, each of which the canvas has room for; the object is better then."""
         assert self.probe is not None
         frame, begun = self.canvas.frame, time.monotonic()
         x, y = frame.local(data.xcoords, data.ycoords)
         start = unmeasured(self.canvas.object, self.probe, x, y, frame, "live")
-        count = _FEWEST if not self._seconds else int(_SECONDS / (self._seconds * len(data)))
-        count = int(np.clip(count, _FEWEST, _MOST))
         moves = self.options.refine_probe
         free = self.made_probe or self.bursts >= _HELD if moves == "auto" else bool(moves)
         found = iterate(
             data,
             self.refine,
-            replace(self.options, iterations=count),
+            replace(self.options, iterations=iterations),
             start,
             made_probe=self.made_probe,
             tell=lambda note: None,

@@ -18,8 +18,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.files.damage import readable
 from ptycho.core.files.hdf5_types import attribute
 from ptycho.core.files.hdf5_values import hdf5_file
+from ptycho.core.files.npz import read_npy
 from ptycho.core.formats.registry import is_hdf5
 from ptycho.core.formats.sources import Source, frames_at
 from ptycho.core.scan.stream import Frames
@@ -125,7 +127,7 @@ class FrameFolder:
         path, waiting = self.folder / name, self._waiting[name]
         place = 0
         try:
-            frames = frames_at(Source((path,), None))
+            frames = _frames(path)
             for place, number in enumerate(_numbers(path, frames)):
                 yield number, frames.read(np.array([place]))[0]
         except (PtychoError, OSError) as error:
@@ -136,6 +138,17 @@ class FrameFolder:
             return
         del self._waiting[name]
         self._read.add(name)
+
+
+def _frames(path: Path) -> Frames:
+    """The frames of a file."""
+    if path.suffix.lower() != ".npy":
+        return frames_at(Source((path,), None))
+    with readable(path, "a whole NPY file"):  # the most common by far, without a look at what else it may be
+        values = np.asarray(read_npy(path))
+    if values.ndim not in (2, 3) or values.dtype.kind not in "iuf":
+        raise DataError(f"{path}: expected a frame (rows, columns), found {values.shape} of {values.dtype}")
+    return Frames.of(values.reshape(-1, *values.shape[-2:]))
 
 
 def _is_frame(name: str) -> bool:
