@@ -5,24 +5,61 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.live.frame_store import FrameStore
-from ptycho.core.live.joining import Joined, Joining, Tally
-from ptycho.core.live.sources import FrameSource, PositionSource
+from ptycho.core.live.joining import Joined, Joining, PositionRow, Tally
 
-__all__ = ["Intake", "News"]
+__all__ = ["FrameSource", "Intake", "News", "PositionSource"]
 
 _PAUSE = 0.05
 """Seconds between two looks."""
 _SHARE = 0.1
 """At most so much of the time is spent on looks that find nothing, as at a folder of very many files."""
+
+
+class FrameSource(Protocol):
+    """Where frames come."""
+
+    troubles: list[str]
+    """What could not be taken and was not told yet, a line each; whoever tells it empties the list."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether whoever writes them has said that no more come."""
+
+    def news(self) -> Iterator[tuple[int, NDArray[np.number[Any]]]]:
+        """Frames (H, W) that have come since the last call, each with its number."""
+
+    def rest(self) -> None:
+        """Between two looks: let go of files that others may want to write to."""
+
+    def close(self) -> None:
+        """Let go of all files."""
+
+
+class PositionSource(Protocol):
+    """Where positions come."""
+
+    factor: float | None
+    """From their unit to metres; None as long as nothing says it."""
+    troubles: list[str]
+    """As of `FrameSource`."""
+
+    def news(self) -> Iterator[PositionRow]:
+        """Positions that have come since the last call."""
+
+    def rest(self) -> None:
+        """Between two looks: let go of files that others may want to write to."""
+
+    def close(self) -> None:
+        """Let go of all files."""
 
 
 class News(NamedTuple):

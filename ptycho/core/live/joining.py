@@ -13,7 +13,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Joined", "Joining", "Tally"]
+__all__ = ["Joined", "Joining", "PositionRow", "Tally"]
+
+
+class PositionRow(NamedTuple):
+    """The position of one frame."""
+
+    number: int
+    x: float
+    y: float
 
 
 class Tally(NamedTuple):

@@ -7,8 +7,8 @@ from pathlib import Path
 from ptycho.core.live.frame_file import FrameFile
 from ptycho.core.live.frame_folder import FrameFolder
 from ptycho.core.live.growing_file import GrowingFile
+from ptycho.core.live.intake import FrameSource, PositionSource
 from ptycho.core.live.position_feed import PositionSets, PositionTables
-from ptycho.core.live.sources import FrameSource, PositionSource
 from ptycho.errors import MissingFileError
 
 __all__ = ["open_source"]

@@ -13,7 +13,7 @@ from ptycho.core.formats.hdf5 import units_factor
 from ptycho.core.formats.position_table import Columns, columns_of, row_of
 from ptycho.core.live.frame_file import NUMBER_NAMES
 from ptycho.core.live.growing_file import GrowingFile, column
-from ptycho.core.live.sources import PositionRow
+from ptycho.core.live.joining import PositionRow
 from ptycho.errors import DataError
 
 __all__ = ["PositionSets", "PositionTables"]
