@@ -30,7 +30,7 @@ from ptycho.cli.run import (
 from ptycho.cli.scan_flags import FIND, parts_of
 from ptycho.cli.settings import Settled
 from ptycho.cli.stopping import Stopped
-from ptycho.errors import ConfigError
+from ptycho.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from ptycho.core.live.joining import Joined
@@ -148,6 +148,12 @@ def _follow_and_finish(
     if view.latency is not None:
         _log.info("From frame to picture: %s", view.latency)
     joined = intake.joined()
+    if not joined.numbers.size:
+        tally = view.shown.tally
+        raise DataError(
+            f"{asked.options.source}: expected frames with their positions, found {tally.frames_alone} frames and "
+            f"{tally.positions_alone} positions of other numbers; look at both (--frame-offset brings them together)"
+        )
     data = _whole(asked, scan, joined, folder)
     _finish(asked, data, request, folder, view, page)
 

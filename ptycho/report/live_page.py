@@ -71,7 +71,7 @@ def live_page(name: str) -> str:
             tag("meta", http_equiv="Content-Security-Policy", content=policy),
             Markup('<meta name="color-scheme" content="light dark">\n'),
             tag("title", f"{name} – live"),
-            tag("link", rel="icon", href="data:,"),
+            Markup('<link rel="icon" href="data:,">'),
             tag("style", Markup(_resource("report.css") + _STYLE)),
             Markup("\n</head>\n<body>\n"),
             tag(

@@ -15,6 +15,8 @@ __all__ = ["PORT", "LiveServer"]
 
 PORT = 8117
 """Of the page, where nobody says another and it is free."""
+_POLL = 0.1
+"""Seconds after which it looks whether it is to end."""
 _HOST = "127.0.0.1"
 _NAMES = (_HOST, "localhost")
 """By which this machine is asked; a page of somebody else that had its own name lead here would ask by that."""
@@ -37,7 +39,7 @@ class LiveServer:
         self._state, self._picture = LiveState("waiting"), b""
         self._lock = threading.Lock()
         self._server = self._bound(port)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="live page", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL,), name="live page", daemon=True)
 
     def _bound(self, port: int | None) -> ThreadingHTTPServer:
         for tried in (PORT, 0) if port is None else (port,):

@@ -98,9 +98,9 @@ class Browser:
 
 
 class Page:
-    """One page, as wide as it is asked to be, light or dark."""
+    """One page, a file or what is at an address, as wide as it is asked to be, light or dark."""
 
-    def __init__(self, browser: Browser, path: Path, width: int, scheme: str = "light") -> None:
+    def __init__(self, browser: Browser, path: Path | str, width: int, scheme: str = "light") -> None:
         self.browser = browser
         target = browser.command("Target.createTarget", url="about:blank")["targetId"]
         self.session = browser.command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -110,7 +110,7 @@ class Page:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         begun = time.monotonic()
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=path if isinstance(path, str) else path.resolve().as_uri())
         browser.wait("Page.loadEventFired")
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         self.seconds = time.monotonic() - begun

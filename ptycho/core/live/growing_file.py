@@ -76,7 +76,7 @@ class GrowingFile:
             if not isinstance(one, h5py.Dataset):
                 return None
             if file.swmr_mode:
-                one.id.refresh()
+                one.refresh()
             found.append(one)
         return found
 
