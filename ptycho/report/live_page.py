@@ -60,7 +60,7 @@ def live_page(name: str) -> str:
     script = _resource("live.js")
     allowed = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     policy = (
-        f"default-src 'none'; img-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; "
+        f"default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{allowed}'; base-uri 'none'; form-action 'none'"
     )
     numbers = (tag("div", tag("dt", title), tag("dd", "–", id=key)) for key, title in _NUMBERS.items())

@@ -25,7 +25,7 @@ class Canvas:
     def __init__(self) -> None:
         self.frame = ObjectFrame(0, 0, 0, 0)
         self.object: NDArray[np.complex64] = np.zeros((0, 0), np.complex64)
-        """(H, W); where no light is, the mean amplitude of the rest."""
+        """(H, W); where no light is, the mean amplitude and phase of the rest."""
         self.light: NDArray[np.float32] = np.zeros((0, 0), np.float32)
         """(H, W) `sum_j sum_m |P_m(r - r_j)|^2` of the patterns so far, in units of the brightest pixel of a probe."""
 
@@ -51,7 +51,10 @@ class Canvas:
 
     def _grow(self, frame: ObjectFrame) -> None:
         lit = self.light > 0
-        fill = float(np.abs(self.object).mean(where=lit)) if lit.any() else 1.0
+        fill = 1.0 + 0j
+        if lit.any():  # what comes next begins like what is there
+            mean = complex(self.object.mean(where=lit))
+            fill = float(np.abs(self.object).mean(where=lit)) * (mean / abs(mean) if mean else 1)
         self.object = reframe(self.object, self.frame, frame, fill)
         self.light = reframe(self.light, self.frame, frame, 0)
         self.frame = frame

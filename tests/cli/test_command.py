@@ -77,7 +77,7 @@ class TestSubcommands:
     @pytest.mark.parametrize(
         ("argument", "words"),
         [
-            ("compair", "compare, fourier, frc, inference, reconstruct, train, found compair; did you mean compare?"),
+            ("compair", "fourier, frc, inference, live, reconstruct, train, found compair; did you mean compare?"),
             ("_own", "found _own"),
             ("--depth", "found --depth"),
         ],
