@@ -175,15 +175,17 @@ def _followed(view: LiveView, intake: Any, asked: Settled) -> str:
 
 def _whole(asked: Settled, scan: LiveScan, joined: Joined, folder: Path) -> RawData:
     """All that was joined, as a scan in the folder of the run; what was found of another one there goes."""
+    from ptycho.core.scan.identity import scan_identity
+    from ptycho.core.scan.npz_mapped import mapped_scan
     from ptycho.raw_data import RawData
     from ptycho.workflows.unfinished import STATE
 
     path, run = folder / SCAN_FILE, asked.run
-    before = RawData.from_file(path).identity if path.is_file() else None
+    before = scan_identity(mapped_scan(path), "").sha256 if path.is_file() else ""
     scan.write(joined, path)
     _log.info("Wrote %s: ptycho reconstruct takes it, too", path)
     data = RawData.from_file(path, None, run.memory_map, run.crop)
-    if before is None or before.sha256 != RawData.from_file(path).identity.sha256:
+    if before != scan_identity(mapped_scan(path), "").sha256:
         for left in (folder / STATE).glob("*.npz"):
             left.unlink()
     if run.bin > 1:

@@ -138,7 +138,7 @@ class _Patterns:
     shown: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     """(n,) seconds until it was in a picture; NaN before."""
     lit: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
-    """(n,) whether the canvas has room for it."""
+    """(n,) whether its light is on the canvas."""
 
     def add(self, news: News) -> None:
         """Take what is new, and leave out what contradicts itself."""
@@ -277,18 +277,20 @@ class LiveView:
 
     def _advance(self) -> None:
         """One burst, and its picture."""
-        waiting = int(np.count_nonzero(self.patterns.visits == 0))
-        count, iterations = self.solver.burst(64 if self._last is None else self._last[0].N, waiting)
-        which = self.patterns.neediest(count)
+        waiting, N = int(np.count_nonzero(self.patterns.visits == 0)), 64 if self._last is None else self._last[0].N
+        count, iterations = self.solver.burst(N, waiting)
+        which = self.patterns.neediest(count if self.request.model is None else self.solver.fitting(N, 1))
         if self.request.model is not None:
             which = which[self.patterns.visits[which] == 0]
         data = self.scan.some(self.patterns.joined.only(which))
         data = self._begin(data) if self.solver.probe is None else data.with_probe(self.solver.probe)
-        self._reach()
+        self._reach(which)
         if self.network is None:
             recording = self.solver.advance(data, iterations).recording
         else:
+            begun = time.monotonic()
             self.network.add(data)
+            self.solver.seconds = (time.monotonic() - begun) / len(data)
             recording, iterations = data.recording, 1
         self.patterns.visits[which] += iterations
         self._look(data, which, recording)
@@ -307,9 +309,9 @@ class LiveView:
             self.network = LivePass(self.backend, self.request.model, data.probeGuess, self.canvas, self.run)
         return data
 
-    def _reach(self) -> None:
-        """Make room for all that is joined."""
-        fresh = np.flatnonzero(~self.patterns.lit)
+    def _reach(self, which: NDArray[np.intp]) -> None:
+        """Make room for these patterns, and count their light once."""
+        fresh = which[~self.patterns.lit[which]]
         if fresh.size:
             assert self.solver.probe is not None
             self.canvas.reach(*self.scan.pixels(self.patterns.joined.only(fresh)), self.solver.probe)

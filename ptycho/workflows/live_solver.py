@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,8 +73,8 @@ class LiveSolver:
     error: float = float("nan")
     """Relative, of the patterns of the last burst."""
     bursts: int = 0
-    _seconds: float = field(default=0.0, init=False)
-    """Of an iteration of one pattern."""
+    seconds: float = 0.0
+    """Of an iteration, or a network's pass, of one pattern; 0 before the first."""
 
     def __post_init__(self) -> None:
         self.options = on_the_way(self.options)
@@ -93,12 +93,14 @@ class LiveSolver:
             N: side of a pattern.
             waiting: patterns that were in none yet.
         """
+        hurried = self.seconds and waiting > _SECONDS / (self.seconds * _ITERATIONS)
+        iterations = _HURRIED if hurried else _ITERATIONS
+        return self.fitting(N, iterations), iterations
+
+    def fitting(self, N: int, iterations: int) -> int:
+        """Patterns of N x N pixels that there is time for, so many iterations of each."""
         fewest, most = (max(count * 64 * 64 // N**2, _SMALLEST) for count in (_FEWEST, _MOST))
-        if not self._seconds:
-            return fewest, _ITERATIONS
-        fits = int(_SECONDS / self._seconds)
-        iterations = _HURRIED if waiting > fits // _ITERATIONS else _ITERATIONS
-        return int(np.clip(fits // iterations, fewest, most)), iterations
+        return int(np.clip(int(_SECONDS / (self.seconds * iterations)), fewest, most)) if self.seconds else fewest
 
     def advance(self, data: RawData, iterations: int = _ITERATIONS) -> Refinement:
         """Iterations on these patterns, each of which the canvas has room for; the object is better then."""
@@ -119,6 +121,6 @@ class LiveSolver:
         ).refinement
         self.canvas.object, self.probe = found.object, found.probe
         self.error = found.error_history[found.kept]
-        self._seconds = (time.monotonic() - begun) / (max(found.iterations, 1) * len(data))
+        self.seconds = (time.monotonic() - begun) / (max(found.iterations, 1) * len(data))
         self.bursts += 1
         return found

@@ -40,12 +40,12 @@ def test_a_scan_that_comes_in_parts_has_its_object_in_the_end(plain: RawData) ->
 def test_a_burst_has_as_many_patterns_as_there_is_time_for() -> None:
     solver = LiveSolver(refine, IterationOptions(), Canvas())
     assert solver.burst(64, 1000) == (96, 4) and solver.burst(256, 0) == (16, 4)
-    solver._seconds = 0.8 / 1000
+    solver.seconds = 0.8 / 1000
     assert solver.burst(64, 200) == (250, 4)
     assert solver.burst(64, 300) == (500, 2)  # more wait than there is time for
-    solver._seconds = 1e-7
+    solver.seconds = 1e-7
     assert solver.burst(64, 9999) == (1024, 4)
-    solver._seconds = 10.0
+    solver.seconds = 10.0
     assert solver.burst(64, 0) == (96, 4)
 
 
