@@ -43,6 +43,7 @@ def reconstruct(
     start: Start | Path | str | None = None,
     output_dir: Path | str | None = None,
     force: bool = False,
+    uncertainty: bool = False,
     backend: BackendName | None = None,
     execution: PyTorchExecutionConfig | None = None,
     report: Callable[[int, float], None] | None = None,
@@ -62,6 +63,8 @@ def reconstruct(
         start: an earlier result, or its file, to go on from; an array (H, W) complex lies in the frame of the result.
         output_dir: folder to write the result and its pictures to; None writes nothing.
         force: go on where the scan has a fault with which an object means nothing.
+        uncertainty: also find how far photon noise takes every pixel, the result's `uncertainty`; some half as long
+            again.
         backend: 'pytorch' or 'tensorflow'; None takes what is installed, PyTorch first.
         execution: device and so on for PyTorch; None takes a GPU where there is one.
         report: called with the iteration (0 = start) and its relative error.
@@ -96,6 +99,7 @@ def reconstruct(
                 train_seconds=train,
                 start=read_start(Path(start)) if isinstance(start, Path | str) else start,
                 force=force,
+                uncertainty=uncertainty,
                 folder=folder,
                 execution=execution,
                 watch=log_progress if report is None else partial(told_of, report),

@@ -21,6 +21,7 @@ from ptycho.cli.run import (
     report_files,
     report_reconstruction,
     report_trust,
+    report_uncertainty,
     run_command,
     run_log,
 )
@@ -80,6 +81,7 @@ def _reconstruct(asked: Settled, debug: bool) -> None:
             written = _with_halves(data, request, outcome.reconstruction, folder, run) + written
         report_reconstruction(outcome.reconstruction)
         report_files(written)
+        report_uncertainty(outcome.reconstruction)
         report_trust(outcome.reconstruction)
         _log.info("Look at %s", folder / REPORT_FILE)
 
@@ -122,6 +124,7 @@ def _check(run: Any, others: Sequence[Path], options: Any) -> None:
     """What can be known to be wrong before anything is read."""
     for flag, given in (
         ("--frc", run.frc),
+        ("--uncertainty", run.uncertainty),
         ("--patterns", options.patterns),
         ("--scan-positions", options.scan_positions),
     ):
@@ -155,6 +158,7 @@ def _request(asked: Settled, folder: Path) -> Request:
         train_seconds=run.train,
         start=None if run.start is None else read_start(run.start),
         force=run.force,
+        uncertainty=run.uncertainty,
         folder=folder,
         execution=asked.execution,
     )

@@ -45,6 +45,7 @@ __all__ = [
     "report_history",
     "report_reconstruction",
     "report_trust",
+    "report_uncertainty",
     "run_command",
     "run_log",
     "tell_of_folder",
@@ -300,6 +301,13 @@ def report_files(written: Sequence[Path]) -> None:
     """Every file that was written."""
     for path in written:
         _log.info("Wrote %s", path)
+
+
+def report_uncertainty(reconstruction: Reconstruction, title: str = "") -> None:
+    """The error bars in a line, where they were measured; where they do not hold even with --quiet."""
+    known = reconstruction.uncertainty
+    if known is not None:
+        _log.log(logging.INFO if known.holds else logging.WARNING, "%sUncertainty: %s", title, known.summary)
 
 
 def report_trust(reconstruction: Reconstruction, title: str = "") -> None:

@@ -144,6 +144,14 @@ class ReconstructionRun:
         bool,
         Doc("also reconstruct both halves of the scan, and report the resolution; takes as long again", basic=True),
     ] = False
+    uncertainty: Annotated[
+        bool,
+        Doc(
+            "also find how far photon noise takes every pixel, one standard deviation of amplitude and of phase; takes "
+            "about half as long again",
+            basic=True,
+        ),
+    ] = False
     compare: Compare = None
     pdf: Pdf = False
     memory_map: MemoryMap = "auto"

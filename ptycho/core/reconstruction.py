@@ -17,6 +17,7 @@ from ptycho.core.physics.recording import Recording
 from ptycho.core.physics.scan_probes import ScanProbes, check_scan_probes
 from ptycho.core.physics.variable_probe import ProbeVariation, check_variation
 from ptycho.core.quality.trust import Trust
+from ptycho.core.quality.uncertainty import Uncertainty
 from ptycho.core.result import ObjectResult, plural
 from ptycho.errors import DataError
 
@@ -98,6 +99,8 @@ class Reconstruction(ObjectResult):
     """How the first mode of `probe` differs from pattern to pattern, or other scans' probes; None: it is the same."""
     blur: float | None = None
     """Standard deviation of the detector's blur, pixels (`ptycho.core.physics.detector_blur`); None: it is sharp."""
+    uncertainty: Uncertainty | None = None
+    """How far photon noise takes every pixel of `object`; None where it was not measured."""
 
     @property
     def recording(self) -> Recording:
@@ -140,6 +143,8 @@ class Reconstruction(ObjectResult):
             array = getattr(self, name)
             if array is not None and array.shape != shape:
                 raise DataError(f"{name}: expected shape {shape} as in the frame, found {array.shape}")
+        if self.uncertainty is not None and self.uncertainty.amplitude.shape != shape:
+            raise DataError(f"uncertainty: expected shape {shape}, found {self.uncertainty.amplitude.shape}")
         if (self.slices is None) != (self.gap is None):
             raise DataError("slices: expected the gap between them, and no gap without slices; give both, or neither")
         if self.slices is not None and (self.slices.ndim != 3 or self.slices.shape[1:] != shape):

@@ -32,6 +32,7 @@ from ptycho.figures.drawing import (
     seen_box,
     seen_pixels,
 )
+from ptycho.figures.uncertainty import draw_uncertainty
 
 __all__ = ["centred_phase", "save_amplitude_png", "save_phase_png", "save_summary_png", "summary_figure"]
 
@@ -121,7 +122,7 @@ def summary_figure(
 
     It has the scan path over the coverage, the mean pattern, the probe, the error per refinement iteration,
     and amplitude and phase of the object: network, refined, its slices and true, as far as there are such, on one
-    scale of colours. Of more than six slices six are shown, of the probes of more than three scans those of three.
+    scale of colours, and beside them how far noise takes each pixel, where that was measured. Of more than six slices six are shown, of the probes of more than three scans those of three.
 
     Args:
         reconstruction: what to show.
@@ -142,7 +143,8 @@ def summary_figure(
         objects += [(f"slice {k + 1} of {len(r.slices)}", r.slices[k]) for k in shown]
     if truth is not None:
         objects.append(("truth", _in_frame(truth, r.frame)))
-    rows, columns = (1, 2) if len(objects) == 1 else (2, len(objects))
+    columns = len(objects) + (r.uncertainty is not None)
+    rows, columns = (1, 2) if columns == 1 else (2, columns)
     panels = 1 + len(_shown_probes(r)) + (patterns is not None) + bool(r.error_history)
     y0, y1, x0, x1 = seen_box(seen_pixels(r.object, r.coverage))
     heights = (
@@ -153,10 +155,12 @@ def summary_figure(
         figure = Figure(figsize=(SHEET, sum(heights) + 0.6), layout="constrained")
         grid = figure.add_gridspec(2, 1, height_ratios=heights)
         above = figure.add_subfigure(grid[0]).subplots(1, panels)
-        below = figure.add_subfigure(grid[1]).subplots(rows, columns, squeeze=False)
+        below = figure.add_subfigure(grid[1]).subplots(rows, columns, squeeze=False).reshape(2, -1)
         figure.suptitle(_summary_title(r), fontsize=11)
         _draw_overview(above, as_spectrum(r), patterns)
-        _draw_objects(below.reshape(2, -1), objects, r)
+        _draw_objects(below, objects, r)
+        if r.uncertainty is not None:
+            draw_uncertainty(below[:, -1], r.uncertainty, r.pixel_m)
     return figure
 
 
@@ -217,6 +221,8 @@ def _summary_title(r: Reconstruction) -> str:
         last = r.error_history[-1] if r.trust is None else r.trust.fourier_error
         numbers.append(f"relative Fourier error {r.error_history[0]:.4g} → {last:.4g}")
     judged = [] if r.trust is None else [f"trust: {r.trust.summary}"]
+    if r.uncertainty is not None and not r.uncertainty.holds:
+        judged.append("the uncertainty does not hold")
     return "\n".join("   ·   ".join(line) for line in (facts, numbers, judged) if line)
 
 
@@ -284,7 +290,7 @@ def _draw_objects(panels: Iterable[Iterable[Axes]], objects: list[tuple[str, Com
         shown = [value[m] for value, m in zip(values, seen, strict=True)]
         bright = [value[bright_pixels(array, r.coverage)] for value, (_, array) in zip(values, objects, strict=True)]
         limits = colour_range(bright[1:] or bright, kind)
-        for panel, (name, _), value, mask in zip(row, objects, values, seen, strict=True):
+        for panel, (name, _), value, mask in zip(row, objects, values, seen, strict=False):
             image = draw_map(panel, value, mask, kind, limits, r.pixel_m)
             panel.set_title(f"{kind.capitalize()}, {name}", fontsize=10)
         draw_bar(panel, image, UNITS[kind], bar_ends(np.concatenate(shown), limits))

@@ -7,6 +7,7 @@ decided by the scan, and said.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -48,6 +49,7 @@ from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.scan_offsets import scan_offsets
 from ptycho.workflows.shared_object import moved, with_one_probe, with_own_probes
 from ptycho.workflows.train import train
+from ptycho.workflows.uncertainty import check_uncertainty, measure_uncertainty
 from ptycho.workflows.unfinished import STATE, Unfinished, forget
 
 __all__ = ["Outcome", "Request", "probe_asked_for", "reconstruct_scan"]
@@ -74,6 +76,8 @@ class Request:
     """An earlier result to go on from."""
     force: bool = False
     """Go on where the scan has a fault."""
+    uncertainty: bool = False
+    """Measure how far photon noise takes every pixel (`ptycho.workflows.uncertainty`)."""
     folder: Path | None = None
     """Of the run: what a run that was killed goes on from is kept there, and a network that was trained."""
     execution: PyTorchExecutionConfig | None = None
@@ -144,6 +148,8 @@ class _Run:
             raise ConfigError("slices: expected iteration alone, found a network; leave --model and --train out")
         if self.data.scans:
             _refuse_together(asked)
+        if asked.uncertainty:
+            check_uncertainty(self.data, asked.iteration, network=_from_network(asked))
         check_room(object_frame(self.data.xcoords, self.data.ycoords, self.data.N))
         diagnosis = self._examined()
         if asked.model is not None or asked.train_seconds is not None:
@@ -181,8 +187,18 @@ class _Run:
             refine = partial(refine, slices=len(reconstruction.slices), gap=reconstruction.gap)
         finished = Finished(reconstruction, self.data, refine, asked.iteration, self.made_probe)
         reconstruction = with_final_trust(finished, diagnosis)
+        if asked.uncertainty:
+            reconstruction = self._with_uncertainty(reconstruction)
         reconstruction = replace(reconstruction, provenance={**reconstruction.provenance, "told": list(self.told)})
         return Outcome(reconstruction, diagnosis, tuple(self.told), self.kept)
+
+    def _with_uncertainty(self, found: Reconstruction) -> Reconstruction:
+        """A result with its error bars, told."""
+        begun = time.perf_counter()
+        known = measure_uncertainty(found, self.data, self.refine, self.request.iteration, self.made_probe)
+        seconds = time.perf_counter() - begun
+        self._tell(f"Uncertainty by {known.method}, in {seconds:.3g} s")
+        return replace(found, uncertainty=known, timings=found.timings | {"uncertainty": seconds})
 
     def _identity(self) -> str:
         """The scan and what was asked for, by a digest: no other run goes on from the steps of this one."""
@@ -194,6 +210,7 @@ class _Run:
         """What was asked for, for the provenance."""
         asked = self.request
         named = {"probe": asked.probe, "model": asked.model, "train_seconds": asked.train_seconds, "force": asked.force}
+        named["uncertainty"] = asked.uncertainty
         told = {name: str(value) if isinstance(value, Path) else value for name, value in named.items() if value}
         return {**asdict(asked.iteration), **told}
 
@@ -312,6 +329,14 @@ class _Run:
         results = train(self.backend, data, None, config, options)
         self._tell(f"Trained {config.model.architecture}, gridsize {config.model.gridsize}: {_losses(results)}")
         return self.backend.save(folder, results["models"], config)
+
+
+def _from_network(asked: Request) -> bool:
+    """Whether the iteration begins with more than iteration has found."""
+    start = asked.start
+    if asked.model is not None or asked.train_seconds is not None:
+        return True
+    return not (start is None or isinstance(start, Refinement)) and getattr(start, "method", "given") != "refined"
 
 
 def _refuse_together(asked: Request) -> None:

@@ -22,6 +22,7 @@ from ptycho.core.provenance import GEOMETRY
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.misfits import Misfits
 from ptycho.core.quality.trust import Trust
+from ptycho.core.quality.uncertainty import Uncertainty
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.errors import DataError, MissingFileError
 
@@ -34,6 +35,7 @@ NPZ_KEYS = (
     *("slices", "gap", "slice_distance_m"),
     *("probe_variation", "probe_coefficients", "other_probes", "scan_of_pattern"),
     *("timings", "synchronised", "agreement", "spread"),
+    *(f"uncertainty_{field.name}" for field in fields(Uncertainty)),
     *(f"trust_{field.name}" for field in fields(Misfits)),
     *("trust_dose", "trust_faults", "trust_advice"),
     *(f"trust_foretold_{field.name}" for field in fields(Foretold)),
@@ -89,6 +91,9 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> Path:
         arrays |= {"probe_variation": r.variation.modes, "probe_coefficients": r.variation.coefficients}
     if r.trust is not None:
         arrays |= _trust_arrays(r.trust)
+    if r.uncertainty is not None:
+        known = {**vars(r.uncertainty), "remarks": json.dumps(r.uncertainty.remarks)}
+        arrays |= {f"uncertainty_{name}": value for name, value in known.items()}
     with atomic_path(path) as temporary:
         write_arrays(temporary, arrays)
     return Path(path)
@@ -139,6 +144,7 @@ def read_npz(path: Path) -> Reconstruction:
             variation=_stored_variation(stored),
             blur=float(stored["blur"]) if "blur" in stored else None,
             counts_from=int(stored["counts_from"]) if "counts_from" in stored else None,
+            uncertainty=_stored_uncertainty(stored),
         )
 
 
@@ -181,6 +187,21 @@ def _stored_trust(stored: dict[str, npt.NDArray[Any]]) -> Trust | None:
         foretold=told,
         faults=tuple(str(one) for one in json.loads(str(stored.get("trust_faults", "[]")))),
         advice=str(stored.get("trust_advice", "")),
+    )
+
+
+def _stored_uncertainty(stored: dict[str, npt.NDArray[Any]]) -> Uncertainty | None:
+    """The error bars in the arrays of a file; None where there are none."""
+    if "uncertainty_amplitude" not in stored:
+        return None
+    return Uncertainty(
+        amplitude=stored["uncertainty_amplitude"],
+        phase=stored["uncertainty_phase"],
+        draws=int(stored["uncertainty_draws"]),
+        iterations=int(stored["uncertainty_iterations"]),
+        unfinished=float(stored["uncertainty_unfinished"]),
+        holds=bool(stored["uncertainty_holds"]),
+        remarks=tuple(str(one) for one in json.loads(str(stored["uncertainty_remarks"]))),
     )
 
 

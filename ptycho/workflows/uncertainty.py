@@ -1,0 +1,159 @@
+"""The error bars of a reconstruction, by a parametric bootstrap: counts drawn anew from it, and refined from there.
+
+The model at the solution, with its flux, background, blur and modes, says how many photons every pixel of every pattern
+expects. Poisson numbers about these are refined as the scan was, with everything that moved there but the positions,
+which are held. Begun at the solution a refinement has nothing but noise to fit, which takes a few iterations; so many
+more on the scan itself say how much of the way was left.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from ptycho.config.options import IterationOptions
+from ptycho.core.files.scratch import scratch_array
+from ptycho.core.physics.diffraction import as_modes, diffract
+from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.quality.trust import NOISE, Trust
+from ptycho.core.quality.uncertainty import ObjectSpread, Uncertainty
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.scaling import frame_blocks
+from ptycho.errors import ConfigError, DataError
+from ptycho.raw_data import RawData
+from ptycho.workflows.iterate import first_flux
+from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
+
+__all__ = ["check_uncertainty", "measure_uncertainty", "redrawn"]
+
+logger = logging.getLogger(__name__)
+
+DRAWS, ITERATIONS = 4, 8
+"""Draws, and iterations of each: with more of either the deviations differ by 1 to 3 % (docs/uncertainty.md)."""
+UNFINISHED = 0.7
+"""Way left, in standard deviations, from which on the numbers do not hold; up to half of one it was seen to do no
+harm."""
+NARROW = 1.1
+"""Deviance over that of noise from which on it is said that the numbers are too small; up to `NOISE` they hold."""
+
+
+def check_uncertainty(data: RawData, options: IterationOptions, network: bool) -> None:
+    """What can be known to have no error bars, before anything is reconstructed.
+
+    Args:
+        data: the scan, or several.
+        options: of the iteration.
+        network: whether it begins with what a network knows.
+
+    Raises:
+        ConfigError: what is asked for beside it. DataError: a scan that does not tell how many photons it has.
+    """
+    for flag, given, found in (
+        ("one scan", bool(data.scans), f"{len(data.scans)} that share an object"),
+        ("iteration alone", network, "a network, whose knowledge is no noise (--model, --train, --start)"),
+        ("a thin object", options.slices > 1, f"slices={options.slices}"),
+        ("an object of which nothing is known", options.object_prior is not None, "--object-prior"),
+        ("the same probe in all patterns", options.variable_probe > 0, "--variable-probe"),
+    ):
+        if given:
+            raise ConfigError(f"--uncertainty: expected {flag}, found {found}; leave one of both out")
+    if photon_scale(data, NOMINAL_PHOTONS)[1] == "nominal":
+        raise DataError(
+            f"{data.name}: --uncertainty: expected counts, or amplitudes with the dose in the metadata (nphotons), "
+            "found neither, so that the noise is not known; state the dose"
+        )
+
+
+def measure_uncertainty(
+    found: Reconstruction,
+    data: RawData,
+    refine: Callable[..., Refinement],
+    options: IterationOptions,
+    made_probe: bool = False,
+    draws: int = DRAWS,
+    iterations: int = ITERATIONS,
+) -> Uncertainty:
+    """How far photon noise takes every pixel of a result.
+
+    Args:
+        found: of `ptycho.workflows.iterate` on this scan, with its trust.
+        data: the scan, with the probe that the iteration began with; it tells how many photons it has.
+        refine: `refine(scan, start, iterations, *, likelihood, refine_probe, ...)` of a backend.
+        options: of the iteration.
+        made_probe: as of `iterate`.
+        draws: 2 or more.
+        iterations: of each.
+
+    Raises:
+        ConfigError, DataError: as `check_uncertainty`.
+    """
+    check_uncertainty(data, options, network=found.method != "refined")
+    moves = options.refine_probe is not False
+    further = partial(
+        refine,
+        start=found,
+        iterations=iterations,
+        likelihood="amplitude" if found.counts_from is None else "poisson",
+        refine_probe=moves,
+        refine_flux=first_flux(data, options, found) is not None,
+        refine_background=options.background_family,
+        refine_blur=options.detector_blur == "find" and found.blur is not None,
+        scale="object" if made_probe else "probe",
+        tolerance=0.0,
+    )
+    spread = ObjectSpread(found.object, found.coverage, free=moves)
+    for stream in np.random.SeedSequence(options.seed).spawn(draws):
+        spread.add(further(redrawn(found, data, np.random.default_rng(stream))).object)
+    amplitude, phase = spread.deviations()
+    unfinished = spread.moved(further(data).object)
+    holds, remarks = _worth(found.trust, unfinished, bool(options.refine_positions))
+    return Uncertainty(
+        amplitude.astype(np.float32), phase.astype(np.float32), draws, iterations, unfinished, holds, remarks
+    )
+
+
+def redrawn(found: Reconstruction, data: RawData, rng: np.random.Generator) -> RawData:
+    """The scan as it might have been recorded: Poisson counts about what a result predicts, as amplitudes.
+
+    Args:
+        found: of the scan.
+        data: the scan, whose positions, mask, probe and dose it has; above 256 MiB the patterns are on disk.
+        rng: draws pattern by pattern, in their order.
+    """
+    scale, _ = photon_scale(data, NOMINAL_PHOTONS)
+    recording, modes = data.recorded(found.recording), as_modes(found.probe).astype(np.complex128)
+    frames, counted = scratch_array((len(data), data.N, data.N), np.float32), 0.0
+    for block in frame_blocks(len(data), modes.size):
+        part = np.arange(block.start, block.stop)
+        patches, dx, dy = extract_rounded(found.layers, found.xcoords[part], found.ycoords[part], data.N)
+        counts = rng.poisson(scale * diffract(modes, patches, dx, dy, recording.of(part)))
+        if data.mask is not None:
+            counts = np.where(data.mask[part] if data.mask.ndim == 3 else data.mask, counts, 0)
+        counted += float(counts.sum())
+        frames[block] = np.sqrt(counts / scale)
+    known = {**(data.metadata or {}), "nphotons": counted / len(data)}
+    made = data.replaced(diff3d=frames, units="amplitude", metadata=known)
+    return made if data.background is None else made.with_recording(background=data.background)
+
+
+def _worth(trust: Trust | None, unfinished: float, moved_positions: bool) -> tuple[bool, tuple[str, ...]]:
+    """Whether the numbers hold, and what makes them too small, a clause each."""
+    against, beside = [], []
+    if trust is not None:
+        told = f"the patterns are explained to {trust.overall_ratio:.3g} times the deviance of noise"
+        if trust.overall_ratio > NOISE:
+            against.append(f"{told}: the model is wrong by more than the noise")
+        elif trust.grade != "to the noise":
+            against.append(f"the trust in the object is '{trust.grade}'")
+        elif trust.overall_ratio > NARROW:
+            beside.append(f"{told}: the deviations are too small by a tenth or so")
+    if unfinished > UNFINISHED:
+        more = f"further iterations still move the object, by {unfinished:.2g} deviations"
+        against.append(f"{more}: it is not at its end (--iterations)")
+    if moved_positions:
+        beside.append("positions were held: what they are off by is not in it")
+    return not against, (*against, *beside)
