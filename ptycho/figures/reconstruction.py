@@ -122,7 +122,8 @@ def summary_figure(
 
     It has the scan path over the coverage, the mean pattern, the probe, the error per refinement iteration,
     and amplitude and phase of the object: network, refined, its slices and true, as far as there are such, on one
-    scale of colours, and beside them how far noise takes each pixel, where that was measured. Of more than six slices six are shown, of the probes of more than three scans those of three.
+    scale of colours, and beside them how far noise takes each pixel, where that was measured. Of more than six slices
+    six are shown, of the probes of more than three scans those of three.
 
     Args:
         reconstruction: what to show.

@@ -119,7 +119,7 @@ def _uncertainty(content: Content) -> tuple[str, Markup] | None:
     words = (
         f"{head}{known.summary[:1].upper()}{known.summary[1:]}. Found by {known.method}; {opened}; as many iterations "
         f"more on the scan itself move the object by {known.unfinished:.2g} deviations. The truth lies further away "
-        "than 1.96 of them in 5 % of the pixels even so; neighbours are wrong together as far as the resolution reaches."
+        "than 1.96 of them in 5 % of the pixels even so; pixels that are not resolved are wrong together."
     )
     return "Uncertainty", tag("div", tag("p", words), tag("div", *pictures, class_="grid wide"))
 

@@ -56,6 +56,21 @@ def test_no_flag_but_the_scan(scan, tmp_path, capsys):
     assert "Checks: nothing wrong found" in logged and "Trust: " in logged
 
 
+def test_error_bars_are_told_and_stored(scan, tmp_path, capsys):
+    assert run(scan, *QUICK, "--uncertainty") == 0
+    told, found = capsys.readouterr().err, ptycho.load_reconstruction(tmp_path / "scan_reconstruction")
+    assert f"Uncertainty: {found.uncertainty.summary}" in told
+    assert "Uncertainty by counts drawn anew from the solution 4 times, 8 iterations from there after each" in told
+    assert found.uncertainty.amplitude.shape == found.object.shape and found.timings["uncertainty"] > 0
+    assert "Uncertainty of the phase" in (tmp_path / "scan_reconstruction" / "report.html").read_text()
+
+
+def test_what_has_no_error_bars_is_refused_before_anything_is_done(scan, tmp_path, capsys):
+    assert run(scan, "--uncertainty", "--variable-probe") == 2
+    assert "--uncertainty: expected the same probe in all patterns, found --variable-probe" in capsys.readouterr().err
+    assert not (tmp_path / "scan_reconstruction" / "reconstruction.npz").exists()
+
+
 @pytest.fixture
 def halves(scan):
     """Every other pattern of the scan, and the rest."""

@@ -19,6 +19,7 @@ from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.trust import Trust
+from ptycho.core.quality.uncertainty import Uncertainty
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.units import wavelength_m
 from ptycho.errors import DataError, MissingFileError, OutputError
@@ -54,6 +55,9 @@ def refined(rng: np.random.Generator) -> Reconstruction:
         timings={"inference": 1.5, "stitching": 0.25},
         synchronised=True,
         agreement=(0.9, 0.99),
+        uncertainty=Uncertainty(
+            *rng.random((2, HEIGHT, WIDTH)).astype(np.float32), 4, 8, 0.25, False, ("a model; wrong", "held")
+        ),
         spread=np.where(rng.random((HEIGHT, WIDTH)) < 0.2, np.nan, 0.5).astype(np.float32),
         trust=Trust(
             *rng.uniform(1, 2, (7, 3)),
@@ -86,6 +90,7 @@ def plain(refined: Reconstruction) -> Reconstruction:
         synchronised=False,
         spread=None,
         trust=None,
+        uncertainty=None,
         metadata={},
         provenance={},
     )
@@ -122,7 +127,7 @@ def test_npz_holds_plain_arrays_under_these_names(tmp_path: Path, refined: Recon
 def test_what_was_not_measured_has_no_key(tmp_path: Path, plain: Reconstruction) -> None:
     with np.load(write_npz(plain, tmp_path / "a.npz"), allow_pickle=False) as file:
         missing = set(NPZ_KEYS) - set(file.files)
-    assert missing == {key for key in NPZ_KEYS if key.startswith("trust_")} | {
+    assert missing == {key for key in NPZ_KEYS if key.startswith(("trust_", "uncertainty_"))} | {
         *("spread", "network_object", "counts_from", "flux", "fly_path", "background", "blur"),
         *("slices", "gap", "slice_distance_m", "probe_variation", "probe_coefficients"),
         *("other_probes", "scan_of_pattern"),
@@ -297,6 +302,8 @@ def test_product_has_everything_that_ptychodus_requires(tmp_path: Path, refined:
         np.testing.assert_array_equal(file["slices"][()], refined.slices)
         assert file["slice_distance_m"][()] == pytest.approx(2.5e-8 / (0.25 * 0.01)) == refined.slice_distance_m
         np.testing.assert_array_equal(file["trust_ratio"][()], refined.trust.ratio)
+        np.testing.assert_array_equal(file["uncertainty_phase"][()], refined.uncertainty.phase)
+        assert not file["uncertainty_holds"][()]
         assert sorted(file) == sorted(set(PRODUCT_KEYS) - {"other_probes", "scan_of_pattern"})
         for name in ("probe", "object"):
             assert (file[name].attrs["pixel_width_m"], file[name].attrs["pixel_height_m"]) == (2e-8, 2e-8)
