@@ -32,7 +32,7 @@ __all__ = ["check_uncertainty", "measure_uncertainty", "redrawn"]
 
 logger = logging.getLogger(__name__)
 
-DRAWS, ITERATIONS = 4, 8
+DRAWS, ITERATIONS = 4, 7
 """Draws, and iterations of each: with more of either the deviations differ by 1 to 3 % (docs/uncertainty.md)."""
 UNFINISHED = 0.7
 """Way left, in standard deviations, from which on the numbers do not hold; up to half of one it was seen to do no
@@ -52,15 +52,16 @@ def check_uncertainty(data: RawData, options: IterationOptions, network: bool) -
     Raises:
         ConfigError: what is asked for beside it. DataError: a scan that does not tell how many photons it has.
     """
-    for flag, given, found in (
+    for expected, given, found in (
         ("one scan", bool(data.scans), f"{len(data.scans)} that share an object"),
         ("iteration alone", network, "a network, whose knowledge is no noise (--model, --train, --start)"),
+        ("a far field", data.near_field is not None, "a near one, whose slow phases spread further than this tells"),
         ("a thin object", options.slices > 1, f"slices={options.slices}"),
         ("an object of which nothing is known", options.object_prior is not None, "--object-prior"),
         ("the same probe in all patterns", options.variable_probe > 0, "--variable-probe"),
     ):
         if given:
-            raise ConfigError(f"--uncertainty: expected {flag}, found {found}; leave one of both out")
+            raise ConfigError(f"--uncertainty: expected {expected}, found {found}; leave one of both out")
     if photon_scale(data, NOMINAL_PHOTONS)[1] == "nominal":
         raise DataError(
             f"{data.name}: --uncertainty: expected counts, or amplitudes with the dose in the metadata (nphotons), "

@@ -11,6 +11,7 @@ import pytest
 
 from ptycho.config.options import IterationOptions
 from ptycho.core.physics.diffraction import diffract, fourier_shift
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.quality.uncertainty import Uncertainty, without_gauge
 from ptycho.core.reconstruction import Reconstruction
@@ -157,6 +158,13 @@ def test_what_moved_moves_again(simulated: Simulated) -> None:
 def test_what_has_no_bars_is_refused_by_name(plain: RawData, settings: dict[str, object], found: str) -> None:
     with pytest.raises(ConfigError, match=f"--uncertainty: .*{found}"):
         check_uncertainty(plain, IterationOptions(**settings), network=False)  # type: ignore[arg-type]
+
+
+def test_a_near_field_has_none(simulated: Simulated) -> None:
+    near = simulated(fresnel_number=0.05, probe="diffuser").replaced(metadata=NearField(0.05).noted())
+    assert near.near_field is not None
+    with pytest.raises(ConfigError, match=r"--uncertainty: expected a far field"):
+        check_uncertainty(near, HELD, network=False)
 
 
 def test_a_network_and_an_unknown_dose_are_refused(plain: RawData) -> None:
