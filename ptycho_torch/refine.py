@@ -19,6 +19,7 @@ from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.gauge import Scale
+from ptycho.core.refinement.images import Resident
 from ptycho.core.refinement.kernels import Found, Measured, ScanData, Share, Terms
 from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.passes import Likelihood
@@ -27,6 +28,7 @@ from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.state_file import StateFile
+from ptycho_torch.images import TorchImages
 
 __all__ = ["ENGINE", "RefinementKernels", "add_patches", "cut_patches", "refine"]
 
@@ -97,6 +99,7 @@ class RefinementKernels:
         self.likelihood, self.floor = likelihood, floor
         self.device, self.dtype = torch.device(device), dtype
         self.complex_bytes = 2 * dtype.itemsize
+        self.images = TorchImages(self.image, self.numpy, self._real)
         on_cpu = self.device.type == "cpu"
         self.lanes = torch.get_num_threads() if on_cpu else 1
         self.memory = _free_memory(self.device) if self.device.type == "cuda" else USUAL_MEMORY
@@ -129,8 +132,10 @@ class RefinementKernels:
         """The matrix of a blur on the device."""
         return self._real(matrix)
 
-    def image(self, values: Array) -> Tensor:
+    def image(self, values: Array | Resident) -> Tensor:
         """Object or probe on the device."""
+        if isinstance(values, Resident):
+            values = values.value
         return torch.as_tensor(values, dtype=self.dtype.to_complex(), device=self.device)
 
     def numpy(self, values: Tensor) -> Array:

@@ -16,7 +16,7 @@ PACKAGES = ("ptycho", "ptycho_torch")
 BASE = {
     "ptycho": {"__main__", "errors", "params", "raw_data"},
     "ptycho_torch": {
-        *("config_params", "config_bridge", "config_factory", "lightning_utils", "train", "inference"),
+        *("config_params", "config_bridge", "config_factory", "lightning_utils", "train", "inference", "images"),
     },
 }
 """Files at the top that hold more than imports; those of `ptycho_torch` beside the twins of `ptycho/tf`."""

@@ -19,6 +19,7 @@ from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.gauge import Scale
+from ptycho.core.refinement.images import NumpyImages
 from ptycho.core.refinement.kernels import Found, Measured, ScanData, Share, Terms
 from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.passes import Likelihood
@@ -81,6 +82,7 @@ class RefinementKernels:
         for name in _COMPILED if use_xla else ():
             setattr(self, name, graph_of(getattr(self, name), use_xla=True))
 
+    images = NumpyImages()
     memory, lanes, batch_pixels = USUAL_MEMORY, 1, 1 << 20
 
     def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:

@@ -178,9 +178,9 @@ class _Search(Generic[Point, Direction]):
         """A step with all data, or, where it raises the error, none; False where none lowers it any more."""
         problem, state = self.problem, self.state
         point, gradient, iteration = state.point, state.gradient, state.iteration
-        direction = self._direction(point, gradient)
+        direction, slope = self._direction(point, gradient)
         # the curvature is that of a parabola: after a step that raised the error it is believed for a shorter way
-        length = self._length(point, gradient, direction) * 0.25**state.failures
+        length = self._length(point, direction, slope) * 0.25**state.failures
         ahead = problem.adjust(problem.step(point, direction, length), iteration)
         error, gradient = problem.gradient(ahead)
         if error < state.error:
@@ -201,8 +201,8 @@ class _Search(Generic[Point, Direction]):
         for batch in rng.permutation(problem.batches).tolist():
             state.last = None  # the last direction was conjugate for the error of another batch
             _, gradient = problem.gradient(point, batch)
-            direction = self._direction(point, gradient)
-            point = problem.step(point, direction, self._length(point, gradient, direction, batch))
+            direction, slope = self._direction(point, gradient)
+            point = problem.step(point, direction, self._length(point, direction, slope, batch))
         state.last, point = None, problem.adjust(point, state.iteration)
         error = problem.error(point)
         state.sweeping = error < SWEEP_GAIN * state.error
@@ -212,8 +212,8 @@ class _Search(Generic[Point, Direction]):
             state.found.restarts += 1
         state.error, state.gradient = problem.gradient(state.point)
 
-    def _direction(self, point: Point, gradient: Direction) -> Direction:
-        """The next direction; it always leads down."""
+    def _direction(self, point: Point, gradient: Direction) -> tuple[Direction, float]:
+        """The next direction, and the slope along it; it always leads down."""
         dot, combine, state = self.problem.dot, self.problem.combine, self.state
         mapped = self.problem.precondition(point, gradient, state.iteration)
         slope, factor, last = dot(gradient, mapped), 0.0, mapped
@@ -221,16 +221,17 @@ class _Search(Generic[Point, Direction]):
             last, last_gradient, last_slope = state.last
             factor = max(0.0, (slope - dot(mapped, last_gradient)) / last_slope) if last_slope else 0.0
         direction = combine(mapped, factor, last)
+        along = dot(gradient, direction) if factor else -slope
         # the preconditioner changes on the way, and with it what was conjugate: such a direction may lead up
-        if factor and dot(gradient, direction) >= 0:
-            direction = combine(mapped, 0.0, last)
+        if along >= 0 and factor:
+            direction, along = combine(mapped, 0.0, last), -slope
         state.last = direction, gradient, slope
-        return direction
+        return direction, along
 
-    def _length(self, point: Point, gradient: Direction, direction: Direction, batch: int | None = None) -> float:
-        """How far the minimum along a direction is, by the curvature there."""
+    def _length(self, point: Point, direction: Direction, slope: float, batch: int | None = None) -> float:
+        """How far the minimum along a direction is, by the slope and the curvature there."""
         curvature = self.problem.curvature(point, direction, batch)
-        return -self.problem.dot(gradient, direction) / curvature if curvature > 0 else 0.0
+        return -slope / curvature if curvature > 0 else 0.0
 
 
 def _note(

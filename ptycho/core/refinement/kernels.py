@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.scan_probes import ScanProbes
+from ptycho.core.refinement.images import Images
 
 __all__ = ["Direction", "Kernels", "Measured", "Point", "ScanData", "Terms"]
 
@@ -155,6 +156,10 @@ class Kernels(Protocol):
         """Of one complex number."""
 
     @property
+    def images(self) -> Images:
+        """The arithmetic of a search on objects and probes, where they stay."""
+
+    @property
     def memory(self) -> int:
         """Bytes for a refinement where nobody says (`ptycho.core.refinement.memory`)."""
 
@@ -184,7 +189,7 @@ class Kernels(Protocol):
         """
 
     def image(self, values: Array) -> Any:
-        """Object or probe on the device."""
+        """Object or probe on the device; one that stays there as it is."""
 
     def corners(self, rows: Array, cols: Array) -> Any:
         """First row and column `(b,)` of every patch on the device, for `cut` and `add`."""

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ptycho.core.physics.diffraction import sum_of_modes
 from ptycho.core.refinement.engine import Engine
+from ptycho.core.refinement.images import NumpyImages
 from ptycho.core.refinement.kernels import Found, Measured, Share, Terms
 from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.passes import Likelihood
@@ -41,6 +42,7 @@ class NumpyKernels:
         self._complex = np.result_type(self.dtype, np.complex64)
         self.complex_bytes = self._complex.itemsize
 
+    images = NumpyImages()
     memory, lanes, batch_pixels = USUAL_MEMORY, 1, 1 << 17
 
     def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:

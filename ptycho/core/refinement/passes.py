@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial, reduce
 from itertools import pairwise
-from operator import is_
+from operator import add, is_
 from threading import Lock
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -153,6 +153,7 @@ class Passes:
         self._reading = Lock()
         self._background: tuple[Array | None, Any] = None, None
         self._blur: tuple[Array | None, Any] = None, None
+        self._vectors: tuple[tuple[Array, ...], Any] = (), None
 
     def error(self, point: Point, unseen: bool = False) -> float:
         """Likelihood of the patterns seen (or unseen), relative to the sum of their squared amplitudes."""
@@ -188,7 +189,7 @@ class Passes:
         pulled = partial(self._pulled, point, with_probe, *self._images(point))
         pulls = self.kernels.together(pulled, self._shares(parts, lanes))
         total = self.kernels.total([error for pull in pulls for error in pull.errors])
-        gradient = reduce(np.add, (self.kernels.numpy(pull.object) for pull in pulls))
+        gradient = self.kernels.images.of(_added([pull.object for pull in pulls]))
         probe_gradient = self._of_probes([pull.probes for pull in pulls], point) if with_probe else None
         return total / sum(part.energy for part in parts), Direction(gradient, probe_gradient)
 
@@ -208,8 +209,10 @@ class Passes:
                 pull.probes[first] = pull.probes[first] + moved if first in pull.probes else moved
         return pull
 
-    def _of_probes(self, sums: Sequence[dict[int, Any]], point: Point) -> Array:
+    def _of_probes(self, sums: Sequence[dict[int, Any]], point: Point) -> Any:
         """The gradient of all modes, from the sums of the lanes, by the first mode of a scan; 0 of a scan not seen."""
+        if self.scans is None:
+            return self.kernels.images.of(_added([lane[0] for lane in sums]))
         found = np.zeros_like(point.vectors)
         for first, moved in ((first, moved) for lane in sums for first, moved in lane.items()):
             values = self.kernels.numpy(moved)
@@ -296,10 +299,12 @@ class Passes:
         """Object and probe on the device; what else all parts share is brought there as well."""
         self._background_of(point)
         self._blur_of(point)
+        if not _same(self._vectors[0], vectors := (point.probe, point.variation)):
+            self._vectors = vectors, self.kernels.image(point.vectors)
         image = self.kernels.image(point.object)
         if self.sliced is not None:
             image = self.sliced.thick(image, float(point.stretch), self.n)
-        return image, self.kernels.image(point.vectors)
+        return image, self._vectors[1]
 
     def _mixture(self, part: _Part, point: Point) -> Any:
         """The weights of a probe that varies in the patterns of a part; None where it is the same in all."""
@@ -563,6 +568,13 @@ def _sums(found: Iterator[Terms]) -> tuple[float, float]:
     terms = list(found)
     gradient, curvature = (sum(float(each[k].sum(dtype=np.float64)) for each in terms) for k in (0, 1))
     return gradient, curvature
+
+
+def _added(sums: Sequence[Any]) -> Any:
+    """The sum over lanes, of every slice by itself where there are several."""
+    if isinstance(sums[0], list):
+        return [_added(each) for each in zip(*sums, strict=True)]
+    return reduce(add, sums)
 
 
 def _own(part: _Part, probes: Any) -> Any:

@@ -24,7 +24,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from ptycho.core.physics.diffraction import as_modes, sum_of_modes
-from ptycho.core.refinement.sums import real_dot
+from ptycho.core.refinement.images import Images, NumpyImages, real_dot
 
 __all__ = ["Preconditioner", "SharedPreconditioner", "illumination", "modulation_curvature"]
 
@@ -177,6 +177,7 @@ class Preconditioner:
         rows, cols: first pixel of each patch, integers `(n,)`.
         with_probe: whether the probe moves too.
         transfer: `(N, N)` function that carries waves to a near detector; None: it is far away.
+        images: the arithmetic on gradients.
     """
 
     def __init__(
@@ -187,7 +188,9 @@ class Preconditioner:
         cols: NDArray[np.int64],
         with_probe: bool,
         transfer: Array | None = None,
+        images: Images | None = None,
     ) -> None:
+        self._images = NumpyImages() if images is None else images
         n = probe.shape[-1]
         light = (probe.real**2 + probe.imag**2).sum(axis=0)
         weight = illumination(light, rows, cols, image.shape)
@@ -201,13 +204,13 @@ class Preconditioner:
 
     def object_step(self, gradient: Array, image: Array) -> Array:
         """Map the gradient `(H, W)` with respect to the object."""
-        return self._object.apply(gradient, image)
+        return self._images.filtered(self._object, gradient, image)
 
     def probe_step(self, gradient: Array, probe: Array) -> Array:
         """Map the gradient `(M, N, N)` with respect to the probe."""
         if self._probe is None:
             raise ValueError("expected a preconditioner with a probe, found one for the object alone")
-        return self._probe.apply(gradient, probe)
+        return self._images.filtered(self._probe, gradient, probe)
 
     def variation_step(self, gradient: Array, shares: Array) -> Array:
         """Map the gradient `(K, N, N)` with respect to modes of variation that have these shares (K,) of the light."""
@@ -229,7 +232,7 @@ class SharedPreconditioner(Preconditioner):
         rows, cols: first pixel of each patch, integers `(n,)`.
         scans: `(n,)` which scan each pattern is of.
         with_probe: whether the probes move too.
-        transfer: as of `Preconditioner`.
+        transfer, images: as of `Preconditioner`.
     """
 
     def __init__(
@@ -241,7 +244,9 @@ class SharedPreconditioner(Preconditioner):
         scans: NDArray[np.int64],
         with_probe: bool,
         transfer: Array | None = None,
+        images: Images | None = None,
     ) -> None:
+        self._images = NumpyImages() if images is None else images
         n, lowest = probes.shape[-1], 1 / max(_padded(image.shape))
         lights = (probes.real**2 + probes.imag**2).sum(axis=1)
         own = [scans == k for k in range(len(probes))]

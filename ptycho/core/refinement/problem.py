@@ -19,7 +19,6 @@ from ptycho.core.refinement.placement import Placement
 from ptycho.core.refinement.preconditioner import Preconditioner, SharedPreconditioner
 from ptycho.core.refinement.sliced_preconditioner import SlicedPreconditioner
 from ptycho.core.refinement.spectrum import SpectrumPreconditioner, equal_brightness, evenly_lit
-from ptycho.core.refinement.sums import real_dot
 from ptycho.core.refinement.thickness import stretched
 from ptycho.core.refinement.variable_probe import Variability
 from ptycho.core.refinement.variation_gauge import principal
@@ -74,6 +73,7 @@ class ScanProblem:
         refine_blur: bool = False,
     ) -> None:
         self._passes, self._placement, self._given = passes, placement, given
+        self._images = passes.kernels.images
         self._refine_probe, self._refine_flux, self._family = refine_probe, refine_flux, background
         self._variability, self._refine_blur = variability, refine_blur
         self._refine_thickness, self._penalty, self._pupil = refine_thickness, penalty, pupil
@@ -163,9 +163,9 @@ class ScanProblem:
     def _probe_step(preconditioner: AnyPreconditioner, gradient: Array, point: Point) -> Array:
         """Of the modes of the probe, and of those of variation."""
         count = len(point.probe)
-        step = preconditioner.probe_step(gradient[:count], point.probe)
         if len(gradient) == count or not isinstance(preconditioner, Preconditioner):
-            return step
+            return preconditioner.probe_step(gradient, point.probe)
+        step = preconditioner.probe_step(gradient[:count], point.probe)
         shares = (np.abs(mixture(point.coefficients)[:, 1:]) ** 2).mean(axis=0)
         return np.concatenate([step, preconditioner.variation_step(gradient[count:], shares)])
 
@@ -197,8 +197,8 @@ class ScanProblem:
         if scans is not None:
             own = probe.reshape(-1, self._passes.modes, n, n)
             scans = scans if path is None else np.repeat(scans, path.shape[1])
-            return SharedPreconditioner(image, own, rows, cols, scans, self._refine_probe, transfer)
-        return Preconditioner(image, probe, rows, cols, self._refine_probe, transfer)
+            return SharedPreconditioner(image, own, rows, cols, scans, self._refine_probe, transfer, self._images)
+        return Preconditioner(image, probe, rows, cols, self._refine_probe, transfer, self._images)
 
     def forget(self) -> None:
         """Drop what the passes keep from step to step."""
@@ -209,19 +209,20 @@ class ScanProblem:
         pairs = [(a.object, b.object)]
         if a.probe is not None and b.probe is not None:
             pairs.append((a.probe, b.probe))
-        return sum(real_dot(one, other) for one, other in pairs)
+        return self._images.dot(pairs)
 
     def combine(self, a: Direction, factor: float, b: Direction) -> Direction:
         """`-a + factor b`."""
-        if a.probe is None or b.probe is None:
-            return Direction(factor * b.object - a.object, None)
-        return Direction(factor * b.object - a.object, factor * b.probe - a.probe)
+        blend = self._images.blend
+        probe = None if a.probe is None or b.probe is None else blend(-1.0, a.probe, factor, b.probe)
+        return Direction(blend(-1.0, a.object, factor, b.object), probe)
 
     def step(self, point: Point, direction: Direction, length: float) -> Point:
         """`point + length direction`, far fields and all."""
-        target = point._replace(object=point.object + length * direction.object)
+        blend = self._images.blend
+        target = point._replace(object=blend(1.0, point.object, length, direction.object))
         if direction.probe is not None:
-            target = target.with_vectors(point.vectors + length * direction.probe)
+            target = target.with_vectors(blend(1.0, point.vectors, length, direction.probe))
         self._passes.advance(point, target, length)
         return target
 

@@ -11,13 +11,14 @@ slice an object of one slice is all there is; so a thick object is what an engin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.refinement.images import NumpyImages
 from ptycho.core.refinement.kernels import Kernels, Measured, Terms
 
 __all__ = ["SlicedKernels"]
@@ -61,6 +62,17 @@ class _Fields(NamedTuple):
     on_the_way: _OnTheWay
 
 
+class _SlicedImages(NumpyImages):
+    """Objects of several slices, and their probe, in NumPy."""
+
+    def __init__(self, numpy: Callable[[Any], Array]) -> None:
+        self._numpy = numpy
+
+    def of(self, values: Any) -> Array:
+        """An array of the device in NumPy."""
+        return self._numpy(values)
+
+
 class SlicedKernels:
     """`ptycho.core.refinement.kernels.Kernels` of an object of K slices, made of those of an engine.
 
@@ -75,6 +87,7 @@ class SlicedKernels:
         self._one, self._gap = kernels, gap
         self.complex_bytes = kernels.complex_bytes
         self.measured, self.background, self.image = kernels.measured, kernels.background, kernels.image
+        self.images = _SlicedImages(self.numpy)
         self.memory, self.batch_pixels = kernels.memory, kernels.batch_pixels
         self.blur, self.corners = kernels.blur, kernels.corners
         self.lanes, self.together, self.total = kernels.lanes, kernels.together, kernels.total
