@@ -17,6 +17,7 @@ intensity.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial, reduce
@@ -53,7 +54,9 @@ FLOORS: dict[str, float] = {"amplitude": 1e-8, "poisson": 1e-4}
 any count that a single one would outweigh all others (Poisson; ten times more loses what dark pixels tell, ten times
 less takes twice the iterations)."""
 LANE_SHARE = 8
-"""Part of what may be kept that the gradients of all lanes take at most, its inverse."""
+"""Part of the memory that the gradients of all lanes take at most, its inverse."""
+LANE_PIXELS = 2
+"""Pixels of patterns that each lane adds for one of its own sum."""
 
 
 @dataclass
@@ -184,14 +187,18 @@ class Passes:
     def gradient(self, point: Point, with_probe: bool, group: int | None = None) -> tuple[float, Direction]:
         """Error as above, and the derivatives with respect to the conjugates of object and probe."""
         parts = self._parts(group)
-        # every lane adds up a gradient of its own: no more of them than fit the memory
-        lanes = max(1, self.plan.memory // (LANE_SHARE * point.object.nbytes))
         pulled = partial(self._pulled, point, with_probe, *self._images(point))
-        pulls = self.kernels.together(pulled, self._shares(parts, lanes))
+        pulls = self.kernels.together(pulled, self._shares(parts, self._sums_of(parts, point)))
         total = self.kernels.total([error for pull in pulls for error in pull.errors])
         gradient = self.kernels.images.of(_added([pull.object for pull in pulls]))
         probe_gradient = self._of_probes([pull.probes for pull in pulls], point) if with_probe else None
         return total / sum(part.energy for part in parts), Direction(gradient, probe_gradient)
+
+    def _sums_of(self, parts: Sequence[_Part], point: Point) -> int:
+        """Sums of the object's size that are worth it: as many as fit the memory and are less than what is summed."""
+        room = self.plan.memory // (LANE_SHARE * point.object.nbytes)
+        pixels = sum(len(part.indices) for part in parts) * self.n**2
+        return max(1, min(room, pixels // (LANE_PIXELS * math.prod(point.object.shape))))
 
     def _pulled(self, point: Point, with_probe: bool, image: Any, probe: Any, parts: Sequence[_Part]) -> _Pull:
         """Errors and gradients of some parts, one after the other."""
