@@ -74,7 +74,7 @@ def start_probe(scan: dict[str, Any], options: Any, args: argparse.Namespace) ->
 
 
 def set_physics(options: Any, args: argparse.Namespace) -> None:
-    """Positions that move, slices, and a near detector."""
+    """Positions that move, slices, a near detector, and one that blurs."""
     options.object_options.pixel_size_m, options.data_options.wavelength_m = args.pixel_m, args.wavelength_m
     positions = options.probe_position_options
     positions.optimizable = args.positions is not None
@@ -87,6 +87,7 @@ def set_physics(options: Any, args: argparse.Namespace) -> None:
     if args.distance_m is not None:
         options.data_options.free_space_propagation_distance_m = args.distance_m
         options.data_options.fft_shift = False
+    options.reconstructor_options.forward_model_options.diffraction_pattern_blur_sigma = args.blur_px
 
 
 def make_task(scan: dict[str, Any], args: argparse.Namespace) -> tuple[Any, np.ndarray]:
@@ -185,6 +186,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--positions-limit-px", type=float, default=POSITIONS_LIMIT_PX, help="of one step")
     parser.add_argument("--slice-gap-m", type=float, help="distance of two slices (default: a thin object)")
     parser.add_argument("--distance-m", type=float, help="of a near detector (default: far)")
+    parser.add_argument("--blur-px", type=float, help="standard deviation of the detector's blur (default: sharp)")
     parser.add_argument("--wavelength-m", type=float, default=1e-10)
     parser.add_argument("--pixel-m", type=float, default=1e-8, help="of the object")
     return parser

@@ -77,16 +77,19 @@ def test_the_physics_of_the_peer_is_switched_on_by_its_names(bench):
                 correction_options=SimpleNamespace(),
                 affine_transform_constraint=SimpleNamespace(),
             ),
+            reconstructor_options=SimpleNamespace(forward_model_options=SimpleNamespace()),
         )
 
     parse = bench.script.parser().parse_args
     plain, asked = options(), options()
     bench.script.set_physics(plain, parse(["a", "b"]))
-    told = ["--positions", "affine", "--slice-gap-m", "1e-6", "--distance-m", "2e-3"]
+    told = ["--positions", "affine", "--slice-gap-m", "1e-6", "--distance-m", "2e-3", "--blur-px", "0.8"]
     bench.script.set_physics(asked, parse(["a", "b", *told]))
     positions = asked.probe_position_options
     assert positions.optimizable and positions.affine_transform_constraint.enabled
     assert asked.object_options.slice_spacings_m == [1e-6]
     assert (asked.data_options.free_space_propagation_distance_m, asked.data_options.fft_shift) == (2e-3, False)
+    forward = (each.reconstructor_options.forward_model_options for each in (asked, plain))
+    assert [each.diffraction_pattern_blur_sigma for each in forward] == [0.8, None]
     assert not plain.probe_position_options.optimizable
     assert plain.object_options.slice_spacings_m is None and plain.data_options.fft_shift
