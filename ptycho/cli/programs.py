@@ -75,6 +75,7 @@ LIVE = replace(
     summary="Reconstruct a scan while it is measured: show what has come, and in the end reconstruct all of it.",
     run=LiveRun,
     arguments=add_live_source,
+    other_names=(*RECONSTRUCTION.other_names, OtherName("--model-path", "run.model", "--model", deprecated=False)),
 )
 
 FOURIER = replace(
