@@ -102,9 +102,12 @@ class GrowingFile:
         except OSError:
             return False
         now = (found.st_size, found.st_mtime_ns)
-        if self._same_since[1] != now or (flags is not None and flags & _OPEN_TO_WRITE):
+        written = flags is not None and flags & _OPEN_TO_WRITE
+        if self._same_since[1] != now or written:
             self._same_since = (time.monotonic(), now)
-        return (flags is not None or self.opened is not None) and time.monotonic() - self._same_since[0] >= _GRACE
+        if written or (flags is None and self.opened is None):
+            return False
+        return time.monotonic() - self._same_since[0] >= _GRACE
 
     def close(self) -> None:
         """Let go of the file."""
