@@ -62,3 +62,22 @@ def test_a_training_shows_losses_and_its_rate(terminal, tmp_path):
     assert "epoch 3/3" in shown and "train_loss 0.5 val_loss 0.75" in shown and "groups/s" in shown
     lines = (tmp_path / "run.log").read_text().splitlines()
     assert [line.split("INFO ")[1].partition(":")[0] for line in lines] == [f"epoch {n}/3" for n in (1, 2, 3)]
+
+
+def test_how_things_stand_is_one_line_on_a_terminal_and_now_and_then_in_a_log(terminal, tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with console_log(logging.INFO), run_log(tmp_path / "run.log"), progress.shown_line() as line:
+        for seconds in range(25):
+            now[0] = 100.0 + seconds
+            line(f"{seconds} joined")
+    assert "INFO" not in terminal.getvalue()
+    logged = (tmp_path / "run.log").read_text().splitlines()
+    assert [text.split()[-2] for text in logged] == ["0", "10", "20"]
+
+
+def test_no_terminal_gets_the_lines_of_the_log(capsys):
+    with console_log(logging.INFO), progress.shown_line() as line:
+        line("7 joined")
+        line("8 joined")
+    assert [text.split()[-2] for text in capsys.readouterr().err.splitlines()] == ["7"]

@@ -17,6 +17,7 @@ from ptycho.cli.stopping import Stopped, Stops
 from ptycho.core.files.atomic import atomic_path
 from ptycho.core.files.whole_set import UNFINISHED, whole_set
 from ptycho.core.scan_edit.map_write import make_map
+from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 
 STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 138, "SIGHUP": 129}
@@ -35,6 +36,17 @@ def test_a_signal_raises_and_has_its_own_line_and_status(name, status, capsys) -
     said = capsys.readouterr().err
     assert said == f"ptycho: {stopping.WORDS[name]}: start again with the same command\n"
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.usefixtures("interrupts")
+def test_a_signal_that_was_heeded_is_not_what_fails_later() -> None:
+    with pytest.raises(DataError, match="found none"), Stops():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        except Stopped as stop:
+            stop.heeded = True
+        raise DataError("expected frames, found none")
 
 
 @pytest.mark.usefixtures("interrupts")

@@ -10,8 +10,10 @@ import pytest
 
 from ptycho.core.formats import registry
 from ptycho.core.formats.assembled import ScanParts, assembled
+from ptycho.core.formats.position_table import positions_at
 from ptycho.core.formats.record import ScanRecord, completed, in_metres, in_pixels
 from ptycho.core.physics.resample import resampled_probe
+from ptycho.core.scan.stream import Frames
 from ptycho.errors import ConfigError, DataError
 
 SET_UP = {"energy_eV": 12398.419843320026, "distance_m": 0.8, "detector_pixel_m": 1e-4}
@@ -199,3 +201,33 @@ def test_one_file_with_more_patterns_than_positions_takes_a_table(
     np.savez(tmp_path / "scan.npz", **{**arrays, "xcoords": np.zeros(1), "ycoords": np.zeros(1)})
     scan = ScanParts((tmp_path / "scan.npz",), positions=parts.positions, position_unit="um")
     assert assembled(scan).count == full.count
+
+
+def test_the_set_up_of_another_scan_without_its_points(parts: ScanParts, full: ScanRecord, tmp_path: Path) -> None:
+    """Fewer points, an object: neither is taken; what is said beside it wins."""
+    other = assembled(parts)
+    assert other.xcoords is not None and other.ycoords is not None and other.patterns is not None
+    few = replace(
+        other, patterns=other.patterns.take(np.arange(3)), xcoords=other.xcoords[:3], ycoords=other.ycoords[:3]
+    )
+    few = replace(few, object=np.ones((40, 40), np.complex64), metadata={"name": "of Monday"})
+    registry.write(tmp_path / "like.npz", in_pixels(replace(few, object=None), "test"))
+    assert parts.patterns is not None and isinstance(parts.patterns, str)
+    bare = ScanParts(patterns=parts.patterns, positions=parts.positions, position_unit="um", like=tmp_path / "like.npz")
+    found = assembled(bare)
+    np.testing.assert_array_equal(found.probe, full.probe)
+    np.testing.assert_array_equal(found.mask, full.mask)
+    assert found.energy_eV == other.energy_eV and found.object is None and found.metadata["name"] == "of Monday"
+    np.testing.assert_array_equal(found.xcoords, other.xcoords)
+    given = assembled(replace(bare, distance_m=1.6))
+    assert completed(given).object_pixel_m == pytest.approx(2e-7)
+
+
+def test_patterns_and_positions_themselves(parts: ScanParts) -> None:
+    expected = assembled(parts)
+    assert expected.patterns is not None and isinstance(parts.positions, str)
+    held = replace(parts, patterns=Frames.of(expected.patterns.whole()), positions=positions_at(parts.positions))
+    found = assembled(held)
+    assert found.patterns is not None
+    np.testing.assert_array_equal(found.patterns.whole(), expected.patterns.whole())
+    np.testing.assert_array_equal(found.xcoords, expected.xcoords)
