@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.config.options import IterationOptions
 from ptycho.core.files.scratch import scratch_array
@@ -28,15 +29,14 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.iterate import first_flux
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 
-__all__ = ["check_uncertainty", "measure_uncertainty", "redrawn"]
+__all__ = ["check_uncertainty", "expected_photons", "measure_uncertainty", "redrawn"]
 
 logger = logging.getLogger(__name__)
 
-DRAWS, ITERATIONS = 4, 7
+DRAWS, ITERATIONS = 4, 8
 """Draws, and iterations of each: with more of either the deviations differ by 1 to 3 % (docs/uncertainty.md)."""
-UNFINISHED = 0.7
-"""Way left, in standard deviations, from which on the numbers do not hold; up to half of one it was seen to do no
-harm."""
+UNFINISHED = 0.5
+"""Way left, in standard deviations, from which on the numbers do not hold: up to 0.4 it was seen to do no harm."""
 NARROW = 1.1
 """Deviance over that of noise from which on it is said that the numbers are too small; up to `NOISE` they hold."""
 
@@ -106,9 +106,10 @@ def measure_uncertainty(
         scale="object" if made_probe else "probe",
         tolerance=0.0,
     )
+    expected = expected_photons(found, data)
     spread = ObjectSpread(found.object, found.coverage, free=moves)
     for stream in np.random.SeedSequence(options.seed).spawn(draws):
-        spread.add(further(redrawn(found, data, np.random.default_rng(stream))).object)
+        spread.add(further(redrawn(data, expected, np.random.default_rng(stream))).object)
     amplitude, phase = spread.deviations()
     unfinished = spread.moved(further(data).object)
     holds, remarks = _worth(found.trust, unfinished, bool(options.refine_positions))
@@ -117,23 +118,38 @@ def measure_uncertainty(
     )
 
 
-def redrawn(found: Reconstruction, data: RawData, rng: np.random.Generator) -> RawData:
-    """The scan as it might have been recorded: Poisson counts about what a result predicts, as amplitudes.
+def expected_photons(found: Reconstruction, data: RawData) -> NDArray[np.float32]:
+    """(n, N, N) photons that a result expects in every pixel of every pattern, 0 where it is not valid.
 
     Args:
         found: of the scan.
-        data: the scan, whose positions, mask, probe and dose it has; above 256 MiB the patterns are on disk.
-        rng: draws pattern by pattern, in their order.
+        data: the scan, which tells how many photons it has; above 256 MiB what is returned is on disk.
     """
     scale, _ = photon_scale(data, NOMINAL_PHOTONS)
     recording, modes = data.recorded(found.recording), as_modes(found.probe).astype(np.complex128)
-    frames, counted = scratch_array((len(data), data.N, data.N), np.float32), 0.0
+    expected = scratch_array((len(data), data.N, data.N), np.float32)
     for block in frame_blocks(len(data), modes.size):
         part = np.arange(block.start, block.stop)
         patches, dx, dy = extract_rounded(found.layers, found.xcoords[part], found.ycoords[part], data.N)
-        counts = rng.poisson(scale * diffract(modes, patches, dx, dy, recording.of(part)))
+        photons = scale * diffract(modes, patches, dx, dy, recording.of(part))
         if data.mask is not None:
-            counts = np.where(data.mask[part] if data.mask.ndim == 3 else data.mask, counts, 0)
+            photons = np.where(data.mask[part] if data.mask.ndim == 3 else data.mask, photons, 0)
+        expected[block] = photons
+    return expected
+
+
+def redrawn(data: RawData, expected: NDArray[np.float32], rng: np.random.Generator) -> RawData:
+    """The scan as it might have been recorded: Poisson counts about what is expected, as amplitudes.
+
+    Args:
+        data: the scan, whose positions, mask, probe and unit it has.
+        expected: of `expected_photons`.
+        rng: draws pattern by pattern, in their order.
+    """
+    scale, _ = photon_scale(data, NOMINAL_PHOTONS)
+    frames, counted = scratch_array(expected.shape, np.float32), 0.0
+    for block in frame_blocks(len(data), data.N**2):
+        counts = rng.poisson(expected[block])
         counted += float(counts.sum())
         frames[block] = np.sqrt(counts / scale)
     known = {**(data.metadata or {}), "nphotons": counted / len(data)}

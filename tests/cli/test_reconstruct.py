@@ -60,7 +60,7 @@ def test_error_bars_are_told_and_stored(scan, tmp_path, capsys):
     assert run(scan, *QUICK, "--uncertainty") == 0
     told, found = capsys.readouterr().err, ptycho.load_reconstruction(tmp_path / "scan_reconstruction")
     assert f"Uncertainty: {found.uncertainty.summary}" in told
-    assert "Uncertainty by counts drawn anew from the solution 4 times, 7 iterations from there after each" in told
+    assert "Uncertainty by counts drawn anew from the solution 4 times, 8 iterations from there after each" in told
     assert found.uncertainty.amplitude.shape == found.object.shape and found.timings["uncertainty"] > 0
     assert "Uncertainty of the phase" in (tmp_path / "scan_reconstruction" / "report.html").read_text()
 

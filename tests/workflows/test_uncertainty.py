@@ -21,7 +21,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.trust import photon_scale
-from ptycho.workflows.uncertainty import check_uncertainty, measure_uncertainty, redrawn
+from ptycho.workflows.uncertainty import check_uncertainty, expected_photons, measure_uncertainty, redrawn
 
 Simulated = Callable[..., RawData]
 
@@ -119,14 +119,16 @@ def test_bars_of_a_wrong_model_do_not_hold(simulated: Simulated) -> None:
 def test_redrawn_counts_are_those_of_the_solution(simulated: Simulated) -> None:
     scan = simulated(photons=1e4, gap_width=2, gap_offset=4)
     found = replace(solved(scan, replace(HELD, iterations=20)), background=np.full((scan.N, scan.N), 0.5))
-    drawn = [redrawn(found, scan, np.random.default_rng(seed)).amplitude().astype(float) ** 2 for seed in range(40)]
+    told = expected_photons(found, scan)
+    drawn = [redrawn(scan, told, np.random.default_rng(seed)).amplitude().astype(float) ** 2 for seed in range(40)]
     patches, dx, dy = extract_rounded(found.object, found.xcoords, found.ycoords, scan.N)
     expected = diffract(found.probe.astype(complex), patches, dx, dy, scan.recorded(found.recording))
     valid = np.broadcast_to(scan.valid_mask, expected.shape)
+    np.testing.assert_allclose(told, np.where(valid, expected, 0), rtol=1e-6)
     np.testing.assert_allclose(drawn[0], np.where(valid, np.rint(drawn[0]), 0), atol=1e-3)
     assert np.mean(drawn, axis=0)[valid].sum() == pytest.approx(expected[valid].sum(), rel=2e-3)
     assert np.mean(((np.array(drawn) - expected)[:, valid]) ** 2) == pytest.approx(expected[valid].mean(), rel=0.02)
-    again = redrawn(found, scan, np.random.default_rng(0))
+    again = redrawn(scan, told, np.random.default_rng(0))
     np.testing.assert_allclose(again.amplitude() ** 2, drawn[0], rtol=1e-6)
     assert again.photons() == pytest.approx(drawn[0].sum(axis=(1, 2)).mean(), rel=1e-4)
 
