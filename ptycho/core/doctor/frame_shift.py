@@ -16,6 +16,7 @@ from scipy.spatial import KDTree
 from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.held_out import Prediction, foretell, inner_points
 from ptycho.core.doctor.position_scale import scaled
+from ptycho.core.doctor.positions import neighbour_distance
 from ptycho.core.doctor.samples import Sampler
 from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.result import plural
@@ -158,9 +159,15 @@ def may_be_off(sampler: Sampler, scale: float, among: NDArray[np.intp], right: S
 
 
 def _regions(sampler: Sampler, among: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """Places among some points where steps differ."""
+    """Places among some points where steps differ, and where patterns overlap: others foretell nothing.
+
+    Successive points of a path that leaps about need not overlap, and an object that holds them all is as large as
+    that of the scan.
+    """
     x, y = sampler.positions
-    return [among[places] for places in uneven_places(x[among], y[among], probe_diameter(sampler.probe))]
+    diameter = probe_diameter(sampler.probe)
+    regions = [among[places] for places in uneven_places(x[among], y[among], diameter)]
+    return [places for places in regions if neighbour_distance(x[places], y[places]) < diameter]
 
 
 def _foretold(sampler: Sampler, scale: float, places: NDArray[np.intp], k: int) -> Prediction:
@@ -182,7 +189,7 @@ def check_shift(test: ShiftTest, slip: Slip | None = None) -> Finding:
         "places": test.places,
     }
     if not errors:
-        return Finding("frame shift", "note", f"Not tested: {test.points} points with even steps or too few.", numbers)
+        return Finding("frame shift", "note", f"Not tested: {test.points} points with even steps, too few or too far apart.", numbers)
     if test.wrong:
         k = test.best
         far = "one frame" if abs(k) == 1 else f"{abs(k)} frames or more"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptycho.core.doctor import slip as module
-from ptycho.core.doctor.frame_shift import ShiftTest, Slip
+from ptycho.core.doctor.frame_shift import ShiftTest, Slip, may_be_off, rank_among
 from ptycho.core.doctor.slip import find_slip
 
 
@@ -58,3 +58,16 @@ def test_a_slip_that_ends_again(total, first, last, frames, search):
     assert found == Slip(first, frames, last)
     assert found.mend == f"move --frames={frames} --first={first} --last={last}"
     assert f"From pattern {first} to {last} " in found.sentence and found.sentence.endswith(f"dataset {found.mend}.")
+
+
+def test_points_that_do_not_overlap_are_not_tried(rng):
+    """Successive points of a path that leaps about: their object would be as large as that of the scan."""
+    x, y = rng.uniform(0, 4000, (2, 60))
+    probe = np.exp(-(np.hypot(*np.mgrid[-16:16, -16:16]) ** 2) / 50)[None].astype(np.complex64)
+    sampler = SimpleNamespace(positions=(x, y), probe=probe)  # without patterns: none may be read
+    among = np.arange(60)
+    assert not rank_among(sampler, 1.0, among).errors
+    assert not may_be_off(sampler, 1.0, among, ShiftTest(((0, 0.1), (1, 1.0)), 9.0, 2.0, 25, 60))
+    near = SimpleNamespace(positions=(x / 100, y / 100), probe=probe)
+    with pytest.raises(AttributeError, match="read"):
+        rank_among(near, 1.0, among)
