@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Generator, Sequence
@@ -16,10 +17,10 @@ from numpy.typing import NDArray
 from ptycho.config.config import INFERENCE_BATCH, InferenceConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
-from ptycho.core.refinement.kernels import ScanData
+from ptycho.core.refinement.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.training.identity import TrainingIdentity
-from ptycho.workflows.backend import BackendName
+from ptycho.workflows.backend import BackendName, ScanNetwork
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.training_data import TrainingSet
 from ptycho_torch import predictor
@@ -29,6 +30,7 @@ from ptycho_torch.lightning.process_state import seeded
 from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 from ptycho_torch.pinn import PtychoPINN
+from ptycho_torch.unrolled import UnrolledNetwork
 
 __all__ = [
     "build",
@@ -42,6 +44,7 @@ __all__ = [
     "predict_batches",
     "refine",
     "save",
+    "scan_network",
     "settled",
 ]
 
@@ -160,6 +163,28 @@ def predict_batches(
 ) -> Generator[NDArray[np.complex64], None, None]:
     """The same of a training's groups, batch by batch, with the members held out."""
     return predictor.predict_batches(model, container, config.batch_size, _execution(run).accelerator)
+
+
+def scan_network(model: PtychoPINN, config: Config, run: RunOptions) -> ScanNetwork | None:
+    """A model for a pass on one canvas; None where its network has no plain descent before its stages."""
+    network, accelerator = model.network, _execution(run).accelerator
+    if not isinstance(network, UnrolledNetwork) or not network.spec.descent:
+        return None
+
+    model.to(accelerator)
+
+    def kernels(floor: float) -> Kernels:
+        return refinement.RefinementKernels("amplitude", floor, device=accelerator)
+
+    return ScanNetwork(
+        steps=tuple(network.step.tolist()),
+        momenta=tuple(network.momentum.tolist()),
+        object_scale=float(model.object_scale.detach()),
+        amplitude_scale=model.input_scale * model.nominal_intensity_scale / model.intensity_scale,
+        light=model.light,
+        kernels=kernels,
+        correct=functools.partial(predictor.corrected, model),
+    )
 
 
 def refine(

@@ -21,7 +21,7 @@ __all__ = ["CorrectionUNet", "UnrolledNetwork"]
 
 
 class CorrectionUNet(nn.Module):
-    """What a gradient cannot know: `(B, 7, s, s)` of the canvas -> `(B, 2, s, s)`, real and imaginary part; s by 8."""
+    """What a gradient cannot know: `(B, 7, h, w)` of the canvas -> `(B, 2, h, w)`, as parts; sides by 8."""
 
     def __init__(self, spec: Correction) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ from ptycho.config.config import InferenceConfig, TrainingConfig
 from ptycho.config.deprecation import deprecation_text
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
-from ptycho.core.refinement.kernels import ScanData
+from ptycho.core.refinement.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.errors import ConfigError
@@ -28,7 +28,8 @@ from ptycho.tf import refine as refinement
 from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.model_manager import load_tf_bundle, remember, save_tf_bundle
 from ptycho.tf.pinn import PtychoPINN
-from ptycho.workflows.backend import BackendName
+from ptycho.tf.unrolled import UnrolledNetwork
+from ptycho.workflows.backend import BackendName, ScanNetwork
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.training_data import TrainingSet
 
@@ -44,6 +45,7 @@ __all__ = [
     "predict_batches",
     "refine",
     "save",
+    "scan_network",
     "settled",
 ]
 
@@ -147,6 +149,26 @@ def predict_batches(
 ) -> Generator[NDArray[np.complex64], None, None]:
     """The same of a training's groups, batch by batch, with the members held out."""
     return predictor.predict_batches(model, container, config.batch_size, config.use_xla)
+
+
+def scan_network(model: PtychoPINN, config: Config, run: RunOptions) -> ScanNetwork | None:
+    """A model for a pass on one canvas; None where its network has no plain descent before its stages."""
+    network = model.network
+    if not isinstance(network, UnrolledNetwork) or not network.spec.descent:
+        return None
+
+    def kernels(floor: float) -> Kernels:
+        return refinement.RefinementKernels("amplitude", floor, use_xla=config.use_xla)
+
+    return ScanNetwork(
+        steps=tuple(network.step.numpy().tolist()),
+        momenta=tuple(network.momentum.numpy().tolist()),
+        object_scale=float(model.object_scale.numpy()),
+        amplitude_scale=model.input_scale * model.nominal_intensity_scale / model.intensity_scale,
+        light=model.light,
+        kernels=kernels,
+        correct=functools.partial(predictor.corrected, model),
+    )
 
 
 def refine(

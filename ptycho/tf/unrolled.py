@@ -23,21 +23,22 @@ __all__ = ["CorrectionUNet", "UnrolledNetwork"]
 
 
 def _unshuffled(pictures: tf.Tensor) -> tf.Tensor:
-    """Blocks of pixels as channels: `(B, s, s, c)` -> `(B, s/2, s/2, 4c)`, the pixels of a channel side by side."""
-    side, channels = pictures.shape[1] // UNSHUFFLE, pictures.shape[-1]
-    blocks = tf.reshape(pictures, (-1, side, UNSHUFFLE, side, UNSHUFFLE, channels))
-    return tf.reshape(tf.transpose(blocks, (0, 1, 3, 5, 2, 4)), (-1, side, side, channels * UNSHUFFLE**2))
+    """Blocks of pixels as channels: `(B, h, w, c)` -> `(B, h/2, w/2, 4c)`, the pixels of a channel side by side."""
+    height, width, channels = pictures.shape[1] // UNSHUFFLE, pictures.shape[2] // UNSHUFFLE, pictures.shape[-1]
+    blocks = tf.reshape(pictures, (-1, height, UNSHUFFLE, width, UNSHUFFLE, channels))
+    return tf.reshape(tf.transpose(blocks, (0, 1, 3, 5, 2, 4)), (-1, height, width, channels * UNSHUFFLE**2))
 
 
 def _shuffled(pictures: tf.Tensor) -> tf.Tensor:
     """Inverse of `_unshuffled`."""
-    side, channels = pictures.shape[1], pictures.shape[-1] // UNSHUFFLE**2
-    blocks = tf.reshape(pictures, (-1, side, side, channels, UNSHUFFLE, UNSHUFFLE))
-    return tf.reshape(tf.transpose(blocks, (0, 1, 4, 2, 5, 3)), (-1, side * UNSHUFFLE, side * UNSHUFFLE, channels))
+    height, width, channels = *pictures.shape[1:3], pictures.shape[-1] // UNSHUFFLE**2
+    blocks = tf.reshape(pictures, (-1, height, width, channels, UNSHUFFLE, UNSHUFFLE))
+    blocks = tf.transpose(blocks, (0, 1, 4, 2, 5, 3))
+    return tf.reshape(blocks, (-1, height * UNSHUFFLE, width * UNSHUFFLE, channels))
 
 
 class CorrectionUNet(DirectLayer):
-    """What a gradient cannot know: `(B, s, s, 7)` of the canvas -> `(B, s, s, 2)`, real and imaginary part; s by 8."""
+    """What a gradient cannot know: `(B, h, w, 7)` of the canvas -> `(B, h, w, 2)`, as parts; sides by 8."""
 
     def __init__(self, spec: Correction, dtype: str = "float32", seed: Any = None) -> None:
         super().__init__(dtype=dtype)

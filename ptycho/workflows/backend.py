@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,13 +15,13 @@ from numpy.typing import NDArray
 from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
-from ptycho.core.refinement.kernels import ScanData
+from ptycho.core.refinement.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.training.scales import InputScaling
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.training_data import TrainingSet
 
-__all__ = ["Backend", "BackendName", "ScanModel", "ScanProbe"]
+__all__ = ["Backend", "BackendName", "ScanModel", "ScanNetwork", "ScanProbe"]
 
 BackendName = Literal["pytorch", "tensorflow"]
 Config = TrainingConfig | InferenceConfig
@@ -53,6 +54,25 @@ class ScanModel(Protocol):
     @property
     def intensity_scale(self) -> float:
         """s; `s X_norm` is in photon units."""
+
+
+@dataclass(frozen=True)
+class ScanNetwork:
+    """A trained network of gradient steps as a pass on the canvas of a scan needs it (`workflows.canvas_pass`)."""
+
+    steps: tuple[float, ...]
+    """Of each stage, in units of the preconditioned gradient."""
+    momenta: tuple[float, ...]
+    object_scale: float
+    """`O = object_scale O_net`."""
+    amplitude_scale: float
+    """The network compares its fields with so many times the amplitudes of the file."""
+    light: int
+    """Side of the square in the middle of a probe that holds its light, pixels."""
+    kernels: Callable[[float], Kernels]
+    """Of the likelihood of amplitudes, with a floor of the intensities."""
+    correct: Callable[[int, NDArray[np.float32]], NDArray[np.float32]]
+    """What a stage adds `(2, h, w)`, real and imaginary part, to what it sees `(7, h, w)`; sides by 8."""
 
 
 class Backend(Protocol):
@@ -92,6 +112,9 @@ class Backend(Protocol):
         self, model: Any, container: Any, config: TrainingConfig, run: RunOptions
     ) -> Generator[NDArray[np.complex64], None, None]:
         """The same of a training's groups, batch by batch, with the members held out."""
+
+    def scan_network(self, model: Any, config: Config, run: RunOptions) -> ScanNetwork | None:
+        """A model for a pass on one canvas; None where its network has no plain descent before its stages."""
 
     def refine(
         self, scan: ScanData, start: Start | None, iterations: int, config: Config, run: RunOptions, **settings: Any

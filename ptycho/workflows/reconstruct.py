@@ -1,4 +1,4 @@
-"""The order of a reconstruction, the same for both backends: groups, patches, stitching, refinement, trust."""
+"""The order of a reconstruction, the same for both backends: one pass of the network, refinement, trust."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from ptycho.core.refinement.state_file import StateFile
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel
+from ptycho.workflows.canvas_pass import canvas_pass
 from ptycho.workflows.diagnostics import with_diagnostics
 from ptycho.workflows.final_trust import passed_or_refined
 from ptycho.workflows.results import Estimate, finished_reconstruction
@@ -127,8 +128,7 @@ def reconstruct(
     scan, settings = scan_for(model, data, config)
     job = _Job(backend, model, scan, settings, run)
     check_room(job.frame)
-    patches, positions, reached = job.predicted()
-    found = job.stitched(patches, positions)
+    found, reached = job.seen_by_network()
     if settings.fit_scale:
         found = job.scaled(found, reached)
     final = job.refined(found) if run.refine_iterations else job.estimate(found)
@@ -191,6 +191,17 @@ class _Job:
         yield
         self.timings[step] = time.perf_counter() - begun
 
+    def seen_by_network(self) -> tuple[StitchedObject, NDArray[np.bool_]]:
+        """The object of one pass, and (n,) which patterns it was made from: on one canvas, else in groups."""
+        with self.timed("inference"):
+            found = canvas_pass(self.backend, self.model, self.scan, self.frame, self.config, self.run)
+        if found is None:
+            patches, positions, reached = self.predicted()
+            return self.stitched(patches, positions), reached
+        count, seconds = len(self.scan), self.timings["inference"]
+        logger.info("inference: %d patterns on one canvas in %.1f s", count, seconds)
+        return found, np.ones(count, bool)
+
     def predicted(self) -> tuple[NDArray[np.complex64], NDArray[np.floating[Any]], NDArray[np.bool_]]:
         """Patches (B, C, N, N) of every group, their centres (B, 1, 2, C) on the object's grid, (n,) who is in one."""
         model, number = self.model, self.config.n_groups or len(self.scan)
@@ -233,7 +244,8 @@ class _Job:
         )
         logger.info("scale of the object, least squares on the measured intensities: times %.4g", factor)
         image = np.where(found.coverage > 0, np.complex64(factor) * found.object, found.object)
-        return replace(found, object=image, spread=np.float32(factor) * found.spread)
+        spread = None if found.spread is None else np.float32(factor) * found.spread
+        return replace(found, object=image, spread=spread)
 
     def estimate(self, found: StitchedObject) -> Estimate:
         """What the network alone says."""

@@ -139,7 +139,7 @@ def finished_reconstruction(
         timings=timings,
         synchronised=found.synchronised,
         agreement=found.agreement,
-        spread=laid_out(found.spread, np.nan),
+        spread=None if found.spread is None else laid_out(found.spread, np.nan),
         trust=trust,
         metadata=metadata,
         provenance=provenance,

@@ -34,7 +34,7 @@ from ptycho.core.stitching.synchronise import synchronise
 from ptycho.raw_data import RawData
 from ptycho.workflows.scan_part import mask_of
 
-__all__ = ["StitchedObject", "stitch_scan"]
+__all__ = ["PatternSample", "StitchedObject", "stitch_scan"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +51,8 @@ class StitchedObject:
 
     object: NDArray[np.complex64]
     coverage: NDArray[np.float32]
-    spread: NDArray[np.float32]
-    """(H, W) standard deviation of one patch about the mean, as in `stitching.Stitched`."""
+    spread: NDArray[np.float32] | None
+    """(H, W) standard deviation of one patch about the mean, as in `stitching.Stitched`; None without patches."""
     synchronised: bool
     agreement: tuple[float, float]
     plane: tuple[float, float]
@@ -86,7 +86,7 @@ def stitch_scan(
     found = synchronise(flat, x, y, weight, labels=np.repeat(np.arange(groups), members))
     variants = [None, found.solved] if found.beyond_noise else [None]
     made = stitch_variants(flat, x, y, patch_weight(probe, options), frame, variants, options.middle(n))
-    sample = _Sample(data, probe, frame)
+    sample = PatternSample(data, probe, frame)
     levelled = [sample.level(each.object, each.coverage) for each in made]
     errors = [each.error for each in levelled]
     chosen = int(errors[-1] < (1 - GAIN) * errors[0])
@@ -116,7 +116,7 @@ class _Levelled:
     error: float
 
 
-class _Sample:
+class PatternSample:
     """Some patterns of the scan, without the background and under the beam of the probe as far as both are known, and
     how well an object predicts them, blurred as they are.
     """

@@ -189,7 +189,12 @@ def check_shift(test: ShiftTest, slip: Slip | None = None) -> Finding:
         "places": test.places,
     }
     if not errors:
-        return Finding("frame shift", "note", f"Not tested: {test.points} points with even steps, too few or too far apart.", numbers)
+        return Finding(
+            "frame shift",
+            "note",
+            f"Not tested: {test.points} points with even steps, too few or too far apart.",
+            numbers,
+        )
     if test.wrong:
         k = test.best
         far = "one frame" if abs(k) == 1 else f"{abs(k)} frames or more"

@@ -1,0 +1,103 @@
+"""A pass on the canvas of a scan: what does not depend on the backend, and when groups are asked for."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ptycho.config.config import InferenceConfig, ModelConfig
+from ptycho.config.options import StitchOptions
+from ptycho.core.geometry import ObjectFrame
+from ptycho.core.refinement.kernels_numpy import NumpyKernels
+from ptycho.raw_data import RawData
+from ptycho.workflows import canvas_pass as module
+from ptycho.workflows.backend import ScanNetwork
+from ptycho.workflows.canvas_pass import Canvas, canvas_pass, in_tiles
+from ptycho.workflows.run_options import NEUTRAL_RUN
+
+FRAME = ObjectFrame(64, 64, 0, 0)
+MODEL = ModelConfig(N=64, gridsize=2, architecture="unrolled")
+
+
+def network(correct: Any) -> ScanNetwork:
+    return ScanNetwork((1.0,), (0.7,), 1.0, 1.0, 40, lambda floor: None, correct)  # type: ignore[arg-type, return-value]
+
+
+def mean_of_blocks(stage: int, pictures: np.ndarray) -> np.ndarray:
+    """Looks as far as a correction does, and in its blocks."""
+    channels, height, width = pictures.shape
+    blocks = pictures.reshape(channels, height // 8, 8, width // 8, 8).mean(axis=(2, 4))
+    reach = np.pad(blocks, ((0, 0), (5, 5), (5, 5)))
+    seen = sum(reach[:, r : r + height // 8, c : c + width // 8] for r in range(11) for c in range(11))
+    return np.repeat(np.repeat(seen[:2], 8, axis=1), 8, axis=2).astype(np.float32)
+
+
+def test_tiles_with_a_rim_are_the_whole(rng, monkeypatch) -> None:
+    pictures = rng.standard_normal((7, 144, 216)).astype(np.float32)
+    whole = mean_of_blocks(0, pictures)
+    monkeypatch.setattr(module, "TILE", 64)
+    assert np.allclose(in_tiles(network(mean_of_blocks), 0, pictures), whole, atol=1e-5)
+    monkeypatch.setattr(module, "RIM", 24)
+    assert not np.allclose(in_tiles(network(mean_of_blocks), 0, pictures), whole, atol=1e-2), "the rim counts"
+
+
+@pytest.mark.parametrize(
+    "what, reason",
+    [
+        ({}, None),
+        ({"even_groups": True}, "scale of its own"),
+        ({"sigma": 0.7}, "smoothed"),
+        ({"n_groups": 8}, "only some groups"),
+        ({"n_groups": 9}, None),
+        ({"stitching": StitchOptions(middle_trim=20)}, "stitching"),
+        ({"stitching": StitchOptions(patch_weighting="uniform")}, "stitching"),
+        ({"stitching": StitchOptions(window=3)}, None),
+        ({"diagnostics": SimpleNamespace()}, "statistics"),
+    ],
+)
+def test_groups_where_they_are_asked_for(what, reason, caplog) -> None:
+    class Reached(Exception):
+        pass
+
+    def kernels(floor: float) -> None:
+        raise Reached
+
+    backend = SimpleNamespace(scan_network=lambda *_: replace(network(mean_of_blocks), kernels=kernels))
+    model = SimpleNamespace(
+        scaling=SimpleNamespace(even_groups=what.get("even_groups", False)),
+        config=replace(MODEL, gaussian_smoothing_sigma=what.get("sigma", 0.0)),
+        probe=SimpleNamespace(file_units=lambda: np.ones((1, 64, 64), np.complex64)),
+    )
+    config = InferenceConfig(
+        model=MODEL, n_groups=what.get("n_groups"), stitching=what.get("stitching", StitchOptions())
+    )
+    run = replace(NEUTRAL_RUN, diagnostics=what.get("diagnostics"))
+    with caplog.at_level(logging.INFO), nullcontext() if reason else pytest.raises(Reached):
+        assert canvas_pass(backend, model, range(9), FRAME, config, run) is None  # type: ignore[arg-type]
+    assert (reason or "") in caplog.text and bool(caplog.text) == (reason is not None)
+
+
+def test_a_network_without_that_form_says_nothing(caplog) -> None:
+    backend = SimpleNamespace(scan_network=lambda *_: None)
+    with caplog.at_level(logging.INFO):
+        assert canvas_pass(backend, None, range(9), FRAME, None, NEUTRAL_RUN) is None  # type: ignore[arg-type]
+    assert not caplog.text
+
+
+def test_the_light_of_a_canvas_is_that_of_all_probes(rng) -> None:
+    x = 32.0 + np.array([0, 3.3, 200])
+    probe = (rng.standard_normal((2, 64, 64)) + 1j * rng.standard_normal((2, 64, 64))).astype(np.complex64)
+    flux = np.array([1.0, 0.5, 2.0])
+    data = RawData(
+        x, np.full(3, 32.0), None, None, np.ones((3, 64, 64), np.float32), probe, units="amplitude", flux=flux
+    )
+    canvas = Canvas(NumpyKernels("amplitude", 1e-2), data, probe, ObjectFrame(64, 272, 0, 0))
+    power = np.sum(np.abs(probe) ** 2, axis=0)
+    assert np.allclose(canvas.illumination[:, 200:264], 2 * power, rtol=1e-5)
+    assert canvas.illumination.sum() == pytest.approx(3.5 * power.sum(), rel=1e-5)
