@@ -25,6 +25,7 @@ from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.placement import Positions
 from ptycho.core.refinement.priors import ObjectPrior
+from ptycho.core.refinement.processes import ALONE, Processes
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.state_file import StateFile
@@ -514,6 +515,7 @@ def refine(
     seconds: float | None = None,
     report: Callable[[int, float], None] | None = None,
     state_file: StateFile | None = None,
+    processes: Processes = ALONE,
     device: torch.device | str = "cpu",
 ) -> Refinement:
     """`ptycho.core.refinement.run.refine_scan` with the engine 'pytorch', where the other arguments are described.
@@ -558,6 +560,7 @@ def refine(
         seconds=seconds,
         report=report,
         state_file=state_file,
+        processes=processes,
         device=device,
     )
 

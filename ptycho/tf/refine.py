@@ -25,6 +25,7 @@ from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.placement import Positions
 from ptycho.core.refinement.priors import ObjectPrior
+from ptycho.core.refinement.processes import ALONE, Processes
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.state_file import StateFile
@@ -482,6 +483,7 @@ def refine(
     seconds: float | None = None,
     report: Callable[[int, float], None] | None = None,
     state_file: StateFile | None = None,
+    processes: Processes = ALONE,
     use_xla: bool = False,
 ) -> Refinement:
     """`ptycho.core.refinement.run.refine_scan` with the engine 'tensorflow', where the other arguments are described.
@@ -526,6 +528,7 @@ def refine(
         seconds=seconds,
         report=report,
         state_file=state_file,
+        processes=processes,
         use_xla=use_xla,
     )
 

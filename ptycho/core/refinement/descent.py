@@ -76,6 +76,8 @@ class Limits:
     """Error of the data seen that noise alone would leave; 0: unknown."""
     seconds: float | None = None
     """After which no iteration begins; None: no limit."""
+    clock: Callable[[], float] = time.perf_counter
+    """What tells the time, seconds."""
 
 
 @dataclass
@@ -88,7 +90,8 @@ class Descent(Generic[Point]):
     kept: int = 0
     restarts: int = 0
     stopped: str = ""
-    begun: float = field(default_factory=time.perf_counter)
+    begun: float = 0.0
+    """When, by the clock of the limits."""
 
 
 @dataclass
@@ -147,6 +150,8 @@ def descend(
     state = None if keeper is None else keeper.restore(rng)
     if state is None:
         state = State(start, *problem.gradient(start), Descent(start), sweeping=problem.batches > 1)
+    if limits.seconds is not None:
+        state.found.begun = limits.clock()
     if keeper is not None:
         keeper.begin(state)
     search = _Search(problem, state)
@@ -263,7 +268,7 @@ def _reason(found: Descent[Point], iteration: int, limits: Limits) -> str:
         return f"the patterns are explained to the noise, after {iteration} iterations"
     if iteration >= limits.iterations:
         return f"the {limits.iterations} iterations are done"
-    if limits.seconds is not None and time.perf_counter() - found.begun >= limits.seconds:
+    if limits.seconds is not None and limits.clock() - found.begun >= limits.seconds:
         return f"the {limits.seconds:g} s are over, after {iteration} iterations"
     if iteration >= limits.patience:
         before = min(decisive[: -limits.patience])

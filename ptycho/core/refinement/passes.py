@@ -18,7 +18,7 @@ intensity.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial, reduce
 from itertools import pairwise
@@ -35,6 +35,7 @@ from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.variable_probe import mixture
 from ptycho.core.refinement.kernels import Direction, Kernels, Measured, Point, ScanData, Terms
 from ptycho.core.refinement.memory import MemoryPlan
+from ptycho.core.refinement.processes import ALONE, Processes, gathered, own_patterns
 from ptycho.core.refinement.slices import SlicedKernels
 from ptycho.errors import DataError
 
@@ -119,6 +120,7 @@ class Passes:
         gap: the free space between the slices of a thick object; None: it is thin.
         slices: their number.
         scans: (n,) which of several scans each pattern is of, each with a probe of so many modes; None: it is one.
+        processes: that share the patterns; each reads its own, and every sum is that of all.
     """
 
     def __init__(
@@ -133,7 +135,14 @@ class Passes:
         gap: NearField | None = None,
         slices: int = 1,
         scans: NDArray[np.int64] | None = None,
+        processes: Processes = ALONE,
     ) -> None:
+        self.processes, self._counts = processes, [len(group) for group in groups]
+        self._all_seen, self._all_unseen = np.concatenate(groups), unseen
+        self._energy: float | None = None
+        if processes.size > 1:
+            own = own_patterns(scan.xcoords, scan.ycoords, processes)
+            groups, unseen = [group[own[group]] for group in groups], unseen[own[unseen]]
         self.gap, self.scans, self.modes = gap, scans, modes
         self.sliced = None if gap is None else SlicedKernels(kernels, gap)
         self.kernels: Kernels = kernels if self.sliced is None else self.sliced
@@ -167,8 +176,9 @@ class Passes:
             return self.kernels.error(self._look(part, point, image, probe).fields, measured)
 
         parts = self.unseen if unseen else self.seen
-        total = self.kernels.total(list(self._each(parts, error_of)))
-        return total / sum(part.energy for part in parts)
+        total = self._total(self._each(parts, error_of))
+        total, energy = self._of_all(total, sum(part.energy for part in parts))
+        return total / energy
 
     def variance(self, point: Point) -> float:
         """Likelihood of the patterns seen per valid pixel: of the squared residuals of amplitudes the mean."""
@@ -179,20 +189,25 @@ class Passes:
         """Number of valid pixels of the patterns seen."""
         mask, seen = self.scan.mask, [part.indices for part in self.seen]
         if mask is None:
-            return sum(map(len, seen)) * self.n**2
+            return self.count() * self.n**2
         if mask.ndim == 2:
-            return sum(map(len, seen)) * int(np.count_nonzero(mask))
-        return sum(int(np.count_nonzero(mask[some])) for some in seen)
+            return self.count() * int(np.count_nonzero(mask))
+        return int(self._of_all(sum(int(np.count_nonzero(mask[some])) for some in seen))[0])
 
     def gradient(self, point: Point, with_probe: bool, group: int | None = None) -> tuple[float, Direction]:
         """Error as above, and the derivatives with respect to the conjugates of object and probe."""
         parts = self._parts(group)
         pulled = partial(self._pulled, point, with_probe, *self._images(point))
         pulls = self.kernels.together(pulled, self._shares(parts, self._sums_of(parts, point)))
-        total = self.kernels.total([error for pull in pulls for error in pull.errors])
-        gradient = self.kernels.images.of(_added([pull.object for pull in pulls]))
-        probe_gradient = self._of_probes([pull.probes for pull in pulls], point) if with_probe else None
-        return total / sum(part.energy for part in parts), Direction(gradient, probe_gradient)
+        total = self._total(error for pull in pulls for error in pull.errors)
+        energy = sum(part.energy for part in parts)
+        sums = [self._image([pull.object for pull in pulls], point.object.shape)]
+        if with_probe:
+            sums.append(self._of_probes([pull.probes for pull in pulls], point))
+        if self.processes.size > 1:
+            numbers, *sums = self.processes.sum(np.array([total, energy]), *map(np.asarray, sums))
+            total, energy = numbers.tolist()
+        return total / energy, Direction(*sums, *(() if with_probe else (None,)))
 
     def _sums_of(self, parts: Sequence[_Part], point: Point) -> int:
         """Sums of the object's size that are worth it: as many as fit the memory and are less than what is summed."""
@@ -219,12 +234,27 @@ class Passes:
     def _of_probes(self, sums: Sequence[dict[int, Any]], point: Point) -> Any:
         """The gradient of all modes, from the sums of the lanes, by the first mode of a scan; 0 of a scan not seen."""
         if self.scans is None:
-            return self.kernels.images.of(_added([lane[0] for lane in sums]))
+            return self._image([lane[0] for lane in sums], point.vectors.shape)
         found = np.zeros_like(point.vectors)
         for first, moved in ((first, moved) for lane in sums for first, moved in lane.items()):
             values = self.kernels.numpy(moved)
             found[first : first + len(values)] += values
         return found
+
+    def _image(self, summed: Sequence[Any], shape: tuple[int, ...]) -> Any:
+        """The sum of the lanes as an image of the search, 0 where this process has no patterns."""
+        if not summed:
+            return np.zeros(shape, np.result_type(np.complex64, f"c{self.kernels.complex_bytes}"))
+        return self.kernels.images.of(_added(summed))
+
+    def _total(self, scalars: Iterable[Any]) -> float:
+        """The sum of scalars of the kernels; 0 where this process has no patterns."""
+        found = list(scalars)
+        return self.kernels.total(found) if found else 0.0
+
+    def _of_all(self, *numbers: float) -> tuple[float, ...]:
+        """The sums of numbers over all processes."""
+        return tuple(self.processes.sum(np.array(numbers, np.float64))[0].tolist())
 
     def curvature(self, point: Point, direction: Direction, group: int | None = None) -> float:
         """Gauss-Newton curvature `sum J^2` along a direction."""
@@ -247,7 +277,7 @@ class Passes:
             part.probe_moves = probe_moves if self.plan.probes else None
             return self.kernels.slopes(look.fields, moves, self._measured(part, point))
 
-        return self.kernels.total(list(self._each(self._parts(group), curvature_of)))
+        return self._of_all(self._total(self._each(self._parts(group), curvature_of)))[0]
 
     def advance(self, point: Point, target: Point, length: float) -> None:
         """Take what is kept along to `target = point + length direction`, the direction of the last curvature.
@@ -279,14 +309,21 @@ class Passes:
     @property
     def energy(self) -> float:
         """Sum of the squared amplitudes of the patterns seen."""
-        for part in self.seen:
-            if not part.energy:
-                self._patterns(part)
-        return sum(part.energy for part in self.seen)
+        if self._energy is None:
+            for part in self.seen:
+                if not part.energy:
+                    self._patterns(part)
+            self._energy = self._of_all(sum(part.energy for part in self.seen))[0]
+        return self._energy
 
     def count(self, group: int | None = None) -> int:
         """Patterns seen, of one group or of all."""
-        return sum(len(part.indices) for part in self._parts(group))
+        return sum(self._counts) if group is None else self._counts[group]
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether some patterns are held out."""
+        return len(self._all_unseen) > 0
 
     def _parts(self, group: int | None) -> list[_Part]:
         return self.seen if group is None else self.groups[group]
@@ -419,34 +456,39 @@ class Passes:
         part.patches = patches if self.plan.patches else None
         return patches
 
+    def _terms(self, of: Callable[[_Part], Terms], numbers: int) -> Iterator[tuple[NDArray[np.int64], Terms]]:
+        """Normal equations in so many numbers of each pattern seen, of all processes."""
+        found = self._each(self.seen, lambda part: (part.indices, *of(part)))
+        for indices, *terms in gathered(self.processes, found, self._all_seen, ((numbers,), (numbers, numbers))):
+            yield indices, Terms(*terms)
+
     def position_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
         """Normal equations of the positions seen, batch by batch, with the patterns they belong to."""
         image, probe = self._images(point)
 
-        def terms_of(part: _Part) -> tuple[NDArray[np.int64], Terms]:
+        def terms_of(part: _Part) -> Terms:
             self._places(part, point)
             patches = self.kernels.cut(image, part.corners, self.n)
             measured, ramps, transfer = self._measured(part, point), self._ramps(part), self._transfer(part)
             mixed = self._mixture(part, point)
             own = _own(part, probe)
-            return part.indices, self.kernels.position_terms(own, patches, measured, ramps, transfer, mixed)
+            return self.kernels.position_terms(own, patches, measured, ramps, transfer, mixed)
 
-        return self._each(self.seen, terms_of)
+        return self._terms(terms_of, 2)
 
     def variation_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
         """Normal equations of the coefficients seen of a probe that varies, the real parts first, batch by batch."""
         image, probe = self._images(point)
         variation = self.kernels.image(point.variation)
 
-        def terms_of(part: _Part) -> tuple[NDArray[np.int64], Terms]:
+        def terms_of(part: _Part) -> Terms:
             look = self._look(part, point, image, probe)
             along = self.kernels.shifted(variation, self._ramps(part))
             moves = self.kernels.fields(along, self._patches(part, look, image), self._transfer(part))
             mixed, measured = self._mixture(part, point), self._measured(part, point)
-            terms = self.kernels.variation_terms(look.fields, moves, self._places_each, mixed, measured)
-            return part.indices, terms
+            return self.kernels.variation_terms(look.fields, moves, self._places_each, mixed, measured)
 
-        return self._each(self.seen, terms_of)
+        return self._terms(terms_of, 2 * len(point.variation))
 
     def stretch_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
         """Normal equations of a map M of positions that takes the object along, batch by batch, with their patterns:
@@ -458,9 +500,9 @@ class Passes:
         image, probe = self._images(point)
         slopes = [self.kernels.image(each) for each in np.gradient(point.object, axis=(-2, -1))[::-1]]
         pixels = np.arange(self.n) - self.n // 2
-        floor = intensity_floor(self.scan, "poisson")
+        floor = self.processes.first(partial(intensity_floor, self.scan, "poisson"))
 
-        def terms_of(part: _Part) -> tuple[NDArray[np.int64], Terms]:
+        def terms_of(part: _Part) -> Terms:
             look = self._look(part, point, image, probe)
             _, _, dx, dy = look.places
             away_x = self.kernels.image((dx[:, None] - pixels)[:, None, :])
@@ -468,10 +510,9 @@ class Passes:
             cut = [self.kernels.cut(slope, part.corners, self.n) for slope in slopes]
             moves = [patch * away for patch in cut for away in (away_x, away_y)]
             measured, transfer = self._measured(part, point), self._transfer(part)
-            terms = self.kernels.patch_terms(look.fields, look.probes, moves, measured, floor, transfer)
-            return part.indices, terms
+            return self.kernels.patch_terms(look.fields, look.probes, moves, measured, floor, transfer)
 
-        return self._each(self.seen, terms_of)
+        return self._terms(terms_of, 4)
 
     def unseen_errors(self, point: Point, shifts: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Array]]:
         """Likelihoods (b, K) of the patterns held out, with each of them moved by whole pixels, batch by batch.
@@ -492,7 +533,8 @@ class Passes:
                 errors.append(self.kernels.errors(fields, measured))
             return part.indices, np.stack(errors, axis=1)
 
-        return self._each(self.unseen, errors_of)
+        found = self._each(self.unseen, errors_of)
+        return gathered(self.processes, found, self._all_unseen, (shifts.shape[1:2],))
 
     @property
     def greatest_stretch(self) -> float:
@@ -509,7 +551,14 @@ class Passes:
             look = self._look(part, point, image, probe)
             return sliced.stretch_terms(look.fields, self._measured(part, point), self._transfer(part))
 
-        return _sums(self._each(self.seen, terms_of))
+        return self._number(self._each(self.seen, terms_of))
+
+    def _number(self, found: Iterator[Terms]) -> tuple[float, float]:
+        """Gradient and curvature in one number that all patterns share."""
+        terms = list(found)
+        gradient, curvature = (sum(float(each[k].sum(dtype=np.float64)) for each in terms) for k in (0, 1))
+        gradient, curvature = self._of_all(gradient, curvature)
+        return gradient, curvature
 
     def flux_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Array, Array]]:
         """Gradient and curvature (b,) in the logarithm of the root of the flux, batch by batch, with their patterns."""
@@ -519,7 +568,7 @@ class Passes:
             look = self._look(part, point, image, probe)
             return part.indices, *self.kernels.flux_terms(look.fields, self._measured(part, point))
 
-        return self._each(self.seen, terms_of)
+        return gathered(self.processes, self._each(self.seen, terms_of), self._all_seen, ((), ()))
 
     def background_terms(self, point: Point) -> tuple[Array, Array]:
         """Gradient and curvature (N, N) of the patterns seen, in the background, zero frequency in the middle."""
@@ -532,7 +581,8 @@ class Passes:
                 sums += self.kernels.background_terms(look.fields, self._measured(part, point))
             return sums
 
-        gradient, curvature = np.sum(self.kernels.together(terms_of, self._shares(self.seen)), axis=0)
+        sums = self.kernels.together(terms_of, self._shares(self.seen)) or [np.zeros((2, self.n, self.n))]
+        gradient, curvature = self.processes.sum(np.sum(sums, axis=0))[0]
         if self.transfer_function is not None:
             return gradient, curvature
         return np.fft.fftshift(gradient), np.fft.fftshift(curvature)
@@ -547,7 +597,7 @@ class Passes:
             look = self._look(part, point, image, probe)
             return self.kernels.blur_terms(look.fields, self._measured(part, point), blur, slope)
 
-        return _sums(self._each(self.seen, terms_of))
+        return self._number(self._each(self.seen, terms_of))
 
 
 def _cut(group: NDArray[np.int64], size: int, lanes: int, scans: NDArray[np.int64] | None, modes: int) -> list[_Part]:
@@ -568,20 +618,6 @@ def _split(group: NDArray[np.int64], size: int, lanes: int) -> list[NDArray[np.i
     if count > 1:
         count = min(-(-count // lanes) * lanes, len(group))
     return np.array_split(group, count) if count else []
-
-
-def _sums(found: Iterator[Terms]) -> tuple[float, float]:
-    """Gradient and curvature in one number that all patterns share."""
-    terms = list(found)
-    gradient, curvature = (sum(float(each[k].sum(dtype=np.float64)) for each in terms) for k in (0, 1))
-    return gradient, curvature
-
-
-def _added(sums: Sequence[Any]) -> Any:
-    """The sum over lanes, of every slice by itself where there are several."""
-    if isinstance(sums[0], list):
-        return [_added(each) for each in zip(*sums, strict=True)]
-    return reduce(add, sums)
 
 
 def _own(part: _Part, probes: Any) -> Any:

@@ -101,7 +101,7 @@ class ScanProblem:
     @property
     def holds_out(self) -> bool:
         """Whether some patterns stay unseen."""
-        return bool(self._passes.unseen)
+        return self._passes.holds_out
 
     def error(self, point: Point) -> float:
         """Relative likelihood of the patterns seen, with the penalty."""

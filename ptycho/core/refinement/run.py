@@ -38,6 +38,7 @@ from ptycho.core.refinement.placement import Placement, Positions
 from ptycho.core.refinement.position_search import PositionSearch
 from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.problem import ScanProblem
+from ptycho.core.refinement.processes import ALONE, Processes
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.settings import Settings
 from ptycho.core.refinement.state_file import ScanKeeper, StateFile
@@ -89,6 +90,7 @@ def refine_scan(
     seconds: float | None = None,
     report: Callable[[int, float], None] | None = None,
     state_file: StateFile | None = None,
+    processes: Processes = ALONE,
     **options: Any,
 ) -> Refinement:
     """Refine object and, when asked for, probe and positions on the patterns of a scan.
@@ -161,6 +163,10 @@ def refine_scan(
         report: called with the iteration (0 = start) and its relative error.
         state_file: where the state of the search is written now and then; one that is there already, of the same
             search, is gone on from, on a CPU to the very same digits.
+        processes: that share the patterns (`ptycho.core.refinement.processes`), each of which calls this function with
+            the same arguments; `start`, `probe`, `frame`, `report` and the path of `state_file` are those of the first.
+            Each reads its own patterns alone, and all have the result, that of one process but for rounding. They are
+            to be machines of one kind: what follows from the sums each works out by itself.
         options: of the engine: `dtype` ('numpy'), `use_xla` ('tensorflow'), `device` ('pytorch').
 
     Returns:
@@ -199,7 +205,7 @@ def refine_scan(
     )
     found = find_engine(engine) if isinstance(engine, str) else engine
     recording = Recording(flux, fly_path, background, gap=gap, variation=variation, blur=blur)
-    return run(found, scan, start, probe, frame, settings, report, options, state_file, recording)
+    return run(found, scan, start, probe, frame, settings, report, options, state_file, recording, processes)
 
 
 def run(
@@ -213,31 +219,34 @@ def run(
     options: Mapping[str, Any] | None = None,
     state_file: StateFile | None = None,
     recording: Recording = PLAIN,
+    processes: Processes = ALONE,
 ) -> Refinement:
     """Refine with an engine; `refine_scan` describes the arguments, those of the recording among them."""
     begun = time.perf_counter()
-    recording = first_recording(scan, start, recording)
-    point, frame = first_point(scan, start, probe, frame, recording, settings)
+    first = partial(_begun, scan, start, probe, frame, settings, recording)
+    flat, recording, point, frame = processes.first(first)
     scans = recording.variation.scan if isinstance(recording.variation, ScanProbes) else None
     settings.check(recording.gap, varies=len(point.variation) > 0, shared=scans is not None)
     rng = np.random.default_rng(settings.seed)
     unseen = _held_out(settings.holdout, len(scan), rng)
     groups = _batches(np.setdiff1d(np.arange(len(scan)), unseen), settings.batch_size, rng)
-    kernels = engine.kernels(settings.likelihood, intensity_floor(scan, settings.likelihood), options or {})
+    floor = processes.first(partial(intensity_floor, scan, settings.likelihood))
+    kernels = engine.kernels(settings.likelihood, floor, options or {})
     point = point.in_precision(kernels.complex_bytes)
-    passes_over = partial(_passes, kernels, scan, point, recording, settings)
+    passes_over = partial(_passes, kernels, scan, point, recording, settings, processes)
     passes = passes_over(groups, unseen)
     logger.log(logging.DEBUG if settings.device_memory is None else logging.INFO, "memory: %s", passes.plan)
     home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
     given = _given(scan, recording, point)
     problem = _problem(passes, settings, home, frame, given)
-    resumes = state_file is not None and state_file.path is not None and state_file.path.exists()
-    if settings.refine_positions == "search" and start is None and not resumes:
-        search = PositionSearch(passes_over, home, settings.position_bound_px, settings.seed, settings.seconds)
-        point = search.found(point)
-    limits = settings.limits(time.perf_counter() - begun)
+    clock = partial(processes.first, time.perf_counter)
     made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None, recording)
-    keeper = None if state_file is None else ScanKeeper(state_file, problem, made)
+    keeper = None if state_file is None else ScanKeeper(state_file, problem, made, processes)
+    resumes = keeper is not None and keeper.resumes
+    if settings.refine_positions == "search" and flat and not resumes:
+        search = PositionSearch(passes_over, home, settings.position_bound_px, settings.seed, settings.seconds, clock)
+        point = search.found(point)
+    limits = replace(settings.limits(processes.first(lambda: time.perf_counter() - begun)), clock=clock)
     found = descend(problem, point, limits, rng, report, keeper)
     if not math.isfinite(found.errors[0]):
         raise DataError(
@@ -251,6 +260,19 @@ def run(
     )
     gauge = problem.gauge_at(found.point).then(gauge)
     return replace(made(replace(found, point=best), gauge), penalty=problem.penalty(best))
+
+
+def _begun(
+    scan: ScanData,
+    start: Start | None,
+    probe: Array | None,
+    frame: ObjectFrame | None,
+    settings: Settings,
+    recording: Recording,
+) -> tuple[bool, Recording, Point, ObjectFrame]:
+    """Whether the search begins from nothing, the recording, where the search begins, and the frame of that."""
+    recording = first_recording(scan, start, recording)
+    return start is None, recording, *first_point(scan, start, probe, frame, recording, settings)
 
 
 def _given(scan: ScanData, recording: Recording, point: Point) -> Array:
@@ -303,6 +325,7 @@ def _passes(
     point: Point,
     recording: Recording,
     settings: Settings,
+    processes: Processes,
     groups: Sequence[NDArray[np.int64]],
     unseen: NDArray[np.int64],
 ) -> Passes:
@@ -313,7 +336,13 @@ def _passes(
     gap, scans = recording.gap, None
     if isinstance(recording.variation, ScanProbes):
         modes, scans = modes // recording.variation.count, recording.variation.scan
-    return Passes(kernels, scan, groups, unseen, modes, memory, path, gap=gap, slices=slices, scans=scans)
+    return Passes(
+        *(kernels, scan, groups, unseen, modes, memory, path),
+        gap=gap,
+        slices=slices,
+        scans=scans,
+        processes=processes,
+    )
 
 
 def _result(

@@ -20,6 +20,7 @@ from ptycho.core.refinement.descent import Descent, State
 from ptycho.core.refinement.gauge import Gauge
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.problem import ScanProblem
+from ptycho.core.refinement.processes import ALONE, Processes
 from ptycho.errors import DataError
 
 __all__ = ["EVERY", "ScanKeeper", "StateFile"]
@@ -64,7 +65,14 @@ class ScanKeeper:
     problem: ScanProblem
     result: Callable[[Descent[Point]], Any]
     """What a search becomes that stops here."""
+    processes: Processes = ALONE
+    """Of which the first alone has the file."""
     every: int = EVERY
+
+    @property
+    def resumes(self) -> bool:
+        """Whether there is a state to go on from."""
+        return self.processes.first(lambda: self.file.path is not None and self.file.path.exists())
 
     def begin(self, state: State[Point, Direction]) -> None:
         """Show the search to who wants to see it."""
@@ -106,6 +114,18 @@ class ScanKeeper:
         Raises:
             DataError: the file is damaged, or of another search.
         """
+        found = self.processes.first(self._read)
+        if found is None:
+            return None
+        stored, facts = found
+        rng.bit_generator.state = facts["rng"]
+        self.problem.gauge = Gauge.of(facts["gauge"])
+        if facts["prepared"] is not None:
+            self.problem.prepared = int(facts["prepared"]), _point_of("prepared", stored)
+        return _state(stored, facts)
+
+    def _read(self) -> tuple[dict[str, Array], dict[str, Any]] | None:
+        """Arrays and facts of the file, if there is one, which make a state."""
         path = self.file.path
         if path is None or not path.exists():
             return None
@@ -113,17 +133,15 @@ class ScanKeeper:
             with open_npz(path) as file:
                 stored = dict(file)
             facts = json.loads(str(stored["facts"]))
-            state = _state(stored, facts)
-            search, gauge = facts["search"], Gauge.of(facts["gauge"])
+            search, prepared = facts["search"], facts["prepared"]
             if search != self.file.search:
                 raise DataError(f"{path}: expected the state of {self.file.search}, found that of {search}; remove it")
-            rng.bit_generator.state = facts["rng"]
-            prepared = facts["prepared"]
-            ready = None if prepared is None else (int(prepared), _point_of("prepared", stored))
-        self.problem.gauge = gauge
-        if ready is not None:
-            self.problem.prepared = ready
-        return state
+            _state(stored, facts)
+            np.random.default_rng().bit_generator.state = facts["rng"]
+            Gauge.of(facts["gauge"])
+            if prepared is not None:
+                _point_of("prepared", stored), int(prepared)
+        return stored, facts
 
 
 def _point(name: str, point: Point) -> dict[str, Array]:

@@ -1,0 +1,175 @@
+"""A refinement that several processes share is that of one; here they are threads that add up by hand."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ptycho.core.refinement.processes import ALONE, gathered, shares
+from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.state_file import EVERY, StateFile
+from ptycho.core.simulation.plan import make_scan
+from ptycho.raw_data import RawData
+
+
+@dataclass
+class _Table:
+    """What the threads share."""
+
+    size: int
+    barrier: threading.Barrier
+    places: list[Any]
+    sent: int = 0
+
+
+@dataclass
+class _Thread:
+    """`ptycho.core.refinement.processes.Processes` of one of several threads."""
+
+    rank: int
+    table: _Table
+
+    @property
+    def size(self):
+        return self.table.size
+
+    def sum(self, *arrays):
+        everyones = self._exchanged(arrays)
+        assert len({tuple((one.shape, one.dtype) for one in each) for each in everyones}) == 1
+        return tuple(sum(each[1:], start=each[0].copy()) for each in zip(*everyones, strict=True))
+
+    def first(self, make):
+        return self._exchanged(make() if self.rank == 0 else None)[0]
+
+    def _exchanged(self, value):
+        self.table.places[self.rank] = value
+        self.table.barrier.wait()
+        found = list(self.table.places)
+        self.table.barrier.wait()
+        return found
+
+
+def in_threads(size, work):
+    """`work(processes)` of every one of several threads."""
+    table = _Table(size, threading.Barrier(size, timeout=20), [None] * size)
+
+    def one(rank):
+        try:
+            return work(_Thread(rank, table))
+        except BaseException:
+            table.barrier.abort()
+            raise
+
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(one, range(size)))
+
+
+@dataclass
+class Watched:
+    """A scan that notes which patterns are read of it."""
+
+    scan: RawData
+    read: list[np.ndarray] = field(default_factory=list)
+
+    def __getattr__(self, name):
+        return getattr(self.scan, name)
+
+    def __len__(self):
+        return len(self.scan)
+
+    def amplitude(self, indices=None):
+        self.read.append(np.asarray(indices))
+        return self.scan.amplitude(indices)
+
+
+@pytest.fixture(scope="module")
+def scan():
+    made = make_scan("lines", 56, N=16, step=5.0, jitter=1.0, photons=1e5, seed=3)
+    positions = made.xcoords, made.ycoords, None, None
+    return RawData(*positions, made.diffraction, made.probe, units="amplitude")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_shares_are_equal_and_in_one_piece(size):
+    x, y = np.meshgrid(np.arange(7.0), np.arange(11.0))
+    found = shares(x.ravel(), y.ravel(), size)
+    assert np.array_equal(np.sort(np.concatenate(found)), np.arange(77))
+    assert {len(part) for part in found} <= {77 // size, 77 // size + 1}
+    for part in found:
+        height, width = np.ptp(y.ravel()[part]) + 1, np.ptp(x.ravel()[part]) + 1
+        assert height * width <= len(part) + height + width
+
+
+def test_what_is_found_for_each_pattern_is_put_in_order():
+    rows = {0: [(np.array([4]), np.array([[40.0, 41.0]]))], 1: [(np.array([7, 2]), np.array([[70, 71], [20, 21]]))]}
+
+    def work(processes):
+        return list(gathered(processes, iter(rows[processes.rank]), np.array([2, 4, 7]), ((2,),)))
+
+    for [(order, values)] in in_threads(2, work):
+        assert order.tolist() == [2, 4, 7] and values.tolist() == [[20, 21], [40, 41], [70, 71]]
+    assert list(gathered(ALONE, iter(rows[1]), np.array([2, 7]), ((2,),))) == rows[1]
+
+
+SETTINGS = {
+    "known probe": {"refine_probe": False},
+    "moving probe, held out": {"holdout": 3},
+    "batches of counts": {"batch_size": 9, "likelihood": "poisson", "refine_probe": False},
+    "positions, flux, background": {
+        "refine_positions": True,
+        "refine_flux": True,
+        "refine_background": "constant",
+        "refine_blur": True,
+    },
+    "nothing kept": {"keep_bytes": 0},
+    "probe that varies": {"variable_probe": 1},
+    "time": {"seconds": 60.0},
+}
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_several_find_what_one_finds(kind, scan):
+    settings = {"iterations": 12, "tolerance": 0.0, "patience": 99, "dtype": np.float64, **SETTINGS[kind]}
+    alone = refine_scan(scan, **settings)
+    watched = [Watched(scan) for _ in range(3)]
+    several = in_threads(3, lambda each: refine_scan(watched[each.rank], processes=each, **settings))
+    for found in several:
+        assert found.kept == alone.kept and found.stopped == alone.stopped
+        np.testing.assert_allclose(found.error_history, alone.error_history, rtol=1e-7)
+        for name in ("object", "probe", "xcoords", "ycoords", "flux", "background"):
+            one, other = getattr(found, name), getattr(alone, name)
+            assert np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(other), name
+            assert np.array_equal(one, getattr(several[0], name)), name
+    own = [set(np.concatenate(each.read).tolist()) for each in watched]
+    assert not own[1] & own[2] and max(len(own[1]), len(own[2])) <= -(-len(scan) // 3)
+
+
+def test_the_first_alone_has_the_state_and_all_go_on(scan, tmp_path):
+    settings = {"iterations": EVERY + 4, "tolerance": 0.0, "patience": 99, "dtype": np.float64}
+    whole = refine_scan(scan, **settings)
+    path = tmp_path / "state.npz"
+
+    def work(processes):
+        file = StateFile(path if processes.rank == 0 else None, "a search", seconds=0.0)
+        return refine_scan(scan, processes=processes, state_file=file, **settings)
+
+    def cut_off(processes):
+        file = StateFile(path if processes.rank == 0 else None, "a search", seconds=0.0)
+
+        def stop(iteration, error):
+            if iteration == EVERY + 2:
+                raise KeyboardInterrupt
+
+        return refine_scan(scan, processes=processes, state_file=file, report=stop, **settings)
+
+    with pytest.raises((KeyboardInterrupt, threading.BrokenBarrierError)):
+        in_threads(2, cut_off)
+    assert path.exists()
+    for found in in_threads(2, work):
+        assert len(found.error_history) == len(whole.error_history)
+        assert np.linalg.norm(found.object - whole.object) < 1e-5 * np.linalg.norm(whole.object)
