@@ -57,6 +57,7 @@ Errors:
     OutputError           a place that cannot be written
     BackendError          a backend that was asked for and cannot run
     DivergedError         a training whose loss or weights are no longer finite
+    LostProcessError      a process of several that share the work is gone
 
 Nothing of it is loaded before it is used. The TensorFlow backend is in this package, that of PyTorch in `ptycho_torch`.
 """
@@ -103,6 +104,7 @@ if TYPE_CHECKING:
     from ptycho.errors import ConfigError as ConfigError
     from ptycho.errors import DataError as DataError
     from ptycho.errors import DivergedError as DivergedError
+    from ptycho.errors import LostProcessError as LostProcessError
     from ptycho.errors import MissingFileError as MissingFileError
     from ptycho.errors import OutputError as OutputError
     from ptycho.errors import PtychoError as PtychoError
@@ -132,7 +134,7 @@ _HOMES = {
     "ptycho.core.simulation.plan": ("ScanSettings",),
     "ptycho.errors": (
         *("PtychoError", "ConfigError", "DataError", "ArchiveError", "MissingFileError", "OutputError"),
-        *("BackendError", "DivergedError"),
+        *("BackendError", "DivergedError", "LostProcessError"),
     ),
 }
 """Where the public names live; the block above says the same to type checkers, and a test compares the two."""

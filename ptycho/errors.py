@@ -6,6 +6,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DivergedError",
+    "LostProcessError",
     "MissingFileError",
     "OutputError",
     "PtychoError",
@@ -49,6 +50,10 @@ class OutputError(PtychoError, OSError):
 
 class BackendError(PtychoError, RuntimeError):
     """A backend that was asked for and cannot run."""
+
+
+class LostProcessError(BackendError):
+    """A process of several that share the work is gone, and with it what it had."""
 
 
 class DivergedError(PtychoError, ArithmeticError):

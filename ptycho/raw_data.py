@@ -46,6 +46,7 @@ from ptycho.core.scaling import (
 from ptycho.core.scan.identity import ScanIdentity, scan_identity
 from ptycho.core.scan.npz_file import ScanFile, write_scan
 from ptycho.core.scan.scan import check_probe_shape, check_shapes, check_square, no_probe
+from ptycho.core.scan.share import Frames
 from ptycho.core.scan.subtracted import subtracted_background
 from ptycho.core.scan_edit.fit_detector import fitted
 from ptycho.core.scan_edit.points import turned_positions
@@ -536,6 +537,30 @@ class RawData(Pictured):
         part.flux, part._background = None if self.flux is None else self.flux[kept], self._background
         part.blur = self.blur
         return part
+
+    def shared(self, own: NDArray[np.int64]) -> dict[str, Any]:
+        """What `from_shared` makes this scan of in another process, which reads no patterns but these (k,).
+
+        Objects and `Y` do not go.
+        """
+        stacks = {"diff3d": Frames.of(self.diff3d, own)}
+        if self.mask is not None and self.mask.ndim == 3:
+            stacks["mask"] = Frames.of(self.mask, own)
+        plain = {key: value for key, value in vars(self._as_file(self.units)).items() if key not in ("Y", *stacks)}
+        known = {"_added": (self.added,), "scan_probes": self.scan_probes, "_path": self._path}
+        return {
+            "fields": {**plain, "objectGuess": None, "flux": self.flux, "background": self._background},
+            "stacks": stacks,
+            "known": known,
+        }
+
+    @classmethod
+    def from_shared(cls, shared: dict[str, Any]) -> RawData:
+        """The scan of another process, as `shared` has it."""
+        stacks = {key: frames.opened() for key, frames in shared["stacks"].items()}
+        scan = cls(**shared["fields"], **stacks)
+        vars(scan).update(shared["known"])
+        return scan
 
     def turned(self, flip_x: bool = False, flip_y: bool = False, transpose: bool = False) -> RawData:
         """This scan, on the same patterns, with its positions along other axes (`turned_positions`); without the object

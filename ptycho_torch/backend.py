@@ -6,6 +6,7 @@ import functools
 import logging
 import math
 from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.workflows.backend import BackendName, ScanNetwork
 from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.team import Team
 from ptycho.workflows.training_data import TrainingSet
 from ptycho_torch import predictor
 from ptycho_torch import refine as refinement
 from ptycho_torch.cli.shared import resolve_execution
+from ptycho_torch.distributed import crew
 from ptycho_torch.lightning.process_state import seeded
 from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
@@ -46,6 +49,7 @@ __all__ = [
     "save",
     "scan_network",
     "settled",
+    "team",
 ]
 
 logger = logging.getLogger(__name__)
@@ -69,6 +73,11 @@ def settled(run: RunOptions) -> RunOptions:
 def _execution(run: RunOptions) -> PyTorchExecutionConfig:
     """How PyTorch runs."""
     return resolve_execution(run.execution)
+
+
+def team(run: RunOptions) -> AbstractContextManager[Team]:
+    """The processes that share a run, by torch.distributed (`ptycho_torch.distributed.crew`)."""
+    return crew.team(run.execution or PyTorchExecutionConfig())
 
 
 def device(run: RunOptions) -> str:

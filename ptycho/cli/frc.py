@@ -19,6 +19,7 @@ from ptycho.cli.run import (
     report_files,
     run_command,
     run_log,
+    team_of,
 )
 from ptycho.cli.scan_flags import name_of
 from ptycho.cli.settings import Settled
@@ -47,17 +48,23 @@ def frc_main(argv: Sequence[str] | None = None) -> int:
 
 
 def _frc(asked: Settled, debug: bool) -> None:
-    run, options = asked.run, asked.options
+    options = asked.options
     scan = options.scan
     if scan is not None or not options.patterns:
         scan = input_path(scan, "SCAN", "the scan to find the resolution of")
 
-    from ptycho.workflows.backend_selector import require_backend
+    quiet_tensorflow(asked.config.backend, debug)
+    with team_of(asked) as first:
+        if first:
+            _resolved(asked, scan)
+
+
+def _resolved(asked: Settled, scan: Path | None) -> None:
+    """What the first process of a run does, and mostly there is one."""
     from ptycho.workflows.front_door import Request
     from ptycho.workflows.half_scans import reconstruct_halves, save_halves
 
-    quiet_tensorflow(asked.config.backend, debug)
-    require_backend(asked.config.backend)
+    run, options = asked.run, asked.options
     named = Path(f"{Path(name_of(options, scan)).stem}_frc")
     folder = free_folder(run.output_dir or named, run.overwrite, "resolution", _TAKEN)
     with output_folder(folder), run_log(folder / LOG_FILE):

@@ -24,7 +24,15 @@ __all__ = [
     "TRAINING",
 ]
 
-INFERENCE_EXECUTION = ("accelerator", "deterministic", "precision", "num_workers", "inference_batch_size")
+INFERENCE_EXECUTION = (
+    "accelerator",
+    "devices",
+    "nodes",
+    "deterministic",
+    "precision",
+    "num_workers",
+    "inference_batch_size",
+)
 """Fields of PyTorchExecutionConfig that matter to inference."""
 
 TRAINING = Command(
@@ -56,7 +64,7 @@ RECONSTRUCTION = Command(
     summary="Reconstruct a scan: look at it, find what it needs, iterate, judge the result; no other flag is needed.",
     config=ReconstructionConfig,
     run=ReconstructionRun,
-    execution=("accelerator", "device_memory", "deterministic"),
+    execution=("accelerator", "device_memory", "deterministic", "devices", "nodes"),
     arguments=add_scans,
     other_names=(OtherName("--device", "execution.accelerator", "--accelerator", deprecated=False),),
     prefix="",
@@ -84,6 +92,7 @@ FOURIER = replace(
     required="IMAGES --na NA --magnification M --detector-pixel-um UM --wavelength-nm NM --leds FILE",
     summary="Reconstruct a sample from microscope images under many LEDs (Fourier ptychography), and judge the result.",
     run=FourierRun,
+    execution=("accelerator", "deterministic"),
     arguments=add_fourier_flags,
 )
 

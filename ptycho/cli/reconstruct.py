@@ -24,6 +24,7 @@ from ptycho.cli.run import (
     report_uncertainty,
     run_command,
     run_log,
+    team_of,
 )
 from ptycho.cli.scan_flags import data_from, name_of, recorded
 from ptycho.cli.settings import Settled
@@ -59,13 +60,19 @@ def _reconstruct(asked: Settled, debug: bool) -> None:
     others = [input_path(one, "SCAN", "a further scan of the same object") for one in options.others]
     _check(run, others, options)
 
+    quiet_tensorflow(asked.config.backend, debug)
+    with team_of(asked) as first:
+        if first:
+            _found(asked, scan, others)
+
+
+def _found(asked: Settled, scan: Path | None, others: Sequence[Path]) -> None:
+    """What the first process of a run does, and mostly there is one."""
     from ptycho.report.page import REPORT_FILE
-    from ptycho.workflows.backend_selector import require_backend
     from ptycho.workflows.front_door import reconstruct_scan
     from ptycho.workflows.outputs import save_run
 
-    quiet_tensorflow(asked.config.backend, debug)
-    require_backend(asked.config.backend)
+    run, options = asked.run, asked.options
     named = Path(f"{Path(name_of(options, scan)).stem}_reconstruction")
     folder = run.resume or free_folder(run.output_dir or named, run.overwrite, results=TAKEN)
     with output_folder(folder), resumable(RECONSTRUCTION, folder, run.resume is not None), run_log(folder / LOG_FILE):

@@ -15,7 +15,7 @@ from ptycho.core.files.atomic import RESULT_FILE
 from ptycho.core.files.damage import readable
 from ptycho.core.files.whole_set import UNFINISHED
 from ptycho.core.files.written import written
-from ptycho.errors import ConfigError, MissingFileError, PtychoError
+from ptycho.errors import ConfigError, LostProcessError, MissingFileError, PtychoError
 
 __all__ = ["TAKEN", "begin", "is_finished", "meant_by", "read_asked", "resumable"]
 
@@ -110,6 +110,10 @@ def resumable(command: Command, folder: Path, resumes: bool) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         begun = resumes or written(folder / RUN_FILE) != before
         stop.args = (_advice(command, folder),) if begun else ()
+        raise
+    except LostProcessError as lost:
+        if resumes or written(folder / RUN_FILE) != before:
+            lost.args = (f"{lost}; {_advice(command, folder)}",)
         raise
     except PtychoError:
         if not resumes and written(folder / RUN_FILE) != before and _nothing_done(folder):

@@ -48,6 +48,7 @@ __all__ = [
     "report_uncertainty",
     "run_command",
     "run_log",
+    "team_of",
     "tell_of_folder",
     "usable_cache",
 ]
@@ -162,6 +163,20 @@ def _without_chatter() -> Iterator[None]:
             kept.seek(0)
             lines = kept.read().decode(errors="replace").splitlines(keepends=True)
             sys.stderr.write("".join(line for line in lines if not _CHATTER.match(line)))
+
+
+@contextmanager
+def team_of(asked: Settled) -> Iterator[bool]:
+    """The processes of a run, where the backend is installed: True in the first, which does what was asked.
+
+    The others have done their part by then.
+    """
+    from ptycho.workflows.backend_selector import backend_named
+    from ptycho.workflows.run_options import RunOptions
+
+    with backend_named(asked.config.backend).team(RunOptions(execution=asked.execution)) as team:
+        team.serve()
+        yield team.rank == 0
 
 
 def diagnostics_of(asked: Settled) -> Diagnostics | None:

@@ -269,7 +269,13 @@ class PyTorchExecutionConfig:
         float | None,
         Doc("GiB for the patterns of an iteration (none: of a GPU 3/4 of what is free, else 2)", above=0),
     ] = None
-    devices: Annotated[int, Doc("devices to train on", at_least=1)] = 1
+    devices: Annotated[
+        int,
+        Doc("processes that share the work on a machine, each with a GPU where that is the accelerator", at_least=1),
+    ] = 1
+    nodes: Annotated[
+        int, Doc("machines, each with so many devices, on which srun or torchrun has started the command", at_least=1)
+    ] = 1
     strategy: Annotated[Literal["auto", "ddp", "ddp_spawn"], Doc("how several devices share the work")] = "auto"
     deterministic: Annotated[
         bool | Literal["warn"],

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.unrolled import UnrolledNetwork
 from ptycho.workflows.backend import BackendName, ScanNetwork
 from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.team import Team, single
 from ptycho.workflows.training_data import TrainingSet
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "save",
     "scan_network",
     "settled",
+    "team",
 ]
 
 logger = logging.getLogger(__name__)
@@ -76,6 +79,11 @@ def warn_of_ignored_variables() -> None:
     if found:
         instead = "ignored; to compile with it use --use_xla (use_xla=True)"
         logger.warning("%s", deprecation_text(f"XLA by {', '.join(found)}", instead))
+
+
+def team(run: RunOptions) -> AbstractContextManager[Team]:
+    """One process."""
+    return single(run)
 
 
 def device(run: RunOptions) -> str:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -19,6 +20,7 @@ from ptycho.core.refinement.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.training.scales import InputScaling
 from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.team import Team
 from ptycho.workflows.training_data import TrainingSet
 
 __all__ = ["Backend", "BackendName", "ScanModel", "ScanNetwork", "ScanProbe"]
@@ -89,6 +91,13 @@ class Backend(Protocol):
         Raises:
             ConfigError: options that are not for this backend.
             BackendError: the accelerator is not there.
+        """
+
+    def team(self, run: RunOptions) -> AbstractContextManager[Team]:
+        """The processes that share a run, this one the first or one of the others (`ptycho.workflows.team`).
+
+        Raises:
+            ConfigError, BackendError: they cannot be had.
         """
 
     def device(self, run: RunOptions) -> str:

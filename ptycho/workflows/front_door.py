@@ -48,6 +48,8 @@ from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.scan_offsets import scan_offsets
 from ptycho.workflows.shared_object import moved, with_one_probe, with_own_probes
+from ptycho.workflows.shared_refinement import SharedRefinement
+from ptycho.workflows.team import SINGLE, Team
 from ptycho.workflows.train import train
 from ptycho.workflows.uncertainty import check_uncertainty, measure_uncertainty
 from ptycho.workflows.unfinished import STATE, Unfinished, forget
@@ -112,7 +114,9 @@ def reconstruct_scan(data: RawData, request: Request) -> Outcome:
             `force`.
         ConfigError, ArchiveError: a probe, a model or a start that cannot be used.
     """
-    return _Run(data, request).outcome()
+    backend = backend_named(request.backend)
+    with backend.team(RunOptions(execution=request.execution)) as team:
+        return _Run(data, request, team).outcome()
 
 
 def probe_asked_for(data: RawData, refine: Callable[..., Refinement], asked: str | None) -> FoundProbe | None:
@@ -125,8 +129,8 @@ def probe_asked_for(data: RawData, refine: Callable[..., Refinement], asked: str
 class _Run:
     """A reconstruction under way."""
 
-    def __init__(self, data: RawData, request: Request) -> None:
-        self.data, self.request = data, request
+    def __init__(self, data: RawData, request: Request, team: Team = SINGLE) -> None:
+        self.data, self.request, self.team = data, request, team
         self.backend: Backend = backend_named(request.backend)
         self.options = self.backend.settled(RunOptions(execution=request.execution, watch=request.watch))
         self.kept = None if request.folder is None else request.folder / STATE
@@ -218,22 +222,25 @@ class _Run:
     def refine(self) -> Callable[..., Refinement]:
         """The refinement of the backend, each call kept where the run has a folder."""
         config = InferenceConfig(backend=self.request.backend)
-        made: Callable[..., Refinement] = partial(self.backend.refine, config=config, run=self.options)
-        return partial(self._refined, made if self.journal is None else self.journal.recorded(made))
+        made = [SharedRefinement(self.backend, config, self.options, team) for team in (self.team, SINGLE)]
+        return partial(self._refined, *(made if self.journal is None else map(self.journal.recorded, made)))
 
     def _refined(
         self,
-        refine: Callable[..., Refinement],
+        shared: Callable[..., Refinement],
+        alone: Callable[..., Refinement],
         scan: Any,
         start: Any = None,
         iterations: int = 40,
         report: Callable[[int, float], None] | None = None,
         **settings: Any,
     ) -> Refinement:
-        """A refinement; those that nobody asked to be reported are trials."""
-        if report is None:
-            report = IterationReport(iterations, self.request.watch, "trial")
-        return refine(scan, start, iterations, report=report, **settings)
+        """A refinement; those that nobody asked to be reported are trials, of few patterns, which one process does."""
+        if report is not None:
+            return shared(scan, start, iterations, report=report, **settings)
+        return alone(
+            scan, start, iterations, report=IterationReport(iterations, self.request.watch, "trial"), **settings
+        )
 
     def _tell(self, line: str) -> None:
         self.told.append(line)

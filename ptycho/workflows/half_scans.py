@@ -24,6 +24,7 @@ from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.halves import half_scans
 from ptycho.figures.resolution import save_resolution_png
 from ptycho.raw_data import RawData
+from ptycho.workflows.backend import Backend
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.front_door import Request, probe_asked_for
 from ptycho.workflows.iterate import iterate
@@ -32,6 +33,8 @@ from ptycho.workflows.photon_parts import photon_parts
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.report import FRC_FILE
 from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.shared_refinement import SharedRefinement
+from ptycho.workflows.team import SINGLE, Team
 from ptycho.workflows.thick import slicing
 
 __all__ = ["HalfScans", "reconstruct_halves", "save_halves"]
@@ -68,8 +71,20 @@ def reconstruct_halves(data: RawData, request: Request, halves_of: HalvesOf = "p
             does not tell how many it has.
         ConfigError: a probe or a setting that cannot be used.
     """
+    backend = backend_named(request.backend)
+    with backend.team(RunOptions(execution=request.execution)) as team:
+        return _halves(data, request, halves_of, *(_refine(request, backend, each) for each in (team, SINGLE)))
+
+
+def _halves(
+    data: RawData,
+    request: Request,
+    halves_of: HalvesOf,
+    shared: Callable[..., Refinement],
+    refine: Callable[..., Refinement],
+) -> HalfScans:
+    """Both halves, each by all processes; what is decided before is by one."""
     source = data.source["content_sha256"]
-    refine = _refine(request)
     data, made_probe = _begun(data, request, refine)
     sliced = partial(refine, **slicing(data, request.iteration))
     scale: Scale = "object" if made_probe else "probe"
@@ -77,9 +92,9 @@ def reconstruct_halves(data: RawData, request: Request, halves_of: HalvesOf = "p
     for note in plan.notes:
         request.tell(note)
     found = []
-    for number, (half, of_half, told) in enumerate(_halves(data, plan, halves_of), 1):
+    for number, (half, of_half, told) in enumerate(_parts(data, plan, halves_of), 1):
         request.tell(f"Half {number}: {told}")
-        made = iterate(half, refine, request.iteration, None, request.watch, made_probe, request.tell, of_half)
+        made = iterate(half, shared, request.iteration, None, request.watch, made_probe, request.tell, of_half)
         found.append(measured_reconstruction(made.refinement, half))
     first, second = found
     likeness = compare(placed_result(first, "half 1"), placed_result(second, "half 2"), halves=True)
@@ -88,7 +103,7 @@ def reconstruct_halves(data: RawData, request: Request, halves_of: HalvesOf = "p
     return HalfScans(resolution, (first, second))
 
 
-def _halves(data: RawData, plan: Plan, halves_of: HalvesOf) -> Iterator[tuple[RawData, Plan, str]]:
+def _parts(data: RawData, plan: Plan, halves_of: HalvesOf) -> Iterator[tuple[RawData, Plan, str]]:
     """Both halves, what was decided for the whole, and what they are, in words."""
     if halves_of == "photons":
         for half in photon_parts(data):
@@ -121,8 +136,7 @@ def _begun(data: RawData, request: Request, refine: Callable[..., Refinement]) -
     return data.with_probe(found.probe), True
 
 
-def _refine(request: Request) -> Callable[..., Refinement]:
+def _refine(request: Request, backend: Backend, team: Team) -> Callable[..., Refinement]:
     """The refinement of the backend."""
-    backend = backend_named(request.backend)
     options = backend.settled(RunOptions(execution=request.execution))
-    return partial(backend.refine, config=InferenceConfig(backend=request.backend), run=options)
+    return SharedRefinement(backend, InferenceConfig(backend=request.backend), options, team)

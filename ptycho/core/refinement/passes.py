@@ -620,6 +620,13 @@ def _split(group: NDArray[np.int64], size: int, lanes: int) -> list[NDArray[np.i
     return np.array_split(group, count) if count else []
 
 
+def _added(sums: Sequence[Any]) -> Any:
+    """The sum over lanes, of every slice by itself where there are several."""
+    if isinstance(sums[0], list):
+        return [_added(each) for each in zip(*sums, strict=True)]
+    return reduce(add, sums)
+
+
 def _own(part: _Part, probes: Any) -> Any:
     """The modes of the scan of a part."""
     return probes if part.own is None else probes[part.own]

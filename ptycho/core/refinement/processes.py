@@ -2,7 +2,7 @@
 
 Every process goes the same steps. What a pattern says comes in by sums alone (`passes`), which are those of all
 processes, and by a few numbers for each; whatever is decided is decided by these. How numbers go from one process to
-another is not said here: `ptycho_torch.processes` has them go through torch.distributed.
+another is not said here: `ptycho_torch.distributed` has them go through torch.distributed.
 """
 
 from __future__ import annotations

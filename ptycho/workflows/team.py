@@ -1,0 +1,69 @@
+"""Several processes at one run: the first does it, and gives the others their part of what is long.
+
+The others know of no command, write nothing and say nothing. They wait for a function and its arguments, work with the
+first at that, and wait again. So everything that is decided, shown and written is so once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Protocol
+
+from ptycho.core.refinement.processes import ALONE, Processes
+from ptycho.workflows.run_options import RunOptions
+
+__all__ = ["SINGLE", "Team", "quiet_run", "single"]
+
+
+class Team(Processes, Protocol):
+    """Processes, seen from one of them, of which the first gives the others work."""
+
+    def begin(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Of the first: have all others call `work(team, *arguments)`, a function of a module."""
+
+    def send(self, value: Any, rank: int) -> None:
+        """Give a value to one other, which calls `receive`; it is pickled."""
+
+    def receive(self, rank: int = 0) -> Any:
+        """What another sends, which calls `send`."""
+
+    def serve(self) -> None:
+        """Of the others: do what the first begins, until it ends; in the first nothing."""
+
+
+class _Single:
+    """A team of one process, which gives nobody anything."""
+
+    rank, size = 0, 1
+    sum, first = ALONE.sum, ALONE.first
+
+    def begin(self, work: Callable[..., None], *arguments: Any) -> None:
+        """There is nobody."""
+
+    def send(self, value: Any, rank: int) -> None:
+        """There is nobody."""
+        raise ValueError(f"expected a team of several, found one process; rank {rank} is not there")
+
+    def receive(self, rank: int = 0) -> Any:
+        """There is nobody."""
+        raise ValueError(f"expected a team of several, found one process; rank {rank} is not there")
+
+    def serve(self) -> None:
+        """There is nothing to do."""
+
+
+SINGLE: Team = _Single()
+"""One process."""
+
+
+@contextmanager
+def single(_run: RunOptions) -> Iterator[Team]:
+    """The team of a backend that has one process."""
+    yield SINGLE
+
+
+def quiet_run(run: RunOptions) -> RunOptions:
+    """A run as the others of a team do their part of it: nobody watches, and nothing is written."""
+    return replace(run, watch=None, diagnostics=None, folder=None, callbacks=(), resume=None, refinement=None)

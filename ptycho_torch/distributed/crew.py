@@ -1,0 +1,326 @@
+"""Several processes at one run, by torch.distributed; what they do together says `ptycho.workflows.team`.
+
+They are started here, on this machine, or by torchrun or SLURM (srun), whose environment then says who is who. Arrays
+of the host go by gloo; NCCL is there for tensors on GPUs, those of a training. Whatever a process is lost by ends all:
+a connection that closes is an error in all others at once, and the first tells which it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import IO, Any, TypeVar, cast
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.errors import BackendError, ConfigError, LostProcessError, PtychoError
+from ptycho.workflows.team import SINGLE, Team
+from ptycho_torch.distributed.place import Place, place_of
+
+__all__ = ["Crew", "serve_local", "team"]
+
+logger = logging.getLogger(__name__)
+
+Array = NDArray[Any]
+Value = TypeVar("Value")
+
+WAITING = timedelta(days=30)
+"""The others wait for work as long as the first has other things to do; that it is gone they see by its connection."""
+JOINING_SECONDS = 300
+"""Until all are there."""
+TOLD_SECONDS = 3.0
+"""How long the first waits to hear what became of a process whose connection has closed."""
+ENDING_SECONDS = 10.0
+"""How long the others may take to end."""
+_HOST = torch.device("cpu")
+
+
+class Crew:
+    """`ptycho.workflows.team.Team` by the process group of torch.distributed.
+
+    Args:
+        store: that all processes have.
+        rank, size: of this process.
+        started: the others, by rank, where this process has started them, with what they say.
+    """
+
+    def __init__(
+        self, store: Any, rank: int, size: int, started: Mapping[int, tuple[Any, IO[bytes]]] | None = None
+    ) -> None:
+        self._store, self._rank, self._size, self._started = store, rank, size, dict(started or {})
+        self.sent = 0
+        """Bytes that this process has added to sums, so far."""
+
+    @property
+    def rank(self) -> int:
+        """The number of this process."""
+        return self._rank
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return self._size
+
+    def sum(self, *arrays: Array) -> tuple[Array, ...]:
+        """The sums over all processes; arrays of one type go together."""
+        parts = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
+        flat = [part.view(part.real.dtype) for part in parts]
+        summed: list[Any] = [None] * len(arrays)
+        for dtype in dict.fromkeys(part.dtype for part in flat):
+            mine = [k for k, part in enumerate(flat) if part.dtype == dtype]
+            whole = np.concatenate([flat[k] for k in mine])
+            self.sent += whole.nbytes
+            self._told(dist.all_reduce, torch.from_numpy(whole))
+            ends = np.cumsum([flat[k].size for k in mine])
+            for k, values in zip(mine, np.split(whole, ends[:-1]), strict=True):
+                summed[k] = values.view(parts[k].dtype).reshape(np.shape(arrays[k]))
+        return tuple(summed)
+
+    def first(self, make: Callable[[], Value]) -> Value:
+        """What the first process makes."""
+        shown = [make() if self._rank == 0 else None]
+        self._told(dist.broadcast_object_list, shown, src=0, device=_HOST)
+        return cast(Value, shown[0])
+
+    def begin(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Have all others call a function."""
+        self.first(lambda: (work, arguments))
+
+    def send(self, value: Any, rank: int) -> None:
+        """Give a value to another."""
+        self._told(dist.send_object_list, [value], dst=rank, device=_HOST)
+
+    def receive(self, rank: int = 0) -> Any:
+        """What another sends."""
+        found = [None]
+        self._told(dist.recv_object_list, found, src=rank, device=_HOST)
+        return found[0]
+
+    def serve(self) -> None:
+        """Do what the first begins, until it ends; of a fault it is told. In the first nothing."""
+        if self._rank == 0:
+            return
+        with suppress(LostProcessError):  # the first is gone, or tells it
+            while True:
+                work, arguments = self.first(lambda: (None, ()))
+                if work is None:
+                    return
+                try:
+                    work(self, *arguments)
+                except LostProcessError:
+                    raise
+                except Exception as error:
+                    self._store.set(_fault_of(self._rank), _in_a_line(error))
+                    raise
+
+    def end(self, done: bool) -> None:
+        """Of the first: let the others go, or where something went wrong end them."""
+        if self._rank == 0 and done:
+            with suppress(LostProcessError):
+                self.begin(cast(Any, None))
+        for process, said in self._started.values():
+            try:
+                process.wait(ENDING_SECONDS if done else 0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            said.close()
+
+    def _told(self, exchange: Callable[..., Any], *arguments: Any, **settings: Any) -> None:
+        """Exchange something with the others; that one of them is gone is told in one line."""
+        try:
+            exchange(*arguments, **settings)
+        except RuntimeError as error:
+            raise LostProcessError(self._what_is_lost(error)) from error
+
+    def _what_is_lost(self, error: RuntimeError) -> str:
+        """Which process, and why, as far as that can be known."""
+        until = time.monotonic() + TOLD_SECONDS
+        while self._rank == 0:
+            for rank in range(1, self._size):
+                found = self._fate(rank)
+                if found:
+                    return f"process {rank} of {self._size} (counted from 0) {found}"
+            if time.monotonic() > until:
+                break
+            time.sleep(0.05)
+        return f"one of {self._size} processes is gone: {_in_a_line(error)}"
+
+    def _fate(self, rank: int) -> str:
+        """What became of another process; empty where it is there."""
+        with suppress(RuntimeError):  # of a store that is gone
+            if self._store.check([_fault_of(rank)]):
+                return f"failed: {self._store.get(_fault_of(rank)).decode()}"
+        if rank not in self._started:
+            return ""
+        process, said = self._started[rank]
+        status = process.poll()
+        if status is None:
+            return ""
+        if status < 0:
+            return f"was ended by {signal.Signals(-status).name}"
+        said.seek(0)
+        lines = said.read().decode(errors="replace").strip().splitlines()
+        return f"ended with status {status}" + (f": {lines[-1]}" if lines else "")
+
+
+def _fault_of(rank: int) -> str:
+    return f"ptycho/fault/{rank}"
+
+
+def _in_a_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, PtychoError) else f"{type(error).__name__}: {text}"
+
+
+_running: list[Crew] = []
+"""The team of this process, while there is one."""
+
+
+@contextmanager
+def team(execution: PyTorchExecutionConfig) -> Iterator[Team]:
+    """The processes that share a run: `devices` on each of `nodes` machines.
+
+    Those that torchrun or SLURM have started are as many as they are. Else one machine is meant, this process is the
+    first, and the others are started and ended here. Where a team is under way already, it is that one.
+
+    Raises:
+        ConfigError: another number of processes than was started, or several machines and nobody who started them.
+        BackendError: fewer GPUs than processes.
+        LostProcessError: within it, where a process is gone.
+    """
+    if _running:
+        yield _running[0]
+        return
+    place = place_of(os.environ)
+    size = execution.devices * execution.nodes
+    if place is None and execution.nodes > 1:
+        raise ConfigError(
+            f"nodes={execution.nodes}: expected torchrun or srun to have started a process for every device, found "
+            f"one process; start it with srun, or on every machine with torchrun --nnodes {execution.nodes} "
+            f"--nproc-per-node {execution.devices}"
+        )
+    if place is not None and size not in (1, place.size):
+        raise ConfigError(
+            f"devices={execution.devices}, nodes={execution.nodes}: expected {size} processes, found {place.size}; "
+            "leave both out, or start as many"
+        )
+    if place is None and size == 1:
+        yield SINGLE
+        return
+    with _threads_shared(1 if place is not None else size), _joined(execution, place, size) as crew:
+        _running.append(crew)
+        done = False
+        try:
+            yield crew
+            done = True
+        finally:
+            _running.clear()
+            crew.end(done)
+
+
+@contextmanager
+def _joined(execution: PyTorchExecutionConfig, place: Place | None, size: int) -> Iterator[Crew]:
+    """The team once all are there."""
+    on_gpu = execution.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    if on_gpu:
+        _take_gpu(0 if place is None else place.local, execution.devices)
+    limit = timedelta(seconds=JOINING_SECONDS)
+    if place is None:
+        store = dist.TCPStore("127.0.0.1", 0, is_master=True, timeout=limit, wait_for_workers=False)
+        with _group(store, 0, size, on_gpu, lambda: _start(store.port, size, on_gpu)) as started:
+            yield Crew(store, 0, size, started)
+        return
+    # torchrun has a store of its own, which its processes join
+    master = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)
+    store = dist.TCPStore(place.address, place.port, is_master=master, timeout=limit, wait_for_workers=False)
+    with _group(store, place.rank, place.size, on_gpu, dict):
+        yield Crew(store, place.rank, place.size)
+
+
+def _take_gpu(local: int, devices: int) -> None:
+    there = torch.cuda.device_count()
+    if max(local, devices - 1) >= there:
+        raise BackendError(f"devices={max(devices, local + 1)}: expected as many GPUs, found {there}; ask for fewer")
+    torch.cuda.set_device(local)
+
+
+@contextmanager
+def _group(
+    store: Any, rank: int, size: int, on_gpu: bool, start: Callable[[], Mapping[int, tuple[Any, IO[bytes]]]]
+) -> Iterator[Mapping[int, tuple[Any, IO[bytes]]]]:
+    """The process group, of processes that are started first."""
+    started = start()
+    kinds = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    try:
+        dist.init_process_group(
+            kinds, store=dist.PrefixStore("ptycho", store), rank=rank, world_size=size, timeout=WAITING
+        )
+    except RuntimeError as error:
+        for process, _ in started.values():
+            process.kill()
+        raise LostProcessError(f"expected {size} processes to join, found {_in_a_line(error)}") from error
+    try:
+        yield started
+    finally:
+        with suppress(RuntimeError):
+            dist.destroy_process_group()
+
+
+def _start(port: int, size: int, on_gpu: bool) -> dict[int, tuple[Any, IO[bytes]]]:
+    """Start the others of a team of this machine; what they say is kept for the line that tells why one ended."""
+    started: dict[int, tuple[Any, IO[bytes]]] = {}
+    threads = {name: str(torch.get_num_threads()) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    for rank in range(1, size):
+        said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed once the process has ended
+        order = f"from ptycho_torch.distributed.crew import serve_local; serve_local({port}, {rank}, {size}, {on_gpu})"
+        process = subprocess.Popen(
+            [sys.executable, "-c", order],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env={**os.environ, **threads},
+        )
+        started[rank] = process, said
+    return started
+
+
+def serve_local(port: int, rank: int, size: int, on_gpu: bool) -> None:
+    """What a process does that another one of this machine has started: serve it.
+
+    Signals that the terminal sends to all are for the first.
+    """
+    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if on_gpu:
+        _take_gpu(rank, size)
+    limit = timedelta(seconds=JOINING_SECONDS)
+    store = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=limit, wait_for_workers=False)
+    with _group(store, rank, size, on_gpu, dict):
+        crew = Crew(store, rank, size)
+        _running.append(crew)
+        crew.serve()
+
+
+@contextmanager
+def _threads_shared(by: int) -> Iterator[None]:
+    """The threads of this machine, shared by so many processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // by))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

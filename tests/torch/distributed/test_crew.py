@@ -1,0 +1,113 @@
+"""Several processes by torch.distributed: what they add up, and what is said where one is lost."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
+from ptycho.core.simulation.plan import make_scan
+from ptycho.errors import ConfigError, LostProcessError
+from ptycho.raw_data import RawData
+from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.shared_refinement import SharedRefinement
+from ptycho.workflows.team import SINGLE
+from ptycho_torch import backend
+from ptycho_torch.distributed.crew import team
+
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu03", "MASTER_PORT": "29500"}
+
+
+def test_one_device_is_this_process():
+    with team(PyTorchExecutionConfig()) as found:
+        assert found is SINGLE
+
+
+def test_several_machines_are_started_by_others(monkeypatch):
+    with (
+        pytest.raises(ConfigError, match="nodes=2: expected torchrun or srun to have started a process for every"),
+        team(PyTorchExecutionConfig(nodes=2)),
+    ):
+        pass
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(ConfigError, match="devices=3, nodes=1: expected 3 processes, found 4; leave both out"),
+        team(PyTorchExecutionConfig(devices=3)),
+    ):
+        pass
+
+
+def scan_of(N, size):
+    made = make_scan("lines", size, N=N, step=6.0, jitter=1.0, photons=1e6, seed=3)
+    return RawData(made.xcoords, made.ycoords, None, None, made.diffraction, made.probe, units="amplitude")
+
+
+def _add_up(crew, factor):
+    numbers, image = np.array([crew.rank + 0.5]), np.full((2, 3), factor * 1j, np.complex64)
+    crew.sum(numbers, image, np.array(1.0))
+
+
+def _fail(crew):
+    crew.receive()
+    raise ValueError("no\nluck")
+
+
+@pytest.mark.slow
+def test_sums_of_several_processes():
+    threads = torch.get_num_threads()
+    with team(PyTorchExecutionConfig(devices=3)) as crew:
+        assert (crew.rank, crew.size) == (0, 3)
+        crew.begin(_add_up, 2.0)
+        numbers, image, count = crew.sum(np.array([0.25]), np.full((2, 3), 1 + 0j, np.complex64), np.array(1.0))
+        assert numbers == 0.25 + 1.5 + 2.5 and count == 3 and count.shape == ()
+        assert image.dtype == np.complex64 and np.all(image == 1 + 4j)
+        assert crew.sent == 8 * 2 + 2 * 3 * 8
+        with team(PyTorchExecutionConfig(devices=2)) as again:
+            assert again is crew
+    assert torch.get_num_threads() == threads and not torch.distributed.is_initialized()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("mapped", [True, False])
+def test_several_find_what_one_finds(size, mapped, tmp_path):
+    scan = scan_of(32, 96)
+    if mapped:
+        scan.to_file(tmp_path / "scan.npz")
+        scan = RawData.from_file(tmp_path / "scan.npz", memory_map="always")
+    run = backend.settled(RunOptions(execution=PyTorchExecutionConfig(accelerator="cpu", devices=size)))
+    settings = {"refine_probe": True, "refine_positions": True, "refine_flux": True, "tolerance": 0.0, "patience": 99}
+    found = []
+    with backend.team(run) as crew:
+        for each in (crew, SINGLE):
+            refine = SharedRefinement(backend, InferenceConfig(backend="pytorch"), run, each)
+            found.append(refine(scan, None, 25, **settings))
+        assert 25 < crew.sent / (8 * found[0].object.size) < 40  # one sum of its size an iteration, and small ones
+    several, one = found
+    for name in ("object", "probe", "xcoords", "ycoords", "flux"):
+        there, here = getattr(several, name), getattr(one, name)
+        assert np.linalg.norm(there - here) < 1e-5 * np.linalg.norm(here), name
+    np.testing.assert_allclose(several.error_history, one.error_history, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_lost_is_told():
+    execution = PyTorchExecutionConfig(devices=3)
+    with (
+        pytest.raises(LostProcessError, match=r"process 2 of 3 \(counted from 0\) was ended by SIGKILL"),
+        team(execution) as crew,
+    ):
+        os.kill(crew._started[2][0].pid, signal.SIGKILL)
+        crew.begin(_add_up, 2.0)
+        crew.sum(np.zeros(1), np.zeros((2, 3), np.complex64), np.array(1.0))
+    with (
+        pytest.raises(LostProcessError, match=r"process 1 of 2 .* failed: ValueError: no luck"),
+        team(PyTorchExecutionConfig(devices=2)) as crew,
+    ):
+        crew.begin(_fail)
+        crew.send(None, 1)
+        crew.sum(np.zeros(1))
+    assert not torch.distributed.is_initialized()

@@ -1,0 +1,67 @@
+"""A team refines: the others are given their patterns, and what is asked."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ptycho.config.config import InferenceConfig
+from ptycho.core.refinement.state_file import StateFile
+from ptycho.raw_data import RawData
+from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.shared_refinement import SharedRefinement, _refined
+
+
+@dataclass
+class _Noted:
+    """The first of a team of two, which notes what it gives the other."""
+
+    rank: int = 0
+    size: int = 2
+    begun: list = field(default_factory=list)
+    given: list = field(default_factory=list)
+
+    def begin(self, work, *arguments):
+        self.begun.append((work, arguments))
+
+    def send(self, value, rank):
+        self.given.append((rank, value))
+
+    def receive(self, rank=0):
+        return self.given[-1][1]
+
+
+@dataclass
+class _Backend:
+    name: str = "pytorch"
+    calls: list = field(default_factory=list)
+
+    def refine(self, scan, start, iterations, config, run, **settings):
+        self.calls.append((scan, start, iterations, settings))
+
+
+def test_the_other_gets_its_patterns_and_what_is_asked(monkeypatch, tmp_path):
+    scan = RawData(
+        np.arange(5.0),
+        np.zeros(5),
+        None,
+        None,
+        np.ones((5, 4, 4), np.float32),
+        np.ones((4, 4), complex),
+        units="amplitude",
+    )
+    here, there, team = _Backend(), _Backend(), _Noted()
+    refine = SharedRefinement(here, InferenceConfig(backend="pytorch"), RunOptions(watch=print), team)
+    kept = StateFile(tmp_path / "state.npz", "step 3")
+    refine(scan, "a start", 7, probe="a probe", report=print, state_file=kept, refine_flux=True)
+    [(_, start, _, settings)] = here.calls
+    assert start == "a start" and settings["report"] is print and settings["processes"] is team
+    [(work, arguments)] = team.begun
+    assert work is _refined and [rank for rank, _ in team.given] == [1]
+    monkeypatch.setattr("ptycho.workflows.shared_refinement.backend_named", {"pytorch": there}.get)
+    work(team, *arguments)
+    [(part, start, iterations, settings)] = there.calls
+    assert start is None and iterations == 7
+    file = settings.pop("state_file")
+    assert file.path is None and file.search == "step 3"
+    assert settings == {"refine_flux": True, "processes": team}
+    assert part.diff3d.any(axis=(1, 2)).tolist() == [False, False, True, True, True]
