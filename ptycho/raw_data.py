@@ -538,21 +538,22 @@ class RawData(Pictured):
         part.blur = self.blur
         return part
 
-    def shared(self, own: NDArray[np.int64]) -> dict[str, Any]:
+    def shared(self, own: NDArray[np.int64], truth: bool = False) -> dict[str, Any]:
         """What `from_shared` makes this scan of in another process, which reads no patterns but these (k,).
 
-        Objects and `Y` do not go.
+        The object and `Y` go where the truth is needed.
         """
-        stacks = {"diff3d": Frames.of(self.diff3d, own)}
-        if self.mask is not None and self.mask.ndim == 3:
-            stacks["mask"] = Frames.of(self.mask, own)
-        plain = {key: value for key, value in vars(self._as_file(self.units)).items() if key not in ("Y", *stacks)}
-        known = {"_added": (self.added,), "scan_probes": self.scan_probes, "_path": self._path}
-        return {
-            "fields": {**plain, "objectGuess": None, "flux": self.flux, "background": self._background},
-            "stacks": stacks,
-            "known": known,
-        }
+        plain = vars(self._as_file(self.units)).copy()
+        if not truth:
+            plain |= {"objectGuess": None, "Y": None}
+        stacks = {}
+        for key in ("diff3d", "Y", "mask"):
+            if plain[key] is not None and plain[key].ndim == 3:
+                stacks[key] = Frames.of(plain.pop(key), own)
+        fields = {**plain, "flux": self.flux, "background": self._background}
+        names = ("_path", "_decision", "_mean_energy", "sample_indices", "scan_probes")
+        known = {"_added": (self.added,), **{name: getattr(self, name) for name in names}}
+        return {"fields": fields, "stacks": stacks, "known": known}
 
     @classmethod
     def from_shared(cls, shared: dict[str, Any]) -> RawData:

@@ -129,17 +129,19 @@ def fit(models: Models, sets: Sets, config: TrainingConfig, run: RunOptions) -> 
         config.model.gridsize**2,
         sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
     )
-    history = training.fit(
-        module,
-        train,
-        test,
-        accelerator=execution.accelerator,
-        resume=run.resume,
-        max_seconds=run.max_seconds,
-        seed=sets[0].seed,
-        callbacks=run.callbacks,
-        watch=run.watch,
-    )
+    with team(run) as processes:
+        history = training.fit(
+            module,
+            train,
+            test,
+            accelerator=execution.accelerator,
+            resume=run.resume,
+            max_seconds=run.max_seconds,
+            seed=sets[0].seed,
+            callbacks=run.callbacks,
+            watch=run.watch,
+            team=processes,
+        )
     for model in models:
         model.eval().measure_light()
     return history

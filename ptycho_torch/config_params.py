@@ -131,9 +131,11 @@ class TrainingConfig:
     device: Annotated[str, Doc("hardware; cuda: where there is one, else the CPU with a warning")] = "cuda"
     strategy: Annotated[
         Literal["auto", "ddp", "ddp_spawn"],
-        Doc("how several devices share the work; with one it stays in the process"),
+        Doc("how devices share a training (all the same: each has a part of every batch, gradients are summed)"),
     ] = "ddp_spawn"
-    n_devices: Annotated[int, Doc("devices to train on", at_least=1)] = 1
+    n_devices: Annotated[
+        int, Doc("processes that share the work on this machine, each with a GPU of its own, or none", at_least=1)
+    ] = 1
     framework: Annotated[str, Doc("what runs the training loop")] = "Lightning"
     orchestrator: Annotated[Literal["Mlflow", "Lightning"], Doc("where metrics go: Mlflow, or CSV files")] = "Lightning"
     learning_rate: Annotated[float, Doc("learning rate", above=0)] = 1e-3

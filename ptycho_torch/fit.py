@@ -14,7 +14,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -31,6 +31,8 @@ from ptycho.core.training.schedules import one_cycle
 from ptycho.errors import ConfigError
 from ptycho.legacy.retired import retired
 from ptycho.networks.archiving import most_alike
+from ptycho.workflows.team import SINGLE, Team
+from ptycho_torch.distributed.environment import TeamEnvironment
 from ptycho_torch.lightning.checkpoint import (
     WholeCheckpoints,
     check_checkpoint,
@@ -108,6 +110,7 @@ class PtychoPINN_Lightning(pl.LightningModule):
         self.physics_weight = 1.0
         self.stages = Stages(StageOptions(), config.nepochs)
         self.max_seconds: float | None = None
+        self.parts = 1  # processes that share a batch
         self.interface: dict[str, Any] = {}
         self.identity: TrainingIdentity | None = None
         self.save_hyperparameters({"config": to_json(config_to_dict(config))})
@@ -173,16 +176,29 @@ class PtychoPINN_Lightning(pl.LightningModule):
     def training_step(self, batch: tuple[int, Batch], _index: int) -> Tensor:
         """Loss of one batch, an experiment and its groups."""
         experiment_id, groups = batch
-        value = self.loss(groups, experiment_id)
-        self.log("train_loss", value, on_step=False, on_epoch=True, batch_size=len(groups[0]))
+        value, count = self._of_part(experiment_id, groups)
+        self.log("train_loss", value, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
         return value
 
     def validation_step(self, batch: tuple[int, Batch], _index: int) -> Tensor:
         """Loss of one batch that training does not see."""
         experiment_id, groups = batch
-        value = self.loss(groups, experiment_id)
-        self.log("val_loss", value, on_step=False, on_epoch=True, batch_size=len(groups[0]))
+        value, count = self._of_part(experiment_id, groups)
+        self.log("val_loss", value, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
         return value
+
+    def _of_part(self, experiment_id: int, groups: Batch) -> tuple[Tensor, int]:
+        """Loss of the groups of this process, which all processes together take the mean of, and the groups of all.
+
+        The loss of a batch is the mean over its groups, and not every process may have as many, or any.
+        """
+        own = len(groups[0])
+        if self.parts == 1:
+            return self.loss(groups, experiment_id), own
+        together = self.trainer.strategy.reduce(torch.tensor(own, device=self.device), reduce_op="sum")
+        if not own:
+            return torch.stack([0 * parameter.sum() for parameter in self.parameters()]).sum(), int(together)
+        return self.loss(groups, experiment_id) * (own * self.parts / int(together)), int(together)
 
     def on_train_start(self) -> None:
         """Go on with the learning rate of the settings; a checkpoint brings that of its training."""
@@ -273,7 +289,12 @@ def _callbacks(
 
 
 def _trainer(
-    module: PtychoPINN_Lightning, callbacks: list[Callback], accelerator: str, max_seconds: float | None, bar: bool
+    module: PtychoPINN_Lightning,
+    callbacks: list[Callback],
+    accelerator: str,
+    max_seconds: float | None,
+    bar: bool,
+    team: Team,
 ) -> pl.Trainer:
     config, execution, folder = module.config, module.execution, Path(module.config.output_dir)
     limit, algorithm = setting("gradient_clip_val", execution, config), "norm"
@@ -285,8 +306,10 @@ def _trainer(
         algorithm = setting("gradient_clip_algorithm", execution, config)
     return pl.Trainer(
         accelerator=accelerator,
-        devices=execution.devices,
-        strategy=execution.strategy,
+        devices=team.size // execution.nodes,
+        num_nodes=execution.nodes,
+        strategy="auto" if team.size == 1 else DDPStrategy(find_unused_parameters=_leaves_some_out(module)),
+        use_distributed_sampler=False,  # each has its part of every batch already
         precision=execution.precision,
         deterministic=execution.deterministic,
         max_epochs=module.stages.total_epochs,
@@ -295,8 +318,8 @@ def _trainer(
         gradient_clip_val=limit,
         gradient_clip_algorithm=algorithm,
         callbacks=callbacks,
-        # whatever a batch system says of its tasks: this is one process, and goes on where it is told to, nowhere else
-        plugins=[WholeCheckpoints(), LightningEnvironment()],
+        # whatever a batch system says of its tasks: a training goes on where it is told to, nowhere else
+        plugins=[WholeCheckpoints(), TeamEnvironment(team, execution.nodes)],
         logger=metric_logger(execution.logger_backend, folder, module.model.labels),
         enable_checkpointing=execution.enable_checkpointing,
         enable_progress_bar=bar,
@@ -305,6 +328,13 @@ def _trainer(
         log_every_n_steps=1,
         default_root_dir=folder / "checkpoints",  # where no `hpc_ckpt_*.ckpt` is that Lightning would go on from
     )
+
+
+def _leaves_some_out(module: PtychoPINN_Lightning) -> bool:
+    """Whether the loss of a batch may leave out some of the parameters: of other experiments, of later stages, or the
+    intensity scale where nothing is counted.
+    """
+    return len(module.models) > 1 or module.stages.several or module.config.model.model_type == "supervised"
 
 
 @full_float32()
@@ -320,6 +350,7 @@ def fit(
     stages: StageOptions | None = None,
     callbacks: Sequence[Callback] = (),
     watch: Watch | None = None,
+    team: Team = SINGLE,
 ) -> dict[str, list[float]]:
     """Train a model; return the history `{"train_loss", "val_loss", "seconds"}`, one entry per epoch.
 
@@ -339,6 +370,9 @@ def fit(
         stages: stages of the training and fine-tuning; None: those of the configuration.
         callbacks: of Lightning, besides those of this library.
         watch: told how far it is, in the place of Lightning's bar and of the log.
+        team: the processes that train together, all of which call this function with the same arguments, but for
+            `watch` and `callbacks` of the first. Each works on its part of the groups of every batch, and their
+            gradients are summed: it is the training of one process, but for rounding. The first alone writes.
 
     Raises:
         ConfigError: settings that cannot work together.
@@ -363,10 +397,12 @@ def fit(
     if not any(known) and stages.enable_staged_finetuning and stages.finetune_val_split:
         pairs = [set_apart(groups, stages.finetune_val_split, seed) for groups in given if groups is not None]
         seen, unseen = zip(*pairs, strict=True)
-    pictures = _pictures(module, next(filter(None, (*known, *given))), seed)
+    module.parts = team.size
+    pictures = [] if team.rank else _pictures(module, next(filter(None, (*known, *given))), seed)
     epochs_seen = 0 if begun is None else _epochs_of(begun)
-    train_loader = group_loader(seen, config.batch_size, execution, seed, truth, epochs_seen)
-    validation_loader = group_loader(unseen, config.batch_size, execution, truth=truth) if any(unseen) else None
+    part, size = slice(team.rank, None, team.size), config.batch_size
+    train_loader = group_loader(seen, size, execution, seed, truth, epochs_seen, part)
+    validation_loader = group_loader(unseen, size, execution, truth=truth, part=part) if any(unseen) else None
     report = TrainingReport(1, len(train_loader.dataset), max_seconds, watch or log_progress)  # type: ignore[arg-type]
     tracked = own_store(execution.logger_backend == "mlflow")
     with quiet_lightning(), interrupts_raise(), own_determinism(execution.deterministic), tracked:
@@ -378,8 +414,9 @@ def fit(
             module.load_state_dict(begun["state_dict"])
             return report.history
         bar = execution.enable_progress_bar and watch is None
-        trainer = _trainer(module, [*ours, *pictures, *callbacks], accelerator, max_seconds, bar)
-        trainer.fit(module, train_loader, validation_loader, ckpt_path=resume)
+        trainer = _trainer(module, [*ours, *pictures, *callbacks], accelerator, max_seconds, bar, team)
+        with team.watched():
+            trainer.fit(module, train_loader, validation_loader, ckpt_path=resume)
         if execution.logger_backend == "mlflow" and trainer.is_global_zero:
             module.model.tracked = log_model(trainer.logger, module)
             logger.info("MLflow has the model at %s", module.model.tracked)

@@ -25,12 +25,12 @@ class PtychoDataContainerTorch(GroupContainer):
         """An array as a tensor on the CPU."""
         return torch.as_tensor(array)
 
-    def batch(self, indices: Indices, truth: bool = False) -> tuple[Tensor, ...]:
+    def batch(self, indices: Indices, truth: bool = False, part: slice = slice(None)) -> tuple[Tensor, ...]:
         """Groups of one step: `X_norm (b, C, N, N)`, positions `(b, C, 1, 2)`, mask `(b or 1, C or 1, N, N)`.
 
         With `truth` a fourth tensor, `Y (b, C, N, N)`; DataError where the scan has none.
         Where the scan knows them, flux `(b, C, 1, 1)` and background `(1, 1, N, N)` come at the end, then the matrix of
-        the blur `(1, 1, N, N)`.
+        the blur `(1, 1, N, N)`. `part`: of these groups those that a process works on.
         """
-        arrays = (np.ascontiguousarray(np.moveaxis(array, -1, 1)) for array in self.arrays(indices, truth))
+        arrays = (np.ascontiguousarray(np.moveaxis(array, -1, 1)) for array in self.arrays(indices, truth, part))
         return tuple(torch.as_tensor(array) for array in arrays)

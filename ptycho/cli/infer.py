@@ -22,6 +22,7 @@ from ptycho.cli.run import (
     report_trust,
     run_command,
     run_log,
+    team_of,
 )
 from ptycho.cli.scan_flags import recorded
 from ptycho.cli.settings import Command, Settled
@@ -55,13 +56,20 @@ def _infer(asked: Settled, debug: bool) -> None:
     if run.recording is not None:
         input_path(run.recording, "--recording", "a result")
 
+    quiet_tensorflow(config.backend, debug)
+    with team_of(asked) as first:
+        if first:
+            _reconstructed(asked, test_file)
+
+
+def _reconstructed(asked: Settled, test_file: Path) -> None:
+    """What the first process of a run does, and mostly there is one."""
     from ptycho.raw_data import RawData
-    from ptycho.workflows.backend_selector import reconstruct_with_backend, require_backend
+    from ptycho.workflows.backend_selector import reconstruct_with_backend
     from ptycho.workflows.outputs import save_reconstruction
     from ptycho.workflows.unfinished import forget
 
-    quiet_tensorflow(config.backend, debug)
-    require_backend(config.backend)
+    config, run = asked.config, asked.run
     config.output_dir = free_folder(config.output_dir, run.overwrite)
     with output_folder(config.output_dir), run_log(config.output_dir / LOG_FILE), dump_folder(run.debug_dump):
         forget(config.output_dir)  # what is left there is of another run

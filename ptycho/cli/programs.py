@@ -35,17 +35,23 @@ INFERENCE_EXECUTION = (
 )
 """Fields of PyTorchExecutionConfig that matter to inference."""
 
+_PROCESSES = tuple(
+    OtherName(f"--{name}", f"execution.{name}", f"--torch-{name}", deprecated=False) for name in ("devices", "nodes")
+)
+_MASK = (
+    OtherName("--refine-probe", "run.find_probe", "--find-probe"),
+    OtherName("--probe-mask-diameter", "network.mask_diameter", "--mask-diameter", deprecated=False),
+    OtherName("--probe-mask-sigma", "network.mask_sigma", "--mask-sigma", deprecated=False),
+)
+_NO_REFINE = OtherName("--no-refine", "run.refine", "--refine", value="0", deprecated=False)
+
 TRAINING = Command(
     program="ptycho_train",
     required="--train-data-file SCAN.npz --output-dir FOLDER",
     summary="Train a network on a scan, write its archive and, with --do-stitching, the reconstruction.",
     config=TrainingConfig,
     run=TrainingRun,
-    other_names=(
-        OtherName("--refine-probe", "run.find_probe", "--find-probe"),
-        OtherName("--probe-mask-diameter", "network.mask_diameter", "--mask-diameter", deprecated=False),
-        OtherName("--probe-mask-sigma", "network.mask_sigma", "--mask-sigma", deprecated=False),
-    ),
+    other_names=(*_MASK, *_PROCESSES),
 )
 INFERENCE = Command(
     program="ptycho_inference",
@@ -56,7 +62,7 @@ INFERENCE = Command(
     execution=INFERENCE_EXECUTION,
     refines=True,
     skip=("model",),
-    other_names=(OtherName("--no-refine", "run.refine", "--refine", value="0", deprecated=False),),
+    other_names=(_NO_REFINE, *_PROCESSES),
 )
 RECONSTRUCTION = Command(
     program="ptycho reconstruct",
@@ -111,7 +117,7 @@ PYTORCH_TRAINING = replace(
     prefix="",
     no_flags=_NOT_TWICE,
     other_names=(
-        *TRAINING.other_names,
+        *_MASK,
         _DEVICE,
         OtherName("--disable-mlflow", "execution.logger_backend", "--logger", value="none"),
         OtherName("--max-epochs", "config.nepochs", "--nepochs", deprecated=False),
@@ -123,5 +129,5 @@ PYTORCH_INFERENCE = replace(
     backend="pytorch",
     prefix="",
     no_flags=_NOT_TWICE,
-    other_names=(*INFERENCE.other_names, _DEVICE),
+    other_names=(_NO_REFINE, _DEVICE),
 )

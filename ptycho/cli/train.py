@@ -24,6 +24,7 @@ from ptycho.cli.run import (
     report_trust,
     run_command,
     run_log,
+    team_of,
     tell_of_folder,
 )
 from ptycho.cli.scan_flags import recorded
@@ -63,16 +64,19 @@ def _train(asked: Settled, debug: bool) -> None:
     config, run = asked.config, asked.run
     resume = None if run.resume is None else input_path(run.resume, "--resume", "a checkpoint")
 
-    from ptycho.workflows.backend_selector import (
-        require_backend,
-        run_cdi_example_with_backend,
-        save_bundle_with_backend,
-    )
+    quiet_tensorflow(config.backend, debug)
+    with team_of(asked) as first:
+        if first:
+            _trained(asked, resume)
+
+
+def _trained(asked: Settled, resume: Path | None) -> None:
+    """What the first process of a run does, and mostly there is one."""
+    from ptycho.workflows.backend_selector import run_cdi_example_with_backend, save_bundle_with_backend
     from ptycho.workflows.outputs import remove_results, save_reconstructions
     from ptycho.workflows.preview import PREVIEW
 
-    quiet_tensorflow(config.backend, debug)
-    require_backend(config.backend)
+    config, run = asked.config, asked.run
     config.output_dir = _free_folder(config.output_dir, run)
     checkpoint = config.output_dir / "checkpoints" / "last.ckpt"
     log = run_log(config.output_dir / LOG_FILE)

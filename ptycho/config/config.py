@@ -276,7 +276,10 @@ class PyTorchExecutionConfig:
     nodes: Annotated[
         int, Doc("machines, each with so many devices, on which srun or torchrun has started the command", at_least=1)
     ] = 1
-    strategy: Annotated[Literal["auto", "ddp", "ddp_spawn"], Doc("how several devices share the work")] = "auto"
+    strategy: Annotated[
+        Literal["auto", "ddp", "ddp_spawn"],
+        Doc("how devices share a training (all the same: each has a part of every batch, gradients are summed)"),
+    ] = "auto"
     deterministic: Annotated[
         bool | Literal["warn"],
         Doc("the same run gives the same numbers (warn: allow an operation that cannot, with a warning)"),

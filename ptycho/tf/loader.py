@@ -24,14 +24,14 @@ class PtychoDataContainer(GroupContainer):
         """An array as a tensor."""
         return tf.convert_to_tensor(array)
 
-    def batch(self, indices: Indices, truth: bool = False) -> tuple[tf.Tensor, ...]:
+    def batch(self, indices: Indices, truth: bool = False, part: slice = slice(None)) -> tuple[tf.Tensor, ...]:
         """Groups of one step: `X_norm (b, N, N, C)`, positions `(b, 1, 2, C)`, mask `(b or 1, N, N, C or 1)`.
 
         With `truth` a fourth tensor, `Y (b, N, N, C)`; DataError where the scan has none.
         Where the scan knows them, flux `(b, 1, 1, C)` and background `(1, N, N, 1)` come at the end, then the matrix of
-        the blur `(1, N, N, 1)`.
+        the blur `(1, N, N, 1)`. `part`: of these groups those that a process works on.
         """
-        return tuple(self.tensor(array) for array in self.arrays(indices, truth))
+        return tuple(self.tensor(array) for array in self.arrays(indices, truth, part))
 
     def as_tf_dataset(self, batch_size: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
         """Batches as of `batch`, read from the scan one by one, the last one smaller.

@@ -42,7 +42,10 @@ from ptycho.workflows.diagnostics import with_diagnostics
 from ptycho.workflows.final_trust import passed_or_refined
 from ptycho.workflows.results import Estimate, finished_reconstruction
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
+from ptycho.workflows.shared_pass import SharedPass
+from ptycho.workflows.shared_refinement import SharedRefinement
 from ptycho.workflows.stitch_scan import StitchedObject, stitch_scan
+from ptycho.workflows.team import SINGLE, Team
 from ptycho.workflows.training_data import at_network_size, group_scan, prepared_scan
 from ptycho.workflows.trust import noise_error, scan_trust
 from ptycho.workflows.unfinished import Unfinished
@@ -125,8 +128,22 @@ def reconstruct(
         ConfigError, DataError: settings that cannot work, or a scan that does not fit the model.
     """
     run = backend.settled(run)
+    with backend.team(run) as team:
+        return _reconstructed(backend, model, data, config, run, source, team)
+
+
+def _reconstructed(
+    backend: Backend,
+    model: ScanModel,
+    data: RawData,
+    config: InferenceConfig,
+    run: RunOptions,
+    source: Mapping[str, Any] | None,
+    team: Team,
+) -> Reconstruction:
+    """What the first of a team does, with the others."""
     scan, settings = scan_for(model, data, config)
-    job = _Job(backend, model, scan, settings, run)
+    job = _Job(backend, model, scan, settings, run, team)
     check_room(job.frame)
     found, reached = job.seen_by_network()
     if settings.fit_scale:
@@ -171,6 +188,7 @@ class _Job:
     scan: RawData
     config: InferenceConfig
     run: RunOptions
+    team: Team
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds of each step so far."""
 
@@ -207,7 +225,9 @@ class _Job:
         model, number = self.model, self.config.n_groups or len(self.scan)
         grouped = group_scan(self.scan, self.config, number, sequential=True, input_scale=model.input_scale)
         with self.timed("inference"):
-            patches, positions = predicted_patches(self.backend, model, self.scan, grouped, self.config, self.run)
+            patches, positions = predicted_patches(
+                self.backend, model, self.scan, grouped, self.config, self.run, self.team
+            )
         count, seconds = patches.shape[0] * patches.shape[1], self.timings["inference"]
         logger.info("inference: %d patches in %.1f s (%.0f patches/s)", count, seconds, count / seconds)
         if self.run.diagnostics is not None:
@@ -264,12 +284,10 @@ class _Job:
         if seen is not None:
             watch, settings["state_file"] = seen.watched(watch, self.scan), StateFile(None, "", seen=seen.see)
         with nullcontext() if seen is None else seen.kept():
-            better = self.backend.refine(
+            better = SharedRefinement(self.backend, self.config, self.run, self.team)(
                 self.scan,
                 begin.object,
                 iterations,
-                self.config,
-                self.run,
                 probe=begin.probe,
                 frame=self.frame,
                 report=IterationReport(iterations, watch),
@@ -311,7 +329,13 @@ class _Job:
 
 
 def predicted_patches(
-    backend: Backend, model: ScanModel, scan: RawData, grouped: GroupedData, config: InferenceConfig, run: RunOptions
+    backend: Backend,
+    model: ScanModel,
+    scan: RawData,
+    grouped: GroupedData,
+    config: InferenceConfig,
+    run: RunOptions,
+    team: Team = SINGLE,
 ) -> tuple[NDArray[np.complex64], NDArray[np.floating[Any]]]:
     """One pass of a network over groups of a scan, which is as the model takes it (`scan_for`).
 
@@ -320,7 +344,7 @@ def predicted_patches(
     """
     on_grid = model.subpixel == "fourier"
     groups = backend.container(grouped, scan.probeGuess, scan.mask, model.intensity_scale, on_grid=on_grid)
-    patches = backend.predict(model, groups, config, run)
+    patches = SharedPass(backend, model, config, run, team).patches(scan, grouped, groups, on_grid)
     return patches, groups.pixel_positions if on_grid else grouped["coords_nn"]
 
 

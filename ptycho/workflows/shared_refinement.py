@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ptycho.config.config import InferenceConfig, TrainingConfig
 from ptycho.core.refinement.processes import shares
@@ -12,7 +13,6 @@ from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.state_file import StateFile
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
-from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.team import Team, quiet_run
 
@@ -45,7 +45,9 @@ class SharedRefinement:
         if self.team.size > 1:
             kept = None if state_file is None else StateFile(None, state_file.search)
             others = {**settings, "state_file": kept}
-            self.team.begin(_refined, self.backend.name, iterations, self.config, quiet_run(self.run), others)
+            self.team.begin(
+                _refined, self.backend.refine.__module__, iterations, self.config, quiet_run(self.run), others
+            )
             for rank, own in enumerate(shares(scan.xcoords, scan.ycoords, self.team.size)):
                 if rank:
                     self.team.send(scan.shared(own), rank)
@@ -56,7 +58,7 @@ class SharedRefinement:
 
 def _refined(
     team: Team,
-    backend: Any,
+    name: str,
     iterations: int,
     config: InferenceConfig | TrainingConfig,
     run: RunOptions,
@@ -64,4 +66,5 @@ def _refined(
 ) -> None:
     """The part of another process than the first."""
     scan = RawData.from_shared(team.receive())
-    backend_named(backend).refine(scan, None, iterations, config, run, processes=team, **settings)
+    backend = cast(Backend, importlib.import_module(name))
+    backend.refine(scan, None, iterations, config, run, processes=team, **settings)

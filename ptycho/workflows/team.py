@@ -7,7 +7,7 @@ first at that, and wait again. So everything that is decided, shown and written 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -32,6 +32,9 @@ class Team(Processes, Protocol):
     def serve(self) -> None:
         """Of the others: do what the first begins, until it ends; in the first nothing."""
 
+    def watched(self) -> AbstractContextManager[None]:
+        """Within it what others exchange raises LostProcessError, too, where a process is gone."""
+
 
 class _Single:
     """A team of one process, which gives nobody anything."""
@@ -52,6 +55,10 @@ class _Single:
 
     def serve(self) -> None:
         """There is nothing to do."""
+
+    def watched(self) -> AbstractContextManager[None]:
+        """There is nobody to lose."""
+        return nullcontext()
 
 
 SINGLE: Team = _Single()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,12 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
 from ptycho.workflows.diagnostics import with_diagnostics
-from ptycho.workflows.experiments import Scans, TestScans, scans_to_stitch
+from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs, scans_to_stitch
 from ptycho.workflows.preview import watched_training
 from ptycho.workflows.reconstruct import inference_settings, reconstruct, trained_source
 from ptycho.workflows.results import RunResults, add_reconstructions, training_results
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
+from ptycho.workflows.team import Team, quiet_run
 from ptycho.workflows.training_data import TrainingSet, prepare_experiments
 
 __all__ = ["reconstruct_trained", "train", "train_and_reconstruct"]
@@ -55,12 +57,38 @@ def train(
     models = backend.build(sets, config, run)
     begun = time.perf_counter()
     first = train_data if isinstance(train_data, RawData) else train_data[0]
-    history = backend.fit(models, sets, config, watched_training(backend, models[0], first, config, run))
+    with backend.team(run) as team:
+        _share(team, backend, train_data, test_data, config, run)
+        history = backend.fit(models, sets, config, watched_training(backend, models[0], first, config, run))
     seconds = time.perf_counter() - begun
     _tell_callers(sets[0], models[0])
     if run.diagnostics is not None:
         run.diagnostics.trained(backend.predict_batches(models[0], sets[0].train, config, run))
     return training_results(backend.name, models, sets, history, seconds, config)
+
+
+def _share(
+    team: Team, backend: Backend, train_data: Scans, test_data: TestScans, config: TrainingConfig, run: RunOptions
+) -> None:
+    """Have the others of a team do their part of a training; they have the scans whole, since batches are drawn."""
+    if team.size == 1:
+        return
+    pairs = experiment_pairs(train_data, test_data)
+    others = replace(quiet_run(run), resume=run.resume)
+    team.begin(_trained, backend.fit.__module__, config, others, len(pairs))
+    for rank in range(1, team.size):
+        for scan in (scan for pair in pairs for scan in pair):
+            team.send(None if scan is None else scan.shared(np.arange(len(scan)), truth=True), rank)
+
+
+def _trained(team: Team, name: str, config: TrainingConfig, run: RunOptions, count: int) -> None:
+    """The part of another process than the first."""
+    backend = cast(Backend, importlib.import_module(name))
+    shared = [team.receive() for _ in range(2 * count)]
+    scans = [None if one is None else RawData.from_shared(one) for one in shared]
+    train_data = [scan for scan in scans[::2] if scan is not None]
+    sets = prepare_experiments(train_data, scans[1::2], config, backend.container)
+    backend.fit(backend.build(sets, config, run), sets, config, run)
 
 
 def _tell_callers(found: TrainingSet[Any], model: Any) -> None:

@@ -139,9 +139,17 @@ class Crew:
             said.close()
 
     def _told(self, exchange: Callable[..., Any], *arguments: Any, **settings: Any) -> None:
-        """Exchange something with the others; that one of them is gone is told in one line."""
-        try:
+        """Exchange something with the others."""
+        with self.watched():
             exchange(*arguments, **settings)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """That one of the others is gone is told in one line."""
+        try:
+            yield
+        except PtychoError:
+            raise
         except RuntimeError as error:
             raise LostProcessError(self._what_is_lost(error)) from error
 

@@ -34,11 +34,13 @@ class GroupDataset(Dataset[Batch]):
     Args:
         experiments: the groups of each; None where an experiment has none.
         truth: whether a batch also brings `Y`.
+        part: of every batch that this process works on; there may be none in it.
     """
 
-    def __init__(self, experiments: Sequence[Groups | None], truth: bool = False) -> None:
+    def __init__(self, experiments: Sequence[Groups | None], truth: bool = False, part: slice = slice(None)) -> None:
         self.experiments = experiments
         self.truth = truth
+        self.part = part
 
     @property
     def sizes(self) -> list[int]:
@@ -52,7 +54,7 @@ class GroupDataset(Dataset[Batch]):
         experiment_id, indices = place
         groups = self.experiments[experiment_id]
         assert groups is not None  # an experiment without groups has no place
-        return experiment_id, groups.batch(np.asarray(indices), self.truth)
+        return experiment_id, groups.batch(np.asarray(indices), self.truth, self.part)
 
 
 class GroupBatches(Sampler[Place]):
@@ -90,12 +92,14 @@ def group_loader(
     shuffle_seed: int | None = None,
     truth: bool = False,
     epochs_seen: int = 0,
+    part: slice = slice(None),
 ) -> DataLoader[Batch]:
     """Loader of batches `(experiment_id, groups)`, the last ones smaller; shuffled when a seed is given.
 
-    `epochs_seen` is how many epochs a training that goes on has had: their orders are left out.
+    `epochs_seen` is how many epochs a training that goes on has had: their orders are left out. `part`
+    of every batch is that of this process.
     """
-    dataset = GroupDataset(experiments, truth)
+    dataset = GroupDataset(experiments, truth, part)
     batches = GroupBatches(dataset.sizes, batch_size, shuffle_seed)
     batches.skip(epochs_seen)
     workers = execution.num_workers

@@ -145,8 +145,8 @@ class Groups(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: Any, truth: bool = False) -> tuple[Any, ...]:
-        """Groups of one step."""
+    def batch(self, indices: Any, truth: bool = False, part: slice = slice(None)) -> tuple[Any, ...]:
+        """Groups of one step, or a part of them."""
 
 
 class SomeGroups:
@@ -159,9 +159,9 @@ class SomeGroups:
     def __len__(self) -> int:
         return len(self.chosen)
 
-    def batch(self, indices: Any, truth: bool = False) -> tuple[Any, ...]:
-        """Groups of one step."""
-        return self.groups.batch(self.chosen[indices], truth)
+    def batch(self, indices: Any, truth: bool = False, part: slice = slice(None)) -> tuple[Any, ...]:
+        """Groups of one step, or a part of them."""
+        return self.groups.batch(self.chosen[indices], truth, part)
 
 
 def set_apart(groups: Groups, part: float, seed: int) -> tuple[SomeGroups, SomeGroups]:

@@ -3,7 +3,9 @@
 A scan of `--gigabytes` is simulated straight to a file and read once, so that the page cache holds it where there is
 room. Then every backend trains on groups drawn from the whole scan and reconstructs the first `--inference_points`
 points as a scan of their own, with the patterns mapped and with the patterns in memory, `--repeat` times in alternating
-order. With `--whole` it first reconstructs every point once, mapped.
+order. With `--whole` it first reconstructs every point once, mapped. With `--processes 1 2 4` it does nothing of that:
+the solver goes some iterations on the whole scan, mapped, with so many processes on this machine
+(docs/several_processes.md), and the table has the memory of the process that needs most.
 
 Each run has a process of its own, and this one watches its memory: anonymous memory (RssAnon) is what has to stay,
 mapped files are in memory only while there is room. Shared memory (RssShmem) is listed beside it: where the folder of
@@ -11,18 +13,21 @@ temporary files is a tmpfs, patches are there. Figures in MiB are peaks above wh
 each phase inherits what the one before has left. Speeds are medians.
 
     python scripts/benchmarks/large_scan.py --output large_scan.json --folder scans [--gigabytes 4] [--whole]
+    python scripts/benchmarks/large_scan.py --output processes.json --folder scans --gigabytes 0.25 --processes 1 2 4
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
 import math
 import multiprocessing
 import os
 import statistics
 import tempfile
+import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -173,6 +178,58 @@ def measure(scan: Path, backend: BackendName, mode: str, args: argparse.Namespac
     }
 
 
+def refined(scan: Path, processes: int, iterations: int) -> Row:
+    """Refine the object of a mapped scan with so many processes: peaks above what each had when all were there."""
+    from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
+    from ptycho.workflows.run_options import RunOptions
+    from ptycho.workflows.shared_refinement import SharedRefinement
+    from ptycho_torch import backend
+
+    data = RawData.from_file(scan, memory_map="always")
+    execution = PyTorchExecutionConfig(accelerator="cpu", devices=processes)
+    run, times = backend.settled(RunOptions(execution=execution)), []
+    with backend.team(run) as team:
+        members = [os.getpid(), *children()] if processes > 1 else [os.getpid()]
+        before = [memory(one)["RssAnon"] for one in members]
+        peaks, done = list(before), threading.Event()
+
+        def watch() -> None:
+            while not done.wait(EVERY):
+                peaks[:] = [max(peak, memory(one)["RssAnon"]) for peak, one in zip(peaks, members, strict=True)]
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        sent = getattr(team, "sent", 0)
+        refine = SharedRefinement(backend, InferenceConfig(backend="pytorch"), run, team)
+        settings: Row = {"refine_probe": False, "patience": iterations + 1, "tolerance": 0.0}
+        found = refine(data, None, iterations, report=lambda *_: times.append(time.perf_counter()), **settings)
+        done.set()
+        watcher.join()
+        sent = getattr(team, "sent", 0) - sent
+    return {
+        "processes": processes,
+        "patterns": len(data),
+        "object": "{} x {}".format(*found.object.shape),
+        "s per iteration": statistics.median(later - sooner for sooner, later in itertools.pairwise(times)),
+        "most MiB of a process": max(peak - least for peak, least in zip(peaks, before, strict=True)),
+        "MiB sent per iteration": sent / iterations / 2**20,
+        "error": found.error_history[-1],
+    }
+
+
+def children() -> list[int]:
+    """The processes that this one has started."""
+    return [int(one) for one in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+def table(rows: list[Row]) -> str:
+    """A line for every number of processes."""
+    heads = list(rows[0])
+    lines = [heads, ["---"] * len(heads)]
+    lines += [[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 def measured(scan: Path, args: argparse.Namespace) -> list[Row]:
     """Every run that is asked for, the two modes of a backend one after the other, in alternating order."""
     points = len(RawData.from_file(scan, memory_map="always"))
@@ -227,13 +284,22 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=2048, help="to train on, two epochs")
     parser.add_argument("--inference_points", type=int, default=4096, help="to reconstruct")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--processes", type=int, nargs="+", help="the solver with so many")
+    parser.add_argument("--iterations", type=int, default=6, help="of the solver")
     parser.add_argument("--whole", action="store_true", help="also reconstruct every point, mapped")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     scan = simulated(args.folder, args.gigabytes)
     read_once(scan)
     print(f"{scan}: {scan.stat().st_size / 2**30:.2f} GiB, {os.cpu_count()} cores")
-    print(summary(measured(scan, args)))
+    if args.processes is None:
+        print(summary(measured(scan, args)))
+        return
+    # each in a process of its own, so that none inherits what the one before has left
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        rows = [pool.apply(refined, (scan, size, args.iterations)) for size in args.processes]
+    args.output.write_text(json.dumps({"settings": vars(args), "rows": rows}, indent=1, default=str))
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A team refines: the others are given their patterns, and what is asked."""
 
+import importlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_the_other_gets_its_patterns_and_what_is_asked(monkeypatch, tmp_path):
     assert start == "a start" and settings["report"] is print and settings["processes"] is team
     [(work, arguments)] = team.begun
     assert work is _refined and [rank for rank, _ in team.given] == [1]
-    monkeypatch.setattr("ptycho.workflows.shared_refinement.backend_named", {"pytorch": there}.get)
+    monkeypatch.setattr(importlib, "import_module", {__name__: there}.get)
     work(team, *arguments)
     [(part, start, iterations, settings)] = there.calls
     assert start is None and iterations == 7

@@ -155,12 +155,13 @@ class GroupContainer:
         """How the patterns of the scan were recorded, in the unit of the file; plain where nobody knows."""
         return self.grouped.recording if isinstance(self.grouped, GroupedData) else PLAIN
 
-    def arrays(self, indices: Indices, truth: bool = False) -> tuple[NDArray[Any], ...]:
+    def arrays(self, indices: Indices, truth: bool = False, part: slice = slice(None)) -> tuple[NDArray[Any], ...]:
         """Groups of one step: `X_norm (b,N,N,C)`, positions `(b,1,2,C)`, mask `(b or 1,N,N,C or 1)`.
 
-        With `truth` a fourth array, `Y (b,N,N,C)` complex64. Where the scan knows one of them, two more at the end:
-        the flux `(b,1,1,C)` of the beam at each member and the background `(1,N,N,1)`, squares of X_norm. Where it
-        knows the blur of the detector, a third: its matrix `(1,N,N,1)` (`ptycho.core.physics.detector_blur`).
+        Of several processes that share a step each takes a `part` of these groups, which are drawn as one. With `truth`
+        a fourth array, `Y (b,N,N,C)` complex64. Where the scan knows one of them, two more at the end: the flux
+        `(b,1,1,C)` of the beam at each member and the background `(1,N,N,1)`, squares of X_norm. Where it knows the
+        blur of the detector, a third: its matrix `(1,N,N,1)` (`ptycho.core.physics.detector_blur`).
 
         Raises:
             DataError: `truth` was asked for and the scan has none.
@@ -169,6 +170,7 @@ class GroupContainer:
             points, positions = self.nn_indices[indices], self._positions[indices]
         else:
             points, positions = self.neighbourhoods.draw(indices)
+        points, positions, indices = points[part], positions[part], np.arange(len(self))[indices][part]
         if isinstance(self.grouped, GroupedData):
             normalised = self.grouped.amplitudes(points)
             normalised *= np.float32(self.grouped.scale)
