@@ -31,7 +31,7 @@ def _unshuffled(pictures: tf.Tensor) -> tf.Tensor:
 
 def _shuffled(pictures: tf.Tensor) -> tf.Tensor:
     """Inverse of `_unshuffled`."""
-    height, width, channels = *pictures.shape[1:3], pictures.shape[-1] // UNSHUFFLE**2
+    height, width, channels = pictures.shape[1], pictures.shape[2], pictures.shape[-1] // UNSHUFFLE**2
     blocks = tf.reshape(pictures, (-1, height, width, channels, UNSHUFFLE, UNSHUFFLE))
     blocks = tf.transpose(blocks, (0, 1, 4, 2, 5, 3))
     return tf.reshape(blocks, (-1, height * UNSHUFFLE, width * UNSHUFFLE, channels))

@@ -28,7 +28,7 @@ from ptycho.config.config import InferenceConfig
 from ptycho.core.geometry import ObjectFrame, reframe
 from ptycho.core.physics.group_gradient import FIELD_FLOOR, ILLUMINATION_FLOOR, worked_margin
 from ptycho.core.refinement.engine import find_engine
-from ptycho.core.refinement.kernels import Kernels, Point
+from ptycho.core.refinement.kernels import SHARP, Kernels, Point
 from ptycho.core.refinement.passes import Passes, places
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.scaling import frame_blocks
@@ -70,7 +70,7 @@ def canvas_pass(
     Args:
         backend: whose model it is.
         model: its probe in the unit of the scan's amplitudes.
-        scan: far-field patterns; flux and background are used where they are known.
+        scan: far-field patterns; flux, background and blur are used where they are known.
         frame: where the object lies; it holds every patch.
         config, run: of the inference.
 
@@ -145,7 +145,8 @@ class Canvas:
         flux = np.ones(count) if scan.flux is None else scan.flux
         background = np.zeros((n, n)) if scan.background is None else scan.background
         self._passes = Passes(kernels, scan, [np.arange(count)], np.arange(0), len(probe), _KEEP)
-        self._point = Point(np.ones(frame.shape, np.complex64), probe, x, y, flux, background)
+        blur = SHARP if scan.blur is None else np.asarray(scan.blur)
+        self._point = Point(np.ones(frame.shape, np.complex64), probe, x, y, flux, background, blur=blur)
         self.illumination = _illumination(kernels, self._point)
         """(H, W) `w = sum_j f_j sum_m |P_m(r - r_j)|^2`."""
 
