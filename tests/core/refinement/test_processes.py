@@ -126,7 +126,7 @@ SETTINGS = {
         "refine_background": "constant",
         "refine_blur": True,
     },
-    "nothing kept": {"keep_bytes": 0},
+    "nothing kept": {"device_memory": 0},
     "probe that varies": {"variable_probe": 1},
     "time": {"seconds": 60.0},
 }
