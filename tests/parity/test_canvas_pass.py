@@ -86,9 +86,14 @@ def test_whole_passes_agree(make_twins, dtype, rng) -> None:
         reconstruct(backend, model, data, config, NEUTRAL_RUN)  # type: ignore[arg-type]
         for backend, model in ((pytorch, pair.torch), (tensorflow, pair.tensorflow))
     ]
-    # where there is hardly any light each step is mostly rounding
-    ours, theirs = (each.object[made[0].coverage > 0.02 * made[0].coverage.max()] for each in made)
-    assert np.linalg.norm(ours - theirs) < 1e-3 * np.linalg.norm(theirs)
+    probe = pair.torch.probe.file_units()
+    ours, theirs = (
+        np.sqrt(diffract(probe, *extract_rounded(each.object, each.xcoords, each.ycoords, 64))) for each in made
+    )
+    assert np.linalg.norm(ours - theirs) < 3e-3 * np.linalg.norm(theirs), "what the patterns tell"
+    lit = made[0].coverage > 0.02 * made[0].coverage.max()
+    ours, theirs = (each.object[lit] for each in made)
+    assert np.linalg.norm(ours - theirs) < 1e-2 * np.linalg.norm(theirs), "iterations let rounding into the rest"
     for each in made:
         assert each.spread is None and not each.synchronised and set(each.timings) >= {"inference"}
         assert each.coverage.max() > 1 and (each.object[each.coverage == 0] == 1).all()
