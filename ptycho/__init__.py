@@ -28,6 +28,7 @@ Data and results:
     Refinement            what a refinement found, and how it came there
     TrainedModel          a network after its training
     Trust                 how well a reconstruction explains every pattern
+    Uncertainty           how far photon noise takes every pixel of it
     Comparison            how like two objects are
     Diagnosis             what the doctor found
 
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     from ptycho.core.formats.led_table import led_board as led_board
     from ptycho.core.quality.comparison import Comparison as Comparison
     from ptycho.core.quality.trust import Trust as Trust
+    from ptycho.core.quality.uncertainty import Uncertainty as Uncertainty
     from ptycho.core.reconstruction import Reconstruction as Reconstruction
     from ptycho.core.refinement.refinement import Refinement as Refinement
     from ptycho.core.simulation.plan import ScanSettings as ScanSettings
@@ -124,6 +126,7 @@ _HOMES = {
     "ptycho.core.reconstruction": ("Reconstruction",),
     "ptycho.core.refinement.refinement": ("Refinement",),
     "ptycho.core.quality.trust": ("Trust",),
+    "ptycho.core.quality.uncertainty": ("Uncertainty",),
     "ptycho.core.quality.comparison": ("Comparison",),
     "ptycho.core.doctor.findings": ("Diagnosis",),
     "ptycho.config.config": ("ModelConfig", "TrainingConfig", "InferenceConfig", "PyTorchExecutionConfig"),

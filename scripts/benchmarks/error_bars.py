@@ -6,8 +6,8 @@ error is that of Cramer and Rao (arXiv:2003.05475): the trace of the inverse of 
 amplitudes with Gaussian noise from the truth to the end, at a dose where everything is linear; it goes as the root of
 the dose.
 
-    python scripts/benchmarks/coverage.py [--kinds lines dead_leaves siemens_star] [--photons 1e4 1e6 1e8]
-        [--iterations 0 1000] [--json coverage.json] [--plot docs/images/coverage.png]
+    python scripts/benchmarks/error_bars.py [--kinds lines dead_leaves siemens_star] [--photons 1e4 1e6 1e8]
+        [--iterations 0 400] [--json error_bars.json] [--plot docs/images/coverage.png]
 
 An iteration count of 0 is what `ptycho reconstruct` does when nobody says it. A row takes some ten seconds.
 """
