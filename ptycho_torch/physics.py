@@ -82,7 +82,7 @@ def intensity(exit_waves: Tensor) -> Tensor:
 def blurred(values: Tensor, blur: Tensor | None = None) -> Tensor:
     """Intensities `(..., N, N)` as the detector sees them, `K I K`; its own adjoint.
 
-    `blur` K `(N, N)`, or whatever broadcasts (`ptycho.core.physics.detector_blur.blur_matrix`); None: as they are.
+    `blur` K `(..., N, N)`, one matrix (`ptycho.core.physics.detector_blur.blur_matrix`); None: as they are.
     """
     if blur is None:
         return values

@@ -94,12 +94,14 @@ def intensity(exit_waves: tf.Tensor) -> tf.Tensor:
 def blurred(values: tf.Tensor, blur: tf.Tensor | None = None) -> tf.Tensor:
     """Intensities `(..., N, N)` as the detector sees them, `K I K`; its own adjoint.
 
-    `blur` K `(N, N)`, or whatever broadcasts (`ptycho.core.physics.detector_blur.blur_matrix`); None: as they are.
+    `blur` K `(..., N, N)`, one matrix (`ptycho.core.physics.detector_blur.blur_matrix`); None: as they are.
     """
     if blur is None:
         return values
-    matrix = tf.cast(blur, values.dtype)
-    return matrix @ values @ matrix
+    # one axis of images: oneDNN makes garbage of `(B, 1, N, N) @ (1, 1, N, N)` (TensorFlow 2.21)
+    matrix = tf.reshape(tf.cast(blur, values.dtype), blur.shape[-2:])
+    images = tf.reshape(values, (-1, *blur.shape[-2:]))
+    return tf.reshape(matrix @ images @ matrix, tf.shape(values))
 
 
 def cleared(amplitudes: tf.Tensor, flux: tf.Tensor | None = None, background: tf.Tensor | None = None) -> tf.Tensor:

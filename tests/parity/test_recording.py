@@ -64,6 +64,13 @@ def test_cleared(backend, agree, rng) -> None:
     assert backend.physics.cleared(backend.array(amplitudes)).shape == amplitudes.shape
 
 
+@pytest.mark.parametrize("shape", [(5, 1, 8, 8), (16, 1, 64, 64), (5, 8, 8), (8, 8)])
+def test_images_of_any_batch_are_blurred(framework, agree, shape, rng) -> None:
+    values, n = rng.random(shape), shape[-1]
+    given = framework.array(values), framework.array(blur_matrix(n, 1.3).reshape((1,) * (len(shape) - 2) + (n, n)))
+    agree("function", "blurred", framework.numpy(framework.physics.blurred(*given)), blurred(values, 1.3))
+
+
 def test_blurred(framework, agree, rng) -> None:
     """That of the oracle, and its own adjoint; odd sides."""
     one, other, matrix = rng.random((2, 3, 7, 7)), rng.random((2, 3, 7, 7)), framework.array(blur_matrix(7, 1.3))
