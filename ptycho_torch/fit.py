@@ -397,6 +397,11 @@ def fit(
     if not any(known) and stages.enable_staged_finetuning and stages.finetune_val_split:
         pairs = [set_apart(groups, stages.finetune_val_split, seed) for groups in given if groups is not None]
         seen, unseen = zip(*pairs, strict=True)
+    if team.size == 1 and execution.devices * execution.nodes > 1:
+        raise ConfigError(
+            f"devices={execution.devices}, nodes={execution.nodes}: expected the processes of a team, found one; train "
+            "with ptycho.workflows.train, which has them"
+        )
     module.parts = team.size
     pictures = [] if team.rank else _pictures(module, next(filter(None, (*known, *given))), seed)
     epochs_seen = 0 if begun is None else _epochs_of(begun)

@@ -270,11 +270,10 @@ class PyTorchExecutionConfig:
         Doc("GiB for the patterns of an iteration (none: of a GPU 3/4 of what is free, else 2)", above=0),
     ] = None
     devices: Annotated[
-        int,
-        Doc("processes that share the work on a machine, each with a GPU where that is the accelerator", at_least=1),
+        int, Doc("processes that share the work on this machine, each with a GPU of its own, or none", at_least=1)
     ] = 1
     nodes: Annotated[
-        int, Doc("machines, each with so many devices, on which srun or torchrun has started the command", at_least=1)
+        int, Doc("machines, with so many devices each, on which srun or torchrun has started the command", at_least=1)
     ] = 1
     strategy: Annotated[
         Literal["auto", "ddp", "ddp_spawn"],

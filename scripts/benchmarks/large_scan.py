@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 N, STEP = 64, 4.0
 EVERY = 0.05
 """Seconds between two looks at the memory."""
+KEPT = 1 << 36
+"""Bytes that every process may keep beside a batch: all that it can."""
 PHASES = ("training", "inference", "stitching", "trust")
 PACKAGES = {"pytorch": "ptycho_torch", "tensorflow": "ptycho"}
 MEMORY_MAP: dict[str, MemoryMap] = {"mapped": "always", "in memory": "never"}
@@ -201,7 +203,7 @@ def refined(scan: Path, processes: int, iterations: int) -> Row:
         watcher.start()
         sent = getattr(team, "sent", 0)
         refine = SharedRefinement(backend, InferenceConfig(backend="pytorch"), run, team)
-        settings: Row = {"refine_probe": False, "patience": iterations + 1, "tolerance": 0.0}
+        settings: Row = {"refine_probe": False, "patience": iterations + 1, "tolerance": 0.0, "keep_bytes": KEPT}
         found = refine(data, None, iterations, report=lambda *_: times.append(time.perf_counter()), **settings)
         done.set()
         watcher.join()

@@ -112,6 +112,7 @@ EXECUTION = {
     "accelerator": "auto",
     "device_memory": None,
     "devices": 1,
+    "nodes": 1,
     "strategy": "auto",
     "deterministic": True,
     "precision": "32-true",

@@ -65,7 +65,7 @@ PLACEMENT = {"dtype", "seed", "device", "use_xla"}
 """What PyTorch says after construction (`.double()`, `.to`) or of the process (`torch.manual_seed`), devices, and
 whether TensorFlow compiles."""
 OF_LIGHTNING = {
-    "fit": {"accelerator", "stages", "callbacks"},
+    "fit": {"accelerator", "stages", "callbacks", "team"},
     "PtychoPINN_Lightning": {"execution", "learning_rate"},
     "training_step": {"batch", "_index", "experiment_id"},
     "validation_step": {"batch", "_index", "experiment_id"},

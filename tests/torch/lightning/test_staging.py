@@ -156,7 +156,7 @@ class Numbers:
     def __len__(self) -> int:
         return 9
 
-    def batch(self, indices, truth=False) -> tuple:
+    def batch(self, indices, truth=False, part=slice(None)) -> tuple:
         return (np.arange(9)[indices], truth)
 
     def check_truth(self) -> None:
