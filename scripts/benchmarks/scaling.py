@@ -1,10 +1,10 @@
 """What every step costs as a scan grows: seconds and memory over two decades, with the exponent that fits them.
 
-Each figure is taken in a process of its own: processor seconds, and the peak of its memory above what it held when the
-step began, with all that the step was given (patterns, patches) counted apart. The exponent is the slope of the
-logarithm of the seconds over that of the number, by least squares, 1 where the cost is linear; below 1 where something
-that does not grow still counts. Scans are simulated patterns of 32 x 32 pixels (`lines`, 4 px apart, 1e6 photons),
-positions alone where a step looks at nothing else.
+Each figure is taken in a process of its own: processor seconds, and the peak of its anonymous memory above what it held
+when the step began; patterns and patches in files, which the system may drop, are not counted. The exponent is the
+slope of log seconds over log number, least squares: 1 where the cost is linear, below it where something that does not
+grow still counts. Scans are simulated patterns (`lines`, 1e6 photons, positions by chance, as dense as 4 px apart) of
+32 x 32 pixels, those of the grouped data set of 64 x 64.
 
     python scripts/benchmarks/scaling.py --output scaling.json [--rows grouping doctor] [--runs 3]
 """
@@ -12,40 +12,44 @@ positions alone where a step looks at nothing else.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import multiprocessing
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from quality_scores import peak_memory
 from stitching import gaussian, planted_patches, scan
 
 SIDE = 32
 """Pixels along a side of the simulated patterns."""
 STEP = 4.0
 """Between scan positions, pixels."""
+EVERY = 0.02
+"""Seconds between two looks at the memory."""
 ITERATIONS = 6
 """Of the refinement; the time between the first report and the last counts."""
 
 Thunk = Callable[[], Any]
 
 
-def simulated(folder: Path, n: int) -> Path:
+def simulated(folder: Path, n: int, side: int = SIDE) -> Path:
     """A scan of n patterns in a file, made unless it is there."""
     from ptycho.core.simulation.exposure import expose_to_file
     from ptycho.core.simulation.plan import ScanSettings, plan_scan
 
-    path = folder / f"scan{n}.npz"
+    path = folder / f"scan{n}-{side}.npz"
     if not path.is_file():
-        width = math.ceil(math.sqrt(n) * STEP) + SIDE + 8
-        settings = ScanSettings(shape=(width, width), N=SIDE, path="random", count=n, jitter=0.0, photons=1e6)
+        width = math.ceil(math.sqrt(n) * STEP) + side + 8
+        settings = ScanSettings(shape=(width, width), N=side, path="random", count=n, jitter=0.0, photons=1e6)
         expose_to_file(*plan_scan(settings), path, {"kind": "lines"}, truth=False)
     return path
 
@@ -62,8 +66,8 @@ def grouped_set(folder: Path, n: int) -> Thunk:
     """The grouped data set of n groups of one scan, with its normalised copy of the patterns."""
     from ptycho.raw_data import RawData
 
-    data = RawData.from_file(simulated(folder, n), memory_map="never")
-    return lambda: data.generate_grouped_data(SIDE, nsamples=n, gridsize=2, seed=0)["X_full"]
+    data = RawData.from_file(simulated(folder, n, 64), memory_map="never")
+    return lambda: data.generate_grouped_data(64, nsamples=n, gridsize=2, seed=0)["X_full"]
 
 
 def stitching(folder: Path, n: int) -> Thunk:
@@ -156,12 +160,39 @@ ROWS = {
 def measure(row: str, folder: Path, n: int) -> dict[str, float]:
     """Seconds of a step, and MB that it took beyond what it was given; in a process of its own."""
     run = ROWS[row].step(folder, n)
-    with peak_memory() as memory:
+    gc.collect()
+    with anonymous_memory() as memory:
         begun = time.process_time()
         own = run()
         seconds = time.process_time() - begun
     # a step that repeats something says itself how long one of it takes
-    return {"seconds": own if isinstance(own, float) else seconds, "mb": memory.get("peak_mb", math.nan)}
+    return {"seconds": own if isinstance(own, float) else seconds, **memory}
+
+
+@contextmanager
+def anonymous_memory() -> Iterator[dict[str, float]]:
+    """The most anonymous and shared memory of this process in the block, above that before, MB: `mb`."""
+    found, ended = {"mb": 0.0}, threading.Event()
+    before = _anonymous_mb()
+
+    def look() -> None:
+        while not ended.wait(EVERY):
+            found["mb"] = max(found["mb"], _anonymous_mb() - before)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        watcher.join()
+        found["mb"] = max(found["mb"], _anonymous_mb() - before)
+
+
+def _anonymous_mb() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    kib = {key: value for key, _, value in (line.partition(":") for line in lines)}
+    return sum(int(kib.get(key, "0 kB").split()[0]) for key in ("RssAnon", "RssShmem")) / 1024
 
 
 def in_own_process(row: str, folder: Path, n: int) -> dict[str, float]:
@@ -199,7 +230,7 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row, values in found.items():
-        shown = [f"{cell['seconds']:.2g} s, {max(cell['mb'], 0):.0f} MB" for cell in values["cells"]]
+        shown = [f"{cell['seconds']:.2g} s, {cell['mb']:.0f} MB" for cell in values["cells"]]
         bar = "" if values["bar"] is None else f"{values['bar']:g} s"
         lines.append(
             f"| {ROWS[row].name} | {values['sizes'][0]:,} | {' | '.join(shown)} | {bar} | "

@@ -111,26 +111,23 @@ class GroupedData(dict[str, Any]):
         return None if self._scan.Y is None else self._truth_of(points)
 
     def _truth_of(self, points: Groups) -> NDArray[np.complex64]:
+        return _members_last(self._truth_frames, points)
+
+    def _truth_frames(self, indices: Groups) -> NDArray[np.complex64]:
         truth = self._scan.Y
         assert truth is not None
-        return _members_last(lambda i: truth[i], points).astype(np.complex64, copy=False)
+        return np.asarray(truth[indices], np.complex64)
 
     def _make(self, key: str) -> NDArray[Any]:
-        """The large array `key`, in blocks, so that only one copy of it is ever held."""
-        if key == "Y":
-            return self._stacked(self._truth_of, np.complex64)
-        amplitude = self._stacked(lambda groups: _members_last(self._scan.amplitude, groups), np.float32)
-        if key == "X_full":
-            amplitude *= np.float32(self.scale)
-        return amplitude
-
-    def _stacked(self, read: Read, dtype: type) -> NDArray[Any]:
+        """The large array `key`, in blocks, so that only one copy of it is ever held, and each is written once."""
+        read: Read = self._truth_frames if key == "Y" else self._scan.amplitude
+        scale = np.float32(self.scale) if key == "X_full" else None
         step, count = 64, len(self._groups)
-        first = read(self._groups[:step])
-        out = np.empty((count, *first.shape[1:]), dtype)
+        first = _members_last(read, self._groups[:step], scale)
+        out = np.empty((count, *first.shape[1:]), first.dtype)
         out[:step] = first
         for start in range(step, count, step):
-            out[start : start + step] = read(self._groups[start : start + step])
+            _members_last(read, self._groups[start : start + step], scale, out[start : start + step])
         return out
 
     def _fill(self) -> None:
@@ -205,7 +202,17 @@ def _restore(
     return data
 
 
-def _members_last(read: Read, groups: Groups) -> NDArray[Any]:
-    """Frames of these groups (b, C) as (b, N, N, C), members last."""
-    frames = read(groups.reshape(-1))
-    return np.ascontiguousarray(np.moveaxis(frames.reshape(*groups.shape, *frames.shape[1:]), 1, -1))
+def _members_last(
+    read: Read, groups: Groups, scale: np.float32 | None = None, out: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Frames of these groups (b, C) as (b, N, N, C), members last, times a scale."""
+    frames, members = read(groups.reshape(-1)), groups.shape[1]
+    if out is None:
+        out = np.empty((len(groups), *frames.shape[1:], members), frames.dtype)
+    for member in range(members):
+        own = frames[member::members]
+        if scale is None:
+            out[..., member] = own
+        else:
+            np.multiply(own, scale, out=out[..., member])
+    return out
