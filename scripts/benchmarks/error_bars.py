@@ -49,7 +49,7 @@ Real = NDArray[np.float64]
 N, SIDE, STEP = 32, 128, 4.0
 """576 patterns, whose neighbours overlap by 63 %."""
 MARGIN = 2
-"""Pixels that the judged region stays inside of the box of the scan positions."""
+"""Pixels that the region stays inside of the box of the scan positions."""
 LEVELS = (0.5, 0.6827, 0.8, 0.9, 0.95, 0.99)
 WITHIN = {0.5: 0.6745, 0.6827: 1.0, 0.8: 1.2816, 0.9: 1.6449, 0.95: 1.96, 0.99: 2.5758}
 """Share of a normal distribution within so many standard deviations."""
@@ -134,7 +134,7 @@ def measure(case: Case, least: tuple[float, float]) -> Row:
     found = ptycho.reconstruct(scan, uncertainty=True, refine_probe=case.refine_probe, modes=None, **settings)
     seconds, known, trust = time.perf_counter() - begun, found.uncertainty, found.trust
     assert known is not None and trust is not None and scan.objectGuess is not None
-    box = judged(scan)
+    box = scanned_box(scan)
     errors = dict(zip(("amplitude", "phase"), errors_of(found, scan.objectGuess, box), strict=True))
     bars = {"amplitude": known.amplitude[box], "phase": known.phase[box]}
     scale = np.sqrt(LINEAR / case.photons)
@@ -155,7 +155,7 @@ def measure(case: Case, least: tuple[float, float]) -> Row:
     }
 
 
-def judged(scan: RawData) -> NDArray[np.bool_]:
+def scanned_box(scan: RawData) -> NDArray[np.bool_]:
     """(H, W) the box of the scan positions, on the pixels of the truth."""
     assert scan.objectGuess is not None
     box = np.zeros(scan.objectGuess.shape, bool)
@@ -177,7 +177,7 @@ def least_error(case: Case) -> tuple[float, float]:
     An amplitude of many counts has the variance 1/4, so that its least squares are the Gauss-Newton operator's answer.
     """
     scan = case.scan(LINEAR, noise=False)
-    truth, box = scan.objectGuess, judged(scan)
+    truth, box = scan.objectGuess, scanned_box(scan)
     assert truth is not None
     probe = as_modes(scan.probeGuess).astype(np.complex128)
     patches, dx, dy = extract_rounded(truth.astype(np.complex128), scan.xcoords, scan.ycoords, N)

@@ -36,9 +36,9 @@ def test_a_row_holds_bars_against_the_truth(bench: ModuleType) -> None:
     assert [axes.get_title() for axes in figure.axes] == ["Amplitude: 2 reconstructions", "Phase: 2 reconstructions"]
 
 
-def test_noise_of_the_truth_is_what_is_judged(bench: ModuleType) -> None:
+def test_what_is_free_is_no_error(bench: ModuleType) -> None:
     scan = bench.Case("lines", 1e6, refine_probe=True).scan()
-    box, truth = bench.judged(scan), scan.objectGuess
+    box, truth = bench.scanned_box(scan), scan.objectGuess
     found = bench.solution(truth, scan)
     amplitude, phase = bench.errors_of(replace(found, object=1.1 * truth * np.exp(0.5j)), truth, box)
     assert len(amplitude) == box.sum() and abs(amplitude).max() < 1e-5 and abs(phase).max() < 1e-5
