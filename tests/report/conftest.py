@@ -14,6 +14,7 @@ from ptycho.core.quality.residuals import residuals
 from ptycho.core.quality.resolution import Resolution
 from ptycho.core.quality.ring_correlation import frc
 from ptycho.core.quality.trust import Trust
+from ptycho.core.quality.uncertainty import Uncertainty
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.report.content import Compared, Content, LinkedFile
 
@@ -56,6 +57,7 @@ def result(rng: np.random.Generator) -> Reconstruction:
         synchronised=False,
         agreement=(float("nan"), float("nan")),
         trust=trust,
+        uncertainty=Uncertainty(*np.full((2, HEIGHT, WIDTH), 0.0125, np.float32), 4, 8, 0.31, True, (HOSTILE,)),
         metadata={"name": "star", "object_pixel_m": 2e-8},
         provenance={"version": "0.2.0", "command": "ptycho reconstruct", "settings": {"iterations": 4}, "model": None},
     )
