@@ -100,7 +100,7 @@ class RefinementKernels:
         self.likelihood, self.floor = likelihood, floor
         self.device, self.dtype = torch.device(device), dtype
         self.complex_bytes = 2 * dtype.itemsize
-        self.images = TorchImages(self.image, self.numpy, self._real)
+        self.images = TorchImages(self.image, self.numpy, self._real, self._worked)
         on_cpu = self.device.type == "cpu"
         self.lanes = torch.get_num_threads() if on_cpu else 1
         self.memory = _free_memory(self.device) if self.device.type == "cuda" else USUAL_MEMORY
@@ -113,9 +113,18 @@ class RefinementKernels:
         """
         if len(shares) < 2:
             return [work(share) for share in shares]
+        return list(self._lane_threads().map(work, shares))
+
+    def _worked(self, pixels: int, work: Callable[[], Tensor]) -> Tensor:
+        """Work on images, those that fit a cache on one thread."""
+        if self.lanes < 2 or pixels > CACHED_PIXELS:
+            return work()
+        return self._lane_threads().submit(work).result()
+
+    def _lane_threads(self) -> ThreadPoolExecutor:
         if self._threads is None:
             self._threads = _single_threads(self.lanes)
-        return list(self._threads.map(work, shares))
+        return self._threads
 
     def total(self, scalars: Sequence[Tensor]) -> float:
         """Their sum."""
