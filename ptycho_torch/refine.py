@@ -41,6 +41,9 @@ CACHED_PIXELS = 1 << 17
 """Exit-wave pixels that a thread of a CPU works on at once, 1 MB an array: more do not fit its caches, with fewer the
 calls cost as much as what they do."""
 
+IMAGE_PIXELS = 1 << 20
+"""Pixels of an image that one thread works on alone: others are waited for longer wherever a program has their core."""
+
 
 def cut_patches(canvas: Tensor, rows: Tensor, cols: Tensor, N: int) -> Tensor:
     """Patches `(b, N, N)` of `canvas (H, W)` that begin at whole pixels `rows`, `cols` (b,).
@@ -116,8 +119,8 @@ class RefinementKernels:
         return list(self._lane_threads().map(work, shares))
 
     def _worked(self, pixels: int, work: Callable[[], Tensor]) -> Tensor:
-        """Work on images, those that fit a cache on one thread."""
-        if self.lanes < 2 or pixels > CACHED_PIXELS:
+        """Work on images, on one thread unless they are large."""
+        if self.lanes < 2 or pixels > IMAGE_PIXELS:
             return work()
         return self._lane_threads().submit(work).result()
 
@@ -125,6 +128,12 @@ class RefinementKernels:
         if self._threads is None:
             self._threads = _single_threads(self.lanes)
         return self._threads
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
 
     def total(self, scalars: Sequence[Tensor]) -> float:
         """Their sum."""

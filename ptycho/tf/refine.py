@@ -90,6 +90,9 @@ class RefinementKernels:
         """What is found of every share, one after the other: operations share the threads of TensorFlow."""
         return [work(share) for share in shares]
 
+    def close(self) -> None:
+        """Nothing is left behind."""
+
     def total(self, scalars: Sequence[tf.Tensor]) -> float:
         """Their sum."""
         return float(tf.reduce_sum(tf.cast(tf.stack(scalars), tf.float64)))

@@ -1,6 +1,7 @@
 """Refinement on small simulated scans: it converges, keeps units, honours masks and never ends worse than it began."""
 
 import itertools
+import threading
 from collections import Counter
 from collections.abc import Iterator
 
@@ -272,6 +273,7 @@ def test_batches_on_several_threads_make_one_answer(moves, scan, monkeypatch, th
         torch.set_num_threads(count)
         found.append(refine(scan, None, 9, tolerance=0, **settings))
         assert torch.get_num_threads() == count
+        assert not [each for each in threading.enumerate() if each.name.startswith("refinement")]
     first, again, alone = found
     np.testing.assert_array_equal(first.object, again.object)
     assert first.error_history == again.error_history
@@ -292,6 +294,11 @@ def test_what_goes_wrong_on_a_thread_is_told(threads) -> None:
     assert kernels.together(work, [0, 0]) == [1, 1]
     with pytest.raises(DataError, match="share 1"):
         kernels.together(work, [0, 1])
+    running = threading.active_count()
+    kernels.close()
+    assert threading.active_count() == running - 2
+    assert kernels.together(work, [0, 0]) == [1, 1]
+    kernels.close()
 
 
 class Transfers(TorchDispatchMode):

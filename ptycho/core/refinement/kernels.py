@@ -174,6 +174,9 @@ class Kernels(Protocol):
     def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
         """What `work` finds of every share, in their order; one share for each lane."""
 
+    def close(self) -> None:
+        """End what works at the same time; begun again when it is asked for."""
+
     def total(self, scalars: Sequence[Any]) -> float:
         """Sum of scalars of the backend, in double precision: what leaves the device is one number."""
 

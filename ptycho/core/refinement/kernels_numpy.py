@@ -49,6 +49,9 @@ class NumpyKernels:
         """What is found of every share, one after the other."""
         return [work(share) for share in shares]
 
+    def close(self) -> None:
+        """Nothing is left behind."""
+
     def total(self, scalars: Sequence[float]) -> float:
         """Their sum."""
         return float(sum(scalars))

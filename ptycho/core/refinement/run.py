@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -231,35 +232,35 @@ def run(
     unseen = _held_out(settings.holdout, len(scan), rng)
     groups = _batches(np.setdiff1d(np.arange(len(scan)), unseen), settings.batch_size, rng)
     floor = processes.first(partial(intensity_floor, scan, settings.likelihood))
-    kernels = engine.kernels(settings.likelihood, floor, options or {})
-    point = point.in_precision(kernels.complex_bytes)
-    passes_over = partial(_passes, kernels, scan, point, recording, settings, processes)
-    passes = passes_over(groups, unseen)
-    logger.log(logging.DEBUG if settings.device_memory is None else logging.INFO, "memory: %s", passes.plan)
-    home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
-    given = _given(scan, recording, point)
-    problem = _problem(passes, settings, home, frame, given)
-    clock = partial(processes.first, time.perf_counter)
-    made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None, recording)
-    keeper = None if state_file is None else ScanKeeper(state_file, problem, made, processes)
-    resumes = keeper is not None and keeper.resumes
-    if settings.refine_positions == "search" and flat and not resumes:
-        search = PositionSearch(passes_over, home, settings.position_bound_px, settings.seed, settings.seconds, clock)
-        point = search.found(point)
-    limits = replace(settings.limits(processes.first(lambda: time.perf_counter() - begun)), clock=clock)
-    found = descend(problem, point, limits, rng, report, keeper)
-    if not math.isfinite(found.errors[0]):
-        raise DataError(
-            f"start: expected a finite error of the first object and probe, found {found.errors[0]}; check their scale"
+    with closing(engine.kernels(settings.likelihood, floor, options or {})) as kernels:
+        point = point.in_precision(kernels.complex_bytes)
+        passes_over = partial(_passes, kernels, scan, point, recording, settings, processes)
+        passes = passes_over(groups, unseen)
+        logger.log(logging.DEBUG if settings.device_memory is None else logging.INFO, "memory: %s", passes.plan)
+        home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
+        given = _given(scan, recording, point)
+        problem = _problem(passes, settings, home, frame, given)
+        clock = partial(processes.first, time.perf_counter)
+        made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None, recording)
+        keeper = None if state_file is None else ScanKeeper(state_file, problem, made, processes)
+        resumes = keeper is not None and keeper.resumes
+        if settings.refine_positions == "search" and flat and not resumes:
+            reach = settings.position_bound_px
+            search = PositionSearch(passes_over, home, reach, settings.seed, settings.seconds, clock)
+            point = search.found(point)
+        limits = replace(settings.limits(processes.first(lambda: time.perf_counter() - begun)), clock=clock)
+        found = descend(problem, point, limits, rng, report, keeper)
+        if not math.isfinite(found.errors[0]):
+            error = found.errors[0]
+            raise DataError(f"start: expected a finite error of the first point, found {error}; check its scale")
+        logger.debug("refinement: %s, %d restarts", found.stopped, found.restarts)
+        best, gauge = hold(
+            problem.settled(found.point),
+            *(given, settings.scale, settings.refine_probe, problem.error),
+            held=scan.near_field is not None or settings.pupil is not None,
         )
-    logger.debug("refinement: %s, %d restarts", found.stopped, found.restarts)
-    best, gauge = hold(
-        problem.settled(found.point),
-        *(given, settings.scale, settings.refine_probe, problem.error),
-        held=scan.near_field is not None or settings.pupil is not None,
-    )
-    gauge = problem.gauge_at(found.point).then(gauge)
-    return replace(made(replace(found, point=best), gauge), penalty=problem.penalty(best))
+        gauge = problem.gauge_at(found.point).then(gauge)
+        return replace(made(replace(found, point=best), gauge), penalty=problem.penalty(best))
 
 
 def _begun(

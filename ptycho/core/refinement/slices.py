@@ -91,6 +91,7 @@ class SlicedKernels:
         self.memory, self.batch_pixels = kernels.memory, kernels.batch_pixels
         self.blur, self.corners = kernels.blur, kernels.corners
         self.lanes, self.together, self.total = kernels.lanes, kernels.together, kernels.total
+        self.close = kernels.close
         self.ramps, self.shifted, self.transfer = kernels.ramps, kernels.shifted, kernels.transfer
         self.moved = kernels.moved
         self.probe_slopes, self.back = kernels.probe_slopes, kernels.back
