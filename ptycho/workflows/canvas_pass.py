@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -84,21 +85,22 @@ def canvas_pass(
     probe, floor = model.probe.file_units(), FIELD_FLOOR / network.amplitude_scale**2
     height, width = (-(-length // _BLOCK) * _BLOCK for length in frame.shape)
     work = ObjectFrame(height, width, frame.x0, frame.y0)
-    canvas = Canvas(network.kernels(floor), scan, probe, work)
-    engine = find_engine(backend.name)
+    with closing(network.kernels(floor)) as kernels:
+        canvas = Canvas(kernels, scan, probe, work)
+        engine = find_engine(backend.name)
 
-    def descended(image: Complex, iterations: int, floor: float) -> tuple[Complex, float]:
-        given = replace(engine, make_kernels=lambda _, least: network.kernels(max(floor, least)))
-        found = refine_scan(
-            scan, image, iterations, engine=given, probe=probe, frame=work, refine_probe=False, tolerance=0.0
-        )
-        return found.object, found.error_history[found.kept]
+        def descended(image: Complex, iterations: int, floor: float) -> tuple[Complex, float]:
+            given = replace(engine, make_kernels=lambda _, least: network.kernels(max(floor, least)))
+            found = refine_scan(
+                scan, image, iterations, engine=given, probe=probe, frame=work, refine_probe=False, tolerance=0.0
+            )
+            return found.object, found.error_history[found.kept]
 
-    flat = np.full(work.shape, network.object_scale, np.complex64)
-    begun = PatternSample(scan, probe, work).level(flat, canvas.illumination.astype(np.float32))
-    first, _ = descended(begun.object, FIRST, floor)
-    plain, plain_error = descended(first, LAST, 0.0)
-    image, error = descended(staged(network, canvas, first), LAST, 0.0)
+        flat = np.full(work.shape, network.object_scale, np.complex64)
+        begun = PatternSample(scan, probe, work).level(flat, canvas.illumination.astype(np.float32))
+        first, _ = descended(begun.object, FIRST, floor)
+        plain, plain_error = descended(first, LAST, 0.0)
+        image, error = descended(staged(network, canvas, first), LAST, 0.0)
     logger.info("relative error on one canvas %.4g, without the learned corrections %.4g", error, plain_error)
     if plain_error <= error:
         image = plain

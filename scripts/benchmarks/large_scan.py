@@ -203,7 +203,7 @@ def refined(scan: Path, processes: int, iterations: int) -> Row:
         watcher.start()
         sent = getattr(team, "sent", 0)
         refine = SharedRefinement(backend, InferenceConfig(backend="pytorch"), run, team)
-        settings: Row = {"refine_probe": False, "patience": iterations + 1, "tolerance": 0.0, "keep_bytes": KEPT}
+        settings: Row = {"refine_probe": False, "patience": iterations + 1, "tolerance": 0.0, "device_memory": KEPT}
         found = refine(data, None, iterations, report=lambda *_: times.append(time.perf_counter()), **settings)
         done.set()
         watcher.join()
