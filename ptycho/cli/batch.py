@@ -1,18 +1,21 @@
-"""Many scans, one after the other, each in a process and a folder of its own: a failure stops nothing."""
+"""Many scans, one or several at a time, each in a process and a folder of its own: a failure stops nothing."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import Field, asdict, dataclass, fields, replace
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from itertools import takewhile
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from ptycho.cli.programs import RECONSTRUCTION
@@ -23,7 +26,7 @@ from ptycho.core.files.damage import readable
 from ptycho.core.formats.reconstruction_npz import read_npz
 from ptycho.errors import ConfigError, MissingFileError
 
-__all__ = ["TABLE_FILE", "Job", "Row", "jobs_of", "row_of", "run_job", "write_table"]
+__all__ = ["TABLE_FILE", "Job", "Row", "jobs_of", "row_of", "run_job", "run_jobs", "write_table"]
 
 ROW_FILE = "batch.json"
 """What came of a scan, in its folder."""
@@ -166,8 +169,87 @@ def _of_kind(value: Any, field: Field[Any]) -> Any:
     return value
 
 
-def run_job(job: Job, anew: bool = False) -> Row:
+@dataclass
+class _Place:
+    """Where one of several reconstructions at once computes, and how all of them are ended."""
+
+    number: int
+    of: int
+    ended: list[bool] = field(default_factory=list)
+    """Not empty once they are to end."""
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str] | None:
+        """Of its process, with a GPU of its own and its share of the cores."""
+        if self.of == 1:
+            return None
+        named = os.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = named.split(",") if named else [str(number) for number in range(self.of)]
+        threads = str(max(1, (os.cpu_count() or 1) // self.of))
+        return {"OMP_NUM_THREADS": threads, **os.environ, "CUDA_VISIBLE_DEVICES": gpus[self.number % len(gpus)]}
+
+
+_HERE = _Place(0, 1)
+"""The place of a reconstruction that is the only one."""
+
+
+def run_jobs(
+    jobs: Sequence[Job], devices: int, anew: bool, told: Callable[[int], None]
+) -> Generator[tuple[int, Row], None, None]:
+    """`run_job` for several, so many at once; the number of each with its row, as they are done.
+
+    Args:
+        jobs: in order.
+        devices: how many at once, each with a GPU of its own where there are any.
+        anew: as of `run_job`.
+        told: called with the number of each as it begins.
+
+    Raises:
+        KeyboardInterrupt, OutputError: as `run_job`; all that run have ended then.
+    """
+    if devices == 1:
+        for number, job in enumerate(jobs):
+            told(number)
+            yield number, run_job(job, anew)
+        return
+    free: SimpleQueue[_Place] = SimpleQueue()
+    places = [_Place(0, devices)]
+    places += [replace(places[0], number=number) for number in range(1, devices)]
+    for place in places:
+        free.put(place)
+
+    def one(number: int) -> tuple[int, Row]:
+        place = free.get()
+        try:
+            told(number)
+            return number, run_job(jobs[number], anew, place)
+        finally:
+            free.put(place)
+
+    with ThreadPoolExecutor(devices) as pool:
+        waiting = [pool.submit(one, number) for number in range(len(jobs))]
+        try:
+            for done in as_completed(waiting):
+                yield done.result()
+        finally:
+            places[0].ended.append(True)
+            for each in waiting:
+                each.cancel()
+            still = list(places[0].running)
+            for process in still:
+                process.send_signal(signal.SIGINT)
+            for process in still:
+                _wait_or_kill(process)
+
+
+def run_job(job: Job, anew: bool = False, place: _Place = _HERE) -> Row:
     """Reconstruct a scan, or go on where that was cut off unless `anew`, and write what came of it beside the result.
+
+    Args:
+        job: which.
+        anew: whether to begin anew.
+        place: where to compute, of several at once.
 
     Raises:
         KeyboardInterrupt: the reconstruction was interrupted too, and has saved what it found.
@@ -180,15 +262,17 @@ def run_job(job: Job, anew: bool = False) -> Row:
     status = 0
     if not (going_on and is_finished(job.folder)):
         arguments = ["--resume", str(job.folder)] if going_on else [*job.arguments, _ANEW]
-        status = _reconstruct(arguments, job.folder / LOG_FILE)
+        status = _reconstruct(arguments, job.folder / LOG_FILE, place)
     row = _row_of_result(job, status, time.monotonic() - begun)
     with atomic_path(job.folder / ROW_FILE) as temporary:
         temporary.write_text(json.dumps(asdict(row), indent=1) + "\n", encoding="utf-8")
     return row
 
 
-def _reconstruct(arguments: Sequence[str], log: Path) -> int:
+def _reconstruct(arguments: Sequence[str], log: Path, place: _Place = _HERE) -> int:
     """Run `ptycho reconstruct` in a process of its own; its exit status."""
+    if place.ended:
+        raise KeyboardInterrupt
     with log.open("w", encoding="utf-8") as written:
         # a session of its own: the terminal's Ctrl-C comes here alone, and is passed on once
         process = subprocess.Popen(
@@ -197,17 +281,29 @@ def _reconstruct(arguments: Sequence[str], log: Path) -> int:
             stdout=written,
             stderr=written,
             start_new_session=True,
+            env=place.environment,
         )
+        place.running.append(process)
         try:
-            return process.wait()
+            status = process.wait()
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
-            try:
-                process.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _wait_or_kill(process)
             raise
+        finally:
+            place.running.remove(process)
+    if place.ended:  # by an interrupt, which came to another thread
+        raise KeyboardInterrupt
+    return status
+
+
+def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
+    """Let a process that was interrupted save what it found, for a while."""
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _row_of_result(job: Job, status: int, seconds: float) -> Row:

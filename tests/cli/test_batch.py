@@ -77,7 +77,7 @@ class TestOneJob:
         return Job("scan.npz", ("--modes", "2"), tmp_path / "scan")
 
     def stand_in(self, monkeypatch, calls, status=2, text="12:00:00 INFO Scan: ...\nptycho reconstruct: error: no\n"):
-        def reconstruct(arguments, log):
+        def reconstruct(arguments, log, place):
             calls.append(arguments)
             log.write_text(text)
             return status
@@ -142,6 +142,33 @@ def test_an_interrupt_is_passed_on_once_and_waited_for(tmp_path, monkeypatch):
         batch._reconstruct(["scan.npz"], tmp_path / "log")
     interrupter.join()
     assert (tmp_path / "log").read_text().split() == ["begun", "saved"]
+
+
+def test_several_at_once_have_a_gpu_each_and_one_interrupt_ends_all(tmp_path, monkeypatch):
+    """Three scans, two at once: the first ends, the others are cut off together, and leave no row."""
+    script = (
+        "import os, sys, time\n"
+        "print('begun', os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\n"
+        "if sys.argv[1] == 'a.npz': sys.exit(2)\n"
+        "try:\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    print('saved', flush=True); sys.exit(130)\n"
+    )
+    started = subprocess.Popen
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    monkeypatch.setattr(
+        batch.subprocess, "Popen", lambda line, **asked: started([sys.executable, "-c", script, line[4]], **asked)
+    )
+    jobs = [Job(f"{name}.npz", (), tmp_path / name) for name in "abc"]
+    logs = [job.folder / "batch.log" for job in jobs]
+    told, found = [], batch.run_jobs(jobs, 2, False, lambda number: told.append(number))
+    assert [(number, row.status) for number, row in [next(found)]] == [(0, "failed")]
+    until = time.monotonic() + 30
+    while not all(log.exists() and "begun" in log.read_text() for log in logs) and time.monotonic() < until:
+        time.sleep(0.01)
+    found.close()
+    assert [log.read_text().split()[2:] for log in logs] == [[], ["saved"], ["saved"]]
+    assert {log.read_text().split()[1] for log in logs[1:]} == {"4", "6"} and sorted(told) == [0, 1, 2]
+    assert [(job.folder / "batch.json").exists() for job in jobs] == [True, False, False]
 
 
 def test_the_table(tmp_path):

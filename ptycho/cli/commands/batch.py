@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,32 +39,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--flags", default="", metavar="FLAGS", help="of ptycho reconstruct, for all scans: --flags='--modes 2'"
     )
     parser.add_argument("--only", type=int, metavar="N", help="the N-th scan alone, from 1 on (for job arrays)")
+    parser.add_argument(
+        "--devices", type=int, default=1, metavar="N", help="scans at once, each with a GPU of its own, or none"
+    )
     parser.add_argument("--overwrite", action="store_true", help="begin anew, also with scans that are done")
 
 
 def run(options: argparse.Namespace) -> int:
     """Reconstruct what is not done yet, write the table and the page of all; 0, or 1 where a scan failed."""
-    from ptycho.cli.batch import TABLE_FILE, jobs_of, row_of, run_job, write_table
+    from ptycho.cli.batch import TABLE_FILE, jobs_of, row_of, run_jobs, write_table
     from ptycho.core.files.atomic import output_folder
     from ptycho.report.overview import save_overview
 
+    if options.devices < 1:
+        raise ConfigError(f"--devices {options.devices}: expected at least 1; correct it")
     jobs = jobs_of(options.scans, options.flags, options.output_dir)
     if options.only is not None and not 1 <= options.only <= len(jobs):
         raise ConfigError(f"--only {options.only}: expected 1 to {len(jobs)}, the number of scans; correct it")
     chosen = range(len(jobs)) if options.only is None else [options.only - 1]
     rows = [row_of(job, anew=options.overwrite and number in chosen) for number, job in enumerate(jobs)]
     output_folder(options.output_dir)
-    for number in chosen:
-        if rows[number].status == "done":
-            continue
+    left = [number for number in chosen if rows[number].status != "done"]
+
+    def told(which: int) -> None:
+        number = left[which]
         _log.info("%d of %d: %s -> %s", number + 1, len(jobs), jobs[number].name, jobs[number].folder)
-        try:
-            rows[number] = run_job(jobs[number], anew=options.overwrite)
-        except KeyboardInterrupt as stop:
-            stop.args = ("go on with the same command",)
-            raise
-        _tell(rows[number])
-        write_table(rows, options.output_dir / TABLE_FILE)
+
+    asked = [jobs[number] for number in left]
+    try:
+        with closing(run_jobs(asked, options.devices, options.overwrite, told)) as found:
+            for which, row in found:
+                rows[left[which]] = row
+                _tell(row)
+                write_table(rows, options.output_dir / TABLE_FILE)
+    except KeyboardInterrupt as stop:
+        stop.args = ("go on with the same command",)
+        raise
     write_table(rows, options.output_dir / TABLE_FILE)
     page = save_overview([_entry(row) for row in rows], options.output_dir / "index.html")
     sys.stdout.write(_table(rows))
