@@ -171,9 +171,10 @@ def team_of(asked: Settled) -> Iterator[bool]:
 
     The others have done their part by then.
     """
-    from ptycho.workflows.backend_selector import backend_named
+    from ptycho.workflows.backend_selector import backend_named, require_backend
     from ptycho.workflows.run_options import RunOptions
 
+    require_backend(asked.config.backend)
     with backend_named(asked.config.backend).team(RunOptions(execution=asked.execution)) as team:
         team.serve()
         yield team.rank == 0

@@ -6,6 +6,8 @@ import types
 import numpy as np
 import pytest
 
+from ptycho.workflows.team import single
+
 
 class Calls(list):
     """What the command line asked of the workflows, in order."""
@@ -89,6 +91,7 @@ def workflows(monkeypatch):
 
     selector = types.SimpleNamespace(
         require_backend=step("require_backend", lambda name: None),
+        backend_named=lambda name: types.SimpleNamespace(team=single),
         run_cdi_example_with_backend=step("train", example),
         refine_probe_with_backend=step("refine_probe", lambda *args, **kwargs: "the scan with its own probe"),
         save_bundle_with_backend=step("archive", lambda results, config, folder: write(folder, "wts.h5.zip")),
