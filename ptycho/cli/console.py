@@ -21,7 +21,7 @@ from ptycho.cli.stopping import BROKEN_PIPE, Stopped
 from ptycho.config.schema import nearest
 from ptycho.core.files.atomic import FULL
 from ptycho.core.files.written import written
-from ptycho.errors import ConfigError, PtychoError
+from ptycho.errors import ConfigError, LostProcessError, PtychoError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -219,13 +219,16 @@ def complain(program: str, error: BaseException, debug: bool) -> int:
 
 @contextmanager
 def resumable(checkpoint: Path) -> Iterator[None]:
-    """Have an interrupt say how to go on, once this run has written its checkpoint; one of an older run is no help."""
+    """Have an interrupt, or a process that is lost, say how to go on, once this run has written its checkpoint; one of an
+    older run is no help.
+    """
     before = written(checkpoint)
     try:
         yield
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, LostProcessError) as stop:
         if written(checkpoint) not in (None, before):
-            stop.args = (f"go on with the same command and --resume {shlex.quote(str(checkpoint))}",)
+            lost = f"{stop}; " if isinstance(stop, LostProcessError) else ""
+            stop.args = (f"{lost}go on with the same command and --resume {shlex.quote(str(checkpoint))}",)
         raise
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from ptycho.cli import run as run_module
-from ptycho.cli.console import drawing_to_files
+from ptycho.cli.console import drawing_to_files, resumable
 from ptycho.cli.infer import inference_main
 from ptycho.cli.train import train_main
+from ptycho.errors import LostProcessError
 
 
 @pytest.mark.parametrize("main", ["train", "inference"])
@@ -114,3 +115,16 @@ def test_pictures_are_drawn_whatever_jupyter_says(monkeypatch):
             assert not logging.getLogger("matplotlib.font_manager").isEnabledFor(logging.WARNING)
             assert os.environ["MPLBACKEND"] == within
         assert os.environ["MPLBACKEND"] == named
+
+
+def test_a_training_that_loses_a_process_says_how_to_go_on(tmp_path):
+    checkpoint = tmp_path / "last.ckpt"
+    for write, said in (
+        (False, "process 1 is gone"),
+        (True, "process 1 is gone; go on with the same command and --res"),
+    ):
+        with pytest.raises(LostProcessError) as lost, resumable(checkpoint):
+            if write:
+                checkpoint.write_text("weights")
+            raise LostProcessError("process 1 is gone")
+        assert str(lost.value).startswith(said) and (write or str(lost.value) == said)
