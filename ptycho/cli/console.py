@@ -219,8 +219,9 @@ def complain(program: str, error: BaseException, debug: bool) -> int:
 
 @contextmanager
 def resumable(checkpoint: Path) -> Iterator[None]:
-    """Have an interrupt, or a process that is lost, say how to go on, once this run has written its checkpoint; one of an
-    older run is no help.
+    """Have an interrupt, or a process that is lost, say how to go on, once this run has written its checkpoint.
+
+    One of an older run is no help.
     """
     before = written(checkpoint)
     try:
