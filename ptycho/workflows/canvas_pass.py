@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 FIRST, LAST = 16, 4
 """Iterations before and after the stages."""
+GAIN = 0.02
+"""Part of the error that the stages must take away to be kept."""
 TILE, RIM = 256, 48
 """Pixels along a side of what is corrected at once, and around it what the correction looks at beside."""
 _BLOCK = 8
@@ -102,7 +104,7 @@ def canvas_pass(
         plain, plain_error = descended(first, LAST, 0.0)
         image, error = descended(staged(network, canvas, first), LAST, 0.0)
     logger.info("relative error on one canvas %.4g, without the learned corrections %.4g", error, plain_error)
-    if plain_error <= error:
+    if error > (1 - GAIN) * plain_error:
         image = plain
     light = canvas.illumination / float(np.sum(np.abs(probe) ** 2, axis=0).max())
     covered = light >= WEIGHT_FLOOR
