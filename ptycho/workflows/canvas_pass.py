@@ -11,7 +11,8 @@ itself, which stitching then has to bring together. On the canvas of the scan al
 4. `LAST` iterations without that floor, from the canvas with and without the stages. The one that explains the patterns
    better is the object: where they leave nothing open, corrections that were learned on few patterns can only disturb.
 
-Correcting works on tiles with a rim, so that memory is that of some canvases, a tile and what a refinement keeps.
+Correcting works on tiles with a rim, and a stage keeps nothing of the patterns: memory is that of some canvases, a tile
+and what a refinement keeps.
 """
 
 from __future__ import annotations
@@ -51,8 +52,6 @@ TILE, RIM = 256, 48
 """Pixels along a side of what is corrected at once, and around it what the correction looks at beside."""
 _BLOCK = 8
 """Canvases and tiles come in blocks of so many pixels, which a correction halves three times."""
-_KEEP = 2 << 30
-"""Bytes of patterns and probes that may be kept, as in a refinement."""
 
 Complex = NDArray[np.complex64]
 Float = NDArray[np.floating[Any]]
@@ -148,7 +147,7 @@ class Canvas:
         x, y = frame.local(scan.xcoords, scan.ycoords)
         flux = np.ones(count) if scan.flux is None else scan.flux
         background = np.zeros((n, n)) if scan.background is None else scan.background
-        self._passes = Passes(kernels, scan, [np.arange(count)], np.arange(0), len(probe), _KEEP)
+        self._passes = Passes(kernels, scan, [np.arange(count)], np.arange(0), len(probe), memory=0)
         blur = SHARP if scan.blur is None else np.asarray(scan.blur)
         self._point = Point(np.ones(frame.shape, np.complex64), probe, x, y, flux, background, blur=blur)
         self.illumination = _illumination(kernels, self._point)

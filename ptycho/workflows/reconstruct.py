@@ -217,7 +217,7 @@ class _Job:
             patches, positions, reached = self.predicted()
             return self.stitched(patches, positions), reached
         count, seconds = len(self.scan), self.timings["inference"]
-        logger.info("inference: %d patterns on one canvas in %.1f s", count, seconds)
+        logger.info("inference: %d patches on one canvas in %.1f s (%.0f patches/s)", count, seconds, count / seconds)
         return found, np.ones(count, bool)
 
     def predicted(self) -> tuple[NDArray[np.complex64], NDArray[np.floating[Any]], NDArray[np.bool_]]:

@@ -4,7 +4,7 @@ Each figure is taken in a process of its own: processor seconds, and the peak of
 when the step began; patterns and patches in files, which the system may drop, are not counted. The exponent is the
 slope of log seconds over log number, least squares: 1 where the cost is linear, below it where something that does not
 grow still counts. Scans are simulated patterns (`lines`, 1e6 photons, positions by chance, as dense as 4 px apart) of
-32 x 32 pixels, those of the grouped data set of 64 x 64.
+32 x 32 pixels, where it is said of 64 x 64.
 
     python scripts/benchmarks/scaling.py --output scaling.json [--rows grouping doctor] [--runs 3]
 """
@@ -118,6 +118,24 @@ def refinement(folder: Path, n: int) -> Thunk:
     return run
 
 
+def one_pass(folder: Path, n: int) -> Thunk:
+    """A pass of `unrolled` on the canvas of a scan; the weights, which cost the same, are those before training."""
+    from ptycho.config.config import InferenceConfig, ModelConfig
+    from ptycho.core.geometry import object_frame
+    from ptycho.raw_data import RawData
+    from ptycho.workflows.canvas_pass import canvas_pass
+    from ptycho.workflows.run_options import NEUTRAL_RUN
+    from ptycho_torch import backend
+    from ptycho_torch.pinn import PtychoPINN
+
+    data = RawData.from_file(simulated(folder, n, 64))
+    scales = data.scales(1e6)
+    config = InferenceConfig(model=ModelConfig(N=64, gridsize=2, architecture="unrolled"))
+    model = PtychoPINN(config.model, np.asarray(data.probeGuess), scales.input_scale, scales.intensity_scale).eval()
+    frame = object_frame(data.xcoords, data.ycoords, 64)
+    return lambda: canvas_pass(backend, model, data, frame, config, NEUTRAL_RUN)
+
+
 def doctor(folder: Path, n: int) -> Thunk:
     """`ptycho doctor`, its short reconstructions included."""
     from ptycho.core.doctor import examine
@@ -148,10 +166,11 @@ class Row:
 
 ROWS = {
     "grouping": Row("grouping, gridsize 2", grouping, (10_000, 100_000, 1_000_000), 10),
-    "grouped": Row("grouped data set", grouped_set, (100, 1_000, 10_000), 1),
+    "grouped": Row("grouped data set, 64 x 64", grouped_set, (100, 1_000, 10_000), 1),
     "opening": Row("opening", opening, (1_000, 10_000, 100_000)),
     "doctor": Row("doctor", doctor, (1_000, 10_000, 100_000), 60),
     "refinement": Row("refinement, an iteration", refinement, (1_000, 10_000, 100_000)),
+    "pass": Row("`unrolled`, one pass, 64 x 64", one_pass, (100, 1_000, 10_000)),
     "stitching": Row("stitching with phases", stitching, (1_000, 10_000, 100_000), 30),
     "phases": Row("phases from overlaps", phases, (10_000, 100_000, 1_000_000)),
 }
