@@ -15,7 +15,7 @@ __all__ = ["COLOURS", "deviation_maps", "draw_uncertainty"]
 
 COLOURS = "magma"
 """Of a standard deviation, dark where it is small."""
-BRIGHTEST = 90.0
+BRIGHTEST = 95.0
 """Percentile of what is known that the colours end at: in the dim rim it goes up steeply."""
 
 Real = npt.NDArray[np.floating]

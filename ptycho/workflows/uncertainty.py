@@ -54,7 +54,7 @@ def check_uncertainty(data: RawData, options: IterationOptions, network: bool) -
     """
     for expected, given, found in (
         ("one scan", bool(data.scans), f"{len(data.scans)} that share an object"),
-        ("iteration alone", network, "a network, whose knowledge is no noise (--model, --train, --start)"),
+        ("iteration alone", network, "a network, or an array, whose knowledge is no noise (--model, --train, --start)"),
         ("a far field", data.near_field is not None, "a near one, whose slow phases spread further than this tells"),
         ("a thin object", options.slices > 1, f"slices={options.slices}"),
         ("an object of which nothing is known", options.object_prior is not None, "--object-prior"),
@@ -170,7 +170,7 @@ def _worth(trust: Trust | None, unfinished: float, moved_positions: bool) -> tup
             beside.append(f"{told}: the deviations are too small by a tenth or so")
     if unfinished > UNFINISHED:
         more = f"further iterations still move the object, by {unfinished:.2g} deviations"
-        against.append(f"{more}: it is not at its end (--iterations)")
+        against.append(f"{more}: it is not at its end (--iterations 400)")
     if moved_positions:
         beside.append("positions were held: what they are off by is not in it")
     return not against, (*against, *beside)

@@ -1,5 +1,7 @@
 """The whole way from a scan to a judged object, in both backends and from every beginning."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,16 @@ def test_goes_on_from_an_object_and_from_a_result(scan):
     first = ptycho.reconstruct(scan, iterations=6, modes=None)
     second = ptycho.reconstruct(scan, iterations=2, modes=None, start=first)
     assert second.error_history[0] == pytest.approx(first.trust.fourier_error, rel=1e-3)
+
+
+def test_error_bars_are_of_what_iteration_alone_has_found(scan):
+    first = ptycho.reconstruct(scan, iterations=4, modes=None)
+    further = ptycho.reconstruct(scan, iterations=2, modes=None, start=first, uncertainty=True)
+    assert further.uncertainty.amplitude.shape == first.object.shape
+    assert any(line.startswith("Uncertainty by counts drawn anew") for line in further.provenance["told"])
+    for known in (first.object, replace(first, method="network+refined")):
+        with pytest.raises(ConfigError, match=r"--uncertainty: expected iteration alone, found a network"):
+            ptycho.reconstruct(scan, iterations=2, start=known, uncertainty=True)
 
 
 def test_settings_are_those_of_the_iteration(scan):
