@@ -115,11 +115,12 @@ def _uncertainty(content: Content) -> tuple[str, Markup] | None:
         for name, values, unit, limits in deviation_maps(known)
     ]
     head = "One standard deviation of each pixel, by photon noise alone. " if known.holds else ""
-    opened = "the global phase (and where the probe moved a phase plane and the scale) is taken out"
     words = (
-        f"{head}{known.summary[:1].upper()}{known.summary[1:]}. Found by {known.method}; {opened}; as many iterations "
-        f"more on the scan itself move the object by {known.unfinished:.2g} deviations. The truth lies further away "
-        "than 1.96 of them in 5 % of the pixels even so; pixels that are not resolved are wrong together."
+        f"{head}{known.summary[:1].upper()}{known.summary[1:]}. Found by {known.method}; the global phase (and where "
+        "the probe moved a phase plane and the scale) is taken out. As many iterations more on the scan itself move "
+        f"the object by {known.unfinished:.2g} deviations, and leave {known.misfit:.3g} times the error that noise "
+        "does. The truth lies further away than 1.96 deviations in 5 % of the pixels even so; pixels that are not "
+        "resolved are wrong together."
     )
     return "Uncertainty", tag("div", tag("p", words), tag("div", *pictures, class_="grid wide"))
 

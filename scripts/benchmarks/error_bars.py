@@ -102,7 +102,7 @@ def main() -> None:
 
 COLUMNS = (
     *("object", "photons", "probe", "iterations", "68 %, amplitude", "68 %, phase", "95 %, amplitude", "95 %, phase"),
-    *("error / least, amplitude", "phase", "way left", "deviance", "holds", "reconstruction s", "bars s"),
+    *("error / least, amplitude", "phase", "way left", "misfit", "holds", "reconstruction s", "bars s"),
 )
 HEAD = f"| {' | '.join(COLUMNS)} |\n|{len(COLUMNS) * ' --- |'}"
 
@@ -115,7 +115,7 @@ def line_of(row: Row) -> str:
         f"{row['iterations']}{'' if row['asked'] is None else ' (asked)'}",
         *(share(100 * within[name][str(level)]) for level in (0.6827, 0.95) for name in ("amplitude", "phase")),
         *(f"{row['error'][name] / row['least'][name]:.3f}" for name in ("amplitude", "phase")),
-        *(f"{row['unfinished']:.2f}", f"{row['deviance']:.3f}", "yes" if row["holds"] else "no"),
+        *(f"{row['unfinished']:.2f}", f"{row['misfit']:.3f}", "yes" if row["holds"] else "no"),
         *(f"{row['seconds']:.1f}", f"{row['bars_seconds']:.1f}"),
     ]
     return "| " + " | ".join(cells) + " |"
@@ -132,8 +132,8 @@ def measure(case: Case, least: tuple[float, float]) -> Row:
     begun = time.perf_counter()
     settings: dict[str, Any] = {} if case.iterations is None else {"iterations": case.iterations}
     found = ptycho.reconstruct(scan, uncertainty=True, refine_probe=case.refine_probe, modes=None, **settings)
-    seconds, known, trust = time.perf_counter() - begun, found.uncertainty, found.trust
-    assert known is not None and trust is not None and scan.objectGuess is not None
+    seconds, known = time.perf_counter() - begun, found.uncertainty
+    assert known is not None and scan.objectGuess is not None
     box = scanned_box(scan)
     errors = dict(zip(("amplitude", "phase"), errors_of(found, scan.objectGuess, box), strict=True))
     bars = {"amplitude": known.amplitude[box], "phase": known.phase[box]}
@@ -148,7 +148,7 @@ def measure(case: Case, least: tuple[float, float]) -> Row:
         "error": {name: float(np.sqrt(np.mean(error**2))) for name, error in errors.items()},
         "least": {name: scale * one for name, one in zip(errors, least, strict=True)},
         "unfinished": known.unfinished,
-        "deviance": trust.overall_ratio,
+        "misfit": known.misfit,
         "holds": known.holds,
         "seconds": seconds - found.timings["uncertainty"],
         "bars_seconds": found.timings["uncertainty"],

@@ -56,7 +56,7 @@ def refined(rng: np.random.Generator) -> Reconstruction:
         synchronised=True,
         agreement=(0.9, 0.99),
         uncertainty=Uncertainty(
-            *rng.random((2, HEIGHT, WIDTH)).astype(np.float32), 4, 8, 0.25, False, ("a model; wrong", "held")
+            *rng.random((2, HEIGHT, WIDTH)).astype(np.float32), 4, 8, 0.25, 1.5, False, ("a model; wrong", "held")
         ),
         spread=np.where(rng.random((HEIGHT, WIDTH)) < 0.2, np.nan, 0.5).astype(np.float32),
         trust=Trust(

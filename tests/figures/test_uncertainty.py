@@ -19,7 +19,7 @@ SHAPE = (24, 30)
 def known(rng: np.random.Generator) -> Uncertainty:
     amplitude, phase = rng.uniform(0.01, 0.02, (2, *SHAPE)).astype(np.float32)
     amplitude[:3] = phase[:3] = np.nan
-    return Uncertainty(amplitude, 2 * phase, 4, 8, 0.2, True)
+    return Uncertainty(amplitude, 2 * phase, 4, 8, 0.2, 1.0, True)
 
 
 def test_colours_span_what_is_known(known: Uncertainty) -> None:

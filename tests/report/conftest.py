@@ -57,7 +57,7 @@ def result(rng: np.random.Generator) -> Reconstruction:
         synchronised=False,
         agreement=(float("nan"), float("nan")),
         trust=trust,
-        uncertainty=Uncertainty(*np.full((2, HEIGHT, WIDTH), 0.0125, np.float32), 4, 8, 0.31, True, (HOSTILE,)),
+        uncertainty=Uncertainty(*np.full((2, HEIGHT, WIDTH), 0.0125, np.float32), 4, 8, 0.31, 1.01, True, (HOSTILE,)),
         metadata={"name": "star", "object_pixel_m": 2e-8},
         provenance={"version": "0.2.0", "command": "ptycho reconstruct", "settings": {"iterations": 4}, "model": None},
     )

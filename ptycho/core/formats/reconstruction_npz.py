@@ -200,6 +200,7 @@ def _stored_uncertainty(stored: dict[str, npt.NDArray[Any]]) -> Uncertainty | No
         draws=int(stored["uncertainty_draws"]),
         iterations=int(stored["uncertainty_iterations"]),
         unfinished=float(stored["uncertainty_unfinished"]),
+        misfit=float(stored["uncertainty_misfit"]),
         holds=bool(stored["uncertainty_holds"]),
         remarks=tuple(str(one) for one in json.loads(str(stored["uncertainty_remarks"]))),
     )

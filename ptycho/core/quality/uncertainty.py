@@ -54,7 +54,7 @@ class Uncertainty(ByValue):
     """
 
     amplitude: NDArray[np.float32]
-    """(H, W) in the unit of the object; NaN where there is too little light."""
+    """(H, W) in the unit of the object; NaN where there is too little light, and outside of the scan positions."""
     phase: NDArray[np.float32]
     """(H, W) radians, at most pi / sqrt(3), where nothing is known of a phase; NaN as above."""
     draws: int
@@ -63,6 +63,8 @@ class Uncertainty(ByValue):
     """Of refinement after each draw."""
     unfinished: float
     """How far as many iterations more on the scan itself move the object: rms, in standard deviations."""
+    misfit: float
+    """Error of the scan over that of the draws: 1 for a model that is right and an iteration at its end."""
     holds: bool
     """Whether the model explains the patterns so well that the numbers mean something."""
     remarks: tuple[str, ...] = ()
@@ -119,6 +121,7 @@ class ObjectSpread:
         image: (H, W) the solution.
         light: (H, W) on each pixel, in any unit.
         free: whether the probe moves, so that phase plane and scale are open beside the global phase.
+        within: (H, W) where something is to be said; None: everywhere that has light.
 
     Raises:
         DataError: two shapes, or no light.
@@ -131,7 +134,7 @@ class ObjectSpread:
     [0.01, 0.02]
     """
 
-    def __init__(self, image: Complex, light: NDArray[Any], free: bool) -> None:
+    def __init__(self, image: Complex, light: NDArray[Any], free: bool, within: Mask | None = None) -> None:
         if image.ndim != 2 or image.shape != light.shape or not light.max() > 0:
             raise DataError(
                 f"uncertainty: expected an object (H, W) and the light on it, found {image.shape} and {light.shape}, "
@@ -139,7 +142,7 @@ class ObjectSpread:
             )
         self.image, self.free = image.astype(np.complex128), free
         self.light = light.astype(np.float64) / float(light.max())
-        self.known: Mask = self.light >= LEAST_LIGHT
+        self.known: Mask = (self.light >= LEAST_LIGHT) & (True if within is None else within)
         modulus = np.abs(self.image)
         self._turn = np.where(modulus > 0, self.image.conj(), 1) / np.where(modulus > 0, modulus, 1)
         self._squares = np.zeros((2, *image.shape))

@@ -76,14 +76,14 @@ def test_what_does_not_belong_together_is_refused() -> None:
     with pytest.raises(DataError, match="expected an object"):
         ObjectSpread(np.ones((3, 4), complex), np.ones((4, 3)), free=True)
     with pytest.raises(DataError, match="two maps of one shape"):
-        Uncertainty(np.ones((3, 4), np.float32), np.ones((4, 3), np.float32), 4, 8, 0.1, True)
+        Uncertainty(np.ones((3, 4), np.float32), np.ones((4, 3), np.float32), 4, 8, 0.1, 1.0, True)
 
 
 def test_the_words_say_whether_the_numbers_hold() -> None:
     maps = np.array([[0.01, np.nan], [0.02, 0.03]], np.float32), np.array([[0.1, np.nan], [0.2, 0.3]], np.float32)
-    good = Uncertainty(*maps, 4, 8, 0.1, True, ("positions were held",))
+    good = Uncertainty(*maps, 4, 8, 0.1, 1.0, True, ("positions were held",))
     assert good.summary.startswith("amplitude 0.02, phase 0.2 rad (medians); 68 % of the pixels lie within")
     assert good.summary.endswith("; positions were held")
-    bad = Uncertainty(*maps, 4, 8, 0.1, False, ("why",))
+    bad = Uncertainty(*maps, 4, 8, 0.1, 1.5, False, ("why",))
     assert bad.summary.startswith("does not hold; of photon noise alone it would be amplitude 0.02")
     assert bad.summary.endswith("; why") and "68 %" not in bad.summary
