@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 from collections.abc import Generator, Sequence
@@ -33,7 +32,6 @@ from ptycho_torch.lightning.process_state import seeded
 from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 from ptycho_torch.pinn import PtychoPINN
-from ptycho_torch.unrolled import UnrolledNetwork
 
 __all__ = [
     "build",
@@ -178,23 +176,20 @@ def predict_batches(
 
 def scan_network(model: PtychoPINN, config: Config, run: RunOptions) -> ScanNetwork | None:
     """A model for a pass on one canvas; None where its network has no plain descent before its stages."""
-    network, accelerator = model.network, _execution(run).accelerator
-    if not isinstance(network, UnrolledNetwork) or not network.spec.descent:
+    stages, accelerator = model.network.scan_stages(), _execution(run).accelerator
+    if stages is None:
         return None
-
     model.to(accelerator)
 
     def kernels(floor: float) -> Kernels:
         return refinement.RefinementKernels("amplitude", floor, device=accelerator)
 
     return ScanNetwork(
-        steps=tuple(network.step.tolist()),
-        momenta=tuple(network.momentum.tolist()),
+        stages=stages,
         object_scale=float(model.object_scale.detach()),
         amplitude_scale=model.input_scale * model.nominal_intensity_scale / model.intensity_scale,
         light=model.light,
         kernels=kernels,
-        correct=functools.partial(predictor.corrected, model),
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ptycho.config.config import ModelConfig
 from ptycho.core.physics.group_gradient import worked_margin
-from ptycho.networks.spec import NetworkSpec
+from ptycho.networks.spec import NetworkSpec, ScanStages
 from ptycho_torch.group_gradient import shifted_probes, split_positions
 from ptycho_torch.physics import cleared
 from ptycho_torch.precision import no_autocast
@@ -77,6 +77,10 @@ class Network(nn.Module):
             blur: the matrix `(1, 1, N, N)` by which the detector blurs intensities; only given where known.
         """
         raise NotImplementedError
+
+    def scan_stages(self) -> ScanStages | None:
+        """The stages for a pass over a whole scan; None where groups are all that the network knows."""
+        return None
 
 
 class PatchNetwork(Network):

@@ -13,9 +13,8 @@ from ptycho.core.stitching.patch_store import gathered
 from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.precision import full_float32
-from ptycho_torch.unrolled import UnrolledNetwork
 
-__all__ = ["corrected", "predict_batches", "predict_scan"]
+__all__ = ["predict_batches", "predict_scan"]
 
 
 def predict_scan(
@@ -51,12 +50,3 @@ def predict_batches(
             yield members
     finally:
         model.train(trains)
-
-
-def corrected(model: PtychoPINN, stage: int, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a stage of the `unrolled` network adds `(2, h, w)` to the canvas that it sees `(7, h, w)`, sides by 8."""
-    network = model.network
-    assert isinstance(network, UnrolledNetwork)
-    with torch.inference_mode(), full_float32():
-        change = network.stages[stage](torch.as_tensor(pictures, device=network.step.device)[None])
-        return np.asarray(change[0].float().cpu().numpy())

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ptycho.networks.spec import ScanStages
 from ptycho.networks.unrolled import DESCENT_MOMENTUM, DESCENT_STEP, UNSHUFFLE, Block, Correction, UnrolledSpec
 from ptycho_torch.group_gradient import SeenGroup
 from ptycho_torch.layers import ConvBlock, linear_head
 from ptycho_torch.network import CanvasNetwork
-from ptycho_torch.precision import no_autocast
+from ptycho_torch.precision import full_float32, no_autocast
 
 __all__ = ["CorrectionUNet", "UnrolledNetwork"]
 
@@ -94,3 +97,15 @@ class UnrolledNetwork(CanvasNetwork):
             velocity = velocity + torch.complex(change[:, 0], change[:, 1])
             canvas = canvas + velocity
         return canvas
+
+    def scan_stages(self) -> ScanStages | None:
+        """See `Network`; None without the plain descent, which a pass over a scan begins with."""
+        if not self.spec.descent:
+            return None
+        return ScanStages(tuple(self.step.tolist()), tuple(self.momentum.tolist()), self._corrected)
+
+    def _corrected(self, stage: int, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What a stage adds `(2, h, w)` to the canvas that it sees `(7, h, w)`."""
+        with torch.inference_mode(), full_float32():
+            change = self.stages[stage](torch.as_tensor(pictures, device=self.step.device)[None])
+            return np.asarray(change[0].float().cpu().numpy())

@@ -11,6 +11,7 @@ BUILT_IN = {
     "MissingFileError": FileNotFoundError,
     "OutputError": OSError,
     "BackendError": RuntimeError,
+    "LostProcessError": RuntimeError,
     "DivergedError": ArithmeticError,
 }
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.config.config import ModelConfig
 from ptycho.config.options import NEUTRAL, NetworkOptions
@@ -11,7 +15,18 @@ from ptycho.errors import ConfigError
 from ptycho.networks.options import MASK_OPTIONS
 from ptycho.networks.registry import BUILT_IN, PATTERN_SIZES, NetworkEntry, Recipe, load, network_entry
 
-__all__ = ["NetworkSpec", "group_members", "network_spec"]
+__all__ = ["NetworkSpec", "ScanStages", "group_members", "network_spec"]
+
+
+@dataclass(frozen=True)
+class ScanStages:
+    """The stages of a trained network of gradient steps, as a pass over a whole scan takes them."""
+
+    steps: tuple[float, ...]
+    """Of each stage, in units of the preconditioned gradient."""
+    momenta: tuple[float, ...]
+    correct: Callable[[int, NDArray[np.float32]], NDArray[np.float32]]
+    """What a stage adds `(2, h, w)`, real and imaginary part, to what it sees `(7, h, w)`; sides by 8."""
 
 
 @dataclass(frozen=True)

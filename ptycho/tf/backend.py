@@ -29,7 +29,6 @@ from ptycho.tf import refine as refinement
 from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.model_manager import load_tf_bundle, remember, save_tf_bundle
 from ptycho.tf.pinn import PtychoPINN
-from ptycho.tf.unrolled import UnrolledNetwork
 from ptycho.workflows.backend import BackendName, ScanNetwork
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.team import Team, single
@@ -161,21 +160,19 @@ def predict_batches(
 
 def scan_network(model: PtychoPINN, config: Config, run: RunOptions) -> ScanNetwork | None:
     """A model for a pass on one canvas; None where its network has no plain descent before its stages."""
-    network = model.network
-    if not isinstance(network, UnrolledNetwork) or not network.spec.descent:
+    stages = model.network.scan_stages()
+    if stages is None:
         return None
 
     def kernels(floor: float) -> Kernels:
         return refinement.RefinementKernels("amplitude", floor, use_xla=config.use_xla)
 
     return ScanNetwork(
-        steps=tuple(network.step.numpy().tolist()),
-        momenta=tuple(network.momentum.numpy().tolist()),
+        stages=stages,
         object_scale=float(model.object_scale.numpy()),
         amplitude_scale=model.input_scale * model.nominal_intensity_scale / model.intensity_scale,
         light=model.light,
         kernels=kernels,
-        correct=functools.partial(predictor.corrected, model),
     )
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ptycho.config.config import ModelConfig
 from ptycho.core.physics.group_gradient import worked_margin
-from ptycho.networks.spec import NetworkSpec
+from ptycho.networks.spec import NetworkSpec, ScanStages
 from ptycho.tf.direct_layer import DirectLayer
 from ptycho.tf.group_gradient import shifted_probes, split_positions
 from ptycho.tf.physics import cleared
@@ -108,6 +108,10 @@ class Network(DirectLayer):
     def normalisations(self) -> Sequence[Statistics]:
         """Every normalisation over a batch, in the order of the network."""
         return []
+
+    def scan_stages(self) -> ScanStages | None:
+        """The stages for a pass over a whole scan; None where groups are all that the network knows."""
+        return None
 
 
 class PatchNetwork(Network):

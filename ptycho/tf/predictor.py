@@ -17,9 +17,8 @@ from ptycho.tf.graphs import graph_of
 from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.precision import full_float32
-from ptycho.tf.unrolled import UnrolledNetwork
 
-__all__ = ["Autoencoder", "DiffractionToObject", "compiled", "corrected", "predict_batches", "predict_scan"]
+__all__ = ["Autoencoder", "DiffractionToObject", "compiled", "predict_batches", "predict_scan"]
 
 Predict = Callable[..., tf.Tensor]
 
@@ -59,15 +58,6 @@ def predict_batches(
     predict = compiled(model.predict_on_grid, container.canvas_size, use_xla)
     for start in range(0, len(container), batch_size):
         yield np.moveaxis(predict(*container.batch(slice(start, start + batch_size))).numpy(), -1, 1)
-
-
-def corrected(model: PtychoPINN, stage: int, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a stage of the `unrolled` network adds `(2, h, w)` to the canvas that it sees `(7, h, w)`, sides by 8."""
-    network = model.network
-    assert isinstance(network, UnrolledNetwork)
-    with full_float32():
-        change = network.stages[stage](tf.constant(np.moveaxis(pictures, 0, -1)[None]))
-    return np.moveaxis(change[0].numpy(), -1, 0)
 
 
 class DiffractionToObject:

@@ -10,14 +10,18 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
+from ptycho.networks.spec import ScanStages
 from ptycho.networks.unrolled import DESCENT_MOMENTUM, DESCENT_STEP, UNSHUFFLE, Correction, UnrolledSpec
 from ptycho.tf.direct_layer import DirectLayer
 from ptycho.tf.group_gradient import SeenGroup
 from ptycho.tf.layers import ConvBlock, doubled, linear_head, named_convolution
 from ptycho.tf.network import CanvasNetwork
 from ptycho.tf.physics import to_complex
+from ptycho.tf.precision import full_float32
 
 __all__ = ["CorrectionUNet", "UnrolledNetwork"]
 
@@ -121,6 +125,19 @@ class UnrolledNetwork(CanvasNetwork):
             velocity += tf.complex(change[..., 0], change[..., 1])
             canvas += velocity
         return canvas
+
+    def scan_stages(self) -> ScanStages | None:
+        """See `Network`; None without the plain descent, which a pass over a scan begins with."""
+        if not self.spec.descent:
+            return None
+        steps, momenta = (tuple(each.numpy().tolist()) for each in (self.step, self.momentum))
+        return ScanStages(steps, momenta, self._corrected)
+
+    def _corrected(self, stage: int, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What a stage adds `(2, h, w)` to the canvas that it sees `(7, h, w)`."""
+        with full_float32():
+            change = self.stages[stage](tf.constant(np.moveaxis(pictures, 0, -1)[None]))
+        return np.moveaxis(change[0].numpy(), -1, 0)
 
     def named_parameters(self) -> dict[str, keras.Variable]:
         """Trained variables by canonical name, in the order of the spec."""

@@ -19,6 +19,7 @@ from ptycho.core.groups.container import GroupContainer
 from ptycho.core.refinement.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.training.scales import InputScaling
+from ptycho.networks.spec import ScanStages
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.team import Team
 from ptycho.workflows.training_data import TrainingSet
@@ -62,9 +63,7 @@ class ScanModel(Protocol):
 class ScanNetwork:
     """A trained network of gradient steps as a pass on the canvas of a scan needs it (`workflows.canvas_pass`)."""
 
-    steps: tuple[float, ...]
-    """Of each stage, in units of the preconditioned gradient."""
-    momenta: tuple[float, ...]
+    stages: ScanStages
     object_scale: float
     """`O = object_scale O_net`."""
     amplitude_scale: float
@@ -73,8 +72,6 @@ class ScanNetwork:
     """Side of the square in the middle of a probe that holds its light, pixels."""
     kernels: Callable[[float], Kernels]
     """Of the likelihood of amplitudes, with a floor of the intensities."""
-    correct: Callable[[int, NDArray[np.float32]], NDArray[np.float32]]
-    """What a stage adds `(2, h, w)`, real and imaginary part, to what it sees `(7, h, w)`; sides by 8."""
 
 
 class Backend(Protocol):

@@ -184,7 +184,7 @@ def staged(network: ScanNetwork, canvas: Canvas, image: Complex) -> Complex:
     light = (canvas.illumination / canvas.illumination.max()).astype(np.float32)
     found = image / scale
     velocity = np.zeros_like(found)
-    for stage, (step, momentum) in enumerate(zip(network.steps, network.momenta, strict=True)):
+    for stage, (step, momentum) in enumerate(zip(network.stages.steps, network.stages.momenta, strict=True)):
         gradient = canvas.step(found * scale) / scale
         velocity = np.complex64(momentum) * velocity + np.complex64(step) * gradient
         parts = [part for field in (found - 1, gradient, velocity) for part in (field.real, field.imag)]
@@ -200,7 +200,7 @@ def in_tiles(network: ScanNetwork, stage: int, pictures: NDArray[np.float32]) ->
     change = np.empty((2, height, width), np.float32)
     for rows, seen_rows in _tiles(height):
         for columns, seen_columns in _tiles(width):
-            found = network.correct(stage, pictures[:, seen_rows, seen_columns])
+            found = network.stages.correct(stage, pictures[:, seen_rows, seen_columns])
             inner_rows, inner_columns = _within(rows, seen_rows), _within(columns, seen_columns)
             change[:, rows, columns] = found[:, inner_rows, inner_columns]
     return change

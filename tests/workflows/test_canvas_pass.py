@@ -15,6 +15,7 @@ from ptycho.config.config import InferenceConfig, ModelConfig
 from ptycho.config.options import StitchOptions
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.refinement.kernels_numpy import NumpyKernels
+from ptycho.networks.spec import ScanStages
 from ptycho.raw_data import RawData
 from ptycho.workflows import canvas_pass as module
 from ptycho.workflows.backend import ScanNetwork
@@ -26,7 +27,8 @@ MODEL = ModelConfig(N=64, gridsize=2, architecture="unrolled")
 
 
 def network(correct: Any) -> ScanNetwork:
-    return ScanNetwork((1.0,), (0.7,), 1.0, 1.0, 40, lambda floor: None, correct)  # type: ignore[arg-type, return-value]
+    stages = ScanStages((1.0,), (0.7,), correct)
+    return ScanNetwork(stages, 1.0, 1.0, 40, lambda floor: None)  # type: ignore[arg-type, return-value]
 
 
 def mean_of_blocks(stage: int, pictures: np.ndarray) -> np.ndarray:

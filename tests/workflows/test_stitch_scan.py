@@ -16,7 +16,7 @@ from ptycho.core.stitching.overlaps import Turns
 from ptycho.core.stitching.synchronise import synchronise
 from ptycho.raw_data import RawData
 from ptycho.workflows import stitch_scan as assembly
-from ptycho.workflows.stitch_scan import _Sample, stitch_scan
+from ptycho.workflows.stitch_scan import PatternSample, stitch_scan
 
 N = 64
 
@@ -91,7 +91,7 @@ def test_a_sample_is_blurred_as_its_patterns(truth, data):
     known = RawData(data.xcoords, data.ycoords, None, None, np.sqrt(expected), data.probeGuess, units="amplitude")
     frame = ObjectFrame(*truth.shape, 0, 0)
     for scan, least, most in ((known.with_recording(blur=1.2), 0.0, 1e-6), (known, 1e-2, 1.0)):
-        sample = _Sample(scan, data.probeGuess, frame)
+        sample = PatternSample(scan, data.probeGuess, frame)
         left = relative_fourier_error(sample.predicted(truth), sample.measured, sample.mask)
         assert least <= left < most
 
