@@ -207,7 +207,10 @@ def _worth(
         more = f"further iterations still move the object, by {unfinished:.2g} deviations"
         against.append(f"{more}: it is not at its end (--iterations 400)")
     if overlap < SPARSE:
-        beside.append(f"neighbours overlap by {percent(max(overlap, 0))}: slow phases are surer than they should be")
+        beside.append(
+            f"neighbours overlap by {percent(max(overlap, 0))} alone: deviations of slow phases are too small, by a tenth "
+            "or more"
+        )
     if moved_positions:
         beside.append("positions were held: what they are off by is not in it")
     return not against, (*against, *beside)
