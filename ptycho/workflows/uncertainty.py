@@ -41,7 +41,7 @@ DRAWS, ITERATIONS = 4, 8
 """Draws, and iterations of each: with more of either the deviations differ by 1 to 3 % (docs/uncertainty.md)."""
 SPARSE, SPARSE_ITERATIONS = 0.4, 24
 """Overlap of neighbours below which slow phases are held so little that draws need more iterations, and how many."""
-UNFINISHED = 0.5
+UNFINISHED = 0.45
 """Way left, in standard deviations, from which on the numbers do not hold: up to 0.4 it was seen to do no harm."""
 NARROW = 1.05
 """Error of the scan over that of the draws from which on it is said that the numbers are too small; up to `NOISE` they
@@ -208,8 +208,8 @@ def _worth(
         against.append(f"{more}: it is not at its end (--iterations 400)")
     if overlap < SPARSE:
         beside.append(
-            f"neighbours overlap by {percent(max(overlap, 0))} alone: deviations of slow phases are too small, by a tenth "
-            "or more"
+            f"neighbours overlap by {percent(max(overlap, 0))} alone: deviations of slow phases are too small, by a "
+            "tenth or more"
         )
     if moved_positions:
         beside.append("positions were held: what they are off by is not in it")
