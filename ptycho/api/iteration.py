@@ -63,7 +63,7 @@ def reconstruct(
         start: an earlier result, or its file, to go on from; an array (H, W) complex lies in the frame of the result.
         output_dir: folder to write the result and its pictures to; None writes nothing.
         force: go on where the scan has a fault with which an object means nothing.
-        uncertainty: also find how far photon noise takes every pixel, the result's `uncertainty`; some half as long
+        uncertainty: also find how far photon noise takes every pixel, the result's `uncertainty`; takes up to as long
             again.
         backend: 'pytorch' or 'tensorflow'; None takes what is installed, PyTorch first.
         execution: device and so on for PyTorch; None takes a GPU where there is one.

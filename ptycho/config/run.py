@@ -148,7 +148,7 @@ class ReconstructionRun:
         bool,
         Doc(
             "also find how far photon noise takes every pixel, one standard deviation of amplitude and of phase; takes "
-            "about half as long again",
+            "up to as long again",
             basic=True,
         ),
     ] = False
