@@ -11,8 +11,8 @@ itself, which stitching then has to bring together. On the canvas of the scan al
 4. `LAST` iterations without that floor, from the canvas with and without the stages. The one that explains the patterns
    better is the object: where they leave nothing open, corrections that were learned on few patterns can only disturb.
 
-Correcting works on tiles with a rim, and a stage keeps nothing of the patterns: memory is that of some canvases, a tile
-and what a refinement keeps.
+Correcting works on tiles with a rim, and the stages keep little of the patterns: memory is that of some canvases, of a
+tile, and of what a refinement keeps.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ GAIN = 0.02
 """Part of the error that the stages must take away to be kept."""
 TILE, RIM = 256, 48
 """Pixels along a side of what is corrected at once, and around it what the correction looks at beside."""
+_KEEP = 1 << 28
+"""Bytes of patterns and probes that the stages may keep; a refinement has a budget of its own."""
 _BLOCK = 8
 """Canvases and tiles come in blocks of so many pixels, which a correction halves three times."""
 
@@ -147,7 +149,7 @@ class Canvas:
         x, y = frame.local(scan.xcoords, scan.ycoords)
         flux = np.ones(count) if scan.flux is None else scan.flux
         background = np.zeros((n, n)) if scan.background is None else scan.background
-        self._passes = Passes(kernels, scan, [np.arange(count)], np.arange(0), len(probe), memory=0)
+        self._passes = Passes(kernels, scan, [np.arange(count)], np.arange(0), len(probe), memory=_KEEP)
         blur = SHARP if scan.blur is None else np.asarray(scan.blur)
         self._point = Point(np.ones(frame.shape, np.complex64), probe, x, y, flux, background, blur=blur)
         self.illumination = _illumination(kernels, self._point)
