@@ -22,7 +22,7 @@ from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.workflows.backend import BackendName, ScanNetwork
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.team import Team
+from ptycho.workflows.sharing.team import Team
 from ptycho.workflows.training_data import TrainingSet
 from ptycho_torch import predictor
 from ptycho_torch import refine as refinement

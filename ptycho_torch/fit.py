@@ -31,7 +31,7 @@ from ptycho.core.training.schedules import one_cycle
 from ptycho.errors import ConfigError
 from ptycho.legacy.retired import retired
 from ptycho.networks.archiving import most_alike
-from ptycho.workflows.team import SINGLE, Team
+from ptycho.workflows.sharing.team import SINGLE, Team
 from ptycho_torch.distributed.environment import TeamEnvironment
 from ptycho_torch.lightning.checkpoint import (
     WholeCheckpoints,

@@ -21,7 +21,7 @@ from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
-from ptycho.workflows.near_field import with_magnification
+from ptycho.workflows.effects.near_field import with_magnification
 from ptycho.workflows.shared_object import joined
 
 __all__ = ["Scan", "as_scan", "as_scans", "doctor", "export_product", "import_product", "load_scan", "simulate"]

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from ptycho.raw_data import RawData
     from ptycho.report.live_server import LiveServer
     from ptycho.workflows.front_door import Request
-    from ptycho.workflows.live import LiveView, Shown
-    from ptycho.workflows.live_scan import LiveScan
+    from ptycho.workflows.live.arrivals import LiveScan
+    from ptycho.workflows.live.following import LiveView, Shown
 
 __all__ = ["SCAN_FILE", "live_main"]
 
@@ -130,8 +130,8 @@ def _follow_and_finish(
     from ptycho.core.files.atomic import output_folder as made_folder
     from ptycho.core.live.frame_store import FrameStore
     from ptycho.core.live.intake import Intake
-    from ptycho.workflows.live import LiveView
-    from ptycho.workflows.live_scan import LiveScan
+    from ptycho.workflows.live.arrivals import LiveScan
+    from ptycho.workflows.live.following import LiveView
     from ptycho.workflows.unfinished import STATE
 
     run = asked.run
@@ -160,7 +160,7 @@ def _follow_and_finish(
 
 def _followed(view: LiveView, intake: Any, asked: Settled) -> str:
     """Follow the scan until it is over; the first Ctrl-C says that it is. Why it is."""
-    from ptycho.workflows.live import Ends
+    from ptycho.workflows.live.following import Ends
 
     with intake:
         try:

@@ -218,7 +218,7 @@ def scan_of(options: argparse.Namespace, files: Sequence[Path] = (), fitting: bo
         raise ConfigError("--unit: expected --scan-positions, of which it is the unit, found none; name the table")
     record = assembled(parts_of(options, files), fitting)
     if options.near_field == FIND:
-        from ptycho.workflows.near_field import with_magnification
+        from ptycho.workflows.effects.near_field import with_magnification
 
         return with_magnification(record, name_of(options, files[0] if files else None))
     return record

@@ -31,7 +31,7 @@ from ptycho.tf.model_manager import load_tf_bundle, remember, save_tf_bundle
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.workflows.backend import BackendName, ScanNetwork
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.team import Team, single
+from ptycho.workflows.sharing.team import Team, single
 from ptycho.workflows.training_data import TrainingSet
 
 __all__ = [

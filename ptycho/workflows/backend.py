@@ -21,7 +21,7 @@ from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.training.scales import InputScaling
 from ptycho.networks.spec import ScanStages
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.team import Team
+from ptycho.workflows.sharing.team import Team
 from ptycho.workflows.training_data import TrainingSet
 
 __all__ = ["Backend", "BackendName", "ScanModel", "ScanNetwork", "ScanProbe"]
@@ -91,7 +91,7 @@ class Backend(Protocol):
         """
 
     def team(self, run: RunOptions) -> AbstractContextManager[Team]:
-        """The processes that share a run, this one the first or one of the others (`ptycho.workflows.team`).
+        """The processes that share a run, this one the first or one of the others (`ptycho.workflows.sharing.team`).
 
         Raises:
             ConfigError, BackendError: they cannot be had.

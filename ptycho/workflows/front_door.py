@@ -37,7 +37,8 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, BackendName
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.choose_method import choose_method, training_for_scan
-from ptycho.workflows.detector_blur import blurring
+from ptycho.workflows.effects.detector_blur import blurring
+from ptycho.workflows.effects.scan_offsets import scan_offsets
 from ptycho.workflows.final_trust import with_final_trust
 from ptycho.workflows.find_probe import FoundProbe, find_probe
 from ptycho.workflows.iterate import first_flux, iterate
@@ -46,10 +47,9 @@ from ptycho.workflows.next_step import Finished
 from ptycho.workflows.reconstruct import beyond_coverage, load_and_reconstruct
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.scan_offsets import scan_offsets
 from ptycho.workflows.shared_object import moved, with_one_probe, with_own_probes
-from ptycho.workflows.shared_refinement import SharedRefinement
-from ptycho.workflows.team import SINGLE, Team
+from ptycho.workflows.sharing.shared_refinement import SharedRefinement
+from ptycho.workflows.sharing.team import SINGLE, Team
 from ptycho.workflows.train import train
 from ptycho.workflows.uncertainty import check_uncertainty, measure_uncertainty
 from ptycho.workflows.unfinished import STATE, Unfinished, forget

@@ -26,6 +26,7 @@ from ptycho.figures.resolution import save_resolution_png
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
 from ptycho.workflows.backend_selector import backend_named
+from ptycho.workflows.effects.thick import slicing
 from ptycho.workflows.front_door import Request, probe_asked_for
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.iteration_plan import Plan, planned
@@ -33,9 +34,8 @@ from ptycho.workflows.photon_parts import photon_parts
 from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.report import FRC_FILE
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.shared_refinement import SharedRefinement
-from ptycho.workflows.team import SINGLE, Team
-from ptycho.workflows.thick import slicing
+from ptycho.workflows.sharing.shared_refinement import SharedRefinement
+from ptycho.workflows.sharing.team import SINGLE, Team
 
 __all__ = ["HalfScans", "reconstruct_halves", "save_halves"]
 

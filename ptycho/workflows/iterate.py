@@ -27,13 +27,13 @@ from ptycho.core.refinement.passes import Likelihood
 from ptycho.core.refinement.placement import room
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.raw_data import RawData
-from ptycho.workflows.background import background_notes
-from ptycho.workflows.beam import beam_trend
-from ptycho.workflows.detector_blur import blur_note, blurring
+from ptycho.workflows.effects.background import background_notes
+from ptycho.workflows.effects.beam import beam_trend
+from ptycho.workflows.effects.detector_blur import blur_note, blurring
+from ptycho.workflows.effects.thick import slices_note, slicing
+from ptycho.workflows.effects.variable_probe import variation_note
 from ptycho.workflows.iteration_plan import THIN, Plan, planned
-from ptycho.workflows.thick import slices_note, slicing
 from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale, scan_trust
-from ptycho.workflows.variable_probe import variation_note
 
 __all__ = ["Iterated", "first_flux", "iterate", "object_grid"]
 

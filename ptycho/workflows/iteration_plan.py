@@ -26,10 +26,10 @@ from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.result import plural
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
-from ptycho.workflows.fly_plan import Flight, asked_to_fly, found_flight
-from ptycho.workflows.object_prior import asked_prior, best_strength, first_strength, prior_note
+from ptycho.workflows.effects.fly_plan import Flight, asked_to_fly, found_flight
+from ptycho.workflows.effects.object_prior import asked_prior, best_strength, first_strength, prior_note
+from ptycho.workflows.effects.thick import cuts
 from ptycho.workflows.scan_part import ScanPart, telling_part
-from ptycho.workflows.thick import cuts
 
 __all__ = ["Plan", "flight_of", "planned"]
 
@@ -147,7 +147,7 @@ def _thin(data: RawData, refine: Refine, options: IterationOptions, probe: Array
 
 
 def flight_of(data: RawData, refine: Refine, options: IterationOptions, probe: Array) -> Flight:
-    """How far the stage goes during a pattern (`ptycho.workflows.fly_plan`), by a part of the scan."""
+    """How far the stage goes during a pattern (`ptycho.workflows.effects.fly_plan`), by a part of the scan."""
     trials = _Trials(telling_part(data), refine, _fitted(options), None)
     return found_flight(data, options, probe, trials.of_path(options, probe), trials.patterns)
 

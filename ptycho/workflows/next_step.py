@@ -24,15 +24,15 @@ from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.raw_data import RawData
-from ptycho.workflows.background import background_advice
-from ptycho.workflows.detector_blur import blur_advice
+from ptycho.workflows.effects.background import background_advice
+from ptycho.workflows.effects.detector_blur import blur_advice
+from ptycho.workflows.effects.fly_plan import asked_to_fly, runs_in_lines
+from ptycho.workflows.effects.variable_probe import variation_advice
 from ptycho.workflows.find_probe import find_probe
-from ptycho.workflows.fly_plan import asked_to_fly, runs_in_lines
 from ptycho.workflows.foretell import Clusters
 from ptycho.workflows.iteration_plan import flight_of, planned
 from ptycho.workflows.scan_part import ScanPart, like, mask_of, telling_part
 from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale
-from ptycho.workflows.variable_probe import variation_advice
 
 __all__ = ["Finished", "fixed_modes", "noise_factor", "remedy"]
 

@@ -42,10 +42,10 @@ from ptycho.workflows.diagnostics import with_diagnostics
 from ptycho.workflows.final_trust import passed_or_refined
 from ptycho.workflows.results import Estimate, finished_reconstruction
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
-from ptycho.workflows.shared_pass import SharedPass
-from ptycho.workflows.shared_refinement import SharedRefinement
+from ptycho.workflows.sharing.shared_pass import SharedPass
+from ptycho.workflows.sharing.shared_refinement import SharedRefinement
+from ptycho.workflows.sharing.team import SINGLE, Team
 from ptycho.workflows.stitch_scan import StitchedObject, stitch_scan
-from ptycho.workflows.team import SINGLE, Team
 from ptycho.workflows.training_data import at_network_size, group_scan, prepared_scan
 from ptycho.workflows.trust import noise_error, scan_trust
 from ptycho.workflows.unfinished import Unfinished

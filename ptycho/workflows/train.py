@@ -23,7 +23,7 @@ from ptycho.workflows.preview import watched_training
 from ptycho.workflows.reconstruct import inference_settings, reconstruct, trained_source
 from ptycho.workflows.results import RunResults, add_reconstructions, training_results
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
-from ptycho.workflows.team import Team, quiet_run
+from ptycho.workflows.sharing.team import Team, quiet_run
 from ptycho.workflows.training_data import TrainingSet, prepare_experiments
 
 __all__ = ["reconstruct_trained", "train", "train_and_reconstruct"]

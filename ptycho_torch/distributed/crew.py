@@ -1,4 +1,4 @@
-"""Several processes at one run, by torch.distributed; what they do together says `ptycho.workflows.team`.
+"""Several processes at one run, by torch.distributed; what they do together says `ptycho.workflows.sharing.team`.
 
 They are started here, on this machine, or by torchrun or SLURM (srun), whose environment then says who is who. Arrays
 of the host go by gloo; NCCL is there for tensors on GPUs, those of a training. Whatever a process is lost by ends all:
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.errors import BackendError, ConfigError, LostProcessError, PtychoError
-from ptycho.workflows.team import SINGLE, Team
+from ptycho.workflows.sharing.team import SINGLE, Team
 from ptycho_torch.distributed.place import Place, place_of
 
 __all__ = ["Crew", "serve_local", "team"]
@@ -48,7 +48,7 @@ _HOST = torch.device("cpu")
 
 
 class Crew:
-    """`ptycho.workflows.team.Team` by the process group of torch.distributed.
+    """`ptycho.workflows.sharing.team.Team` by the process group of torch.distributed.
 
     Args:
         store: that all processes have.

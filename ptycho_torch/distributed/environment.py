@@ -6,7 +6,7 @@ import ptycho_torch.lightning  # noqa: F401  # isort: skip
 
 from lightning.pytorch.plugins.environments import ClusterEnvironment
 
-from ptycho.workflows.team import Team
+from ptycho.workflows.sharing.team import Team
 
 __all__ = ["TeamEnvironment"]
 

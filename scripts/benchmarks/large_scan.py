@@ -184,7 +184,7 @@ def refined(scan: Path, processes: int, iterations: int) -> Row:
     """Refine the object of a mapped scan with so many processes: peaks above what each had when all were there."""
     from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
     from ptycho.workflows.run_options import RunOptions
-    from ptycho.workflows.shared_refinement import SharedRefinement
+    from ptycho.workflows.sharing.shared_refinement import SharedRefinement
     from ptycho_torch import backend
 
     data = RawData.from_file(scan, memory_map="always")

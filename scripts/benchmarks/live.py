@@ -29,8 +29,8 @@ from ptycho.core.live.frame_store import FrameStore
 from ptycho.core.live.intake import Intake
 from ptycho.core.live.opening import open_source
 from ptycho.workflows.front_door import Request
-from ptycho.workflows.live import Ends, LiveView, Shown
-from ptycho.workflows.live_scan import LiveScan
+from ptycho.workflows.live.arrivals import LiveScan
+from ptycho.workflows.live.following import Ends, LiveView, Shown
 
 SOURCES = {"folder": "feed", "file": "feed.h5"}
 

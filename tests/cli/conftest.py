@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from ptycho.workflows.team import single
+from ptycho.workflows.sharing.team import single
 
 
 class Calls(list):

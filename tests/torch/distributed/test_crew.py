@@ -12,8 +12,8 @@ from ptycho.core.simulation.plan import make_scan
 from ptycho.errors import ConfigError, LostProcessError
 from ptycho.raw_data import RawData
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.shared_refinement import SharedRefinement
-from ptycho.workflows.team import SINGLE
+from ptycho.workflows.sharing.shared_refinement import SharedRefinement
+from ptycho.workflows.sharing.team import SINGLE
 from ptycho_torch import backend
 from ptycho_torch.distributed.crew import team
 

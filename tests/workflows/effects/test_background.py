@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ptycho.raw_data import RawData
-from ptycho.workflows.background import background_notes
+from ptycho.workflows.effects.background import background_notes
 
 
 @pytest.mark.parametrize(

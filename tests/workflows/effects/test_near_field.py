@@ -19,8 +19,8 @@ from ptycho.core.scan_edit.detector import bin_detector, crop_detector
 from ptycho.core.units import object_pixel_size_m, wavelength_m
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
+from ptycho.workflows.effects.near_field import with_magnification
 from ptycho.workflows.find_probe import find_probe
-from ptycho.workflows.near_field import with_magnification
 from ptycho.workflows.scan_part import telling_part
 from ptycho.workflows.trust import scan_trust
 

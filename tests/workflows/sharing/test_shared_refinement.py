@@ -9,7 +9,7 @@ from ptycho.config.config import InferenceConfig
 from ptycho.core.refinement.state_file import StateFile
 from ptycho.raw_data import RawData
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.shared_refinement import SharedRefinement, _refined
+from ptycho.workflows.sharing.shared_refinement import SharedRefinement, _refined
 
 
 @dataclass

@@ -7,10 +7,10 @@ import numpy as np
 
 from ptycho.core.groups.container import GroupContainer
 from ptycho.raw_data import RawData
-from ptycho.workflows import shared_pass
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.shared_pass import SharedPass
-from ptycho.workflows.team import SINGLE
+from ptycho.workflows.sharing import shared_pass
+from ptycho.workflows.sharing.shared_pass import SharedPass
+from ptycho.workflows.sharing.team import SINGLE
 
 
 class _Groups(GroupContainer):

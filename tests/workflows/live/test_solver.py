@@ -7,8 +7,8 @@ import pytest
 
 from ptycho.config.options import IterationOptions
 from ptycho.raw_data import RawData
-from ptycho.workflows.live_canvas import Canvas
-from ptycho.workflows.live_solver import LiveSolver, on_the_way
+from ptycho.workflows.live.canvas import Canvas
+from ptycho.workflows.live.solver import LiveSolver, on_the_way
 from ptycho_torch.refine import refine
 
 

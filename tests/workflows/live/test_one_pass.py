@@ -10,9 +10,9 @@ import pytest
 
 from ptycho.core.physics.patches import extract
 from ptycho.raw_data import RawData
-from ptycho.workflows import live_pass
-from ptycho.workflows.live_canvas import Canvas
-from ptycho.workflows.live_pass import LivePass
+from ptycho.workflows.live import one_pass
+from ptycho.workflows.live.canvas import Canvas
+from ptycho.workflows.live.one_pass import LivePass
 from ptycho.workflows.run_options import NEUTRAL_RUN
 
 
@@ -35,11 +35,11 @@ def knowing(monkeypatch: pytest.MonkeyPatch, plain: RawData) -> Any:
         patches = extract(plain.objectGuess, scan.xcoords, scan.ycoords, 32) * phases[:, None, None]
         return patches[:, None].astype(np.complex64), np.stack([scan.xcoords, scan.ycoords], 1)[:, None, :, None]
 
-    monkeypatch.setattr(live_pass, "predicted_patches", predicted)
-    monkeypatch.setattr(live_pass, "scan_for", lambda model, data, config: (data, config))
-    monkeypatch.setattr(live_pass, "prepared_scan", lambda data, config, straight: data)
-    monkeypatch.setattr(live_pass, "at_network_size", lambda data, N: data)
-    monkeypatch.setattr(live_pass, "group_scan", lambda *_, **__: None)
+    monkeypatch.setattr(one_pass, "predicted_patches", predicted)
+    monkeypatch.setattr(one_pass, "scan_for", lambda model, data, config: (data, config))
+    monkeypatch.setattr(one_pass, "prepared_scan", lambda data, config, straight: data)
+    monkeypatch.setattr(one_pass, "at_network_size", lambda data, N: data)
+    monkeypatch.setattr(one_pass, "group_scan", lambda *_, **__: None)
     return SimpleNamespace(name="pytorch", load=lambda *_: (model, None), model=model)
 
 

@@ -12,9 +12,9 @@ from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
+from ptycho.workflows.effects.variable_probe import variation_advice, variation_note
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.refined_result import measured_reconstruction
-from ptycho.workflows.variable_probe import variation_advice, variation_note
 
 N = 16
 

@@ -7,7 +7,7 @@ import numpy as np
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.patches import assemble
 from ptycho.core.stitching.stitch import probe_weight
-from ptycho.workflows.live_canvas import Canvas
+from ptycho.workflows.live.canvas import Canvas
 
 
 def test_it_grows_to_every_side_and_keeps_what_is_there() -> None:

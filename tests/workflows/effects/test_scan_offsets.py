@@ -11,8 +11,8 @@ from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.raw_data import RawData
-from ptycho.workflows import scan_offsets as module
-from ptycho.workflows.scan_offsets import _Alone, _most_alike, _solved, scan_offsets
+from ptycho.workflows.effects import scan_offsets as module
+from ptycho.workflows.effects.scan_offsets import _Alone, _most_alike, _solved, scan_offsets
 from ptycho.workflows.shared_object import joined
 
 N = 16

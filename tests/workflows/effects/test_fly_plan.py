@@ -14,7 +14,7 @@ from ptycho.core.physics.fly_scan import fly_path, line_ways
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
-from ptycho.workflows.fly_plan import asked_to_fly, found_flight
+from ptycho.workflows.effects.fly_plan import asked_to_fly, found_flight
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.iteration_plan import planned
 from ptycho_torch.refine import refine

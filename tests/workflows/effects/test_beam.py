@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ptycho.raw_data import RawData
-from ptycho.workflows.beam import beam_trend
+from ptycho.workflows.effects.beam import beam_trend
 from ptycho.workflows.shared_object import joined
 
 COUNT = 121

@@ -16,7 +16,7 @@ from ptycho.core.refinement.refinement import Refinement
 from ptycho.raw_data import RawData
 from ptycho.workflows.iterate import iterate
 from ptycho.workflows.iteration_plan import Plan
-from ptycho.workflows.live_canvas import Canvas
+from ptycho.workflows.live.canvas import Canvas
 from ptycho.workflows.start_from import unmeasured
 
 __all__ = ["LiveSolver", "on_the_way"]

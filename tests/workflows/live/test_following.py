@@ -17,10 +17,10 @@ from ptycho.core.live.frame_store import FrameStore
 from ptycho.core.live.intake import News
 from ptycho.core.live.joining import Joined, Joining, Tally
 from ptycho.raw_data import RawData
-from ptycho.workflows import live
 from ptycho.workflows.front_door import Request
-from ptycho.workflows.live import Ends, LiveView, Shown, _Patterns
-from ptycho.workflows.live_scan import LiveScan
+from ptycho.workflows.live import following
+from ptycho.workflows.live.arrivals import LiveScan
+from ptycho.workflows.live.following import Ends, LiveView, Shown, _Patterns
 from ptycho.workflows.preview import PREVIEW
 from ptycho.workflows.unfinished import SO_FAR
 
@@ -59,7 +59,7 @@ def view(tmp_path: Path, plain: RawData) -> Iterator[Any]:
 def test_it_is_shown_until_it_is_over_and_kept(
     view: Any, plain: RawData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "_DONE", 8)
+    monkeypatch.setattr(following, "_DONE", 8)
     seen, shown, store = view
     why = seen.follow(Played(plain, store, 40), Ends(idle=0.5))
     assert why == "nothing has come for 0.5 s"

@@ -13,7 +13,7 @@ from ptycho.core.stitching.overlaps import WEIGHT_FLOOR
 from ptycho.core.stitching.stitch import probe_weight
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
-from ptycho.workflows.live_canvas import Canvas
+from ptycho.workflows.live.canvas import Canvas
 from ptycho.workflows.reconstruct import predicted_patches, scan_for
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.training_data import at_network_size, group_scan, prepared_scan

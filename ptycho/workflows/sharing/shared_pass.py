@@ -16,7 +16,7 @@ from ptycho.core.stitching.patch_store import patch_array
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.team import Team, quiet_run
+from ptycho.workflows.sharing.team import Team, quiet_run
 
 __all__ = ["SharedPass"]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.team import SINGLE, quiet_run, single
+from ptycho.workflows.sharing.team import SINGLE, quiet_run, single
 
 
 def test_alone_everything_stays_here():

@@ -15,7 +15,7 @@ from ptycho.core.live.joining import Joined
 from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
-from ptycho.workflows.live_scan import LiveScan
+from ptycho.workflows.live.arrivals import LiveScan
 
 
 @pytest.fixture

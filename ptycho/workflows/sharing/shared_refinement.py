@@ -14,7 +14,7 @@ from ptycho.core.refinement.state_file import StateFile
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.team import Team, quiet_run
+from ptycho.workflows.sharing.team import Team, quiet_run
 
 __all__ = ["SharedRefinement"]
 

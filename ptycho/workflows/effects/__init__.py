@@ -1,0 +1,1 @@
+"""What real scans have beside an object and a probe: asked for, found, and told of."""
