@@ -12,7 +12,9 @@ from ptycho.core.doctor.orientation import OrientationTest
 from ptycho.core.doctor.positions import neighbour_distance
 from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import probe_diameter
+from ptycho.core.refinement.memory import USUAL_MEMORY, MemoryPlan
 from ptycho.core.scan.scan import ScanFile
 from ptycho.networks.registry import PATTERN_SIZES
 
@@ -20,6 +22,7 @@ __all__ = ["forecast", "suggest_settings"]
 
 _ENERGY_KEPT = 0.999
 _REFINE_ITERATIONS = 50
+_SINGLE = np.dtype(np.complex64).itemsize
 _WORK_PER_PIXEL = 4e5
 """Training time of the default network per detector pixel, in operations of a matrix product of the same duration."""
 _WORK_PER_MEMBER = 0.1
@@ -68,7 +71,22 @@ def forecast(scan: ScanFile, test: OrientationTest | None, gridsize: int) -> Fin
         refine_s = test.seconds_per_pixel * n * N**2 * _REFINE_ITERATIONS * max(1.0, modes / 3)
         numbers["refinement_s"] = refine_s
         sentence += f", {_REFINE_ITERATIONS} iterations of refinement {_time(refine_s)}"
-    return Finding("forecast", "ok", f"{sentence}. Within a factor of two or three; a GPU is far faster.", numbers)
+    all_mb = _iteration_mb(scan)
+    numbers["iteration_mb"] = all_mb
+    kept = "all of it" if all_mb <= USUAL_MEMORY / 2**20 else f"what fits of it in {_size(USUAL_MEMORY / 2**20)}"
+    sentence += (
+        f". Within a factor of two or three; a GPU is far faster. An iteration is fastest with {_size(all_mb)} for "
+        f"patterns, far fields and probes, and keeps {kept} (--device-memory GIB; of a GPU 3/4 of what is free)"
+    )
+    return Finding("forecast", "ok", f"{sentence}.", numbers)
+
+
+def _iteration_mb(scan: ScanFile) -> float:
+    """What an iteration whose probe moves keeps where nothing limits it (`ptycho.core.refinement.memory`)."""
+    n, N = len(scan.diff3d), scan.diff3d.shape[-1]
+    near = NearField.of(scan.metadata) is not None
+    plan = MemoryPlan.made(1 << 62, n, N, len(as_modes(scan.probe)), _SINGLE, near=near, batch_pixels=N**2)
+    return plan.kept / 2**20
 
 
 def _needed_side(statistics: ScanStatistics) -> int:

@@ -88,6 +88,11 @@ class MemoryPlan:
             room = room - count * size if kept[-1] else 0
         return cls(memory, batch, working, *kept)
 
+    @property
+    def kept(self) -> int:
+        """Bytes of all that is kept."""
+        return self.patterns + self.fields + self.probes + self.patches
+
     def __str__(self) -> str:
         """In words."""
         kinds = {"patterns": self.patterns, "far fields": self.fields, "probes": self.probes, "patches": self.patches}

@@ -1,0 +1,23 @@
+"""What the doctor says of memory and time."""
+
+import numpy as np
+
+from ptycho.core.doctor.advice import forecast
+from ptycho.core.scan.scan import ScanFile
+
+
+def scan(n: int, N: int, modes: int = 1) -> ScanFile:
+    patterns = np.broadcast_to(np.zeros((), np.uint16), (n, N, N))
+    x = np.arange(float(n))
+    return ScanFile(diff3d=patterns, xcoords=x, ycoords=x, probeGuess=np.ones((modes, N, N), np.complex64))
+
+
+def test_memory_of_an_iteration_is_that_of_its_own_forecast() -> None:
+    """Six complex numbers a pixel of one mode: amplitude 1/2, intensity, field and its change 5/2, probe 2, patch 1."""
+    small = forecast(scan(100, 16), None, 1)
+    assert small.numbers["iteration_mb"] == 6 * 8 * 100 * 16**2 / 2**20
+    assert "keeps all of it" in small.sentence
+    three = forecast(scan(100, 16, modes=3), None, 1)
+    assert three.numbers["iteration_mb"] == 12 * 8 * 100 * 16**2 / 2**20
+    large = forecast(scan(20_000, 64), None, 1)
+    assert "keeps what fits of it in 2.0 GB (--device-memory GIB" in large.sentence
