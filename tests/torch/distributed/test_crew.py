@@ -74,6 +74,7 @@ def test_sums_of_several_processes():
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("mapped", [True, False])
 def test_several_find_what_one_finds(size, mapped, tmp_path):
+    """In single precision: sums of another order are 1e-7 off, which every five iterations double and more."""
     scan = scan_of(32, 96)
     if mapped:
         scan.to_file(tmp_path / "scan.npz")
@@ -84,8 +85,8 @@ def test_several_find_what_one_finds(size, mapped, tmp_path):
     with backend.team(run) as crew:
         for each in (crew, SINGLE):
             refine = SharedRefinement(backend, InferenceConfig(backend="pytorch"), run, each)
-            found.append(refine(scan, None, 25, **settings))
-        assert 25 < crew.sent / (8 * found[0].object.size) < 40  # one sum of its size an iteration, and small ones
+            found.append(refine(scan, None, 15, **settings))
+        assert 15 < crew.sent / (8 * found[0].object.size) < 25  # one sum of its size an iteration, and small ones
     several, one = found
     for name in ("object", "probe", "xcoords", "ycoords", "flux"):
         there, here = getattr(several, name), getattr(one, name)
