@@ -17,13 +17,11 @@ from ptycho.cli.resuming import TAKEN, begin, is_finished, meant_by, read_asked,
 from ptycho.cli.run import (
     LOG_FILE,
     RUN_FILE,
+    check_inputs,
     free_folder,
-    input_path,
     output_folder,
     quiet_tensorflow,
-    report_files,
-    report_reconstruction,
-    report_trust,
+    report_run,
     run_command,
     run_log,
 )
@@ -74,13 +72,11 @@ def _live(asked: Settled, debug: bool) -> None:
         raise ConfigError("SOURCE is required: a folder that fills with frames, or an HDF5 file that is being written")
     if options.near_field == FIND:
         raise ConfigError("--near-field: expected its magnification, found none; give it, 1 in a parallel beam")
-    for path, flag, what in (
+    check_inputs(
         (run.like, "--like", "a scan of the same set-up"),
         (run.model, "--model", "a trained network"),
         (run.compare, "--compare", "a result"),
-    ):
-        if path is not None:
-            input_path(path, flag, what)
+    )
 
     from ptycho.core.live.opening import open_source
     from ptycho.workflows.backend_selector import require_backend
@@ -199,7 +195,6 @@ def _finish(
 ) -> None:
     """The last reconstruction, of all that was joined."""
     from ptycho.core.progress import both
-    from ptycho.report.page import REPORT_FILE
     from ptycho.workflows.front_door import reconstruct_scan
     from ptycho.workflows.outputs import save_run
 
@@ -214,10 +209,7 @@ def _finish(
     written = save_run(outcome, data, folder, compare_with=asked.run.compare, pdf=asked.run.pdf)
     _log.info("The last reconstruction took %.1f s", time.monotonic() - begun)
     show(replace(view.shown, state="done", trust=outcome.reconstruction.trust, said=f"the result is in {folder}"))
-    report_reconstruction(outcome.reconstruction)
-    report_files(written)
-    report_trust(outcome.reconstruction)
-    _log.info("Look at %s", folder / REPORT_FILE)
+    report_run(outcome.reconstruction, written, folder)
 
 
 def _shown_on(line: Callable[[str], None], page: LiveServer | None) -> Callable[[Shown], None]:

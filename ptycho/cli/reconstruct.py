@@ -14,14 +14,12 @@ from ptycho.cli.progress import shown_progress
 from ptycho.cli.resuming import TAKEN, begin, meant_by, resumable
 from ptycho.cli.run import (
     LOG_FILE,
+    check_inputs,
     free_folder,
     input_path,
     output_folder,
     quiet_tensorflow,
-    report_files,
-    report_reconstruction,
-    report_trust,
-    report_uncertainty,
+    report_run,
     run_command,
     run_log,
     team_of,
@@ -68,7 +66,6 @@ def _reconstruct(asked: Settled, debug: bool) -> None:
 
 def _found(asked: Settled, scan: Path | None, others: Sequence[Path]) -> None:
     """What the first process of a run does, and mostly there is one."""
-    from ptycho.report.page import REPORT_FILE
     from ptycho.workflows.front_door import reconstruct_scan
     from ptycho.workflows.outputs import save_run
 
@@ -86,11 +83,7 @@ def _found(asked: Settled, scan: Path | None, others: Sequence[Path]) -> None:
         written = save_run(outcome, data, folder, compare_with=run.compare, pdf=run.pdf)
         if run.frc:
             written = _with_halves(data, request, outcome.reconstruction, folder, run) + written
-        report_reconstruction(outcome.reconstruction)
-        report_files(written)
-        report_uncertainty(outcome.reconstruction)
-        report_trust(outcome.reconstruction)
-        _log.info("Look at %s", folder / REPORT_FILE)
+        report_run(outcome.reconstruction, written, folder)
 
 
 def scan_asked_for(asked: Settled, scan: Path | None) -> RawData:
@@ -140,15 +133,12 @@ def _check(run: Any, others: Sequence[Path], options: Any) -> None:
     beginnings = [f"--{name}" for name in ("start", "model", "train") if getattr(run, name) is not None]
     if len(beginnings) > 1:
         raise ConfigError(f"{' and '.join(beginnings)} each say where to begin: give one of them")
-    named = (
+    check_inputs(
         (run.model, "--model", "a trained network"),
         (run.start, "--start", "a result"),
         (run.recording, "--recording", "a result"),
         (run.compare, "--compare", "a result"),
     )
-    for path, flag, what in named:
-        if path is not None:
-            input_path(path, flag, what)
 
 
 def _request(asked: Settled, folder: Path) -> Request:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LOG_FILE",
     "RUN_FILE",
+    "check_inputs",
     "diagnostics_of",
     "dump_folder",
     "free_folder",
@@ -44,6 +45,7 @@ __all__ = [
     "report_files",
     "report_history",
     "report_reconstruction",
+    "report_run",
     "report_trust",
     "report_uncertainty",
     "run_command",
@@ -317,6 +319,24 @@ def report_files(written: Sequence[Path]) -> None:
     """Every file that was written."""
     for path in written:
         _log.info("Wrote %s", path)
+
+
+def report_run(found: Reconstruction, written: Sequence[Path], folder: Path) -> None:
+    """What a finished run found and wrote, and where to look."""
+    from ptycho.report.page import REPORT_FILE
+
+    report_reconstruction(found)
+    report_files(written)
+    report_uncertainty(found)
+    report_trust(found)
+    _log.info("Look at %s", folder / REPORT_FILE)
+
+
+def check_inputs(*named: tuple[Path | None, str, str]) -> None:
+    """That the files which some flags name are there: each with its flag, and what it is; None where none is named."""
+    for path, flag, what in named:
+        if path is not None:
+            input_path(path, flag, what)
 
 
 def report_uncertainty(reconstruction: Reconstruction, title: str = "") -> None:

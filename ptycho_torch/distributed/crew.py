@@ -121,7 +121,7 @@ class Crew:
                     work(self, *arguments)
                 except LostProcessError:
                     raise
-                except Exception as error:
+                except Exception as error:  # whatever it is, the first has to hear of it before this process ends
                     self._store.set(_fault_of(self._rank), _in_a_line(error))
                     raise
 
