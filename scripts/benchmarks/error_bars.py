@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from quality_scores import LEVELS, errors_of, scanned_box, within_bars
 
 import ptycho
 from ptycho.config.config import InferenceConfig
@@ -33,7 +34,6 @@ from ptycho.core.files.atomic import atomic_path
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.diffraction import as_modes, diffract
 from ptycho.core.physics.patches import extract_rounded
-from ptycho.core.quality.uncertainty import without_gauge
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.figures.drawing import save_figure
 from ptycho.raw_data import RawData
@@ -44,15 +44,9 @@ from ptycho.workflows.run_options import RunOptions
 __all__ = ["Case", "coverage_plot", "least_error", "measure"]
 
 Row = dict[str, Any]
-Real = NDArray[np.float64]
 
 N, SIDE, STEP = 32, 128, 4.0
 """576 patterns, whose neighbours overlap by 63 %."""
-MARGIN = 2
-"""Pixels that the region stays inside of the box of the scan positions."""
-LEVELS = (0.5, 0.6827, 0.8, 0.9, 0.95, 0.99)
-WITHIN = {0.5: 0.6745, 0.6827: 1.0, 0.8: 1.2816, 0.9: 1.6449, 0.95: 1.96, 0.99: 2.5758}
-"""Share of a normal distribution within so many standard deviations."""
 LINEAR = 1e8
 """Photons per pattern at which the least error is worked out."""
 DRAWS, TO_THE_END = 3, 400
@@ -133,18 +127,13 @@ def measure(case: Case, least: tuple[float, float]) -> Row:
     settings: dict[str, Any] = {} if case.iterations is None else {"iterations": case.iterations}
     found = ptycho.reconstruct(scan, uncertainty=True, refine_probe=case.refine_probe, modes=None, **settings)
     seconds, known = time.perf_counter() - begun, found.uncertainty
-    assert known is not None and scan.objectGuess is not None
-    box = scanned_box(scan)
-    errors = dict(zip(("amplitude", "phase"), errors_of(found, scan.objectGuess, box), strict=True))
-    bars = {"amplitude": known.amplitude[box], "phase": known.phase[box]}
+    assert known is not None
+    errors = errors_of(found, scan, scanned_box(scan))
     scale = np.sqrt(LINEAR / case.photons)
     return {
         **{"kind": case.kind, "photons": case.photons, "refine_probe": case.refine_probe, "asked": case.iterations},
         "iterations": len(found.error_history) - 1,
-        "within": {
-            name: {str(p): float(np.mean(abs(error) < WITHIN[p] * bars[name])) for p in LEVELS}
-            for name, error in errors.items()
-        },
+        "within": within_bars(found, scan),
         "error": {name: float(np.sqrt(np.mean(error**2))) for name, error in errors.items()},
         "least": {name: scale * one for name, one in zip(errors, least, strict=True)},
         "unfinished": known.unfinished,
@@ -153,22 +142,6 @@ def measure(case: Case, least: tuple[float, float]) -> Row:
         "seconds": seconds - found.timings["uncertainty"],
         "bars_seconds": found.timings["uncertainty"],
     }
-
-
-def scanned_box(scan: RawData) -> NDArray[np.bool_]:
-    """(H, W) the box of the scan positions, on the pixels of the truth."""
-    assert scan.objectGuess is not None
-    box = np.zeros(scan.objectGuess.shape, bool)
-    ends = ((int(np.ceil(c.min())) + MARGIN, int(c.max()) - MARGIN) for c in (scan.ycoords, scan.xcoords))
-    (y0, y1), (x0, x1) = ends
-    box[y0:y1, x0:x1] = True
-    return box
-
-
-def errors_of(found: Reconstruction, truth: NDArray[Any], box: NDArray[np.bool_]) -> tuple[Real, Real]:
-    """Errors of amplitude and of phase in the box."""
-    brought = without_gauge(found.object, truth, np.where(box, found.coverage, 0), free=True)
-    return (abs(brought) - abs(truth))[box], np.angle(brought * truth.conj())[box]
 
 
 def least_error(case: Case) -> tuple[float, float]:
@@ -188,7 +161,7 @@ def least_error(case: Case) -> tuple[float, float]:
         noise = np.random.default_rng(seed).normal(0, 0.5, amplitude.shape)
         noisy = scan.replaced(diff3d=(amplitude + noise).astype(np.float32), units="amplitude")
         made = refined(noisy, start, case.refine_probe)
-        squares += [np.mean(error**2) / DRAWS for error in errors_of(made, truth, box)]
+        squares += [np.mean(error**2) / DRAWS for error in errors_of(made, scan, box).values()]
     along, across = np.sqrt(squares)
     return float(along), float(across)
 

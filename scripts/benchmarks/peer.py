@@ -45,7 +45,10 @@ class PeerRun:
 
 
 def run_peer(data: RawData, peer: Peer, seed: int, settings: Sequence[str] = ()) -> PeerRun:
-    """LSQML on a scan.
+    """pty-chi on a scan: LSQML, unless the settings name another engine.
+
+    Its bilinear Hessian multiplies sums of squares in single precision, which 1e9 photons a pattern take out of range;
+    it is given patterns of the energy (N/2)^2. It knows nothing of noise, so that the unit changes nothing else.
 
     Args:
         data: the scan.
@@ -53,7 +56,10 @@ def run_peer(data: RawData, peer: Peer, seed: int, settings: Sequence[str] = ())
         seed: of its batches.
         settings: further arguments of `peer_ptychi.py`.
     """
-    scale, dose = photon_scale(data, data.mean_energy)
+    photons, dose = photon_scale(data, data.mean_energy)
+    scale = 1.0 if dose == "nominal" else photons
+    if "bh" in settings:
+        scale = data.N**2 / (4 * data.mean_energy)
     with tempfile.TemporaryDirectory() as name:
         scan, output = Path(name) / "scan.npz", Path(name) / "found.npz"
         data.to_file(scan)
@@ -61,7 +67,7 @@ def run_peer(data: RawData, peer: Peer, seed: int, settings: Sequence[str] = ())
             str(peer.python),
             str(Path(__file__).with_name("peer_ptychi.py")),
             *(str(scan), str(output), "--marks", ",".join(map(str, MARKS)), "--batch", str(BATCH)),
-            *("--scale", str(1.0 if dose == "nominal" else scale), "--limit-s", str(peer.seconds)),
+            *("--scale", str(scale), "--limit-s", str(peer.seconds)),
             *("--threads", str(peer.threads), "--seed", str(seed)),
             *settings,
         ]

@@ -106,8 +106,9 @@ def make_task(scan: dict[str, Any], args: argparse.Namespace) -> tuple[Any, np.n
     if lsqml:
         reconstructor.noise_model = api.NoiseModels.GAUSSIAN
     else:
-        reconstructor.method = "CG"
-    reconstructor.batch_size = args.batch if lsqml else len(scan["counts"])  # its conjugate gradients want all of them
+        reconstructor.method = args.bh_method
+    whole = args.engine == "bh" and args.bh_method == "CG"  # conjugate gradients want all patterns at once
+    reconstructor.batch_size = len(scan["counts"]) if whole else args.batch
     reconstructor.num_epochs = 10**6
     reconstructor.default_device = api.Devices.GPU if args.gpu else api.Devices.CPU
     reconstructor.random_seed = args.seed
@@ -170,6 +171,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit-s", type=float, default=60.0)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--engine", choices=["lsqml", "bh"], default="lsqml", help="bh: bilinear Hessian, one batch")
+    parser.add_argument("--bh-method", choices=["CG", "GD"], default="CG", help="of the bilinear Hessian")
     parser.add_argument("--gpu", action="store_true", help="on a CUDA GPU")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)

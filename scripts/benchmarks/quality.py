@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from quality_cases import Case, chosen_cases
+from quality_cases import Case, chosen_cases, pair_case
 from quality_methods import METHODS, Limits, Places, measure, methods_of, settings_of, start_of, use_threads
 from quality_report import write_report
 
@@ -116,6 +116,7 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="folder of the real scans (default: left out)")
     parser.add_argument("--ptychi-python", type=Path, help="interpreter with pty-chi (default: left out)")
     parser.add_argument("--ptychi-path", help="PYTHONPATH for it")
+    parser.add_argument("--pairs", type=Path, nargs="+", default=[], help="NPZ files with probeGuess and objectGuess")
     parser.add_argument("--quick", action="store_true", help="few cases, short training, one run each")
     parser.add_argument("--report", action="store_true", help="measure nothing, render what is there")
     parser.add_argument("--cases", nargs="+", metavar="NAME", help="only these")
@@ -132,7 +133,7 @@ def main() -> None:
         chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         limits = replace(SHORT if args.quick else FULL, **chosen)
         places = Places(args.output, args.real, args.ptychi_python, args.ptychi_path)
-        cases = chosen_cases(args.cases, args.quick, args.real is not None)
+        cases = chosen_cases(args.cases, args.quick, args.real is not None) + [pair_case(path) for path in args.pairs]
         cells = plan(cases, args.methods, args.ptychi_python is not None, 1 if args.quick else None)
         use_threads(args.threads)
         fill(

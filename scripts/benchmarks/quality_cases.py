@@ -1,8 +1,9 @@
-"""What the quality benchmark measures on: one base case, one factor changed at a time, and real scans.
+"""What the quality benchmark measures on: one base case, one factor changed at a time, real scans, published pairs.
 
 Simulated scans share the unit of their amplitudes: every file names the same probe, of energy (N/2)^2, whatever the
 dose. Networks are trained on other objects of the same kind (other seeds, other photographs), each seen with another
-dose, side by side in one scan.
+dose, side by side in one scan. A pair of probe and object that others have published is a file that its user fetches;
+no network is trained for it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import ptycho
+from ptycho.core.files.npz import open_npz
 from ptycho.core.physics.probes import zone_plate_probe
 from ptycho.core.simulation.exposure import SimulatedScan, expose
 from ptycho.core.simulation.objects import object_from_images
@@ -22,7 +25,18 @@ from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.core.simulation.scan_paths import step_for_overlap
 from ptycho.raw_data import RawData
 
-__all__ = ["BASE", "CASES", "QUICK", "SPARSE", "Case", "case_scan", "chosen_cases", "scored_region", "training_scan"]
+__all__ = [
+    "BASE",
+    "CASES",
+    "QUICK",
+    "SPARSE",
+    "Case",
+    "case_scan",
+    "chosen_cases",
+    "pair_case",
+    "scored_region",
+    "training_scan",
+]
 
 N = 64
 SIZE = 256
@@ -65,12 +79,14 @@ class Case:
     detector: Mapping[str, float] = field(default_factory=dict)
     """What the detector misses, as in `ScanSettings`."""
     file: str | None = None
-    """Of a real scan."""
+    """Of a real scan, or of a pair."""
+    pair: bool = False
+    """Whether the file has a probe and an object, of which a scan is simulated."""
 
     @property
     def real(self) -> bool:
         """Whether the scan was measured, so that there is no truth."""
-        return self.file is not None
+        return self.file is not None and not self.pair
 
     @property
     def runs(self) -> int:
@@ -110,6 +126,11 @@ CASES = (
 QUICK = ("base", "photograph", "1e4 photons", "20 % overlap", "siemens star")
 
 
+def pair_case(path: Path) -> Case:
+    """The case of a file with the arrays `probeGuess` (N, N) or (M, N, N) and `objectGuess` (H, W)."""
+    return Case(path.stem, kind=path.stem, file=str(path), pair=True)
+
+
 def chosen_cases(names: list[str] | None, quick: bool, real: bool) -> list[Case]:
     """The cases of a run: those named, else the quick ones or all; real scans only where their folder is known."""
     wanted = names or (QUICK if quick else [case.name for case in CASES])
@@ -121,6 +142,8 @@ def chosen_cases(names: list[str] | None, quick: bool, real: bool) -> list[Case]
 
 def case_scan(case: Case, real_folder: Path | None) -> RawData:
     """The scan of a case; a simulated one has its truth as `objectGuess`."""
+    if case.pair:
+        return pair_scan(case)
     if case.file is not None:
         assert real_folder is not None
         return RawData.from_file(real_folder / case.file)
@@ -137,6 +160,14 @@ def case_scan(case: Case, real_folder: Path | None) -> RawData:
         metadata={"nphotons": found.recorded},
         units="amplitude",
     )
+
+
+def pair_scan(case: Case) -> RawData:
+    """A scan of the object of a pair with its probe, with the dose and overlap of the base case."""
+    assert case.file is not None
+    with open_npz(Path(case.file)) as file:
+        probe, image = np.asarray(file["probeGuess"]), np.asarray(file["objectGuess"])
+    return ptycho.simulate(object=image, probe=probe, photons=case.photons, overlap=case.overlap, seed=TEST_SEED)
 
 
 def training_scan(case: Case, real_folder: Path | None) -> RawData:

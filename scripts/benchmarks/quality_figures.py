@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 from quality_cases import Case, case_scan, scored_region
-from quality_methods import METHODS, NETWORKS, Places, file_name, start_of
+from quality_methods import METHODS, Places, file_name, start_of
 
 from ptycho.core.quality.alignment import align
 from ptycho.core.quality.registration import remove_plane
@@ -33,16 +33,18 @@ COLOURS = {
     "refine": "#2a5f9e",
     "refine-pass": "#c4501b",
     "refine-pass-noise": "#e3a21a",
+    "reconstruct": "#c2378f",
     "pty-chi": "#222222",
+    "pty-chi-bh": "#777777",
 }
-MARKERS = {"cnn": "s", "unrolled": "D", "unrolled-1": "^"}
+MARKERS = {"cnn": "s", "unrolled": "D", "unrolled-1": "^", "reconstruct": "*"}
 PANEL = 3.4
 """Side of a panel, inches."""
 COLUMNS = 4
 
 
 def save_curves(cases: Sequence[Case], table: Table, path: Path) -> Path:
-    """Error over seconds, a panel per case: lines are iterations (first run), points are passes of networks."""
+    """Error over seconds, a panel per case: lines are iterations (first run), points are what has one result."""
     columns = min(COLUMNS, len(cases))
     lines = -(-len(cases) // columns)
     with matplotlib.style.context("default"):
@@ -67,7 +69,7 @@ def _draw_curves(axes: Axes, case: Case, table: Table) -> None:
         colour = COLOURS[method]
         if method == "flat":
             axes.axhline(error[0], color=colour, linestyle=":", linewidth=1, label=method)
-        elif method in NETWORKS:
+        elif method in MARKERS:
             axes.plot(seconds, error, MARKERS[method], color=colour, markersize=6, label=method)
         else:
             axes.plot(seconds, error, "-o", color=colour, markersize=2.5, linewidth=1.3, label=method)

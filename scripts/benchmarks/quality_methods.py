@@ -1,6 +1,6 @@
 """What the quality benchmark measures: networks, refinement and a peer, each on the same scan, and their figures.
 
-The functions from `train` to `refined` are the only ones that call a backend; `peer` alone knows the peer's script.
+The functions from `train` to `by_default` are the only ones that call a backend; `peer` alone knows the peer's script.
 Results come as snapshots along the way, so that quality over seconds can be drawn.
 """
 
@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from peer import Peer, run_peer
 from quality_cases import Case, case_scan, training_scan
-from quality_scores import Snapshot, error_of, figures_of_merit, peak_memory, target_frame
+from quality_scores import Snapshot, error_of, figures_of_merit, peak_memory, target_frame, within_bars
 
+import ptycho
 from ptycho.core.files.atomic import atomic_path
 from ptycho.core.geometry import ObjectFrame, reframe
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.raw_data import RawData
-from ptycho.workflows.trust import noise_error, scan_trust
+from ptycho.workflows.trust import noise_error, photon_scale, scan_trust
 
 __all__ = [
     "METHODS",
@@ -46,10 +47,13 @@ NETWORKS: dict[str, tuple[Literal["cnn", "unrolled"], int]] = {
     "unrolled-1": ("unrolled", 1),
 }
 """Architecture and gridsize."""
-METHODS = ("flat", *NETWORKS, "refine", "refine-pass", "refine-pass-noise", "pty-chi")
+PEERS = {"pty-chi": "lsqml", "pty-chi-bh": "bh"}
+"""Engines of pty-chi."""
+METHODS = ("flat", *NETWORKS, "refine", "refine-pass", "refine-pass-noise", "reconstruct", *PEERS)
 """'flat' is the zero of the scale; 'refine' starts flat, 'refine-pass' from one pass of the network (`start_of`).
 
-'refine-pass-noise' ends where photon noise is all that is left, as `ptycho_inference --refine` does.
+'refine-pass-noise' ends where photon noise is all that is left, as `ptycho_inference --refine` does. 'reconstruct' is
+`ptycho.reconstruct` with nothing set but the error bars, where a scan can have them.
 """
 PROBE_ITERATIONS = 60
 """Of the refinement that finds the probe of a real scan before networks are trained on it."""
@@ -107,9 +111,11 @@ def methods_of(case: Case, peer: bool) -> list[str]:
     left_out = {
         "unrolled-1": not single,
         "refine-pass-noise": not case.starved,
-        "pty-chi": not peer,
+        **dict.fromkeys(PEERS, not peer),
         "flat": case.real,
     }
+    if case.pair:
+        left_out |= dict.fromkeys((*NETWORKS, "refine-pass", "refine-pass-noise"), True)
     return [method for method in METHODS if not left_out.get(method, False)]
 
 
@@ -134,8 +140,10 @@ def measure(case: Case, method: str, run: int, places: Places, limits: Limits) -
         found = Found([Snapshot(0, 0.0, ones, as_modes(np.asarray(data.probeGuess)), target)])
     elif method in NETWORKS:
         found = _one_pass(case, method, data, places, limits)
-    elif method == "pty-chi":
-        found = _run_peer(case, run, data, places, limits)
+    elif method in PEERS:
+        found = _run_peer(case, method, run, data, places, limits)
+    elif method == "reconstruct":
+        found = by_default(data)
     else:
         found = _refinements(case, method, run, data, target, places, limits)
     last = found.snapshots[-1]
@@ -272,11 +280,29 @@ def _refinements(
     return Found(snapshots, before, notes=notes, **memory)
 
 
-def _run_peer(case: Case, run: int, data: RawData, places: Places, limits: Limits) -> Found:
-    """pty-chi's LSQML on the same file, in its own environment."""
+def by_default(data: RawData) -> Found:
+    """What `ptycho.reconstruct` makes of a scan when nothing is set; its error bars are not part of its seconds."""
+    wanted = photon_scale(data, data.mean_energy)[1] != "nominal"
+    with peak_memory() as memory:
+        begun = time.perf_counter()
+        made = ptycho.reconstruct(data, uncertainty=wanted)
+        seconds = time.perf_counter() - begun
+    notes: dict[str, Any] = {}
+    if made.uncertainty is not None:
+        seconds -= made.timings["uncertainty"]
+        notes = {"bars_seconds": made.timings["uncertainty"], "bars_hold": made.uncertainty.holds}
+        if data.objectGuess is not None:
+            notes["bars"] = within_bars(made, data)
+    last = Snapshot(len(made.error_history) - 1, seconds, made.object, made.probe, made.frame)
+    return Found([last], notes=notes, **memory)
+
+
+def _run_peer(case: Case, method: str, run: int, data: RawData, places: Places, limits: Limits) -> Found:
+    """An engine of pty-chi on the same file, in its own environment."""
     assert places.peer_python is not None
     peer = Peer(places.peer_python, places.peer_path, limits.peer_seconds, limits.threads)
-    found = run_peer(data, peer, run, ["--refine-probe"] if case.refine_probe else [])
+    settings = ["--engine", PEERS[method], *(["--refine-probe"] if case.refine_probe else [])]
+    found = run_peer(data, peer, run, settings)
     return Found(found.snapshots, peak_mb=found.peak_mb, notes={"version": found.version})
 
 

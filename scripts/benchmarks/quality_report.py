@@ -33,7 +33,9 @@ ABOUT = """\
 * `refine`: refinement of a flat object; `refine-pass`: of the network's object (of `unrolled-1` up to 40 %
   overlap and 1e4 photons, else of `unrolled`); `refine-pass-noise`: the same, stopped where photon noise is all
   that is left.
-* `pty-chi`: its LSQML engine, batches of 64, from a flat object.
+* `reconstruct`: `ptycho.reconstruct` with nothing set, which finds out for itself what moves, and when to stop.
+* `pty-chi`: its LSQML engine, batches of 64, from a flat object; `pty-chi-bh`: its bilinear Hessian, conjugate
+  gradients on all patterns at once.
 * Seconds leave out imports, reading and scoring; a refined pass includes the pass; training is listed apart. Iterative
   methods run for a fixed time or number of iterations, refinement until it stops by itself.
 """
@@ -46,6 +48,10 @@ def write_report(rows: list[Row], folder: Path) -> Path:
     for cell in cells:
         table.setdefault((cell["case"], cell["method"]), []).append(cell)
     cases = [case for case in CASES if any(name == case.name for name, _ in table)]
+    known = {case.name for case in CASES}
+    cases += [
+        Case(name, kind=name, pair=True) for name in dict.fromkeys(name for name, _ in table) if name not in known
+    ]
     pictures = [quality_figures.save_curves(cases, table, folder / "curves.png")]
     for case in pictured_cases(cases, table):
         pictures += quality_figures.save_objects(case, table, folder)
@@ -68,7 +74,8 @@ def pictured_cases(cases: Sequence[Case], table: Table) -> list[Case]:
         errors = (figure(table, case, method, "complex_nrmse") for method in METHODS if method != "flat")
         return min((error for error in errors if error is not None), default=-math.inf)
 
-    hard = sorted((case for case in cases if not case.real and case.name != "base"), key=best, reverse=True)[:HARDEST]
+    ours = (case for case in cases if not (case.real or case.pair or case.name == "base"))
+    hard = sorted(ours, key=best, reverse=True)[:HARDEST]
     return [case for case in cases if case.name == "base" or case.real or case in hard]
 
 
@@ -124,6 +131,9 @@ def tables(cases: Sequence[Case], table: Table) -> list[str]:
         grid(cases, table, lambda case, method: number(of_cell(table, case, method, "seconds"), 2)),
         "## Peak memory, MB\n\nBeyond libraries and data in memory.\n",
         grid(cases, table, lambda case, method: number(of_cell(table, case, method, "peak_mb"), 0)),
+        "## Error bars\n\nPixels whose error is within them, amplitude / phase, of `reconstruct`: 68 and 95 %"
+        " are what they\npromise where they say that they hold.\n",
+        error_bars(cases, table),
         "## Training\n",
         training(cases, table),
         "## Seconds to the quality of pty-chi\n\nSeconds in which a refinement reaches the error that pty-chi has after"
@@ -163,6 +173,24 @@ def grid(
 def markdown(lines: Sequence[Sequence[str]]) -> str:
     """Cells as a Markdown table."""
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def error_bars(cases: Sequence[Case], table: Table) -> str:
+    """What the error bars promise and what they hold, a line for each case that has some; medians over its runs."""
+    lines = [["", "68 %", "95 %", "hold", "seconds"], ["---"] * 5]
+    for case in cases:
+        rows = [row for row in table.get((case.name, "reconstruct"), []) if "bars" in row]
+        if not rows:
+            continue
+        shares = [
+            " / ".join(
+                number(median([100 * row["bars"][name][level] for row in rows]), 1) for name in ("amplitude", "phase")
+            )
+            for level in ("0.6827", "0.95")
+        ]
+        hold = ", ".join(dict.fromkeys("yes" if row["bars_hold"] else "no" for row in rows))
+        lines.append([case.name, *shares, hold, number(median([row["bars_seconds"] for row in rows]), 1)])
+    return markdown(lines)
 
 
 def training(cases: Sequence[Case], table: Table) -> str:

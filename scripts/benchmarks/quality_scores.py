@@ -21,12 +21,29 @@ from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.quality.metrics import relative_fourier_error
 from ptycho.core.quality.score import score
+from ptycho.core.quality.uncertainty import without_gauge
+from ptycho.core.reconstruction import Reconstruction
 from ptycho.raw_data import RawData
 from ptycho.workflows.trust import scan_trust
 
-__all__ = ["Snapshot", "error_of", "figures_of_merit", "fourier_error", "peak_memory", "target_frame"]
+__all__ = [
+    "LEVELS",
+    "Snapshot",
+    "error_of",
+    "errors_of",
+    "figures_of_merit",
+    "fourier_error",
+    "peak_memory",
+    "scanned_box",
+    "target_frame",
+    "within_bars",
+]
 
 Complex = NDArray[np.complex64]
+Real = NDArray[np.float64]
+
+LEVELS = {0.5: 0.6745, 0.6827: 1.0, 0.8: 1.2816, 0.9: 1.6449, 0.95: 1.96, 0.99: 2.5758}
+"""Share of a normal distribution within so many standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +96,35 @@ def error_of(found: Snapshot, target: ObjectFrame, data: RawData) -> float:
     if data.objectGuess is None:
         return fourier_error(image, found.probe, target, data)
     return score(image, data.objectGuess, scored_region(data)).complex_nrmse
+
+
+def scanned_box(data: RawData) -> NDArray[np.bool_]:
+    """(H, W) the box of the scan positions, on the pixels of the truth."""
+    assert data.objectGuess is not None
+    box = np.zeros(data.objectGuess.shape, bool)
+    y0, y1, x0, x1 = scored_region(data)
+    box[y0:y1, x0:x1] = True
+    return box
+
+
+def errors_of(found: Reconstruction, data: RawData, box: NDArray[np.bool_]) -> dict[str, Real]:
+    """Errors of amplitude and of phase in the box, after global phase, phase plane and scale are taken out."""
+    assert data.objectGuess is not None
+    frame = target_frame(data)
+    image, light = reframe(found.object, found.frame, frame, 1), reframe(found.coverage, found.frame, frame, 0)
+    brought, truth = without_gauge(image, data.objectGuess, np.where(box, light, 0), free=True), data.objectGuess
+    return {"amplitude": (abs(brought) - abs(truth))[box], "phase": np.angle(brought * truth.conj())[box]}
+
+
+def within_bars(found: Reconstruction, data: RawData) -> dict[str, dict[str, float]]:
+    """Share of the pixels of the box whose error of amplitude, of phase, is within the bars of each of `LEVELS`."""
+    assert found.uncertainty is not None
+    box, frame = scanned_box(data), target_frame(data)
+    shares = {}
+    for name, error in errors_of(found, data, box).items():
+        bars = reframe(getattr(found.uncertainty, name), found.frame, frame, np.nan)[box]
+        shares[name] = {str(level): float(np.mean(abs(error) < times * bars)) for level, times in LEVELS.items()}
+    return shares
 
 
 @contextmanager

@@ -71,6 +71,33 @@ class TestCases:
             assert methods.index(bench.methods.start_of(case)) < methods.index("refine-pass"), case.name
             assert ("refine-pass-noise" in methods) == case.starved
 
+    def test_a_pair_is_simulated_and_needs_no_network(self, bench, tmp_path):
+        truth = np.exp(0.3j * np.arange(90 * 110).reshape(90, 110) / 9900).astype(np.complex64)
+        probe = np.outer(*[np.hanning(32)] * 2).astype(np.complex64)
+        np.savez(tmp_path / "theirs.npz", probeGuess=probe, objectGuess=truth)
+        case = bench.cases.pair_case(tmp_path / "theirs.npz")
+        scan = bench.cases.case_scan(case, None)
+        np.testing.assert_array_equal(scan.objectGuess, truth)
+        assert scan.N == 32 and scan.photons() == pytest.approx(1e9, rel=0.1) and not case.real
+        assert bench.methods.methods_of(case, peer=True) == ["flat", "refine", "reconstruct", "pty-chi", "pty-chi-bh"]
+
+    def test_bars_are_held_against_the_truth(self, bench):
+        """Normal errors of a tenth within bars of a tenth, and within half of them."""
+        scan = bench.cases.case_scan(bench.cases.Case("few", overlap=-0.05), None)
+        rng, truth = np.random.default_rng(0), scan.objectGuess
+        noise = 1e-3 * rng.normal(size=(2, *truth.shape))
+        wrong = (abs(truth) + noise[0]) * np.exp(1j * (np.angle(truth) + noise[1]))
+        bars = np.full(truth.shape, 1e-3)
+        found = SimpleNamespace(
+            object=wrong,
+            coverage=np.ones(truth.shape),
+            frame=bench.scores.target_frame(scan),
+            uncertainty=SimpleNamespace(amplitude=bars, phase=bars / 2),
+        )
+        shares = bench.scores.within_bars(found, scan)
+        assert shares["amplitude"]["0.6827"] == pytest.approx(0.683, abs=0.01)
+        assert shares["phase"]["0.6827"] == pytest.approx(0.383, abs=0.01)  # erf(0.5 / sqrt 2)
+
     def test_unknown_case_is_named(self, bench):
         with pytest.raises(SystemExit, match="linse"):
             bench.cases.chosen_cases(["linse"], quick=False, real=False)
@@ -188,6 +215,9 @@ class TestReport:
             row("-5 % overlap", "refine", curve=[(1, 0.5, 0.2), (2, 1.0, 0.05)], amplitude_ssim=0.9, phase_ssim=0.8),
             row("-5 % overlap", "pty-chi", curve=[(1, 1.0, 0.3), (30, 8.0, 0.1)]),
         ]
+        shares = {"amplitude": {"0.6827": 0.7, "0.95": 0.96}, "phase": {"0.6827": 0.5, "0.95": 0.9}}
+        barred = row("-5 % overlap", "reconstruct", curve=[(1, 1.0, 0.2)])
+        cells.append(barred | {"bars": shares, "bars_hold": False, "bars_seconds": 2.5})
         scan = bench.cases.case_scan(next(c for c in bench.cases.CASES if c.name == "-5 % overlap"), None)
         places = bench.methods.Places(tmp_path, None, None, None)
         for cell in cells:
@@ -195,8 +225,9 @@ class TestReport:
             path.parent.mkdir(exist_ok=True)
             np.savez(path, object=scan.objectGuess, probe=scan.probeGuess[None])
         text = bench.report.write_report([{"settings": SETTINGS}, *cells], tmp_path).read_text()
-        assert "| -5 % overlap | 0.3000 | **0.0500** | 0.1000 |" in text
-        assert "| -5 % overlap | – / – | 0.900 / 0.800 | – / – |" in text
+        assert "| -5 % overlap | 0.3000 | **0.0500** | 0.2000 | 0.1000 |" in text
+        assert "| -5 % overlap | – / – | 0.900 / 0.800 | – / – | – / – |" in text
+        assert "| -5 % overlap | 70.0 / 50.0 | 96.0 / 90.0 | no | 2.5 |" in text
         assert "-5 % overlap (0.50; 1.25 rad)" in text
         assert "| -5 % overlap | 30 | 0.1000 | 8.00 | 0.75 | 10.7 | – | – |" in text
         for picture in ("curves.png", "objects--5-percent-overlap.png"):

@@ -40,5 +40,6 @@ def test_what_is_free_is_no_error(bench: ModuleType) -> None:
     scan = bench.Case("lines", 1e6, refine_probe=True).scan()
     box, truth = bench.scanned_box(scan), scan.objectGuess
     found = bench.solution(truth, scan)
-    amplitude, phase = bench.errors_of(replace(found, object=1.1 * truth * np.exp(0.5j)), truth, box)
+    errors = bench.errors_of(replace(found, object=1.1 * truth * np.exp(0.5j)), scan, box)
+    amplitude, phase = errors["amplitude"], errors["phase"]
     assert len(amplitude) == box.sum() and abs(amplitude).max() < 1e-5 and abs(phase).max() < 1e-5
