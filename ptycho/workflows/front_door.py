@@ -171,7 +171,16 @@ class _Run:
         if network is not None:
             start = replace(network, object=beyond_coverage(network.object, network.coverage > 0))
         watch = asked.watch if self.unfinished is None else self.unfinished.watched(asked.watch, self.data)
-        found = iterate(self.data, self.refine, asked.iteration, start, watch, self.made_probe, self._tell)
+        found = iterate(
+            self.data,
+            self.refine,
+            asked.iteration,
+            start,
+            watch,
+            self.made_probe,
+            self._tell,
+            to_the_end=asked.uncertainty,
+        )
         if self.unfinished is not None:
             self.unfinished.settle()
         reconstruction = measured_reconstruction(

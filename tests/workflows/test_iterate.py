@@ -171,35 +171,51 @@ def test_it_goes_on_from_a_result_and_tells_of_every_iteration(plain: RawData) -
 
 
 @pytest.mark.parametrize(
-    ("rate", "asked", "likelihood", "expected"),
+    ("rate", "asked", "likelihood", "to_the_end", "expected"),
     [
-        (0.97, None, "amplitude", 400),
-        (0.97, 60, "amplitude", 60),
-        (0.995, None, "amplitude", 80),
-        (0.975, None, "auto", 400),
-        (0.97, None, "auto", 320),
-        (0.7, None, "auto", 80),
+        (0.97, None, "amplitude", False, 400),
+        (0.97, 60, "amplitude", False, 60),
+        (0.995, None, "amplitude", False, 80),
+        (0.975, None, "auto", False, 400),
+        (0.97, None, "auto", False, 320),
+        (0.7, None, "auto", False, 80),
+        (0.7, None, "auto", True, 400),
+        (0.7, 60, "auto", True, 60),
     ],
 )
 def test_iterations_go_on_while_they_gain_much_and_nobody_said_how_many(
-    plain: RawData, rate: float, asked: int | None, likelihood: str, expected: int
+    plain: RawData, rate: float, asked: int | None, likelihood: str, to_the_end: bool, expected: int
 ) -> None:
-    """Errors that fall by a rate: to 74 % in ten iterations, to 95 %, or down to the noise."""
-    real = refine(plain, None, 1, refine_probe=False)
+    """Errors that fall by a rate: to 74 % in ten iterations, to 95 %, or down to the noise and further."""
     told: list[Progress] = []
-
-    def falling(scan: Any, start: Any, iterations: int, *, report: Any, **settings: Any) -> Refinement:
-        begin = start.error_history[-1] if isinstance(start, Refinement) else 1.0
-        errors = tuple(float(begin * rate**step) for step in range(iterations + 1))
-        for step, error in enumerate(errors):
-            report(step, error)
-        return replace(real, error_history=errors, kept=iterations, iterations=iterations)
-
     options = IterationOptions(iterations=asked, likelihood=likelihood, refine_probe=True, modes=None)
-    found = iterate(plain, falling, options, watch=told.append).refinement
+    falling = errors_that_fall(plain, {"amplitude": rate, "poisson": rate})
+    found = iterate(plain, falling, options, watch=told.append, to_the_end=to_the_end).refinement
     assert found.iterations == expected == len(found.error_history) - 1
     assert [progress.done for progress in told] == list(range(expected + 1))
     assert all(progress.done <= progress.total for progress in told) and told[-1].total == expected
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(0.9998, 80), (0.9995, 400)])
+def test_counts_end_where_they_gain_hardly_anything(plain: RawData, rate: float, expected: int) -> None:
+    """0.2 and 0.5 % of the error in ten iterations."""
+    options = IterationOptions(refine_probe=True, modes=None)
+    falling = errors_that_fall(plain, {"amplitude": 0.7, "poisson": rate})
+    assert iterate(plain, falling, options, to_the_end=True).refinement.iterations == expected
+
+
+def errors_that_fall(scan: RawData, rates: dict[str, float]) -> Callable[..., Refinement]:
+    """A refinement whose error falls in every iteration to so much of it, by the likelihood that is fitted."""
+    real = refine(scan, None, 1, refine_probe=False)
+
+    def falling(scan: Any, start: Any, iterations: int, *, report: Any, likelihood: str, **settings: Any) -> Refinement:
+        begin = start.error_history[-1] if isinstance(start, Refinement) else 1.0
+        errors = tuple(float(begin * rates[likelihood] ** step) for step in range(iterations + 1))
+        for step, error in enumerate(errors if report else ()):
+            report(step, error)
+        return replace(real, error_history=errors, kept=iterations, iterations=iterations)
+
+    return falling
 
 
 def test_a_network_s_object_is_given_up_no_further_than_the_noise_demands(plain: RawData) -> None:
