@@ -16,7 +16,7 @@ from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, config
 from ptycho.config.options import IterationOptions
 from ptycho.core.progress import Progress, log_progress
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.passes import Likelihood
+from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.placement import Positions
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.workflows.backend import BackendName

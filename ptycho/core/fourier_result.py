@@ -15,7 +15,7 @@ import numpy as np
 
 from ptycho.core.physics.fourier_ptychography import KEY, sample_of, spectrum_of
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.passes import places
+from ptycho.core.refinement.parts import places
 from ptycho.core.refinement.preconditioner import illumination
 
 __all__ = ["as_sample", "as_spectrum"]

@@ -31,7 +31,8 @@ from ptycho.core.geometry import ObjectFrame, reframe
 from ptycho.core.physics.group_gradient import FIELD_FLOOR, ILLUMINATION_FLOOR, worked_margin
 from ptycho.core.refinement.engine import find_engine
 from ptycho.core.refinement.kernels import SHARP, Kernels, Point
-from ptycho.core.refinement.passes import Passes, places
+from ptycho.core.refinement.parts import places
+from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.scaling import frame_blocks
 from ptycho.core.stitching.overlaps import WEIGHT_FLOOR

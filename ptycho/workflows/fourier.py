@@ -32,7 +32,7 @@ from ptycho.core.progress import Watch, log_progress
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.trust import NOISE, Trust
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.passes import places
+from ptycho.core.refinement.parts import places
 from ptycho.core.refinement.preconditioner import illumination
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.errors import ConfigError

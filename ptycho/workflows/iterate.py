@@ -23,7 +23,7 @@ from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.first_point import known_path
 from ptycho.core.refinement.gauge import Scale
-from ptycho.core.refinement.passes import Likelihood
+from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.placement import room
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.raw_data import RawData
@@ -96,7 +96,7 @@ def iterate(
     With the likelihood 'auto' amplitudes are fitted, which finds an object soonest and from furthest away. Where they
     come down to the noise of a known dose, the last quarter of the iterations fits counts: an amplitude is on average
     smaller than the root of the mean count, so that its fit makes dim objects too dark, and weighs dim pixels wrongly.
-    From there on the errors reported are those of counts (`ptycho.core.refinement.passes`).
+    From there on the errors reported are those of counts (`ptycho.core.refinement.likelihood`).
 
     Args:
         data: the scan, with a probe.

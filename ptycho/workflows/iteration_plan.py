@@ -20,7 +20,7 @@ from ptycho.config.options import IterationOptions
 from ptycho.core.physics.fly_scan import FlyPath
 from ptycho.core.physics.probes import with_modes
 from ptycho.core.refinement.gauge import Scale
-from ptycho.core.refinement.passes import Likelihood
+from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.result import plural

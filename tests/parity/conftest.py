@@ -15,6 +15,10 @@ import torch
 from ptycho.config.config import ModelConfig
 from ptycho.core.physics import diffraction, patches, projection
 from ptycho.core.physics import losses as core_losses
+from ptycho.core.physics.scan_probes import ScanProbes
+from ptycho.core.refinement.kernels import Point
+from ptycho.core.simulation.plan import make_scan
+from ptycho.raw_data import RawData
 from ptycho.tf import losses as tf_losses
 from ptycho.tf import model_manager
 from ptycho.tf import physics as tf_physics
@@ -199,3 +203,44 @@ def make_twins(rng: np.random.Generator) -> Callable[..., Twins]:
         return Twins(theirs.eval(), ours, amplitudes, positions.astype(dtype))
 
     return make
+
+
+_N, _SIZE = 16, 44
+"""Pixels of the patterns and of the object of what follows."""
+
+
+@pytest.fixture
+def scan(rng) -> RawData:
+    """Patterns with a mask each."""
+    made = make_scan("lines", _SIZE, _N, 5.0, 0.5, 1e4, 4)
+    masks = rng.random(made.diffraction.shape) > 0.2
+    return RawData(made.xcoords, made.ycoords, None, None, made.diffraction, made.probe, mask=masks, units="amplitude")
+
+
+@pytest.fixture
+def point(scan, rng) -> Point:
+    """Two modes, flux, background and blur."""
+    noise = rng.standard_normal((2, _SIZE, _SIZE))
+    probe = np.asarray(scan.probeGuess, complex)
+    modes = np.stack([probe, 0.4j * np.roll(probe, 3, axis=1)])
+    flux = rng.uniform(0.5, 1.5, len(scan))
+    background = 3 * rng.random((_N, _N))
+    image, blur = 1 + 0.2 * (noise[0] + 1j * noise[1]), np.array(0.9)
+    return Point(image, modes, scan.xcoords, scan.ycoords, flux, background, blur=blur)
+
+
+@pytest.fixture
+def way(scan, rng) -> Any:
+    """Three places for each pattern."""
+    return rng.uniform(-1.5, 1.5, (len(scan), 3, 2))
+
+
+@pytest.fixture
+def own_probes() -> Callable[[Any, int], ScanProbes]:
+    """Of three scans whose patterns alternate, from the modes of the first and the number of patterns."""
+
+    def made(modes: Any, count: int) -> ScanProbes:
+        others = np.stack([np.roll(modes, 1, axis=1), 0.9j * np.roll(modes, 1, axis=2)])
+        return ScanProbes(others, np.arange(count) % 3)
+
+    return made

@@ -15,7 +15,8 @@ from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.recording import Recording
 from ptycho.core.refinement.engine import find_engine
 from ptycho.core.refinement.kernels import Direction, Point
-from ptycho.core.refinement.passes import Passes, intensity_floor
+from ptycho.core.refinement.likelihood import intensity_floor
+from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData

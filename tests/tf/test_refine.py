@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.simulation.plan import make_scan
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
-from ptycho.tf.refine import add_patches, cut_patches, refine
+from ptycho.tf.refine import refine
 
 N, SIZE = 16, 44
 FRAME = ObjectFrame(SIZE, SIZE, 0, 0)
@@ -65,11 +64,3 @@ def test_errors_are_one_line() -> None:
         refine(scan_of(), None, 0)
     with pytest.raises(DataError, match="enlarge the object"):
         refine(scan_of(), np.ones((30, 30)), 1, frame=ObjectFrame(30, 30, 0, 0))
-
-
-def test_adding_is_the_adjoint_of_cutting(rng) -> None:
-    patches = tf.constant(rng.standard_normal((5, 4, 4)) + 1j * rng.standard_normal((5, 4, 4)))
-    rows, cols = np.array([0, 3, 3, 5, 1]), np.array([2, 0, 0, 3, 1])
-    canvas, other = np.zeros((9, 7), complex), rng.standard_normal((9, 7)) + 0j
-    add_patches(canvas, patches, rows, cols)
-    assert np.vdot(patches, cut_patches(other, rows, cols, 4)) == pytest.approx(np.vdot(canvas, other), rel=1e-12)

@@ -6,7 +6,7 @@ import torch
 
 from ptycho.core.refinement.images import NumpyImages, Resident
 from ptycho.core.refinement.preconditioner import Preconditioner
-from ptycho_torch.refine import RefinementKernels
+from ptycho_torch.refinement_kernels import RefinementKernels
 
 N, SIZE = 16, 37
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-13}

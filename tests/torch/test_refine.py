@@ -22,7 +22,8 @@ from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.plan import SimulatedScan, make_scan
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
-from ptycho_torch.refine import RefinementKernels, add_patches, cut_patches, refine
+from ptycho_torch.refine import refine
+from ptycho_torch.refinement_kernels import RefinementKernels
 
 N, SIZE = 16, 44
 FRAME = ObjectFrame(SIZE, SIZE, 0, 0)
@@ -207,7 +208,7 @@ class Counting:
 
 
 def test_patterns_are_read_by_the_batch(scan, monkeypatch) -> None:
-    monkeypatch.setattr("ptycho_torch.refine.CACHED_PIXELS", 40 * N * N)
+    monkeypatch.setattr("ptycho_torch.refinement_kernels.CACHED_PIXELS", 40 * N * N)
     counted = Counting(scan)
     found = refine(counted, None, 2, device_memory=0)
     assert 20 < counted.largest <= 40
@@ -237,20 +238,6 @@ def test_it_stops_by_itself(scan, made) -> None:
     assert result.stopped == "the error of the patterns fell by less than 0.05 in 5 iterations"
 
 
-def test_both_ways_to_add_patches_agree_and_are_adjoint_to_cutting() -> None:
-    generator = torch.Generator().manual_seed(0)
-    patches = torch.randn(5, 4, 4, dtype=torch.complex128, generator=generator)
-    rows, cols = torch.tensor([0, 3, 3, 5, 1]), torch.tensor([2, 0, 0, 3, 1])
-    canvas = torch.zeros(9, 7, dtype=torch.complex128)
-    add_patches(canvas, patches, rows, cols)
-    index = (rows[:, None, None] + torch.arange(4)[:, None]) * 7 + cols[:, None, None] + torch.arange(4)
-    summed = torch.zeros(63, dtype=torch.complex128).index_add(0, index.reshape(-1), patches.reshape(-1))
-    torch.testing.assert_close(canvas.reshape(-1), summed)
-    other = torch.randn(9, 7, dtype=torch.complex128, generator=generator)
-    left = torch.vdot(patches.reshape(-1), cut_patches(other, rows, cols, 4).reshape(-1))
-    torch.testing.assert_close(left, torch.vdot(canvas.reshape(-1), other.reshape(-1)))
-
-
 def test_a_frame_too_small_is_an_error(scan) -> None:
     with pytest.raises(DataError, match="enlarge the object"):
         refine(scan, np.ones((30, 30)), 1, frame=ObjectFrame(30, 30, 0, 0))
@@ -266,7 +253,7 @@ def threads() -> Iterator[None]:
 @pytest.mark.parametrize("moves", ["object", "probe and positions"])
 def test_batches_on_several_threads_make_one_answer(moves, scan, monkeypatch, threads) -> None:
     """The same digits again, the same answer as on one thread, and the program's own threads as they were."""
-    monkeypatch.setattr("ptycho_torch.refine.CACHED_PIXELS", 5 * N * N)
+    monkeypatch.setattr("ptycho_torch.refinement_kernels.CACHED_PIXELS", 5 * N * N)
     settings = {"refine_probe": False} if moves == "object" else {"refine_positions": True}
     found = []
     for count in (3, 3, 1):

@@ -20,7 +20,7 @@ from ptycho.core.physics.variable_probe import ProbeVariation, check_variation
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.background import first_background
 from ptycho.core.refinement.kernels import Point, ScanData
-from ptycho.core.refinement.passes import places
+from ptycho.core.refinement.parts import places
 from ptycho.core.refinement.placement import room
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.settings import Settings

@@ -20,7 +20,7 @@ from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.multislice import projected
 from ptycho.core.quality.registration import register_subpixel
 from ptycho.core.refinement.kernels import Point
-from ptycho.core.refinement.passes import places
+from ptycho.core.refinement.parts import places
 from ptycho.core.refinement.preconditioner import illumination
 from ptycho.core.refinement.raster import find_grid, raster_of, scanned_area, without_grid
 

@@ -13,8 +13,8 @@ from ptycho.core.physics.diffraction import sum_of_modes
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.images import NumpyImages
 from ptycho.core.refinement.kernels import Found, Measured, Share, Terms
+from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.memory import USUAL_MEMORY
-from ptycho.core.refinement.passes import Likelihood
 
 __all__ = ["ENGINE", "NumpyKernels"]
 

@@ -3,7 +3,7 @@
 A prior R brings its value, its gradient, its curvature along a move and the weight of every pixel; a refinement adds
 `strength R(O)` to its error (`ptycho.core.refinement.penalty`). O is in the scale of the result: 1 where nothing
 absorbs. Gradients are with respect to conj O and curvatures half of the second derivative, as those of the likelihood
-(`ptycho.core.refinement.passes`). A new prior is a class here and a line in `PRIORS`.
+(`ptycho.core.refinement.likelihood`). A new prior is a class here and a line in `PRIORS`.
 """
 
 from __future__ import annotations

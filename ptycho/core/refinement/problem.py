@@ -13,7 +13,8 @@ from ptycho.core.refinement.background import Family, stepped
 from ptycho.core.refinement.detector_blur import refocused
 from ptycho.core.refinement.gauge import Gauge, brightened, straightened
 from ptycho.core.refinement.kernels import Direction, Point
-from ptycho.core.refinement.passes import Passes, places
+from ptycho.core.refinement.parts import places
+from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.penalty import Damping, Penalty
 from ptycho.core.refinement.placement import Placement
 from ptycho.core.refinement.preconditioner import Preconditioner, SharedPreconditioner

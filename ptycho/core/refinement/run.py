@@ -33,7 +33,8 @@ from ptycho.core.refinement.engine import Engine, find_engine
 from ptycho.core.refinement.first_point import checked_pupil, first_point, first_recording
 from ptycho.core.refinement.gauge import UNCHANGED, Gauge, Scale, hold, scale_factor
 from ptycho.core.refinement.kernels import Kernels, Point, ScanData
-from ptycho.core.refinement.passes import Likelihood, Passes, intensity_floor
+from ptycho.core.refinement.likelihood import Likelihood, intensity_floor
+from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.penalty import Penalty
 from ptycho.core.refinement.placement import Placement, Positions
 from ptycho.core.refinement.position_search import PositionSearch
@@ -96,7 +97,7 @@ def refine_scan(
 ) -> Refinement:
     """Refine object and, when asked for, probe and positions on the patterns of a scan.
 
-    Minimises `sum (|F| - A)^2` or the Poisson deviance over valid pixels; `ptycho.core.refinement.passes` has the
+    Minimises `sum (|F| - A)^2` or the Poisson deviance over valid pixels; `ptycho.core.refinement.likelihood` has the
     formulas, `ptycho.core.refinement.descent` the steps. Deterministic for a seed.
 
     Args:

@@ -14,7 +14,7 @@ from ptycho.core.physics.near_field import NearField
 from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.descent import Limits
 from ptycho.core.refinement.gauge import Scale
-from ptycho.core.refinement.passes import Likelihood
+from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.placement import Positions
 from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.errors import ConfigError

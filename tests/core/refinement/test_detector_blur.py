@@ -13,7 +13,8 @@ from ptycho.core.physics.recording import Recording
 from ptycho.core.quality.alignment import align
 from ptycho.core.refinement.kernels import Point
 from ptycho.core.refinement.kernels_numpy import NumpyKernels
-from ptycho.core.refinement.passes import Passes, intensity_floor
+from ptycho.core.refinement.likelihood import intensity_floor
+from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.exposure import expose

@@ -11,7 +11,8 @@ from ptycho.core.quality.registration import remove_plane
 from ptycho.core.refinement.gauge import scale_factor
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.kernels_numpy import NumpyKernels
-from ptycho.core.refinement.passes import Passes, intensity_floor
+from ptycho.core.refinement.likelihood import intensity_floor
+from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.penalty import Penalty
 from ptycho.core.refinement.priors import ObjectPrior, Sample
 from ptycho.core.refinement.problem import ScanProblem

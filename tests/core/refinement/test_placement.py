@@ -10,7 +10,8 @@ from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.stage import Stage, stage_of
 from ptycho.core.refinement.kernels import Point
 from ptycho.core.refinement.kernels_numpy import NumpyKernels
-from ptycho.core.refinement.passes import Passes, intensity_floor
+from ptycho.core.refinement.likelihood import intensity_floor
+from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.placement import _mapped, room
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.exposure import expose

@@ -1,18 +1,15 @@
 """Refinement without a framework: the driver on a toy, the laws of the preconditioner, the oracle's derivatives."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.physics.diffraction import deviance, diffract, fourier_shift
-from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.physics.diffraction import fourier_shift
 from ptycho.core.refinement.descent import Limits, descend
-from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.kernels_numpy import ENGINE, NumpyKernels
-from ptycho.core.refinement.passes import Passes, intensity_floor, places
 from ptycho.core.refinement.preconditioner import Preconditioner, modulation_curvature
 from ptycho.core.refinement.run import run
 from ptycho.core.refinement.settings import Settings
@@ -249,133 +246,6 @@ def test_the_preconditioner_is_symmetric_and_positive(rng) -> None:
         assert np.vdot(a, mapped_a).real > 0
 
 
-@dataclass
-class Small:
-    """A simulated scan, a point of the search, and passes over it."""
-
-    scan: RawData
-    point: Point
-
-    def passes(self, likelihood="amplitude", keep=0, groups=None, unseen=()):
-        kernels = NumpyKernels(likelihood, intensity_floor(self.scan, likelihood))
-        groups = [np.arange(len(self.scan))] if groups is None else groups
-        return Passes(kernels, self.scan, groups, np.asarray(unseen, int), len(self.point.probe), keep)
-
-
-@pytest.fixture(params=[None, "one", "each"], ids=["no mask", "a mask", "masks"])
-def small(request, rng) -> Small:
-    made = make_scan("lines", SIZE, N, 6.0, 0.5, 1e4, 4)
-    mask = None
-    if request.param is not None:
-        mask = rng.random(made.diffraction.shape if request.param == "each" else (N, N)) > 0.2
-    scan = RawData(made.xcoords, made.ycoords, None, None, made.diffraction, made.probe, mask=mask, units="amplitude")
-    noise = rng.standard_normal((2, 2, SIZE, SIZE))
-    image = made.object + 0.1 * (noise[0, 0] + 1j * noise[0, 1])
-    probe = np.stack([made.probe, 0.3 * np.roll(made.probe, 2, axis=0)]).astype(complex)
-    return Small(scan, Point(image, probe, scan.xcoords, scan.ycoords, np.ones(len(scan)), np.zeros((N, N))))
-
-
-def slope(passes: Passes, point: Point, move: Point, step: float = 1e-5) -> float:
-    """Derivative of the error along a move, by a central difference."""
-    ends = [Point(*(a + sign * step * b for a, b in zip(point, move, strict=True))) for sign in (1, -1)]
-    return (passes.error(ends[0]) - passes.error(ends[1])) / (2 * step)
-
-
-@pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
-def test_gradients_of_the_oracle(small: Small, likelihood, rng) -> None:
-    passes, point = small.passes(likelihood), small.point
-    error, gradient = passes.gradient(point, with_probe=True)
-    assert error == pytest.approx(passes.error(point), rel=1e-12)
-    energy = float((small.scan.amplitude().astype(float) ** 2).sum())
-    zero = Point(*(np.zeros_like(a) for a in point))
-    for _ in range(2):
-        image = rng.standard_normal((SIZE, SIZE)) + 1j * rng.standard_normal((SIZE, SIZE))
-        probe = rng.standard_normal(point.probe.shape) + 1j * rng.standard_normal(point.probe.shape)
-        # f changes by 2 Re <df/d conj z, dz>
-        along_object = 2 * np.vdot(gradient.object, image).real / energy
-        along_probe = 2 * np.vdot(gradient.probe, probe).real / energy
-        assert slope(passes, point, zero._replace(object=image)) == pytest.approx(along_object, rel=1e-5)
-        assert slope(passes, point, zero._replace(probe=probe)) == pytest.approx(along_probe, rel=1e-5)
-
-
-@pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
-def test_gradients_of_the_positions(small: Small, likelihood) -> None:
-    passes, point = small.passes(likelihood), small.point
-    energy = float((small.scan.amplitude().astype(float) ** 2).sum())
-    (_, terms), *others = passes.position_terms(point)
-    assert not others
-    for j in (0, 3):
-        for axis in range(2):
-            move = Point(*(np.zeros_like(a) for a in point))
-            (move.x, move.y)[axis][j] = 1
-            found = slope(passes, point, move)
-            assert found == pytest.approx(2 * terms.gradient[j, axis] / energy, rel=1e-5)
-    assert (np.linalg.eigvalsh(terms.curvature) >= 0).all()
-
-
-def test_the_curvature_is_that_of_the_error_where_the_data_are_explained(small: Small, rng) -> None:
-    """At an exact fit the Gauss-Newton curvature is the second derivative."""
-    point, scan = small.point, small.scan
-    patches, dx, dy = extract_rounded(point.object, point.x, point.y, N)
-    exact = RawData(
-        point.x, point.y, None, None, np.sqrt(diffract(point.probe, patches, dx, dy)), scan.probeGuess,
-        mask=scan.mask, units="amplitude",
-    )  # fmt: skip
-    passes = replace(small, scan=exact).passes()
-    move = Direction(
-        rng.standard_normal((SIZE, SIZE)) + 1j * rng.standard_normal((SIZE, SIZE)),
-        0.1 * (rng.standard_normal(point.probe.shape) + 1j * rng.standard_normal(point.probe.shape)),
-    )
-    step, energy = 1e-4, float((exact.amplitude().astype(float) ** 2).sum())
-    ends = [Point(point.object + s * move.object, point.probe + s * move.probe, *point[2:]) for s in (step, -step)]
-    second = (passes.error(ends[0]) + passes.error(ends[1]) - 2 * passes.error(point)) / step**2
-    assert second == pytest.approx(2 * passes.curvature(point, move) / energy, rel=1e-3)
-
-
-def test_the_poisson_likelihood_is_a_quarter_of_the_deviance(small: Small) -> None:
-    point, scan = small.point, small.scan
-    patches, dx, dy = extract_rounded(point.object, point.x, point.y, N)
-    expected, counts = diffract(point.probe, patches, dx, dy), scan.amplitude().astype(float) ** 2
-    floor = intensity_floor(scan, "poisson")
-    mask = np.broadcast_to(scan.valid_mask, counts.shape)
-    whole = deviance(counts + floor, expected + floor, mask).sum() / 4
-    assert small.passes("poisson").error(point) * counts.sum() == pytest.approx(whole, rel=1e-10)
-
-
-def test_what_is_kept_changes_nothing(small: Small) -> None:
-    """Fields taken along a step are those computed anew, with every budget."""
-    seen, kept_out = np.arange(3, len(small.scan)), np.arange(3)
-    results = []
-    for keep in (0, 4 * small.scan.diff3d.size, 1 << 30):
-        passes, point = small.passes(keep=keep, groups=[seen], unseen=kept_out), small.point
-        _, gradient = passes.gradient(point, with_probe=False)
-        curvature = passes.curvature(point, gradient)
-        target = point._replace(object=point.object + 1e-4 * gradient.object)
-        passes.advance(point, target, 1e-4)
-        error, after = passes.gradient(target, with_probe=True)
-        results.append((curvature, error, passes.error(target, unseen=True), after.object, after.probe))
-    for found in results[1:]:
-        for one, other in zip(found, results[0], strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
-
-
-def test_the_batches_sum_to_the_whole(small: Small) -> None:
-    groups = np.array_split(np.random.default_rng(0).permutation(len(small.scan)), 3)
-    passes, whole = small.passes(groups=groups), small.passes()
-    parts = [passes.gradient(small.point, True, group)[1] for group in range(3)]
-    expected = whole.gradient(small.point, True)[1]
-    np.testing.assert_allclose(sum(part.object for part in parts), expected.object, atol=1e-9)
-    np.testing.assert_allclose(sum(part.probe for part in parts), expected.probe, atol=1e-9)
-
-
-def test_a_patch_outside_the_object_is_an_error() -> None:
-    with pytest.raises(DataError, match="enlarge the object"):
-        places(np.array([7.4]), np.array([10.0]), 16, (40, 40))
-    rows, cols, dx, dy = places(np.array([8.4]), np.array([31.6]), 16, (40, 40))
-    assert (rows.tolist(), cols.tolist()) == ([24], [0])
-    np.testing.assert_allclose([dx[0], dy[0]], [0.4, -0.4])
-
-
 def refined(scan: RawData, start=None, probe=None, frame=None, **change):
     return run(ENGINE, scan, start, probe, frame, replace(SETTINGS, **change))
 
@@ -392,7 +262,7 @@ def test_the_oracle_refines() -> None:
     assert (found.iterations, found.kept, len(found.error_history)) == (12, 12, 13)
 
 
-def test_patterns_held_out_are_some_of_the_scan(small: Small) -> None:
+def test_patterns_held_out_are_some_of_the_scan(small) -> None:
     for wrong in ([], [len(small.scan)], [-1, 0]):
         with pytest.raises(ConfigError, match="holdout: expected"):
             refined(small.scan, holdout=np.array(wrong, int))
@@ -400,14 +270,14 @@ def test_patterns_held_out_are_some_of_the_scan(small: Small) -> None:
         refined(small.scan, holdout=99)
 
 
-def test_a_dark_scan_is_an_error(small: Small) -> None:
+def test_a_dark_scan_is_an_error(small) -> None:
     small.scan.diff3d = np.zeros_like(small.scan.diff3d)
     with pytest.raises(DataError, match="expected light in valid pixels"):
         refined(small.scan)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_data_that_are_not_finite_are_one_line(small: Small, value) -> None:
+def test_data_that_are_not_finite_are_one_line(small, value) -> None:
     patterns = small.scan.amplitude()
     lit = np.argwhere(patterns[1] > 0)[0]
     patterns[1][tuple(lit)] = value
@@ -416,7 +286,7 @@ def test_data_that_are_not_finite_are_one_line(small: Small, value) -> None:
         refined(small.scan)
 
 
-def test_a_start_too_large_for_its_numbers_is_one_line(small: Small) -> None:
+def test_a_start_too_large_for_its_numbers_is_one_line(small) -> None:
     """Finite itself, its intensities are not."""
     frame = refined(small.scan, iterations=1).frame
     huge = np.full(frame.shape, 1e200)

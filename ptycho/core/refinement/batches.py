@@ -1,0 +1,272 @@
+"""The patterns of a scan in batches, and what is kept of them at a point within a stated budget.
+
+What is done to a batch stands in `Kernels` (`ptycho.core.refinement.kernels`), which
+`ptycho.core.refinement.kernels_numpy` writes down in NumPy and each backend in its own tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property, partial
+from itertools import pairwise
+from threading import Lock
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.physics.detector_blur import blur_matrix
+from ptycho.core.physics.fly_scan import AT_REST, FlyPath
+from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.variable_probe import mixture
+from ptycho.core.refinement.kernels import Kernels, Measured, Point, ScanData
+from ptycho.core.refinement.likelihood import check_finite
+from ptycho.core.refinement.memory import MemoryPlan
+from ptycho.core.refinement.parts import Look, Part, belonging, cut_parts, field_parts, own_modes, places, same
+from ptycho.core.refinement.processes import ALONE, Processes, own_patterns
+from ptycho.core.refinement.slices import SlicedKernels
+
+__all__ = ["Batches"]
+
+Array = NDArray[Any]
+Found = TypeVar("Found")
+
+
+class Batches:
+    """What sums over the patterns of a scan are made of.
+
+    Args:
+        kernels: of a backend.
+        scan: read batch by batch; patterns stay on the device as float32 where they fit the budget.
+        groups: the patterns of each mini-batch.
+        unseen: patterns held out; no gradient sees them.
+        modes: of the probe, and of its variation.
+        memory: bytes for what is kept and, where kernels know no best number at once, what is worked on
+            (`ptycho.core.refinement.memory`).
+        fly_path: (n, S, 2) where the probe is while each pattern is counted, relative to its position.
+        gap: the free space between the slices of a thick object; None: it is thin.
+        slices: their number.
+        scans: (n,) which of several scans each pattern is of, each with a probe of so many modes; None: it is one.
+        processes: that share the patterns; each reads its own, and every sum is that of all.
+    """
+
+    def __init__(
+        self,
+        kernels: Kernels,
+        scan: ScanData,
+        groups: Sequence[NDArray[np.int64]],
+        unseen: NDArray[np.int64],
+        modes: int,
+        memory: int,
+        fly_path: FlyPath | None = None,
+        gap: NearField | None = None,
+        slices: int = 1,
+        scans: NDArray[np.int64] | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.processes, self._counts = processes, [len(group) for group in groups]
+        self._all_seen, self._all_unseen = np.concatenate(groups), unseen
+        self._energy: float | None = None
+        if processes.size > 1:
+            own = own_patterns(scan.xcoords, scan.ycoords, processes)
+            groups, unseen = [group[own[group]] for group in groups], unseen[own[unseen]]
+        self.gap, self.scans, self.modes = gap, scans, modes
+        self.sliced = None if gap is None else SlicedKernels(kernels, gap)
+        self.kernels: Kernels = kernels if self.sliced is None else self.sliced
+        self.scan, self.fly_path = scan, fly_path
+        self._places_each = 1 if fly_path is None else fly_path.shape[1]
+        self.n = int(scan.probeGuess.shape[-1])
+        self.transfer_function = None if scan.near_field is None else scan.near_field.transfer_function(self.n)
+        self.plan = MemoryPlan.made(
+            *(memory, sum(map(len, groups)) + len(unseen), self.n, modes, kernels.complex_bytes),
+            places=self._places_each,
+            slices=slices,
+            near=self.transfer_function is not None,
+            batch_pixels=kernels.batch_pixels,
+            lanes=kernels.lanes,
+        )
+        cut = partial(cut_parts, size=self.plan.batch, lanes=kernels.lanes, scans=scans, modes=self.modes)
+        self.groups = [cut(group) for group in groups]
+        self.seen = [part for parts in self.groups for part in parts]
+        self.unseen = cut(unseen)
+        self._reading = Lock()
+        self._background: tuple[Array | None, Any] = None, None
+        self._blur: tuple[Array | None, Any] = None, None
+        self._vectors: tuple[tuple[Array, ...], Any] = (), None
+
+    @cached_property
+    def values(self) -> int:
+        """Number of valid pixels of the patterns seen."""
+        mask, seen = self.scan.mask, [part.indices for part in self.seen]
+        if mask is None:
+            return self.count() * self.n**2
+        if mask.ndim == 2:
+            return self.count() * int(np.count_nonzero(mask))
+        return int(self._of_all(sum(int(np.count_nonzero(mask[some])) for some in seen))[0])
+
+    @property
+    def energy(self) -> float:
+        """Sum of the squared amplitudes of the patterns seen."""
+        if self._energy is None:
+            for part in self.seen:
+                if not part.energy:
+                    self._patterns(part)
+            self._energy = self._of_all(sum(part.energy for part in self.seen))[0]
+        return self._energy
+
+    def count(self, group: int | None = None) -> int:
+        """Patterns seen, of one group or of all."""
+        return sum(self._counts) if group is None else self._counts[group]
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether some patterns are held out."""
+        return len(self._all_unseen) > 0
+
+    def forget(self) -> None:
+        """Drop far fields, patches and moved probes: what steps bring along differs in its last digits from what is
+        worked out anew.
+        """
+        for part in (*self.seen, *self.unseen):
+            part.fields = part.at = part.patches = part.moves = part.probes = part.probe_moves = None
+            part.probed = ()
+
+    def _parts(self, group: int | None) -> list[Part]:
+        return self.seen if group is None else self.groups[group]
+
+    def _each(self, parts: Sequence[Part], of: Callable[[Part], Found]) -> Iterator[Found]:
+        """What is found of every part, in their order, by the lanes at the same time."""
+        for found in self.kernels.together(lambda share: [of(part) for part in share], self._shares(parts)):
+            yield from found
+
+    def _shares(self, parts: Sequence[Part], most: int | None = None) -> list[Sequence[Part]]:
+        """The parts of every lane, neighbours in one, which is at most so many lists; none is empty."""
+        count = min(self.kernels.lanes, len(parts), most or len(parts))
+        bounds = np.linspace(0, len(parts), count + 1).round().astype(int).tolist()
+        return [parts[begin:end] for begin, end in pairwise(bounds)]
+
+    def _total(self, scalars: Iterable[Any]) -> float:
+        """The sum of scalars of the kernels; 0 where this process has no patterns."""
+        found = list(scalars)
+        return self.kernels.total(found) if found else 0.0
+
+    def _of_all(self, *numbers: float) -> tuple[float, ...]:
+        """The sums of numbers over all processes."""
+        return tuple(self.processes.sum(np.array(numbers, np.float64))[0].tolist())
+
+    def _images(self, point: Point) -> tuple[Any, Any]:
+        """Object and probe on the device; what else all parts share is brought there as well."""
+        self._background_of(point)
+        self._blur_of(point)
+        if not same(self._vectors[0], vectors := (point.probe, point.variation)):
+            self._vectors = vectors, self.kernels.image(point.vectors)
+        image = self.kernels.image(point.object)
+        if self.sliced is not None:
+            image = self.sliced.thick(image, float(point.stretch), self.n)
+        return image, self._vectors[1]
+
+    def _mixture(self, part: Part, point: Point) -> Any:
+        """The weights of a probe that varies in the patterns of a part; None where it is the same in all."""
+        if not len(point.variation):
+            return None
+        return self.kernels.image(mixture(point.coefficients[part.indices]))
+
+    def _measured(self, part: Part, point: Point) -> Measured:
+        """The patterns of a part, zero frequency first where they are far fields, with what a point adds."""
+        return self._patterns(part)._replace(background=self._background_of(point), blur=self._blur_of(point))
+
+    def _background_of(self, point: Point) -> Any:
+        """The background on the device; None where there is none."""
+        if self._background[0] is not point.background:
+            b = self._ordered(point.background)
+            self._background = point.background, self.kernels.background(b) if b.any() else None
+        return self._background[1]
+
+    def _blur_of(self, point: Point) -> Any:
+        """The matrix of the blur on the device; None where the detector is sharp."""
+        if self._blur[0] is not point.blur:
+            sigma = float(point.blur)
+            self._blur = point.blur, self.kernels.blur(self._ordered(blur_matrix(self.n, sigma))) if sigma else None
+        return self._blur[1]
+
+    def _patterns(self, part: Part) -> Measured:
+        """The patterns of a part in the order of the kernels."""
+        if part.measured is not None:
+            return part.measured
+        with self._reading:  # files are read by one lane at a time
+            amplitude = self._ordered(self.scan.amplitude(part.indices))
+        mask, valid = self.scan.mask, None
+        if mask is not None:
+            valid = self._ordered(mask[part.indices] if mask.ndim == 3 else mask).astype(np.float32)
+        part.energy = float(np.square(amplitude, dtype=np.float64).sum())
+        check_finite(part.energy)
+        measured = self.kernels.measured(amplitude, valid)
+        if self.plan.patterns:
+            part.measured = measured
+        return measured
+
+    def _ordered(self, patterns: Array) -> Array:
+        """Patterns as fields are: the zero frequency of far ones first."""
+        return patterns if self.transfer_function is not None else np.fft.ifftshift(patterns, axes=(-2, -1))
+
+    def _places(self, part: Part, point: Point) -> tuple[Array, Array, Array, Array]:
+        """First row, first column and remainders (dx, dy) of each patch."""
+        if part.places is None or not same(part.placed, (point.x, point.y)):
+            part.places = places(point.x[part.indices], point.y[part.indices], self.n, point.object.shape[-2:])
+            part.placed, part.ramps, part.transfer = (point.x, point.y), None, None
+            part.corners = self.kernels.corners(*part.places[:2])
+        if part.flux is not point.flux:
+            part.flux, part.ramps = point.flux, None
+        return part.places
+
+    def _ramps(self, part: Part) -> Any:
+        """What moves a probe to the places of a part that has its place, times the root of the flux of each."""
+        if part.ramps is not None or part.places is None or part.flux is None:
+            return part.ramps
+        ramps = self.kernels.ramps(
+            *self._moved_by(part.places, part), np.sqrt(part.flux[part.indices] / self._places_each), self.n
+        )
+        if self.plan.probes:
+            part.ramps = ramps
+        return ramps
+
+    def _moved_by(self, found: tuple[Array, Array, Array, Array], part: Part) -> tuple[Array, Array]:
+        """How far the probe is moved in its window `(b, S)`, x and y, at every place of a part that lies there."""
+        path = AT_REST if self.fly_path is None else self.fly_path[part.indices]
+        return found[2][:, None] + path[..., 0], found[3][:, None] + path[..., 1]
+
+    def _transfer(self, part: Part) -> Any:
+        """What carries the waves of a part that has its place to a near detector; None where it is far away."""
+        if self.transfer_function is None or part.transfer is not None or part.places is None:
+            return part.transfer
+        transfer = self.kernels.transfer(self.transfer_function, *self._moved_by(part.places, part))
+        if self.plan.probes:
+            part.transfer = transfer
+        return transfer
+
+    def _look(self, part: Part, point: Point, image: Any, probe: Any) -> Look:
+        """The part at a point, from what is kept as far as it still holds."""
+        found = self._places(part, point)
+        belongs = belonging(point)
+        if part.probes is not None and same(part.probed, belongs):
+            probes = part.probes
+        else:
+            probes = self.kernels.shifted(own_modes(part, probe), self._ramps(part), self._mixture(part, point))
+            part.probes, part.probed = (probes, belongs) if self.plan.probes else (None, ())
+        if part.fields is not None and part.at is not None and same(field_parts(part.at), field_parts(point)):
+            return Look(part.fields, probes, None, found)
+        patches = self.kernels.cut(image, part.corners, self.n)
+        fields = self.kernels.fields(probes, patches, self._transfer(part))
+        part.fields, part.at, part.moves = (fields, point, None) if self.plan.fields else (None, None, None)
+        part.patches = None
+        return Look(fields, probes, patches, found)
+
+    def _patches(self, part: Part, look: Look, image: Any) -> Any:
+        """The patches of a part that was looked at; those of a thick object are kept with the fields."""
+        if self.sliced is not None:
+            return look.fields.on_the_way
+        patches = part.patches if look.patches is None else look.patches
+        if patches is None:
+            patches = self.kernels.cut(image, part.corners, self.n)
+        part.patches = patches if self.plan.patches else None
+        return patches

@@ -1,0 +1,391 @@
+"""What is done to a batch of patterns, in PyTorch: `ptycho.core.refinement.kernels` in tensors."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptycho.core.refinement.images import Resident
+from ptycho.core.refinement.kernels import Found, Measured, Share, Terms
+from ptycho.core.refinement.likelihood import Likelihood
+from ptycho.core.refinement.memory import USUAL_MEMORY
+from ptycho_torch.fields import (
+    Fields,
+    back_propagated,
+    blurred,
+    detected,
+    masked,
+    mixed,
+    over_modes,
+    product,
+    propagated,
+    sum_of_squares,
+)
+from ptycho_torch.images import TorchImages
+from ptycho_torch.patches import add_patches, cut_patches
+
+__all__ = ["RefinementKernels"]
+
+Array = NDArray[Any]
+
+KEPT_BYTES = 31 << 20
+"""The largest block, nearly, that does not go back to the system at once."""
+CACHED_PIXELS = 1 << 17
+"""Exit-wave pixels that a thread of a CPU works on at once, 1 MB an array: more do not fit its caches, with fewer the
+calls cost as much as what they do."""
+
+IMAGE_PIXELS = 1 << 20
+"""Pixels of an image that one thread works on alone: others are waited for longer wherever a program has their core."""
+
+
+class RefinementKernels:
+    """`ptycho.core.refinement.kernels.Kernels` in PyTorch.
+
+    Args:
+        likelihood: 'amplitude' or 'poisson'.
+        floor: e, added to intensities.
+        device: of the tensors.
+        dtype: their real type.
+    """
+
+    def __init__(
+        self,
+        likelihood: Likelihood,
+        floor: float,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.likelihood, self.floor = likelihood, floor
+        self.device, self.dtype = torch.device(device), dtype
+        self.complex_bytes = 2 * dtype.itemsize
+        self.images = TorchImages(self.image, self.numpy, self._real, self._worked)
+        on_cpu = self.device.type == "cpu"
+        self.lanes = torch.get_num_threads() if on_cpu else 1
+        self.memory = _free_memory(self.device) if self.device.type == "cuda" else USUAL_MEMORY
+        self.batch_pixels: int | None = CACHED_PIXELS if on_cpu else None
+        self._threads: ThreadPoolExecutor | None = None
+
+    def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
+        """What is found of every share, each by a thread whose operations stay on it: batches that fit its cache are
+        too small to be divided among threads.
+        """
+        if len(shares) < 2:
+            return [work(share) for share in shares]
+        return list(self._lane_threads().map(work, shares))
+
+    def _worked(self, pixels: int, work: Callable[[], Tensor]) -> Tensor:
+        """Work on images, on one thread unless they are large."""
+        if self.lanes < 2 or pixels > IMAGE_PIXELS:
+            return work()
+        return self._lane_threads().submit(work).result()
+
+    def _lane_threads(self) -> ThreadPoolExecutor:
+        if self._threads is None:
+            self._threads = _single_threads(self.lanes)
+        return self._threads
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
+
+    def total(self, scalars: Sequence[Tensor]) -> float:
+        """Their sum."""
+        return float(torch.stack(list(scalars)).sum(dtype=torch.float64))
+
+    def measured(self, amplitude: Array, valid: Array | None) -> Measured:
+        """Patterns on the device."""
+        return Measured(self._real(amplitude), None if valid is None else self._real(valid))
+
+    def background(self, values: Array) -> Tensor:
+        """A background on the device."""
+        return self._real(values)
+
+    def blur(self, matrix: Array) -> Tensor:
+        """The matrix of a blur on the device."""
+        return self._real(matrix)
+
+    def image(self, values: Array | Resident) -> Tensor:
+        """Object or probe on the device."""
+        if isinstance(values, Resident):
+            values = values.value
+        return torch.as_tensor(values, dtype=self.dtype.to_complex(), device=self.device)
+
+    def numpy(self, values: Tensor) -> Array:
+        """Back to NumPy."""
+        return values.cpu().numpy()
+
+    def corners(self, rows: Array, cols: Array) -> tuple[Tensor, Tensor]:
+        """First row and column of every patch on the device."""
+        return torch.as_tensor(rows, device=self.device), torch.as_tensor(cols, device=self.device)
+
+    def cut(self, image: Tensor, corners: tuple[Tensor, Tensor], n: int) -> Tensor:
+        """Patches of an object."""
+        return cut_patches(image, *corners, n)
+
+    def add(
+        self, total: Tensor | None, shape: tuple[int, ...], patches: Tensor, corners: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Add patches to a sum of the given shape."""
+        if total is None:
+            total = torch.zeros(shape, dtype=patches.dtype, device=self.device)
+        add_patches(total, patches, *corners)
+        return total
+
+    def ramps(self, dx: Array, dy: Array, factor: Array, n: int) -> Tensor:
+        """Phase ramps `(b, S, 1, N, N)` that move an image by each remainder, times the factor."""
+        frequency = np.fft.fftfreq(n)
+        along = [
+            self.image(np.exp(-2j * np.pi * frequency * np.asarray(shift, np.float64)[..., None])) for shift in (dy, dx)
+        ]
+        rows = self._real(factor)[:, None, None] * along[0]
+        return rows[:, :, None, :, None] * along[1][:, :, None, None, :]
+
+    def shifted(self, probe: Tensor, ramps: Tensor, mixture: Tensor | None = None) -> Tensor:
+        """The probe moved by every remainder."""
+        return torch.fft.ifft2(mixed(torch.fft.fft2(probe), mixture) * ramps).flatten(1, 2)
+
+    def transfer(self, transfer: Array, dx: Array, dy: Array) -> Tensor:
+        """What carries waves to a near detector and moves them back `(b, S, N, N)`."""
+        back = self.ramps(-dx, -dy, np.ones(len(dx)), transfer.shape[-1])
+        return self.image(transfer) * back[:, :, 0]
+
+    def fields(self, probes: Tensor, patches: Tensor, transfer: Tensor | None = None) -> Fields:
+        """Fields at the detector."""
+        return self._with_intensity(propagated(probes * patches[:, None], transfer))
+
+    def fields_along(
+        self,
+        probes: Tensor,
+        patches: Tensor,
+        probe_moves: Tensor | None,
+        patch_moves: Tensor,
+        transfer: Tensor | None = None,
+    ) -> Tensor:
+        """The change of the fields."""
+        waves = probes * patch_moves[:, None]
+        if probe_moves is not None:
+            waves.addcmul_(probe_moves, patches[:, None])
+        return propagated(waves, transfer)
+
+    def moved(self, values: Tensor, moves: Tensor, length: float) -> Tensor:
+        """Values further on, in place."""
+        return values.add_(moves, alpha=length)
+
+    def advanced(self, fields: Fields, moves: Tensor, length: float) -> Fields:
+        """Fields further on, in place."""
+        return self._with_intensity(fields.waves.add_(moves, alpha=length))
+
+    def error(self, fields: Fields, measured: Measured) -> Tensor:
+        """Sum of the likelihood."""
+        return self._error(detected(fields, measured), measured)
+
+    def errors(self, fields: Fields, measured: Measured) -> Array:
+        """The likelihood of each pattern."""
+        seen = detected(fields, measured)
+        if self.likelihood == "amplitude":
+            return self.numpy(masked(seen.sqrt() - measured.amplitude, measured).square().sum(dim=(-2, -1)))
+        return self.numpy(self._deviance(seen, measured).sum(dim=(-2, -1))) / 2
+
+    def pull(
+        self, fields: Fields, measured: Measured, probes: Tensor, transfer: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Error, residual waves, and the gradient with respect to the patches."""
+        seen = detected(fields, measured)
+        if self.likelihood == "amplitude":
+            modulus = seen.sqrt()
+            excess = masked(modulus - measured.amplitude, measured)
+            error, ratio = sum_of_squares(excess), excess.div_(modulus)
+        else:
+            error = self._error(seen, measured)
+            ratio = 0.5 - (measured.amplitude.square() + self.floor).div_(seen).mul_(0.5)
+            ratio = masked(ratio, measured)
+        waves = back_propagated(fields.waves * blurred(ratio, measured)[:, None], transfer)
+        return error, waves, over_modes(waves * probes.conj())
+
+    def back(self, waves: Tensor, patches: Tensor, incident: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+        """Residual waves behind the slice before, and the gradient with respect to its patches."""
+        waves = back_propagated(waves * patches.conj()[:, None], gap)
+        return waves, over_modes(waves * incident.conj())
+
+    def probe_gradient(self, waves: Tensor, patches: Tensor, ramps: Tensor, mixture: Tensor | None = None) -> Tensor:
+        """Gradient with respect to the probe."""
+        spectra = torch.fft.fft2(waves * patches.conj()[:, None])
+        back = spectra.unflatten(1, (ramps.shape[1], -1)) * ramps.conj()
+        if mixture is None:
+            return torch.fft.ifft2(back.flatten(0, 1).sum(dim=0))
+        first = torch.tensordot(mixture.mH, back[:, :, 0].sum(dim=1), 1)
+        others = back[:, :, 1:].sum(dim=(0, 1))
+        return torch.fft.ifft2(torch.cat([first[:1], others, first[1:]]))
+
+    def slopes(self, fields: Fields, moves: Tensor, measured: Measured) -> Tensor:
+        """`sum J^2`."""
+        weighted = blurred(product(fields.waves, moves), measured).square_().div_(detected(fields, measured))
+        return masked(weighted, measured).sum()
+
+    def probe_slopes(self, probe: Tensor, ramps: Tensor) -> tuple[Tensor, Tensor]:
+        """How `shifted` changes with dx and with dy."""
+        spectrum = torch.fft.fft2(probe) * ramps
+        turn = -2j * math.pi * torch.fft.fftfreq(probe.shape[-1], dtype=self.dtype, device=self.device)
+        x, y = (torch.fft.ifft2(spectrum * ramp).flatten(1, 2) for ramp in (turn[None, :], turn[:, None]))
+        return x, y
+
+    def position_terms(
+        self,
+        probe: Tensor,
+        patches: Tensor,
+        measured: Measured,
+        ramps: Tensor,
+        transfer: Tensor | None = None,
+        mixture: Tensor | None = None,
+    ) -> Terms:
+        """Gradient and curvature of the likelihood in (dx, dy)."""
+        spectrum = mixed(torch.fft.fft2(probe), mixture) * ramps
+        fields = self.fields(torch.fft.ifft2(spectrum).flatten(1, 2), patches, transfer)
+        modulus, residual = self._residual(fields, measured)
+        frequency = torch.fft.fftfreq(probe.shape[-1], dtype=self.dtype, device=self.device)
+        slopes = []
+        for ramp in (frequency[None, :], frequency[:, None]):
+            turn = -2j * math.pi * ramp
+            moves = self.fields(torch.fft.ifft2(spectrum * turn).flatten(1, 2), patches, transfer).waves
+            if transfer is not None:  # which moves the field back as far as the probe was moved
+                moves = moves - torch.fft.ifft2(torch.fft.fft2(fields.waves) * turn)
+            slopes.append(blurred(product(fields.waves, moves), measured) / modulus)
+        return self._terms(slopes, residual, measured)
+
+    def patch_terms(
+        self,
+        fields: Fields,
+        probes: Tensor,
+        moves: Sequence[Tensor],
+        measured: Measured,
+        floor: float,
+        transfer: Tensor | None = None,
+    ) -> Terms:
+        """Gradient and curvature along changes of the patches, by intensities."""
+        along = [self.fields_along(probes, each, None, each, transfer) for each in moves]
+        return self.move_terms(fields, along, measured, floor)
+
+    def move_terms(
+        self, fields: Fields, moves: Sequence[Tensor], measured: Measured, floor: float | None = None
+    ) -> Terms:
+        """Gradient and curvature along changes of the fields."""
+        if floor is None:
+            root, residual = self._residual(fields, measured)
+        else:
+            seen = detected(fields, measured)
+            root = (seen + floor).sqrt()
+            residual = masked((seen - measured.amplitude.square() - self.floor) / (2 * root), measured)
+        changes = (blurred(product(fields.waves, each), measured) for each in moves)
+        return self._terms([change / root for change in changes], residual, measured)
+
+    def _terms(self, slopes: list[Tensor], residual: Tensor, measured: Measured) -> Terms:
+        """Normal equations of K slopes, from a residual that is 0 where not valid."""
+        jacobian = torch.stack(slopes, dim=1).flatten(2)
+        gradient = (jacobian * residual.flatten(1)[:, None]).sum(dim=-1)
+        valid = masked(torch.ones_like(residual), measured).flatten(1)
+        return Terms(self.numpy(gradient), self.numpy((jacobian * valid[:, None]) @ jacobian.mT))
+
+    def variation_terms(self, fields: Fields, moves: Fields, places: int, mixture: Tensor, measured: Measured) -> Terms:
+        """Gradient and curvature of the likelihood in the coefficients of a probe that varies."""
+        modulus, residual = self._residual(fields, measured)
+        first, along = (each.waves.unflatten(1, (places, -1)) for each in (fields, moves))
+        first, held = first[:, :, 0], mixture[:, 0].real[:, None, None]
+        own = held * (first.real.square() + first.imag.square()).sum(dim=1)
+        weight = mixture[:, 1:, None, None]
+        cross = held[:, None] * (first[:, :, None].conj() * along).sum(dim=1)
+        real, imaginary = cross.real - weight.real * own[:, None], -cross.imag - weight.imag * own[:, None]
+        changes = (*real.unbind(1), *imaginary.unbind(1))
+        return self._terms([blurred(each, measured) / modulus for each in changes], residual, measured)
+
+    def flux_terms(self, fields: Fields, measured: Measured) -> tuple[Array, Array]:
+        """Gradient and curvature of the likelihood in the logarithm of a factor."""
+        modulus, residual = self._residual(fields, measured)
+        slope = masked(blurred(fields.intensity - self.floor, measured) / modulus, measured)
+        sums = (residual * slope, slope.square())
+        gradient, curvature = (self.numpy(each.sum(dim=(-2, -1), dtype=torch.float64)) for each in sums)
+        return gradient, curvature
+
+    def background_terms(self, fields: Fields, measured: Measured) -> tuple[Array, Array]:
+        """Gradient and curvature of the likelihood in the background of each pixel."""
+        modulus, residual = self._residual(fields, measured)
+        slope = masked(0.5 / modulus, measured)
+        sums = (residual * slope, slope.square())
+        gradient, curvature = (self.numpy(each.sum(dim=0, dtype=torch.float64)) for each in sums)
+        return gradient, curvature
+
+    def blur_terms(self, fields: Fields, measured: Measured, blur: Tensor, slope: Tensor) -> Terms:
+        """Gradient and curvature of the likelihood in a number of the blur."""
+        modulus, residual = self._residual(fields, measured)
+        change = slope @ fields.intensity @ blur + blur @ fields.intensity @ slope
+        return self._terms([change / (2 * modulus)], residual, measured)
+
+    def _residual(self, fields: Fields, measured: Measured) -> tuple[Tensor, Tensor]:
+        """`a` and r, 0 where not valid."""
+        seen = detected(fields, measured)
+        modulus = seen.sqrt()
+        residual = modulus - measured.amplitude
+        if self.likelihood == "poisson":
+            residual = (seen - measured.amplitude.square() - self.floor) / (2 * modulus)
+        return modulus, masked(residual, measured)
+
+    def _real(self, values: Array) -> Tensor:
+        return torch.as_tensor(values, dtype=self.dtype, device=self.device)
+
+    def _with_intensity(self, waves: Tensor) -> Fields:
+        return Fields(waves, _squared_modulus(waves).add_(self.floor))
+
+    def _error(self, intensity: Tensor, measured: Measured) -> Tensor:
+        if self.likelihood == "amplitude":
+            return sum_of_squares(masked(intensity.sqrt() - measured.amplitude, measured))
+        return self._deviance(intensity, measured).sum(dtype=torch.float64) / 2
+
+    def _deviance(self, intensity: Tensor, measured: Measured) -> Tensor:
+        """Half that of each pixel: `Y log(Y / L) - Y + L`, written so that it loses nothing where Y is near L."""
+        count = measured.amplitude.square() + self.floor
+        change = (intensity - count) / count
+        return masked(count * (change - change.log1p()), measured)
+
+
+def _free_memory(device: torch.device) -> int:
+    """Three quarters of what is free on a GPU: the images, and what breaks into pieces, have the rest."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return 3 * free // 4
+
+
+def _single_threads(count: int) -> ThreadPoolExecutor:
+    """Threads whose operations are not divided among others; those of all other threads are divided as before."""
+    # malloc of glibc leaves whoever freed such a block twice as much between batches; memory that goes back to the
+    # system is cleared page by page when it is asked for again
+    torch.empty(KEPT_BYTES, dtype=torch.uint8)
+    usual, begun = torch.get_num_threads(), threading.Barrier(count)
+
+    def begin() -> None:
+        torch.get_num_threads()  # the first that asks takes what the others have
+        torch.set_num_threads(1)
+
+    pool = ThreadPoolExecutor(count, "refinement", begin)
+    for waiting in [pool.submit(begun.wait) for _ in range(count)]:
+        waiting.result()
+    torch.set_num_threads(usual)  # what a thread sets is also where threads to come begin
+    return pool
+
+
+def _squared_modulus(waves: Tensor) -> Tensor:
+    """`sum_m |a_m|^2` `(b, N, N)`."""
+    if waves.device.type != "cpu":
+        return product(waves, waves)
+    values = waves.numpy()
+    square = np.square(values.real)
+    square += np.square(values.imag)
+    return over_modes(torch.from_numpy(square))
