@@ -1,4 +1,6 @@
-"""The images of a refinement on a device of PyTorch: `ptycho.core.refinement.images.Images` in tensors."""
+"""Images and numbers of a refinement that stay on a device of PyTorch: `ptycho.core.refinement.images.Images` and
+`ptycho.core.refinement.numbers.Numbers` in tensors.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho.core.refinement.images import Filter, Image, Resident
+from ptycho.core.refinement.numbers import Number, Numbers
 
-__all__ = ["TorchImages"]
+__all__ = ["TorchImages", "TorchNumbers", "further"]
 
 Array = NDArray[Any]
 
@@ -28,13 +31,14 @@ class _Form(NamedTuple):
 
 
 class TorchImages:
-    """Images that stay on the device; one number leaves it.
+    """Images that stay on the device.
 
     Args:
         upload: brings an array to the device; what is there already stays.
         fetch: brings a tensor to NumPy.
         real: brings a real array to the device.
         worked: does a piece of work on so many pixels, on as many threads as suit them.
+        numbers: what a scalar becomes.
     """
 
     def __init__(
@@ -43,8 +47,10 @@ class TorchImages:
         fetch: Callable[[Tensor], Array],
         real: Callable[[Array], Tensor],
         worked: Callable[[int, Callable[[], Tensor]], Tensor],
+        numbers: Numbers,
     ) -> None:
         self._upload, self._fetch, self._real, self._worked = upload, fetch, real, worked
+        self._numbers = numbers
         # those of an object and of a probe, or of the probes of some scans
         self._forms: deque[tuple[Filter, _Form]] = deque(maxlen=8)
 
@@ -53,7 +59,7 @@ class TorchImages:
         dtype = np.complex64 if values.dtype == torch.complex64 else np.complex128
         return Resident(values, dtype, self._fetch)
 
-    def dot(self, pairs: Sequence[tuple[Image, Image]]) -> float:
+    def dot(self, pairs: Sequence[tuple[Image, Image]]) -> Number:
         """`Re sum conj(a) b` of all pairs."""
         real = [[torch.view_as_real(self._upload(each)) for each in pair] for pair in pairs]
 
@@ -61,12 +67,12 @@ class TorchImages:
             sums = [torch.mul(one, other).sum(dtype=torch.float64) for one, other in real]
             return sum(sums[1:], sums[0])
 
-        return float(self._worked(real[0][0].numel() // 2, work))
+        return self._numbers.of(self._worked(real[0][0].numel() // 2, work))
 
-    def blend(self, first: float, one: Image, second: float, other: Image) -> Resident:
+    def blend(self, first: float, one: Image, second: Number, other: Image) -> Resident:
         """`first a + second b`."""
         here, there = self._upload(one), self._upload(other)
-        return self.of(self._worked(here.numel(), lambda: torch.mul(here, first).add_(there, alpha=second)))
+        return self.of(self._worked(here.numel(), lambda: further(torch.mul(here, first), there, second)))
 
     def filtered(self, form: Filter, gradient: Image, image: Image) -> Resident:
         """As `ptycho.core.refinement.preconditioner` has it in NumPy."""
@@ -81,6 +87,39 @@ class TorchImages:
         held = _Form(*(self._real(each) for each in (form.inverse, form.lit, form.phase, form.amplitude)))
         self._forms.append((form, held))
         return held
+
+
+class TorchNumbers:
+    """`ptycho.core.refinement.numbers.Numbers` that are tensors without an axis, in double precision."""
+
+    def of(self, scalar: Tensor) -> Tensor:
+        """The scalar as it is; its device is not waited for."""
+        return scalar
+
+    def ratio(self, above: Number, below: Number) -> Tensor:
+        """`above / below`, 0 where `below` is not positive."""
+        above, below = _alike(above, below)
+        return torch.where(below > 0, above / below, 0.0)
+
+    def choose(self, condition: bool | Tensor, one: Number, other: Number) -> Number:
+        """`one` where a comparison holds, else `other`."""
+        if isinstance(condition, bool):
+            return one if condition else other
+        return torch.where(condition, one, other)
+
+
+def _alike(one: Number, other: Number) -> tuple[Tensor, Tensor]:
+    """Both on the device of the one that is there: a search that goes on from a file has Python's numbers at first."""
+    device = one.device if isinstance(one, Tensor) else other.device
+    first, second = (torch.as_tensor(each, dtype=torch.float64, device=device) for each in (one, other))
+    return first, second
+
+
+def further(values: Tensor, moves: Tensor, length: Number) -> Tensor:
+    """`values + length moves` in place, in one pass; a length on the device stays there."""
+    if isinstance(length, Tensor):
+        return values.addcmul_(moves, length.to(values.dtype))
+    return values.add_(moves, alpha=length)
 
 
 def _preconditioned(held: _Form, padded: tuple[int, int], gradient: Tensor, image: Tensor) -> Tensor:

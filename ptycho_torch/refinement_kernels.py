@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho.core.refinement.images import Resident
-from ptycho.core.refinement.kernels import Found, Measured, Share, Terms
+from ptycho.core.refinement.kernels import Found, Measured, Share
 from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.memory import USUAL_MEMORY
+from ptycho.core.refinement.numbers import Number, Numbers, PlainNumbers
 from ptycho_torch.fields import (
     Fields,
     back_propagated,
@@ -29,7 +30,7 @@ from ptycho_torch.fields import (
     propagated,
     sum_of_squares,
 )
-from ptycho_torch.images import TorchImages
+from ptycho_torch.images import TorchImages, TorchNumbers, further
 from ptycho_torch.patches import add_patches, cut_patches
 
 __all__ = ["RefinementKernels"]
@@ -67,7 +68,8 @@ class RefinementKernels:
         self.likelihood, self.floor = likelihood, floor
         self.device, self.dtype = torch.device(device), dtype
         self.complex_bytes = 2 * dtype.itemsize
-        self.images = TorchImages(self.image, self.numpy, self._real, self._worked)
+        self.numbers: Numbers = TorchNumbers() if self._stays() else PlainNumbers()
+        self.images = TorchImages(self.image, self.numpy, self._real, self._worked, self.numbers)
         on_cpu = self.device.type == "cpu"
         self.lanes = torch.get_num_threads() if on_cpu else 1
         self.memory = _free_memory(self.device) if self.device.type == "cuda" else USUAL_MEMORY
@@ -99,9 +101,13 @@ class RefinementKernels:
             self._threads.shutdown()
             self._threads = None
 
-    def total(self, scalars: Sequence[Tensor]) -> float:
+    def _stays(self) -> bool:
+        """Whether what a search works on is elsewhere than its numbers."""
+        return self.device.type != "cpu"
+
+    def total(self, scalars: Sequence[Tensor]) -> Number:
         """Their sum."""
-        return float(torch.stack(list(scalars)).sum(dtype=torch.float64))
+        return self.numbers.of(torch.stack(list(scalars)).sum(dtype=torch.float64))
 
     def measured(self, amplitude: Array, valid: Array | None) -> Measured:
         """Patterns on the device."""
@@ -115,7 +121,7 @@ class RefinementKernels:
         """The matrix of a blur on the device."""
         return self._real(matrix)
 
-    def image(self, values: Array | Resident) -> Tensor:
+    def image(self, values: Array | Resident | Tensor) -> Tensor:
         """Object or probe on the device."""
         if isinstance(values, Resident):
             values = values.value
@@ -125,7 +131,15 @@ class RefinementKernels:
         """Back to NumPy."""
         return values.cpu().numpy()
 
-    def corners(self, rows: Array, cols: Array) -> tuple[Tensor, Tensor]:
+    def pieces(self, values: Array, counts: Sequence[int]) -> list[Tensor]:
+        """What belongs to patterns on the device, in pieces of so many."""
+        return list(torch.as_tensor(values, device=self.device).split(list(counts)))
+
+    def joined(self, pieces: Sequence[Tensor]) -> Array:
+        """Pieces one after the other in NumPy."""
+        return self.numpy(torch.cat(list(pieces)))
+
+    def corners(self, rows: Array | Tensor, cols: Array | Tensor) -> tuple[Tensor, Tensor]:
         """First row and column of every patch on the device."""
         return torch.as_tensor(rows, device=self.device), torch.as_tensor(cols, device=self.device)
 
@@ -142,12 +156,11 @@ class RefinementKernels:
         add_patches(total, patches, *corners)
         return total
 
-    def ramps(self, dx: Array, dy: Array, factor: Array, n: int) -> Tensor:
+    def ramps(self, dx: Array | Tensor, dy: Array | Tensor, factor: Array | Tensor, n: int) -> Tensor:
         """Phase ramps `(b, S, 1, N, N)` that move an image by each remainder, times the factor."""
-        frequency = np.fft.fftfreq(n)
-        along = [
-            self.image(np.exp(-2j * np.pi * frequency * np.asarray(shift, np.float64)[..., None])) for shift in (dy, dx)
-        ]
+        turn = -2j * math.pi * torch.fft.fftfreq(n, dtype=torch.float64, device=self.device)
+        shifts = (torch.as_tensor(shift, dtype=torch.float64, device=self.device) for shift in (dy, dx))
+        along = [self.image(torch.exp(turn * shift[..., None])) for shift in shifts]
         rows = self._real(factor)[:, None, None] * along[0]
         return rows[:, :, None, :, None] * along[1][:, :, None, None, :]
 
@@ -155,10 +168,10 @@ class RefinementKernels:
         """The probe moved by every remainder."""
         return torch.fft.ifft2(mixed(torch.fft.fft2(probe), mixture) * ramps).flatten(1, 2)
 
-    def transfer(self, transfer: Array, dx: Array, dy: Array) -> Tensor:
+    def transfer(self, transfer: Tensor, dx: Array | Tensor, dy: Array | Tensor) -> Tensor:
         """What carries waves to a near detector and moves them back `(b, S, N, N)`."""
-        back = self.ramps(-dx, -dy, np.ones(len(dx)), transfer.shape[-1])
-        return self.image(transfer) * back[:, :, 0]
+        back = self.ramps(-dx, -dy, torch.ones(len(dx), device=self.device), transfer.shape[-1])
+        return transfer * back[:, :, 0]
 
     def fields(self, probes: Tensor, patches: Tensor, transfer: Tensor | None = None) -> Fields:
         """Fields at the detector."""
@@ -178,13 +191,13 @@ class RefinementKernels:
             waves.addcmul_(probe_moves, patches[:, None])
         return propagated(waves, transfer)
 
-    def moved(self, values: Tensor, moves: Tensor, length: float) -> Tensor:
+    def moved(self, values: Tensor, moves: Tensor, length: Number) -> Tensor:
         """Values further on, in place."""
-        return values.add_(moves, alpha=length)
+        return further(values, moves, length)
 
-    def advanced(self, fields: Fields, moves: Tensor, length: float) -> Fields:
+    def advanced(self, fields: Fields, moves: Tensor, length: Number) -> Fields:
         """Fields further on, in place."""
-        return self._with_intensity(fields.waves.add_(moves, alpha=length))
+        return self._with_intensity(further(fields.waves, moves, length))
 
     def error(self, fields: Fields, measured: Measured) -> Tensor:
         """Sum of the likelihood."""
@@ -248,7 +261,7 @@ class RefinementKernels:
         ramps: Tensor,
         transfer: Tensor | None = None,
         mixture: Tensor | None = None,
-    ) -> Terms:
+    ) -> Tensor:
         """Gradient and curvature of the likelihood in (dx, dy)."""
         spectrum = mixed(torch.fft.fft2(probe), mixture) * ramps
         fields = self.fields(torch.fft.ifft2(spectrum).flatten(1, 2), patches, transfer)
@@ -271,14 +284,14 @@ class RefinementKernels:
         measured: Measured,
         floor: float,
         transfer: Tensor | None = None,
-    ) -> Terms:
+    ) -> Tensor:
         """Gradient and curvature along changes of the patches, by intensities."""
         along = [self.fields_along(probes, each, None, each, transfer) for each in moves]
         return self.move_terms(fields, along, measured, floor)
 
     def move_terms(
         self, fields: Fields, moves: Sequence[Tensor], measured: Measured, floor: float | None = None
-    ) -> Terms:
+    ) -> Tensor:
         """Gradient and curvature along changes of the fields."""
         if floor is None:
             root, residual = self._residual(fields, measured)
@@ -289,14 +302,16 @@ class RefinementKernels:
         changes = (blurred(product(fields.waves, each), measured) for each in moves)
         return self._terms([change / root for change in changes], residual, measured)
 
-    def _terms(self, slopes: list[Tensor], residual: Tensor, measured: Measured) -> Terms:
+    def _terms(self, slopes: list[Tensor], residual: Tensor, measured: Measured) -> Tensor:
         """Normal equations of K slopes, from a residual that is 0 where not valid."""
         jacobian = torch.stack(slopes, dim=1).flatten(2)
         gradient = (jacobian * residual.flatten(1)[:, None]).sum(dim=-1)
         valid = masked(torch.ones_like(residual), measured).flatten(1)
-        return Terms(self.numpy(gradient), self.numpy((jacobian * valid[:, None]) @ jacobian.mT))
+        return torch.cat([gradient[..., None], (jacobian * valid[:, None]) @ jacobian.mT], dim=-1)
 
-    def variation_terms(self, fields: Fields, moves: Fields, places: int, mixture: Tensor, measured: Measured) -> Terms:
+    def variation_terms(
+        self, fields: Fields, moves: Fields, places: int, mixture: Tensor, measured: Measured
+    ) -> Tensor:
         """Gradient and curvature of the likelihood in the coefficients of a probe that varies."""
         modulus, residual = self._residual(fields, measured)
         first, along = (each.waves.unflatten(1, (places, -1)) for each in (fields, moves))
@@ -308,23 +323,21 @@ class RefinementKernels:
         changes = (*real.unbind(1), *imaginary.unbind(1))
         return self._terms([blurred(each, measured) / modulus for each in changes], residual, measured)
 
-    def flux_terms(self, fields: Fields, measured: Measured) -> tuple[Array, Array]:
+    def flux_terms(self, fields: Fields, measured: Measured) -> Tensor:
         """Gradient and curvature of the likelihood in the logarithm of a factor."""
         modulus, residual = self._residual(fields, measured)
         slope = masked(blurred(fields.intensity - self.floor, measured) / modulus, measured)
         sums = (residual * slope, slope.square())
-        gradient, curvature = (self.numpy(each.sum(dim=(-2, -1), dtype=torch.float64)) for each in sums)
-        return gradient, curvature
+        return torch.stack([each.sum(dim=(-2, -1), dtype=torch.float64) for each in sums], dim=-1)[:, None]
 
-    def background_terms(self, fields: Fields, measured: Measured) -> tuple[Array, Array]:
+    def background_terms(self, fields: Fields, measured: Measured) -> Tensor:
         """Gradient and curvature of the likelihood in the background of each pixel."""
         modulus, residual = self._residual(fields, measured)
         slope = masked(0.5 / modulus, measured)
         sums = (residual * slope, slope.square())
-        gradient, curvature = (self.numpy(each.sum(dim=0, dtype=torch.float64)) for each in sums)
-        return gradient, curvature
+        return torch.stack([each.sum(dim=0, dtype=torch.float64) for each in sums])
 
-    def blur_terms(self, fields: Fields, measured: Measured, blur: Tensor, slope: Tensor) -> Terms:
+    def blur_terms(self, fields: Fields, measured: Measured, blur: Tensor, slope: Tensor) -> Tensor:
         """Gradient and curvature of the likelihood in a number of the blur."""
         modulus, residual = self._residual(fields, measured)
         change = slope @ fields.intensity @ blur + blur @ fields.intensity @ slope
@@ -339,7 +352,7 @@ class RefinementKernels:
             residual = (seen - measured.amplitude.square() - self.floor) / (2 * modulus)
         return modulus, masked(residual, measured)
 
-    def _real(self, values: Array) -> Tensor:
+    def _real(self, values: Array | Tensor) -> Tensor:
         return torch.as_tensor(values, dtype=self.dtype, device=self.device)
 
     def _with_intensity(self, waves: Tensor) -> Fields:

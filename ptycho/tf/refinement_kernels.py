@@ -14,9 +14,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ptycho.core.refinement.images import NumpyImages
-from ptycho.core.refinement.kernels import Found, Measured, Share, Terms
+from ptycho.core.refinement.kernels import Found, Measured, Share
 from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.memory import USUAL_MEMORY
+from ptycho.core.refinement.numbers import PlainNumbers
 from ptycho.tf.fields import (
     Fields,
     back_propagated,
@@ -64,7 +65,7 @@ class RefinementKernels:
         for name in _COMPILED if use_xla else ():
             setattr(self, name, graph_of(getattr(self, name), use_xla=True))
 
-    images = NumpyImages()
+    images, numbers = NumpyImages(), PlainNumbers()
     memory, lanes, batch_pixels = USUAL_MEMORY, 1, 1 << 20
 
     def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
@@ -98,6 +99,14 @@ class RefinementKernels:
     def numpy(self, values: Array | tf.Tensor) -> Array:
         """Back to NumPy."""
         return np.asarray(values)
+
+    def pieces(self, values: Array, counts: Sequence[int]) -> list[Array]:
+        """What belongs to patterns, in pieces of so many: NumPy's own, which a CPU reads faster by slices."""
+        return np.split(values, np.cumsum(counts)[:-1])
+
+    def joined(self, pieces: Sequence[tf.Tensor]) -> Array:
+        """Pieces one after the other in NumPy."""
+        return self.numpy(tf.concat(pieces, axis=0))
 
     def corners(self, rows: Array, cols: Array) -> tuple[Array, Array]:
         """First row and column of every patch."""
@@ -134,7 +143,7 @@ class RefinementKernels:
         """What carries waves to a near detector and moves them back `(b, S, N, N)`, N times."""
         n = transfer.shape[-1]
         back = self.ramps(-dx, -dy, np.ones(len(dx)), n)
-        return self.image(n * transfer) * back[:, :, 0]
+        return transfer * self.dtype.as_numpy_dtype(n) * back[:, :, 0]
 
     def fields(self, probes: tf.Tensor, patches: tf.Tensor, transfer: tf.Tensor | None = None) -> Fields:
         """Fields at the detector."""
@@ -235,7 +244,7 @@ class RefinementKernels:
         ramps: tf.Tensor,
         transfer: tf.Tensor | None = None,
         mixture: Array | None = None,
-    ) -> Terms:
+    ) -> tf.Tensor:
         """Gradient and curvature of the likelihood in (dx, dy)."""
         spectrum = mixed(tf.signal.fft2d(tf.convert_to_tensor(probe)), mixture) * ramps
         fields = self.fields(_places_as_modes(tf.signal.ifft2d(spectrum)), patches, transfer)
@@ -257,14 +266,14 @@ class RefinementKernels:
         measured: Measured,
         floor: float,
         transfer: tf.Tensor | None = None,
-    ) -> Terms:
+    ) -> tf.Tensor:
         """Gradient and curvature along changes of the patches, by intensities."""
         along = [self.fields_along(probes, each, None, each, transfer) for each in moves]
         return self.move_terms(fields, along, measured, floor)
 
     def move_terms(
         self, fields: Fields, moves: Sequence[tf.Tensor], measured: Measured, floor: float | None = None
-    ) -> Terms:
+    ) -> tf.Tensor:
         """Gradient and curvature along changes of the fields."""
         if floor is None:
             root, residual = self._residual(fields, measured)
@@ -275,16 +284,18 @@ class RefinementKernels:
         changes = (blurred(product(fields.waves, each), measured) for each in moves)
         return self._terms([change / root for change in changes], residual, measured)
 
-    def _terms(self, slopes: list[tf.Tensor], residual: tf.Tensor, measured: Measured) -> Terms:
+    def _terms(self, slopes: list[tf.Tensor], residual: tf.Tensor, measured: Measured) -> tf.Tensor:
         """Normal equations of K slopes, from a residual that is 0 where not valid."""
         pixels = residual.shape[-1] ** 2
         jacobian = tf.reshape(tf.stack(slopes, axis=1), (-1, len(slopes), pixels))
         gradient = tf.linalg.matvec(jacobian, tf.reshape(residual, (-1, pixels)))
         valid = tf.reshape(masked(tf.ones_like(residual), measured), (-1, 1, pixels))
         curvature = tf.matmul(jacobian * valid, jacobian, transpose_b=True)
-        return Terms(self.numpy(gradient) / pixels, self.numpy(curvature) / pixels)
+        return tf.concat([tf.expand_dims(gradient, -1), curvature], axis=-1) / pixels
 
-    def variation_terms(self, fields: Fields, moves: Fields, places: int, mixture: Array, measured: Measured) -> Terms:
+    def variation_terms(
+        self, fields: Fields, moves: Fields, places: int, mixture: Array, measured: Measured
+    ) -> tf.Tensor:
         """Gradient and curvature of the likelihood in the coefficients of a probe that varies."""
         modulus, residual = self._residual(fields, measured)
         n = modulus.shape[-1]
@@ -299,24 +310,23 @@ class RefinementKernels:
             slopes += [blurred(each, measured) / modulus for each in changes]
         return self._terms(slopes[::2] + slopes[1::2], residual, measured)
 
-    def flux_terms(self, fields: Fields, measured: Measured) -> tuple[Array, Array]:
+    def flux_terms(self, fields: Fields, measured: Measured) -> tf.Tensor:
         """Gradient and curvature of the likelihood in the logarithm of a factor."""
         modulus, residual = self._residual(fields, measured)
         square = modulus.shape[-1] ** 2
         slope = masked(blurred(fields.intensity - self.floor * square, measured) / modulus, measured)
         sums = (residual * slope, tf.square(slope))
-        gradient, curvature = (self.numpy(tf.reduce_sum(each, axis=(-2, -1))) / square for each in sums)
-        return gradient, curvature
+        return tf.stack([tf.reduce_sum(each, axis=(-2, -1)) for each in sums], axis=-1)[:, tf.newaxis] / square
 
-    def background_terms(self, fields: Fields, measured: Measured) -> tuple[Array, Array]:
+    def background_terms(self, fields: Fields, measured: Measured) -> tf.Tensor:
         """Gradient and curvature of the likelihood in the background of each pixel."""
         modulus, residual = self._residual(fields, measured)
         square = modulus.shape[-1] ** 2
         slope = masked(0.5 / modulus, measured)
-        gradient, curvature = (self.numpy(tf.reduce_sum(each, axis=0)) for each in (residual * slope, slope**2))
-        return gradient, curvature * square
+        sums = (tf.reduce_sum(tf.cast(each, tf.float64), axis=0) for each in (residual * slope, square * slope**2))
+        return tf.stack(list(sums))
 
-    def blur_terms(self, fields: Fields, measured: Measured, blur: tf.Tensor, slope: tf.Tensor) -> Terms:
+    def blur_terms(self, fields: Fields, measured: Measured, blur: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
         """Gradient and curvature of the likelihood in a number of the blur."""
         modulus, residual = self._residual(fields, measured)
         change = slope @ fields.intensity @ blur + blur @ fields.intensity @ slope

@@ -190,7 +190,8 @@ def test_terms_of_patches_are_differences_of_the_error(name, scan, point, rng) -
     images = [point.object, *(rng.standard_normal((2, SIZE, SIZE)) + 1j * rng.standard_normal((2, SIZE, SIZE)))]
     still, *moves = (made.cut(made.image(image), corners, N) for image in images)
     fields, step = made.fields(probes, still), 1e-5
-    gradient, curvature = made.patch_terms(fields, probes, moves, part, 0.0)
+    terms = np.asarray(made.patch_terms(fields, probes, moves, part, 0.0))
+    gradient, curvature = terms[..., 0], terms[..., 1:]
     for k, move in enumerate(moves):
         ends = [float(made.error(made.fields(probes, still + sign * step * move), part)) for sign in (1, -1)]
         assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(2 * gradient[:, k].sum(), rel=2e-5)

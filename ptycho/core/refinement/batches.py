@@ -22,6 +22,7 @@ from ptycho.core.physics.variable_probe import mixture
 from ptycho.core.refinement.kernels import Kernels, Measured, Point, ScanData
 from ptycho.core.refinement.likelihood import check_finite
 from ptycho.core.refinement.memory import MemoryPlan
+from ptycho.core.refinement.numbers import Number
 from ptycho.core.refinement.parts import Look, Part, belonging, cut_parts, field_parts, own_modes, places, same
 from ptycho.core.refinement.processes import ALONE, Processes, own_patterns
 from ptycho.core.refinement.slices import SlicedKernels
@@ -93,6 +94,13 @@ class Batches:
         self._background: tuple[Array | None, Any] = None, None
         self._blur: tuple[Array | None, Any] = None, None
         self._vectors: tuple[tuple[Array, ...], Any] = (), None
+        self._all_parts = [*self.seen, *self.unseen]
+        self._sizes = [len(part.indices) for part in self._all_parts]
+        self._order = np.concatenate([part.indices for part in self._all_parts] or [np.arange(0)])
+        self._propagator = None if self.transfer_function is None else self.kernels.image(self.transfer_function)
+        self._placed: tuple[Array, ...] = ()
+        self._flux: Array | None = None
+        self._coefficients: Array | None = None
 
     @cached_property
     def values(self) -> int:
@@ -127,7 +135,7 @@ class Batches:
         """Drop far fields, patches and moved probes: what steps bring along differs in its last digits from what is
         worked out anew.
         """
-        for part in (*self.seen, *self.unseen):
+        for part in self._all_parts:
             part.fields = part.at = part.patches = part.moves = part.probes = part.probe_moves = None
             part.probed = ()
 
@@ -145,17 +153,20 @@ class Batches:
         bounds = np.linspace(0, len(parts), count + 1).round().astype(int).tolist()
         return [parts[begin:end] for begin, end in pairwise(bounds)]
 
-    def _total(self, scalars: Iterable[Any]) -> float:
+    def _total(self, scalars: Iterable[Any]) -> Number:
         """The sum of scalars of the kernels; 0 where this process has no patterns."""
         found = list(scalars)
         return self.kernels.total(found) if found else 0.0
 
-    def _of_all(self, *numbers: float) -> tuple[float, ...]:
-        """The sums of numbers over all processes."""
-        return tuple(self.processes.sum(np.array(numbers, np.float64))[0].tolist())
+    def _of_all(self, *numbers: Number) -> tuple[Number, ...]:
+        """The sums of numbers over all processes; alone, these numbers, wherever they are."""
+        if self.processes.size == 1:
+            return numbers
+        return tuple(self.processes.sum(np.array([float(each) for each in numbers]))[0].tolist())
 
     def _images(self, point: Point) -> tuple[Any, Any]:
-        """Object and probe on the device; what else all parts share is brought there as well."""
+        """Object and probe on the device; what else a point has is brought there as well."""
+        self._bring(point)
         self._background_of(point)
         self._blur_of(point)
         if not same(self._vectors[0], vectors := (point.probe, point.variation)):
@@ -164,12 +175,6 @@ class Batches:
         if self.sliced is not None:
             image = self.sliced.thick(image, float(point.stretch), self.n)
         return image, self._vectors[1]
-
-    def _mixture(self, part: Part, point: Point) -> Any:
-        """The weights of a probe that varies in the patterns of a part; None where it is the same in all."""
-        if not len(point.variation):
-            return None
-        return self.kernels.image(mixture(point.coefficients[part.indices]))
 
     def _measured(self, part: Part, point: Point) -> Measured:
         """The patterns of a part, zero frequency first where they are far fields, with what a point adds."""
@@ -209,57 +214,76 @@ class Batches:
         """Patterns as fields are: the zero frequency of far ones first."""
         return patterns if self.transfer_function is not None else np.fft.ifftshift(patterns, axes=(-2, -1))
 
-    def _places(self, part: Part, point: Point) -> tuple[Array, Array, Array, Array]:
-        """First row, first column and remainders (dx, dy) of each patch."""
-        if part.places is None or not same(part.placed, (point.x, point.y)):
-            part.places = places(point.x[part.indices], point.y[part.indices], self.n, point.object.shape[-2:])
-            part.placed, part.ramps, part.transfer = (point.x, point.y), None, None
-            part.corners = self.kernels.corners(*part.places[:2])
-        if part.flux is not point.flux:
-            part.flux, part.ramps = point.flux, None
-        return part.places
+    def _bring(self, point: Point) -> None:
+        """Bring what a point has of each pattern to the device, all at once, as far as it is not there."""
+        if not same(self._placed, (point.x, point.y)):
+            self._placed = point.x, point.y
+            self._place(point)
+        if self._flux is not point.flux:
+            self._flux = point.flux
+            self._give("root_flux", np.sqrt(point.flux / self._places_each))
+        if self._coefficients is not point.coefficients:
+            self._coefficients = point.coefficients
+            if point.coefficients.shape[1]:
+                self._give("mixture", mixture(point.coefficients))
+
+    def _place(self, point: Point) -> None:
+        """Where all patches lie, and how far their probes are moved."""
+        found = places(point.x[self._order], point.y[self._order], self.n, point.object.shape[-2:])
+        path = AT_REST if self.fly_path is None else self.fly_path[self._order]
+        path = np.concatenate([np.zeros((len(path), 1, 2)), path], axis=1)
+        away = np.stack([each[:, None] + path[..., k] for k, each in enumerate(found[2:])], axis=1)
+        corners, moved = (self.kernels.pieces(each, self._sizes) for each in (np.stack(found[:2], axis=1), away))
+        here = zip(*(np.split(each, np.cumsum(self._sizes)[:-1]) for each in found), strict=True)
+        for part, there, corner, move in zip(self._all_parts, here, corners, moved, strict=True):
+            part.places, part.corners = there, self.kernels.corners(corner[:, 0], corner[:, 1])
+            part.remainder, part.moved = (move[:, 0, 0], move[:, 1, 0]), (move[:, 0, 1:], move[:, 1, 1:])
+            part.ramps = part.transfer = None
+
+    def _give(self, name: str, values: Array) -> None:
+        """Give every part its own of what belongs to all patterns (n, ...); ramps are then others."""
+        for part, piece in zip(self._all_parts, self.kernels.pieces(values[self._order], self._sizes), strict=True):
+            setattr(part, name, piece)
+            part.ramps = None
+
+    def _mixture(self, part: Part) -> Any:
+        """The weights of a probe that varies in the patterns of a part; None where it is the same in all."""
+        return None if part.mixture is None else self.kernels.image(part.mixture)
 
     def _ramps(self, part: Part) -> Any:
-        """What moves a probe to the places of a part that has its place, times the root of the flux of each."""
-        if part.ramps is not None or part.places is None or part.flux is None:
+        """What moves a probe to the places of a part, times the root of the flux of each."""
+        if part.ramps is not None:
             return part.ramps
-        ramps = self.kernels.ramps(
-            *self._moved_by(part.places, part), np.sqrt(part.flux[part.indices] / self._places_each), self.n
-        )
+        dx, dy = part.moved
+        ramps = self.kernels.ramps(dx, dy, part.root_flux, self.n)
         if self.plan.probes:
             part.ramps = ramps
         return ramps
 
-    def _moved_by(self, found: tuple[Array, Array, Array, Array], part: Part) -> tuple[Array, Array]:
-        """How far the probe is moved in its window `(b, S)`, x and y, at every place of a part that lies there."""
-        path = AT_REST if self.fly_path is None else self.fly_path[part.indices]
-        return found[2][:, None] + path[..., 0], found[3][:, None] + path[..., 1]
-
     def _transfer(self, part: Part) -> Any:
-        """What carries the waves of a part that has its place to a near detector; None where it is far away."""
-        if self.transfer_function is None or part.transfer is not None or part.places is None:
+        """What carries the waves of a part to a near detector; None where it is far away."""
+        if self._propagator is None or part.transfer is not None:
             return part.transfer
-        transfer = self.kernels.transfer(self.transfer_function, *self._moved_by(part.places, part))
+        transfer = self.kernels.transfer(self._propagator, *part.moved)
         if self.plan.probes:
             part.transfer = transfer
         return transfer
 
     def _look(self, part: Part, point: Point, image: Any, probe: Any) -> Look:
         """The part at a point, from what is kept as far as it still holds."""
-        found = self._places(part, point)
         belongs = belonging(point)
         if part.probes is not None and same(part.probed, belongs):
             probes = part.probes
         else:
-            probes = self.kernels.shifted(own_modes(part, probe), self._ramps(part), self._mixture(part, point))
+            probes = self.kernels.shifted(own_modes(part, probe), self._ramps(part), self._mixture(part))
             part.probes, part.probed = (probes, belongs) if self.plan.probes else (None, ())
         if part.fields is not None and part.at is not None and same(field_parts(part.at), field_parts(point)):
-            return Look(part.fields, probes, None, found)
+            return Look(part.fields, probes, None)
         patches = self.kernels.cut(image, part.corners, self.n)
         fields = self.kernels.fields(probes, patches, self._transfer(part))
         part.fields, part.at, part.moves = (fields, point, None) if self.plan.fields else (None, None, None)
         part.patches = None
-        return Look(fields, probes, patches, found)
+        return Look(fields, probes, patches)
 
     def _patches(self, part: Part, look: Look, image: Any) -> Any:
         """The patches of a part that was looked at; those of a thick object are kept with the fields."""

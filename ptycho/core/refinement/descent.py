@@ -12,6 +12,8 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
+from ptycho.core.refinement.numbers import Number, Numbers
+
 __all__ = ["Descent", "Keeper", "Limits", "Problem", "State", "descend"]
 
 Point = TypeVar("Point")
@@ -27,6 +29,10 @@ class Problem(Protocol[Point, Direction]):
     """What `descend` needs to know; gradients are those of `error`, up to one factor for all of them."""
 
     @property
+    def numbers(self) -> Numbers:
+        """What works on slopes, curvatures and lengths, and on the errors that come with gradients."""
+
+    @property
     def batches(self) -> int:
         """Number of mini-batches; 1 where every step sees all data."""
 
@@ -34,22 +40,22 @@ class Problem(Protocol[Point, Direction]):
     def holds_out(self) -> bool:
         """Whether some data stay unseen."""
 
-    def gradient(self, point: Point, batch: int | None = None) -> tuple[float, Direction]:
+    def gradient(self, point: Point, batch: int | None = None) -> tuple[Number, Direction]:
         """Error and gradient of the data seen (of one batch)."""
 
     def precondition(self, point: Point, gradient: Direction, iteration: int) -> Direction:
         """A positive definite map of the gradient."""
 
-    def curvature(self, point: Point, direction: Direction, batch: int | None = None) -> float:
+    def curvature(self, point: Point, direction: Direction, batch: int | None = None) -> Number:
         """`d`'s second derivative along a direction, in the unit of `dot(gradient, direction)`."""
 
-    def dot(self, a: Direction, b: Direction) -> float:
+    def dot(self, a: Direction, b: Direction) -> Number:
         """Real inner product."""
 
-    def combine(self, a: Direction, factor: float, b: Direction) -> Direction:
+    def combine(self, a: Direction, factor: Number, b: Direction) -> Direction:
         """`-a + factor b`."""
 
-    def step(self, point: Point, direction: Direction, length: float) -> Point:
+    def step(self, point: Point, direction: Direction, length: Number) -> Point:
         """`point + length direction`."""
 
     def adjust(self, point: Point, iteration: int) -> Point:
@@ -106,7 +112,7 @@ class State(Generic[Point, Direction]):
     iteration: int = 0
     failures: int = 0
     """Steps in a row that were taken back."""
-    last: tuple[Direction, Direction, float] | None = None
+    last: tuple[Direction, Direction, Number] | None = None
     """The last direction, its gradient and its slope; None: the next step is steepest descent."""
 
 
@@ -149,7 +155,8 @@ def descend(
     """
     state = None if keeper is None else keeper.restore(rng)
     if state is None:
-        state = State(start, *problem.gradient(start), Descent(start), sweeping=problem.batches > 1)
+        error, gradient = problem.gradient(start)
+        state = State(start, float(error), gradient, Descent(start), sweeping=problem.batches > 1)
     if limits.seconds is not None:
         state.found.begun = limits.clock()
     if keeper is not None:
@@ -187,17 +194,18 @@ class _Search(Generic[Point, Direction]):
         # the curvature is that of a parabola: after a step that raised the error it is believed for a shorter way
         length = self._length(point, direction, slope) * 0.25**state.failures
         ahead = problem.adjust(problem.step(point, direction, length), iteration)
-        error, gradient = problem.gradient(ahead)
+        found, gradient = problem.gradient(ahead)
+        error = float(found)  # the one number of an iteration that is waited for
         if error < state.error:
             state.point, state.error, state.gradient, state.failures = ahead, error, gradient, 0
             return True
         state.failures, state.found.restarts = state.failures + 1, state.found.restarts + 1
-        if state.failures > REJECTIONS or not np.isfinite(length):
+        if state.failures > REJECTIONS or not np.isfinite(float(length)):
             state.found.stopped = f"no step lowers the error any more, after {iteration} iterations"
             return False
         state.last = None
         # the problem keeps what it worked out for the last point that it was asked about, the rejected one
-        state.error, state.gradient = problem.gradient(point)
+        self._begin_at(point)
         return True
 
     def sweep(self, rng: np.random.Generator) -> None:
@@ -215,28 +223,33 @@ class _Search(Generic[Point, Direction]):
             state.point = point
         else:
             state.found.restarts += 1
-        state.error, state.gradient = problem.gradient(state.point)
+        self._begin_at(state.point)
 
-    def _direction(self, point: Point, gradient: Direction) -> tuple[Direction, float]:
+    def _begin_at(self, point: Point) -> None:
+        """Error and gradient of the point that the next iteration begins with."""
+        error, self.state.gradient = self.problem.gradient(point)
+        self.state.error = float(error)
+
+    def _direction(self, point: Point, gradient: Direction) -> tuple[Direction, Number]:
         """The next direction, and the slope along it; it always leads down."""
-        dot, combine, state = self.problem.dot, self.problem.combine, self.state
+        dot, numbers, state = self.problem.dot, self.problem.numbers, self.state
         mapped = self.problem.precondition(point, gradient, state.iteration)
         slope, factor, last = dot(gradient, mapped), 0.0, mapped
+        along = -slope
         if state.last is not None:
             last, last_gradient, last_slope = state.last
-            factor = max(0.0, (slope - dot(mapped, last_gradient)) / last_slope) if last_slope else 0.0
-        direction = combine(mapped, factor, last)
-        along = dot(gradient, direction) if factor else -slope
-        # the preconditioner changes on the way, and with it what was conjugate: such a direction may lead up
-        if along >= 0 and factor:
-            direction, along = combine(mapped, 0.0, last), -slope
+            factor = numbers.ratio(slope - dot(mapped, last_gradient), last_slope)
+            conjugate = factor * dot(gradient, last) - slope
+            # the preconditioner changes on the way, and with it what was conjugate: such a direction may lead up
+            leads = (factor > 0) & (conjugate < 0)
+            factor, along = numbers.choose(leads, factor, 0.0), numbers.choose(leads, conjugate, along)
+        direction = self.problem.combine(mapped, factor, last)
         state.last = direction, gradient, slope
         return direction, along
 
-    def _length(self, point: Point, direction: Direction, slope: float, batch: int | None = None) -> float:
+    def _length(self, point: Point, direction: Direction, slope: Number, batch: int | None = None) -> Number:
         """How far the minimum along a direction is, by the slope and the curvature there."""
-        curvature = self.problem.curvature(point, direction, batch)
-        return -slope / curvature if curvature > 0 else 0.0
+        return self.problem.numbers.ratio(-slope, self.problem.curvature(point, direction, batch))
 
 
 def _note(

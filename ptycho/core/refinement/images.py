@@ -14,6 +14,8 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import DTypeLike, NDArray
 
+from ptycho.core.refinement.numbers import Number
+
 __all__ = ["Filter", "Image", "Images", "NumpyImages", "Resident", "real_dot"]
 
 Array = NDArray[Any]
@@ -54,10 +56,10 @@ class Images(Protocol):
     def of(self, values: Any) -> Image:
         """An array of the device as one of the search."""
 
-    def dot(self, pairs: Sequence[tuple[Image, Image]]) -> float:
+    def dot(self, pairs: Sequence[tuple[Image, Image]]) -> Number:
         """`Re sum conj(a) b` of all pairs, in double precision."""
 
-    def blend(self, first: float, one: Image, second: float, other: Image) -> Image:
+    def blend(self, first: float, one: Image, second: Number, other: Image) -> Image:
         """`first a + second b`, in the precision of both."""
 
     def filtered(self, form: Filter, gradient: Image, image: Image) -> Image:

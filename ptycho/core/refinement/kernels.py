@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.refinement.images import Images
+from ptycho.core.refinement.numbers import Number, Numbers
 
 __all__ = ["Direction", "Kernels", "Measured", "Point", "ScanData", "Terms"]
 
@@ -145,7 +146,8 @@ class Measured(NamedTuple):
 
 class Kernels(Protocol):
     """What a backend does with a batch. Its own arrays are `Any`, NumPy's are `Array`; the zero frequency of far
-    fields comes first.
+    fields comes first. Normal equations in K numbers of each pattern are `(b, K, 1 + K)`: the gradient is the first
+    column, the others are the curvature.
 
     Patches are `(b, N, N)`, waves, probes and fields `(b, S M, N, N)`: the M modes of the probe at each of the S places
     that it has while a pattern is counted, one place unless the scan flies (`ptycho.core.physics.fly_scan`).
@@ -158,6 +160,10 @@ class Kernels(Protocol):
     @property
     def images(self) -> Images:
         """The arithmetic of a search on objects and probes, where they stay."""
+
+    @property
+    def numbers(self) -> Numbers:
+        """The numbers of a search, where they stay."""
 
     @property
     def memory(self) -> int:
@@ -177,8 +183,8 @@ class Kernels(Protocol):
     def close(self) -> None:
         """End what works at the same time; begun again when it is asked for."""
 
-    def total(self, scalars: Sequence[Any]) -> float:
-        """Sum of scalars of the backend, in double precision: what leaves the device is one number."""
+    def total(self, scalars: Sequence[Any]) -> Number:
+        """Sum of scalars of the backend, in double precision."""
 
     def measured(self, amplitude: Array, valid: Array | None) -> Measured:
         """Patterns on the device."""
@@ -194,8 +200,14 @@ class Kernels(Protocol):
     def image(self, values: Array) -> Any:
         """Object or probe on the device; one that stays there as it is."""
 
-    def corners(self, rows: Array, cols: Array) -> Any:
-        """First row and column `(b,)` of every patch on the device, for `cut` and `add`."""
+    def pieces(self, values: Array, counts: Sequence[int]) -> list[Any]:
+        """What belongs to patterns `(n, ...)`, brought to the device at once, in pieces of so many patterns each."""
+
+    def joined(self, pieces: Sequence[Any]) -> Array:
+        """Pieces `(b, ...)` of the device one after the other in NumPy, fetched at once."""
+
+    def corners(self, rows: Any, cols: Any) -> Any:
+        """First row and column `(b,)` of every patch, NumPy's or pieces of the device, for `cut` and `add`."""
 
     def cut(self, image: Any, corners: Any, n: int) -> Any:
         """Patches of an object."""
@@ -206,9 +218,9 @@ class Kernels(Protocol):
     def numpy(self, values: Any) -> Array:
         """Back to NumPy."""
 
-    def ramps(self, dx: Array, dy: Array, factor: Array, n: int) -> Any:
-        """What moves an image of n pixels by every remainder `(b, S)` and multiplies it with every factor `(b,)`: phase
-        ramps, or whatever the kernels like.
+    def ramps(self, dx: Any, dy: Any, factor: Any, n: int) -> Any:
+        """What moves an image of n pixels by every remainder `(b, S)` and multiplies it with every factor `(b,)`,
+        NumPy's or pieces of the device: phase ramps, or whatever the kernels like.
         """
 
     def shifted(self, probe: Any, ramps: Any, mixture: Any = None) -> Any:
@@ -218,9 +230,10 @@ class Kernels(Protocol):
         them, its K modes of variation follow its M modes: the first mode is the sum of itself and them.
         """
 
-    def transfer(self, transfer: Array, dx: Array, dy: Array) -> Any:
-        """What carries waves to a near detector: `transfer (N, N)` (`ptycho.core.physics.near_field`) times the phase
-        ramps that move them back by every remainder `(b, S)`, as far as the probe was moved.
+    def transfer(self, transfer: Any, dx: Any, dy: Any) -> Any:
+        """What carries waves to a near detector: `image` of a transfer function `(N, N)`
+        (`ptycho.core.physics.near_field`) times the phase ramps that move them back by every remainder `(b, S)`, as far
+        as the probe was moved.
         """
 
     def fields(self, probes: Any, patches: Any, transfer: Any = None) -> Any:
@@ -231,10 +244,10 @@ class Kernels(Protocol):
     def fields_along(self, probes: Any, patches: Any, probe_moves: Any, patch_moves: Any, transfer: Any = None) -> Any:
         """The change of the fields, those of `probes patch_moves + probe_moves patches`; None is no move."""
 
-    def moved(self, values: Any, moves: Any, length: float) -> Any:
+    def moved(self, values: Any, moves: Any, length: Number) -> Any:
         """`values + length moves`, of moved probes; the values may be those."""
 
-    def advanced(self, fields: Any, moves: Any, length: float) -> Any:
+    def advanced(self, fields: Any, moves: Any, length: Number) -> Any:
         """`fields + length moves`."""
 
     def error(self, fields: Any, measured: Measured) -> Any:
@@ -269,14 +282,14 @@ class Kernels(Protocol):
 
     def position_terms(
         self, probe: Any, patches: Any, measured: Measured, ramps: Any, transfer: Any = None, mixture: Any = None
-    ) -> Terms:
-        """Gradient `(b, 2)` and curvature `(b, 2, 2)` of the likelihood in (dx, dy)."""
+    ) -> Any:
+        """Normal equations `(b, 2, 3)` of the likelihood in (dx, dy)."""
 
     def probe_slopes(self, probe: Any, ramps: Any) -> tuple[Any, Any]:
         """How `shifted` changes with dx and with dy."""
 
-    def variation_terms(self, fields: Any, moves: Any, places: int, mixture: Any, measured: Measured) -> Terms:
-        """Gradient `(b, 2 K)` and curvature of the likelihood in the coefficients of a probe that varies, the real
+    def variation_terms(self, fields: Any, moves: Any, places: int, mixture: Any, measured: Measured) -> Any:
+        """Normal equations `(b, 2 K, 1 + 2 K)` of the likelihood in the coefficients of a probe that varies, the real
         parts first; `moves` `(b, S K, N, N)` are the fields of every mode of variation at S places.
 
         With weights w of the first field F and of the moves `D_k`, the slopes in `Re a_k` and `Im a_k` are
@@ -286,31 +299,31 @@ class Kernels(Protocol):
 
     def patch_terms(
         self, fields: Any, probes: Any, moves: Sequence[Any], measured: Measured, floor: float, transfer: Any = None
-    ) -> Terms:
+    ) -> Any:
         """Normal equations along K changes `(b, N, N)` of the patches, of intensities with the weight `1 / (a^2 + k)`,
         k the floor: whatever is counted, their mean is right, that of amplitudes is too small where it is dim.
 
         Those of `move_terms` along what the changes make of the fields.
         """
 
-    def move_terms(self, fields: Any, moves: Sequence[Any], measured: Measured, floor: float | None = None) -> Terms:
+    def move_terms(self, fields: Any, moves: Sequence[Any], measured: Measured, floor: float | None = None) -> Any:
         """Normal equations along K changes of the fields, of the likelihood, or with a floor k of intensities.
 
         The latter are: gradient `sum (a^2 - Y - e) J / (2 w)` and curvature `sum J J / w`, with
         `J = Re sum_m conj(F_m) D_m` and `w = a^2 + k`.
         """
 
-    def flux_terms(self, fields: Any, measured: Measured) -> tuple[Array, Array]:
-        """Gradient `sum r s` and curvature `sum s^2`, `(b,)` each, of the likelihood in the logarithm of a factor:
+    def flux_terms(self, fields: Any, measured: Measured) -> Any:
+        """Normal equations `(b, 1, 2)`, `sum r s` and `sum s^2`, of the likelihood in the logarithm of a factor:
         `s = K (sum |F|^2) K / a`.
         """
 
-    def background_terms(self, fields: Any, measured: Measured) -> tuple[Array, Array]:
-        """Gradient `sum r s` and curvature `sum s^2`, `(N, N)` each, summed over the batch, of the likelihood in the
-        background of each pixel: `s = 1 / (2 a)`.
+    def background_terms(self, fields: Any, measured: Measured) -> Any:
+        """Gradient `sum r s` and curvature `sum s^2`, together `(2, N, N)`, summed over the batch in double precision,
+        of the likelihood in the background of each pixel: `s = 1 / (2 a)`.
         """
 
-    def blur_terms(self, fields: Any, measured: Measured, blur: Any, slope: Any) -> Terms:
-        """Normal equations `(b, 1)` of the likelihood in a number t of the blur: `s = (D I K + K I D) / (2 a)`, with
+    def blur_terms(self, fields: Any, measured: Measured, blur: Any, slope: Any) -> Any:
+        """Normal equations `(b, 1, 2)` of the likelihood in a number t of the blur: `s = (D I K + K I D) / (2 a)`, with
         the matrix K (`blur`, of the patterns as well) and its derivative D in t (`slope`).
         """

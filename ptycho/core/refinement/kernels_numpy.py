@@ -12,9 +12,10 @@ from numpy.typing import DTypeLike, NDArray
 from ptycho.core.physics.diffraction import sum_of_modes
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.images import NumpyImages
-from ptycho.core.refinement.kernels import Found, Measured, Share, Terms
+from ptycho.core.refinement.kernels import Found, Measured, Share
 from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.memory import USUAL_MEMORY
+from ptycho.core.refinement.numbers import PlainNumbers
 
 __all__ = ["ENGINE", "NumpyKernels"]
 
@@ -42,7 +43,7 @@ class NumpyKernels:
         self._complex = np.result_type(self.dtype, np.complex64)
         self.complex_bytes = self._complex.itemsize
 
-    images = NumpyImages()
+    images, numbers = NumpyImages(), PlainNumbers()
     memory, lanes, batch_pixels = USUAL_MEMORY, 1, 1 << 17
 
     def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
@@ -75,6 +76,14 @@ class NumpyKernels:
     def numpy(self, values: Array) -> Array:
         """The array itself."""
         return values
+
+    def pieces(self, values: Array, counts: Sequence[int]) -> list[Array]:
+        """What belongs to patterns, in pieces of so many."""
+        return np.split(values, np.cumsum(counts)[:-1])
+
+    def joined(self, pieces: Sequence[Array]) -> Array:
+        """Pieces one after the other."""
+        return np.concatenate(pieces)
 
     def corners(self, rows: Array, cols: Array) -> list[tuple[int, int]]:
         """First row and column of every patch."""
@@ -195,7 +204,7 @@ class NumpyKernels:
         ramps: Array,
         transfer: Array | None = None,
         mixture: Array | None = None,
-    ) -> Terms:
+    ) -> Array:
         """Gradient and curvature of the likelihood in (dx, dy), by the derivative of the Fourier shift."""
         spectrum = _mixed(scipy.fft.fft2(probe), mixture) * ramps
         fields = self.fields(_places_as_modes(scipy.fft.ifft2(spectrum)), patches, transfer)
@@ -217,14 +226,14 @@ class NumpyKernels:
         measured: Measured,
         floor: float,
         transfer: Array | None = None,
-    ) -> Terms:
+    ) -> Array:
         """Gradient and curvature along changes of the patches, by intensities."""
         along = [self.fields_along(probes, each, None, each, transfer) for each in moves]
         return self.move_terms(fields, along, measured, floor)
 
     def move_terms(
         self, fields: _Fields, moves: Sequence[Array], measured: Measured, floor: float | None = None
-    ) -> Terms:
+    ) -> Array:
         """Gradient and curvature along changes of the fields."""
         if floor is None:
             root, residual = self._residual(fields, measured)
@@ -237,7 +246,7 @@ class NumpyKernels:
 
     def variation_terms(
         self, fields: _Fields, moves: _Fields, places: int, mixture: Array, measured: Measured
-    ) -> Terms:
+    ) -> Array:
         """Gradient and curvature of the likelihood in the coefficients of a probe that varies."""
         modulus, residual = self._residual(fields, measured)
         first, along = (_by_place(each.waves, places) for each in (fields, moves))
@@ -248,19 +257,19 @@ class NumpyKernels:
         changes = np.concatenate([cross.real - weight.real * own[:, None], -cross.imag - weight.imag * own[:, None]], 1)
         return _terms([_blurred(each, measured) / modulus for each in np.moveaxis(changes, 1, 0)], residual, measured)
 
-    def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
+    def flux_terms(self, fields: _Fields, measured: Measured) -> Array:
         """Gradient and curvature of the likelihood in the logarithm of a factor."""
         modulus, residual = self._residual(fields, measured)
         slope = _masked(_blurred(fields.intensity - self.floor, measured) / modulus, measured)
-        return (residual * slope).sum(axis=(-2, -1)), (slope**2).sum(axis=(-2, -1))
+        return np.stack([(each * slope).sum(axis=(-2, -1)) for each in (residual, slope)], axis=-1)[:, None]
 
-    def background_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
+    def background_terms(self, fields: _Fields, measured: Measured) -> Array:
         """Gradient and curvature of the likelihood in the background of each pixel."""
         modulus, residual = self._residual(fields, measured)
         slope = _masked(1 / (2 * modulus), measured)
-        return (residual * slope).sum(axis=0), (slope**2).sum(axis=0)
+        return np.stack([(each * slope).sum(axis=0, dtype=np.float64) for each in (residual, slope)])
 
-    def blur_terms(self, fields: _Fields, measured: Measured, blur: Array, slope: Array) -> Terms:
+    def blur_terms(self, fields: _Fields, measured: Measured, blur: Array, slope: Array) -> Array:
         """Gradient and curvature of the likelihood in a number of the blur."""
         modulus, residual = self._residual(fields, measured)
         change = slope @ fields.intensity @ blur + blur @ fields.intensity @ slope
@@ -344,12 +353,13 @@ def _product(some: Array, others: Array) -> Array:
     return np.asarray(sum_of_modes(some.real * others.real + some.imag * others.imag))
 
 
-def _terms(slopes: list[Array], residual: Array, measured: Measured) -> Terms:
+def _terms(slopes: list[Array], residual: Array, measured: Measured) -> Array:
     """Normal equations of K slopes."""
     jacobian, residual = np.stack(slopes, axis=1), _masked(residual, measured)
     valid = _masked(np.ones_like(residual), measured)
     curvature = np.einsum("bikl,bjkl,bkl->bij", jacobian, jacobian, valid)
-    return Terms((jacobian * residual[:, None]).sum(axis=(-2, -1)), curvature)
+    gradient = (jacobian * residual[:, None]).sum(axis=(-2, -1))
+    return np.concatenate([gradient[..., None], curvature], axis=-1)
 
 
 def _masked(values: Array, measured: Measured) -> Array:

@@ -7,7 +7,8 @@ distance between slices: few numbers, of a pattern each or of all, so that a ste
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -28,42 +29,44 @@ Array = NDArray[Any]
 class NormalEquations(Batches):
     """Normal equations of the patterns of a scan, at a point."""
 
-    def _terms(self, of: Callable[[Part], Terms], numbers: int) -> Iterator[tuple[NDArray[np.int64], Terms]]:
-        """Normal equations in so many numbers of each pattern seen, of all processes."""
-        found = self._each(self.seen, lambda part: (part.indices, *of(part)))
-        for indices, *terms in gathered(self.processes, found, self._all_seen, ((numbers,), (numbers, numbers))):
-            yield indices, Terms(*terms)
+    def _terms(self, of: Callable[[Part], Any], numbers: int) -> Iterator[tuple[NDArray[np.int64], Terms]]:
+        """Normal equations in so many numbers of each pattern seen, of all processes, fetched at once."""
+        found = list(self._each(self.seen, of))
+        each = self.kernels.joined(found) if found else np.zeros((0, numbers, 1 + numbers))
+        indices = np.concatenate([part.indices for part in self.seen] or [np.arange(0)])
+        mine, shapes = (indices, each[..., 0], each[..., 1:]), ((numbers,), (numbers, numbers))
+        for some, *terms in gathered(self.processes, [mine], self._all_seen, shapes):
+            yield some, Terms(*terms)
 
     def position_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
-        """Normal equations of the positions seen, batch by batch, with the patterns they belong to."""
+        """Normal equations of the positions seen, with the patterns they belong to."""
         image, probe = self._images(point)
 
-        def terms_of(part: Part) -> Terms:
-            self._places(part, point)
+        def terms_of(part: Part) -> Any:
             patches = self.kernels.cut(image, part.corners, self.n)
             measured, ramps, transfer = self._measured(part, point), self._ramps(part), self._transfer(part)
-            mixed = self._mixture(part, point)
+            mixed = self._mixture(part)
             own = own_modes(part, probe)
             return self.kernels.position_terms(own, patches, measured, ramps, transfer, mixed)
 
         return self._terms(terms_of, 2)
 
     def variation_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
-        """Normal equations of the coefficients seen of a probe that varies, the real parts first, batch by batch."""
+        """Normal equations of the coefficients seen of a probe that varies, the real parts first."""
         image, probe = self._images(point)
         variation = self.kernels.image(point.variation)
 
-        def terms_of(part: Part) -> Terms:
+        def terms_of(part: Part) -> Any:
             look = self._look(part, point, image, probe)
             along = self.kernels.shifted(variation, self._ramps(part))
             moves = self.kernels.fields(along, self._patches(part, look, image), self._transfer(part))
-            mixed, measured = self._mixture(part, point), self._measured(part, point)
+            mixed, measured = self._mixture(part), self._measured(part, point)
             return self.kernels.variation_terms(look.fields, moves, self._places_each, mixed, measured)
 
         return self._terms(terms_of, 2 * len(point.variation))
 
     def stretch_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
-        """Normal equations of a map M of positions that takes the object along, batch by batch, with their patterns:
+        """Normal equations of a map M of positions that takes the object along, with their patterns:
         gradient (b, 4), curvature (b, 4, 4).
 
         Every patch O_j(u) then changes by `-M u . grad O`, whatever its place: the object under a patch is stretched
@@ -71,12 +74,12 @@ class NormalEquations(Batches):
         """
         image, probe = self._images(point)
         slopes = [self.kernels.image(each) for each in np.gradient(point.object, axis=(-2, -1))[::-1]]
-        pixels = np.arange(self.n) - self.n // 2
+        pixels = self.kernels.image(np.arange(self.n) - self.n // 2)
         floor = self.processes.first(partial(intensity_floor, self.scan, "poisson"))
 
-        def terms_of(part: Part) -> Terms:
+        def terms_of(part: Part) -> Any:
             look = self._look(part, point, image, probe)
-            _, _, dx, dy = look.places
+            dx, dy = part.remainder
             away_x = self.kernels.image((dx[:, None] - pixels)[:, None, :])
             away_y = self.kernels.image((dy[:, None] - pixels)[:, :, None])
             cut = [self.kernels.cut(slope, part.corners, self.n) for slope in slopes]
@@ -99,7 +102,7 @@ class NormalEquations(Batches):
             measured, moves = self._measured(part, point), shifts[part.indices]
             look, errors = self._look(part, point, image, probe), []
             for k in range(moves.shape[1]):
-                rows, cols = look.places[0] + moves[:, k, 1], look.places[1] + moves[:, k, 0]
+                rows, cols = part.places[0] + moves[:, k, 1], part.places[1] + moves[:, k, 0]
                 patches = self.kernels.cut(image, self.kernels.corners(rows, cols), self.n)
                 fields = self.kernels.fields(look.probes, patches, self._transfer(part))
                 errors.append(self.kernels.errors(fields, measured))
@@ -119,42 +122,41 @@ class NormalEquations(Batches):
         if (sliced := self.sliced) is None:
             return 0.0, 0.0
 
-        def terms_of(part: Part) -> Terms:
+        def terms_of(part: Part) -> Any:
             look = self._look(part, point, image, probe)
             return sliced.stretch_terms(look.fields, self._measured(part, point), self._transfer(part))
 
-        return self._number(self._each(self.seen, terms_of))
+        return self._number(terms_of)
 
-    def _number(self, found: Iterator[Terms]) -> tuple[float, float]:
+    def _number(self, of: Callable[[Part], Any]) -> tuple[float, float]:
         """Gradient and curvature in one number that all patterns share."""
-        terms = list(found)
-        gradient, curvature = (sum(float(each[k].sum(dtype=np.float64)) for each in terms) for k in (0, 1))
-        gradient, curvature = self._of_all(gradient, curvature)
+        found = list(self._each(self.seen, of))
+        each = self.kernels.joined(found) if found else np.zeros((0, 1, 2))
+        gradient, curvature = self._of_all(*each.sum(axis=(0, 1), dtype=np.float64).tolist())
         return gradient, curvature
 
     def flux_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Array, Array]]:
-        """Gradient and curvature (b,) in the logarithm of the root of the flux, batch by batch, with their patterns."""
+        """Gradient and curvature (b,) in the logarithm of the root of the flux, with their patterns."""
         image, probe = self._images(point)
 
-        def terms_of(part: Part) -> tuple[NDArray[np.int64], Array, Array]:
+        def terms_of(part: Part) -> Any:
             look = self._look(part, point, image, probe)
-            return part.indices, *self.kernels.flux_terms(look.fields, self._measured(part, point))
+            return self.kernels.flux_terms(look.fields, self._measured(part, point))
 
-        return gathered(self.processes, self._each(self.seen, terms_of), self._all_seen, ((), ()))
+        for indices, terms in self._terms(terms_of, 1):
+            yield indices, terms.gradient[:, 0], terms.curvature[:, 0, 0]
 
     def background_terms(self, point: Point) -> tuple[Array, Array]:
         """Gradient and curvature (N, N) of the patterns seen, in the background, zero frequency in the middle."""
         image, probe = self._images(point)
 
-        def terms_of(parts: Sequence[Part]) -> Array:
-            sums = np.zeros((2, self.n, self.n))
-            for part in parts:
-                look = self._look(part, point, image, probe)
-                sums += self.kernels.background_terms(look.fields, self._measured(part, point))
-            return sums
+        def terms_of(parts: Sequence[Part]) -> Any:
+            looks = ((self._look(part, point, image, probe).fields, self._measured(part, point)) for part in parts)
+            return reduce(add, (self.kernels.background_terms(*look) for look in looks))
 
-        sums = self.kernels.together(terms_of, self._shares(self.seen)) or [np.zeros((2, self.n, self.n))]
-        gradient, curvature = self.processes.sum(np.sum(sums, axis=0))[0]
+        lanes = self.kernels.together(terms_of, self._shares(self.seen))
+        sums = self.kernels.numpy(reduce(add, lanes)) if lanes else np.zeros((2, self.n, self.n))
+        gradient, curvature = self.processes.sum(sums)[0]
         if self.transfer_function is not None:
             return gradient, curvature
         return np.fft.fftshift(gradient), np.fft.fftshift(curvature)
@@ -165,8 +167,8 @@ class NormalEquations(Batches):
         sigma = float(point.blur)
         blur, slope = (self.kernels.blur(self._ordered(of(self.n, sigma))) for of in (blur_matrix, blur_slope))
 
-        def terms_of(part: Part) -> Terms:
+        def terms_of(part: Part) -> Any:
             look = self._look(part, point, image, probe)
             return self.kernels.blur_terms(look.fields, self._measured(part, point), blur, slope)
 
-        return self._number(self._each(self.seen, terms_of))
+        return self._number(terms_of)

@@ -26,11 +26,18 @@ class Part:
     """Which modes are those of its scan; None: all."""
     energy: float = 0.0
     measured: Measured | None = None
-    places: tuple[Array, Array, Array, Array] | None = None
-    placed: tuple[Array, ...] = ()
+    places: tuple[Array, ...] = ()
+    """First rows, first columns and remainders (dx, dy) of its patches."""
     corners: Any = None
     """First rows and columns on the device."""
-    flux: Array | None = None
+    remainder: tuple[Any, ...] = ()
+    """How far patches lie from whole pixels `(b,)` on the device, x and y."""
+    moved: tuple[Any, ...] = ()
+    """How far the probe is moved in its window `(b, S)` on the device, x and y."""
+    root_flux: Any = None
+    """What the probe is multiplied with `(b,)` at each of its places, on the device."""
+    mixture: Any = None
+    """Weights of a probe that varies; None: it is the same in all patterns."""
     ramps: Any = None
     transfer: Any = None
     probes: Any = None
@@ -43,12 +50,11 @@ class Part:
 
 
 class Look(NamedTuple):
-    """A part at a point: far fields, moved probes, patches where they had to be cut, and where it lies."""
+    """A part at a point: far fields, moved probes, and patches where they had to be cut."""
 
     fields: Any
     probes: Any
     patches: Any
-    places: tuple[Array, Array, Array, Array]
 
 
 def cut_parts(

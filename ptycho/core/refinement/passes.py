@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.normal_equations import NormalEquations
+from ptycho.core.refinement.numbers import Number
 from ptycho.core.refinement.parts import Part, belonging, own_modes, same
 
 __all__ = ["Passes"]
@@ -54,13 +55,13 @@ class Passes(NormalEquations):
         parts = self.unseen if unseen else self.seen
         total = self._total(self._each(parts, error_of))
         total, energy = self._of_all(total, sum(part.energy for part in parts))
-        return total / energy
+        return float(total / energy)
 
     def variance(self, point: Point) -> float:
         """Likelihood of the patterns seen per valid pixel: of the squared residuals of amplitudes the mean."""
         return self.error(point) * self.energy / max(self.values, 1)
 
-    def gradient(self, point: Point, with_probe: bool, group: int | None = None) -> tuple[float, Direction]:
+    def gradient(self, point: Point, with_probe: bool, group: int | None = None) -> tuple[Number, Direction]:
         """Error as above, and the derivatives with respect to the conjugates of object and probe."""
         parts = self._parts(group)
         pulled = partial(self._pulled, point, with_probe, *self._images(point))
@@ -71,7 +72,7 @@ class Passes(NormalEquations):
         if with_probe:
             sums.append(self._of_probes([pull.probes for pull in pulls], point))
         if self.processes.size > 1:
-            numbers, *sums = self.processes.sum(np.array([total, energy]), *map(np.asarray, sums))
+            numbers, *sums = self.processes.sum(np.array([float(total), energy]), *map(np.asarray, sums))
             total, energy = numbers.tolist()
         return total / energy, Direction(*sums, *(() if with_probe else (None,)))
 
@@ -91,7 +92,7 @@ class Passes(NormalEquations):
             pull.errors.append(error)
             pull.object = self.kernels.add(pull.object, point.object.shape, patch_gradient, part.corners)
             if with_probe:
-                patches, mixed = self._patches(part, look, image), self._mixture(part, point)
+                patches, mixed = self._patches(part, look, image), self._mixture(part)
                 moved = self.kernels.probe_gradient(waves, patches, self._ramps(part), mixed)
                 first = 0 if part.own is None else part.own.start
                 pull.probes[first] = pull.probes[first] + moved if first in pull.probes else moved
@@ -113,7 +114,7 @@ class Passes(NormalEquations):
             return np.zeros(shape, np.result_type(np.complex64, f"c{self.kernels.complex_bytes}"))
         return self.kernels.images.of(added(summed))
 
-    def curvature(self, point: Point, direction: Direction, group: int | None = None) -> float:
+    def curvature(self, point: Point, direction: Direction, group: int | None = None) -> Number:
         """Gauss-Newton curvature `sum J^2` along a direction."""
         image, probe = self._images(point)
         image_move = self.kernels.image(direction.object)
@@ -127,7 +128,7 @@ class Passes(NormalEquations):
                 patches = self._patches(part, look, image)
             if probe_move is not None:
                 moving = own_modes(part, probe_move)
-                probe_moves = self.kernels.shifted(moving, self._ramps(part), self._mixture(part, point))
+                probe_moves = self.kernels.shifted(moving, self._ramps(part), self._mixture(part))
             moves = self.kernels.fields_along(look.probes, patches, probe_moves, patch_moves, self._transfer(part))
             linear = probe_move is None and self.sliced is None
             part.moves = moves if self.plan.fields and linear else None
@@ -136,7 +137,7 @@ class Passes(NormalEquations):
 
         return self._of_all(self._total(self._each(self._parts(group), curvature_of)))[0]
 
-    def advance(self, point: Point, target: Point, length: float) -> None:
+    def advance(self, point: Point, target: Point, length: Number) -> None:
         """Take what is kept along to `target = point + length direction`, the direction of the last curvature.
 
         The far field is linear in the object, a moved probe in the probe: what moves alone need not be transformed

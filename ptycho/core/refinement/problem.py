@@ -11,8 +11,9 @@ from ptycho.core.physics.fly_scan import places_on_the_way
 from ptycho.core.physics.variable_probe import mixture
 from ptycho.core.refinement.background import Family, stepped
 from ptycho.core.refinement.detector_blur import refocused
-from ptycho.core.refinement.gauge import Gauge, brightened, straightened
+from ptycho.core.refinement.gauge import Gauge, straightened
 from ptycho.core.refinement.kernels import Direction, Point
+from ptycho.core.refinement.numbers import Number, Numbers
 from ptycho.core.refinement.parts import places
 from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.penalty import Damping, Penalty
@@ -88,6 +89,11 @@ class ScanProblem:
         """How object and probe were split anew up to the last point that `gauge_at` was asked about."""
 
     @property
+    def numbers(self) -> Numbers:
+        """Those of the engine."""
+        return self._passes.kernels.numbers
+
+    @property
     def batches(self) -> int:
         """Number of mini-batches."""
         return len(self._passes.groups)
@@ -133,7 +139,7 @@ class ScanProblem:
         """Relative likelihood of the patterns held out."""
         return self._passes.error(point, unseen=True)
 
-    def gradient(self, point: Point, batch: int | None = None) -> tuple[float, Direction]:
+    def gradient(self, point: Point, batch: int | None = None) -> tuple[Number, Direction]:
         """Relative likelihood, with the penalty, and its gradient."""
         error, gradient = self._passes.gradient(point, self._refine_probe, batch)
         known, error = self._known(point), error * (1 + self._price(point))
@@ -142,7 +148,7 @@ class ScanProblem:
         more, gradient = known.added(point, gradient, batch)
         return error + more, gradient
 
-    def curvature(self, point: Point, direction: Direction, batch: int | None = None) -> float:
+    def curvature(self, point: Point, direction: Direction, batch: int | None = None) -> Number:
         """Gauss-Newton curvature along a direction."""
         curvature, known = self._passes.curvature(point, direction, batch), self._known(point)
         return curvature if known is None else curvature + known.curvature(point, direction, batch)
@@ -205,20 +211,20 @@ class ScanProblem:
         """Drop what the passes keep from step to step."""
         self._passes.forget()
 
-    def dot(self, a: Direction, b: Direction) -> float:
+    def dot(self, a: Direction, b: Direction) -> Number:
         """Real inner product."""
         pairs = [(a.object, b.object)]
         if a.probe is not None and b.probe is not None:
             pairs.append((a.probe, b.probe))
         return self._images.dot(pairs)
 
-    def combine(self, a: Direction, factor: float, b: Direction) -> Direction:
+    def combine(self, a: Direction, factor: Number, b: Direction) -> Direction:
         """`-a + factor b`."""
         blend = self._images.blend
         probe = None if a.probe is None or b.probe is None else blend(-1.0, a.probe, factor, b.probe)
         return Direction(blend(-1.0, a.object, factor, b.object), probe)
 
-    def step(self, point: Point, direction: Direction, length: float) -> Point:
+    def step(self, point: Point, direction: Direction, length: Number) -> Point:
         """`point + length direction`, far fields and all."""
         blend = self._images.blend
         target = point._replace(object=blend(1.0, point.object, length, direction.object))
@@ -266,7 +272,9 @@ class ScanProblem:
             point, flux = evenly_lit(point, flux)
         gain = float(flux[known].sum() / point.flux[known].sum())
         flux[known] /= gain
-        return point._replace(object=brightened(point.object, np.sqrt(gain)), flux=flux)
+        image = point.object
+        share = gain ** (0.5 if image.ndim == 2 else 0.5 / len(image))  # every slice of a thick object has its own
+        return point._replace(object=self._images.blend(share, image, 0.0, image), flux=flux)
 
     def _backed(self, point: Point, iteration: int) -> Point:
         """Move the background to the best of its family, as far as a parabola tells."""

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.refinement.images import NumpyImages
-from ptycho.core.refinement.kernels import Kernels, Measured, Terms
+from ptycho.core.refinement.kernels import Kernels, Measured
+from ptycho.core.refinement.numbers import PlainNumbers
 
 __all__ = ["SlicedKernels"]
 
@@ -90,11 +91,16 @@ class SlicedKernels:
         self.images = _SlicedImages(self.numpy)
         self.memory, self.batch_pixels = kernels.memory, kernels.batch_pixels
         self.blur, self.corners = kernels.blur, kernels.corners
-        self.lanes, self.together, self.total = kernels.lanes, kernels.together, kernels.total
+        self.lanes, self.together, self.numbers = kernels.lanes, kernels.together, PlainNumbers()
+        self.pieces, self.joined = kernels.pieces, kernels.joined
         self.close = kernels.close
         self.ramps, self.shifted, self.transfer = kernels.ramps, kernels.shifted, kernels.transfer
         self.moved = kernels.moved
         self.probe_slopes, self.back = kernels.probe_slopes, kernels.back
+
+    def total(self, scalars: Sequence[Any]) -> float:
+        """Sum of scalars, where the images of the search are."""
+        return float(self._one.total(scalars))
 
     def thick(self, images: Any, stretch: float, n: int) -> _Thick:
         """An object on the device, its slices so many times as far apart as was given."""
@@ -140,7 +146,7 @@ class SlicedKernels:
                 moves = self._one.fields_along(wave, patch, moves, patch_moves.patches[k], to)
         return moves
 
-    def advanced(self, fields: _Fields, moves: Any, length: float) -> Any:
+    def advanced(self, fields: _Fields, moves: Any, length: Any) -> Any:
         """Never asked for: the fields are not linear in all slices at once."""
         raise NotImplementedError("fields of a thick object are not linear in it")
 
@@ -172,7 +178,7 @@ class SlicedKernels:
 
     def position_terms(
         self, probe: Any, patches: _Sheaf, measured: Measured, ramps: Any, transfer: Any = None, mixture: Any = None
-    ) -> Terms:
+    ) -> Any:
         """Gradient and curvature of the likelihood in (dx, dy); the probe is the same for all patterns."""
         probes = self.shifted(probe, ramps, mixture)
         fields = self.fields(probes, patches, transfer)
@@ -190,18 +196,16 @@ class SlicedKernels:
         measured: Measured,
         floor: float,
         transfer: Any = None,
-    ) -> Terms:
+    ) -> Any:
         """Normal equations along changes of the patches of all slices."""
         along = [self.fields_along(probes, fields.on_the_way, None, each, transfer) for each in moves]
         return self._one.move_terms(fields.last, along, measured, floor)
 
-    def move_terms(
-        self, fields: _Fields, moves: Sequence[Any], measured: Measured, floor: float | None = None
-    ) -> Terms:
+    def move_terms(self, fields: _Fields, moves: Sequence[Any], measured: Measured, floor: float | None = None) -> Any:
         """Normal equations along changes of the fields."""
         return self._one.move_terms(fields.last, moves, measured, floor)
 
-    def stretch_terms(self, fields: _Fields, measured: Measured, transfer: Any = None) -> Terms:
+    def stretch_terms(self, fields: _Fields, measured: Measured, transfer: Any = None) -> Any:
         """Normal equations of the likelihood in the distance between slices, relative to the one given."""
         (waves, sheaf), moves = fields.on_the_way, None
         for wave, patch in zip(waves[:-1], sheaf.patches[:-1], strict=True):
@@ -209,19 +213,19 @@ class SlicedKernels:
             moves = change if moves is None else change + self._onwards(moves, patch, sheaf.gap)
         return self._one.move_terms(fields.last, [self._onwards(moves, sheaf.patches[-1], transfer)], measured)
 
-    def variation_terms(self, fields: _Fields, moves: Any, places: int, mixture: Any, measured: Measured) -> Terms:
+    def variation_terms(self, fields: _Fields, moves: Any, places: int, mixture: Any, measured: Measured) -> Any:
         """Never asked for: the probe of a thick object is the same for all patterns."""
         raise NotImplementedError("a probe that varies in front of a thick object")
 
-    def flux_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
+    def flux_terms(self, fields: _Fields, measured: Measured) -> Any:
         """Gradient and curvature in the logarithm of a factor."""
         return self._one.flux_terms(fields.last, measured)
 
-    def background_terms(self, fields: _Fields, measured: Measured) -> tuple[Array, Array]:
+    def background_terms(self, fields: _Fields, measured: Measured) -> Any:
         """Gradient and curvature in the background of each pixel."""
         return self._one.background_terms(fields.last, measured)
 
-    def blur_terms(self, fields: _Fields, measured: Measured, blur: Any, slope: Any) -> Terms:
+    def blur_terms(self, fields: _Fields, measured: Measured, blur: Any, slope: Any) -> Any:
         """Normal equations in a number of the blur."""
         return self._one.blur_terms(fields.last, measured, blur, slope)
 

@@ -91,7 +91,7 @@ class ScanKeeper:
             "sweeping": state.sweeping,
             "iteration": state.iteration,
             "failures": state.failures,
-            "slope": None if state.last is None else state.last[2],
+            "slope": None if state.last is None else float(state.last[2]),
             "errors": state.found.errors,
             "unseen": state.found.unseen,
             "kept": state.found.kept,

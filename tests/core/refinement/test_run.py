@@ -10,6 +10,7 @@ from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.diffraction import fourier_shift
 from ptycho.core.refinement.descent import Limits, descend
 from ptycho.core.refinement.kernels_numpy import ENGINE, NumpyKernels
+from ptycho.core.refinement.numbers import PlainNumbers
 from ptycho.core.refinement.preconditioner import Preconditioner, modulation_curvature
 from ptycho.core.refinement.run import run
 from ptycho.core.refinement.settings import Settings
@@ -37,7 +38,7 @@ SETTINGS = Settings(
 class Bowl:
     """`|x - target|^2_H / 2` with two mini-batches, the halves of H; it counts what is asked of it."""
 
-    holds_out = False
+    holds_out, numbers = False, PlainNumbers()
 
     def __init__(self, curvatures: list[float], batches: int = 1, reach: float = math.inf) -> None:
         self.h = np.array(curvatures)
