@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,9 @@ from ptycho.core.refinement.kernels import Found, Measured, Share
 from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.numbers import Number, Numbers, PlainNumbers
+from ptycho.core.refinement.packing import SINGLE, unpacked
+from ptycho_torch.device.lanes import Lanes
+from ptycho_torch.device.streaming import TorchStream
 from ptycho_torch.fields import (
     Fields,
     back_propagated,
@@ -37,8 +39,6 @@ __all__ = ["RefinementKernels"]
 
 Array = NDArray[Any]
 
-KEPT_BYTES = 31 << 20
-"""The largest block, nearly, that does not go back to the system at once."""
 CACHED_PIXELS = 1 << 17
 """Exit-wave pixels that a thread of a CPU works on at once, 1 MB an array: more do not fit its caches, with fewer the
 calls cost as much as what they do."""
@@ -74,32 +74,22 @@ class RefinementKernels:
         self.lanes = torch.get_num_threads() if on_cpu else 1
         self.memory = _free_memory(self.device) if self.device.type == "cuda" else USUAL_MEMORY
         self.batch_pixels: int | None = CACHED_PIXELS if on_cpu else None
-        self._threads: ThreadPoolExecutor | None = None
+        self.stream = TorchStream(self.device) if self.device.type == "cuda" else None
+        self._threads = Lanes(self.lanes)
+
+    packs = True
 
     def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
-        """What is found of every share, each by a thread whose operations stay on it: batches that fit its cache are
-        too small to be divided among threads.
-        """
-        if len(shares) < 2:
-            return [work(share) for share in shares]
-        return list(self._lane_threads().map(work, shares))
+        """What is found of every share, each by a thread of its own."""
+        return self._threads.together(work, shares)
 
     def _worked(self, pixels: int, work: Callable[[], Tensor]) -> Tensor:
         """Work on images, on one thread unless they are large."""
-        if self.lanes < 2 or pixels > IMAGE_PIXELS:
-            return work()
-        return self._lane_threads().submit(work).result()
-
-    def _lane_threads(self) -> ThreadPoolExecutor:
-        if self._threads is None:
-            self._threads = _single_threads(self.lanes)
-        return self._threads
+        return work() if self.lanes < 2 or pixels > IMAGE_PIXELS else self._threads.alone(work)
 
     def close(self) -> None:
         """End the threads."""
-        if self._threads is not None:
-            self._threads.shutdown()
-            self._threads = None
+        self._threads.close()
 
     def _stays(self) -> bool:
         """Whether what a search works on is elsewhere than its numbers."""
@@ -110,8 +100,9 @@ class RefinementKernels:
         return self.numbers.of(torch.stack(list(scalars)).sum(dtype=torch.float64))
 
     def measured(self, amplitude: Array, valid: Array | None) -> Measured:
-        """Patterns on the device."""
-        return Measured(self._real(amplitude), None if valid is None else self._real(valid))
+        """Patterns on the device, packed ones as they are."""
+        kept = self._real(amplitude) if amplitude.dtype == SINGLE else torch.as_tensor(amplitude, device=self.device)
+        return Measured(kept, None if valid is None else self._real(valid))
 
     def background(self, values: Array) -> Tensor:
         """A background on the device."""
@@ -207,7 +198,7 @@ class RefinementKernels:
         """The likelihood of each pattern."""
         seen = detected(fields, measured)
         if self.likelihood == "amplitude":
-            return self.numpy(masked(seen.sqrt() - measured.amplitude, measured).square().sum(dim=(-2, -1)))
+            return self.numpy(masked(seen.sqrt() - self._amplitude(measured), measured).square().sum(dim=(-2, -1)))
         return self.numpy(self._deviance(seen, measured).sum(dim=(-2, -1))) / 2
 
     def pull(
@@ -217,11 +208,11 @@ class RefinementKernels:
         seen = detected(fields, measured)
         if self.likelihood == "amplitude":
             modulus = seen.sqrt()
-            excess = masked(modulus - measured.amplitude, measured)
+            excess = masked(modulus - self._amplitude(measured), measured)
             error, ratio = sum_of_squares(excess), excess.div_(modulus)
         else:
             error = self._error(seen, measured)
-            ratio = 0.5 - (measured.amplitude.square() + self.floor).div_(seen).mul_(0.5)
+            ratio = 0.5 - (self._amplitude(measured).square() + self.floor).div_(seen).mul_(0.5)
             ratio = masked(ratio, measured)
         waves = back_propagated(fields.waves * blurred(ratio, measured)[:, None], transfer)
         return error, waves, over_modes(waves * probes.conj())
@@ -298,7 +289,7 @@ class RefinementKernels:
         else:
             seen = detected(fields, measured)
             root = (seen + floor).sqrt()
-            residual = masked((seen - measured.amplitude.square() - self.floor) / (2 * root), measured)
+            residual = masked((seen - self._amplitude(measured).square() - self.floor) / (2 * root), measured)
         changes = (blurred(product(fields.waves, each), measured) for each in moves)
         return self._terms([change / root for change in changes], residual, measured)
 
@@ -347,10 +338,22 @@ class RefinementKernels:
         """`a` and r, 0 where not valid."""
         seen = detected(fields, measured)
         modulus = seen.sqrt()
-        residual = modulus - measured.amplitude
+        residual = modulus - self._amplitude(measured)
         if self.likelihood == "poisson":
-            residual = (seen - measured.amplitude.square() - self.floor) / (2 * modulus)
+            residual = (seen - self._amplitude(measured).square() - self.floor) / (2 * modulus)
         return modulus, masked(residual, measured)
+
+    def _amplitude(self, measured: Measured) -> Tensor:
+        """Of patterns that may be packed."""
+        kept: Tensor = measured.amplitude
+        if kept.is_floating_point():
+            return kept.to(self.dtype)
+        return self._roots[kept.to(torch.int32)]
+
+    @cached_property
+    def _roots(self) -> Tensor:
+        """Of all counts that are packed, rounded correctly, as those of PyTorch on a CPU are not."""
+        return self._real(unpacked(np.arange(1 << 16, dtype=np.uint16)))
 
     def _real(self, values: Array | Tensor) -> Tensor:
         return torch.as_tensor(values, dtype=self.dtype, device=self.device)
@@ -360,12 +363,12 @@ class RefinementKernels:
 
     def _error(self, intensity: Tensor, measured: Measured) -> Tensor:
         if self.likelihood == "amplitude":
-            return sum_of_squares(masked(intensity.sqrt() - measured.amplitude, measured))
+            return sum_of_squares(masked(intensity.sqrt() - self._amplitude(measured), measured))
         return self._deviance(intensity, measured).sum(dtype=torch.float64) / 2
 
     def _deviance(self, intensity: Tensor, measured: Measured) -> Tensor:
         """Half that of each pixel: `Y log(Y / L) - Y + L`, written so that it loses nothing where Y is near L."""
-        count = measured.amplitude.square() + self.floor
+        count = self._amplitude(measured).square() + self.floor
         change = (intensity - count) / count
         return masked(count * (change - change.log1p()), measured)
 
@@ -374,24 +377,6 @@ def _free_memory(device: torch.device) -> int:
     """Three quarters of what is free on a GPU: the images, and what breaks into pieces, have the rest."""
     free, _ = torch.cuda.mem_get_info(device)
     return 3 * free // 4
-
-
-def _single_threads(count: int) -> ThreadPoolExecutor:
-    """Threads whose operations are not divided among others; those of all other threads are divided as before."""
-    # malloc of glibc leaves whoever freed such a block twice as much between batches; memory that goes back to the
-    # system is cleared page by page when it is asked for again
-    torch.empty(KEPT_BYTES, dtype=torch.uint8)
-    usual, begun = torch.get_num_threads(), threading.Barrier(count)
-
-    def begin() -> None:
-        torch.get_num_threads()  # the first that asks takes what the others have
-        torch.set_num_threads(1)
-
-    pool = ThreadPoolExecutor(count, "refinement", begin)
-    for waiting in [pool.submit(begun.wait) for _ in range(count)]:
-        waiting.result()
-    torch.set_num_threads(usual)  # what a thread sets is also where threads to come begin
-    return pool
 
 
 def _squared_modulus(waves: Tensor) -> Tensor:

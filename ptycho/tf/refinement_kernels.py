@@ -67,6 +67,7 @@ class RefinementKernels:
 
     images, numbers = NumpyImages(), PlainNumbers()
     memory, lanes, batch_pixels = USUAL_MEMORY, 1, 1 << 20
+    packs, stream = False, None
 
     def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
         """What is found of every share, one after the other: operations share the threads of TensorFlow."""

@@ -189,6 +189,32 @@ def test_what_is_kept_in_memory_changes_nothing(scan) -> None:
     np.testing.assert_allclose(slow.object, fast.object, atol=1e-4)
 
 
+@pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
+@pytest.mark.parametrize("most, dtype", [(200, torch.uint8), (60_000, torch.uint16), (None, torch.float16)])
+def test_packed_patterns_give_the_same_bits(most, dtype, likelihood, scan, made, monkeypatch) -> None:
+    """A budget for patterns and nothing else."""
+    if most is None:
+        amplitude = scan.amplitude().astype(np.float16).astype(np.float32)
+    else:
+        amplitude = np.sqrt(np.rint(most * scan.amplitude() ** 2 / scan.amplitude().max() ** 2), dtype=np.float32)
+    counted, types, found = scan_of(made, diff3d=amplitude), set(), []
+    usual = RefinementKernels.measured
+
+    def measured(kernels, values, valid):
+        kept = usual(kernels, values, valid)
+        types.add(kept.amplitude.dtype)
+        return kept
+
+    monkeypatch.setattr(RefinementKernels, "measured", measured)
+    for packs in (True, False):
+        monkeypatch.setattr(RefinementKernels, "packs", packs)
+        found.append(refine(counted, None, 6, likelihood=likelihood, device_memory=5 * amplitude.size))
+        assert types == {dtype if packs else torch.float32}
+        types.clear()
+    np.testing.assert_array_equal(found[0].object, found[1].object)
+    assert found[0].error_history == found[1].error_history
+
+
 class Counting:
     """A scan that knows how many patterns were asked for at once."""
 
@@ -266,25 +292,6 @@ def test_batches_on_several_threads_make_one_answer(moves, scan, monkeypatch, th
     assert first.error_history != alone.error_history
     np.testing.assert_allclose(first.object, alone.object, atol=2e-4)
     np.testing.assert_allclose(first.error_history, alone.error_history, rtol=1e-3)
-
-
-def test_what_goes_wrong_on_a_thread_is_told(threads) -> None:
-    torch.set_num_threads(2)
-
-    def work(share: int) -> int:
-        if share:
-            raise DataError(f"share {share}")
-        return torch.get_num_threads()
-
-    kernels = RefinementKernels("amplitude", 0.0)
-    assert kernels.together(work, [0, 0]) == [1, 1]
-    with pytest.raises(DataError, match="share 1"):
-        kernels.together(work, [0, 1])
-    running = threading.active_count()
-    kernels.close()
-    assert threading.active_count() == running - 2
-    assert kernels.together(work, [0, 0]) == [1, 1]
-    kernels.close()
 
 
 class Transfers(TorchDispatchMode):

@@ -147,7 +147,7 @@ def _by_the_probe(
         tried, test = examine_sample(sampler)
         findings += tried
     settings = suggest_settings(statistics, scan, dose.numbers["photons_per_pattern"])
-    return [*findings, settings, forecast(scan, test, settings.numbers["gridsize"])]
+    return [*findings, settings, forecast(scan, test, settings.numbers["gridsize"], statistics.units)]
 
 
 _NEAR = Finding(

@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.core.doctor.findings import Finding
 from ptycho.core.doctor.orientation import OrientationTest
@@ -15,6 +16,8 @@ from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.refinement.memory import USUAL_MEMORY, MemoryPlan
+from ptycho.core.refinement.packing import smallest_type
+from ptycho.core.scaling import Units, frame_blocks, to_amplitude
 from ptycho.core.scan.scan import ScanFile
 from ptycho.networks.registry import PATTERN_SIZES
 
@@ -54,8 +57,8 @@ def suggest_settings(statistics: ScanStatistics, scan: ScanFile, photons: float 
     return Finding("settings", "note" if suggested < N else "ok", sentence, settings | {"needed_side": needed})
 
 
-def forecast(scan: ScanFile, test: OrientationTest | None, gridsize: int) -> Finding:
-    """Memory and time, from the size of the scan and the speed of this machine."""
+def forecast(scan: ScanFile, test: OrientationTest | None, gridsize: int, units: Units) -> Finding:
+    """Memory and time, from the size of the scan and the speed of this machine; its patterns are in these units."""
     n, N = len(scan.diff3d), scan.diff3d.shape[-1]
     modes = len(as_modes(scan.probe))
     members = gridsize**2
@@ -71,9 +74,12 @@ def forecast(scan: ScanFile, test: OrientationTest | None, gridsize: int) -> Fin
         refine_s = test.seconds_per_pixel * n * N**2 * _REFINE_ITERATIONS * max(1.0, modes / 3)
         numbers["refinement_s"] = refine_s
         sentence += f", {_REFINE_ITERATIONS} iterations of refinement {_time(refine_s)}"
-    all_mb = _iteration_mb(scan)
+    usual, all_mb = _iteration(scan, USUAL_MEMORY), _iteration(scan, 1 << 62).kept / 2**20
     numbers["iteration_mb"] = all_mb
-    kept = "all of it" if all_mb <= USUAL_MEMORY / 2**20 else f"what fits of it in {_size(USUAL_MEMORY / 2**20)}"
+    kept = "all of it"
+    if not usual.whole:
+        usual = _iteration(scan, USUAL_MEMORY, _pattern_bytes(scan, units))
+        kept = f"what fits of it in {_size(USUAL_MEMORY / 2**20)}, {usual.told}"
     sentence += (
         f". Within a factor of two or three; a GPU is far faster. An iteration is fastest with {_size(all_mb)} for "
         f"patterns, far fields and probes, and keeps {kept} (--device-memory GIB; of a GPU 3/4 of what is free)"
@@ -81,12 +87,27 @@ def forecast(scan: ScanFile, test: OrientationTest | None, gridsize: int) -> Fin
     return Finding("forecast", "ok", f"{sentence}.", numbers)
 
 
-def _iteration_mb(scan: ScanFile) -> float:
-    """What an iteration whose probe moves keeps where nothing limits it (`ptycho.core.refinement.memory`)."""
+def _iteration(scan: ScanFile, memory: int, pattern_bytes: int | None = None) -> MemoryPlan:
+    """What an iteration whose probe moves keeps in so many bytes (`ptycho.core.refinement.memory`)."""
     n, N = len(scan.diff3d), scan.diff3d.shape[-1]
     near = NearField.of(scan.metadata) is not None
-    plan = MemoryPlan.made(1 << 62, n, N, len(as_modes(scan.probe)), _SINGLE, near=near, batch_pixels=N**2)
-    return plan.kept / 2**20
+    sizes = (n, N, len(as_modes(scan.probe)), _SINGLE)
+    return MemoryPlan.made(memory, *sizes, near=near, batch_pixels=N**2, pattern_bytes=pattern_bytes)
+
+
+def _pattern_bytes(scan: ScanFile, units: Units) -> int:
+    """Of one amplitude in the smallest type that holds all of them."""
+    n, N, _ = scan.diff3d.shape
+    blocks = (np.arange(n)[block] for block in frame_blocks(n, N**2))
+    return smallest_type(blocks, lambda some: _amplitude(scan, some, units)).itemsize
+
+
+def _amplitude(scan: ScanFile, some: NDArray[np.int64], units: Units) -> NDArray[np.float32]:
+    """Of some patterns, 0 where they are not valid."""
+    amplitude = to_amplitude(scan.diff3d[some[0] : some[-1] + 1], units)
+    if scan.mask is None:
+        return amplitude
+    return np.where(scan.mask[some] if scan.mask.ndim == 3 else scan.mask, amplitude, np.float32(0))
 
 
 def _needed_side(statistics: ScanStatistics) -> int:

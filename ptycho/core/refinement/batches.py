@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.memory import available_bytes
 from ptycho.core.physics.detector_blur import blur_matrix
 from ptycho.core.physics.fly_scan import AT_REST, FlyPath
 from ptycho.core.physics.near_field import NearField
@@ -23,14 +24,20 @@ from ptycho.core.refinement.kernels import Kernels, Measured, Point, ScanData
 from ptycho.core.refinement.likelihood import check_finite
 from ptycho.core.refinement.memory import MemoryPlan
 from ptycho.core.refinement.numbers import Number
+from ptycho.core.refinement.packing import SINGLE, packed, smallest_type
 from ptycho.core.refinement.parts import Look, Part, belonging, cut_parts, field_parts, own_modes, places, same
 from ptycho.core.refinement.processes import ALONE, Processes, own_patterns
 from ptycho.core.refinement.slices import SlicedKernels
+from ptycho.core.refinement.streaming import Streamed
+from ptycho.core.scaling import frame_blocks
 
 __all__ = ["Batches"]
 
 Array = NDArray[Any]
 Found = TypeVar("Found")
+
+HOST_SHARE = 2
+"""Part of the free memory of the host that patterns are held in on their way to a device, its inverse."""
 
 
 class Batches:
@@ -38,7 +45,8 @@ class Batches:
 
     Args:
         kernels: of a backend.
-        scan: read batch by batch; patterns stay on the device as float32 where they fit the budget.
+        scan: read batch by batch; patterns stay on the device where they fit the budget, in the smallest type that
+            holds them where not all else fits as well (`ptycho.core.refinement.packing`).
         groups: the patterns of each mini-batch.
         unseen: patterns held out; no gradient sees them.
         modes: of the probe, and of its variation.
@@ -75,25 +83,38 @@ class Batches:
         self.sliced = None if gap is None else SlicedKernels(kernels, gap)
         self.kernels: Kernels = kernels if self.sliced is None else self.sliced
         self.scan, self.fly_path = scan, fly_path
+        self._type = SINGLE
         self._places_each = 1 if fly_path is None else fly_path.shape[1]
         self.n = int(scan.probeGuess.shape[-1])
         self.transfer_function = None if scan.near_field is None else scan.near_field.transfer_function(self.n)
-        self.plan = MemoryPlan.made(
-            *(memory, sum(map(len, groups)) + len(unseen), self.n, modes, kernels.complex_bytes),
+        self._reading = Lock()
+        count = sum(map(len, groups)) + len(unseen)
+        plan = partial(
+            MemoryPlan.made,
+            *(memory, count, self.n, modes, kernels.complex_bytes),
             places=self._places_each,
             slices=slices,
             near=self.transfer_function is not None,
             batch_pixels=kernels.batch_pixels,
             lanes=kernels.lanes,
         )
+        self.plan = plan()
+        if kernels.packs and not self.plan.whole and plan(pattern_bytes=1).patterns:
+            blocks = frame_blocks(count, self.n**2)
+            every = np.concatenate([*groups, unseen])
+            found = smallest_type((np.sort(every[block]) for block in blocks), self.scan.amplitude)
+            self.plan = plan(pattern_bytes=found.itemsize)
+            self._type = found
         cut = partial(cut_parts, size=self.plan.batch, lanes=kernels.lanes, scans=scans, modes=self.modes)
         self.groups = [cut(group) for group in groups]
         self.seen = [part for parts in self.groups for part in parts]
         self.unseen = cut(unseen)
-        self._reading = Lock()
         self._background: tuple[Array | None, Any] = None, None
         self._blur: tuple[Array | None, Any] = None, None
         self._vectors: tuple[tuple[Array, ...], Any] = (), None
+        self._streamed: Streamed | None = None
+        if kernels.stream is not None and not self.plan.patterns:
+            self._streamed = Streamed(kernels.stream, self._read, self._fits_the_host(count))
         self._all_parts = [*self.seen, *self.unseen]
         self._sizes = [len(part.indices) for part in self._all_parts]
         self._order = np.concatenate([part.indices for part in self._all_parts] or [np.arange(0)])
@@ -118,7 +139,7 @@ class Batches:
         if self._energy is None:
             for part in self.seen:
                 if not part.energy:
-                    self._patterns(part)
+                    self._read(part)
             self._energy = self._of_all(sum(part.energy for part in self.seen))[0]
         return self._energy
 
@@ -144,7 +165,7 @@ class Batches:
 
     def _each(self, parts: Sequence[Part], of: Callable[[Part], Found]) -> Iterator[Found]:
         """What is found of every part, in their order, by the lanes at the same time."""
-        for found in self.kernels.together(lambda share: [of(part) for part in share], self._shares(parts)):
+        for found in self.kernels.together(lambda share: list(map(of, self._in_turn(share))), self._shares(parts)):
             yield from found
 
     def _shares(self, parts: Sequence[Part], most: int | None = None) -> list[Sequence[Part]]:
@@ -152,6 +173,12 @@ class Batches:
         count = min(self.kernels.lanes, len(parts), most or len(parts))
         bounds = np.linspace(0, len(parts), count + 1).round().astype(int).tolist()
         return [parts[begin:end] for begin, end in pairwise(bounds)]
+
+    def _fits_the_host(self, count: int) -> bool:
+        """Whether so many patterns and their masks may stay in the memory of the host, which has other things, too."""
+        masks = 0 if self.scan.mask is None or self.scan.mask.ndim == 2 else SINGLE.itemsize
+        available = available_bytes()
+        return available is not None and count * self.n**2 * (self._type.itemsize + masks) <= available // HOST_SHARE
 
     def _total(self, scalars: Iterable[Any]) -> Number:
         """The sum of scalars of the kernels; 0 where this process has no patterns."""
@@ -198,6 +225,13 @@ class Batches:
         """The patterns of a part in the order of the kernels."""
         if part.measured is not None:
             return part.measured
+        measured = self.kernels.measured(*self._read(part)[:2])
+        if self.plan.patterns:
+            part.measured = measured
+        return measured
+
+    def _read(self, part: Part) -> Measured:
+        """The same in NumPy, in the type that they are kept in."""
         with self._reading:  # files are read by one lane at a time
             amplitude = self._ordered(self.scan.amplitude(part.indices))
         mask, valid = self.scan.mask, None
@@ -205,10 +239,17 @@ class Batches:
             valid = self._ordered(mask[part.indices] if mask.ndim == 3 else mask).astype(np.float32)
         part.energy = float(np.square(amplitude, dtype=np.float64).sum())
         check_finite(part.energy)
-        measured = self.kernels.measured(amplitude, valid)
-        if self.plan.patterns:
+        return Measured(packed(amplitude, self._type), valid)
+
+    def _in_turn(self, share: Sequence[Part]) -> Iterator[Part]:
+        """The parts of a share, one after the other; patterns that the device has no room for come in time."""
+        if self._streamed is None:
+            yield from share
+            return
+        for part, measured in self._streamed.over(share):
             part.measured = measured
-        return measured
+            yield part
+            part.measured = None
 
     def _ordered(self, patterns: Array) -> Array:
         """Patterns as fields are: the zero frequency of far ones first."""

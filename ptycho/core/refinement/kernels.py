@@ -13,7 +13,7 @@ from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.refinement.images import Images
 from ptycho.core.refinement.numbers import Number, Numbers
 
-__all__ = ["Direction", "Kernels", "Measured", "Point", "ScanData", "Terms"]
+__all__ = ["Direction", "Kernels", "Measured", "Point", "ScanData", "Stream", "Terms"]
 
 Array = NDArray[Any]
 Share = TypeVar("Share")
@@ -144,6 +144,19 @@ class Measured(NamedTuple):
     blur: Any = None
 
 
+class Stream(Protocol):
+    """The way of patterns to a device (`ptycho.core.refinement.streaming`)."""
+
+    def hold(self, measured: Measured) -> Any:
+        """Patterns and masks, NumPy's, where the device reads them fastest, in the memory of the host."""
+
+    def send(self, held: Any) -> Any:
+        """Begin to copy; nobody waits."""
+
+    def arrived(self, sent: Any) -> Measured:
+        """What was sent, on the device; the work that follows waits for it."""
+
+
 class Kernels(Protocol):
     """What a backend does with a batch. Its own arrays are `Any`, NumPy's are `Array`; the zero frequency of far
     fields comes first. Normal equations in K numbers of each pattern are `(b, K, 1 + K)`: the gradient is the first
@@ -174,6 +187,14 @@ class Kernels(Protocol):
         """Exit-wave pixels that are best worked on at once; None: as many as the memory holds."""
 
     @property
+    def packs(self) -> bool:
+        """Whether `measured` takes patterns in the types of `ptycho.core.refinement.packing`."""
+
+    @property
+    def stream(self) -> Stream | None:
+        """How patterns go to the device beside its work; None: `measured` is as fast."""
+
+    @property
     def lanes(self) -> int:
         """Batches that `together` works on at the same time."""
 
@@ -187,7 +208,7 @@ class Kernels(Protocol):
         """Sum of scalars of the backend, in double precision."""
 
     def measured(self, amplitude: Array, valid: Array | None) -> Measured:
-        """Patterns on the device."""
+        """Patterns on the device, packed ones as they are: amplitudes come of them where they are used."""
 
     def background(self, values: Array) -> Any:
         """A background `(N, N)` on the device, in the unit of the fields' intensities."""

@@ -16,6 +16,7 @@ from ptycho.core.refinement.kernels import Found, Measured, Share
 from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.numbers import PlainNumbers
+from ptycho.core.refinement.packing import SINGLE, unpacked
 
 __all__ = ["ENGINE", "NumpyKernels"]
 
@@ -45,6 +46,7 @@ class NumpyKernels:
 
     images, numbers = NumpyImages(), PlainNumbers()
     memory, lanes, batch_pixels = USUAL_MEMORY, 1, 1 << 17
+    packs, stream = True, None
 
     def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
         """What is found of every share, one after the other."""
@@ -58,8 +60,9 @@ class NumpyKernels:
         return float(sum(scalars))
 
     def measured(self, amplitude: Array, valid: Array | None) -> Measured:
-        """Patterns in the kernels' precision."""
-        return Measured(amplitude.astype(self.dtype), None if valid is None else valid.astype(self.dtype))
+        """Patterns in the kernels' precision, packed ones as they are."""
+        kept = amplitude.astype(self.dtype) if amplitude.dtype == SINGLE else amplitude
+        return Measured(kept, None if valid is None else valid.astype(self.dtype))
 
     def background(self, values: Array) -> Array:
         """A background in the kernels' precision."""
@@ -145,13 +148,13 @@ class NumpyKernels:
     def error(self, fields: _Fields, measured: Measured) -> float:
         """Sum of the likelihood."""
         if self.likelihood == "amplitude":
-            return _sum_of_squares(_masked(np.sqrt(_seen(fields, measured)) - measured.amplitude, measured))
+            return _sum_of_squares(_masked(np.sqrt(_seen(fields, measured)) - self._amplitude(measured), measured))
         return float(self._deviance(fields, measured).sum(dtype=np.float64)) / 2
 
     def errors(self, fields: _Fields, measured: Measured) -> Array:
         """The likelihood of each pattern."""
         if self.likelihood == "amplitude":
-            excess = _masked(np.sqrt(_seen(fields, measured)) - measured.amplitude, measured)
+            excess = _masked(np.sqrt(_seen(fields, measured)) - self._amplitude(measured), measured)
             return np.asarray(np.einsum("bkl,bkl->b", excess, excess))
         return np.asarray(self._deviance(fields, measured).sum(axis=(-2, -1))) / 2
 
@@ -161,7 +164,7 @@ class NumpyKernels:
         """Error, residual waves, and the gradient with respect to the patches."""
         if self.likelihood == "amplitude":
             modulus = np.sqrt(_seen(fields, measured))
-            excess = _masked(modulus - measured.amplitude, measured)
+            excess = _masked(modulus - self._amplitude(measured), measured)
             error, ratio = _sum_of_squares(excess), excess / modulus
         else:
             error = self.error(fields, measured)
@@ -286,14 +289,19 @@ class NumpyKernels:
         modulus = np.sqrt(_seen(fields, measured))
         if self.likelihood == "poisson":
             return modulus, (_seen(fields, measured) - self._count(measured)) / (2 * modulus)
-        return modulus, modulus - measured.amplitude
+        return modulus, modulus - self._amplitude(measured)
 
     def _with_intensity(self, waves: Array) -> _Fields:
         return _Fields(waves, sum_of_modes(waves.real**2 + waves.imag**2) + self.floor)
 
+    def _amplitude(self, measured: Measured) -> Array:
+        """Of patterns that may be packed."""
+        kept: Array = measured.amplitude
+        return kept if kept.dtype == self.dtype else unpacked(kept).astype(self.dtype)
+
     def _count(self, measured: Measured) -> Array:
         """`Y + e`."""
-        return measured.amplitude**2 + self.floor
+        return self._amplitude(measured) ** 2 + self.floor
 
 
 def _places_as_modes(values: Array) -> Array:

@@ -3,7 +3,7 @@
 Of a pattern of N x N pixels under W exit waves, those of all modes and places of the probe, with numbers of `c` bytes,
 
     at once   (6 W + 9) c N^2     waves, fields, their changes and what comes back, and the work space of transforms
-    patterns  c / 2 N^2           amplitudes
+    patterns  c / 2 N^2           amplitudes, or p N^2 where they are packed in p bytes (`packing`)
     fields    (1 / 2 + (1 + K) W) c N^2   intensities, far fields of an object of K slices, and their changes
     probes    (W + S) c N^2       moved probes and what moves them to S places (twice that near the detector)
     patches   c N^2               under a probe that moves
@@ -42,6 +42,8 @@ class MemoryPlan:
     probes: int
     patches: int
     """Bytes of what is kept of each kind; 0: it is not."""
+    pattern_bytes: int | None = None
+    """Of one amplitude, where patterns are packed."""
 
     @classmethod
     def made(
@@ -57,6 +59,7 @@ class MemoryPlan:
         near: bool = False,
         batch_pixels: int | None = None,
         lanes: int = 1,
+        pattern_bytes: int | None = None,
     ) -> MemoryPlan:
         """For `count` patterns of `n` x `n` pixels.
 
@@ -70,6 +73,7 @@ class MemoryPlan:
             batch_pixels: exit-wave pixels that are best worked on at once; None: as many as a quarter of the memory
                 holds.
             lanes: that work at the same time.
+            pattern_bytes: of one amplitude that is kept; None: as many as half of a complex number.
         """
         pixel, waves = complex_bytes * n**2, modes * places
         each = (WAVES * waves + PATTERNS) * pixel
@@ -77,7 +81,7 @@ class MemoryPlan:
         batch = max(1, min(size, count))
         working = lanes * batch * each
         kinds = (
-            pixel // 2,
+            pixel // 2 if pattern_bytes is None else pattern_bytes * n**2,
             pixel // 2 + (1 + slices) * waves * pixel,
             (waves + (2 if near else 1) * places) * pixel,
             pixel,
@@ -86,21 +90,29 @@ class MemoryPlan:
         for size in kinds:
             kept.append(count * size if count * size <= room else 0)
             room = room - count * size if kept[-1] else 0
-        return cls(memory, batch, working, *kept)
+        return cls(memory, batch, working, kept[0], kept[1], kept[2], kept[3], pattern_bytes)
 
     @property
     def kept(self) -> int:
         """Bytes of all that is kept."""
         return self.patterns + self.fields + self.probes + self.patches
 
+    @property
+    def whole(self) -> bool:
+        """Whether all is kept that can be used again."""
+        return self.patches > 0
+
     def __str__(self) -> str:
         """In words."""
-        kinds = {"patterns": self.patterns, "far fields": self.fields, "probes": self.probes, "patches": self.patches}
+        return f"{self.batch} patterns at once, {_bytes(self.working)}; kept of {_bytes(self.memory)}: {self.told}"
+
+    @property
+    def told(self) -> str:
+        """What is kept, in words."""
+        patterns = "patterns" if self.pattern_bytes is None else f"patterns in {self.pattern_bytes} B a pixel"
+        kinds = {patterns: self.patterns, "far fields": self.fields, "probes": self.probes, "patches": self.patches}
         kept = [f"{name} {_bytes(size)}" for name, size in kinds.items() if size]
-        return (
-            f"{self.batch} patterns at once, {_bytes(self.working)}; kept of {_bytes(self.memory)}: "
-            f"{', '.join(kept) or 'nothing'}"
-        )
+        return ", ".join(kept) or "nothing"
 
 
 def _bytes(size: int) -> str:

@@ -150,9 +150,12 @@ class NormalEquations(Batches):
         """Gradient and curvature (N, N) of the patterns seen, in the background, zero frequency in the middle."""
         image, probe = self._images(point)
 
+        def terms_of_part(part: Part) -> Any:
+            look = self._look(part, point, image, probe)
+            return self.kernels.background_terms(look.fields, self._measured(part, point))
+
         def terms_of(parts: Sequence[Part]) -> Any:
-            looks = ((self._look(part, point, image, probe).fields, self._measured(part, point)) for part in parts)
-            return reduce(add, (self.kernels.background_terms(*look) for look in looks))
+            return reduce(add, map(terms_of_part, self._in_turn(parts)))
 
         lanes = self.kernels.together(terms_of, self._shares(self.seen))
         sums = self.kernels.numpy(reduce(add, lanes)) if lanes else np.zeros((2, self.n, self.n))

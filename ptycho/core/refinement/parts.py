@@ -26,6 +26,8 @@ class Part:
     """Which modes are those of its scan; None: all."""
     energy: float = 0.0
     measured: Measured | None = None
+    held: Any = None
+    """Its patterns in the memory of the host, where the device has no room for them."""
     places: tuple[Array, ...] = ()
     """First rows, first columns and remainders (dx, dy) of its patches."""
     corners: Any = None

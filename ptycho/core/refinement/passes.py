@@ -85,7 +85,7 @@ class Passes(NormalEquations):
     def _pulled(self, point: Point, with_probe: bool, image: Any, probe: Any, parts: Sequence[Part]) -> _Pull:
         """Errors and gradients of some parts, one after the other."""
         pull = _Pull()
-        for part in parts:
+        for part in self._in_turn(parts):
             measured = self._measured(part, point)
             look = self._look(part, point, image, probe)
             error, waves, patch_gradient = self.kernels.pull(look.fields, measured, look.probes, self._transfer(part))

@@ -93,7 +93,7 @@ class SlicedKernels:
         self.blur, self.corners = kernels.blur, kernels.corners
         self.lanes, self.together, self.numbers = kernels.lanes, kernels.together, PlainNumbers()
         self.pieces, self.joined = kernels.pieces, kernels.joined
-        self.close = kernels.close
+        self.close, self.packs, self.stream = kernels.close, kernels.packs, kernels.stream
         self.ramps, self.shifted, self.transfer = kernels.ramps, kernels.shifted, kernels.transfer
         self.moved = kernels.moved
         self.probe_slopes, self.back = kernels.probe_slopes, kernels.back

@@ -1,5 +1,7 @@
 """What the doctor says of memory and time."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ptycho.core.doctor.advice import forecast
@@ -14,10 +16,13 @@ def scan(n: int, N: int, modes: int = 1) -> ScanFile:
 
 def test_memory_of_an_iteration_is_that_of_its_own_forecast() -> None:
     """Six complex numbers a pixel of one mode: amplitude 1/2, intensity, field and its change 5/2, probe 2, patch 1."""
-    small = forecast(scan(100, 16), None, 1)
+    small = forecast(scan(100, 16), None, 1, "counts")
     assert small.numbers["iteration_mb"] == 6 * 8 * 100 * 16**2 / 2**20
     assert "keeps all of it" in small.sentence
-    three = forecast(scan(100, 16, modes=3), None, 1)
+    three = forecast(scan(100, 16, modes=3), None, 1, "counts")
     assert three.numbers["iteration_mb"] == 12 * 8 * 100 * 16**2 / 2**20
-    large = forecast(scan(20_000, 64), None, 1)
-    assert "keeps what fits of it in 2.0 GB (--device-memory GIB" in large.sentence
+    large = forecast(scan(20_000, 64), None, 1, "counts")
+    assert "keeps what fits of it in 2.0 GB, patterns in 1 B a pixel 78.1 MiB, far fields 1.53 GiB" in large.sentence
+    for value, size in ((np.uint16(256), "2 B a pixel 0.15 GiB"), (np.float32(1.1), "4 B a pixel 0.31 GiB")):
+        other = replace(scan(20_000, 64), diff3d=np.broadcast_to(value, (20_000, 64, 64)))
+        assert f"patterns in {size}" in forecast(other, None, 1, "counts").sentence

@@ -1,6 +1,11 @@
 """What is kept of batches changes nothing, and neither does how a scan is cut into them."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
+
+from ptycho.core.refinement.kernels_numpy import NumpyKernels
 
 
 def test_what_is_kept_changes_nothing(small) -> None:
@@ -27,3 +32,21 @@ def test_the_batches_sum_to_the_whole(small) -> None:
     expected = whole.gradient(small.point, True)[1]
     np.testing.assert_allclose(sum(part.object for part in parts), expected.object, atol=1e-9)
     np.testing.assert_allclose(sum(part.probe for part in parts), expected.probe, atol=1e-9)
+
+
+@pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
+def test_packed_patterns_give_the_same_bits(small, likelihood, monkeypatch) -> None:
+    """Counts below 256, a budget for patterns and nothing else."""
+    counts = np.minimum(np.rint(small.scan.amplitude() ** 2), 200)
+    scan = replace(small, scan=small.scan.replaced(diff3d=np.sqrt(counts, dtype=np.float32)))
+    found = []
+    for packs in (True, False):
+        monkeypatch.setattr(NumpyKernels, "packs", packs)
+        passes = scan.passes(likelihood, keep=8 * counts.size)
+        error, gradient = passes.gradient(small.point, True)
+        found.append((error, passes.plan.patterns, gradient))
+    (error, room, gradient), (other_error, other_room, other) = found
+    assert (room, other_room) == (counts.size, 8 * counts.size)
+    assert error == other_error
+    np.testing.assert_array_equal(gradient.object, other.object)
+    np.testing.assert_array_equal(gradient.probe, other.probe)

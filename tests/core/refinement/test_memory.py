@@ -54,6 +54,15 @@ def test_double_precision_takes_twice_as_much() -> None:
     assert (double.fields, double.working) == (2 * single.fields, 2 * single.working)
 
 
+def test_patterns_that_are_packed_leave_room_for_more() -> None:
+    memory = round(COUNT * 3 * PIXEL) - 1  # patterns and fields, but for a byte
+    usual, small = plan(memory, batch_pixels=1), plan(memory, batch_pixels=1, pattern_bytes=1)
+    assert (usual.patterns, usual.fields, usual.whole) == (COUNT * PIXEL // 2, 0, False)
+    assert (small.patterns, small.fields) == (COUNT * N**2, round(COUNT * 2.5 * PIXEL))
+    assert plan(1 << 40, batch_pixels=1).whole
+    assert small.told == "patterns in 1 B a pixel 0.0 MiB, far fields 0.5 MiB"
+
+
 def test_it_says_so_in_words() -> None:
     assert str(plan(1 << 31, batch_pixels=10 * N**2)) == (
         "10 patterns at once, 0.3 MiB; kept of 2.00 GiB: patterns 0.1 MiB, far fields 0.5 MiB, probes 0.4 MiB, "
