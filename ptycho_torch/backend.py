@@ -32,6 +32,7 @@ from ptycho_torch.lightning.process_state import seeded
 from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 from ptycho_torch.pinn import PtychoPINN
+from ptycho_torch.refinement_kernels import RefinementKernels
 
 __all__ = [
     "build",
@@ -176,13 +177,13 @@ def predict_batches(
 
 def scan_network(model: PtychoPINN, config: Config, run: RunOptions) -> ScanNetwork | None:
     """A model for a pass on one canvas; None where its network has no plain descent before its stages."""
-    stages, accelerator = model.network.scan_stages(), _execution(run).accelerator
+    stages, placed = model.network.scan_stages(), _placed(_execution(run))
     if stages is None:
         return None
-    model.to(accelerator)
+    model.to(placed["device"])
 
     def kernels(floor: float) -> Kernels:
-        return refinement.RefinementKernels("amplitude", floor, device=accelerator)
+        return RefinementKernels("amplitude", floor, **placed)
 
     return ScanNetwork(
         stages=stages,
@@ -200,7 +201,12 @@ def refine(
     execution = _execution(run)
     gib = execution.device_memory
     memory = None if gib is None else round(gib * 2**30)
-    return refinement.refine(scan, start, iterations, device=execution.accelerator, device_memory=memory, **settings)
+    return refinement.refine(scan, start, iterations, device_memory=memory, **_placed(execution), **settings)
+
+
+def _placed(execution: PyTorchExecutionConfig) -> dict[str, Any]:
+    """Where the patterns are worked on, and whether the same run gives the same bits there."""
+    return {"device": execution.accelerator, "deterministic": bool(execution.deterministic)}
 
 
 def save(folder: Path, models: Models, config: TrainingConfig) -> Path:

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["add_patches", "cut_patches"]
+from ptycho.core.refinement.layers import Layers
+
+__all__ = ["add_in_layers", "add_patches", "cut_patches"]
 
 
 def cut_patches(canvas: Tensor, rows: Tensor, cols: Tensor, N: int) -> Tensor:
@@ -26,7 +28,7 @@ def cut_patches(canvas: Tensor, rows: Tensor, cols: Tensor, N: int) -> Tensor:
 def add_patches(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor) -> None:
     """Add `patches (b, N, N)` into `canvas (H, W)` in place: the adjoint of `cut_patches`.
 
-    On a CPU by slices, too.
+    On a CPU by slices, too, in the order of the patches; on a GPU in none.
     """
     n = patches.shape[-1]
     if canvas.device.type == "cpu":
@@ -34,6 +36,17 @@ def add_patches(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor) -> 
         for row, col, patch in zip(rows.tolist(), cols.tolist(), parts, strict=True):
             whole[row : row + n, col : col + n] += patch
         return
+    canvas.view(-1).index_add_(0, _pixels(canvas, n, rows, cols).reshape(-1), patches.reshape(-1))
+
+
+def add_in_layers(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor, layers: Layers) -> None:
+    """As `add_patches`, in one order on every device: layer after layer, in none of which two patches meet."""
+    pixels, whole = _pixels(canvas, patches.shape[-1], rows, cols)[layers.order], canvas.view(-1)
+    for here, values in zip(pixels.split(layers.sizes), patches[layers.order].split(layers.sizes), strict=True):
+        whole[here] += values
+
+
+def _pixels(canvas: Tensor, n: int, rows: Tensor, cols: Tensor) -> Tensor:
+    """Where `(b, n, n)` the pixels of patches lie in a canvas that is one row."""
     step = torch.arange(n, device=canvas.device)
-    index = (rows[:, None, None] + step[:, None]) * canvas.shape[1] + cols[:, None, None] + step
-    canvas.view(-1).index_add_(0, index.reshape(-1), patches.reshape(-1))
+    return (rows[:, None, None] + step[:, None]) * canvas.shape[1] + cols[:, None, None] + step

@@ -71,11 +71,14 @@ def refine(
     state_file: StateFile | None = None,
     processes: Processes = ALONE,
     device: torch.device | str = "cpu",
+    deterministic: bool = False,
 ) -> Refinement:
     """`ptycho.core.refinement.run.refine_scan` with the engine 'pytorch', where the other arguments are described.
 
     Args:
         device: where the patterns are worked on.
+        deterministic: whether a GPU adds patches in one order, so that the same run gives the same bits; a CPU does in
+            any case.
     """
     return refine_scan(
         scan,
@@ -116,8 +119,9 @@ def refine(
         state_file=state_file,
         processes=processes,
         device=device,
+        deterministic=deterministic,
     )
 
 
-ENGINE = Engine("pytorch", RefinementKernels, ("dtype", "device"))
+ENGINE = Engine("pytorch", RefinementKernels, ("dtype", "device", "deterministic"))
 """The entry of this engine (`ptycho.core.refinement.engine`)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ptycho.core.refinement.images import Resident
 from ptycho.core.refinement.kernels import Found, Measured, Share
+from ptycho.core.refinement.layers import Layers
 from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.numbers import Number, Numbers, PlainNumbers
@@ -33,7 +34,7 @@ from ptycho_torch.fields import (
     sum_of_squares,
 )
 from ptycho_torch.images import TorchImages, TorchNumbers, further
-from ptycho_torch.patches import add_patches, cut_patches
+from ptycho_torch.patches import add_in_layers, add_patches, cut_patches
 
 __all__ = ["RefinementKernels"]
 
@@ -47,6 +48,14 @@ IMAGE_PIXELS = 1 << 20
 """Pixels of an image that one thread works on alone: others are waited for longer wherever a program has their core."""
 
 
+class _Corners(NamedTuple):
+    """First rows and columns `(b,)` of patches, and the layers in which they are added; None: as is fastest."""
+
+    rows: Tensor
+    cols: Tensor
+    layers: Layers | None
+
+
 class RefinementKernels:
     """`ptycho.core.refinement.kernels.Kernels` in PyTorch.
 
@@ -55,6 +64,8 @@ class RefinementKernels:
         floor: e, added to intensities.
         device: of the tensors.
         dtype: their real type.
+        deterministic: whether a GPU adds patches in one order, so that the same run gives the same bits; a CPU does in
+            any case.
     """
 
     def __init__(
@@ -64,6 +75,7 @@ class RefinementKernels:
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        deterministic: bool = False,
     ) -> None:
         self.likelihood, self.floor = likelihood, floor
         self.device, self.dtype = torch.device(device), dtype
@@ -71,6 +83,7 @@ class RefinementKernels:
         self.numbers: Numbers = TorchNumbers() if self._stays() else PlainNumbers()
         self.images = TorchImages(self.image, self.numpy, self._real, self._worked, self.numbers)
         on_cpu = self.device.type == "cpu"
+        self.layered = deterministic and not on_cpu
         self.lanes = torch.get_num_threads() if on_cpu else 1
         self.memory = _free_memory(self.device) if self.device.type == "cuda" else USUAL_MEMORY
         self.batch_pixels: int | None = CACHED_PIXELS if on_cpu else None
@@ -130,21 +143,23 @@ class RefinementKernels:
         """Pieces one after the other in NumPy."""
         return self.numpy(torch.cat(list(pieces)))
 
-    def corners(self, rows: Array | Tensor, cols: Array | Tensor) -> tuple[Tensor, Tensor]:
+    def corners(self, rows: Array | Tensor, cols: Array | Tensor, layers: Layers | None = None) -> _Corners:
         """First row and column of every patch on the device."""
-        return torch.as_tensor(rows, device=self.device), torch.as_tensor(cols, device=self.device)
+        here = [torch.as_tensor(each, device=self.device) for each in (rows, cols)]
+        return _Corners(here[0], here[1], layers)
 
-    def cut(self, image: Tensor, corners: tuple[Tensor, Tensor], n: int) -> Tensor:
+    def cut(self, image: Tensor, corners: _Corners, n: int) -> Tensor:
         """Patches of an object."""
-        return cut_patches(image, *corners, n)
+        return cut_patches(image, corners.rows, corners.cols, n)
 
-    def add(
-        self, total: Tensor | None, shape: tuple[int, ...], patches: Tensor, corners: tuple[Tensor, Tensor]
-    ) -> Tensor:
+    def add(self, total: Tensor | None, shape: tuple[int, ...], patches: Tensor, corners: _Corners) -> Tensor:
         """Add patches to a sum of the given shape."""
         if total is None:
             total = torch.zeros(shape, dtype=patches.dtype, device=self.device)
-        add_patches(total, patches, *corners)
+        if corners.layers is None:
+            add_patches(total, patches, corners.rows, corners.cols)
+        else:
+            add_in_layers(total, patches, corners.rows, corners.cols, corners.layers)
         return total
 
     def ramps(self, dx: Array | Tensor, dy: Array | Tensor, factor: Array | Tensor, n: int) -> Tensor:

@@ -29,6 +29,7 @@ from ptycho.tf import refine as refinement
 from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.model_manager import load_tf_bundle, remember, save_tf_bundle
 from ptycho.tf.pinn import PtychoPINN
+from ptycho.tf.refinement_kernels import RefinementKernels
 from ptycho.workflows.backend import BackendName, ScanNetwork
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.sharing.team import Team, single
@@ -165,7 +166,7 @@ def scan_network(model: PtychoPINN, config: Config, run: RunOptions) -> ScanNetw
         return None
 
     def kernels(floor: float) -> Kernels:
-        return refinement.RefinementKernels("amplitude", floor, use_xla=config.use_xla)
+        return RefinementKernels("amplitude", floor, use_xla=config.use_xla)
 
     return ScanNetwork(
         stages=stages,

@@ -7,6 +7,7 @@ import torch
 
 from ptycho.core.refinement.engine import find_engine
 from ptycho.core.refinement.kernels_numpy import NumpyKernels
+from ptycho.core.refinement.layers import Layers, layers_of
 from ptycho.tf import patches as tf_patches
 from ptycho_torch import patches as torch_patches
 
@@ -47,3 +48,17 @@ def test_adding_in_tensorflow_is_the_adjoint_of_cutting(rng) -> None:
     assert np.vdot(patches, tf_patches.cut_patches(other, rows, cols, 4)) == pytest.approx(
         np.vdot(canvas, other), rel=1e-12
     )
+
+
+def test_adding_in_layers_is_adding(rng) -> None:
+    """To rounding, and in the same bits again; other layers, other bits would be allowed."""
+    rows, cols = rng.integers(0, 40, (2, 150))
+    patches = torch.as_tensor(rng.standard_normal((150, 16, 16)) + 1j * rng.standard_normal((150, 16, 16)))
+    order, sizes = layers_of(rows, cols, 16)
+    places = torch.as_tensor(rows), torch.as_tensor(cols)
+    plain, layered, again = torch.zeros(3, 56, 56, dtype=torch.complex128)
+    torch_patches.add_patches(plain, patches, *places)
+    for canvas in (layered, again):
+        torch_patches.add_in_layers(canvas, patches, *places, Layers(torch.as_tensor(order), sizes))
+    torch.testing.assert_close(layered, plain, rtol=1e-13, atol=1e-13)
+    assert torch.equal(layered, again)

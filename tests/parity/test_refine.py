@@ -115,7 +115,7 @@ def test_every_engine_finds_the_same_at_a_side_that_is_no_power_of_two() -> None
 
 def test_both_backends_take_the_same_arguments() -> None:
     ours, theirs = (inspect.signature(each.refine).parameters for each in (tf_refine, torch_refine))
-    own = {"device", "use_xla"}
+    own = {"device", "deterministic", "use_xla"}
     found = [{name: p.default for name, p in each.items() if name not in own} for each in (ours, theirs)]
     assert found[0] == found[1]
 

@@ -26,6 +26,7 @@ RENAMED = {
     "save_torch_bundle": "save_tf_bundle",
 }
 ONLY_PYTORCH = {
+    "add_in_layers": "TensorFlow adds in the order of the patches",
     "archive_of": "a Lightning checkpoint holds what it says",
     "blank_model": "a Lightning checkpoint brings the weights",
     "configure_gradient_clipping": "a hook of Lightning",
@@ -61,9 +62,10 @@ ONLY_TENSORFLOW = {
     "model_manager.save": "kept for compatibility with ptychodus, which calls it of TensorFlow only",
     "set_probe_guess": "kept for compatibility with ptychodus, which calls it of TensorFlow only",
 }
-PLACEMENT = {"dtype", "seed", "device", "use_xla"}
+PLACEMENT = {"dtype", "seed", "device", "deterministic", "use_xla"}
 """What PyTorch says after construction (`.double()`, `.to`) or of the process (`torch.manual_seed`), devices, and
-whether TensorFlow compiles."""
+how a device adds, and whether
+TensorFlow compiles."""
 OF_LIGHTNING = {
     "fit": {"accelerator", "stages", "callbacks", "team"},
     "PtychoPINN_Lightning": {"execution", "learning_rate"},

@@ -16,6 +16,7 @@ from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.engine import Engine
+from ptycho.core.refinement.kernels import Point
 from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.plan import SimulatedScan, make_scan
@@ -381,6 +382,48 @@ def test_numbers_that_stay_on_a_device_lead_the_same_way(moves, scan) -> None:
     there, here = (refine_scan(scan, None, 9, engine=one, tolerance=0, **settings) for one in (engine, ENGINE))
     np.testing.assert_allclose(there.error_history, here.error_history, rtol=1e-4)
     np.testing.assert_allclose(there.object, here.object, atol=1e-4)
+
+
+@pytest.mark.parametrize("moves", ["object", "probe and positions"])
+def test_sums_in_one_order_lead_the_same_way(moves, scan) -> None:
+    """What a GPU does where the same bits are asked for, on a CPU; the layers go along with positions that move."""
+    settings = {"refine_probe": False} if moves == "object" else {"refine_positions": True}
+
+    class Layered(RefinementKernels):
+        def __init__(self, *options, **named) -> None:
+            super().__init__(*options, **named)
+            self.layered, self.lanes, self.batch_pixels = True, 1, 40 * N * N
+
+    one, again, usual = (
+        refine_scan(scan, None, 9, engine=engine, tolerance=0, **settings)
+        for engine in (Engine("layered", Layered), Engine("layered", Layered), ENGINE)
+    )
+    np.testing.assert_array_equal(one.object, again.object)
+    np.testing.assert_allclose(one.error_history, usual.error_history, rtol=1e-4)
+    np.testing.assert_allclose(one.object, usual.object, atol=2e-4)
+
+
+def test_a_cpu_adds_in_the_order_of_the_patterns_whatever_the_batches(scan) -> None:
+    """On one thread, to the bit, and asks for no layers."""
+    assert not RefinementKernels("amplitude", 0.0, deterministic=True).layered
+    assert RefinementKernels("amplitude", 0.0, device="meta", deterministic=True).layered
+
+    def found(batch: int) -> np.ndarray:
+        kernels = RefinementKernels("amplitude", 1e-3)
+        kernels.lanes, kernels.batch_pixels = 1, batch * N * N
+        passes = Passes(kernels, scan, [np.arange(len(scan))], np.arange(0), 1, 0)
+        flat, count = np.ones(FRAME.shape, np.complex64), len(scan)
+        point = Point(
+            flat,
+            scan.probeGuess[None].astype(np.complex64),
+            scan.xcoords,
+            scan.ycoords,
+            np.ones(count),
+            np.zeros((N, N)),
+        )
+        return np.asarray(passes.gradient(point, False)[1].object)
+
+    np.testing.assert_array_equal(found(7), found(50))
 
 
 def test_a_gpu_takes_as_many_patterns_at_once_as_it_holds(scan, monkeypatch) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.refinement.images import Images
+from ptycho.core.refinement.layers import Layers
 from ptycho.core.refinement.numbers import Number, Numbers
 
 __all__ = ["Direction", "Kernels", "Measured", "Point", "ScanData", "Stream", "Terms"]
@@ -227,8 +228,14 @@ class Kernels(Protocol):
     def joined(self, pieces: Sequence[Any]) -> Array:
         """Pieces `(b, ...)` of the device one after the other in NumPy, fetched at once."""
 
-    def corners(self, rows: Any, cols: Any) -> Any:
-        """First row and column `(b,)` of every patch, NumPy's or pieces of the device, for `cut` and `add`."""
+    @property
+    def layered(self) -> bool:
+        """Whether `add` asks for layers, to sum in one order."""
+
+    def corners(self, rows: Any, cols: Any, layers: Layers | None = None) -> Any:
+        """First row and column `(b,)` of every patch, NumPy's or pieces of the device, for `cut` and `add`; with the
+        layers that `layered` asks for, on the device.
+        """
 
     def cut(self, image: Any, corners: Any, n: int) -> Any:
         """Patches of an object."""

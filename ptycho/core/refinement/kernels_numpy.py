@@ -13,6 +13,7 @@ from ptycho.core.physics.diffraction import sum_of_modes
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.images import NumpyImages
 from ptycho.core.refinement.kernels import Found, Measured, Share
+from ptycho.core.refinement.layers import Layers
 from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.numbers import PlainNumbers
@@ -46,7 +47,7 @@ class NumpyKernels:
 
     images, numbers = NumpyImages(), PlainNumbers()
     memory, lanes, batch_pixels = USUAL_MEMORY, 1, 1 << 17
-    packs, stream = True, None
+    packs, stream, layered = True, None, False
 
     def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
         """What is found of every share, one after the other."""
@@ -88,7 +89,7 @@ class NumpyKernels:
         """Pieces one after the other."""
         return np.concatenate(pieces)
 
-    def corners(self, rows: Array, cols: Array) -> list[tuple[int, int]]:
+    def corners(self, rows: Array, cols: Array, layers: Layers | None = None) -> list[tuple[int, int]]:
         """First row and column of every patch."""
         return list(zip(rows.tolist(), cols.tolist(), strict=True))
 

@@ -169,7 +169,7 @@ def refine_scan(
             the same arguments; `start`, `probe`, `frame`, `report` and the path of `state_file` are those of the first.
             Each reads its own patterns alone, and all have the result, that of one process but for rounding. They are
             to be machines of one kind: what follows from the sums each works out by itself.
-        options: of the engine: `dtype` ('numpy'), `use_xla` ('tensorflow'), `device` ('pytorch').
+        options: of the engine: `dtype` ('numpy'), `use_xla` ('tensorflow'), `device`, `deterministic` ('pytorch').
 
     Returns:
         The best point seen, the start included: never worse than the start, and finite.

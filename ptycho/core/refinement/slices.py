@@ -92,6 +92,7 @@ class SlicedKernels:
         self.memory, self.batch_pixels = kernels.memory, kernels.batch_pixels
         self.blur, self.corners = kernels.blur, kernels.corners
         self.lanes, self.together, self.numbers = kernels.lanes, kernels.together, PlainNumbers()
+        self.layered = kernels.layered
         self.pieces, self.joined = kernels.pieces, kernels.joined
         self.close, self.packs, self.stream = kernels.close, kernels.packs, kernels.stream
         self.ramps, self.shifted, self.transfer = kernels.ramps, kernels.shifted, kernels.transfer

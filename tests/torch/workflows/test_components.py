@@ -3,6 +3,7 @@
 import logging
 import pickle
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows import reconstruct as workflow
 from ptycho.workflows.backend_selector import backend_named, run_cdi_example_with_backend
 from ptycho.workflows.run_options import RunOptions
+from ptycho_torch import backend
 from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.config_params import ModelConfig
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
@@ -280,3 +282,12 @@ def test_a_loaded_model_is_a_pair_with_names(scan, training, execution, tmp_path
 def test_a_lightning_module_of_settings_alone_says_what_to_use() -> None:
     with pytest.raises(ConfigError, match=r"^PtychoPINN_Lightning\(model_config=\) is gone: .*_new_model"):
         PtychoPINN_Lightning(model_config=ModelConfig(), data_config=None)
+
+
+@pytest.mark.parametrize("said, expected", [(True, True), ("warn", True), (False, False)])
+def test_a_refinement_runs_where_and_as_the_execution_says(said, expected, monkeypatch) -> None:
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(backend.refinement, "refine", lambda *_, **named: told.update(named))
+    execution = PyTorchExecutionConfig(accelerator="cpu", deterministic=said, device_memory=0.5)
+    backend.refine(None, None, 3, None, RunOptions(execution=execution), seed=7)
+    assert told == {"device": "cpu", "deterministic": expected, "device_memory": 1 << 29, "seed": 7}
