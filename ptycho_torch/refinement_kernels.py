@@ -108,6 +108,10 @@ class RefinementKernels:
         """Whether what a search works on is elsewhere than its numbers."""
         return self.device.type != "cpu"
 
+    def summed(self, total: Tensor | None, scalar: Tensor) -> Tensor:
+        """A sum with one more, in place."""
+        return scalar.to(torch.float64) if total is None else total.add_(scalar)
+
     def total(self, scalars: Sequence[Tensor]) -> Number:
         """Their sum."""
         return self.numbers.of(torch.stack(list(scalars)).sum(dtype=torch.float64))
@@ -139,9 +143,13 @@ class RefinementKernels:
         """What belongs to patterns on the device, in pieces of so many."""
         return list(torch.as_tensor(values, device=self.device).split(list(counts)))
 
-    def joined(self, pieces: Sequence[Tensor]) -> Array:
-        """Pieces one after the other in NumPy."""
-        return self.numpy(torch.cat(list(pieces)))
+    def rows(self, shape: tuple[int, ...]) -> Tensor:
+        """Room for what is found of every pattern."""
+        return torch.zeros(shape, dtype=torch.float64, device=self.device)
+
+    def put(self, rows: Tensor, where: slice, piece: Array | Tensor) -> None:
+        """Write what is found of some."""
+        rows[where] = torch.as_tensor(piece).to(rows)
 
     def corners(self, rows: Array | Tensor, cols: Array | Tensor, layers: Layers | None = None) -> _Corners:
         """First row and column of every patch on the device."""

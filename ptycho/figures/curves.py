@@ -18,6 +18,8 @@ __all__ = ["ACCENT", "INK", "draw_correlation", "draw_errors", "draw_ratios", "p
 INK, ACCENT = "#2a5f9e", "#c4501b"
 _FEW = 30
 """Errors that are drawn as points too."""
+_POINTS = 5000
+"""Patterns that are drawn as points of some size, and that a band is drawn through: one through a million cannot be."""
 _NAMED = 12
 """Patterns that stand out and are labelled, at most."""
 
@@ -78,8 +80,10 @@ def draw_ratios(axes: Axes, trust: Trust) -> None:
     """Draw the deviance over that of noise in the order of the scan, what noise would give, and what stands out."""
     ratio, order = trust.ratio, np.arange(len(trust.ratio))
     noise = np.divide(trust.deviation, trust.expected, out=np.zeros_like(ratio), where=trust.expected > 0)
-    axes.fill_between(order, np.maximum(1 - 3 * noise, 0.01), 1 + 3 * noise, color="#6f9fd8", alpha=0.6, linewidth=0)
-    marker = "." if len(ratio) <= 5000 else ","
+    some = slice(None, None, -(-len(ratio) // _POINTS))
+    low, high = np.maximum(1 - 3 * noise[some], 0.01), 1 + 3 * noise[some]
+    axes.fill_between(order[some], low, high, color="#6f9fd8", alpha=0.6, linewidth=0)
+    marker = "." if len(ratio) <= _POINTS else ","
     axes.plot(order, ratio, marker, color="#333333", markersize=4, label="measured")
     axes.axhline(NOISE, color="#2e7d4f", linewidth=1, label=f"to the noise (up to {NOISE:g})")
     axes.axhline(float(np.median(ratio)), color="#333333", linewidth=1, linestyle="--", label="median")
@@ -87,8 +91,8 @@ def draw_ratios(axes: Axes, trust: Trust) -> None:
     for j in trust.outliers[:_NAMED]:
         axes.plot(j, ratio[j], "o", markersize=8, markerfacecolor="none", markeredgecolor="#b3261e")
     limits = ratio_limits(ratio)
-    low, high = min(limits[0], float(ratio.min())), max(limits[1], float(ratio.max()))
-    axes.set(yscale="log", ylim=(max(0.8 * low, 1e-3), 1.3 * high), xlim=(-0.5, len(ratio) - 0.5))
+    least, most = min(limits[0], float(ratio.min())), max(limits[1], float(ratio.max()))
+    axes.set(yscale="log", ylim=(max(0.8 * least, 1e-3), 1.3 * most), xlim=(-0.5, len(ratio) - 0.5))
     for j in trust.outliers[:_NAMED]:
         name_point(axes, str(j), (j, ratio[j]), 6, -3, color="#b3261e")
     plain_ticks(axes)

@@ -257,7 +257,8 @@ def _draw_scan(axes: Axes, r: Reconstruction) -> None:
     scan = r.variation.scan if isinstance(r.variation, ScanProbes) else np.zeros(r.xcoords.size, int)
     for k in np.unique(scan):
         x, y, colour = r.xcoords[scan == k], r.ycoords[scan == k], SCANS[k % len(SCANS)]
-        axes.plot(x, y, "-" if few else "", color=colour, linewidth=0.4, alpha=0.6)
+        if few:
+            axes.plot(x, y, "-", color=colour, linewidth=0.4, alpha=0.6)
         axes.plot(x, y, "." if few else ",", color=colour, markersize=2.0)
     axes.set_title("Scan positions over the coverage", fontsize=10)
     draw_bar(axes, image, "sum of weights")

@@ -77,6 +77,11 @@ class RefinementKernels:
     def close(self) -> None:
         """Nothing is left behind."""
 
+    def summed(self, total: tf.Tensor | None, scalar: tf.Tensor) -> tf.Tensor:
+        """A sum with one more."""
+        more = tf.cast(scalar, tf.float64)
+        return more if total is None else total + more
+
     def total(self, scalars: Sequence[tf.Tensor]) -> float:
         """Their sum."""
         return float(tf.reduce_sum(tf.cast(tf.stack(scalars), tf.float64)))
@@ -106,9 +111,13 @@ class RefinementKernels:
         """What belongs to patterns, in pieces of so many: NumPy's own, which a CPU reads faster by slices."""
         return np.split(values, np.cumsum(counts)[:-1])
 
-    def joined(self, pieces: Sequence[tf.Tensor]) -> Array:
-        """Pieces one after the other in NumPy."""
-        return self.numpy(tf.concat(pieces, axis=0))
+    def rows(self, shape: tuple[int, ...]) -> Array:
+        """Room for what is found of every pattern, NumPy's: a tensor cannot be written to."""
+        return np.zeros(shape)
+
+    def put(self, rows: Array, where: slice, piece: Array | tf.Tensor) -> None:
+        """Write what is found of some."""
+        rows[where] = np.asarray(piece)
 
     def corners(self, rows: Array, cols: Array, layers: Layers | None = None) -> tuple[Array, Array]:
         """First row and column of every patch."""

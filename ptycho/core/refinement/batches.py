@@ -7,10 +7,10 @@ What is done to a batch stands in `Kernels` (`ptycho.core.refinement.kernels`), 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 from itertools import pairwise
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,6 @@ from ptycho.core.scaling import frame_blocks
 __all__ = ["Batches"]
 
 Array = NDArray[Any]
-Found = TypeVar("Found")
 
 HOST_SHARE = 2
 """Part of the free memory of the host that patterns are held in on their way to a device, its inverse."""
@@ -117,6 +116,10 @@ class Batches:
         if kernels.stream is not None and not self.plan.patterns:
             self._streamed = Streamed(kernels.stream, self._read, self._fits_the_host(count))
         self._all_parts = [*self.seen, *self.unseen]
+        for parts in (self.seen, self.unseen):
+            end = 0
+            for part in parts:
+                part.rows, end = slice(end, end + len(part.indices)), end + len(part.indices)
         self._sizes = [len(part.indices) for part in self._all_parts]
         self._order = np.concatenate([part.indices for part in self._all_parts] or [np.arange(0)])
         self._propagator = None if self.transfer_function is None else self.kernels.image(self.transfer_function)
@@ -164,10 +167,29 @@ class Batches:
     def _parts(self, group: int | None) -> list[Part]:
         return self.seen if group is None else self.groups[group]
 
-    def _each(self, parts: Sequence[Part], of: Callable[[Part], Found]) -> Iterator[Found]:
-        """What is found of every part, in their order, by the lanes at the same time."""
-        for found in self.kernels.together(lambda share: list(map(of, self._in_turn(share))), self._shares(parts)):
-            yield from found
+    def _sum(self, parts: Sequence[Part], of: Callable[[Part], Any]) -> Number:
+        """The sum of a scalar of every part; it is added up on the way, so that no part leaves anything behind."""
+
+        def sum_of(share: Sequence[Part]) -> Any:
+            return reduce(self.kernels.summed, map(of, self._in_turn(share)), None)
+
+        return self._total(self.kernels.together(sum_of, self._shares(parts)))
+
+    def _rows(
+        self, parts: Sequence[Part], of: Callable[[Part], Any], shape: tuple[int, ...]
+    ) -> tuple[NDArray[np.int64], Array]:
+        """The patterns of all parts, seen or unseen ones, and an array (n, ...) of what `of` finds of each, fetched at
+        once. The room is there before: small pieces that stay, each made between large ones that go, would keep the
+        room of these from being used again.
+        """
+        rows = self.kernels.rows((sum(len(part.indices) for part in parts), *shape))
+
+        def fill(share: Sequence[Part]) -> None:
+            for part in self._in_turn(share):
+                self.kernels.put(rows, part.rows, of(part))
+
+        self.kernels.together(fill, self._shares(parts))
+        return np.concatenate([np.zeros(0, np.int64), *(part.indices for part in parts)]), self.kernels.numpy(rows)
 
     def _shares(self, parts: Sequence[Part], most: int | None = None) -> list[Sequence[Part]]:
         """The parts of every lane, neighbours in one, which is at most so many lists; none is empty."""
@@ -261,6 +283,9 @@ class Batches:
         if not same(self._placed, (point.x, point.y)):
             self._placed = point.x, point.y
             self._place(point)
+            if self.plan.patterns:  # what stays is there before any part is worked on, as in `_rows`
+                for part in self._all_parts:
+                    self._patterns(part)
         if self._flux is not point.flux:
             self._flux = point.flux
             self._give("root_flux", np.sqrt(point.flux / self._places_each))

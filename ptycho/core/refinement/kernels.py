@@ -205,6 +205,9 @@ class Kernels(Protocol):
     def close(self) -> None:
         """End what works at the same time; begun again when it is asked for."""
 
+    def summed(self, total: Any, scalar: Any) -> Any:
+        """A sum of scalars of the backend (None: begin one) with one more, on the device and in double precision."""
+
     def total(self, scalars: Sequence[Any]) -> Number:
         """Sum of scalars of the backend, in double precision."""
 
@@ -225,8 +228,11 @@ class Kernels(Protocol):
     def pieces(self, values: Array, counts: Sequence[int]) -> list[Any]:
         """What belongs to patterns `(n, ...)`, brought to the device at once, in pieces of so many patterns each."""
 
-    def joined(self, pieces: Sequence[Any]) -> Array:
-        """Pieces `(b, ...)` of the device one after the other in NumPy, fetched at once."""
+    def rows(self, shape: tuple[int, ...]) -> Any:
+        """Room for what is found of every pattern `(n, ...)`, in double precision."""
+
+    def put(self, rows: Any, where: slice, piece: Any) -> None:
+        """Write what is found of some patterns into their rows."""
 
     @property
     def layered(self) -> bool:

@@ -56,6 +56,10 @@ class NumpyKernels:
     def close(self) -> None:
         """Nothing is left behind."""
 
+    def summed(self, total: float | None, scalar: float) -> float:
+        """A sum with one more."""
+        return scalar if total is None else total + scalar
+
     def total(self, scalars: Sequence[float]) -> float:
         """Their sum."""
         return float(sum(scalars))
@@ -85,9 +89,13 @@ class NumpyKernels:
         """What belongs to patterns, in pieces of so many."""
         return np.split(values, np.cumsum(counts)[:-1])
 
-    def joined(self, pieces: Sequence[Array]) -> Array:
-        """Pieces one after the other."""
-        return np.concatenate(pieces)
+    def rows(self, shape: tuple[int, ...]) -> Array:
+        """Room for what is found of every pattern."""
+        return np.zeros(shape)
+
+    def put(self, rows: Array, where: slice, piece: Array) -> None:
+        """Write what is found of some."""
+        rows[where] = piece
 
     def corners(self, rows: Array, cols: Array, layers: Layers | None = None) -> list[tuple[int, int]]:
         """First row and column of every patch."""

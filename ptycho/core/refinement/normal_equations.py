@@ -31,9 +31,7 @@ class NormalEquations(Batches):
 
     def _terms(self, of: Callable[[Part], Any], numbers: int) -> Iterator[tuple[NDArray[np.int64], Terms]]:
         """Normal equations in so many numbers of each pattern seen, of all processes, fetched at once."""
-        found = list(self._each(self.seen, of))
-        each = self.kernels.joined(found) if found else np.zeros((0, numbers, 1 + numbers))
-        indices = np.concatenate([part.indices for part in self.seen] or [np.arange(0)])
+        indices, each = self._rows(self.seen, of, (numbers, 1 + numbers))
         mine, shapes = (indices, each[..., 0], each[..., 1:]), ((numbers,), (numbers, numbers))
         for some, *terms in gathered(self.processes, [mine], self._all_seen, shapes):
             yield some, Terms(*terms)
@@ -98,7 +96,7 @@ class NormalEquations(Batches):
         """
         image, probe = self._images(point)
 
-        def errors_of(part: Part) -> tuple[NDArray[np.int64], Array]:
+        def errors_of(part: Part) -> Array:
             measured, moves = self._measured(part, point), shifts[part.indices]
             look, errors = self._look(part, point, image, probe), []
             for k in range(moves.shape[1]):
@@ -106,10 +104,10 @@ class NormalEquations(Batches):
                 patches = self.kernels.cut(image, self.kernels.corners(rows, cols), self.n)
                 fields = self.kernels.fields(look.probes, patches, self._transfer(part))
                 errors.append(self.kernels.errors(fields, measured))
-            return part.indices, np.stack(errors, axis=1)
+            return np.stack(errors, axis=1)
 
-        found = self._each(self.unseen, errors_of)
-        return gathered(self.processes, found, self._all_unseen, (shifts.shape[1:2],))
+        found = self._rows(self.unseen, errors_of, shifts.shape[1:2])
+        return gathered(self.processes, [found], self._all_unseen, (shifts.shape[1:2],))
 
     @property
     def greatest_stretch(self) -> float:
@@ -130,9 +128,8 @@ class NormalEquations(Batches):
 
     def _number(self, of: Callable[[Part], Any]) -> tuple[float, float]:
         """Gradient and curvature in one number that all patterns share."""
-        found = list(self._each(self.seen, of))
-        each = self.kernels.joined(found) if found else np.zeros((0, 1, 2))
-        gradient, curvature = self._of_all(*each.sum(axis=(0, 1), dtype=np.float64).tolist())
+        _, each = self._rows(self.seen, of, (1, 2))
+        gradient, curvature = self._of_all(*each.sum(axis=(0, 1)).tolist())
         return gradient, curvature
 
     def flux_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Array, Array]]:

@@ -32,11 +32,11 @@ LANE_PIXELS = 2
 
 @dataclass
 class _Pull:
-    """What a lane found of its parts: errors, and the gradients of object and probes, the latter by the first of their
-    modes.
+    """What a lane found of its parts: the sum of their errors, and the gradients of object and probes, the latter by
+    the first of their modes.
     """
 
-    errors: list[Any] = field(default_factory=list)
+    error: Any = None
     object: Any = None
     probes: dict[int, Any] = field(default_factory=dict)
 
@@ -53,7 +53,7 @@ class Passes(NormalEquations):
             return self.kernels.error(self._look(part, point, image, probe).fields, measured)
 
         parts = self.unseen if unseen else self.seen
-        total = self._total(self._each(parts, error_of))
+        total = self._sum(parts, error_of)
         total, energy = self._of_all(total, sum(part.energy for part in parts))
         return float(total / energy)
 
@@ -66,7 +66,7 @@ class Passes(NormalEquations):
         parts = self._parts(group)
         pulled = partial(self._pulled, point, with_probe, *self._images(point))
         pulls = self.kernels.together(pulled, self._shares(parts, self._sums_of(parts, point)))
-        total = self._total(error for pull in pulls for error in pull.errors)
+        total = self._total(pull.error for pull in pulls)
         energy = sum(part.energy for part in parts)
         sums = [self._image([pull.object for pull in pulls], point.object.shape)]
         if with_probe:
@@ -89,7 +89,7 @@ class Passes(NormalEquations):
             measured = self._measured(part, point)
             look = self._look(part, point, image, probe)
             error, waves, patch_gradient = self.kernels.pull(look.fields, measured, look.probes, self._transfer(part))
-            pull.errors.append(error)
+            pull.error = self.kernels.summed(pull.error, error)
             pull.object = self.kernels.add(pull.object, point.object.shape, patch_gradient, part.corners)
             if with_probe:
                 patches, mixed = self._patches(part, look, image), self._mixture(part)
@@ -135,7 +135,7 @@ class Passes(NormalEquations):
             part.probe_moves = probe_moves if self.plan.probes else None
             return self.kernels.slopes(look.fields, moves, self._measured(part, point))
 
-        return self._of_all(self._total(self._each(self._parts(group), curvature_of)))[0]
+        return self._of_all(self._sum(self._parts(group), curvature_of))[0]
 
     def advance(self, point: Point, target: Point, length: Number) -> None:
         """Take what is kept along to `target = point + length direction`, the direction of the last curvature.
@@ -153,8 +153,7 @@ class Passes(NormalEquations):
                 part.probed = belonging(target)
             part.moves = part.probe_moves = None
 
-        for _ in self._each(self.seen, advance_of):
-            pass
+        self.kernels.together(lambda share: list(map(advance_of, share)), self._shares(self.seen))
 
 
 def added(sums: Sequence[Any]) -> Any:

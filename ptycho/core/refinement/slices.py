@@ -93,7 +93,8 @@ class SlicedKernels:
         self.blur, self.corners = kernels.blur, kernels.corners
         self.lanes, self.together, self.numbers = kernels.lanes, kernels.together, PlainNumbers()
         self.layered = kernels.layered
-        self.pieces, self.joined = kernels.pieces, kernels.joined
+        self.pieces, self.rows, self.put = kernels.pieces, kernels.rows, kernels.put
+        self.summed = kernels.summed
         self.close, self.packs, self.stream = kernels.close, kernels.packs, kernels.stream
         self.ramps, self.shifted, self.transfer = kernels.ramps, kernels.shifted, kernels.transfer
         self.moved = kernels.moved
