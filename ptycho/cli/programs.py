@@ -28,6 +28,7 @@ INFERENCE_EXECUTION = (
     "accelerator",
     "devices",
     "nodes",
+    "process_timeout",
     "deterministic",
     "precision",
     "num_workers",
@@ -36,7 +37,8 @@ INFERENCE_EXECUTION = (
 """Fields of PyTorchExecutionConfig that matter to inference."""
 
 _PROCESSES = tuple(
-    OtherName(f"--{name}", f"execution.{name}", f"--torch-{name}", deprecated=False) for name in ("devices", "nodes")
+    OtherName(f"--{name}", f"execution.{name.replace('-', '_')}", f"--torch-{name}", deprecated=False)
+    for name in ("devices", "nodes", "process-timeout")
 )
 _MASK = (
     OtherName("--refine-probe", "run.find_probe", "--find-probe"),
@@ -70,7 +72,7 @@ RECONSTRUCTION = Command(
     summary="Reconstruct a scan: look at it, find what it needs, iterate, judge the result; no other flag is needed.",
     config=ReconstructionConfig,
     run=ReconstructionRun,
-    execution=("accelerator", "device_memory", "deterministic", "devices", "nodes"),
+    execution=("accelerator", "device_memory", "deterministic", "devices", "nodes", "process_timeout"),
     arguments=add_scans,
     other_names=(OtherName("--device", "execution.accelerator", "--accelerator", deprecated=False),),
     prefix="",

@@ -275,6 +275,9 @@ class PyTorchExecutionConfig:
     nodes: Annotated[
         int, Doc("machines, with so many devices each, on which srun or torchrun has started the command", at_least=1)
     ] = 1
+    process_timeout: Annotated[
+        float, Doc("seconds after which a process that does not answer the others ends all of them", above=0)
+    ] = 1800.0
     strategy: Annotated[
         Literal["auto", "ddp", "ddp_spawn"],
         Doc("how devices share a training (all the same: each has a part of every batch, gradients are summed)"),

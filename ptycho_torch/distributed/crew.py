@@ -2,7 +2,8 @@
 
 They are started here, on this machine, or by torchrun or SLURM (srun), whose environment then says who is who. Arrays
 of the host go by gloo; NCCL is there for tensors on GPUs, those of a training. Whatever a process is lost by ends all:
-a connection that closes is an error in all others at once, and the first tells which it was.
+a connection that closes is an error in all others at once, and the first tells which it was. One that hangs closes
+nothing: the others give up after a stated time, each notes that it waited, and the one that has not is told.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ Value = TypeVar("Value")
 
 WAITING = timedelta(days=30)
 """The others wait for work as long as the first has other things to do; that it is gone they see by its connection."""
+TIMED_OUT = "timed out"
+"""What an exchange says that was given up."""
 JOINING_SECONDS = 300
 """Until all are there."""
 TOLD_SECONDS = 3.0
@@ -53,13 +56,21 @@ class Crew:
     Args:
         store: that all processes have.
         rank, size: of this process.
+        timeout: seconds after which an exchange is given up.
         started: the others, by rank, where this process has started them, with what they say.
     """
 
     def __init__(
-        self, store: Any, rank: int, size: int, started: Mapping[int, tuple[Any, IO[bytes]]] | None = None
+        self,
+        store: Any,
+        rank: int,
+        size: int,
+        timeout: float,
+        started: Mapping[int, tuple[Any, IO[bytes]]] | None = None,
     ) -> None:
         self._store, self._rank, self._size, self._started = store, rank, size, dict(started or {})
+        self._timeout, self._first_hangs = timeout, False
+        self._idle = dist.new_group(backend="gloo", timeout=WAITING)
         self.sent = 0
         """Bytes that this process has added to sums, so far."""
 
@@ -90,13 +101,17 @@ class Crew:
 
     def first(self, make: Callable[[], Value]) -> Value:
         """What the first process makes."""
+        return self._shown(make)
+
+    def _shown(self, make: Callable[[], Value], group: Any = None) -> Value:
+        """What the first process makes; of which group decides how long it may take."""
         shown = [make() if self._rank == 0 else None]
-        self._told(dist.broadcast_object_list, shown, src=0, device=_HOST)
+        self._told(dist.broadcast_object_list, shown, src=0, group=group, device=_HOST)
         return cast(Value, shown[0])
 
     def begin(self, work: Callable[..., None], *arguments: Any) -> None:
         """Have all others call a function."""
-        self.first(lambda: (work, arguments))
+        self._shown(lambda: (work, arguments), self._idle)
 
     def send(self, value: Any, rank: int) -> None:
         """Give a value to another."""
@@ -112,18 +127,19 @@ class Crew:
         """Do what the first begins, until it ends; of a fault it is told. In the first nothing."""
         if self._rank == 0:
             return
-        with suppress(LostProcessError):  # the first is gone, or tells it
-            while True:
-                work, arguments = self.first(lambda: (None, ()))
+        while True:
+            try:
+                work, arguments = self._shown(lambda: (None, ()), self._idle)
                 if work is None:
                     return
-                try:
-                    work(self, *arguments)
-                except LostProcessError:
+                work(self, *arguments)
+            except LostProcessError:
+                if self._first_hangs:
                     raise
-                except Exception as error:  # whatever it is, the first has to hear of it before this process ends
-                    self._store.set(_fault_of(self._rank), _in_a_line(error))
-                    raise
+                return  # the first is gone, or tells it
+            except Exception as error:  # whatever it is, the first has to hear of it before this process ends
+                self._store.set(_fault_of(self._rank), _in_a_line(error))
+                raise
 
     def end(self, done: bool) -> None:
         """Of the first: let the others go, or where something went wrong end them."""
@@ -155,23 +171,37 @@ class Crew:
 
     def _what_is_lost(self, error: RuntimeError) -> str:
         """Which process, and why, as far as that can be known."""
+        with suppress(RuntimeError):  # of a store that is gone
+            self._store.set(_wait_of(self._rank), _in_a_line(error))
+        others = [rank for rank in range(self._size) if rank != self._rank]
         until = time.monotonic() + TOLD_SECONDS
-        while self._rank == 0:
-            for rank in range(1, self._size):
+        while time.monotonic() < until and any(not self._noted(_wait_of(rank)) for rank in others):
+            for rank in others if self._rank == 0 else ():
                 found = self._fate(rank)
                 if found:
                     return f"process {rank} of {self._size} (counted from 0) {found}"
-            if time.monotonic() > until:
-                break
             time.sleep(0.05)
+        waited = {rank: self._noted(_wait_of(rank)) for rank in others}
+        silent = [rank for rank in others if not waited[rank]]
+        gave_up = any(TIMED_OUT in text.lower() for text in (str(error), *waited.values()))
+        self._first_hangs = gave_up and 0 in silent
+        if gave_up and silent:
+            who = f"process {silent[0]}" if len(silent) == 1 else f"processes {', '.join(map(str, silent))}"
+            return f"{who} of {self._size} (counted from 0) gave no answer for {self._timeout:g} s"
         return f"one of {self._size} processes is gone: {_in_a_line(error)}"
 
-    def _fate(self, rank: int) -> str:
-        """What became of another process; empty where it is there."""
+    def _noted(self, key: str) -> str:
+        """What a process has left in the store; empty where it has left nothing."""
         with suppress(RuntimeError):  # of a store that is gone
-            if self._store.check([_fault_of(rank)]):
-                return f"failed: {self._store.get(_fault_of(rank)).decode()}"
-        if rank not in self._started:
+            if self._store.check([key]):
+                return str(self._store.get(key).decode())
+        return ""
+
+    def _fate(self, rank: int) -> str:
+        """What became of another process; empty where it is there, or has only ended because others have."""
+        if fault := self._noted(_fault_of(rank)):
+            return f"failed: {fault}"
+        if rank not in self._started or self._noted(_wait_of(rank)):
             return ""
         process, said = self._started[rank]
         status = process.poll()
@@ -186,6 +216,10 @@ class Crew:
 
 def _fault_of(rank: int) -> str:
     return f"ptycho/fault/{rank}"
+
+
+def _wait_of(rank: int) -> str:
+    return f"ptycho/wait/{rank}"
 
 
 def _in_a_line(error: BaseException) -> str:
@@ -245,17 +279,17 @@ def _joined(execution: PyTorchExecutionConfig, place: Place | None, size: int) -
     on_gpu = execution.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if on_gpu:
         _take_gpu(0 if place is None else place.local, execution.devices)
-    limit = timedelta(seconds=JOINING_SECONDS)
+    limit, timeout = timedelta(seconds=JOINING_SECONDS), execution.process_timeout
     if place is None:
         store = dist.TCPStore("127.0.0.1", 0, is_master=True, timeout=limit, wait_for_workers=False)
-        with _group(store, 0, size, on_gpu, lambda: _start(store.port, size, on_gpu)) as started:
-            yield Crew(store, 0, size, started)
+        with _group(store, 0, size, on_gpu, timeout, lambda: _start(store.port, size, on_gpu, timeout)) as crew:
+            yield crew
         return
     # torchrun has a store of its own, which its processes join
     master = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)
     store = dist.TCPStore(place.address, place.port, is_master=master, timeout=limit, wait_for_workers=False)
-    with _group(store, place.rank, place.size, on_gpu, dict):
-        yield Crew(store, place.rank, place.size)
+    with _group(store, place.rank, place.size, on_gpu, timeout, dict) as crew:
+        yield crew
 
 
 def _take_gpu(local: int, devices: int) -> None:
@@ -267,33 +301,43 @@ def _take_gpu(local: int, devices: int) -> None:
 
 @contextmanager
 def _group(
-    store: Any, rank: int, size: int, on_gpu: bool, start: Callable[[], Mapping[int, tuple[Any, IO[bytes]]]]
-) -> Iterator[Mapping[int, tuple[Any, IO[bytes]]]]:
-    """The process group, of processes that are started first."""
+    store: Any,
+    rank: int,
+    size: int,
+    on_gpu: bool,
+    timeout: float,
+    start: Callable[[], Mapping[int, tuple[Any, IO[bytes]]]],
+) -> Iterator[Crew]:
+    """The team in its process group, of processes that are started first."""
     started = start()
     kinds = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     try:
+        limit = timedelta(seconds=JOINING_SECONDS)
         dist.init_process_group(
-            kinds, store=dist.PrefixStore("ptycho", store), rank=rank, world_size=size, timeout=WAITING
+            kinds, store=dist.PrefixStore("ptycho", store), rank=rank, world_size=size, timeout=limit
         )
+        # not said at once: how long they take to join has nothing to do with it
+        dist.distributed_c10d._set_pg_timeout(timedelta(seconds=timeout))
+        crew = Crew(store, rank, size, timeout, started)
     except RuntimeError as error:
         for process, _ in started.values():
             process.kill()
         raise LostProcessError(f"expected {size} processes to join, found {_in_a_line(error)}") from error
     try:
-        yield started
+        yield crew
     finally:
         with suppress(RuntimeError):
             dist.destroy_process_group()
 
 
-def _start(port: int, size: int, on_gpu: bool) -> dict[int, tuple[Any, IO[bytes]]]:
+def _start(port: int, size: int, on_gpu: bool, timeout: float) -> dict[int, tuple[Any, IO[bytes]]]:
     """Start the others of a team of this machine; what they say is kept for the line that tells why one ended."""
     started: dict[int, tuple[Any, IO[bytes]]] = {}
     threads = {name: str(torch.get_num_threads()) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     for rank in range(1, size):
         said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed once the process has ended
-        order = f"from ptycho_torch.distributed.crew import serve_local; serve_local({port}, {rank}, {size}, {on_gpu})"
+        asked = f"{port}, {rank}, {size}, {on_gpu}, {timeout!r}"
+        order = f"from ptycho_torch.distributed.crew import serve_local; serve_local({asked})"
         process = subprocess.Popen(
             [sys.executable, "-c", order],
             stdin=subprocess.DEVNULL,
@@ -305,7 +349,7 @@ def _start(port: int, size: int, on_gpu: bool) -> dict[int, tuple[Any, IO[bytes]
     return started
 
 
-def serve_local(port: int, rank: int, size: int, on_gpu: bool) -> None:
+def serve_local(port: int, rank: int, size: int, on_gpu: bool, timeout: float) -> None:
     """What a process does that another one of this machine has started: serve it.
 
     Signals that the terminal sends to all are for the first.
@@ -317,8 +361,7 @@ def serve_local(port: int, rank: int, size: int, on_gpu: bool) -> None:
         _take_gpu(rank, size)
     limit = timedelta(seconds=JOINING_SECONDS)
     store = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=limit, wait_for_workers=False)
-    with _group(store, rank, size, on_gpu, dict):
-        crew = Crew(store, rank, size)
+    with _group(store, rank, size, on_gpu, timeout, dict) as crew:
         _running.append(crew)
         crew.serve()
 

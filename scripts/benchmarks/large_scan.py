@@ -5,7 +5,9 @@ room. Then every backend trains on groups drawn from the whole scan and reconstr
 points as a scan of their own, with the patterns mapped and with the patterns in memory, `--repeat` times in alternating
 order. With `--whole` it first reconstructs every point once, mapped. With `--processes 1 2 4` it does nothing of that:
 the solver goes some iterations on the whole scan, mapped, with so many processes on this machine
-(docs/several_processes.md), and the table has the memory of the process that needs most.
+(docs/several_processes.md), and the table has the memory of the process that needs most. With `--patterns` it simulates
+scans of so many patterns of 32 x 32 at places by chance, in a folder that goes again, and types `ptycho reconstruct`
+for each.
 
 Each run has a process of its own, and this one watches its memory: anonymous memory (RssAnon) is what has to stay,
 mapped files are in memory only while there is room. Shared memory (RssShmem) is listed beside it: where the folder of
@@ -14,6 +16,7 @@ each phase inherits what the one before has left. Speeds are medians.
 
     python scripts/benchmarks/large_scan.py --output large_scan.json --folder scans [--gigabytes 4] [--whole]
     python scripts/benchmarks/large_scan.py --output processes.json --folder scans --gigabytes 0.25 --processes 1 2 4
+    python scripts/benchmarks/large_scan.py --output million.json --folder scans --patterns 1e5 1e6 --iterations 3
 """
 
 from __future__ import annotations
@@ -25,13 +28,18 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import scaling
 
 from ptycho.core.formats.opening import MemoryMap
 from ptycho.core.simulation.exposure import expose_to_file
@@ -219,6 +227,50 @@ def refined(scan: Path, processes: int, iterations: int) -> Row:
     }
 
 
+def reconstructed(path: Path, patterns: int, iterations: int) -> Row:
+    """What `ptycho reconstruct` takes on a mapped scan: processor seconds, and the peak of its anonymous and shared
+    memory when iterations begin and when all is done.
+    """
+    asked = [*("--memory-map", "always", "--iterations", str(iterations), "--device", "cpu", "--backend", "pytorch")]
+    with tempfile.TemporaryDirectory() as folder:
+        line = [sys.executable, "-m", "ptycho", "reconstruct", str(path), "-o", f"{folder}/out", *asked]
+        begun = time.perf_counter()
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        peak, done = [0.0], threading.Event()
+
+        def watch() -> None:
+            while not done.wait(EVERY):
+                peak[0] = max(peak[0], sum(memory(process.pid).values()))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        spent, peaks, said = [], [], ""
+        assert process.stderr is not None
+        for said in process.stderr:
+            if re.search(r"iteration \d+/", said):
+                spent.append(processor_seconds(process.pid))
+                peaks.append(peak[0])
+        done.set()
+        watcher.join()
+        if process.wait():
+            raise SystemExit(f"{path}: the run failed: {said}")
+    return {
+        "patterns": patterns,
+        "GiB": path.stat().st_size / 2**30,
+        "CPU s before iterations": spent[0],
+        "CPU s per iteration": statistics.median(later - sooner for sooner, later in itertools.pairwise(spent)),
+        "MiB at iteration 0": peaks[0],
+        "MiB in the end": peak[0],
+        "s": time.perf_counter() - begun,
+    }
+
+
+def processor_seconds(process: int) -> float:
+    """What a process has taken so far, with all of its threads."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def children() -> list[int]:
     """The processes that this one has started."""
     return [int(one) for one in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
@@ -288,9 +340,18 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--processes", type=int, nargs="+", help="the solver with so many")
     parser.add_argument("--iterations", type=int, default=6, help="of the solver")
+    parser.add_argument("--patterns", type=float, nargs="+", help="reconstruct scans of so many, 32 x 32")
     parser.add_argument("--whole", action="store_true", help="also reconstruct every point, mapped")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
+    if args.patterns is not None:
+        rows = []
+        for count in map(int, args.patterns):
+            with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+                rows.append(reconstructed(scaling.simulated(Path(folder), count), count, args.iterations))
+            args.output.write_text(json.dumps({"settings": vars(args), "rows": rows}, indent=1, default=str))
+        print(table(rows))
+        return
     scan = simulated(args.folder, args.gigabytes)
     read_once(scan)
     print(f"{scan}: {scan.stat().st_size / 2**30:.2f} GiB, {os.cpu_count()} cores")

@@ -113,6 +113,7 @@ EXECUTION = {
     "device_memory": None,
     "devices": 1,
     "nodes": 1,
+    "process_timeout": 1800.0,
     "strategy": "auto",
     "deterministic": True,
     "precision": "32-true",

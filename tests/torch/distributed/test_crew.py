@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -50,6 +51,12 @@ def _add_up(crew, factor):
     crew.sum(numbers, image, np.array(1.0))
 
 
+def _hang(crew, which):
+    if crew.rank == which:
+        time.sleep(600)
+    crew.sum(np.zeros(1))
+
+
 def _fail(crew):
     crew.receive()
     raise ValueError("no\nluck")
@@ -92,6 +99,31 @@ def test_several_find_what_one_finds(size, mapped, tmp_path):
         there, here = getattr(several, name), getattr(one, name)
         assert np.linalg.norm(there - here) < 1e-5 * np.linalg.norm(here), name
     np.testing.assert_allclose(several.error_history, one.error_history, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_is_told():
+    """Waiting for work is not hanging."""
+    with (
+        pytest.raises(LostProcessError, match=r"process 2 of 3 \(counted from 0\) gave no answer for 4 s"),
+        team(PyTorchExecutionConfig(devices=3, process_timeout=4.0)) as crew,
+    ):
+        time.sleep(6)
+        crew.begin(_hang, 2)
+        begun = time.monotonic()
+        hanging = crew._started[2][0]
+        crew.sum(np.zeros(1))
+    assert time.monotonic() - begun < 60 and hanging.poll() == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_the_others_do_not_wait_for_a_first_that_hangs():
+    with team(PyTorchExecutionConfig(devices=2, process_timeout=2.0)) as crew:
+        crew.begin(_hang, None)
+        other, said = crew._started[1]
+        assert other.wait(60) == 1
+        said.seek(0)
+        assert said.read().decode().endswith("process 0 of 2 (counted from 0) gave no answer for 2 s\n")
 
 
 @pytest.mark.slow
