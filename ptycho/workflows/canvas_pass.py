@@ -12,11 +12,13 @@ itself, which stitching then has to bring together. On the canvas of the scan al
    better is the object: where they leave nothing open, corrections that were learned on few patterns can only disturb.
 
 Correcting works on tiles with a rim, and the stages keep little of the patterns: memory is that of some canvases, of a
-tile, and of what a refinement keeps.
+tile, and of what a refinement keeps. Processes that share the pass have a compact part of the patterns each, and some
+of the tiles; all have the canvas.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator
 from contextlib import closing
@@ -33,12 +35,14 @@ from ptycho.core.refinement.engine import find_engine
 from ptycho.core.refinement.kernels import SHARP, Kernels, Point
 from ptycho.core.refinement.parts import places
 from ptycho.core.refinement.passes import Passes
+from ptycho.core.refinement.processes import ALONE, Processes, shares
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.scaling import frame_blocks
 from ptycho.core.stitching.overlaps import WEIGHT_FLOOR
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel, ScanNetwork
 from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.sharing.team import SINGLE, Team, quiet_run, share_out
 from ptycho.workflows.stitch_scan import PatternSample, StitchedObject
 
 __all__ = ["FIRST", "LAST", "Canvas", "canvas_pass", "in_tiles", "staged"]
@@ -67,6 +71,7 @@ def canvas_pass(
     frame: ObjectFrame,
     config: InferenceConfig,
     run: RunOptions,
+    team: Team = SINGLE,
 ) -> StitchedObject | None:
     """The object that a network makes of a scan in one pass on its canvas; None where a pass in groups is called for.
 
@@ -78,6 +83,7 @@ def canvas_pass(
         scan: far-field patterns; flux, background and blur are used where they are known.
         frame: where the object lies; it holds every patch.
         config, run: of the inference.
+        team: that shares it.
 
     Returns:
         The object (H, W) in the unit of the scan, 1 where no light falls, and the light as its coverage. There are no
@@ -86,25 +92,52 @@ def canvas_pass(
     network = backend.scan_network(model, config, run)
     if network is None or _asked_for_groups(model, scan, config, run):
         return None
+
+    def part(rank: int) -> tuple[ScanModel, dict[str, Any]]:
+        return model, scan.shared(shares(scan.xcoords, scan.ycoords, team.size)[rank])
+
+    share_out(team, backend, _shared, part, frame, config, quiet_run(run))
+    return _on_canvas(backend, model, network, scan, frame, team)
+
+
+def _shared(
+    team: Team,
+    backend: Backend,
+    part: tuple[ScanModel, dict[str, Any]],
+    frame: ObjectFrame,
+    config: InferenceConfig,
+    run: RunOptions,
+) -> None:
+    """The part of another process than the first."""
+    model, shared = part
+    network = backend.scan_network(model, config, run)
+    assert network is not None  # the first has it, too
+    _on_canvas(backend, model, network, RawData.from_shared(shared), frame, team)
+
+
+def _on_canvas(
+    backend: Backend, model: ScanModel, network: ScanNetwork, scan: RawData, frame: ObjectFrame, team: Team
+) -> StitchedObject:
+    """The object, in every process of a team; each reads its own patterns alone, the first a few of all."""
     probe, floor = model.probe.file_units(), FIELD_FLOOR / network.amplitude_scale**2
     height, width = (-(-length // _BLOCK) * _BLOCK for length in frame.shape)
     work = ObjectFrame(height, width, frame.x0, frame.y0)
     with closing(network.kernels(floor)) as kernels:
-        canvas = Canvas(kernels, scan, probe, work)
+        canvas = Canvas(kernels, scan, probe, work, team)
         engine = find_engine(backend.name)
 
         def descended(image: Complex, iterations: int, floor: float) -> tuple[Complex, float]:
             given = replace(engine, make_kernels=lambda _, least: network.kernels(max(floor, least)))
-            found = refine_scan(
-                scan, image, iterations, engine=given, probe=probe, frame=work, refine_probe=False, tolerance=0.0
-            )
+            settings: dict[str, Any] = {"refine_probe": False, "tolerance": 0.0, "processes": team}
+            found = refine_scan(scan, image, iterations, engine=given, probe=probe, frame=work, **settings)
             return found.object, found.error_history[found.kept]
 
         flat = np.full(work.shape, network.object_scale, np.complex64)
-        begun = PatternSample(scan, probe, work).level(flat, canvas.illumination.astype(np.float32))
+        weight = canvas.illumination.astype(np.float32)
+        begun = team.first(lambda: PatternSample(scan, probe, work).level(flat, weight))
         first, _ = descended(begun.object, FIRST, floor)
         plain, plain_error = descended(first, LAST, 0.0)
-        image, error = descended(staged(network, canvas, first), LAST, 0.0)
+        image, error = descended(staged(network, canvas, first, team), LAST, 0.0)
     logger.info("relative error on one canvas %.4g, without the learned corrections %.4g", error, plain_error)
     if error > (1 - GAIN) * plain_error:
         image = plain
@@ -142,15 +175,19 @@ class Canvas:
     Args:
         kernels: of the likelihood of amplitudes, with the floor of the network.
         scan, probe, frame: as in `canvas_pass`.
+        processes: that share the patterns.
     """
 
-    def __init__(self, kernels: Kernels, scan: RawData, probe: Complex, frame: ObjectFrame) -> None:
+    def __init__(
+        self, kernels: Kernels, scan: RawData, probe: Complex, frame: ObjectFrame, processes: Processes = ALONE
+    ) -> None:
         n, count = probe.shape[-1], len(scan)
         self.N = n
         x, y = frame.local(scan.xcoords, scan.ycoords)
         flux = np.ones(count) if scan.flux is None else scan.flux
         background = np.zeros((n, n)) if scan.background is None else scan.background
-        self._passes = Passes(kernels, scan, [np.arange(count)], np.arange(0), len(probe), memory=_KEEP)
+        everything = [np.arange(count)], np.arange(0), len(probe)
+        self._passes = Passes(kernels, scan, *everything, memory=_KEEP, processes=processes)
         blur = SHARP if scan.blur is None else np.asarray(scan.blur)
         self._point = Point(np.ones(frame.shape, np.complex64), probe, x, y, flux, background, blur=blur)
         self.illumination = _illumination(kernels, self._point)
@@ -176,7 +213,7 @@ def _illumination(kernels: Kernels, point: Point) -> NDArray[np.float64]:
     return total
 
 
-def staged(network: ScanNetwork, canvas: Canvas, image: Complex) -> Complex:
+def staged(network: ScanNetwork, canvas: Canvas, image: Complex, processes: Processes = ALONE) -> Complex:
     """An object (H, W) after the stages of a network, sides that are multiples of 8.
 
     Stages see the canvas in the network's unit, at rest before the first, and correct it where probes have light.
@@ -191,22 +228,26 @@ def staged(network: ScanNetwork, canvas: Canvas, image: Complex) -> Complex:
         gradient = canvas.step(found * scale) / scale
         velocity = np.complex64(momentum) * velocity + np.complex64(step) * gradient
         parts = [part for field in (found - 1, gradient, velocity) for part in (field.real, field.imag)]
-        change = in_tiles(network, stage, np.stack([part[inner] for part in (*parts, light)]))
+        change = in_tiles(network, stage, np.stack([part[inner] for part in (*parts, light)]), processes)
         velocity[inner] += change[0] + 1j * change[1]
         found += velocity
     return found * scale
 
 
-def in_tiles(network: ScanNetwork, stage: int, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The correction (2, H, W) of a stage that sees pictures (7, H, W): tile by tile, each seen with its rim."""
+def in_tiles(
+    network: ScanNetwork, stage: int, pictures: NDArray[np.float32], processes: Processes = ALONE
+) -> NDArray[np.float32]:
+    """The correction (2, H, W) of a stage that sees pictures (7, H, W): tile by tile, each seen with its rim, by one of
+    the processes.
+    """
     height, width = pictures.shape[1:]
-    change = np.empty((2, height, width), np.float32)
-    for rows, seen_rows in _tiles(height):
-        for columns, seen_columns in _tiles(width):
-            found = network.stages.correct(stage, pictures[:, seen_rows, seen_columns])
-            inner_rows, inner_columns = _within(rows, seen_rows), _within(columns, seen_columns)
-            change[:, rows, columns] = found[:, inner_rows, inner_columns]
-    return change
+    change = np.zeros((2, height, width), np.float32)
+    tiles = list(itertools.product(_tiles(height), _tiles(width)))
+    for (rows, seen_rows), (columns, seen_columns) in tiles[processes.rank :: processes.size]:
+        found = network.stages.correct(stage, pictures[:, seen_rows, seen_columns])
+        inner_rows, inner_columns = _within(rows, seen_rows), _within(columns, seen_columns)
+        change[:, rows, columns] = found[:, inner_rows, inner_columns]
+    return processes.sum(change)[0]
 
 
 def _tiles(length: int) -> Iterator[tuple[slice, slice]]:

@@ -212,7 +212,7 @@ class _Job:
     def seen_by_network(self) -> tuple[StitchedObject, NDArray[np.bool_]]:
         """The object of one pass, and (n,) which patterns it was made from: on one canvas, else in groups."""
         with self.timed("inference"):
-            found = canvas_pass(self.backend, self.model, self.scan, self.frame, self.config, self.run)
+            found = canvas_pass(self.backend, self.model, self.scan, self.frame, self.config, self.run, self.team)
         if found is None:
             patches, positions, reached = self.predicted()
             return self.stitched(patches, positions), reached

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import time
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from ptycho.workflows.preview import watched_training
 from ptycho.workflows.reconstruct import inference_settings, reconstruct, trained_source
 from ptycho.workflows.results import RunResults, add_reconstructions, training_results
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
-from ptycho.workflows.sharing.team import Team, quiet_run
+from ptycho.workflows.sharing.team import Team, quiet_run, share_out
 from ptycho.workflows.training_data import TrainingSet, prepare_experiments
 
 __all__ = ["reconstruct_trained", "train", "train_and_reconstruct"]
@@ -71,20 +70,18 @@ def _share(
     team: Team, backend: Backend, train_data: Scans, test_data: TestScans, config: TrainingConfig, run: RunOptions
 ) -> None:
     """Have the others of a team do their part of a training; they have the scans whole, since batches are drawn."""
-    if team.size == 1:
-        return
-    pairs = experiment_pairs(train_data, test_data)
-    others = replace(quiet_run(run), resume=run.resume)
-    team.begin(_trained, backend.fit.__module__, config, others, len(pairs))
-    for rank in range(1, team.size):
-        for scan in (scan for pair in pairs for scan in pair):
-            team.send(None if scan is None else scan.shared(np.arange(len(scan)), truth=True), rank)
+    scans = [scan for pair in experiment_pairs(train_data, test_data) for scan in pair]
+
+    def whole(_rank: int) -> list[dict[str, Any] | None]:
+        return [None if scan is None else scan.shared(np.arange(len(scan)), truth=True) for scan in scans]
+
+    share_out(team, backend, _trained, whole, config, replace(quiet_run(run), resume=run.resume))
 
 
-def _trained(team: Team, name: str, config: TrainingConfig, run: RunOptions, count: int) -> None:
+def _trained(
+    _team: Team, backend: Backend, shared: list[dict[str, Any] | None], config: TrainingConfig, run: RunOptions
+) -> None:
     """The part of another process than the first."""
-    backend = cast(Backend, importlib.import_module(name))
-    shared = [team.receive() for _ in range(2 * count)]
     scans = [None if one is None else RawData.from_shared(one) for one in shared]
     train_data = [scan for scan in scans[::2] if scan is not None]
     sets = prepare_experiments(train_data, scans[1::2], config, backend.container)

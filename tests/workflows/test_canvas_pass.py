@@ -49,6 +49,16 @@ def test_tiles_with_a_rim_are_the_whole(rng, monkeypatch) -> None:
     assert not np.allclose(in_tiles(network(mean_of_blocks), 0, pictures), whole, atol=1e-2), "the rim counts"
 
 
+def test_processes_share_the_tiles(rng, monkeypatch) -> None:
+    monkeypatch.setattr(module, "TILE", 64)
+    pictures = rng.standard_normal((7, 144, 216)).astype(np.float32)
+    processes = [SimpleNamespace(rank=rank, size=5, sum=lambda *arrays: arrays) for rank in range(5)]
+    parts = [in_tiles(network(mean_of_blocks), 0, pictures, each) for each in processes]
+    assert np.array_equal(sum(parts), in_tiles(network(mean_of_blocks), 0, pictures))
+    assert [int(part.any(axis=0).sum()) for part in parts] != [0] * 5
+    assert not np.any(sum(part.any(axis=0).astype(int) for part in parts) > 1), "one of them each"
+
+
 @pytest.mark.parametrize(
     "what, reason",
     [

@@ -117,9 +117,8 @@ class Batches:
             self._streamed = Streamed(kernels.stream, self._read, self._fits_the_host(count))
         self._all_parts = [*self.seen, *self.unseen]
         for parts in (self.seen, self.unseen):
-            end = 0
-            for part in parts:
-                part.rows, end = slice(end, end + len(part.indices)), end + len(part.indices)
+            for before, part in pairwise(parts):
+                part.begin = before.begin + len(before.indices)
         self._sizes = [len(part.indices) for part in self._all_parts]
         self._order = np.concatenate([part.indices for part in self._all_parts] or [np.arange(0)])
         self._propagator = None if self.transfer_function is None else self.kernels.image(self.transfer_function)
@@ -186,7 +185,7 @@ class Batches:
 
         def fill(share: Sequence[Part]) -> None:
             for part in self._in_turn(share):
-                self.kernels.put(rows, part.rows, of(part))
+                self.kernels.put(rows, slice(part.begin, part.begin + len(part.indices)), of(part))
 
         self.kernels.together(fill, self._shares(parts))
         return np.concatenate([np.zeros(0, np.int64), *(part.indices for part in parts)]), self.kernels.numpy(rows)

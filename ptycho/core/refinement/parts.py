@@ -22,10 +22,10 @@ class Part:
     """A batch of patterns, and what is kept of it together with the arrays it belongs to."""
 
     indices: NDArray[np.int64]
-    rows: slice = slice(0)
-    """Where its patterns stand among all of its kind."""
     own: slice | None = None
     """Which modes are those of its scan; None: all."""
+    begin: int = 0
+    """Which of all that are seen, or that are not, its first pattern is."""
     energy: float = 0.0
     measured: Measured | None = None
     held: Any = None

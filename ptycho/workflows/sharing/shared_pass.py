@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from ptycho.core.stitching.patch_store import patch_array
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.sharing.team import Team, quiet_run
+from ptycho.workflows.sharing.team import Team, quiet_run, share_out
 
 __all__ = ["SharedPass"]
 
@@ -53,12 +52,12 @@ class SharedPass:
         x, y = np.asarray(grouped["coords_offsets"])[:, 0, :, 0].T
         parts = shares(x, y, self.team.size)
         settings = (groups.canvas_size, on_grid, self.config)
-        name, others = self.backend.predict.__module__, quiet_run(self.run)
-        self.team.begin(_predicted, name, settings, others)
-        for rank, part in enumerate(parts):
-            if rank:
-                points = np.unique(grouped["nn_indices"][part])
-                self.team.send((self.model, scan.shared(points), _values(grouped, part), grouped.scale), rank)
+
+        def part_of(rank: int) -> tuple[Any, ...]:
+            points = np.unique(grouped["nn_indices"][parts[rank]])
+            return self.model, scan.shared(points), _values(grouped, parts[rank]), grouped.scale
+
+        share_out(self.team, self.backend, _predicted, part_of, settings, quiet_run(self.run))
         own = _patches(self.backend, self.model, scan, _values(grouped, parts[0]), grouped.scale, settings, self.run)
         found = patch_array((len(grouped["nn_indices"]), *own.shape[1:]))
         found[parts[0]] = own
@@ -89,8 +88,9 @@ def _patches(
     return backend.predict(model, groups, config, run)
 
 
-def _predicted(team: Team, name: str, settings: tuple[int, bool, Config], run: RunOptions) -> None:
+def _predicted(
+    team: Team, backend: Backend, part: tuple[Any, ...], settings: tuple[int, bool, Config], run: RunOptions
+) -> None:
     """The part of another process than the first."""
-    backend = cast(Backend, importlib.import_module(name))
-    model, shared, values, scale = team.receive()
+    model, shared, values, scale = part
     team.send(_patches(backend, model, RawData.from_shared(shared), values, scale, settings, run), 0)

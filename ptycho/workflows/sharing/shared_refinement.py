@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from ptycho.config.config import InferenceConfig, TrainingConfig
 from ptycho.core.refinement.processes import shares
@@ -14,7 +13,7 @@ from ptycho.core.refinement.state_file import StateFile
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.sharing.team import Team, quiet_run
+from ptycho.workflows.sharing.team import Team, quiet_run, share_out
 
 __all__ = ["SharedRefinement"]
 
@@ -43,14 +42,10 @@ class SharedRefinement:
         """Refine; the arguments are those of `ptycho.core.refinement.run.refine_scan`."""
         first: dict[str, Any] = {"probe": probe, "frame": frame, "report": report, "state_file": state_file}
         if self.team.size > 1:
+            parts = shares(scan.xcoords, scan.ycoords, self.team.size)
             kept = None if state_file is None else StateFile(None, state_file.search)
-            others = {**settings, "state_file": kept}
-            self.team.begin(
-                _refined, self.backend.refine.__module__, iterations, self.config, quiet_run(self.run), others
-            )
-            for rank, own in enumerate(shares(scan.xcoords, scan.ycoords, self.team.size)):
-                if rank:
-                    self.team.send(scan.shared(own), rank)
+            others = iterations, self.config, quiet_run(self.run), {**settings, "state_file": kept}
+            share_out(self.team, self.backend, _refined, lambda rank: scan.shared(parts[rank]), *others)
             first["processes"] = self.team
         made: Refinement = self.backend.refine(scan, start, iterations, self.config, self.run, **first, **settings)
         return made
@@ -58,13 +53,12 @@ class SharedRefinement:
 
 def _refined(
     team: Team,
-    name: str,
+    backend: Backend,
+    shared: dict[str, Any],
     iterations: int,
     config: InferenceConfig | TrainingConfig,
     run: RunOptions,
     settings: dict[str, Any],
 ) -> None:
     """The part of another process than the first."""
-    scan = RawData.from_shared(team.receive())
-    backend = cast(Backend, importlib.import_module(name))
-    backend.refine(scan, None, iterations, config, run, processes=team, **settings)
+    backend.refine(RawData.from_shared(shared), None, iterations, config, run, processes=team, **settings)

@@ -6,6 +6,7 @@ first at that, and wait again. So everything that is decided, shown and written 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 from ptycho.core.refinement.processes import ALONE, Processes
 from ptycho.workflows.run_options import RunOptions
 
-__all__ = ["SINGLE", "Team", "quiet_run", "single"]
+__all__ = ["SINGLE", "Team", "quiet_run", "share_out", "single"]
 
 
 class Team(Processes, Protocol):
@@ -69,6 +70,28 @@ SINGLE: Team = _Single()
 def single(_run: RunOptions) -> Iterator[Team]:
     """The team of a backend that has one process."""
     yield SINGLE
+
+
+def share_out(team: Team, backend: Any, work: Callable[..., None], part: Callable[[int], Any], *arguments: Any) -> None:
+    """Have all others of a team do their part of some work; nothing happens where there are none.
+
+    Args:
+        team: seen from the first.
+        backend: that it is done with, `ptycho.workflows.backend.Backend`; each process has its own by the name.
+        work: a function of a module; the others call `work(team, backend, own, *arguments)`.
+        part: what each gets for `own`, by its rank; it is pickled.
+        arguments: the same for all.
+    """
+    if team.size == 1:
+        return
+    team.begin(_with_own_part, backend.refine.__module__, work, *arguments)
+    for rank in range(1, team.size):
+        team.send(part(rank), rank)
+
+
+def _with_own_part(team: Team, backend: str, work: Callable[..., None], *arguments: Any) -> None:
+    """What another process than the first does."""
+    work(team, importlib.import_module(backend), team.receive(), *arguments)
 
 
 def quiet_run(run: RunOptions) -> RunOptions:

@@ -8,7 +8,7 @@ import numpy as np
 from ptycho.core.groups.container import GroupContainer
 from ptycho.raw_data import RawData
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.sharing import shared_pass
+from ptycho.workflows.sharing import team as team_module
 from ptycho.workflows.sharing.shared_pass import SharedPass
 from ptycho.workflows.sharing.team import SINGLE
 
@@ -23,7 +23,7 @@ def predict(model, groups, config, run):
     return (model.factor * groups.canvas_size * np.moveaxis(groups.X, -1, 1)).astype(np.complex64)
 
 
-BACKEND = SimpleNamespace(container=_Groups, predict=predict)
+BACKEND = SimpleNamespace(container=_Groups, predict=predict, refine=predict)
 
 
 @dataclass
@@ -68,7 +68,7 @@ def test_patches_are_in_the_order_of_the_groups(monkeypatch):
     grouped = scan.generate_grouped_data(8, nsamples=9, gridsize=2, seed=1, input_scale=2.0)
     groups, model = _Groups(grouped, scan.probeGuess), SimpleNamespace(factor=2.0, intensity_scale=1.0)
     groups.canvas_size += 6
-    monkeypatch.setattr(shared_pass.importlib, "import_module", {__name__: BACKEND}.get)
+    monkeypatch.setattr(team_module.importlib, "import_module", {__name__: BACKEND}.get)
     team = _InTurn()
     one, several = (
         SharedPass(BACKEND, model, None, RunOptions(), each).patches(scan, grouped, groups, False)
