@@ -208,8 +208,9 @@ def coverage_plot(rows: list[Row]) -> Figure:
         axes.set(xlabel="intervals of this probability (%)", title=f"{name.capitalize()}: {len(rows)} reconstructions")
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("pixels that lie within (%)")
-    figure.axes[0].plot([], [], "o", color="C0", label="bars that hold")
-    figure.axes[0].plot([], [], "x", color="C3", label="bars that say that they do not")
+    for holds, label, colour, marker in ((True, "bars that hold", "C0", "o"), (False, "bars that say no", "C3", "x")):
+        if any(row["holds"] == holds for row in rows):
+            figure.axes[0].plot([], [], marker, color=colour, label=label)
     figure.axes[0].legend(frameon=False, fontsize=9)
     return figure
 
