@@ -1,12 +1,15 @@
 """What one CUDA GPU does: solver, networks, stitching, end to end; one table, with the share of what memory allows.
 
     python scripts/benchmarks/gpu.py --output gpu.json [--ptychi-python PYTHON [--ptychi-path PATH]] [--seconds 480]
-    python scripts/benchmarks/gpu.py --output small.json --device cpu --scale 0.02
+    python scripts/benchmarks/gpu.py --output small.json --quick
 
-Every part runs in a process of its own; what the time does not allow is named and left out, the most telling first. The
-scans are simulated (dead leaves, 1e6 photons a pattern, 87 % overlap of windows); rates of the solver are of further
-iterations, without reading the patterns and the first launches, medians of three. The bound is the card's own copy
-bandwidth over 176 bytes a pixel and iteration: two transforms and fused element-wise work on fields that are kept.
+Every part runs in a process of its own; what the time does not allow is named and left out, the most telling first, and
+so is what is not installed. The scans are simulated once (dead leaves, 1e6 photons a pattern, 87 % overlap of windows);
+rates of the solver are of further iterations, without reading the patterns and the first launches, medians of three.
+The bound is the card's own copy bandwidth over 176 bytes a pixel and iteration: two transforms and fused element-wise
+work on fields that are kept. Launches are not recorded in CUDA graphs: that could not be tried without a GPU, and is
+left out of the solver until its launches are seen to cost. `--quick` tries all of it on a CPU, with few patterns and
+iterations: whether it runs, not how fast.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +42,34 @@ from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.core.stitching.stitch import stitch
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
+from ptycho.workflows.trust import NOMINAL_PHOTONS, scan_trust
 
 PATTERNS = {64: 16_384, 128: 10_304, 256: 2_500}
 """Patterns of each size: some 0.7 GB as float32, more than the caches of a card."""
 BARS = {64: 2e6, 128: 0.5e6, 256: 0.12e6}
 """Patterns and iterations a second on one H100."""
 BYTES_PER_PIXEL = 176
-TRIALS = 3
-FEW, MANY = 10, 30
-"""Iterations of the two runs whose difference is the rate."""
+MODES_SHARE = 0.25
+"""Of the patterns, those of a scan with several modes."""
+STREAMED_GIB = 0.25
+"""Memory of a solver whose patterns do not fit: they are streamed."""
 END_TO_END_BAR = 1.0
 """Seconds on one H100 for 10,304 patterns of 128 x 128, from flat to within 1 % of the final error."""
 WITHIN = 1.01
-EPOCHS = 3
 RATE = re.compile(r"epoch \d+/\d+:.* (\d+) groups/s")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done for a figure."""
+
+    trials: int = 3
+    few: int = 10
+    many: int = 30
+    """Iterations of the two runs whose difference is the rate."""
+    epochs: int = 3
+    groups: int = 2048
+    """At most, of a training."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,9 @@ class Job:
     scale: float
     """Of the numbers of patterns."""
     peer: Peer | None
+    scans: Path | None = None
+    """Folder of scans that an earlier part has simulated, and this one may."""
+    effort: Effort = Effort()
 
     def execution(self, precision: str = "32-true") -> ptycho.PyTorchExecutionConfig:
         """How PyTorch runs."""
@@ -74,7 +95,17 @@ class Job:
 
     def scan(self, n: int, modes: tuple[float, ...] = (1.0,)) -> RawData:
         """A simulated scan of patterns of n pixels: a square raster, an eighth of a pattern apart."""
-        side = max(4, round((PATTERNS[n] * self.scale) ** 0.5))
+        file = None if self.scans is None else self.scans / f"{n}_{len(modes)}.npz"
+        if file is not None and file.exists():
+            return RawData.from_file(file)
+        made = self._simulated(n, modes)
+        if file is not None:
+            made.to_file(file)
+        return made
+
+    def _simulated(self, n: int, modes: tuple[float, ...]) -> RawData:
+        share = 1.0 if len(modes) == 1 else MODES_SHARE
+        side = max(4, round((PATTERNS[n] * self.scale * share) ** 0.5))
         size = (side - 1) * n // 8 + n + 2
         settings = ScanSettings(
             "dead_leaves", shape=(size, size), N=n, step=n / 8, jitter=1.0, photons=1e6, modes=modes, seed=3
@@ -134,15 +165,15 @@ def refined(job: Job, scan: RawData, iterations: int, **settings: Any) -> Refine
 def rate(job: Job, scan: RawData, **settings: Any) -> float:
     """Patterns and iterations a second."""
     refined(job, scan, 2, **settings)
-    rates = []
-    for _ in range(TRIALS):
-        few, many = (refined(job, scan, count, **settings) for count in (FEW, MANY))
+    rates, effort = [], job.effort
+    for _ in range(effort.trials):
+        few, many = (refined(job, scan, count, **settings) for count in (effort.few, effort.many))
         rates.append(len(scan) * (many.iterations - few.iterations) / (many.seconds - few.seconds))
     return statistics.median(rates)
 
 
 def solver(job: Job) -> Iterator[Row]:
-    """Iterations with a known probe, a moving one, and three modes."""
+    """Iterations with a known probe, a moving one, positions, three modes, sums in one order, and streamed patterns."""
     bytes_per_second = bandwidth(job.device)
     yield Row("solver", "copy bandwidth", bytes_per_second / 1e9, "GB/s")
     for n, bar in BARS.items():
@@ -153,6 +184,14 @@ def solver(job: Job) -> Iterator[Row]:
         yield Row("solver", f"{n} x {n}, moving probe", moving, "patterns iterations/s", None, moving / bound)
     three = rate(job, job.scan(128, (0.8, 0.1, 0.1)), refine_probe=True)
     yield Row("solver", "128 x 128, three moving modes", three, "patterns iterations/s")
+    scan = job.scan(128)
+    streamed = {"refine_probe": False, "device_memory": round(STREAMED_GIB * 2**30 * job.scale)}
+    for what, settings in (
+        ("moving probe and positions", {"refine_positions": True}),
+        ("known probe, sums in one order", {"refine_probe": False, "deterministic": True}),
+        ("known probe, patterns streamed", streamed),
+    ):
+        yield Row("solver", f"128 x 128, {what}", rate(job, scan, **settings), "patterns iterations/s")
 
 
 def end_to_end(job: Job) -> Iterator[Row]:
@@ -161,7 +200,7 @@ def end_to_end(job: Job) -> Iterator[Row]:
     errors = refined(job, scan, 80, refine_probe=False).error_history
     enough = next(k for k, error in enumerate(errors) if error <= WITHIN * errors[-1])
     seconds = []
-    for _ in range(TRIALS):
+    for _ in range(job.effort.trials):
         begun = time.perf_counter()
         refined(job, scan, enough, refine_probe=False)
         seconds.append(time.perf_counter() - begun)
@@ -169,8 +208,23 @@ def end_to_end(job: Job) -> Iterator[Row]:
     yield Row("end to end", what, statistics.median(seconds), "s", END_TO_END_BAR)
 
 
-def networks(job: Job, backend: BackendName) -> Iterator[Row]:
+def verdict(job: Job) -> Iterator[Row]:
+    """The trust of a result, which NumPy works out on the host."""
+    scan = job.scan(128)
+    found = refined(job, scan, job.effort.few, refine_probe=False)
+    begun = time.perf_counter()
+    where = found.probe, found.xcoords, found.ycoords
+    scan_trust(found.object, *where, scan, NOMINAL_PHOTONS, recording=found.recording)
+    yield Row("verdict", f"trust of {len(scan)} patterns of 128 x 128", time.perf_counter() - begun, "s")
+
+
+def networks(job: Job, backend: BackendName) -> Iterator[Row | str]:
     """Training and pass of both architectures."""
+    if find_spec("torch" if backend == "pytorch" else "tensorflow") is None:
+        yield f"{backend}: not installed"
+        return
+    if backend == "tensorflow":
+        yield from _about_tensorflow(job)
     scan, rates = job.scan(64), _Rates()
     precisions = ("32-true", "bf16-mixed") if backend == "pytorch" else ("32-true",)
     log = logging.getLogger("ptycho")
@@ -180,7 +234,9 @@ def networks(job: Job, backend: BackendName) -> Iterator[Row]:
         for precision in precisions:
             name = f"{architecture}, {backend}, {precision}"
             model = ptycho.ModelConfig(architecture=architecture, N=64)
-            config = ptycho.TrainingConfig(model=model, nepochs=EPOCHS, n_groups=min(2048, len(scan)), backend=backend)
+            config = ptycho.TrainingConfig(
+                model=model, nepochs=job.effort.epochs, n_groups=min(job.effort.groups, len(scan)), backend=backend
+            )
             execution = job.execution(precision) if backend == "pytorch" else None
             rates.found.clear()
             with tempfile.TemporaryDirectory() as folder:
@@ -188,6 +244,15 @@ def networks(job: Job, backend: BackendName) -> Iterator[Row]:
             yield Row("training", name, statistics.median(rates.found[1:] or rates.found), "groups/s")
             passes = [ptycho.infer(trained, scan, execution=execution).timings for _ in range(2)]
             yield Row("pass", name, len(scan) / passes[-1]["inference"], "patterns/s")
+
+
+def _about_tensorflow(job: Job) -> Iterator[str]:
+    """What its rows are not."""
+    import tensorflow as tf
+
+    yield "tensorflow: no rows in mixed precision, it computes in float32 alone"
+    if job.device == "cuda" and not tf.config.list_physical_devices("GPU"):
+        yield "tensorflow: its rows are of the CPU, it sees no GPU"
 
 
 class _Rates(logging.Handler):
@@ -210,16 +275,17 @@ def stitching(job: Job) -> Iterator[Row]:
     patches = np.ones((len(scan), scan.N, scan.N), np.complex64)
     weight = np.abs(scan.probeGuess) ** 2
     seconds = []
-    for _ in range(TRIALS):
+    for _ in range(job.effort.trials):
         begun = time.perf_counter()
         stitch(patches, scan.xcoords, scan.ycoords, weight, frame)
         seconds.append(time.perf_counter() - begun)
     yield Row("stitching", f"{len(scan)} patches of 128 x 128", statistics.median(seconds), "s")
 
 
-def peers(job: Job) -> Iterator[Row]:
+def peers(job: Job) -> Iterator[Row | str]:
     """pty-chi on the same patterns: epochs, and how far it comes meanwhile."""
     if job.peer is None:
+        yield "pty-chi: not installed beside this library; name its interpreter, --ptychi-python"
         return
     scan = job.scan(128)
     on = ["--gpu"] if job.device == "cuda" else []
@@ -229,11 +295,14 @@ def peers(job: Job) -> Iterator[Row]:
         yield Row("pty-chi", f"128 x 128, {engine}", len(scan) * epochs / seconds, "patterns epochs/s")
 
 
-PARTS: dict[str, Callable[[Job], Iterator[Row]]] = {
+QUICK, QUICK_SCALE, QUICK_PEER_SECONDS = Effort(trials=1, few=2, many=4, epochs=1, groups=16), 0.002, 3.0
+"""Of `--quick`."""
+PARTS: dict[str, Callable[[Job], Iterator[Row | str]]] = {
     "solver": solver,
     "end to end": end_to_end,
     "networks in PyTorch": lambda job: networks(job, "pytorch"),
     "pty-chi": peers,
+    "verdict": verdict,
     "stitching": stitching,
     "networks in TensorFlow": lambda job: networks(job, "tensorflow"),
 }
@@ -269,21 +338,40 @@ def table(rows: list[Row]) -> str:
 def run_parts(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """The rows of the parts that the time allows, each part in a process of its own, and what was left out."""
     until, rows, left_out = time.monotonic() + args.seconds, [], []
-    for name in args.parts:
-        left = until - time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            output = Path(folder) / "rows.json"
-            command = [sys.executable, *sys.argv, "--only", name, "--output", str(output)]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in args.parts:
+            left, output = until - time.monotonic(), Path(folder) / "rows.json"
+            output.unlink(missing_ok=True)
+            command = [sys.executable, *sys.argv, "--only", name, "--output", str(output), "--scans", folder]
             try:
                 status = subprocess.run(command, timeout=max(left, 1), check=False).returncode
                 why = f"status {status}" if status else ""
             except subprocess.TimeoutExpired:
                 why = f"{max(left, 0):.0f} s were left"
             if output.exists():  # of a part that was cut off, the rows so far
-                rows += [Row(**row) for row in json.loads(output.read_text())]
-        if why:
-            left_out.append(f"{name}: not whole, {why}")
+                found = json.loads(output.read_text())
+                rows += [Row(**row) for row in found["rows"]]
+                left_out += found["left out"]
+            if why:
+                left_out.append(f"{name}: not whole, {why}")
     return rows, left_out
+
+
+def run_part(args: argparse.Namespace) -> None:
+    """The rows of one part, written as they come."""
+    python = args.ptychi_python or (Path(sys.executable) if find_spec("ptychi") else None)
+    peer = None if python is None else Peer(python, args.ptychi_path, args.peer_seconds, 2)
+    effort = QUICK if args.quick else Effort()
+    rows: list[Row] = []
+    left_out: list[str] = []
+    for found in PARTS[args.only](Job(args.device, args.scale, peer, args.scans, effort)):
+        if isinstance(found, str):
+            left_out.append(found)
+            print(found, flush=True)
+        else:
+            rows.append(found)
+            print(table([found]).splitlines()[-1], flush=True)
+        write(args.output, {"rows": [asdict(each) for each in rows], "left out": left_out})
 
 
 def write(path: Path, values: Any) -> None:
@@ -298,27 +386,26 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, help="JSON")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of patterns, to try it on a CPU")
+    parser.add_argument(
+        "--quick", action="store_true", help="on a CPU, whether all of it runs: few patterns, one trial"
+    )
     parser.add_argument("--seconds", type=float, default=480.0, help="that all of it may take")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--ptychi-python", type=Path, help="interpreter with pty-chi (default: left out)")
+    parser.add_argument("--ptychi-python", type=Path, help="interpreter with pty-chi (default: this one)")
     parser.add_argument("--ptychi-path", help="PYTHONPATH for it")
     parser.add_argument("--peer-seconds", type=float, default=20.0, help="of each of its engines")
     parser.add_argument("--only", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--scans", type=Path, help=argparse.SUPPRESS)
     return parser
 
 
 def main() -> None:
     """Measure, print and write."""
     args = parser().parse_args()
+    if args.quick:
+        args.device, args.scale, args.peer_seconds = "cpu", QUICK_SCALE, QUICK_PEER_SECONDS
     if args.only:
-        peer = None
-        if args.ptychi_python is not None:
-            peer = Peer(args.ptychi_python, args.ptychi_path, args.peer_seconds, 2)
-        rows = []
-        for row in PARTS[args.only](Job(args.device, args.scale, peer)):
-            rows.append(row)
-            print(table([row]).splitlines()[-1], flush=True)
-            write(args.output, [asdict(each) for each in rows])
+        run_part(args)
         return
     rows, left_out = run_parts(args)
     print(json.dumps(card(args.device)), table(rows), *left_out, sep="\n")

@@ -27,7 +27,7 @@ def test_a_rate_is_of_further_iterations(gpu, monkeypatch):
         return SimpleNamespace(iterations=iterations, seconds=5 + 0.002 * iterations)
 
     monkeypatch.setattr(gpu, "refined", refined)
-    assert gpu.rate(None, range(10)) == pytest.approx(5000)
+    assert gpu.rate(gpu.Job("cpu", 1.0, None), range(10)) == pytest.approx(5000)
 
 
 def test_a_scan_has_about_as_many_patterns_as_asked_for(gpu):
@@ -43,10 +43,37 @@ def test_the_table_says_bar_and_share_where_there_are_any(gpu):
     assert second == "| stitching | 9 patches | 0.5 s |  |  |"
 
 
+def test_a_scan_is_simulated_once(gpu, tmp_path):
+    """Parts are processes; of several modes there are fewer patterns."""
+    one, other = (gpu.Job("cpu", 0.004, None, tmp_path).scan(64) for _ in range(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["64_1.npz"]
+    assert len(one) == 64 and (one.diff3d == other.diff3d).all() and (one.units, other.units) == (one.units,) * 2
+    assert len(gpu.Job("cpu", 0.004, None, tmp_path).scan(64, (0.8, 0.2))) == 16
+
+
+def test_what_is_not_installed_is_told(gpu, monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu, "find_spec", lambda name: None)
+    output = tmp_path / "rows.json"
+    for part in ("pty-chi", "networks in TensorFlow"):
+        gpu.run_part(gpu.parser().parse_args(["--output", str(output), "--quick", "--only", part]))
+        found = json.loads(output.read_text())
+        assert found["rows"] == [] and "not installed" in found["left out"][0]
+
+
+@pytest.mark.slow
+def test_all_of_the_solver_runs_in_its_quick_form(tmp_path):
+    output = tmp_path / "gpu.json"
+    command = [sys.executable, SCRIPTS / "gpu.py", "--output", output, "--quick", "--parts", "solver", "verdict"]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(output.read_text())
+    assert found["left out"] == []
+    assert len(found["rows"]) == 1 + 6 + 1 + 3 + 1 and all(row["figure"] > 0 for row in found["rows"])
+
+
 @pytest.mark.slow
 def test_what_the_time_does_not_allow_is_named_and_the_rest_is_written(tmp_path):
     output = tmp_path / "gpu.json"
-    command = [sys.executable, SCRIPTS / "gpu.py", "--output", output, "--device", "cpu", "--scale", "0.001"]
+    command = [sys.executable, SCRIPTS / "gpu.py", "--output", output, "--quick"]
     told = subprocess.run(
         [*command, "--parts", "stitching", "solver", "--seconds", "8"], capture_output=True, text=True, check=True
     )
