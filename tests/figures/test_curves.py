@@ -1,12 +1,15 @@
 """Curves say what they show, in one unit at a time."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ptycho.core.quality.ring_correlation import FrcCurve
-from ptycho.figures.curves import draw_correlation, draw_errors, ratio_limits
+from ptycho.figures.curves import draw_correlation, draw_errors, draw_ratios, ratio_limits
+from ptycho.figures.drawing import png_bytes
 
 
 @pytest.fixture
@@ -39,6 +42,16 @@ def test_a_correlation_has_the_threshold_of_its_kind(axes: Axes, threshold: str,
     expected = curve.half_bit() if threshold == "half-bit" else curve.one_bit()
     np.testing.assert_array_equal(limit.get_ydata(), expected[1:])
     assert straight.get_ydata()[0] == level and cutoff.get_xdata()[0] == 0.4
+
+
+def test_a_million_ratios_can_be_drawn(axes: Axes) -> None:
+    """Agg refuses a band through so many."""
+    ratio = np.linspace(0.9, 1.1, 1_000_000)
+    ratio[7] = 40.0
+    known = {"deviation": np.full(len(ratio), 0.1), "expected": np.ones(len(ratio)), "outliers": np.array([7])}
+    draw_ratios(axes, SimpleNamespace(ratio=ratio, **known))  # type: ignore[arg-type]
+    assert png_bytes(axes.figure, dpi=40)
+    assert axes.get_ylim()[1] > 40.0 and [text.get_text() for text in axes.texts] == ["7"]
 
 
 def test_the_limits_of_ratios_hold_one() -> None:

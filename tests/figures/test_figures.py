@@ -250,6 +250,16 @@ def test_summary_of_several_scans(drawn: list[Figure], plain: Reconstruction) ->
     assert shown == [f"{name}.npz: Probe, strongest mode (90 %)" for name in "abc"]
 
 
+def test_a_path_of_many_positions_is_not_drawn(
+    drawn: list[Figure], plain: Reconstruction, rng: np.random.Generator
+) -> None:
+    for count, styles in ((5000, ["-", "None"]), (5001, ["None"])):
+        x, y = rng.uniform(7, 23, count), rng.uniform(6, 14, count)
+        save_summary_png(replace(plain, xcoords=x, ycoords=y), Path("unused"))
+        lines = panels(drawn[-1])["Scan positions over the coverage"].lines
+        assert [line.get_linestyle() for line in lines] == styles
+
+
 def test_summary_without_a_network(drawn: list[Figure], plain: Reconstruction) -> None:
     save_summary_png(replace(plain, method="refined", backend="numpy", error_history=(0.3, 0.05)), Path("s.png"))
     assert list(panels(drawn[0]))[-2:] == ["Amplitude, refined", "Phase, refined"]
