@@ -12,7 +12,7 @@ from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.fourier_ptychography import Microscope, bright_field_start, pupil_functions
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.refinement import position_search
-from ptycho.core.refinement.priors import ObjectPrior
+from ptycho.core.refinement.priors import Belief, ObjectPrior
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.fourier import lit_sample
@@ -25,6 +25,9 @@ N, SIZE = 16, 44
 NEAR = NearField(0.2)
 
 
+THOUGHT = ObjectPrior(
+    "network", 0.01, belief=Belief(np.full((30, 20), 0.8 + 0.1j), np.full((30, 20), 0.5), ObjectFrame(30, 20, 4, 3))
+)
 LAWS: dict[str, dict[str, Any]] = {
     "object": {"refine_probe": False, "tolerance": 0.0},
     "probe modes": {"tolerance": 0.0},
@@ -40,6 +43,7 @@ LAWS: dict[str, dict[str, Any]] = {
     "blur": {"refine_blur": True, "refine_flux": True, "blur": 0.5, "tolerance": 0.0},
     "few edges": {"object_prior": ObjectPrior("tv", 1e-3), "tolerance": 0.0},
     "pure phase, mini-batches": {"object_prior": ObjectPrior("phase", 0.1), "batch_size": 10, "seed": 3},
+    "near to what a network thinks": {"object_prior": THOUGHT, "likelihood": "poisson", "tolerance": 0.0},
     "held out": {"holdout": 5, "tolerance": 0.0},
     "variable probe": {"variable_probe": 2, "refine_flux": True, "tolerance": 0.0},
     "smooth variable probe": {"variable_probe": 1, "variable_probe_smooth": 10.0, "holdout": 5, "tolerance": 0.0},

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from ptycho.core.geometry import ObjectFrame
 from ptycho.errors import ConfigError
 
-__all__ = ["PRIORS", "ObjectPrior", "Prior", "PriorName", "Sample"]
+__all__ = ["PRIORS", "Belief", "Near", "ObjectPrior", "Prior", "PriorName", "Sample"]
 
 Array = NDArray[Any]
-PriorName = Literal["tv", "l1", "absorbing", "phase", "support"]
+PriorName = Literal["tv", "l1", "absorbing", "phase", "support", "network"]
 
 SMOOTH = 0.02
 """Differences of the object below which a sum of moduli is one of squares: what photon noise leaves at usual doses."""
@@ -165,6 +165,31 @@ class Support(_Distance):
 
 
 @dataclass(frozen=True, eq=False)
+class Near:
+    """`R = sum w |O - m|^2`: an object near to one that is given, pixel by pixel."""
+
+    mean: Array
+    """(H, W) complex, m."""
+    weight: Array
+    """(H, W), not negative, w."""
+
+    def gradient(self, image: Array) -> tuple[float, Array]:
+        """R and its derivative."""
+        away = image - self.mean.astype(image.dtype)
+        pull = self.weight.astype(image.real.dtype) * away
+        return float(_real_product(away, pull).sum(dtype=np.float64)), pull
+
+    def curvature(self, image: Array, move: Array) -> float:
+        """Half of the second derivative."""
+        return float((self.weight * _squares(move)).sum(dtype=np.float64))
+
+    def weights(self, image: Array) -> tuple[Array, Array]:
+        """Those of both parts."""
+        weight = 2 * self.weight.astype(image.real.dtype)
+        return weight, weight
+
+
+@dataclass(frozen=True, eq=False)
 class Sample:
     """Where the sample may be, on the pixel grid of a scan."""
 
@@ -175,13 +200,34 @@ class Sample:
 
     def on(self, frame: ObjectFrame) -> NDArray[np.bool_]:
         """`(H, W)` of another frame of the same grid."""
-        found = np.zeros(frame.shape, bool)
-        x, y = self.frame.x0 - frame.x0, self.frame.y0 - frame.y0
-        here = found[max(y, 0) : y + self.frame.height, max(x, 0) : x + self.frame.width]
-        there = self.inside[max(-y, 0) :, max(-x, 0) :]
-        height, width = (min(one, other) for one, other in zip(here.shape, there.shape, strict=True))
-        here[:height, :width] = there[:height, :width]
-        return found
+        return _on(frame, self.inside, self.frame)
+
+
+@dataclass(frozen=True, eq=False)
+class Belief:
+    """What an object is thought to be, on the pixel grid of a scan, and how surely."""
+
+    mean: NDArray[np.complexfloating[Any, Any]]
+    """(h, w) in the scale of the result."""
+    weight: NDArray[np.floating[Any]]
+    """(h, w) of the square of the distance, 0 where nothing is thought; it is 0 beyond."""
+    frame: ObjectFrame
+    """Where these pixels lie."""
+
+    def on(self, frame: ObjectFrame) -> Near:
+        """Of objects in another frame of the same grid."""
+        return Near(_on(frame, self.mean, self.frame), _on(frame, self.weight, self.frame))
+
+
+def _on(frame: ObjectFrame, values: Array, own: ObjectFrame) -> Array:
+    """Values on the pixels of a frame, on those of another one; 0 beyond."""
+    found = np.zeros(frame.shape, values.dtype)
+    x, y = own.x0 - frame.x0, own.y0 - frame.y0
+    here = found[max(y, 0) : y + own.height, max(x, 0) : x + own.width]
+    there = values[max(-y, 0) :, max(-x, 0) :]
+    height, width = (min(one, other) for one, other in zip(here.shape, there.shape, strict=True))
+    here[:height, :width] = there[:height, :width]
+    return found
 
 
 PRIORS: dict[PriorName, Callable[[], Prior]] = {
@@ -190,7 +236,7 @@ PRIORS: dict[PriorName, Callable[[], Prior]] = {
     "absorbing": Absorbing,
     "phase": PurePhase,
 }
-"""By the word that asks for it; a support needs its sample."""
+"""By the word that asks for it; a support needs its sample, and a network's what it thinks of the object."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,14 +247,17 @@ class ObjectPrior:
         name: of the prior.
         strength: its weight beside the sum over the patterns seen of the relative error of each; 0 or more.
         sample: of a support, and of nothing else.
+        belief: of a network, and of nothing else.
 
     Raises:
-        ConfigError: another name or strength, a support without a sample or a sample without a support.
+        ConfigError: another name or strength; a support without a sample, a network without its belief, or the one or
+            the other with another prior.
     """
 
     name: PriorName
     strength: float
     sample: Sample | None = None
+    belief: Belief | None = None
 
     def __post_init__(self) -> None:
         if self.name not in get_args(PriorName):
@@ -218,9 +267,13 @@ class ObjectPrior:
             raise ConfigError(f"prior_strength: expected a number from 0 on, found {self.strength!r}; correct it")
         if (self.name == "support") != (self.sample is not None):
             raise ConfigError(f"object_prior: expected a sample with 'support' alone, found {self.name!r}; correct it")
+        if (self.name == "network") != (self.belief is not None):
+            raise ConfigError(f"object_prior: expected a belief with 'network' alone, found {self.name!r}; correct it")
 
     def on(self, frame: ObjectFrame) -> Prior:
         """The prior of objects in a frame."""
+        if self.belief is not None:
+            return self.belief.on(frame)
         return PRIORS[self.name]() if self.sample is None else Support(self.sample.on(frame))
 
 

@@ -41,6 +41,7 @@ WORDS: dict[PriorName, str] = {
     "absorbing": "The object is held to making no light",
     "phase": "The object is held to taking no light",
     "support": "The object is held to the empty beam outside the sample",
+    "network": "The object is held to what a network makes of its noise",
 }
 
 

@@ -14,7 +14,7 @@ from ptycho.core.refinement.kernels_numpy import NumpyKernels
 from ptycho.core.refinement.likelihood import intensity_floor
 from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.penalty import Penalty
-from ptycho.core.refinement.priors import ObjectPrior, Sample
+from ptycho.core.refinement.priors import Belief, ObjectPrior, Sample
 from ptycho.core.refinement.problem import ScanProblem
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.exposure import expose
@@ -40,7 +40,12 @@ def middle() -> Sample:
 
 
 def prior(name: str, strength: float) -> ObjectPrior:
-    return ObjectPrior(name, strength, middle() if name == "support" else None)  # type: ignore[arg-type]
+    belief = None
+    if name == "network":
+        frame = ObjectFrame(SIZE - 9, SIZE - 5, 5, 9)
+        y, x = np.indices(frame.shape)
+        belief = Belief(np.exp(0.03j * x), 0.5 + 0.01 * y, frame)
+    return ObjectPrior(name, strength, middle() if name == "support" else None, belief)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -68,7 +73,7 @@ def problem_of(scan: RawData, known: ObjectPrior | None, parts: int = 1) -> Scan
     return ScanProblem(passes, None, True, False, None, None, scan.probeGuess, penalty=penalty)
 
 
-@pytest.mark.parametrize("name", ["tv", "l1", "absorbing", "phase", "support"])
+@pytest.mark.parametrize("name", ["tv", "l1", "absorbing", "phase", "support", "network"])
 def test_gradients_are_differences_of_the_whole_error(name, scan, point, rng) -> None:
     problem, step = problem_of(scan, prior(name, 0.5)), 1e-5
     error, gradient = problem.gradient(point)

@@ -8,7 +8,9 @@ from ptycho.core.refinement.priors import (
     PRIORS,
     SMOOTH,
     Absorbing,
+    Belief,
     FewPixels,
+    Near,
     ObjectPrior,
     PurePhase,
     Sample,
@@ -19,7 +21,8 @@ from ptycho.errors import ConfigError
 
 SHAPE = (7, 10)
 INSIDE = np.indices(SHAPE).sum(axis=0) % 3 > 0
-ALL = {**{name: made() for name, made in PRIORS.items()}, "support": Support(INSIDE)}
+NEAR = Near(np.full(SHAPE, 1 + 0j), np.where(INSIDE, 0.7, 0.0))
+ALL = {**{name: made() for name, made in PRIORS.items()}, "support": Support(INSIDE), "network": NEAR}
 SETS = {name: prior for name, prior in ALL.items() if hasattr(prior, "projected")}
 
 
@@ -39,7 +42,7 @@ def test_gradients_and_curvatures_are_differences_of_the_value(name, image, rng)
     (above, up), (below, down) = (prior.gradient(image + sign * step * move) for sign in (1, -1))
     assert value > 0 and gradient.shape == SHAPE
     assert 2 * np.vdot(gradient, move).real == pytest.approx((above - below) / (2 * step), rel=1e-6)
-    if name in ("tv", "l1", "support"):  # the others have that of Gauss and Newton
+    if name in ("tv", "l1", "support", "network"):  # the others have that of Gauss and Newton
         assert prior.curvature(image, move) == pytest.approx(np.vdot(up - down, move).real / (2 * step), rel=1e-5)
 
 
@@ -82,6 +85,8 @@ def test_values_by_hand() -> None:
     assert Absorbing().gradient(step / 2)[0] == 0
     assert Support(np.ones((3, 4), bool)).gradient(step)[0] == 0
     assert Support(np.zeros((3, 4), bool)).gradient(step)[0] == pytest.approx(6 * 0.3**2)
+    away = np.array([[1.0, 1 + 2j], [0.5, 1j]])
+    assert Near(np.ones((2, 2), complex), np.array([[3.0, 1.0], [4.0, 0.0]])).gradient(away)[0] == pytest.approx(4 + 1)
     assert all(prior.gradient(np.ones(SHAPE, complex))[0] == 0 for prior in ALL.values())
 
 
@@ -102,13 +107,21 @@ def test_a_sample_is_cut_to_any_frame() -> None:
     assert not sample.on(ObjectFrame(5, 5, 100, 100)).any() and not sample.on(ObjectFrame(5, 5, -90, 0)).any()
 
 
+def test_a_belief_is_cut_to_any_frame_and_says_nothing_beyond() -> None:
+    belief = Belief(np.arange(6).reshape(2, 3) * 1j, np.ones((2, 3)), ObjectFrame(2, 3, 5, 7))
+    near = belief.on(ObjectFrame(3, 3, 6, 6))
+    np.testing.assert_array_equal(near.mean, [[0, 0, 0], [1j, 2j, 0], [4j, 5j, 0]])
+    np.testing.assert_array_equal(near.weight, [[0, 0, 0], [1, 1, 0], [1, 1, 0]])
+
+
 def test_what_cannot_be_known_is_refused() -> None:
     sample = Sample(np.ones((2, 2), bool), ObjectFrame(2, 2, 0, 0))
     for name, strength, inside, said in (
-        ("flat", 1.0, None, "object_prior: expected one of tv, l1, absorbing, phase, support, found 'flat'"),
+        ("flat", 1.0, None, "object_prior: expected one of tv, l1, absorbing, phase, support, network, found 'flat'"),
         ("tv", -1.0, None, "prior_strength: expected a number from 0 on, found -1.0"),
         ("support", 1.0, None, "object_prior: expected a sample with 'support' alone"),
         ("tv", 1.0, sample, "object_prior: expected a sample with 'support' alone"),
+        ("network", 1.0, None, "object_prior: expected a belief with 'network' alone"),
     ):
         with pytest.raises(ConfigError, match=said):
             ObjectPrior(name, strength, inside)  # type: ignore[arg-type]
