@@ -40,7 +40,8 @@ Bounds = Annotated[
 ]
 Coefficient = Annotated[float, Doc("weight of that regulariser", at_least=0)]
 Epochs = Annotated[int, Doc("epochs of this stage of staged fine-tuning", at_least=0)]
-OBJECT_PRIORS, SUPPORT = ("tv", "l1", "absorbing", "phase"), "support="
+NETWORK = "network"
+OBJECT_PRIORS, SUPPORT = ("tv", "l1", "absorbing", "phase", NETWORK), "support="
 """What may be known of an object, by the word that says so; a support goes on with the name of a file."""
 USUAL_ITERATIONS = 80
 """Of an iteration whose number is left open, as long as no more is gained."""
@@ -373,11 +374,13 @@ class IterationOptions:
         str | None,
         Doc(
             "known of the object: tv (few edges), l1 (few pixels differ from the empty beam), absorbing (nothing makes "
-            "light), phase (nothing takes light), support=FILE (the sample is where this .npy mask is not 0)"
+            "light), phase (nothing takes light), support=FILE (the sample is where this .npy mask is not 0), network "
+            "(it looks like what a network was trained on, where photons are few)"
         ),
     ] = None
     prior_strength: Annotated[
-        Literal["auto"] | float, Doc("weight of object_prior (auto: by unseen patterns)", at_least=0)
+        Literal["auto"] | float,
+        Doc("weight of object_prior (auto: by unseen patterns; of network by unseen photons)", at_least=0),
     ] = "auto"
     variable_probe: Annotated[
         int,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.config.options import USUAL_ITERATIONS, IterationOptions
+from ptycho.config.options import NETWORK, USUAL_ITERATIONS, IterationOptions
 from ptycho.core.doctor.beam import beam_change
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
@@ -25,11 +25,13 @@ from ptycho.core.refinement.first_point import known_path
 from ptycho.core.refinement.gauge import Scale
 from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.placement import room
+from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.background import background_notes
 from ptycho.workflows.effects.beam import beam_trend
 from ptycho.workflows.effects.detector_blur import blur_note, blurring
+from ptycho.workflows.effects.network_prior import check_network_prior, held_by_network
 from ptycho.workflows.effects.thick import slices_note, slicing
 from ptycho.workflows.effects.variable_probe import variation_note
 from ptycho.workflows.iteration_plan import THIN, Plan, planned
@@ -39,6 +41,7 @@ __all__ = ["Iterated", "first_flux", "iterate", "object_grid"]
 
 logger = logging.getLogger(__name__)
 
+Array = NDArray[Any]
 Refine = Callable[..., Refinement]
 
 HELD = 0.75
@@ -61,6 +64,8 @@ COUNTS_GAINING, COUNTS_ENOUGH = 2.5e-3, 1e-3
 with many photons the object is still a third of its own error away. A few iterations that gain less than the second end
 them.
 """
+HELD_ITERATIONS = 20
+"""With a network's prior, from the object that it thinks of."""
 HELD_PATIENCE, HELD_GAIN = 3, 0.02
 """It is held while so many iterations gain more than this share of the error."""
 TOLD_FACTOR, TOLD_RAMP_PX = 0.01, 0.1
@@ -117,6 +122,9 @@ def iterate(
     Raises:
         ConfigError: a setting that cannot work. DataError: a scan or a start that cannot be used.
     """
+    if options.object_prior == NETWORK:
+        check_network_prior(data)
+    given = refine
     if options.background_family is not None:
         refine = partial(refine, refine_background=options.background_family)
     refine = partial(refine, **slicing(data, options, start), **blurring(options))
@@ -146,6 +154,14 @@ def iterate(
     trust = _trust_of(start, data, plan, frame, options)
     legs = _Legs(data, partial(refine, **settings), options, plan, flux, trust, watch, options.planned, to_the_end)
     found, notes = legs.run(start, frame)
+    if options.object_prior == NETWORK:
+        plain = replace(options, object_prior=None, prior_strength="auto")
+
+        def without(part: RawData) -> Refinement:
+            return iterate(part, given, plain, start, None, made_probe, logger.debug, plan).refinement
+
+        found, note = held_by_network(found, data, legs.held, without, options.prior_strength)
+        notes.append(note)
     notes = [*notes, *_changes(found, data, options)]
     for note in notes:
         tell(note)
@@ -188,6 +204,15 @@ class _Legs:
             found = self._counts_gone_on(found)
         note = f"Counts were fitted at the end: amplitudes came down to {ratio:.2f} times the error of photon noise"
         return found, [note] if likelihood == "poisson" else []
+
+    def held(self, found: Refinement, prior: ObjectPrior, image: Array, data: RawData) -> Refinement:
+        """A leg with a prior, of a scan like this one, from an object; both as one."""
+        likelihood: Likelihood = "amplitude" if found.counts_from is None else "poisson"
+        settings = {"likelihood": likelihood, "refine_probe": self.plan.moves, "object_prior": prior}
+        self.total = max(self.total, found.iterations + HELD_ITERATIONS)
+        legs = replace(self, data=data, watch=self.watch if data is self.data else None, start_trust=None)
+        start = replace(found, object=image.astype(np.complex64))
+        return joined(found, legs._leg(start, HELD_ITERATIONS, before=found.iterations, gap=found.gap, **settings))
 
     def _main(
         self, start: Start | None, iterations: int, likelihood: Likelihood, frame: ObjectFrame | None

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.config.options import IterationOptions
+from ptycho.config.options import NETWORK, IterationOptions
 from ptycho.core.physics.fly_scan import FlyPath
 from ptycho.core.physics.probes import with_modes
 from ptycho.core.refinement.gauge import Scale
@@ -114,7 +114,7 @@ def planned(
         fly_path, notes = flight.path, (*notes, flight.note)
     plan = _of_probe(data, refine, options, probe, flat, fly_path)
     plan = replace(plan, fly_path=fly_path, thin=thin, notes=(*notes, *plan.notes))
-    if options.object_prior is None:
+    if options.object_prior in (None, NETWORK):  # a network has to see the whole object first
         return plan
     prior, note = _prior_of(data, refine, options, plan, scale)
     return replace(plan, prior=prior, notes=(*plan.notes, note))

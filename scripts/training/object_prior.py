@@ -1,9 +1,11 @@
 """Train the network prior (`ptycho.core.refinement.network_prior`) on what `object_prior_scans.py` made.
 
-    python scripts/training/object_prior.py --scans FOLDER --output FOLDER --steps 3000
+    python scripts/training/object_prior.py --scans FOLDER --output FOLDER --steps 2600
+    python scripts/training/object_prior.py --scans FOLDER --output FOLDER --steps 5000 --crop 96 --batch 8
+    python scripts/training/object_prior.py --output FOLDER --ship ptycho/core/refinement/network_prior.h5
 
-One thread. Written every minute: a state, from which an interrupted training goes on to the very same weights, and the
-weights. A step is 16 crops of 64 pixels; scans whose number ends in 9 are kept back and judge.
+One thread. Written every minute: a state, from which an interrupted training goes on, and the weights. The second
+command goes on with larger crops; scans whose number ends in 9 are kept back and judge.
 """
 
 from __future__ import annotations
@@ -20,11 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ptycho.core.files.atomic import atomic_path
-from ptycho.core.refinement.network_prior import CHANNELS, LEVELS, expected_noise, features
+from ptycho.core.refinement.network_prior import CHANNELS, LEVELS, expected_noise, features, write_weights
 from ptycho.networks.parts import Block, Head
 from ptycho_torch.layers import ConvBlock, Decoder, canonical_name, linear_head
 
-CROP, BATCH = 64, 16
 RATE, WARM = 2e-3, 100
 """Highest learning rate, and the steps up to it; it falls as a cosine."""
 CLIP = 1.0
@@ -101,7 +102,7 @@ class Scans:
         both = both[:, :, ::-1] if rng.random() < 0.5 else both
         return both[:CHANNELS], both[CHANNELS:]
 
-    def batch(self, rng: np.random.Generator, count: int = BATCH, size: int = CROP) -> tuple[Tensor, Tensor]:
+    def batch(self, rng: np.random.Generator, count: int, size: int) -> tuple[Tensor, Tensor]:
         """Crops drawn at random."""
         seen, wanted = zip(*(self.crop(rng, size) for _ in range(count)), strict=True)
         return tuple(torch.from_numpy(np.stack(each)) for each in (seen, wanted))  # type: ignore[return-value]
@@ -130,14 +131,34 @@ def write(path: Path, content: Any) -> None:
         torch.save(content, temporary)
 
 
+def ship(folder: Path, file: Path) -> None:
+    """The weights of a training, with what made them."""
+    state = torch.load(folder / "state.pt", weights_only=True)
+    made = {
+        "script": "scripts/training/object_prior.py",
+        "steps": state["step"],
+        "seconds": round(state["seconds"]),
+        "seed": state["seed"],
+        "scans": state["scans"],
+        "torch": torch.__version__,
+    }
+    write_weights(file, canonical(state["average"]), made)
+
+
 def main() -> None:
     """Train, or go on."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scans", type=Path, required=True)
+    parser.add_argument("--scans", type=Path, help="folder of the scans")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--crop", type=int, default=64, help="side of what is seen at once, pixels")
+    parser.add_argument("--batch", type=int, default=16, help="crops of a step")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ship", type=Path, metavar="FILE", help="only write the weights as the library reads them")
     args = parser.parse_args()
+    if args.ship is not None:
+        ship(args.output, args.ship)
+        return
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     args.output.mkdir(parents=True, exist_ok=True)
@@ -152,10 +173,10 @@ def main() -> None:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         average, first, seconds = state["average"], state["step"], state["seconds"]
-    fixed = judging.batch(np.random.default_rng(1), 64)
+    fixed = judging.batch(np.random.default_rng(1), 32, 96)
     told, written = [], time.perf_counter()
     for step in range(first, args.steps):
-        seen, wanted = training.batch(np.random.default_rng([args.seed, step]))
+        seen, wanted = training.batch(np.random.default_rng([args.seed, step]), args.batch, args.crop)
         for group in optimizer.param_groups:
             group["lr"] = RATE * rate(step, args.steps)
         with torch.autocast("cpu", torch.bfloat16):
@@ -174,8 +195,9 @@ def main() -> None:
             written = time.perf_counter()
             spent = seconds + written - begun
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+            state |= {"seed": args.seed, "scans": len(training.scans)}
             write(file, {**state, "step": step + 1, "seconds": spent})
-            with atomic_path(args.output / "weights.npz") as temporary, open(temporary, "wb") as stream:
+            with atomic_path(args.output / "weights.npz") as temporary, temporary.open("wb") as stream:
                 np.savez(stream, **canonical(average))
             judge = UNet()
             judge.load_state_dict(average)
@@ -183,7 +205,9 @@ def main() -> None:
                 unseen = [each.item() for each in losses(judge(fixed[0]), fixed[1])]
             seen_now = np.mean(told, axis=0)
             told = []
-            print(f"{step + 1} steps, {spent:.0f} s: mean, spread, left {seen_now.round(4)}, unseen {unseen}", flush=True)
+            print(
+                f"{step + 1} steps, {spent:.0f} s: mean, spread, left {seen_now.round(4)}, unseen {unseen}", flush=True
+            )
 
 
 if __name__ == "__main__":

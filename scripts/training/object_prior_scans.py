@@ -38,9 +38,23 @@ MANY_PHOTONS = 0.25
 """Share of the scans of 1e5 to 1e9 photons: what is left open then is no noise."""
 PHOTOGRAPHS = 0.3
 """Share of the objects that are made of two pictures."""
-PICTURES = (
-    "brick cell chelsea clock coffee coins grass gravel hubble_deep_field immunohistochemistry moon page retina rocket text"
-).split()
+PICTURES = [
+    "brick",
+    "cell",
+    "chelsea",
+    "clock",
+    "coffee",
+    "coins",
+    "grass",
+    "gravel",
+    "hubble_deep_field",
+    "immunohistochemistry",
+    "moon",
+    "page",
+    "retina",
+    "rocket",
+    "text",
+]
 """Of scikit-image; camera and astronaut are left to tests."""
 LEAST_LIGHT = 0.02
 """Of the brightest pixel, below which an object is not looked at."""
@@ -163,7 +177,7 @@ def main() -> None:
         if file.exists():
             continue
         made = example(seed)
-        with atomic_path(file) as temporary, open(temporary, "wb") as stream:
+        with atomic_path(file) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **made)
         truth, weight = made["truth"], made["photons"]
         error = made["found"] * np.exp(-1j * np.angle(np.vdot(truth * weight, made["found"]))) - truth

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from ptycho.core.files.atomic import atomic_path
 from ptycho.core.files.damage import readable
@@ -174,15 +175,17 @@ def read_weights(path: Path) -> Weights:
         MissingFileError: there is none. ArchiveError: it is of something else, of a newer version, or damaged.
     """
     expected = shapes()
-    with readable(path, f"{FORMAT} in HDF5", error=ArchiveError, advice="install the library again"):
-        with open_hdf5(path) as file:
-            kind, version = file.attrs.get("format"), file.attrs.get("version")
-            if kind != FORMAT or version != VERSION:
-                raise ArchiveError(
-                    f"{path}: expected {FORMAT} of version {VERSION}, found {kind} of version {version}; install the "
-                    "library again"
-                )
-            found = {name.lstrip("/"): np.asarray(values) for name, values in own_datasets(file)}
+    with (
+        readable(path, f"{FORMAT} in HDF5", error=ArchiveError, advice="install the library again"),
+        open_hdf5(path) as file,
+    ):
+        kind, version = file.attrs.get("format"), file.attrs.get("version")
+        if kind != FORMAT or version != VERSION:
+            raise ArchiveError(
+                f"{path}: expected {FORMAT} of version {VERSION}, found {kind} of version {version}; install the "
+                "library again"
+            )
+        found = {name.lstrip("/"): np.asarray(values) for name, values in own_datasets(file)}
     if {name: array.shape for name, array in found.items()} != expected or any(
         array.dtype != np.float32 or not np.isfinite(array).all() for array in found.values()
     ):
@@ -213,7 +216,7 @@ def _block(weights: Weights, name: str, x: Array) -> Array:
     """Two convolutions, SiLU after each."""
     for number in (1, 2):
         x = _convolved(x, weights[f"{name}/conv{number}/kernel"], weights[f"{name}/conv{number}/bias"])
-        x = x / (1 + np.exp(-x))
+        x = x * expit(x)
     return x
 
 

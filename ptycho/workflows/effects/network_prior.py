@@ -1,20 +1,58 @@
-"""The network prior of an iteration: what it makes of a result, as something that the refinement is pulled towards."""
+"""The network prior of an iteration: what it makes of a result is what the refinement is then pulled towards.
+
+How strongly, photons decide that nobody saw: an object is made of nine tenths of those of every pattern, is held to
+what the network makes of it, and foretells the others. What is better there by more than chance is taken for all.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from typing import Any, Literal
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.core.refinement.network_prior import Weights, posterior
 from ptycho.core.refinement.noise_map import NoiseMap
-from ptycho.core.refinement.priors import Belief
+from ptycho.core.refinement.priors import Belief, ObjectPrior
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
-from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
+from ptycho.workflows.effects.object_prior import prior_note
+from ptycho.workflows.photon_parts import photon_parts
+from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale, scan_trust
 
-__all__ = ["belief_of"]
+__all__ = ["belief_of", "check_network_prior", "held_by_network"]
+
+logger = logging.getLogger(__name__)
+
+Array = NDArray[Any]
+Held = Callable[[Refinement, ObjectPrior, Array, RawData], Refinement]
+"""`held(found, prior, image, data)`: a refinement that goes on from a result, with another object, held to a prior."""
 
 LEAST_LIGHT = 0.02
 """Of the brightest pixel, below which nothing is thought of an object."""
+STRENGTHS = (1.0, 0.25)
+"""Tried in turn: 1 is what the network says of its own error."""
+KEPT = 0.1
+"""Share of the photons that stay unseen."""
+
+
+def check_network_prior(data: RawData) -> None:
+    """What it cannot be asked for.
+
+    Raises:
+        ConfigError: several scans, or a near field. DataError: a scan that does not tell how many photons it has.
+    """
+    if data.scans or data.near_field is not None:
+        found = "a near field" if data.near_field is not None else f"{len(data.scans)} scans that share an object"
+        raise ConfigError(f"object_prior='network': expected one scan of a far field, found {found}; leave it out")
+    if photon_scale(data, NOMINAL_PHOTONS)[1] == "nominal":
+        raise DataError(
+            f"{data.name}: object_prior='network': expected counts, or amplitudes with the dose in the metadata "
+            "(nphotons), found neither, so that the noise is not known; state the dose"
+        )
 
 
 def belief_of(found: Refinement, data: RawData, weights: Weights | None = None) -> Belief:
@@ -33,3 +71,57 @@ def belief_of(found: Refinement, data: RawData, weights: Weights | None = None) 
     mean, spread = posterior(found.object, scale * noise.light, noise.sharing, weights)
     sure = 1 / (2 * scale * data.mean_energy * spread**2)
     return Belief(mean, np.where(noise.light > LEAST_LIGHT * noise.light.max(), sure, 0), found.frame)
+
+
+def held_by_network(
+    found: Refinement,
+    data: RawData,
+    held: Held,
+    without: Callable[[RawData], Refinement],
+    strength: Literal["auto"] | float,
+) -> tuple[Refinement, str]:
+    """A result pulled towards what the network makes of it, and why, or why not.
+
+    Args:
+        found: without the prior.
+        data: the scan.
+        held: goes on with a prior.
+        without: what the iteration makes of another scan, without the prior.
+        strength: 'auto' lets unseen photons choose.
+    """
+    why = "as asked for"
+    if strength == "auto":
+        strength, why = _chosen(data, held, without)
+    if not strength:
+        return found, f"Nothing is held of the object: {why}"
+    belief = belief_of(found, data)
+    return _pulled(found, data, held, belief, strength), prior_note(
+        ObjectPrior("network", strength, belief=belief), why
+    )
+
+
+def _pulled(found: Refinement, data: RawData, held: Held, belief: Belief, strength: float) -> Refinement:
+    """Iterations from what the network thinks, held to it."""
+    image = np.where(belief.weight > 0, belief.mean, found.object)
+    return held(found, ObjectPrior("network", strength, belief=belief), image, data)
+
+
+def _chosen(data: RawData, held: Held, without: Callable[[RawData], Refinement]) -> tuple[float, str]:
+    """The strength with which unseen photons are foretold best, 0 where that is without, and why."""
+    seen, unseen = photon_parts(data, (1 - KEPT, KEPT))
+    plain = without(seen)
+    belief = belief_of(plain, seen)
+
+    def deviance(one: Refinement) -> float:
+        trust = scan_trust(
+            one.object, one.probe, one.xcoords, one.ycoords, unseen, NOMINAL_PHOTONS, recording=one.recording
+        )
+        return float(trust.deviance.sum())
+
+    errors = {0.0: deviance(plain)}
+    for strength in STRENGTHS:
+        errors[strength] = deviance(_pulled(plain, seen, held, belief, strength))
+    logger.debug("network prior: deviance of unseen photons %s", errors)
+    best = min(errors, key=lambda each: errors[each])
+    told = ", ".join(f"{errors[each]:.6g} with {each:g}" for each in STRENGTHS)
+    return best, f"{KEPT:.0%} of the photons, unseen, have the deviance {errors[0.0]:.6g} without it, {told}"
