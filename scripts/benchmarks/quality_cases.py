@@ -140,14 +140,14 @@ def chosen_cases(names: list[str] | None, quick: bool, real: bool) -> list[Case]
     return [case for case in CASES if case.name in wanted and (real or not case.real)]
 
 
-def case_scan(case: Case, real_folder: Path | None) -> RawData:
-    """The scan of a case; a simulated one has its truth as `objectGuess`."""
+def case_scan(case: Case, real_folder: Path | None, seed: int = TEST_SEED) -> RawData:
+    """The scan of a case; a simulated one, drawn by a seed, has its truth as `objectGuess`."""
     if case.pair:
         return pair_scan(case)
     if case.file is not None:
         assert real_folder is not None
         return RawData.from_file(real_folder / case.file)
-    found = simulated(case.kind, case.photons, case.overlap, TEST_SEED, TEST_PHOTOGRAPH, case.defocus, case.detector)
+    found = simulated(case.kind, case.photons, case.overlap, seed, TEST_PHOTOGRAPH, case.defocus, case.detector)
     return RawData(
         found.xcoords,
         found.ycoords,

@@ -37,6 +37,8 @@ STRENGTHS = (1.0, 0.25)
 """Tried in turn: 1 is what the network says of its own error."""
 KEPT = 0.1
 """Share of the photons that stay unseen."""
+SURE = 3.0
+"""Standard deviations, by the scatter from pattern to pattern, that unseen photons have to prefer it by."""
 
 
 def check_network_prior(data: RawData) -> None:
@@ -112,16 +114,16 @@ def _chosen(data: RawData, held: Held, without: Callable[[RawData], Refinement])
     plain = without(seen)
     belief = belief_of(plain, seen)
 
-    def deviance(one: Refinement) -> float:
+    def deviance(one: Refinement) -> NDArray[np.float64]:
         trust = scan_trust(
             one.object, one.probe, one.xcoords, one.ycoords, unseen, NOMINAL_PHOTONS, recording=one.recording
         )
-        return float(trust.deviance.sum())
+        return trust.deviance
 
-    errors = {0.0: deviance(plain)}
-    for strength in STRENGTHS:
-        errors[strength] = deviance(_pulled(plain, seen, held, belief, strength))
-    logger.debug("network prior: deviance of unseen photons %s", errors)
-    best = min(errors, key=lambda each: errors[each])
-    told = ", ".join(f"{errors[each]:.6g} with {each:g}" for each in STRENGTHS)
-    return best, f"{KEPT:.0%} of the photons, unseen, have the deviance {errors[0.0]:.6g} without it, {told}"
+    first = deviance(plain)
+    gains = {each: first - deviance(_pulled(plain, seen, held, belief, each)) for each in STRENGTHS}
+    chance = {each: float(np.std(gain) * np.sqrt(len(gain))) for each, gain in gains.items()}
+    best = max(STRENGTHS, key=lambda each: gains[each].sum())
+    told = ", ".join(f"{gains[each].sum():.3g} +- {chance[each]:.2g} less with {each:g}" for each in STRENGTHS)
+    why = f"{KEPT:.0%} of the photons, unseen, have the deviance {first.sum():.6g} without it, {told}"
+    return best if gains[best].sum() > SURE * chance[best] else 0.0, why

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho.config.options import OBJECT_PRIORS, IterationOptions
+from ptycho.config.options import NETWORK, OBJECT_PRIORS, IterationOptions
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.refinement.priors import PRIORS, ObjectPrior
 from ptycho.errors import ConfigError, DataError, MissingFileError
@@ -27,7 +27,7 @@ def plan(data: RawData, **options: object) -> Plan:
 
 
 def test_every_prior_has_a_word() -> None:
-    assert set(OBJECT_PRIORS) == set(PRIORS)
+    assert set(OBJECT_PRIORS) == {*PRIORS, NETWORK}
 
 
 @pytest.mark.parametrize("first", [1e-2, 1.0, 1e2])
@@ -96,7 +96,9 @@ def test_a_mask_of_another_scan_is_refused(plain: RawData, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("asked", ["flat", "support=", "support", ""])
 def test_other_words_are_refused(asked: str) -> None:
-    with pytest.raises(ConfigError, match=r"object_prior=.*expected one of tv, l1, absorbing, phase, support=FILE"):
+    with pytest.raises(
+        ConfigError, match=r"object_prior=.*expected one of tv, l1, absorbing, phase, network, support=FILE"
+    ):
         IterationOptions(object_prior=asked)
 
 

@@ -1,0 +1,139 @@
+"""The network prior against the truth: the cases of `quality.py` that are simulated, without it and with it, and what it invents.
+
+    python scripts/benchmarks/object_prior.py --output FOLDER [--cases NAME ...] [--seeds 0 1 2]
+
+A row a case and seed, kept in `rows.jsonl`, so that an interrupted run goes on; `object_prior.md` has the table,
+`CASE.png` the first seed of a case. A case takes some ten seconds on idle cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from quality import read_rows
+from quality_cases import Case, case_scan, chosen_cases, scored_region
+
+from ptycho.config.options import IterationOptions
+from ptycho.core.files.atomic import atomic_path
+from ptycho.core.quality.alignment import align
+from ptycho.core.quality.score import score_aligned
+from ptycho.core.quality.trust_map import trust_map
+from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.stitching.stitch import probe_weight
+from ptycho.figures.drawing import save_figure
+from ptycho.raw_data import RawData
+from ptycho.workflows.effects.network_prior import belief_of
+from ptycho.workflows.iterate import iterate
+from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale, scan_trust
+from ptycho_torch.refine import refine
+
+
+def reconstructed(data: RawData, case: Case, prior: str | None) -> tuple[Refinement, str]:
+    """What an iteration makes of a scan, and what it said of the prior."""
+    found = iterate(data, refine, IterationOptions(refine_probe=case.refine_probe, object_prior=prior))
+    return found.refinement, next((note for note in found.notes if "held" in note and "object" in note), "")
+
+
+def measured(case: Case, seed: int, output: Path, draw: bool) -> dict[str, Any]:
+    """A row."""
+    data = case_scan(case, None, seed)
+    (without, _), (held, said) = (reconstructed(data, case, prior) for prior in (None, "network"))
+    truth, region = data.objectGuess, scored_region(data)
+    assert truth is not None
+    pictures = [align(each.object, truth, region) for each in (without, held)]
+    if draw:
+        save_figure(sheet(case, data, without, held, region), output / f"{case.name.replace(' ', '_')}.png")
+    errors = [score_aligned(each).complex_nrmse for each in pictures]
+    return {"case": case.name, "seed": seed, "without": errors[0], "with": errors[1], "said": said}
+
+
+def sheet(
+    case: Case, data: RawData, without: Refinement, held: Refinement, region: tuple[int, int, int, int]
+) -> Figure:
+    """Truth, both results, how far the held one is from the truth and from where it may be, and its trust."""
+    y0, y1, x0, x1 = region
+    assert data.objectGuess is not None
+    pictures = [align(each.object, data.objectGuess, region) for each in (without, held)]
+    truth = pictures[0].truth
+    factors = [abs(each.factor) for each in pictures]
+    images = [truth, *(each.image / factor for each, factor in zip(pictures, factors, strict=True))]
+    belief = belief_of(without, data)
+    scale, _ = photon_scale(data, NOMINAL_PHOTONS)
+    with np.errstate(divide="ignore"):
+        spread = (2 * scale * data.mean_energy * belief.weight) ** -0.5
+    trust = scan_trust(
+        held.object, held.probe, held.xcoords, held.ycoords, data, NOMINAL_PHOTONS, recording=held.recording
+    )
+    known = trust_map(trust.ratio, probe_weight(held.probe), held.xcoords, held.ycoords, held.object.shape)
+    box = slice(y0, y1), slice(x0, x1)
+    errors = [abs(image - truth) for image in images[1:]]
+    most = float(np.quantile(errors[0], 0.99))
+    figure = Figure(figsize=(15, 11), layout="constrained")
+    names = "truth", "without", "with the network prior"
+    axes = figure.subplots(3, 3)
+    for column, (name, image) in enumerate(zip(names, images, strict=True)):
+        for row, (kind, values) in enumerate((("amplitude", abs(image)), ("phase", np.angle(image)))):
+            low, high = np.quantile(abs(truth) if row == 0 else np.angle(truth), (0.005, 0.995))
+            shown = axes[row, column].imshow(values, cmap="gray" if row == 0 else "viridis", vmin=low, vmax=high)
+            axes[row, column].set_title(f"{name}: {kind}")
+            figure.colorbar(shown, ax=axes[row, column], shrink=0.8)
+    last = (
+        (f"|error| without (rms {np.sqrt(np.mean(errors[0] ** 2)):.3f})", errors[0], 0.0, most),
+        (f"|error| with (rms {np.sqrt(np.mean(errors[1] ** 2)):.3f}): what it invents", errors[1], 0.0, most),
+        ("trust map of the result: deviance over that of noise", known[box], 0.5, 1.5),
+    )
+    for column, (name, values, low, high) in enumerate(last):
+        shown = axes[2, column].imshow(
+            values, cmap="inferno" if column < 2 else "coolwarm", vmin=float(low), vmax=float(high)
+        )
+        axes[2, column].set_title(name)
+        figure.colorbar(shown, ax=axes[2, column], shrink=0.8)
+    within = float(np.mean(errors[1] < spread[box]))
+    figure.suptitle(f"{case.name}: {100 * within:.0f} % of the pixels lie within what the network says of its error")
+    return figure
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Medians over the seeds of a case."""
+    lines = ["| case | without | with | seeds that it is worse for | strengths |", "| --- | --- | --- | --- | --- |"]
+    for name in dict.fromkeys(row["case"] for row in rows):
+        own = [row for row in rows if row["case"] == name]
+        without, held = (np.median([row[kind] for row in own]) for kind in ("without", "with"))
+        worse = sum(row["with"] > 1.001 * row["without"] for row in own)
+        taken = ["0" if "Nothing" in row["said"] else row["said"].split("strength ")[1].split(":")[0] for row in own]
+        lines.append(f"| {name} | {without:.4f} | {held:.4f} | {worse} of {len(own)} | {', '.join(taken)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure what is missing and write table and pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--cases", nargs="+", metavar="NAME", help="only these")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    args.output.mkdir(parents=True, exist_ok=True)
+    file = args.output / "rows.jsonl"
+    rows = read_rows(file)
+    for case in chosen_cases(args.cases, False, False):
+        for seed in args.seeds:
+            if any((row["case"], row["seed"]) == (case.name, seed) for row in rows):
+                continue
+            rows.append(measured(case, seed, args.output, seed == args.seeds[0]))
+            with file.open("a") as stream:
+                stream.write(json.dumps(rows[-1]) + "\n")
+            print(rows[-1], flush=True)
+    with atomic_path(args.output / "object_prior.md") as temporary:
+        temporary.write_text(table(rows))
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

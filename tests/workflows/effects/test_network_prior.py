@@ -1,0 +1,88 @@
+"""The network prior of an iteration: where photons are few it helps, where they suffice nothing is held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from ptycho.config.options import IterationOptions
+from ptycho.core.physics.near_field import NearField
+from ptycho.core.quality.score import score
+from ptycho.core.refinement.refinement import Refinement
+from ptycho.errors import ConfigError, DataError
+from ptycho.raw_data import RawData
+from ptycho.workflows.effects.network_prior import belief_of, check_network_prior, held_by_network
+from ptycho.workflows.iterate import Iterated, iterate
+from ptycho_torch.refine import refine
+
+Simulated = Callable[..., RawData]
+HELD = IterationOptions(iterations=30, modes=None, refine_probe=False)
+
+
+def asked(data: RawData, **options: object) -> Iterated:
+    return iterate(data, refine, IterationOptions(**{**vars(HELD), **options}))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def dim(simulated: Simulated) -> RawData:
+    return simulated(photons=1e3)
+
+
+def error(found: Refinement, data: RawData) -> float:
+    assert data.objectGuess is not None
+    return score(found.object, data.objectGuess, (22, 54, 22, 54)).complex_nrmse
+
+
+def test_few_photons_have_it_held_and_it_helps(dim: RawData) -> None:
+    without, held = asked(dim), asked(dim, object_prior="network")
+    told = "The object is held to what a network makes of its noise (network), with the strength"
+    assert told in held.notes[-1] and "10% of the photons, unseen, have the deviance" in held.notes[-1]
+    assert held.refinement.penalty > 0 and held.refinement.iterations > without.refinement.iterations
+    assert error(held.refinement, dim) < 0.85 * error(without.refinement, dim)
+
+
+def test_many_photons_have_nothing_held(plain: RawData) -> None:
+    found = asked(plain.replaced(metadata={}), object_prior="network")
+    assert found.notes[-1].startswith("Nothing is held of the object: ") and found.refinement.penalty == 0
+
+
+def test_a_strength_of_nothing_changes_no_bit(dim: RawData) -> None:
+    without, none = asked(dim), asked(dim, object_prior="network", prior_strength=0.0)
+    np.testing.assert_array_equal(without.refinement.object, none.refinement.object)
+    assert without.refinement.error_history == none.refinement.error_history
+    assert none.notes[-1] == "Nothing is held of the object: as asked for"
+
+
+def test_a_belief_is_in_units_of_photons(dim: RawData) -> None:
+    """Half the noise, four times the weight; nothing is thought where there is no light."""
+    found = asked(dim).refinement
+    belief = belief_of(found, dim)
+    assert belief.mean.shape == belief.weight.shape == found.object.shape and belief.frame == found.frame
+    assert belief.weight[0, 0] == 0 and belief.weight[38, 38] > 0
+    spread = 1 / np.sqrt(2 * dim.photons() * belief.weight[22:54, 22:54])
+    away = abs(belief.mean - found.object)[22:54, 22:54]
+    assert 0.02 < np.median(spread) < 0.5 and np.median(away) < 3 * np.median(spread)
+
+
+def test_a_strength_that_harms_is_not_taken(dim: RawData) -> None:
+    """Unseen photons refuse what makes the object worse."""
+    found = asked(dim).refinement
+
+    def worse(start: Refinement, *_: object) -> Refinement:
+        return Refinement(**{**vars(start), "object": 0.5 * start.object})
+
+    same, note = held_by_network(found, dim, worse, lambda part: asked(part).refinement, "auto")
+    assert same is found and note.startswith("Nothing is held of the object: 10% of the photons")
+
+
+def test_what_it_cannot_know_is_refused(simulated: Simulated, plain: RawData) -> None:
+    near = simulated(fresnel_number=0.05, probe="diffuser").replaced(metadata=NearField(0.05).noted())
+    with pytest.raises(ConfigError, match="object_prior='network': expected one scan of a far field, found a near"):
+        check_network_prior(near)
+    unknown = plain.replaced(diff3d=plain.amplitude() * np.float32(0.37), units="amplitude", metadata={})
+    with pytest.raises(DataError, match="object_prior='network': expected counts, or amplitudes with the dose"):
+        check_network_prior(unknown)
+    with pytest.raises(ConfigError, match="slices=2: expected 1 beside an object_prior"):
+        IterationOptions(object_prior="network", slices=2)
