@@ -1,4 +1,4 @@
-"""The network prior against the truth: the cases of `quality.py` that are simulated, without it and with it, and what it invents.
+"""The network prior against the truth: the simulated cases of `quality.py` without it and with it; what it invents.
 
     python scripts/benchmarks/object_prior.py --output FOLDER [--cases NAME ...] [--seeds 0 1 2]
 

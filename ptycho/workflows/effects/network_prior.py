@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.refinement.network_prior import Weights, posterior
+from ptycho.core.refinement.network_prior import Weights, expected_noise, posterior
 from ptycho.core.refinement.noise_map import NoiseMap
 from ptycho.core.refinement.priors import Belief, ObjectPrior
 from ptycho.core.refinement.refinement import Refinement
@@ -33,6 +33,8 @@ Held = Callable[[Refinement, ObjectPrior, Array, RawData], Refinement]
 
 LEAST_LIGHT = 0.02
 """Of the brightest pixel, below which nothing is thought of an object."""
+ENOUGH = 1e-3
+"""Expected noise of a pixel of modulus 1, in the median, below which data suffice and nothing is tried."""
 STRENGTHS = (1.0, 0.25)
 """Tried in turn: 1 is what the network says of its own error."""
 KEPT = 0.1
@@ -93,7 +95,9 @@ def held_by_network(
     """
     why = "as asked for"
     if strength == "auto":
-        strength, why = _chosen(data, held, without)
+        left = _noise_left(found, data)
+        enough = f"photons and overlap leave a noise of {left:.1g} of a clear pixel"
+        strength, why = (0.0, enough) if left < ENOUGH else _chosen(data, held, without)
     if not strength:
         return found, f"Nothing is held of the object: {why}"
     belief = belief_of(found, data)
@@ -106,6 +110,14 @@ def _pulled(found: Refinement, data: RawData, held: Held, belief: Belief, streng
     """Iterations from what the network thinks, held to it."""
     image = np.where(belief.weight > 0, belief.mean, found.object)
     return held(found, ObjectPrior("network", strength, belief=belief), image, data)
+
+
+def _noise_left(found: Refinement, data: RawData) -> float:
+    """The median expected noise of the pixels that have light."""
+    scale, _ = photon_scale(data, NOMINAL_PHOTONS)
+    noise = NoiseMap.of(found.probe, found.xcoords, found.ycoords, found.object.shape)
+    lit = noise.light > LEAST_LIGHT * noise.light.max()
+    return float(np.median(expected_noise(scale * noise.light[lit], noise.sharing[lit])))
 
 
 def _chosen(data: RawData, held: Held, without: Callable[[RawData], Refinement]) -> tuple[float, str]:

@@ -115,6 +115,14 @@ def test_a_global_phase_changes_nothing(weights, rng) -> None:
     assert abs(np.angle((seen[0] + 1j * seen[1]).sum())) < 1e-5 and abs(turn) == pytest.approx(1)
 
 
+def test_what_is_upside_down_is_seen_alike(weights, rng) -> None:
+    _, image = noisy(rng, (16, 24))
+    photons, sharing = 50 + 50 * rng.random(image.shape), np.full(image.shape, 2.0)
+    mean, _ = posterior(image, photons, sharing, weights)
+    turned, _ = posterior(image[::-1, ::-1], photons[::-1, ::-1], sharing, weights)
+    np.testing.assert_allclose(turned[::-1, ::-1], mean, atol=1e-5)
+
+
 def test_tiles_join_without_a_seam(weights, rng) -> None:
     """With a network that adds nothing, and an image that one tile does not hold."""
     still = {name: values * (not name.startswith("head")) for name, values in weights.items()}

@@ -43,9 +43,10 @@ def test_few_photons_have_it_held_and_it_helps(dim: RawData) -> None:
     assert error(held.refinement, dim) < 0.85 * error(without.refinement, dim)
 
 
-def test_many_photons_have_nothing_held(plain: RawData) -> None:
-    found = asked(plain.replaced(metadata={}), object_prior="network")
-    assert found.notes[-1].startswith("Nothing is held of the object: ") and found.refinement.penalty == 0
+def test_many_photons_have_nothing_held_and_nothing_tried(simulated: Simulated) -> None:
+    found = asked(simulated(photons=1e9), object_prior="network", iterations=3)
+    assert found.notes[-1].startswith("Nothing is held of the object: photons and overlap leave a noise of 0.000")
+    assert found.refinement.penalty == 0 and found.refinement.iterations <= 3
 
 
 def test_a_strength_of_nothing_changes_no_bit(dim: RawData) -> None:
