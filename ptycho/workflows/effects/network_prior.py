@@ -1,7 +1,8 @@
 """The network prior of an iteration: what it makes of a result is what the refinement is then pulled towards.
 
 How strongly, photons decide that nobody saw: an object is made of nine tenths of those of every pattern, is held to
-what the network makes of it, and foretells the others. What is better there by more than chance is taken for all.
+what the network makes of it, and foretells the others. What is better there by more than chance, also than as many
+iterations without it, is taken for all.
 """
 
 from __future__ import annotations
@@ -132,7 +133,9 @@ def _chosen(data: RawData, held: Held, without: Callable[[RawData], Refinement])
         )
         return trust.deviance
 
-    first = deviance(plain)
+    # as many iterations without it may gain as well, or fit noise: it has to be better than both
+    gone_on = held(plain, ObjectPrior("network", 0.0, belief=belief), plain.object, seen)
+    first = min(deviance(plain), deviance(gone_on), key=np.sum)
     gains = {each: first - deviance(_pulled(plain, seen, held, belief, each)) for each in STRENGTHS}
     chance = {each: float(np.std(gain) * np.sqrt(len(gain))) for each, gain in gains.items()}
     best = max(STRENGTHS, key=lambda each: gains[each].sum())
