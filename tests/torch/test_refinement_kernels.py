@@ -1,0 +1,79 @@
+"""Kernels on a device that is not the CPU: torch's `meta`, which has shapes and no values, stands in for one.
+
+What is on a CPU cannot meet what is there, so that a tensor that was forgotten is an error; no value is checked.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho.core.physics.near_field import NearField
+from ptycho.core.refinement.kernels import Direction, Point
+from ptycho.core.refinement.passes import Passes
+from ptycho.core.simulation.plan import make_scan
+from ptycho.raw_data import RawData
+from ptycho_torch.refinement_kernels import RefinementKernels
+
+N, SIZE = 16, 44
+
+
+class Elsewhere(RefinementKernels):
+    """What comes back is 0."""
+
+    def numpy(self, values: torch.Tensor) -> np.ndarray:
+        assert values.device.type == "meta"
+        return np.zeros(values.shape, torch.empty(0, dtype=values.dtype).numpy().dtype)
+
+
+@pytest.fixture
+def scan(rng) -> RawData:
+    made = make_scan("lines", SIZE, N, 5.0, 0.5, 1e3, 4)
+    masks = rng.random(made.diffraction.shape) > 0.2
+    return RawData(made.xcoords, made.ycoords, None, None, made.diffraction, made.probe, mask=masks, units="amplitude")
+
+
+@pytest.mark.parametrize("near", [False, True], ids=["far", "near"])
+@pytest.mark.parametrize("memory", [1 << 30, 120_000, 0], ids=["all kept", "packed", "nothing kept"])
+@pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
+def test_nothing_that_is_worked_on_is_on_the_cpu(likelihood, memory, near, scan, rng) -> None:
+    if near:
+        scan.metadata = NearField(0.2).noted()
+    probe = np.stack([scan.probeGuess, 0.3 * np.roll(scan.probeGuess, 2, axis=0)]).astype(np.complex64)
+    count, floor = len(scan), 1e-4
+    point = Point(
+        np.ones((SIZE, SIZE), np.complex64), probe, scan.xcoords, scan.ycoords, np.ones(count), np.ones((N, N)),
+        blur=np.array(0.5), variation=probe[:1], coefficients=np.full((count, 1), 0.1j),
+    )  # fmt: skip
+    kernels = Elsewhere(likelihood, floor, device="meta", deterministic=True)
+    path = rng.uniform(-1, 1, (count, 2, 2))
+    passes = Passes(kernels, scan, [np.arange(count)], np.arange(0), 3, memory, fly_path=path)
+    assert (passes.plan.pattern_bytes == 1) == (memory == 120_000)
+    error, gradient = passes.gradient(point, True)
+    assert error.device.type == gradient.object.value.device.type == gradient.probe.value.device.type == "meta"
+    length = kernels.numbers.ratio(-error, passes.curvature(point, gradient))
+    images = kernels.images
+    target = point._replace(object=images.blend(1.0, point.object, length, gradient.object))
+    passes.advance(point, target, length)
+    assert passes.curvature(target, Direction(gradient.object, None)).device.type == "meta"
+    assert images.dot([(gradient.object, gradient.object), (gradient.probe, gradient.probe)]).device.type == "meta"
+    shapes = {"position": 2, "variation": 2, "stretch": 4}
+    for name, numbers in shapes.items():
+        ((indices, terms),) = getattr(passes, f"{name}_terms")(point)
+        assert terms.curvature.shape == (len(indices), numbers, numbers) == (count, numbers, numbers)
+    ((_, slopes, _),) = passes.flux_terms(point)
+    assert slopes.shape == (count,)
+    assert passes.background_terms(point)[0].shape == (N, N)
+    assert passes.blur_slope(point) == (0.0, 0.0)
+
+
+def test_a_thick_object_is_elsewhere_too(scan) -> None:
+    count, probe = len(scan), scan.probeGuess[None].astype(np.complex64)
+    point: Any = Point(np.ones((2, SIZE, SIZE), np.complex64), probe, scan.xcoords, scan.ycoords, np.ones(count),
+                       np.zeros((N, N)))  # fmt: skip
+    kernels = Elsewhere("amplitude", 1e-4, device="meta")
+    passes = Passes(kernels, scan, [np.arange(count)], np.arange(0), 1, 1 << 30, gap=NearField(0.3), slices=2)
+    ((_, terms),) = passes.position_terms(point)
+    assert terms.gradient.shape == (count, 2)
+    assert passes.stretch_slope(point) == (0.0, 0.0)
