@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -16,7 +17,7 @@ from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.refinement.memory import USUAL_MEMORY, MemoryPlan
-from ptycho.core.refinement.packing import smallest_type
+from ptycho.core.refinement.packing import fitted, smallest_type
 from ptycho.core.scaling import Units, frame_blocks, to_amplitude
 from ptycho.core.scan.scan import ScanFile
 from ptycho.networks.registry import PATTERN_SIZES
@@ -78,7 +79,7 @@ def forecast(scan: ScanFile, test: OrientationTest | None, gridsize: int, units:
     numbers["iteration_mb"] = all_mb
     kept = "all of it"
     if not usual.whole:
-        usual = _iteration(scan, USUAL_MEMORY, _pattern_bytes(scan, units))
+        usual, _ = fitted(partial(_iteration, scan, USUAL_MEMORY), partial(_pattern_type, scan, units))
         kept = f"what fits of it in {_size(USUAL_MEMORY / 2**20)}, {usual.told}"
     sentence += (
         f". Within a factor of two or three; a GPU is far faster. An iteration is fastest with {_size(all_mb)} for "
@@ -95,11 +96,11 @@ def _iteration(scan: ScanFile, memory: int, pattern_bytes: int | None = None) ->
     return MemoryPlan.made(memory, *sizes, near=near, batch_pixels=N**2, pattern_bytes=pattern_bytes)
 
 
-def _pattern_bytes(scan: ScanFile, units: Units) -> int:
-    """Of one amplitude in the smallest type that holds all of them."""
+def _pattern_type(scan: ScanFile, units: Units) -> np.dtype[Any]:
+    """The smallest that holds all amplitudes."""
     n, N, _ = scan.diff3d.shape
     blocks = (np.arange(n)[block] for block in frame_blocks(n, N**2))
-    return smallest_type(blocks, lambda some: _amplitude(scan, some, units)).itemsize
+    return smallest_type(blocks, lambda some: _amplitude(scan, some, units))
 
 
 def _amplitude(scan: ScanFile, some: NDArray[np.int64], units: Units) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ from ptycho.core.refinement.layers import Layers, layers_of
 from ptycho.core.refinement.likelihood import check_finite
 from ptycho.core.refinement.memory import MemoryPlan
 from ptycho.core.refinement.numbers import Number
-from ptycho.core.refinement.packing import SINGLE, packed, smallest_type
+from ptycho.core.refinement.packing import SINGLE, fitted, packed, smallest_type
 from ptycho.core.refinement.parts import Look, Part, belonging, cut_parts, field_parts, own_modes, places, same
 from ptycho.core.refinement.processes import ALONE, Processes, own_patterns
 from ptycho.core.refinement.slices import SlicedKernels
@@ -46,7 +46,7 @@ class Batches:
     Args:
         kernels: of a backend.
         scan: read batch by batch; patterns stay on the device where they fit the budget, in the smallest type that
-            holds them where not all else fits as well (`ptycho.core.refinement.packing`).
+            holds them where more fits then (`ptycho.core.refinement.packing`).
         groups: the patterns of each mini-batch.
         unseen: patterns held out; no gradient sees them.
         modes: of the probe, and of its variation.
@@ -83,7 +83,6 @@ class Batches:
         self.sliced = None if gap is None else SlicedKernels(kernels, gap)
         self.kernels: Kernels = kernels if self.sliced is None else self.sliced
         self.scan, self.fly_path = scan, fly_path
-        self._type = SINGLE
         self._places_each = 1 if fly_path is None else fly_path.shape[1]
         self.n = int(scan.probeGuess.shape[-1])
         self.transfer_function = None if scan.near_field is None else scan.near_field.transfer_function(self.n)
@@ -98,13 +97,12 @@ class Batches:
             batch_pixels=kernels.batch_pixels,
             lanes=kernels.lanes,
         )
-        self.plan = plan()
-        if kernels.packs and not self.plan.whole and plan(pattern_bytes=1).patterns:
-            blocks = frame_blocks(count, self.n**2)
+        self.plan, self._type = plan(), SINGLE
+        if kernels.packs:
             every = np.concatenate([*groups, unseen])
-            found = smallest_type((np.sort(every[block]) for block in blocks), self.scan.amplitude)
-            self.plan = plan(pattern_bytes=found.itemsize)
-            self._type = found
+            blocks = (np.sort(every[block]) for block in frame_blocks(count, self.n**2))
+            find = partial(smallest_type, blocks, self.scan.amplitude)
+            self.plan, self._type = fitted(plan, find, streams=kernels.stream is not None)
         cut = partial(cut_parts, size=self.plan.batch, lanes=kernels.lanes, scans=scans, modes=self.modes)
         self.groups = [cut(group) for group in groups]
         self.seen = [part for parts in self.groups for part in parts]

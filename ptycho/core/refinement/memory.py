@@ -98,6 +98,11 @@ class MemoryPlan:
         return self.patterns + self.fields + self.probes + self.patches
 
     @property
+    def kinds(self) -> int:
+        """How many kinds are kept."""
+        return sum(size > 0 for size in (self.patterns, self.fields, self.probes, self.patches))
+
+    @property
     def whole(self) -> bool:
         """Whether all is kept that can be used again."""
         return self.patches > 0

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SINGLE", "packed", "smallest_type", "unpacked"]
+from ptycho.core.refinement.memory import MemoryPlan
+
+__all__ = ["SINGLE", "fitted", "packed", "smallest_type", "unpacked"]
 
 Array = NDArray[Any]
 
@@ -42,6 +44,29 @@ def unpacked(values: Array) -> NDArray[np.float32]:
     """
     single = values.astype(SINGLE, copy=False)
     return np.sqrt(single) if values.dtype.kind == "u" else single
+
+
+def fitted(
+    plan: Callable[..., MemoryPlan], find: Callable[[], np.dtype[Any]], streams: bool = False
+) -> tuple[MemoryPlan, np.dtype[Any]]:
+    """What is kept of a scan, and the type of its patterns: packed where more is kept then, or less goes to the device
+    in each pass; else they are not looked at, or left as they are.
+
+    Args:
+        plan: the forecast, of patterns of so many `pattern_bytes`.
+        find: the smallest type that holds them.
+        streams: whether patterns that are not kept go to the device in each pass.
+    """
+    usual = plan()
+
+    def gains(packed: MemoryPlan) -> bool:
+        return packed.kinds > usual.kinds or (streams and not packed.patterns)
+
+    if usual.whole or not gains(plan(pattern_bytes=1)):
+        return usual, SINGLE
+    dtype = find()
+    found = plan(pattern_bytes=dtype.itemsize)
+    return (found, dtype) if dtype != SINGLE and gains(found) else (usual, SINGLE)
 
 
 def smallest_type(

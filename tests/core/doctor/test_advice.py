@@ -21,8 +21,9 @@ def test_memory_of_an_iteration_is_that_of_its_own_forecast() -> None:
     assert "keeps all of it" in small.sentence
     three = forecast(scan(100, 16, modes=3), None, 1, "counts")
     assert three.numbers["iteration_mb"] == 12 * 8 * 100 * 16**2 / 2**20
-    large = forecast(scan(20_000, 64), None, 1, "counts")
-    assert "keeps what fits of it in 2.0 GB, patterns in 1 B a pixel 78.1 MiB, far fields 1.53 GiB" in large.sentence
-    for value, size in ((np.uint16(256), "2 B a pixel 0.15 GiB"), (np.float32(1.1), "4 B a pixel 0.31 GiB")):
-        other = replace(scan(20_000, 64), diff3d=np.broadcast_to(value, (20_000, 64, 64)))
-        assert f"patterns in {size}" in forecast(other, None, 1, "counts").sentence
+    counts = scan(24_000, 64)
+    large = forecast(counts, None, 1, "counts")
+    assert "keeps what fits of it in 2.0 GB, patterns in 1 B a pixel 93.8 MiB, far fields 1.83 GiB" in large.sentence
+    for value in (np.uint16(65_535), np.float32(1.1)):  # no more would be kept with two bytes a pixel
+        other = replace(counts, diff3d=np.broadcast_to(value, counts.diff3d.shape))
+        assert "in 2.0 GB, patterns 0.37 GiB (--device-memory GIB" in forecast(other, None, 1, "counts").sentence

@@ -1,9 +1,12 @@
 """Types that hold amplitudes exactly."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from ptycho.core.refinement.packing import packed, smallest_type, unpacked
+from ptycho.core.refinement.memory import MemoryPlan
+from ptycho.core.refinement.packing import fitted, packed, smallest_type, unpacked
 
 
 def found(*batches: np.ndarray) -> tuple[str, list[int]]:
@@ -54,3 +57,35 @@ def test_a_later_batch_may_ask_for_more_and_the_look_ends_where_nothing_smaller_
     assert found(roots(4), np.array([2.5]), roots(4)) == ("float16", [0, 1, 2])
     assert found(roots(4), np.array([0.1]), roots(4)) == ("float32", [0, 1])
     assert found(roots(2), np.array([0.5]), roots(4)) == ("float32", [0, 1])
+
+
+def plan(memory: int, **changes) -> MemoryPlan:
+    """Of patterns 4, fields 20, probes 16, patches 8 bytes a pixel."""
+    return MemoryPlan.made(memory, 10, 16, 1, 8, batch_pixels=1, **changes)
+
+
+@pytest.mark.parametrize(
+    "bytes_a_pixel, dtype, expected",
+    [
+        (48, None, ("float32", 4)),
+        (47, np.uint8, ("uint8", 4)),
+        (45, np.uint8, ("uint8", 4)),
+        (45, np.uint16, ("float32", 3)),
+        (45, np.float32, ("float32", 3)),
+        (43, None, ("float32", 3)),
+        (3, np.uint16, ("uint16", 1)),
+        (0, None, ("float32", 0)),
+    ],
+)
+def test_patterns_are_looked_at_and_packed_where_more_is_kept_then(bytes_a_pixel, dtype, expected) -> None:
+    def find() -> np.dtype:
+        assert dtype is not None
+        return np.dtype(dtype)
+
+    found, name = fitted(partial(plan, bytes_a_pixel * 10 * 256), find)
+    assert (name.name, found.kinds) == expected
+
+
+def test_what_is_streamed_is_packed_in_any_case() -> None:
+    found, name = fitted(partial(plan, 0), lambda: np.dtype(np.uint8), streams=True)
+    assert (name.name, found.kinds) == ("uint8", 0)
