@@ -45,6 +45,8 @@ JOINING_SECONDS = 300
 """Until all are there."""
 TOLD_SECONDS = 3.0
 """How long the first waits to hear what became of a process whose connection has closed."""
+LATE_SECONDS = 30.0
+"""How much later than the first to give up another may at most be, before it is taken to hang itself."""
 ENDING_SECONDS = 10.0
 """How long the others may take to end."""
 _HOST = torch.device("cpu")
@@ -174,16 +176,19 @@ class Crew:
         with suppress(RuntimeError):  # of a store that is gone
             self._store.set(_wait_of(self._rank), _in_a_line(error))
         others = [rank for rank in range(self._size) if rank != self._rank]
-        until = time.monotonic() + TOLD_SECONDS
-        while time.monotonic() < until and any(not self._noted(_wait_of(rank)) for rank in others):
+        begun = time.monotonic()
+        while True:
             for rank in others if self._rank == 0 else ():
                 found = self._fate(rank)
                 if found:
                     return f"process {rank} of {self._size} (counted from 0) {found}"
+            waited = {rank: self._noted(_wait_of(rank)) for rank in others}
+            silent = [rank for rank in others if not waited[rank]]
+            gave_up = any(TIMED_OUT in text.lower() for text in (str(error), *waited.values()))
+            late = min(self._timeout, LATE_SECONDS) if gave_up else 0.0
+            if not silent or time.monotonic() - begun > TOLD_SECONDS + late:
+                break
             time.sleep(0.05)
-        waited = {rank: self._noted(_wait_of(rank)) for rank in others}
-        silent = [rank for rank in others if not waited[rank]]
-        gave_up = any(TIMED_OUT in text.lower() for text in (str(error), *waited.values()))
         self._first_hangs = gave_up and 0 in silent
         if gave_up and silent:
             who = f"process {silent[0]}" if len(silent) == 1 else f"processes {', '.join(map(str, silent))}"
