@@ -25,7 +25,7 @@ from ptycho.core.refinement.network_prior import (
 from ptycho.core.simulation.objects import make_object
 from ptycho.errors import ArchiveError, MissingFileError
 
-SCRIPT = Path(__file__).parents[3] / "scripts/training/object_prior.py"
+SCRIPT = Path(__file__).parents[3] / "scripts/training/train_object_prior.py"
 
 
 @pytest.fixture

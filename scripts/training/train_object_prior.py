@@ -1,8 +1,8 @@
 """Train the network prior (`ptycho.core.refinement.network_prior`) on what `object_prior_scans.py` made.
 
-    python scripts/training/object_prior.py --scans FOLDER --output FOLDER --steps 2600
-    python scripts/training/object_prior.py --scans FOLDER --output FOLDER --steps 5000 --crop 96 --batch 8
-    python scripts/training/object_prior.py --output FOLDER --ship ptycho/core/refinement/network_prior.h5
+    python scripts/training/train_object_prior.py --scans FOLDER --output FOLDER --steps 2600
+    python scripts/training/train_object_prior.py --scans FOLDER --output FOLDER --steps 5000 --crop 96 --batch 8
+    python scripts/training/train_object_prior.py --output FOLDER --ship ptycho/core/refinement/network_prior.h5
 
 One thread. Written every minute: a state, from which an interrupted training goes on, and the weights. The second
 command goes on with larger crops; scans whose number ends in 9 are kept back and judge.
@@ -135,7 +135,7 @@ def ship(folder: Path, file: Path) -> None:
     """The weights of a training, with what made them."""
     state = torch.load(folder / "state.pt", weights_only=True)
     made = {
-        "script": "scripts/training/object_prior.py",
+        "script": "scripts/training/train_object_prior.py",
         "steps": state["step"],
         "seconds": round(state["seconds"]),
         "seed": state["seed"],
