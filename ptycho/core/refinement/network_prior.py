@@ -42,7 +42,7 @@ Weights = Mapping[str, NDArray[np.float32]]
 
 FORMAT, VERSION = "ptychopinn-network-prior", 1
 SHIPPED = Path(__file__).with_name("network_prior.h5")
-"""The weights of this library, made by `scripts/training/train_object_prior.py`; the file says from what, and how long."""
+"""The weights of this library; the file says what made them, and how long that took."""
 
 CHANNELS = 6
 """What the network sees of a pixel (`features`)."""
