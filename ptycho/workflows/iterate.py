@@ -208,11 +208,13 @@ class _Legs:
     def held(self, found: Refinement, prior: ObjectPrior, image: Array, data: RawData) -> Refinement:
         """A leg with a prior, of a scan like this one, from an object; both as one."""
         likelihood: Likelihood = "amplitude" if found.counts_from is None else "poisson"
-        settings = {"likelihood": likelihood, "refine_probe": self.plan.moves, "object_prior": prior}
+        settings: dict[str, Any] = {"refine_probe": self.plan.moves, "object_prior": prior}
         self.total = max(self.total, found.iterations + HELD_ITERATIONS)
         legs = replace(self, data=data, watch=self.watch if data is self.data else None, start_trust=None)
         start = replace(found, object=image.astype(np.complex64))
-        return joined(found, legs._leg(start, HELD_ITERATIONS, before=found.iterations, gap=found.gap, **settings))
+        return joined(
+            found, legs._leg(start, HELD_ITERATIONS, before=found.iterations, likelihood=likelihood, **settings)
+        )
 
     def _main(
         self, start: Start | None, iterations: int, likelihood: Likelihood, frame: ObjectFrame | None

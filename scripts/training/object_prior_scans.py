@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ptycho.config.options import IterationOptions
 from ptycho.core.files.atomic import atomic_path
+from ptycho.core.files.npz import write_arrays
 from ptycho.core.physics.probes import make_probe, probe_diameter
 from ptycho.core.refinement.noise_map import NoiseMap
 from ptycho.core.simulation.exposure import SimulatedScan, expose
@@ -27,6 +28,7 @@ from ptycho.core.simulation.objects import OBJECTS, object_from_images
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.raw_data import RawData
 from ptycho.workflows.iterate import iterate
+from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 from ptycho_torch.refine import refine
 
 N, SIZE = 64, 192
@@ -70,7 +72,7 @@ def picture(name: str, rng: np.random.Generator) -> NDArray[np.float64]:
     grey = image.mean(axis=2) if image.ndim == 3 else image
     side = int(min(grey.shape) * rng.uniform(0.4, 1.0))
     top, left = (int(rng.integers(0, length - side + 1)) for length in grey.shape)
-    square = np.rot90(grey[top : top + side, left : left + side], rng.integers(4))
+    square = np.rot90(grey[top : top + side, left : left + side], int(rng.integers(4)))
     return square[:, ::-1] if rng.random() < 0.5 else square
 
 
@@ -148,16 +150,18 @@ def example(seed: int) -> dict[str, NDArray[Any]]:
     data = as_scan(draw_scan(seed))
     found = iterate(data, refine, IterationOptions(refine_probe=False, modes=None), tell=logging.debug).refinement
     noise = NoiseMap.of(data.probeGuess, data.xcoords, data.ycoords, found.object.shape)
-    scale = data.metadata["nphotons"] / data.mean_energy
+    scale, _ = photon_scale(data, NOMINAL_PHOTONS)
+    truth = data.objectGuess
+    assert truth is not None
     lit = noise.light > LEAST_LIGHT * noise.light.max()
     rows, cols = (np.flatnonzero(lit.any(axis=axis)) for axis in (1, 0))
     box = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
     return {
         "found": found.object[box].astype(np.complex64),
-        "truth": data.objectGuess[box].astype(np.complex64),
+        "truth": truth[box].astype(np.complex64),
         "photons": (scale * noise.light[box]).astype(np.float32),
         "share": noise.sharing[box].astype(np.float32),
-        "dose": np.array(data.metadata["nphotons"]),
+        "dose": np.array(data.photons()),
         "iterations": np.array(found.iterations),
     }
 
@@ -178,7 +182,7 @@ def main() -> None:
             continue
         made = example(seed)
         with atomic_path(file) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **made)
+            write_arrays(stream, made)
         truth, weight = made["truth"], made["photons"]
         error = made["found"] * np.exp(-1j * np.angle(np.vdot(truth * weight, made["found"]))) - truth
         nrmse = math.sqrt(np.sum(weight * abs(error) ** 2) / np.sum(weight * abs(truth) ** 2))

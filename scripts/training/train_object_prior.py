@@ -1,7 +1,7 @@
 """Train the network prior (`ptycho.core.refinement.network_prior`) on what `object_prior_scans.py` made.
 
     python scripts/training/train_object_prior.py --scans FOLDER --output FOLDER --steps 2600
-    python scripts/training/train_object_prior.py --scans FOLDER --output FOLDER --steps 5000 --crop 96 --batch 8
+    python scripts/training/train_object_prior.py --scans FOLDER --output FOLDER --steps 4600 --crop 96 --batch 8
     python scripts/training/train_object_prior.py --output FOLDER --ship ptycho/core/refinement/network_prior.h5
 
 One thread. Written every minute: a state, from which an interrupted training goes on, and the weights. The second
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ptycho.core.files.atomic import atomic_path
+from ptycho.core.files.npz import write_arrays
 from ptycho.core.refinement.network_prior import CHANNELS, LEVELS, expected_noise, features, write_weights
 from ptycho.networks.parts import Block, Head
 from ptycho_torch.layers import ConvBlock, Decoder, canonical_name, linear_head
@@ -98,7 +99,7 @@ class Scans:
         error = (truth - image) * np.conj(turn) / sigma
         counts = photons > LEAST_LIGHT * scan["photons"].max()
         both = np.concatenate([seen, [error.real, error.imag, counts]]).astype(np.float32)
-        both = np.rot90(both, rng.integers(4), axes=(1, 2))
+        both = np.rot90(both, int(rng.integers(4)), axes=(1, 2))
         both = both[:, :, ::-1] if rng.random() < 0.5 else both
         return both[:CHANNELS], both[CHANNELS:]
 
@@ -163,7 +164,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     args.output.mkdir(parents=True, exist_ok=True)
     training, judging = Scans(args.scans, False), Scans(args.scans, True)
-    network = UNet().to(memory_format=torch.channels_last)
+    network = UNet()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
     average = {name: value.clone() for name, value in network.state_dict().items()}
     begun, first, seconds = time.perf_counter(), 0, 0.0
@@ -198,7 +200,7 @@ def main() -> None:
             state |= {"seed": args.seed, "scans": len(training.scans)}
             write(file, {**state, "step": step + 1, "seconds": spent})
             with atomic_path(args.output / "weights.npz") as temporary, temporary.open("wb") as stream:
-                np.savez(stream, **canonical(average))
+                write_arrays(stream, canonical(average))
             judge = UNet()
             judge.load_state_dict(average)
             with torch.no_grad():

@@ -114,7 +114,8 @@ def posterior(
     """
     weights = read_weights(SHIPPED) if weights is None else weights
     sigma = expected_noise(photons, sharing)
-    mean, spread, total = np.zeros(image.shape, complex), np.zeros(image.shape), np.zeros(image.shape)
+    mean = np.zeros(image.shape, np.complex128)
+    spread, total = np.zeros(image.shape), np.zeros(image.shape)
     for rows in _tiles(image.shape[0]):
         for columns in _tiles(image.shape[1]):
             box, noise = (rows, columns), sigma[rows, columns]
@@ -132,7 +133,7 @@ def posterior(
 def _both_ways(weights: Weights, seen: NDArray[np.float32]) -> NDArray[np.float32]:
     """The mean over the image and the same turned by 180 degrees: errors fall by half a per cent to one."""
     turned = unet(weights, seen[:, ::-1, ::-1])
-    return (unet(weights, seen) + turned[:, ::-1, ::-1]) / 2
+    return np.asarray((unet(weights, seen) + turned[:, ::-1, ::-1]) / 2, np.float32)
 
 
 def _tiles(length: int) -> Iterator[slice]:
@@ -207,7 +208,8 @@ def unet(weights: Weights, seen: NDArray[np.float32]) -> NDArray[np.float32]:
         weights: by canonical name, kernels `(row, column, in, out)`.
         seen: of `features`.
     """
-    x, skips = np.moveaxis(seen, 0, -1), []
+    x: Array = np.moveaxis(seen, 0, -1)
+    skips: list[Array] = []
     for level in range(len(LEVELS)):
         if level:
             skips.append(x)
