@@ -30,14 +30,23 @@ COLOURS = {
     "cnn": "#8a5fb0",
     "unrolled": "#2f8f5b",
     "unrolled-1": "#86b93c",
+    "universal": "#1fa3a3",
     "refine": "#2a5f9e",
     "refine-pass": "#c4501b",
     "refine-pass-noise": "#e3a21a",
     "reconstruct": "#c2378f",
+    "reconstruct-prior": "#e58fc4",
     "pty-chi": "#222222",
     "pty-chi-bh": "#777777",
 }
-MARKERS = {"cnn": "s", "unrolled": "D", "unrolled-1": "^", "reconstruct": "*"}
+MARKERS = {
+    "cnn": "s",
+    "unrolled": "D",
+    "unrolled-1": "^",
+    "universal": "v",
+    "reconstruct": "*",
+    "reconstruct-prior": "P",
+}
 PANEL = 3.4
 """Side of a panel, inches."""
 COLUMNS = 4

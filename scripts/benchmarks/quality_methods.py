@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -49,12 +50,19 @@ NETWORKS: dict[str, tuple[Literal["cnn", "unrolled"], int]] = {
 """Architecture and gridsize."""
 PEERS = {"pty-chi": "lsqml", "pty-chi-bh": "bh"}
 """Engines of pty-chi."""
-METHODS = ("flat", *NETWORKS, "refine", "refine-pass", "refine-pass-noise", "reconstruct", *PEERS)
+FRONT_DOOR: dict[str, dict[str, Any]] = {"reconstruct": {}, "reconstruct-prior": {"object_prior": "network"}}
+"""Settings of `ptycho.reconstruct`; without one a scan that has a dose has error bars, too."""
+METHODS = (
+    *("flat", *NETWORKS, "universal", "refine", "refine-pass", "refine-pass-noise"),
+    *(*FRONT_DOOR, *PEERS),
+)
 """'flat' is the zero of the scale; 'refine' starts flat, 'refine-pass' from one pass of the network (`start_of`).
 
-'refine-pass-noise' ends where photon noise is all that is left, as `ptycho_inference --refine` does. 'reconstruct' is
-`ptycho.reconstruct` with nothing set but the error bars, where a scan can have them.
+'refine-pass-noise' ends where photon noise is all that is left, as `ptycho_inference --refine` does. 'universal' is
+one pass with the weights of the package, 'reconstruct' `ptycho.reconstruct` with nothing set but the error bars.
 """
+NO_DOSE = "tungsten_64.npz"
+"""The scan that does not tell how many photons it has."""
 PROBE_ITERATIONS = 60
 """Of the refinement that finds the probe of a real scan before networks are trained on it."""
 
@@ -111,6 +119,7 @@ def methods_of(case: Case, peer: bool) -> list[str]:
     left_out = {
         "unrolled-1": not single,
         "refine-pass-noise": not case.starved,
+        "reconstruct-prior": case.file == NO_DOSE,
         **dict.fromkeys(PEERS, not peer),
         "flat": case.real,
     }
@@ -142,8 +151,10 @@ def measure(case: Case, method: str, run: int, places: Places, limits: Limits) -
         found = _one_pass(case, method, data, places, limits)
     elif method in PEERS:
         found = _run_peer(case, method, run, data, places, limits)
-    elif method == "reconstruct":
-        found = by_default(data)
+    elif method == "universal":
+        found = _universal(data)
+    elif method in FRONT_DOOR:
+        found = by_default(data, FRONT_DOOR[method])
     else:
         found = _refinements(case, method, run, data, target, places, limits)
     last = found.snapshots[-1]
@@ -280,12 +291,21 @@ def _refinements(
     return Found(snapshots, before, notes=notes, **memory)
 
 
-def by_default(data: RawData) -> Found:
-    """What `ptycho.reconstruct` makes of a scan when nothing is set; its error bars are not part of its seconds."""
-    wanted = photon_scale(data, data.mean_energy)[1] != "nominal"
+def _universal(data: RawData) -> Found:
+    """One pass of the package's own network."""
     with peak_memory() as memory:
         begun = time.perf_counter()
-        made = ptycho.reconstruct(data, uncertainty=wanted)
+        made = ptycho.infer("universal", data, backend="pytorch")
+        seconds = time.perf_counter() - begun - made.timings["trust"]
+    return Found([Snapshot(1, seconds, made.object, made.probe, made.frame)], **memory)
+
+
+def by_default(data: RawData, settings: Mapping[str, Any]) -> Found:
+    """What `ptycho.reconstruct` makes of a scan; its error bars are not part of its seconds."""
+    wanted = not settings and photon_scale(data, data.mean_energy)[1] != "nominal"
+    with peak_memory() as memory:
+        begun = time.perf_counter()
+        made = ptycho.reconstruct(data, uncertainty=wanted, backend="pytorch", **settings)
         seconds = time.perf_counter() - begun
     notes: dict[str, Any] = {}
     if made.uncertainty is not None:

@@ -33,7 +33,9 @@ ABOUT = """\
 * `refine`: refinement of a flat object; `refine-pass`: of the network's object (of `unrolled-1` up to 40 %
   overlap and 1e4 photons, else of `unrolled`); `refine-pass-noise`: the same, stopped where photon noise is all
   that is left.
-* `reconstruct`: `ptycho.reconstruct` with nothing set, which finds out for itself what moves, and when to stop.
+* `universal`: one pass of the network that comes with the package, which never saw such a scan.
+* `reconstruct`: `ptycho.reconstruct` with nothing set, which finds out for itself what moves, and when to stop;
+  `reconstruct-prior`: with `object_prior="network"`.
 * `pty-chi`: its LSQML engine, batches of 64, from a flat object; `pty-chi-bh`: its bilinear Hessian, conjugate
   gradients on all patterns at once.
 * Seconds leave out imports, reading and scoring; a refined pass includes the pass; training is listed apart. Iterative

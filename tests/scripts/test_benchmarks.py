@@ -79,7 +79,9 @@ class TestCases:
         scan = bench.cases.case_scan(case, None)
         np.testing.assert_array_equal(scan.objectGuess, truth)
         assert scan.N == 32 and scan.photons() == pytest.approx(1e9, rel=0.1) and not case.real
-        assert bench.methods.methods_of(case, peer=True) == ["flat", "refine", "reconstruct", "pty-chi", "pty-chi-bh"]
+        assert bench.methods.methods_of(case, peer=True) == [
+            *("flat", "universal", "refine", "reconstruct", "reconstruct-prior", "pty-chi", "pty-chi-bh")
+        ]
 
     def test_bars_are_held_against_the_truth(self, bench):
         """Normal errors of a tenth within bars of a tenth, and within half of them."""
