@@ -297,7 +297,7 @@ def _universal(data: RawData) -> Found:
         begun = time.perf_counter()
         made = ptycho.infer("universal", data, backend="pytorch")
         seconds = time.perf_counter() - begun - made.timings["trust"]
-    return Found([Snapshot(1, seconds, made.object, made.probe, made.frame)], **memory)
+    return Found([Snapshot(1, seconds, made.object, made.probe, made.frame)], notes={}, **memory)
 
 
 def by_default(data: RawData, settings: Mapping[str, Any]) -> Found:
