@@ -210,7 +210,7 @@ _N, _SIZE = 16, 44
 
 
 @pytest.fixture
-def scan(rng) -> RawData:
+def masked_scan(rng) -> RawData:
     """Patterns with a mask each."""
     made = make_scan("lines", _SIZE, _N, 5.0, 0.5, 1e4, 4)
     masks = rng.random(made.diffraction.shape) > 0.2
@@ -218,21 +218,21 @@ def scan(rng) -> RawData:
 
 
 @pytest.fixture
-def point(scan, rng) -> Point:
+def point(masked_scan, rng) -> Point:
     """Two modes, flux, background and blur."""
     noise = rng.standard_normal((2, _SIZE, _SIZE))
-    probe = np.asarray(scan.probeGuess, complex)
+    probe = np.asarray(masked_scan.probeGuess, complex)
     modes = np.stack([probe, 0.4j * np.roll(probe, 3, axis=1)])
-    flux = rng.uniform(0.5, 1.5, len(scan))
+    flux = rng.uniform(0.5, 1.5, len(masked_scan))
     background = 3 * rng.random((_N, _N))
     image, blur = 1 + 0.2 * (noise[0] + 1j * noise[1]), np.array(0.9)
-    return Point(image, modes, scan.xcoords, scan.ycoords, flux, background, blur=blur)
+    return Point(image, modes, masked_scan.xcoords, masked_scan.ycoords, flux, background, blur=blur)
 
 
 @pytest.fixture
-def way(scan, rng) -> Any:
+def way(masked_scan, rng) -> Any:
     """Three places for each pattern."""
-    return rng.uniform(-1.5, 1.5, (len(scan), 3, 2))
+    return rng.uniform(-1.5, 1.5, (len(masked_scan), 3, 2))
 
 
 @pytest.fixture

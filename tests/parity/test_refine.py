@@ -60,24 +60,28 @@ def modes(point) -> Any:
 
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("engine", ["tensorflow", "pytorch"])
-def test_every_engine_refines_as_the_oracle(engine, law, scan, modes, way, own_probes, monkeypatch) -> None:
+def test_every_engine_refines_as_the_oracle(engine, law, masked_scan, modes, way, own_probes, monkeypatch) -> None:
     """Whole refinements: single precision in the backends, double in the oracle."""
     for name, value in {"ROUNDS": 1, "BENT_FROM": 0, "PARTS": 2, "LEGS": 1, "LEG": 4}.items():
         monkeypatch.setattr(position_search, name, value)
     settings = {"probe": modes, "fly_path": way if law.startswith("fly scan") else None, **LAWS[law]}
     if law.endswith("near field"):
-        scan.metadata = NEAR.noted()
+        masked_scan.metadata = NEAR.noted()
     if law.startswith("scans"):
-        settings["variation"] = own_probes(modes, len(scan))
-    oracle, found = (refine_scan(scan, None, 9, engine=name, **settings) for name in ("numpy", engine))
+        settings["variation"] = own_probes(modes, len(masked_scan))
+    oracle, found = (refine_scan(masked_scan, None, 9, engine=name, **settings) for name in ("numpy", engine))
     assert (oracle.engine, found.engine) == ("numpy", engine)
     assert oracle.error_history[oracle.kept] < 0.7 * oracle.error_history[0]
     agree(found, oracle)
 
 
-def test_the_backends_own_functions_are_their_engines(scan, modes) -> None:
+def test_the_backends_own_functions_are_their_engines(masked_scan, modes) -> None:
     for name, refine in (("tensorflow", tf_refine.refine), ("pytorch", torch_refine.refine)):
-        agree(refine(scan, None, 4, probe=modes), refine_scan(scan, None, 4, engine=name, probe=modes), exactly=True)
+        agree(
+            refine(masked_scan, None, 4, probe=modes),
+            refine_scan(masked_scan, None, 4, engine=name, probe=modes),
+            exactly=True,
+        )
 
 
 def agree(found: Refinement, expected: Refinement, exactly: bool = False) -> None:
@@ -101,8 +105,8 @@ def agree(found: Refinement, expected: Refinement, exactly: bool = False) -> Non
 
 
 @pytest.mark.slow
-def test_compiled_kernels_find_the_same(scan) -> None:
-    eager, compiled = (tf_refine.refine(scan, None, 4, use_xla=xla) for xla in (False, True))
+def test_compiled_kernels_find_the_same(masked_scan) -> None:
+    eager, compiled = (tf_refine.refine(masked_scan, None, 4, use_xla=xla) for xla in (False, True))
     np.testing.assert_allclose(compiled.error_history, eager.error_history, rtol=1e-4)
     np.testing.assert_allclose(compiled.object, eager.object, atol=2e-3)
 

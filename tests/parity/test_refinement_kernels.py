@@ -61,16 +61,16 @@ def varied(point, rng) -> Point:
 @pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
 @pytest.mark.parametrize("name", ["pytorch", "tensorflow"])
 def test_kernels_are_those_of_the_oracle(
-    name, likelihood, keep, flies, varies, dtype, scan, point, varied, way, rng
+    name, likelihood, keep, flies, varies, dtype, masked_scan, point, varied, way, rng
 ) -> None:
     point = varied if varies else point
     if flies is NEAR:
-        scan.metadata = NEAR.noted()
-    seen, unseen = np.arange(4, len(scan)), np.arange(4)
-    floor = intensity_floor(scan, likelihood)
+        masked_scan.metadata = NEAR.noted()
+    seen, unseen = np.arange(4, len(masked_scan)), np.arange(4)
+    floor = intensity_floor(masked_scan, likelihood)
     made = (kernels(name, dtype)(likelihood, floor), NumpyKernels(likelihood, floor))
     path = way if flies else None
-    ours, oracle = (Passes(each, scan, [seen], unseen, 2, keep, fly_path=path) for each in made)
+    ours, oracle = (Passes(each, masked_scan, [seen], unseen, 2, keep, fly_path=path) for each in made)
     shape = point.vectors.shape
     move = Direction(rng.standard_normal((SIZE, SIZE)) + 0.3j, rng.standard_normal(shape) + 0.2j)
     for with_probe in (True, False):
@@ -91,7 +91,7 @@ def test_kernels_are_those_of_the_oracle(
         close(there.object, expected.object, dtype)
         if with_probe:
             close(there.probe, expected.probe, dtype)
-    shifts = rng.integers(-1, 2, (len(scan), 3, 2)) * inside(scan)[:, None, None]
+    shifts = rng.integers(-1, 2, (len(masked_scan), 3, 2)) * inside(masked_scan)[:, None, None]
     for found, expected in zip(ours.unseen_errors(point, shifts), oracle.unseen_errors(point, shifts), strict=True):
         np.testing.assert_array_equal(found[0], expected[0])
         close(found[1], expected[1], dtype)
@@ -116,14 +116,16 @@ def test_kernels_are_those_of_the_oracle(
 @pytest.mark.parametrize("flies", [False, True, NEAR], ids=["at rest", "a fly scan", "a fly scan of the near field"])
 @pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
 @pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])
-def test_gradients_are_differences_of_the_error(name, likelihood, flies, scan, varied, way, rng) -> None:
+def test_gradients_are_differences_of_the_error(name, likelihood, flies, masked_scan, varied, way, rng) -> None:
     """Object, probe, positions, flux, background, blur and how the probe varies, in double precision."""
     point = varied
     if flies is NEAR:
-        scan.metadata = NEAR.noted()
-    made = find_engine(name).kernels(likelihood, intensity_floor(scan, likelihood), {"dtype": double(name)})
-    passes = Passes(made, scan, [np.arange(len(scan))], np.arange(0), 2, 0, fly_path=way if flies else None)
-    energy = float((scan.amplitude().astype(float) ** 2).sum())
+        masked_scan.metadata = NEAR.noted()
+    made = find_engine(name).kernels(likelihood, intensity_floor(masked_scan, likelihood), {"dtype": double(name)})
+    passes = Passes(
+        made, masked_scan, [np.arange(len(masked_scan))], np.arange(0), 2, 0, fly_path=way if flies else None
+    )
+    energy = float((masked_scan.amplitude().astype(float) ** 2).sum())
     _, gradient = passes.gradient(point, with_probe=True)
     (_, terms), *_ = passes.position_terms(point)
     (_, flux_gradient, _), *_ = passes.flux_terms(point)
@@ -133,7 +135,7 @@ def test_gradients_are_differences_of_the_error(name, likelihood, flies, scan, v
     zero, step = Point(*(np.zeros_like(each) for each in point)), 1e-5
     image, probe = (rng.standard_normal(each.shape) + 1j * rng.standard_normal(each.shape) for each in point[:2])
     modes, turns = (rng.standard_normal(each.shape) + 1j * rng.standard_normal(each.shape) for each in point[-2:])
-    shift, light = rng.standard_normal((2, len(scan))), rng.standard_normal((N, N))
+    shift, light = rng.standard_normal((2, len(masked_scan))), rng.standard_normal((N, N))
     for move, slope in (
         (zero._replace(object=image), np.vdot(gradient.object, image).real),
         (zero._replace(probe=probe), np.vdot(gradient.probe[:2], probe).real),
@@ -156,14 +158,14 @@ def test_gradients_are_differences_of_the_error(name, likelihood, flies, scan, v
 
 @pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])
 def test_gradients_of_the_probes_of_several_scans_are_differences_of_the_error(
-    name, scan, point, own_probes, rng
+    name, masked_scan, point, own_probes, rng
 ) -> None:
     """Of each scan's modes by themselves, and of the object that all of them share."""
-    made = find_engine(name).kernels("poisson", intensity_floor(scan, "poisson"), {"dtype": double(name)})
-    known = own_probes(point.probe, len(scan))
+    made = find_engine(name).kernels("poisson", intensity_floor(masked_scan, "poisson"), {"dtype": double(name)})
+    known = own_probes(point.probe, len(masked_scan))
     point = point._replace(probe=known.all(point.probe).reshape(-1, N, N))
-    passes = Passes(made, scan, [np.arange(len(scan))], np.arange(0), 2, 1 << 20, scans=known.scan)
-    energy = float((scan.amplitude().astype(float) ** 2).sum())
+    passes = Passes(made, masked_scan, [np.arange(len(masked_scan))], np.arange(0), 2, 1 << 20, scans=known.scan)
+    energy = float((masked_scan.amplitude().astype(float) ** 2).sum())
     _, gradient = passes.gradient(point, with_probe=True)
     assert gradient.probe.shape == (6, N, N)
     for k in range(6):
@@ -179,13 +181,13 @@ def test_gradients_of_the_probes_of_several_scans_are_differences_of_the_error(
 
 
 @pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])
-def test_terms_of_patches_are_differences_of_the_error(name, scan, point, rng) -> None:
+def test_terms_of_patches_are_differences_of_the_error(name, masked_scan, point, rng) -> None:
     """Of counts without a floor more, in double precision; their curvature is that along each change."""
-    made = find_engine(name).kernels("poisson", intensity_floor(scan, "poisson"), {"dtype": double(name)})
+    made = find_engine(name).kernels("poisson", intensity_floor(masked_scan, "poisson"), {"dtype": double(name)})
     rows, cols, dx, dy = places(point.x, point.y, N, point.object.shape)
     probes = made.shifted(made.image(point.probe), made.ramps(dx[:, None], dy[:, None], point.flux, N))
-    measured = Passes(made, scan, [np.arange(len(scan))], np.arange(0), 2, 0)._measured
-    part = measured(Part(np.arange(len(scan))), point)
+    measured = Passes(made, masked_scan, [np.arange(len(masked_scan))], np.arange(0), 2, 0)._measured
+    part = measured(Part(np.arange(len(masked_scan))), point)
     corners = made.corners(rows, cols)
     images = [point.object, *(rng.standard_normal((2, SIZE, SIZE)) + 1j * rng.standard_normal((2, SIZE, SIZE)))]
     still, *moves = (made.cut(made.image(image), corners, N) for image in images)
@@ -200,14 +202,14 @@ def test_terms_of_patches_are_differences_of_the_error(name, scan, point, rng) -
 
 
 @pytest.mark.parametrize("name", ["numpy", "pytorch", "tensorflow"])
-def test_the_gradient_of_the_probe_is_the_adjoint_of_the_far_field(name, scan, point, rng) -> None:
+def test_the_gradient_of_the_probe_is_the_adjoint_of_the_far_field(name, masked_scan, point, rng) -> None:
     """`<fft2(w), fields_along(p)> = <probe_gradient(w), p>` for any residual waves w, at three places, and probe p."""
     made = find_engine(name).kernels("amplitude", 1e-9, {"dtype": double(name)})
     rows, cols, dx, dy = places(point.x, point.y, N, point.object.shape)
     dx, dy = (each[:, None] + np.array([-1.0, 0.0, 0.5]) for each in (dx, dy))
     ramps, patches = made.ramps(dx, dy, point.flux, N), made.cut(made.image(point.object), made.corners(rows, cols), N)
     probes = made.shifted(made.image(point.probe), ramps)
-    waves = rng.standard_normal((len(scan), 6, N, N)) + 1j * rng.standard_normal((len(scan), 6, N, N))
+    waves = rng.standard_normal((len(masked_scan), 6, N, N)) + 1j * rng.standard_normal((len(masked_scan), 6, N, N))
     probe = rng.standard_normal((2, N, N)) + 1j * rng.standard_normal((2, N, N))
     still = made.cut(made.image(np.zeros_like(point.object)), made.corners(rows, cols), N)
     forward = made.numpy(made.fields_along(probes, patches, made.shifted(made.image(probe), ramps), still))
