@@ -26,6 +26,7 @@ from ptycho.errors import DataError
 
 __all__ = [
     "DPI",
+    "MOST_POINTS",
     "bar_ends",
     "bright_pixels",
     "colour_range",
@@ -56,6 +57,8 @@ MARGIN = 0.02
 """Of the longer side of the box of what is shown: so much more is in the picture."""
 MICROMETRES = 1e-5
 """From this length on, metres, axes are in µm, not nm."""
+MOST_POINTS = 20000
+"""Scan positions over a map, at most; more would hide it."""
 ROBUST = (1.0, 99.0)
 """Percentiles of the seen pixels that the colours span."""
 

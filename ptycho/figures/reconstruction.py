@@ -253,14 +253,15 @@ def _shown_probes(r: Reconstruction) -> list[tuple[str, Complex]]:
 def _draw_scan(axes: Axes, r: Reconstruction) -> None:
     seen = seen_pixels(r.object, r.coverage)
     image = draw_map(axes, r.coverage, seen, "amplitude", (0.0, float(r.coverage.max()) or 1.0), r.pixel_m)
-    few = r.xcoords.size <= 5000
+    few, step = r.xcoords.size <= 5000, -(-r.xcoords.size // drawing.MOST_POINTS)
     scan = r.variation.scan if isinstance(r.variation, ScanProbes) else np.zeros(r.xcoords.size, int)
     for k in np.unique(scan):
-        x, y, colour = r.xcoords[scan == k], r.ycoords[scan == k], SCANS[k % len(SCANS)]
+        x, y, colour = r.xcoords[scan == k][::step], r.ycoords[scan == k][::step], SCANS[k % len(SCANS)]
         if few:
             axes.plot(x, y, "-", color=colour, linewidth=0.4, alpha=0.6)
         axes.plot(x, y, "." if few else ",", color=colour, markersize=2.0)
-    axes.set_title("Scan positions over the coverage", fontsize=10)
+    some = f" (1 in {step})" if step > 1 else ""
+    axes.set_title(f"Scan positions{some} over the coverage", fontsize=10)
     draw_bar(axes, image, "sum of weights")
 
 

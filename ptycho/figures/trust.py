@@ -20,6 +20,7 @@ from ptycho.core.stitching.stitch import probe_weight
 from ptycho.errors import DataError
 from ptycho.figures.curves import draw_ratios, plain_ticks, ratio_limits
 from ptycho.figures.drawing import (
+    MOST_POINTS,
     bright_pixels,
     colour_range,
     draw_bar,
@@ -116,8 +117,8 @@ def _draw_ratio(axes: Axes, r: Reconstruction, trust: Trust) -> None:
     values, seen, colours = ratio_map(r, trust)
     image = draw_map(axes, values, seen, "phase", (0.0, 1.0), r.pixel_m)
     image.set(cmap=RATIO_COLOURS, norm=colours)
-    few = r.xcoords.size <= 5000
-    axes.plot(r.xcoords, r.ycoords, "." if few else ",", color="black", markersize=1.2, alpha=0.5)
+    few, some = r.xcoords.size <= 5000, slice(None, None, -(-r.xcoords.size // MOST_POINTS))
+    axes.plot(r.xcoords[some], r.ycoords[some], "." if few else ",", color="black", markersize=1.2, alpha=0.5)
     for j in trust.outliers[:_NAMED]:
         place = float(r.xcoords[j]), float(r.ycoords[j])
         axes.plot(*place, "o", markersize=9, markerfacecolor="none", markeredgecolor="black", markeredgewidth=1.3)

@@ -258,6 +258,10 @@ def test_a_path_of_many_positions_is_not_drawn(
         save_summary_png(replace(plain, xcoords=x, ycoords=y), Path("unused"))
         lines = panels(drawn[-1])["Scan positions over the coverage"].lines
         assert [line.get_linestyle() for line in lines] == styles
+    x, y = rng.uniform(7, 23, 40001), rng.uniform(6, 14, 40001)
+    save_summary_png(replace(plain, xcoords=x, ycoords=y), Path("unused"))
+    [points] = panels(drawn[-1])["Scan positions (1 in 3) over the coverage"].lines
+    np.testing.assert_array_equal(points.get_xdata(), x[::3])
 
 
 def test_summary_without_a_network(drawn: list[Figure], plain: Reconstruction) -> None:
