@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +52,31 @@ def test_killed_told_and_gone_on_with(folder):
     assert len(np.load(folder / "out" / "reconstruction.npz")["error_history"]) > 1
 
 
+def free_port(first=20000, count=20000):
+    """One of those that jobs of SLURM are given."""
+    for port in range(first + os.getpid() % count, first + count):
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+def by_srun(folder, asked):
+    """What srun does: two processes of one command, which the environment numbers; what the first says."""
+    step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_JOB_ID": str(free_port() - 20000)}
+    running = []
+    for rank in "01":
+        environment = {**os.environ, **step, "SLURM_PROCID": rank, "SLURM_LOCALID": rank}
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        running.append(subprocess.Popen([*COMMAND, *asked], cwd=folder, env=environment, **pipes))
+    said = [process.communicate(timeout=600)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], said
+    assert "Look at " not in said[1]
+    return said[0]
+
+
 @pytest.mark.slow
-def test_torchrun_starts_them(folder):
+def test_torchrun_and_slurm_start_them(folder):
     starter = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "ptycho", "reconstruct"]
     found = {}
     for name, begin in (("one", COMMAND), ("two", starter)):
@@ -60,4 +85,7 @@ def test_torchrun_starts_them(folder):
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("Look at ") == 1
         found[name] = np.load(folder / name / "reconstruction.npz")["object"]
-    assert np.linalg.norm(found["two"] - found["one"]) < 1e-5 * np.linalg.norm(found["one"])
+    assert by_srun(folder, [*ASKED, "-o", "slurm", "--iterations", "12"]).count("Look at ") == 1
+    found["slurm"] = np.load(folder / "slurm" / "reconstruction.npz")["object"]
+    for name in ("two", "slurm"):
+        assert np.linalg.norm(found[name] - found["one"]) < 1e-5 * np.linalg.norm(found["one"]), name
