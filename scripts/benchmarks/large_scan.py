@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 N, STEP = 64, 4.0
 EVERY = 0.05
 """Seconds between two looks at the memory."""
-KEPT = 1 << 36
-"""Bytes that every process may keep beside a batch: all that it can."""
+KEPT = 64.0
+"""GiB that every process may keep beside a batch: all that it can."""
 PHASES = ("training", "inference", "stitching", "trust")
 PACKAGES = {"pytorch": "ptycho_torch", "tensorflow": "ptycho"}
 MEMORY_MAP: dict[str, MemoryMap] = {"mapped": "always", "in memory": "never"}
@@ -196,7 +196,7 @@ def refined(scan: Path, processes: int, iterations: int) -> Row:
     from ptycho_torch import backend
 
     data = RawData.from_file(scan, memory_map="always")
-    execution = PyTorchExecutionConfig(accelerator="cpu", devices=processes)
+    execution = PyTorchExecutionConfig(accelerator="cpu", devices=processes, device_memory=KEPT)
     run, times = backend.settled(RunOptions(execution=execution)), []
     with backend.team(run) as team:
         members = [os.getpid(), *children()] if processes > 1 else [os.getpid()]
@@ -211,7 +211,7 @@ def refined(scan: Path, processes: int, iterations: int) -> Row:
         watcher.start()
         sent = getattr(team, "sent", 0)
         refine = SharedRefinement(backend, InferenceConfig(backend="pytorch"), run, team)
-        settings: Row = {"refine_probe": False, "patience": iterations + 1, "tolerance": 0.0, "device_memory": KEPT}
+        settings: Row = {"refine_probe": False, "patience": iterations + 1, "tolerance": 0.0}
         found = refine(data, None, iterations, report=lambda *_: times.append(time.perf_counter()), **settings)
         done.set()
         watcher.join()
