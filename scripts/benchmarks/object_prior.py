@@ -74,7 +74,7 @@ def sheet(
     box = slice(y0, y1), slice(x0, x1)
     errors = [abs(image - truth) for image in images[1:]]
     most = float(np.quantile(errors[0], 0.99))
-    figure = Figure(figsize=(15, 11), layout="constrained")
+    figure = Figure(figsize=(11, 8.4), layout="constrained")
     names = "truth", "without", "with the network prior"
     axes = figure.subplots(3, 3)
     for column, (name, image) in enumerate(zip(names, images, strict=True)):
