@@ -37,7 +37,7 @@ LEAST_LIGHT = 0.02
 ENOUGH = 1e-3
 """Expected noise of a pixel of modulus 1, in the median, below which data suffice and nothing is tried."""
 STRENGTHS = (1.0, 0.25)
-"""Tried in turn: 1 is what the network says of its own error."""
+"""1 is what the network says of its own error; a weaker one is taken where it is better by more than chance."""
 KEPT = 0.1
 """Share of the photons that stay unseen."""
 SURE = 3.0
@@ -137,8 +137,20 @@ def _chosen(data: RawData, held: Held, without: Callable[[RawData], Refinement])
     gone_on = held(plain, ObjectPrior("network", 0.0, belief=belief), plain.object, seen)
     first = min(deviance(plain), deviance(gone_on), key=np.sum)
     gains = {each: first - deviance(_pulled(plain, seen, held, belief, each)) for each in STRENGTHS}
-    chance = {each: float(np.std(gain) * np.sqrt(len(gain))) for each, gain in gains.items()}
-    best = max(STRENGTHS, key=lambda each: gains[each].sum())
-    told = ", ".join(f"{gains[each].sum():.3g} +- {chance[each]:.2g} less with {each:g}" for each in STRENGTHS)
+    best = STRENGTHS[0]
+    for weaker in STRENGTHS[1:]:
+        best = weaker if _by_chances(gains[weaker] - gains[best]) > SURE else best
+    told = ", ".join(f"{gain.sum():.3g} +- {_chance(gain):.2g} less with {each:g}" for each, gain in gains.items())
     why = f"{KEPT:.0%} of the photons, unseen, have the deviance {first.sum():.6g} without it, {told}"
-    return best if gains[best].sum() > SURE * chance[best] else 0.0, why
+    return best if _by_chances(gains[best]) > SURE else 0.0, why
+
+
+def _chance(gain: NDArray[np.float64]) -> float:
+    """Standard deviation of the sum of a gain (n,), by its scatter from pattern to pattern."""
+    return float(np.std(gain) * np.sqrt(len(gain)))
+
+
+def _by_chances(gain: NDArray[np.float64]) -> float:
+    """The sum of a gain in standard deviations; 0 where there is none."""
+    chance = _chance(gain)
+    return float(gain.sum()) / chance if chance else 0.0
