@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ import pytest
 from ptycho.config.options import IterationOptions
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.quality.score import score
+from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.network_prior import belief_of, check_network_prior, held_by_network
+from ptycho.workflows.effects.object_prior import WORDS
 from ptycho.workflows.iterate import Iterated, iterate
 from ptycho_torch.refine import refine
 
@@ -72,10 +75,27 @@ def test_a_strength_that_harms_is_not_taken(dim: RawData) -> None:
     found = asked(dim).refinement
 
     def worse(start: Refinement, *_: object) -> Refinement:
-        return Refinement(**{**vars(start), "object": 0.5 * start.object})
+        return replace(start, object=0.5 * start.object)
 
     same, note = held_by_network(found, dim, worse, lambda part: asked(part).refinement, "auto")
     assert same is found and note.startswith("Nothing is held of the object: 10% of the photons")
+
+
+@pytest.mark.parametrize(
+    ("good", "expected"), [((1.0,), "1"), ((0.25,), "0.25"), ((1.0, 0.25), "1"), ((0.0, 1.0), "0")]
+)
+def test_the_strength_is_what_foretells_best(dim: RawData, good: tuple[float, ...], expected: str) -> None:
+    """The truth comes out with some strengths, half of it with others; 1 where both are alike, 0 where it is alike."""
+    found = asked(dim).refinement
+
+    def held(start: Refinement, prior: ObjectPrior, *_: object) -> Refinement:
+        assert dim.objectGuess is not None
+        return replace(start, object=dim.objectGuess * (1.0 if prior.strength in good else 0.5))
+
+    _, note = held_by_network(found, dim, held, lambda part: asked(part).refinement, "auto")
+    assert note.startswith(
+        "Nothing" if expected == "0" else f"{WORDS['network']} (network), with the strength {expected}:"
+    )
 
 
 def test_what_it_cannot_know_is_refused(simulated: Simulated, plain: RawData) -> None:
