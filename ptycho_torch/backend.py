@@ -20,9 +20,11 @@ from ptycho.core.groups.container import GroupContainer
 from ptycho.core.refinement.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.training.identity import TrainingIdentity
+from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName, ScanNetwork
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.sharing.team import Team
+from ptycho.workflows.stored_model import archive_for, starting_weights
 from ptycho.workflows.training_data import TrainingSet
 from ptycho_torch import predictor
 from ptycho_torch import refine as refinement
@@ -30,7 +32,7 @@ from ptycho_torch.cli.shared import resolve_execution
 from ptycho_torch.distributed import crew
 from ptycho_torch.lightning.process_state import seeded
 from ptycho_torch.loader import PtychoDataContainerTorch
-from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
+from ptycho_torch.model_manager import restored, save_torch_bundle, set_canonical_weights
 from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.refinement_kernels import RefinementKernels
 
@@ -86,7 +88,7 @@ def device(run: RunOptions) -> str:
 
 
 def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPINN]:
-    """A model for every experiment; they share the network of the first. The weights follow the seed."""
+    """A model for every experiment; they share the network of the first. Weights follow the seed, or are given."""
     models: list[PtychoPINN] = []
     with seeded(sets[0].seed):
         for found in sets:
@@ -108,6 +110,8 @@ def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPIN
         model.labels, model.scan = dict(run.labels), dict(found.scan)
         if found.first_intensity_scale != found.intensity_scale:
             model.log_intensity_scale.data.fill_(math.log(found.first_intensity_scale))
+    if run.start_from is not None:
+        set_canonical_weights(models[0].network, *starting_weights(run.start_from))
     return models
 
 
@@ -214,11 +218,9 @@ def save(folder: Path, models: Models, config: TrainingConfig) -> Path:
     return save_torch_bundle(folder, models, config)
 
 
-def load(
-    path: Path, experiment: int | None, probe: NDArray[Any] | None, run: RunOptions
-) -> tuple[PtychoPINN, ModelArchive]:
+def load(path: Path, experiment: int | None, scan: RawData | None, run: RunOptions) -> tuple[PtychoPINN, ModelArchive]:
     """The model of an archive on the device that was asked for, and what else is in it."""
-    return load_torch_bundle(path, _execution(run).accelerator, experiment, probe)
+    return restored(archive_for(path, experiment, scan), str(path), _execution(run).accelerator)
 
 
 def for_callers(model: PtychoPINN) -> PtychoPINN:

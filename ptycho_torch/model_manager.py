@@ -31,6 +31,7 @@ __all__ = [
     "canonical_weights",
     "load_torch_bundle",
     "model_from_archive",
+    "restored",
     "save_torch_bundle",
     "set_canonical_weights",
 ]
@@ -117,7 +118,11 @@ def load_torch_bundle(
         MissingFileError, ArchiveError: from reading the archive or from weights that do not fit the network.
         ConfigError: there is no such experiment.
     """
-    archive = choose_experiment(load_archive(Path(path)), experiment, probe)
-    model = model_from_archive(archive, str(path)).to(device)
+    return restored(choose_experiment(load_archive(Path(path)), experiment, probe), str(path), device)
+
+
+def restored(archive: ModelArchive, source: str, device: torch.device | str = "cpu") -> tuple[PtychoPINN, ModelArchive]:
+    """The model of an archive that is read, on a device, and the archive; `params.cfg` as by `load_torch_bundle`."""
+    model = model_from_archive(archive, source).to(device)
     restore_params(archive, model.intensity_scale)
     return model, archive

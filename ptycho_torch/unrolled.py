@@ -82,8 +82,12 @@ class UnrolledNetwork(CanvasNetwork):
                 for _ in range(self.spec.descent):
                     velocity = DESCENT_MOMENTUM * velocity + DESCENT_STEP * group.step(canvas)
                     canvas = canvas + velocity
+        return self.corrected(group, canvas, velocity, margin)
+
+    def corrected(self, group: SeenGroup, canvas: Tensor, velocity: Tensor, margin: int) -> Tensor:
+        """A canvas, complex `(B, size, size)`, after the stages, which begin with a velocity of its shape."""
         # no light reaches the margin: corrections there would have nothing to learn from
-        inner = slice(margin, size - margin)
+        inner = slice(margin, canvas.shape[-1] - margin)
         for step, momentum, correction in zip(self.step, self.momentum, self.stages, strict=True):
             with no_autocast(canvas):
                 gradient = group.step(canvas)

@@ -19,6 +19,7 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.placement import Positions
 from ptycho.core.refinement.refinement import Refinement, Start
+from ptycho.networks.universal import weights_file
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.front_door import Request, reconstruct_scan
@@ -58,7 +59,7 @@ def reconstruct(
             with its own probe.
         probe: where the probe is from: a file, optics such as 'gaussian:fwhm=2um', or 'patterns'; None is that of the
             scan, or where it has none what its patterns say.
-        model: the archive of a trained network; its pass is the start.
+        model: the archive of a trained network, or 'universal', that of the package; its pass is the start.
         train: seconds to train a network on the scan; its pass is the start.
         start: an earlier result, or its file, to go on from; an array (H, W) complex lies in the frame of the result.
         output_dir: folder to write the result and its pictures to; None writes nothing.
@@ -95,7 +96,7 @@ def reconstruct(
                 backend=installed_backend(backend),
                 iteration=config_from_dict(IterationOptions, settings, "reconstruct"),
                 probe=None if probe is None else str(probe),
-                model=None if model is None else Path(model),
+                model=None if model is None else weights_file(Path(model)),
                 train_seconds=train,
                 start=read_start(Path(start)) if isinstance(start, Path | str) else start,
                 force=force,

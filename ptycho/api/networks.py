@@ -17,6 +17,7 @@ from ptycho.core.archive import ARCHIVE_NAME
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.result import plural
 from ptycho.errors import ConfigError
+from ptycho.networks.universal import weights_file
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.backend_selector import (
     backend_named,
@@ -26,6 +27,7 @@ from ptycho.workflows.backend_selector import (
 )
 from ptycho.workflows.reconstruct import inference_settings, reconstruct
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
+from ptycho.workflows.stored_model import shaped_like
 
 __all__ = ["TrainedModel", "infer", "train"]
 
@@ -87,6 +89,7 @@ def train(
     learning_rate: float | None = None,
     max_seconds: float | None = None,
     resume: Path | None = None,
+    start_from: Path | str | None = None,
     execution: PyTorchExecutionConfig | None = None,
 ) -> TrainedModel:
     """Train a network on a scan, without labels unless the configuration says otherwise.
@@ -101,6 +104,8 @@ def train(
         learning_rate: None is the network's own.
         max_seconds: stop after that time.
         resume: a checkpoint to go on from.
+        start_from: archive of a network whose weights the training begins with, 'universal' those of the package; with
+            its shape where there is no `config`.
         execution: device, precision and so on for PyTorch.
 
     Returns:
@@ -125,6 +130,9 @@ def train(
         if output_dir is None and config is None:
             output_dir = left_behind.enter_context(TemporaryDirectory())
         settings = _settings(config, scans[0].N, backend, output_dir)
+        start = None if start_from is None else Path(start_from)
+        if start is not None and config is None:
+            shaped_like(start, settings, ())
         results = train_cdi_model_with_backend(
             scans if len(scans) > 1 else scans[0],
             None if validation is None else as_scan(validation),
@@ -133,6 +141,7 @@ def train(
             execution_config=execution,
             resume=resume,
             max_seconds=max_seconds,
+            start_from=start,
         )
         model = TrainedModel(results["backend"], results["models"], settings, results["history"])
         if output_dir is not None:
@@ -166,7 +175,8 @@ def infer(
     """Reconstruct a scan with a trained network: one pass, stitching, and refinement where it is asked for.
 
     Args:
-        model: what `train` returned, or the archive (its folder, the zip, or unpacked), of either backend.
+        model: what `train` returned; the archive (its folder, the zip, or unpacked), of either backend; or 'universal',
+            the weights of the package, for any scan.
         scan: a scan or its file.
         refine: at most so many iterations of refinement after the network; 0 is none.
         config: groups and neighbours; None takes every scan point, with the neighbours of the training.
@@ -192,5 +202,5 @@ def infer(
         )
     settings = InferenceConfig() if config is None else config
     named = backend if config is None else backend or config.backend
-    settings = replace(settings, model_path=Path(model), backend=installed_backend(named))
+    settings = replace(settings, model_path=weights_file(Path(model)), backend=installed_backend(named))
     return reconstruct_with_backend(data, settings, refine=refine, refinement=refinement, execution_config=execution)

@@ -27,6 +27,7 @@ from ptycho.cli.run import (
 from ptycho.cli.scan_flags import recorded
 from ptycho.cli.settings import Command, Settled
 from ptycho.config.config import validate_inference_config
+from ptycho.networks.universal import weights_file
 
 __all__ = ["inference_main"]
 
@@ -49,7 +50,7 @@ def _infer(asked: Settled, debug: bool) -> None:
     config.debug = config.debug or debug
     validate_inference_config(config)
     test_file = input_path(config.test_data_file, "--test-data", "the scan to reconstruct")
-    config.model_path = input_path(config.model_path, "--model-path", "the trained model")
+    config.model_path = input_path(weights_file(config.model_path), "--model-path", "the trained model")
 
     if run.compare is not None:
         input_path(run.compare, "--compare", "a result")

@@ -29,6 +29,7 @@ from ptycho.cli.scan_flags import FIND, parts_of
 from ptycho.cli.settings import Settled
 from ptycho.cli.stopping import Stopped
 from ptycho.errors import ConfigError, DataError
+from ptycho.networks.universal import weights_file
 
 if TYPE_CHECKING:
     from ptycho.core.live.joining import Joined
@@ -74,7 +75,7 @@ def _live(asked: Settled, debug: bool) -> None:
         raise ConfigError("--near-field: expected its magnification, found none; give it, 1 in a parallel beam")
     check_inputs(
         (run.like, "--like", "a scan of the same set-up"),
-        (run.model, "--model", "a trained network"),
+        (None if run.model is None else weights_file(run.model), "--model", "a trained network"),
         (run.compare, "--compare", "a result"),
     )
 
@@ -249,7 +250,7 @@ def _request(asked: Settled, folder: Path) -> Request:
         backend=asked.config.backend,
         iteration=asked.config.iteration,
         probe=run.probe,
-        model=run.model,
+        model=None if run.model is None else weights_file(run.model),
         force=run.force,
         folder=folder,
         execution=asked.execution,

@@ -27,6 +27,7 @@ from ptycho.cli.run import (
 from ptycho.cli.scan_flags import data_from, name_of, recorded
 from ptycho.cli.settings import Settled
 from ptycho.errors import ConfigError
+from ptycho.networks.universal import weights_file
 
 if TYPE_CHECKING:
     from ptycho.core.reconstruction import Reconstruction
@@ -134,7 +135,7 @@ def _check(run: Any, others: Sequence[Path], options: Any) -> None:
     if len(beginnings) > 1:
         raise ConfigError(f"{' and '.join(beginnings)} each say where to begin: give one of them")
     check_inputs(
-        (run.model, "--model", "a trained network"),
+        (None if run.model is None else weights_file(run.model), "--model", "a trained network"),
         (run.start, "--start", "a result"),
         (run.recording, "--recording", "a result"),
         (run.compare, "--compare", "a result"),
@@ -151,7 +152,7 @@ def _request(asked: Settled, folder: Path) -> Request:
         backend=asked.config.backend,
         iteration=asked.config.iteration,
         probe=run.probe,
-        model=run.model,
+        model=None if run.model is None else weights_file(run.model),
         train_seconds=run.train,
         start=None if run.start is None else read_start(run.start),
         force=run.force,

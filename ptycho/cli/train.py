@@ -33,6 +33,7 @@ from ptycho.config.config import validate_model_config, validate_training_config
 from ptycho.core.files.atomic import new_output_folder
 from ptycho.errors import ConfigError
 from ptycho.networks.registry import PATTERN_SIZES
+from ptycho.networks.universal import weights_file
 
 if TYPE_CHECKING:
     from ptycho.core.reconstruction import Reconstruction
@@ -96,6 +97,7 @@ def _trained(asked: Settled, resume: Path | None) -> None:
                 max_seconds=run.max_seconds,
                 diagnostics=diagnostics,
                 watch=watch,
+                start_from=run.start_from,
             )
         written = [save_bundle_with_backend(results, config, config.output_dir)]
         reconstructions = results.get("reconstructions", ())
@@ -135,6 +137,8 @@ def _check(asked: Settled) -> None:
         input_path(config.train_data_file, "--train-data-file", "the scan to train on")
     if is_set(config.test_data_file):
         input_path(config.test_data_file, "--test-data-file", "the scan to validate with")
+    if run.start_from is not None:
+        input_path(weights_file(run.start_from), "--start-from", "a trained network")
     if run.recording is not None:
         input_path(run.recording, "--recording", "a result")
         if config.training_directories:
@@ -166,7 +170,11 @@ def _settle_network(asked: Settled, scan: RawData) -> None:
     """Have the scan, of several the first, choose what the command line left open about the network."""
     from ptycho.workflows.choose_method import settle_by_scan
 
-    if asked.config.model.model_type == "pinn":
+    if asked.run.start_from is not None:
+        from ptycho.workflows.stored_model import shaped_like
+
+        _log.info("%s", shaped_like(asked.run.start_from, asked.config, asked.stated))
+    elif asked.config.model.model_type == "pinn":
         chosen = settle_by_scan(asked.config, asked.stated, scan)
         if chosen:
             _log.info("%s: %s", scan.name, chosen)

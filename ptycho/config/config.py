@@ -226,7 +226,11 @@ class InferenceConfig:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     model_path: Annotated[
-        Path | None, Doc("trained model: the folder with wts.h5.zip, or the archive itself", basic=True)
+        Path | None,
+        Doc(
+            "trained model: folder with wts.h5.zip, or the archive (none: universal, the package's own, for any scan)",
+            basic=True,
+        ),
     ] = None
     test_data_file: Annotated[Path | None, Doc("scan to reconstruct (NPZ)", basic=True)] = None
     n_groups: Annotated[int | None, Doc("groups to reconstruct from (none: all)", at_least=1, basic=True)] = None

@@ -64,6 +64,12 @@ class TrainingRun:
 
     do_stitching: Annotated[bool, Doc("reconstruct the object after training", basic=True)] = False
     resume: Annotated[Path | None, Doc("checkpoint to go on from, with its optimiser and epoch", basic=True)] = None
+    start_from: Annotated[
+        Path | None,
+        Doc(
+            "begin with the weights of this trained network, in its shape (universal: those of the package)", basic=True
+        ),
+    ] = None
     overwrite: Annotated[
         bool, Doc("write to an output folder that holds a model (off: to the next one without, NAME-2, NAME-3 ...)")
     ] = False
@@ -129,7 +135,10 @@ class ReconstructionRun:
         Doc("folder to write to, a new one (none: named after the scan, numbered where that is taken)", basic=True),
     ] = None
     probe: Probe = None
-    model: Annotated[Path | None, Doc("begin with a pass of this trained network", basic=True)] = None
+    model: Annotated[
+        Path | None,
+        Doc("begin with a pass of this trained network (universal: that of the package, for any scan)", basic=True),
+    ] = None
     train: Annotated[
         float | None, Doc("train a network for so many seconds and begin with its pass", above=0, basic=True)
     ] = None
@@ -224,7 +233,11 @@ class LiveRun:
     ] = None
     probe: Probe = None
     model: Annotated[
-        Path | None, Doc("show the pass of this trained network, and begin with it in the end", basic=True)
+        Path | None,
+        Doc(
+            "show the pass of this trained network, also universal, and begin with it in the end",
+            basic=True,
+        ),
     ] = None
     resume: Resume = None
     force: Force = False

@@ -22,6 +22,7 @@ __all__ = [
     "known_metadata",
     "provenance",
     "scan_source",
+    "version_of",
     "with_geometry_of",
 ]
 
@@ -100,7 +101,7 @@ def provenance(
         seconds), `device`, `platform` and `libraries` (the versions of those that were loaded).
     """
     return {
-        "version": _version("ptycho"),
+        "version": version_of("ptycho"),
         "command": command(),
         "settings": _plain(settings),
         "seeds": _plain(seeds),
@@ -109,11 +110,11 @@ def provenance(
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "device": device,
         "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "libraries": {name: _version(name) for name in _LIBRARIES if name in sys.modules},
+        "libraries": {name: version_of(name) for name in _LIBRARIES if name in sys.modules},
     }
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
     """Of a package that is loaded."""
     found = getattr(sys.modules[name], "__version__", None)
     return None if found is None else str(found)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import ptycho
 from ptycho import params
 from ptycho.config.config import ModelConfig, TrainingConfig
 from ptycho.config.files import config_from_dict, config_to_dict
@@ -23,6 +22,7 @@ from ptycho.config.legacy import update_legacy_dict
 from ptycho.config.options import NetworkOptions
 from ptycho.core.archive import ArchivedExperiment, Backend, ModelArchive, json_snapshot, to_json
 from ptycho.core.physics.probes import probe_overlap
+from ptycho.core.provenance import version_of
 from ptycho.core.training.scales import NEUTRAL_INPUT, InputScaling
 from ptycho.errors import ArchiveError, ConfigError
 from ptycho.networks.options import options_from_dict, options_to_dict
@@ -77,7 +77,7 @@ def make_archive(
         others=tuple(ArchivedExperiment(**_experiment(*pair)) for pair in zip(models[1:], masks[1:], strict=True)),
         params=_legacy_snapshot(model, config),
         configs={"training": to_json(config_to_dict(config)), **extra},
-        versions={"ptychopinn": ptycho.__version__, **versions},
+        versions={"ptychopinn": str(version_of("ptycho")), **versions},
         probe_mask=model.options.mask_array,
     )
 

@@ -23,16 +23,18 @@ from ptycho.core.refinement.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.errors import ConfigError
+from ptycho.raw_data import RawData
 from ptycho.tf import fit as training
 from ptycho.tf import predictor
 from ptycho.tf import refine as refinement
 from ptycho.tf.loader import PtychoDataContainer
-from ptycho.tf.model_manager import load_tf_bundle, remember, save_tf_bundle
+from ptycho.tf.model_manager import remember, restored, save_tf_bundle, set_canonical_weights
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.refinement_kernels import RefinementKernels
 from ptycho.workflows.backend import BackendName, ScanNetwork
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.sharing.team import Team, single
+from ptycho.workflows.stored_model import archive_for, starting_weights
 from ptycho.workflows.training_data import TrainingSet
 
 __all__ = [
@@ -93,7 +95,7 @@ def device(run: RunOptions) -> str:
 
 
 def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPINN]:
-    """A model for every experiment; they share the network of the first. The weights follow the seed."""
+    """A model for every experiment; they share the network of the first. Weights follow the seed, or are given."""
     models: list[PtychoPINN] = []
     for found in sets:
         models.append(
@@ -114,6 +116,8 @@ def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPIN
         models[-1].labels, models[-1].scan = dict(run.labels), dict(found.scan)
         if found.first_intensity_scale != found.intensity_scale:
             models[-1].log_intensity_scale.assign(math.log(found.first_intensity_scale))
+    if run.start_from is not None:
+        set_canonical_weights(models[0].network, *starting_weights(run.start_from))
     return models
 
 
@@ -189,11 +193,9 @@ def save(folder: Path, models: Models, config: TrainingConfig) -> Path:
     return save_tf_bundle(folder, models, config)
 
 
-def load(
-    path: Path, experiment: int | None, probe: NDArray[Any] | None, run: RunOptions
-) -> tuple[PtychoPINN, ModelArchive]:
+def load(path: Path, experiment: int | None, scan: RawData | None, run: RunOptions) -> tuple[PtychoPINN, ModelArchive]:
     """The model of an archive, and what else is in it."""
-    return load_tf_bundle(path, experiment, probe)
+    return restored(archive_for(path, experiment, scan), str(path))
 
 
 def for_callers(model: PtychoPINN) -> predictor.DiffractionToObject:

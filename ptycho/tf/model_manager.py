@@ -32,6 +32,7 @@ __all__ = [
     "load_tf_bundle",
     "model_from_archive",
     "remember",
+    "restored",
     "save",
     "save_tf_bundle",
     "set_canonical_weights",
@@ -96,8 +97,12 @@ def load_tf_bundle(
         MissingFileError, ArchiveError: from reading the archive or from weights that do not fit the network.
         ConfigError: there is no such experiment.
     """
-    archive = choose_experiment(load_archive(Path(path)), experiment, probe)
-    model = model_from_archive(archive, str(path))
+    return restored(choose_experiment(load_archive(Path(path)), experiment, probe), str(path))
+
+
+def restored(archive: ModelArchive, source: str) -> tuple[PtychoPINN, ModelArchive]:
+    """The model of an archive that is read, and the archive; `params.cfg` as by `load_tf_bundle`."""
+    model = model_from_archive(archive, source)
     restore_params(archive, model.intensity_scale)
     return model, archive
 

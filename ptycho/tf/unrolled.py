@@ -111,8 +111,12 @@ class UnrolledNetwork(CanvasNetwork):
             )
             # plain steps have nothing to learn, and their gradients would fill the memory
             canvas, velocity = (tf.stop_gradient(field) for field in found)
+        return self.corrected(group, canvas, velocity, margin)
+
+    def corrected(self, group: SeenGroup, canvas: tf.Tensor, velocity: tf.Tensor, margin: int) -> tf.Tensor:
+        """A canvas, complex `(B, size, size)`, after the stages, which begin with a velocity of its shape."""
         # no light reaches the margin: corrections there would have nothing to learn from
-        inner = slice(margin, size - margin)
+        inner = slice(margin, canvas.shape[-1] - margin)
         steps, momenta = tf.unstack(self.step.value), tf.unstack(self.momentum.value)
         for step, momentum, correction in zip(steps, momenta, self.stages, strict=True):
             gradient = group.step(canvas)

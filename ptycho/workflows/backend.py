@@ -20,6 +20,7 @@ from ptycho.core.refinement.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.training.scales import InputScaling
 from ptycho.networks.spec import ScanStages
+from ptycho.raw_data import RawData
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.sharing.team import Team
 from ptycho.workflows.training_data import TrainingSet
@@ -101,7 +102,7 @@ class Backend(Protocol):
         """What computes, in words."""
 
     def build(self, sets: Sequence[TrainingSet[Any]], config: TrainingConfig, run: RunOptions) -> list[Any]:
-        """A model for every experiment; they share the network of the first. The weights follow the seed."""
+        """A model for every experiment; they share the network of the first. Weights follow the seed, or are given."""
 
     def fit(
         self, models: Sequence[Any], sets: Sequence[TrainingSet[Any]], config: TrainingConfig, run: RunOptions
@@ -131,11 +132,12 @@ class Backend(Protocol):
         """Write trained models that share a network to `folder/wts.h5.zip`; that path."""
 
     def load(
-        self, path: Path, experiment: int | None, probe: NDArray[Any] | None, run: RunOptions
+        self, path: Path, experiment: int | None, scan: RawData | None, run: RunOptions
     ) -> tuple[Any, ModelArchive]:
         """The model of an archive, and what else is in it; `params.cfg` receives its snapshot for callers.
 
-        `experiment` and `probe` choose among several experiments (`ptycho.networks.archiving.choose_experiment`).
+        `experiment`, or else the probe of `scan`, chooses among several experiments; weights of many simulated ones
+        take the probe and the scales of `scan` (`ptycho.workflows.stored_model`).
         """
 
     def for_callers(self, model: Any) -> Any:

@@ -100,15 +100,16 @@ def train_cdi_model_with_backend(
     execution_config: Execution | None = None,
     resume: Path | None = None,
     max_seconds: float | None = None,
+    start_from: Path | None = None,
 ) -> dict[str, Any]:
     """Synchronise `params.cfg`, then train with the backend of the configuration; `results["backend"]` names it.
 
     `train_data` may be the scans of several experiments, `test_data` a list in the same order.
 
     `learning_rate` is for either backend, in the place of `execution_config.learning_rate`; `max_seconds` stops the
-    training after that time.
+    training after that time; `start_from` is an archive whose weights it begins with, `universal` those of the package.
     """
-    asked = RunOptions(execution_config, learning_rate, resume, max_seconds)
+    asked = RunOptions(execution_config, learning_rate, resume, max_seconds, start_from=start_from)
     backend, run = _enter(config, asked)
     return train(backend, train_data, test_data, config, run)
 
@@ -129,15 +130,18 @@ def run_cdi_example_with_backend(
     max_seconds: float | None = None,
     diagnostics: Diagnostics | None = None,
     watch: Watch | None = None,
+    start_from: Path | None = None,
 ) -> RunResults:
     """Synchronise `params.cfg`, then train and, with `do_stitching`, reconstruct: (amplitude, phase, results).
 
-    `learning_rate` and `max_seconds` as in `train_cdi_model_with_backend`; `diagnostics` looks at the patches,
-    `watch` is told how far the training is. `flip_x`, `flip_y`, `transpose` and `M` as in
+    `learning_rate`, `max_seconds` and `start_from` as in `train_cdi_model_with_backend`; `diagnostics` looks at the
+    patches, `watch` is told how far the training is. `flip_x`, `flip_y`, `transpose` and `M` as in
     `ptycho.workflows.experiments.as_asked`.
     """
     asked = as_asked((train_data, test_data, config), flip_x, flip_y, transpose, M)
-    options = RunOptions(execution_config, learning_rate, resume, max_seconds, diagnostics, watch)
+    options = RunOptions(
+        execution_config, learning_rate, resume, max_seconds, diagnostics, watch, start_from=start_from
+    )
     backend, run = _enter(asked[2], options)
     return train_and_reconstruct(backend, *asked, do_stitching, run)
 

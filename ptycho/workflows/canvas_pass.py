@@ -11,6 +11,11 @@ itself, which stitching then has to bring together. On the canvas of the scan al
 4. `LAST` iterations without that floor, from the canvas with and without the stages. The one that explains the patterns
    better is the object: where they leave nothing open, corrections that were learned on few patterns can only disturb.
 
+Weights that were trained on the truths of many simulated experiments (`ptycho.networks.universal`), or began so, come
+nearer to the end, after `MORE` iterations without the floor. Where they are as they were, what they make is kept where
+the patterns are explained nearly as well (`WITHIN`): an object with less noise in it explains the noise less. Training
+on patterns, without truths, changes that.
+
 Correcting works on tiles with a rim, and the stages keep little of the patterns: memory is that of some canvases, of a
 tile, and of what a refinement keeps. Processes that share the pass have a compact part of the patterns each, and some
 of the tiles; all have the canvas.
@@ -22,7 +27,7 @@ import itertools
 import logging
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,18 +44,24 @@ from ptycho.core.refinement.processes import ALONE, Processes, shares
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.scaling import frame_blocks
 from ptycho.core.stitching.overlaps import WEIGHT_FLOOR
+from ptycho.networks.universal import taught, training_ranges
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel, ScanNetwork
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.sharing.team import SINGLE, Team, quiet_run, share_out
-from ptycho.workflows.stitch_scan import PatternSample, StitchedObject
+from ptycho.workflows.stitch_scan import LevelledObject, PatternSample, StitchedObject
 
-__all__ = ["FIRST", "LAST", "Canvas", "canvas_pass", "in_tiles", "staged"]
+__all__ = ["FIRST", "LAST", "Canvas", "Descents", "canvas_pass", "in_tiles", "staged"]
 
 logger = logging.getLogger(__name__)
 
 FIRST, LAST = 16, 4
 """Iterations before and after the stages."""
+MORE = 24
+"""Further ones before the stages of weights that were trained on what is left then."""
+WITHIN = 1.06
+"""Times the error without the stages up to which those of such weights are kept. Of 24 simulated experiments that they
+were not trained on 21 come that far: 16 objects are nearer to the truth then, by up to 35 %, 5 farther, up to 11 %."""
 GAIN = 0.02
 """Part of the error that the stages must take away to be kept."""
 TILE, RIM = 256, 48
@@ -124,22 +135,15 @@ def _on_canvas(
     work = ObjectFrame(height, width, frame.x0, frame.y0)
     with closing(network.kernels(floor)) as kernels:
         canvas = Canvas(kernels, scan, probe, work, team)
-        engine = find_engine(backend.name)
-
-        def descended(image: Complex, iterations: int, floor: float) -> tuple[Complex, float]:
-            given = replace(engine, make_kernels=lambda _, least: network.kernels(max(floor, least)))
-            settings: dict[str, Any] = {"refine_probe": False, "tolerance": 0.0, "processes": team}
-            found = refine_scan(scan, image, iterations, engine=given, probe=probe, frame=work, **settings)
-            return found.object, found.error_history[found.kept]
-
-        flat = np.full(work.shape, network.object_scale, np.complex64)
-        weight = canvas.illumination.astype(np.float32)
-        begun = team.first(lambda: PatternSample(scan, probe, work).level(flat, weight))
+        descended = Descents(backend.name, network, scan, probe, work, team)
+        begun = descended.begun(canvas)
         first, _ = descended(begun.object, FIRST, floor)
+        if taught(model.scan):
+            first, _ = descended(first, MORE, 0.0)
         plain, plain_error = descended(first, LAST, 0.0)
         image, error = descended(staged(network, canvas, first, team), LAST, 0.0)
     logger.info("relative error on one canvas %.4g, without the learned corrections %.4g", error, plain_error)
-    if error > (1 - GAIN) * plain_error:
+    if error > (WITHIN if training_ranges(model.scan) else 1 - GAIN) * plain_error:
         image = plain
     light = canvas.illumination / float(np.sum(np.abs(probe) ** 2, axis=0).max())
     covered = light >= WEIGHT_FLOOR
@@ -167,6 +171,31 @@ def _asked_for_groups(model: ScanModel, scan: RawData, config: InferenceConfig, 
     for reason in found[:1]:
         logger.info("one pass in groups, not on one canvas: %s", reason)
     return bool(found)
+
+
+@dataclass(frozen=True)
+class Descents:
+    """Plain iterations of a pass, the probe held; arguments as in `canvas_pass`."""
+
+    engine: str
+    network: ScanNetwork
+    scan: RawData
+    probe: Complex
+    frame: ObjectFrame
+    team: Team = SINGLE
+
+    def __call__(self, image: Complex, iterations: int, floor: float) -> tuple[Complex, float]:
+        """An object (H, W) after some iterations on the likelihood with a floor, and its relative error."""
+        given = replace(find_engine(self.engine), make_kernels=lambda _, least: self.network.kernels(max(floor, least)))
+        held: dict[str, Any] = {"probe": self.probe, "frame": self.frame, "refine_probe": False, "tolerance": 0.0}
+        found = refine_scan(self.scan, image, iterations, engine=given, processes=self.team, **held)
+        return found.object, found.error_history[found.kept]
+
+    def begun(self, canvas: Canvas) -> LevelledObject:
+        """The flat object with the phase plane that the patterns tell."""
+        flat = np.full(self.frame.shape, self.network.object_scale, np.complex64)
+        weight = canvas.illumination.astype(np.float32)
+        return self.team.first(lambda: PatternSample(self.scan, self.probe, self.frame).level(flat, weight))
 
 
 class Canvas:

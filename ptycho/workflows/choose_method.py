@@ -14,6 +14,7 @@ from ptycho.core.doctor.findings import Diagnosis
 from ptycho.core.doctor.preflight import preflight
 from ptycho.core.scan.stream import ScanStream
 from ptycho.networks.registry import RECOMMENDED
+from ptycho.networks.universal import weights_file
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
 
@@ -53,7 +54,8 @@ def choose_method(diagnosis: Diagnosis, model: Path | None, train_seconds: float
     facts = ", ".join(known) or "overlap and dose are not known"
     pays = _pays(overlap, photons)
     if model is not None:
-        return Choice("network", f"iteration from a pass of the network in {model} ({facts})")
+        whose = "of the package" if model == weights_file(None) else f"in {model}"
+        return Choice("network", f"iteration from a pass of the network {whose} ({facts})")
     if train_seconds is not None:
         reason = "a pass pays here" if pays else "iteration alone does as well here"
         return Choice(

@@ -67,17 +67,21 @@ def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction
     return replace(found, trust=trust, timings=found.timings | {"verdict": time.perf_counter() - begun})
 
 
-def passed_or_refined(found: Reconstruction, data: RawData, refine: Callable[..., Refinement]) -> Reconstruction:
+def passed_or_refined(
+    found: Reconstruction, data: RawData, refine: Callable[..., Refinement], beyond: str = ""
+) -> Reconstruction:
     """The result of a network, where `trust` has what its own patterns say: a green verdict is earned on unseen ones.
 
-    A pass alone whose verdict is not green is to be refined, before anything else is blamed.
+    A pass alone whose verdict is not green is to be refined, before anything else is blamed; `beyond` says what of the
+    scan is unlike all that the network was trained on.
     """
     trust = found.trust
     assert trust is not None
     if trust.grade == "to the noise" and len(data) >= FEWEST:
         trust = replace(trust, foretold=foretell(found, clusters_of(found, data), data, refine))
     if trust.grade != "to the noise" and found.method == "network":
-        trust = replace(trust, advice="one pass of the network only: add refinement, --refine 80")
+        far = f", on a scan beyond its training, {beyond}" if beyond else ""
+        trust = replace(trust, advice=f"one pass of the network only{far}: add refinement, --refine 80")
     return replace(found, trust=trust)
 
 

@@ -323,6 +323,9 @@ class _Run:
         if model is None:
             config = replace(config, model_path=self._trained(diagnosis))
         found = load_and_reconstruct(self.backend, self._as_known, config, self.options)
+        beyond = found.provenance["model"].get("beyond")
+        if beyond:
+            self._tell(f"Network: the scan is beyond what it was trained on: {beyond}")
         if done is not None:
             done.parent.mkdir(parents=True, exist_ok=True)
             write_npz(found, done)

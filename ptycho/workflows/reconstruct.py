@@ -22,7 +22,7 @@ from ptycho.config.config import (
     validate_training_config,
 )
 from ptycho.config.files import config_to_dict
-from ptycho.core.archive import ARCHIVE_NAME, ModelArchive
+from ptycho.core.archive import ARCHIVE_NAME, ModelArchive, load_archive
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.memory import check_room
@@ -34,18 +34,20 @@ from ptycho.core.quality.diffraction_error import least_squares_scale
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.state_file import StateFile
-from ptycho.errors import ConfigError
+from ptycho.networks.universal import training_ranges
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel
 from ptycho.workflows.canvas_pass import canvas_pass
 from ptycho.workflows.diagnostics import with_diagnostics
 from ptycho.workflows.final_trust import passed_or_refined
+from ptycho.workflows.find_probe import find_probe
 from ptycho.workflows.results import Estimate, finished_reconstruction
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 from ptycho.workflows.sharing.shared_pass import SharedPass
 from ptycho.workflows.sharing.shared_refinement import SharedRefinement
 from ptycho.workflows.sharing.team import SINGLE, Team
 from ptycho.workflows.stitch_scan import StitchedObject, stitch_scan
+from ptycho.workflows.stored_model import beyond_training, is_universal, model_path
 from ptycho.workflows.training_data import at_network_size, group_scan, prepared_scan
 from ptycho.workflows.trust import noise_error, scan_trust
 from ptycho.workflows.unfinished import Unfinished
@@ -55,7 +57,6 @@ __all__ = [
     "beyond_coverage",
     "inference_settings",
     "load_and_reconstruct",
-    "model_path",
     "predicted_patches",
     "reconstruct",
     "scan_for",
@@ -66,13 +67,6 @@ logger = logging.getLogger(__name__)
 
 ENERGY_WARNING = 2.0
 PROBE_WARNING = 0.9
-
-
-def model_path(config: InferenceConfig) -> Path:
-    """The model that a configuration names; ConfigError where it names none."""
-    if config.model_path is None or config.model_path == Path():
-        raise ConfigError("model_path is missing: name the folder or the zip of the trained model (wts.h5.zip)")
-    return Path(config.model_path)
 
 
 def inference_settings(config: TrainingConfig) -> InferenceConfig:
@@ -98,7 +92,11 @@ def load_and_reconstruct(
     """Load the model of `config.model_path` and reconstruct a scan with it, as `reconstruct`."""
     validate_inference_config(config)
     path, run = model_path(config), with_diagnostics(backend.settled(run), config)
-    model, archive = backend.load(path, config.experiment_number, data.probeGuess, run)
+    if not data.has_probe and is_universal(load_archive(path)):
+        probe = find_probe(data, partial(backend.refine, config=config, run=run))
+        logger.info("%s", probe.sentence)
+        data = data.with_probe(probe.probe)
+    model, archive = backend.load(path, config.experiment_number, data, run)
     logger.info("Loaded intensity_scale from bundle: %f", model.intensity_scale)
     return reconstruct(backend, model, data, config, run, archived_source(path, archive))
 
@@ -164,7 +162,7 @@ def _reconstructed(
             {"file": None, "sha256": None, "versions": {}, "training": {}} if source is None else source
         ),
     )
-    return passed_or_refined(made, job.scan, partial(backend.refine, config=settings, run=run))
+    return passed_or_refined(made, job.scan, partial(backend.refine, config=settings, run=run), job.beyond)
 
 
 def trained_source(config: TrainingConfig) -> dict[str, Any]:
@@ -196,6 +194,15 @@ class _Job:
     def frame(self) -> ObjectFrame:
         """The canvas that every step works on."""
         return object_frame(self.scan.xcoords, self.scan.ycoords, self.scan.N)
+
+    @cached_property
+    def beyond(self) -> str:
+        """What of the scan is unlike all that a network of many experiments was trained on; told once."""
+        ranges = training_ranges(self.model.scan)
+        found = beyond_training(ranges, self.scan) if ranges else ""
+        if found:
+            logger.warning("the scan is beyond what the network was trained on: %s", found)
+        return found
 
     @cached_property
     def probe(self) -> NDArray[np.complex64]:
@@ -309,6 +316,8 @@ class _Job:
         }
         seeds = {"subsample_seed": self.config.subsample_seed, "refinement": refinement.get("seed", 0)}
         known = {"architecture": self.model.config.architecture, "scan": self.model.scan.get("source")}
+        if self.beyond:
+            known["beyond"] = self.beyond
         return provenance(
             scan=self.scan.source,
             settings=settings,
@@ -364,7 +373,8 @@ def beyond_coverage(image: NDArray[np.complex64], covered: NDArray[np.bool_]) ->
 def _prepared(model: ScanModel, data: RawData, config: InferenceConfig) -> RawData:
     """The scan as the model takes it; the model's probe has its energy then."""
     scan = prepared_scan(at_network_size(data, model.config.N), config, model.scaling.straight_probe)
-    _compare_with_training(model, scan)
+    if not training_ranges(model.scan):
+        _compare_with_training(model, scan)
     model.probe.take_energy_of(np.asarray(scan.probeGuess))
     return scan
 

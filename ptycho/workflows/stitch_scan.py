@@ -34,7 +34,7 @@ from ptycho.core.stitching.synchronise import synchronise
 from ptycho.raw_data import RawData
 from ptycho.workflows.scan_part import mask_of
 
-__all__ = ["PatternSample", "StitchedObject", "stitch_scan"]
+__all__ = ["LevelledObject", "PatternSample", "StitchedObject", "stitch_scan"]
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def _turned(errors: list[float]) -> str:
 
 
 @dataclass(frozen=True)
-class _Levelled:
+class LevelledObject:
     """An object, the plane that was taken out of it, and its relative Fourier error on the sample."""
 
     object: NDArray[np.complex64]
@@ -137,10 +137,10 @@ class PatternSample:
         patches, dx, dy = extract_rounded(image, self.x, self.y, self.measured.shape[-1])
         return np.asarray(np.sqrt(diffract(self.probe, patches, dx, dy, self.blurred)))
 
-    def level(self, image: NDArray[np.complex64], coverage: NDArray[np.float32]) -> _Levelled:
+    def level(self, image: NDArray[np.complex64], coverage: NDArray[np.float32]) -> LevelledObject:
         """The object without the plane that shifts its patterns; unchanged where that predicts them no better."""
         predicted, n = self.predicted(image), self.measured.shape[-1]
-        still = _Levelled(image, (0.0, 0.0), relative_fourier_error(predicted, self.measured, self.mask))
+        still = LevelledObject(image, (0.0, 0.0), relative_fourier_error(predicted, self.measured, self.mask))
         q = np.arange(n) - n // 2
         shift = _centre(predicted, self.mask, q) - _centre(self.measured, self.mask, q)
         if not np.hypot(*shift) > _PLANE:
@@ -150,7 +150,7 @@ class PatternSample:
         turned = image * np.exp(-1j * (ky * row[:, None] + kx * column)).astype(np.complex64)
         turned = np.where(coverage > 0, turned, image)
         error = relative_fourier_error(self.predicted(turned), self.measured, self.mask)
-        return _Levelled(turned, (float(kx), float(ky)), error) if error < still.error else still
+        return LevelledObject(turned, (float(kx), float(ky)), error) if error < still.error else still
 
 
 def _centre(amplitudes: NDArray[np.floating[Any]], mask: NDArray[np.bool_], q: NDArray[np.int_]) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ from ptycho.workflows.reconstruct import inference_settings, reconstruct, traine
 from ptycho.workflows.results import RunResults, add_reconstructions, training_results
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 from ptycho.workflows.sharing.team import Team, quiet_run, share_out
+from ptycho.workflows.stored_model import started_from
 from ptycho.workflows.training_data import TrainingSet, prepare_experiments
 
 __all__ = ["reconstruct_trained", "train", "train_and_reconstruct"]
@@ -54,6 +55,9 @@ def train(
     validate_training_config(config)
     sets = prepare_experiments(train_data, test_data, config, backend.container)
     models = backend.build(sets, config, run)
+    if run.start_from is not None:
+        for model in models:
+            model.scan = started_from(run.start_from, model.scan)
     begun = time.perf_counter()
     first = train_data if isinstance(train_data, RawData) else train_data[0]
     with backend.team(run) as team:

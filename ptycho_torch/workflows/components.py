@@ -26,9 +26,10 @@ from ptycho.workflows.results import RunResults
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.train import train, train_and_reconstruct
 from ptycho_torch import backend
+from ptycho_torch.cli.shared import resolve_execution
 from ptycho_torch.config_bridge import labels_of
 from ptycho_torch.config_factory import TrainingPayload
-from ptycho_torch.model_manager import save_torch_bundle
+from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.predictor import predict_batches, predict_scan
 
@@ -195,7 +196,8 @@ def load_inference_bundle_torch(
 
     `experiment` and `probe` choose among several experiments as in `load_torch_bundle`.
     """
-    model, archive = backend.load(Path(path), experiment, probe, RunOptions(execution=execution_config))
+    device = resolve_execution(execution_config).accelerator
+    model, archive = load_torch_bundle(Path(path), device, experiment, probe)
     return LoadedModel((backend.for_callers(model), archive.configs["training"]))
 
 

@@ -81,6 +81,7 @@ def workflows(monkeypatch):
         max_seconds=None,
         diagnostics=None,
         watch=None,
+        start_from=None,
     ):
         results = {"history": {"train_loss": [3.0, 1.25], "val_loss": []}}
         return None, None, {**results, **({"reconstructions": [reconstruction]} if do_stitching else {})}

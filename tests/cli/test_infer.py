@@ -74,14 +74,19 @@ class TestInference:
 
 
 class TestErrors:
-    @pytest.mark.parametrize("missing", ["--model_path", "--test_data"])
-    def test_inference_needs_its_files(self, missing, workflows, inference_flags, last_line):
-        place, dashed = inference_flags.index(missing), missing.replace("_", "-")
+    @pytest.mark.parametrize("named", ["--model_path", "--test_data"])
+    def test_inference_needs_its_files(self, named, workflows, inference_flags, last_line):
+        assert inference_main([*inference_flags, named, "absent"]) == 2
+        assert f"{named.replace('_', '-')} absent: no such file" in last_line()
+        place = inference_flags.index("--test_data")
         assert inference_main(inference_flags[:place] + inference_flags[place + 2 :]) == 2
-        assert last_line().startswith(f"ptycho_inference: error: {dashed} is required, a file: name the ")
-        assert inference_main([*inference_flags, missing, "absent"]) == 2
-        assert f"{dashed} absent: no such file" in last_line()
+        assert last_line().startswith("ptycho_inference: error: --test-data is required, a file: name the ")
         assert workflows == []
+
+    def test_without_a_model_it_takes_that_of_the_package(self, workflows, inference_flags):
+        place = inference_flags.index("--model_path")
+        assert inference_main(inference_flags[:place] + inference_flags[place + 2 :]) == 0
+        assert workflows.of("reconstruct")[0][1].model_path.name == "universal.wts.h5.zip"
 
     @pytest.mark.parametrize("count", ["-1", "1.5", "few"])
     def test_refine_takes_a_count(self, count, workflows, inference_flags, last_line):

@@ -36,7 +36,16 @@ def test_workflows_take_the_calls_that_the_command_lines_make():
         (
             backend_selector.run_cdi_example_with_backend,
             ["train", "test", "config"],
-            ["do_stitching", "learning_rate", "execution_config", "resume", "max_seconds", "diagnostics", "watch"],
+            [
+                "do_stitching",
+                "learning_rate",
+                "execution_config",
+                "resume",
+                "max_seconds",
+                "diagnostics",
+                "watch",
+                "start_from",
+            ],
         ),
         (backend_selector.refine_probe_with_backend, ["data", "config", 3], ["execution_config"]),
         (backend_selector.save_bundle_with_backend, ["results", "config", "folder"], []),

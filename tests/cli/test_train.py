@@ -137,6 +137,14 @@ class TestTrain:
         assert train_main([*train_flags, "--max_seconds", "0"]) == 2
         assert "--max-seconds: expected a finite number above 0 or none, found 0" in last_line()
 
+    def test_it_begins_with_given_weights_and_in_their_shape(self, workflows, train_flags, last_line):
+        assert train_main([*train_flags, "--start_from", "universal"]) == 0
+        config, start = workflows.of("train")[0][2], workflows.of("train")[1]["start_from"]
+        assert (config.model.architecture, str(start)) == ("unrolled", "universal")
+        assert "settle" not in workflows.names
+        assert train_main([*train_flags, "--start_from", "absent"]) == 2
+        assert "--start-from absent: no such file" in last_line()
+
     def test_simulated_objects_train_and_the_scan_validates(self, workflows, train_flags, monkeypatch):
         made, calls = object(), []
 

@@ -3,6 +3,7 @@
 import logging
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -273,9 +274,9 @@ def test_refinement_starts_from_the_network_and_ends_better(scan, training, capl
     assert "the 8 iterations are done" in lines[-1]
 
 
-def test_a_missing_model_path_is_an_error(scan) -> None:
-    with pytest.raises(ConfigError, match="model_path is missing"):
-        reconstruct_tf(scan, InferenceConfig())
+def test_an_empty_model_path_is_an_error(scan) -> None:
+    with pytest.raises(ConfigError, match="model_path is empty"):
+        reconstruct_tf(scan, InferenceConfig(model_path=Path()))
 
 
 def test_another_pattern_size_is_an_error(scan, training) -> None:

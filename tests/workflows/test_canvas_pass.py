@@ -10,16 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from ptycho.config.config import InferenceConfig, ModelConfig
 from ptycho.config.options import StitchOptions
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.group_gradient import FIELD_FLOOR
+from ptycho.core.physics.probes import disk_probe
 from ptycho.core.refinement.kernels_numpy import NumpyKernels
+from ptycho.core.simulation.plan import simulate_scan
 from ptycho.networks.spec import ScanStages
 from ptycho.raw_data import RawData
 from ptycho.workflows import canvas_pass as module
 from ptycho.workflows.backend import ScanNetwork
-from ptycho.workflows.canvas_pass import Canvas, canvas_pass, in_tiles
+from ptycho.workflows.canvas_pass import FIRST, LAST, MORE, Canvas, Descents, canvas_pass, in_tiles, staged
 from ptycho.workflows.run_options import NEUTRAL_RUN
 
 FRAME = ObjectFrame(64, 64, 0, 0)
@@ -82,6 +86,7 @@ def test_groups_where_they_are_asked_for(what, reason, caplog) -> None:
 
     backend = SimpleNamespace(scan_network=lambda *_: replace(network(mean_of_blocks), kernels=kernels))
     model = SimpleNamespace(
+        scan={},
         scaling=SimpleNamespace(even_groups=what.get("even_groups", False)),
         config=replace(MODEL, gaussian_smoothing_sigma=what.get("sigma", 0.0)),
         probe=SimpleNamespace(file_units=lambda: np.ones((1, 64, 64), np.complex64)),
@@ -113,3 +118,45 @@ def test_the_light_of_a_canvas_is_that_of_all_probes(rng) -> None:
     power = np.sum(np.abs(probe) ** 2, axis=0)
     assert np.allclose(canvas.illumination[:, 200:264], 2 * power, rtol=1e-5)
     assert canvas.illumination.sum() == pytest.approx(3.5 * power.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "knows, change, kept",
+    [
+        (True, 0.0, "stages"),
+        (True, 0.02, "stages"),
+        (True, 3.0, "plain"),
+        (False, 0.0, "plain"),
+        (False, 3.0, "plain"),
+    ],
+)
+def test_what_truths_have_taught_is_the_object_where_the_patterns_allow_it(knows, change, kept, rng) -> None:
+    probe = disk_probe(64, 24.0)[None]
+    x, y = (axis.ravel() for axis in np.meshgrid(33.0 + 7 * np.arange(4), 33.0 + 7 * np.arange(4)))
+    truth = np.exp(1j * gaussian_filter(rng.standard_normal((88, 88)), 4) * 6).astype(np.complex64)
+    made = simulate_scan(truth, probe, x, y, 3e4, rng)
+    data = RawData(x, y, None, None, made.diffraction, made.probe, units="amplitude")
+    added = np.full((2, 88, 88), change, np.float32)
+    stages = ScanStages((0.0,), (0.0,), lambda stage, seen: added[:, : seen.shape[1], : seen.shape[2]])
+    k = data.input_scale()
+
+    def kernels(floor: float) -> NumpyKernels:
+        return NumpyKernels("amplitude", floor)
+
+    backend = SimpleNamespace(name="numpy", scan_network=lambda *_: ScanNetwork(stages, 1.0, k, 40, kernels))
+    model = SimpleNamespace(
+        scan={"source": {"simulated": {"ranges": {"N": [64]}}}} if knows else {},
+        scaling=SimpleNamespace(even_groups=False),
+        config=MODEL,
+        probe=SimpleNamespace(file_units=lambda: made.probe.reshape(1, 64, 64)),
+    )
+    frame = ObjectFrame(88, 88, 0, 0)
+    found = canvas_pass(backend, model, data, frame, InferenceConfig(model=MODEL), NEUTRAL_RUN)  # type: ignore[arg-type]
+    descended = Descents("numpy", backend.scan_network(), data, made.probe.reshape(1, 64, 64), frame)
+    canvas = Canvas(kernels(FIELD_FLOOR / k**2), data, made.probe.reshape(1, 64, 64), frame)
+    first, _ = descended(descended.begun(canvas).object, FIRST, FIELD_FLOOR / k**2)
+    if knows:
+        first, _ = descended(first, MORE, 0.0)
+    expected, _ = descended(staged(backend.scan_network(), canvas, first) if kept == "stages" else first, LAST, 0.0)
+    lit = found.coverage > 0
+    assert lit.mean() > 0.2 and np.allclose(found.object[lit], expected[lit], atol=1e-5)

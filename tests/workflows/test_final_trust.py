@@ -104,5 +104,7 @@ def test_a_pass_alone_is_to_be_refined(found, plain):
         trust=replace(found.trust, misfit=50 * found.trust.misfit, deviance=50 * found.trust.deviance),
     )
     assert "--refine" in passed_or_refined(poor, plain, REFINE).trust.advice
+    far = passed_or_refined(poor, plain, REFINE, "modes 5 (trained from 1 to 3)").trust.advice
+    assert far.startswith("one pass of the network only, on a scan beyond its training, modes 5 (trained from 1 to 3):")
     good = passed_or_refined(replace(found, method="network"), plain, REFINE).trust
     assert good.grade == "to the noise" and good.foretold.share > 0.95 and not good.advice

@@ -306,7 +306,7 @@ class LiveView:
             data = data.with_probe(np.roll(data.probeGuess, probe_shift(data.probeGuess), (-2, -1)))
         data = data.with_probe(self.solver.begin(data.probeGuess))
         if self.request.model is not None:
-            self.network = LivePass(self.backend, self.request.model, data.probeGuess, self.canvas, self.run)
+            self.network = LivePass(self.backend, self.request.model, data, self.canvas, self.run)
         return data
 
     def _reach(self, which: NDArray[np.intp]) -> None:

@@ -32,17 +32,15 @@ class LivePass:
 
     Args:
         backend, path: of the network.
-        probe: (M, N, N) of the scan, by which one of several experiments is chosen.
+        data: what there is of the scan, by whose probe one of several experiments is chosen.
         canvas: the object so far.
         run: how the backend runs.
     """
 
-    def __init__(
-        self, backend: Backend, path: Path, probe: NDArray[np.complexfloating], canvas: Canvas, run: RunOptions
-    ) -> None:
+    def __init__(self, backend: Backend, path: Path, data: RawData, canvas: Canvas, run: RunOptions) -> None:
         self.backend, self.canvas, self.run = backend, canvas, run
         self.config = InferenceConfig(model_path=path, backend=backend.name)
-        self.model, _ = backend.load(path, None, probe, run)
+        self.model, _ = backend.load(path, None, data, run)
         self.probe: NDArray[np.complex64] | None = None
         """(M, N, N) of the network in the unit of the scan's amplitudes, once it has seen a pattern."""
         self._sum = np.zeros((0, 0), np.complex128)

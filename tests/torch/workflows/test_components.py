@@ -3,6 +3,7 @@
 import logging
 import pickle
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -230,9 +231,9 @@ def test_another_pattern_size_is_an_error(scan, training, execution) -> None:
         )
 
 
-def test_a_missing_model_path_is_an_error(scan, execution) -> None:
-    with pytest.raises(ConfigError, match="model_path is missing"):
-        reconstruct_torch(scan, InferenceConfig(backend="pytorch"), execution_config=execution)
+def test_an_empty_model_path_is_an_error(scan, execution) -> None:
+    with pytest.raises(ConfigError, match="model_path is empty"):
+        reconstruct_torch(scan, InferenceConfig(model_path=Path(), backend="pytorch"), execution_config=execution)
 
 
 def test_the_selector_synchronises_the_legacy_dictionary(scan, training, execution) -> None:

@@ -45,7 +45,7 @@ def knowing(monkeypatch: pytest.MonkeyPatch, plain: RawData) -> Any:
 
 def test_the_object_is_there_and_each_pattern_was_predicted_once(plain: RawData, knowing: Any, tmp_path: Any) -> None:
     canvas = Canvas()
-    network = LivePass(knowing, tmp_path, plain.probeGuess, canvas, NEUTRAL_RUN)
+    network = LivePass(knowing, tmp_path, plain, canvas, NEUTRAL_RUN)
     assert network.members == 1
     for begin in range(0, len(plain), 50):
         part = plain.part(np.arange(begin, min(begin + 50, len(plain))))
