@@ -109,6 +109,13 @@ def of_processes(found: Any) -> Iterator[Figure]:
         yield Figure(f"{count} of them", row["MiB sent per iteration"], "MiB sent an iteration")
 
 
+def of_many(found: Any) -> Iterator[Figure]:
+    """What a reconstruction of so many patterns takes."""
+    for row in found["rows"]:
+        yield Figure(f"{row['patterns']:,} patterns, peak", row["MiB in the end"], "MiB")
+        yield Figure(f"{row['patterns']:,} patterns, an iteration", row["CPU s per iteration"], "processor s")
+
+
 def of_live(found: Any) -> Iterator[Figure]:
     """Patterns a second that are joined of those that come, and how old the picture is."""
     for row in found:
@@ -163,6 +170,14 @@ PARTS = {
         ],
         "processes.json",
         of_processes,
+    ),
+    "many": Part(
+        "large_scan.py",
+        lambda args, out: [
+            *("--output", str(out), "--folder", str(out.parent), "--patterns", "1e5", "1e6", "--iterations", "3")
+        ],
+        "many.json",
+        of_many,
     ),
     "live": Part("live.py", lambda args, out: ["--output", str(out), "--repeats", REPEATS], "live.json", of_live),
     "gpu": Part("gpu.py", lambda args, out: ["--output", str(out), *peer_words(args)], "gpu.json", of_gpu, "gpu"),

@@ -51,6 +51,13 @@ class TestFigures:
         rows = [{"source": "folder", "rate": 200.0, "joined_per_second": 196.0, "latency_median_s": 0.9}]
         assert found_of(speed, "live", rows)["from a folder"].met is False
 
+    def test_many_patterns(self, speed):
+        row = {"patterns": 1000, "MiB in the end": 300.0, "CPU s per iteration": 0.5}
+        found = found_of(speed, "many", {"rows": [row]})
+        assert (
+            found["1,000 patterns, peak"].found == 300 and found["1,000 patterns, an iteration"].unit == "processor s"
+        )
+
     def test_every_script_is_there(self, speed):
         assert all((SCRIPTS / part.script).is_file() for part in speed.PARTS.values())
 
