@@ -137,12 +137,13 @@ def _chosen(data: RawData, held: Held, without: Callable[[RawData], Refinement])
     gone_on = held(plain, ObjectPrior("network", 0.0, belief=belief), plain.object, seen)
     first = min(deviance(plain), deviance(gone_on), key=np.sum)
     gains = {each: first - deviance(_pulled(plain, seen, held, belief, each)) for each in STRENGTHS}
-    best = STRENGTHS[0]
-    for weaker in STRENGTHS[1:]:
+    better = [each for each in STRENGTHS if _by_chances(gains[each]) > SURE]
+    best = better[0] if better else 0.0
+    for weaker in better[1:]:
         best = weaker if _by_chances(gains[weaker] - gains[best]) > SURE else best
     told = ", ".join(f"{gain.sum():.3g} +- {_chance(gain):.2g} less with {each:g}" for each, gain in gains.items())
     why = f"{KEPT:.0%} of the photons, unseen, have the deviance {first.sum():.6g} without it, {told}"
-    return best if _by_chances(gains[best]) > SURE else 0.0, why
+    return best, why
 
 
 def _chance(gain: NDArray[np.float64]) -> float:
