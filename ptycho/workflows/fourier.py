@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
-from ptycho.config.options import NETWORK, IterationOptions
+from ptycho.config.options import IterationOptions
 from ptycho.core.fourier_result import as_sample
 from ptycho.core.physics.fourier_ptychography import (
     KEY,
@@ -158,8 +158,11 @@ def _options(asked: IterationOptions) -> IterationOptions:
         raise ConfigError(f"fly_points={asked.fly_points!r}: expected none, LEDs do not move; leave --fly out")
     if asked.detector_blur:
         raise ConfigError(f"detector_blur={asked.detector_blur}: expected 0 for images; leave --detector-blur out")
-    if asked.object_prior == NETWORK:
-        raise ConfigError("object_prior='network': expected none for images, which it was not trained on; leave it out")
+    if asked.object_prior is not None:
+        raise ConfigError(
+            f"object_prior={asked.object_prior!r}: expected none, what is searched for is the spectrum of the sample; "
+            "leave --object-prior out"
+        )
     modes = None if asked.modes == "auto" else asked.modes
     if modes not in (None, 1):
         raise ConfigError(f"modes={modes}: expected one pupil; leave --modes out")

@@ -117,6 +117,6 @@ def test_mirrored_images_are_named() -> None:
 
 def test_settings_that_mean_nothing_here_are_refused() -> None:
     images = lit().images
-    for options in ({"fly_points": 3}, {"modes": 2}, {"detector_blur": "find"}):
+    for options in ({"fly_points": 3}, {"modes": 2}, {"detector_blur": "find"}, {"object_prior": "tv"}):
         with pytest.raises(ConfigError, match="leave --"):
             sample(scan_of(images), **options)
