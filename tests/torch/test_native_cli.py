@@ -168,8 +168,8 @@ class TestErrors:
         assert "backend=tensorflow: this command runs pytorch, remove 'backend'" in capsys.readouterr().err
         assert train.main([]) == 2
         assert "--train-data-file is required" in capsys.readouterr().err
-        assert inference.main(["--test_data", str(tmp_path / "c.yaml")]) == 2
-        assert "--model-path is required" in capsys.readouterr().err
+        assert inference.main([]) == 2
+        assert "--test-data is required" in capsys.readouterr().err
 
     def test_an_interrupt_names_a_checkpoint_of_this_run_alone(
         self, monkeypatch: pytest.MonkeyPatch, training_flags: list[str], tmp_path: Path, capsys: Any
