@@ -123,6 +123,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="only these, and the networks they start from")
     parser.add_argument("--train-seconds", type=float, help="training time of a network (default: 300, quick 25)")
     parser.add_argument("--peer-seconds", type=float, help="time of a run of pty-chi (default: 60, quick 15)")
+    parser.add_argument("--runs", type=int, help="of every case (default: three of the base case and real scans)")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
@@ -134,7 +135,7 @@ def main() -> None:
         limits = replace(SHORT if args.quick else FULL, **chosen)
         places = Places(args.output, args.real, args.ptychi_python, args.ptychi_path)
         cases = chosen_cases(args.cases, args.quick, args.real is not None) + [pair_case(path) for path in args.pairs]
-        cells = plan(cases, args.methods, args.ptychi_python is not None, 1 if args.quick else None)
+        cells = plan(cases, args.methods, args.ptychi_python is not None, 1 if args.quick else args.runs)
         use_threads(args.threads)
         fill(
             cells,
