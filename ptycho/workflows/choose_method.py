@@ -24,6 +24,8 @@ PAYS_OVERLAP = 0.4
 """Linear overlap below which a trained network's pass leaves less than iteration from nothing (docs/choosing.md)."""
 PAYS_PHOTONS = 3e3
 """Photons per pattern, likewise."""
+PRIOR_PHOTONS = 3e4
+"""Photons per pattern below which the network prior of the object takes a fifth and more off the error."""
 _SHAPING = tuple(one.name for one in fields(ModelConfig) if one.name not in ("N", "gridsize", "architecture"))
 """Settings of a model that not every network takes in the same way."""
 _GROUPED_POINTS = 64
@@ -38,13 +40,16 @@ class Choice:
     why: str
 
 
-def choose_method(diagnosis: Diagnosis, model: Path | None, train_seconds: float | None) -> Choice:
+def choose_method(
+    diagnosis: Diagnosis, model: Path | None, train_seconds: float | None, prior: str | None = None
+) -> Choice:
     """What is done with a scan: what was asked for, else iteration; where a network would pay the line says so.
 
     Args:
         diagnosis: its findings `overlap` and `dose` are looked at.
         model: of a network that is trained already.
         train_seconds: how long to train one.
+        prior: what is held of the object.
     """
     overlap, photons = overlap_and_photons(diagnosis)
     known = [
@@ -61,8 +66,11 @@ def choose_method(diagnosis: Diagnosis, model: Path | None, train_seconds: float
         return Choice(
             "network", f"iteration from a pass of a network trained for {train_seconds:g} s ({facts}: {reason})"
         )
-    if pays:
+    if overlap is not None and overlap < PAYS_OVERLAP:
         return Choice("iteration", f"iteration alone ({facts}: a network's pass does better here, add --train 300)")
+    if photons is not None and photons < PRIOR_PHOTONS:
+        less = "" if prior is not None else ": photons are few, take off some of their noise by --object-prior network"
+        return Choice("iteration", f"iteration alone ({facts}{less})")
     return Choice("iteration", f"iteration alone ({facts}: a network would gain nothing)")
 
 

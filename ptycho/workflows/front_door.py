@@ -161,7 +161,7 @@ class _Run:
         self._find_probe()
         if self.data.scans:
             self._share()
-        choice = choose_method(diagnosis, self.request.model, self.request.train_seconds)
+        choice = choose_method(diagnosis, asked.model, asked.train_seconds, asked.iteration.object_prior)
         start = self.request.start
         if start is None:
             self._tell(f"Method: {choice.why}")

@@ -25,12 +25,21 @@ def numbers(overlap=0.7, photons=1e6):
 
 @pytest.mark.parametrize(
     ("overlap", "photons", "advised", "gridsize"),
-    [(0.7, 1e6, False, 2), (0.41, 3e3, False, 2), (0.39, 1e6, True, 1), (-0.1, 1e6, True, 1), (0.7, 2.9e3, True, 1)],
+    [
+        (0.7, 1e6, "", 2),
+        (0.41, 3e3, "--object-prior network", 2),
+        (0.7, 2.9e3, "--object-prior network", 1),
+        (0.7, 3e4, "", 2),
+        (0.39, 1e6, "add --train 300", 1),
+        (-0.1, 1e3, "add --train 300", 1),
+    ],
 )
 def test_where_a_network_pays(overlap, photons, advised, gridsize):
     found = choose_method(numbers(overlap, photons), None, None)
     assert found.method == "iteration"
-    assert ("add --train 300" in found.why) == advised
+    assert advised in found.why and ("--" in found.why) == bool(advised)
+    held = choose_method(numbers(overlap, photons), None, None, prior="network").why
+    assert "--object-prior" not in held
     assert network_for_scan(numbers(overlap, photons), 64) == {
         "architecture": "unrolled",
         "gridsize": gridsize,

@@ -117,7 +117,15 @@ class Trust(Misfits):
     def summary(self) -> str:
         """The grade and the numbers behind it, on part of a line; `verdict` says more."""
         left = f"{percent(self.unexplained)} of the structure unexplained"
-        told = "" if self.foretold is None else f", {percent(self._share)} of unseen patterns foretold"
+        told = ""
+        if self.foretold is not None:
+            dim = np.isnan(self._share)
+            told = (
+                "nothing in unseen patterns above the noise"
+                if dim
+                else f"{percent(self._share)} of unseen patterns foretold"
+            )
+            told = f", {told}"
         return f"{self.grade}, deviance {self.overall_ratio:.3g} times that of noise, {left}{told}, dose {self.dose}"
 
     @property

@@ -339,6 +339,8 @@ class TestWhatDecides:
         dim = Foretold(*(np.arange(3), np.full(3, 2.0), np.full(3, 2.0), np.full(3, 2.5)), np.full(3, 0.5))
         found = replace(plain_trust(np.ones(9)), foretold=dim)
         assert found.grade == "usable" and "have nothing above the noise to be foretold" in found.verdict
+        assert "nothing in unseen patterns above the noise" in found.summary and "nan" not in found.summary
+        assert "unseen" not in replace(found, foretold=None).summary
 
     def test_a_fault_and_the_next_step_end_the_sentence(self):
         found = replace(plain_trust(np.ones(9)), faults=("the beam fell",), advice="do this")
