@@ -32,6 +32,8 @@ Array = NDArray[Any]
 Held = Callable[[Refinement, ObjectPrior, Array, RawData], Refinement]
 """`held(found, prior, image, data)`: a refinement that goes on from a result, with another object, held to a prior."""
 
+LIKELY = "What it adds to the patterns is likely, not measured, and the trust map does not see it"
+"""Told of a result that is held."""
 LEAST_LIGHT = 0.02
 """Of the brightest pixel, below which nothing is thought of an object."""
 ENOUGH = 1e-3
@@ -102,9 +104,8 @@ def held_by_network(
     if not strength:
         return found, f"Nothing is held of the object: {why}"
     belief = belief_of(found, data)
-    return _pulled(found, data, held, belief, strength), prior_note(
-        ObjectPrior("network", strength, belief=belief), why
-    )
+    note = prior_note(ObjectPrior("network", strength, belief=belief), why)
+    return _pulled(found, data, held, belief, strength), f"{note}. {LIKELY}"
 
 
 def _pulled(found: Refinement, data: RawData, held: Held, belief: Belief, strength: float) -> Refinement:

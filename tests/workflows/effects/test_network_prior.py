@@ -41,6 +41,7 @@ def error(found: Refinement, data: RawData) -> float:
 def test_few_photons_have_it_held_and_it_helps(dim: RawData) -> None:
     without, held = asked(dim), asked(dim, object_prior="network")
     told = "The object is held to what a network makes of its noise (network), with the strength"
+    assert held.notes[-1].endswith("likely, not measured, and the trust map does not see it")
     assert told in held.notes[-1] and "10% of the photons, unseen, have the deviance" in held.notes[-1]
     assert held.refinement.penalty > 0 and held.refinement.iterations > without.refinement.iterations
     assert error(held.refinement, dim) < 0.85 * error(without.refinement, dim)
