@@ -215,7 +215,7 @@ def _summary_title(r: Reconstruction) -> str:
         f"sub-pixel shifts {r.subpixel}",
     ]
     numbers = []
-    if r.method != "refined":
+    if r.method != "refined" and np.isfinite(r.agreement).all():  # on one canvas nothing was stitched
         phases = "phases synchronised" if r.synchronised else "phases as predicted"
         numbers.append(f"overlap agreement {r.agreement[0]:.3f} → {r.agreement[1]:.3f} ({phases})")
     if r.error_history:

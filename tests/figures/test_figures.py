@@ -270,6 +270,8 @@ def test_summary_without_a_network(drawn: list[Figure], plain: Reconstruction) -
     assert drawn[0].get_suptitle().startswith("refined, numpy")
     assert re.search(r"\d s\b", drawn[0].get_suptitle()) is None, "timings belong to the file"
     assert "overlap agreement" not in drawn[0].get_suptitle()
+    save_summary_png(replace(plain, agreement=(float("nan"), float("nan"))), Path("s.png"))
+    assert "nan" not in drawn[1].get_suptitle() and drawn[1].get_suptitle().startswith("network, pytorch")
 
 
 def test_patterns_without_a_count_are_drawn(tmp_path: Path, plain: Reconstruction) -> None:
