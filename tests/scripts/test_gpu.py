@@ -70,13 +70,21 @@ def test_all_of_the_solver_runs_in_its_quick_form(tmp_path):
     assert len(found["rows"]) == 1 + 6 + 1 + 3 + 1 and all(row["figure"] > 0 for row in found["rows"])
 
 
-@pytest.mark.slow
-def test_what_the_time_does_not_allow_is_named_and_the_rest_is_written(tmp_path):
-    output = tmp_path / "gpu.json"
-    command = [sys.executable, SCRIPTS / "gpu.py", "--output", output, "--quick"]
-    told = subprocess.run(
-        [*command, "--parts", "stitching", "solver", "--seconds", "8"], capture_output=True, text=True, check=True
-    )
-    found = json.loads(output.read_text())
-    assert found["rows"][0]["part"] == "stitching"
-    assert any(name.startswith("solver: not whole") for name in found["left out"]), told.stdout
+def test_what_the_time_does_not_allow_is_named_and_the_rest_is_written(gpu, monkeypatch):
+    """A part that ends, one that is cut off after a row, one that falls over at once."""
+
+    def run(command, timeout, check):
+        name, output = (command[command.index(flag) + 1] for flag in ("--only", "--output"))
+        assert timeout <= 8
+        if name != "networks":
+            row = {"part": name, "what": "all of it", "figure": 1.0, "unit": "s"}
+            Path(output).write_text(json.dumps({"rows": [row], "left out": []}))
+        if name == "solver":
+            raise subprocess.TimeoutExpired(command, timeout)
+        return SimpleNamespace(returncode=3 * (name == "networks"))
+
+    monkeypatch.setattr(gpu.subprocess, "run", run)
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    rows, left_out = gpu.run_parts(SimpleNamespace(seconds=8.0, parts=["stitching", "solver", "networks"]))
+    assert [row.part for row in rows] == ["stitching", "solver"]
+    assert left_out[0].startswith("solver: not whole, ") and left_out[1:] == ["networks: not whole, status 3"]
