@@ -99,12 +99,12 @@ def starting_weights(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
     return load_archive(file).weights, str(path)
 
 
-def started_from(path: Path, scan: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of the scan that trained a model, and the archive whose weights the training began with."""
+def started_from(path: Path, *scans: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What is known of the scans that train models, each with the archive whose weights the training begins with."""
     file = weights_file(path)
     simulated = (load_archive(file).scan.get("source") or {}).get("simulated")
     begun = {"file": file.name, **({} if simulated is None else {"simulated": simulated})}
-    return {**scan, "source": {**(scan.get("source") or {}), "started_from": begun}}
+    return [{**scan, "source": {**(scan.get("source") or {}), "started_from": begun}} for scan in scans]
 
 
 def shaped_like(path: Path, config: TrainingConfig, stated: Container[str]) -> str:

@@ -56,8 +56,9 @@ def train(
     sets = prepare_experiments(train_data, test_data, config, backend.container)
     models = backend.build(sets, config, run)
     if run.start_from is not None:
-        for model in models:
-            model.scan = started_from(run.start_from, model.scan)
+        known = started_from(run.start_from, *(model.scan for model in models))
+        for model, scan in zip(models, known, strict=True):
+            model.scan = scan
     begun = time.perf_counter()
     first = train_data if isinstance(train_data, RawData) else train_data[0]
     with backend.team(run) as team:

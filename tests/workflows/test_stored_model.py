@@ -158,7 +158,7 @@ def test_weights_of_another_shape_are_refused(scan) -> None:
 
 
 def test_a_model_says_with_which_weights_it_began() -> None:
-    known = started_from(UNIVERSAL, {"metadata": {"a": 1}, "source": {"name": "scan"}})
+    [known] = started_from(UNIVERSAL, {"metadata": {"a": 1}, "source": {"name": "scan"}})
     assert known["metadata"] == {"a": 1} and known["source"]["name"] == "scan"
     assert known["source"]["started_from"]["file"] == "universal.wts.h5.zip" and taught(known)
 

@@ -73,11 +73,17 @@ def belief_of(found: Refinement, data: RawData, weights: Weights | None = None) 
         data: the scan, which tells how many photons it has.
         weights: of the network; None: those of this library.
     """
-    scale, _ = photon_scale(data, NOMINAL_PHOTONS)
-    noise = NoiseMap.of(found.probe, found.xcoords, found.ycoords, found.object.shape)
+    scale, noise, lit = _light_on(found, data)
     mean, spread = posterior(found.object, scale * noise.light, noise.sharing, weights)
     sure = 1 / (2 * scale * data.mean_energy * spread**2)
-    return Belief(mean, np.where(noise.light > LEAST_LIGHT * noise.light.max(), sure, 0), found.frame)
+    return Belief(mean, np.where(lit, sure, 0), found.frame)
+
+
+def _light_on(found: Refinement, data: RawData) -> tuple[float, NoiseMap, NDArray[np.bool_]]:
+    """Photons per unit of intensity, the light on the pixels of a result, and which have enough to be thought of."""
+    scale, _ = photon_scale(data, NOMINAL_PHOTONS)
+    noise = NoiseMap.of(found.probe, found.xcoords, found.ycoords, found.object.shape)
+    return scale, noise, noise.light > LEAST_LIGHT * noise.light.max()
 
 
 def held_by_network(
@@ -116,9 +122,7 @@ def _pulled(found: Refinement, data: RawData, held: Held, belief: Belief, streng
 
 def _noise_left(found: Refinement, data: RawData) -> float:
     """The median expected noise of the pixels that have light."""
-    scale, _ = photon_scale(data, NOMINAL_PHOTONS)
-    noise = NoiseMap.of(found.probe, found.xcoords, found.ycoords, found.object.shape)
-    lit = noise.light > LEAST_LIGHT * noise.light.max()
+    scale, noise, lit = _light_on(found, data)
     return float(np.median(expected_noise(scale * noise.light[lit], noise.sharing[lit])))
 
 
