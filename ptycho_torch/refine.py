@@ -70,6 +70,7 @@ def refine(
     report: Callable[[int, float], None] | None = None,
     state_file: StateFile | None = None,
     processes: Processes = ALONE,
+    strips: bool | None = None,
     device: torch.device | str = "cpu",
     deterministic: bool = False,
 ) -> Refinement:
@@ -118,6 +119,7 @@ def refine(
         report=report,
         state_file=state_file,
         processes=processes,
+        strips=strips,
         device=device,
         deterministic=deterministic,
     )

@@ -69,6 +69,7 @@ def refine(
     report: Callable[[int, float], None] | None = None,
     state_file: StateFile | None = None,
     processes: Processes = ALONE,
+    strips: bool | None = None,
     use_xla: bool = False,
 ) -> Refinement:
     """`ptycho.core.refinement.run.refine_scan` with the engine 'tensorflow', where the other arguments are described.
@@ -114,6 +115,7 @@ def refine(
         report=report,
         state_file=state_file,
         processes=processes,
+        strips=strips,
         use_xla=use_xla,
     )
 

@@ -38,6 +38,7 @@ from ptycho.core.geometry import ObjectFrame, reframe
 from ptycho.core.physics.group_gradient import FIELD_FLOOR, ILLUMINATION_FLOOR, worked_margin
 from ptycho.core.refinement.engine import find_engine
 from ptycho.core.refinement.kernels import SHARP, Kernels, Point
+from ptycho.core.refinement.object_share import WholeObject
 from ptycho.core.refinement.parts import places
 from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.processes import ALONE, Processes, shares
@@ -188,7 +189,9 @@ class Descents:
         """An object (H, W) after some iterations on the likelihood with a floor, and its relative error."""
         given = replace(find_engine(self.engine), make_kernels=lambda _, least: self.network.kernels(max(floor, least)))
         held: dict[str, Any] = {"probe": self.probe, "frame": self.frame, "refine_probe": False, "tolerance": 0.0}
-        found = refine_scan(self.scan, image, iterations, engine=given, processes=self.team, **held)
+        # every process has the whole object between two stages
+        held |= {"processes": self.team, "strips": False}
+        found = refine_scan(self.scan, image, iterations, engine=given, **held)
         return found.object, found.error_history[found.kept]
 
     def begun(self, canvas: Canvas) -> LevelledObject:
@@ -216,7 +219,7 @@ class Canvas:
         flux = np.ones(count) if scan.flux is None else scan.flux
         background = np.zeros((n, n)) if scan.background is None else scan.background
         everything = [np.arange(count)], np.arange(0), len(probe)
-        self._passes = Passes(kernels, scan, *everything, memory=_KEEP, processes=processes)
+        self._passes = Passes(kernels, scan, *everything, memory=_KEEP, share=WholeObject(processes))
         blur = SHARP if scan.blur is None else np.asarray(scan.blur)
         self._point = Point(np.ones(frame.shape, np.complex64), probe, x, y, flux, background, blur=blur)
         self.illumination = _illumination(kernels, self._point)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import IO, Any, TypeVar, cast
@@ -100,6 +100,25 @@ class Crew:
             for k, values in zip(mine, np.split(whole, ends[:-1]), strict=True):
                 summed[k] = values.view(parts[k].dtype).reshape(np.shape(arrays[k]))
         return tuple(summed)
+
+    def exchange(self, pieces: Sequence[Array], shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+        """What all processes have for this one."""
+        mine = np.ascontiguousarray(pieces[self._rank])
+        found = [mine if rank == self._rank else np.empty(shape, mine.dtype) for rank, shape in enumerate(shapes)]
+        with self.watched():
+            waiting = []
+            for rank in range(self._size):
+                if rank == self._rank:
+                    continue
+                if found[rank].size:
+                    waiting.append(dist.irecv(_flat(found[rank]), src=rank))
+                if pieces[rank].size:
+                    sent = _flat(np.ascontiguousarray(pieces[rank]))
+                    self.sent += sent.nbytes
+                    waiting.append(dist.isend(sent, dst=rank))
+            for each in waiting:
+                cast(Any, each).wait()
+        return found
 
     def first(self, make: Callable[[], Value]) -> Value:
         """What the first process makes."""
@@ -217,6 +236,11 @@ class Crew:
         said.seek(0)
         lines = said.read().decode(errors="replace").strip().splitlines()
         return f"ended with status {status}" + (f": {lines[-1]}" if lines else "")
+
+
+def _flat(values: Array) -> torch.Tensor:
+    """The numbers of a contiguous array, not copied."""
+    return torch.from_numpy(values.reshape(-1).view(values.real.dtype))
 
 
 def _fault_of(rank: int) -> str:

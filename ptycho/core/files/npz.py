@@ -6,7 +6,7 @@ import io
 import math
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -89,8 +89,10 @@ class NpzArchive(Mapping[str, Any]):
             yield member, header
 
 
-def write_arrays(file: IO[bytes] | Path, arrays: Mapping[str, Any]) -> None:
+def write_arrays(file: IO[bytes] | Path, arrays: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
     """Write arrays by their names, uncompressed, as `numpy.savez` does; nothing is pickled.
+
+    Of an iterable one after the other is asked for, so that no two have to be there at once.
 
     `numpy.savez` pickles objects, and older releases store its argument against that as one more array.
 
@@ -98,7 +100,7 @@ def write_arrays(file: IO[bytes] | Path, arrays: Mapping[str, Any]) -> None:
         ValueError: an array of objects.
     """
     with zipfile.ZipFile(file, "w") as archive:
-        for name, values in arrays.items():
+        for name, values in arrays.items() if isinstance(arrays, Mapping) else arrays:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 npy.write_array(member, np.asanyarray(values), allow_pickle=False)
 

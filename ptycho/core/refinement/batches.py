@@ -25,9 +25,9 @@ from ptycho.core.refinement.layers import Layers, layers_of
 from ptycho.core.refinement.likelihood import check_finite
 from ptycho.core.refinement.memory import MemoryPlan
 from ptycho.core.refinement.numbers import Number
+from ptycho.core.refinement.object_share import WHOLE, ObjectShare
 from ptycho.core.refinement.packing import SINGLE, fitted, packed, smallest_type
 from ptycho.core.refinement.parts import Look, Part, belonging, cut_parts, field_parts, own_modes, places, same
-from ptycho.core.refinement.processes import ALONE, Processes, own_patterns
 from ptycho.core.refinement.slices import SlicedKernels
 from ptycho.core.refinement.streaming import Streamed
 from ptycho.core.scaling import frame_blocks
@@ -56,7 +56,7 @@ class Batches:
         gap: the free space between the slices of a thick object; None: it is thin.
         slices: their number.
         scans: (n,) which of several scans each pattern is of, each with a probe of so many modes; None: it is one.
-        processes: that share the patterns; each reads its own, and every sum is that of all.
+        share: what this process has of the object, and of the patterns; every sum is that of all.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class Batches:
         gap: NearField | None = None,
         slices: int = 1,
         scans: NDArray[np.int64] | None = None,
-        processes: Processes = ALONE,
+        share: ObjectShare = WHOLE,
     ) -> None:
-        self.processes, self._counts = processes, [len(group) for group in groups]
+        self.share, self.processes, self._counts = share, share.processes, [len(group) for group in groups]
         self._all_seen, self._all_unseen = np.concatenate(groups), unseen
         self._energy: float | None = None
-        if processes.size > 1:
-            own = own_patterns(scan.xcoords, scan.ycoords, processes)
+        if self.processes.size > 1:
+            own = share.own_patterns(scan.xcoords, scan.ycoords)
             groups, unseen = [group[own[group]] for group in groups], unseen[own[unseen]]
         self.gap, self.scans, self.modes = gap, scans, modes
         self.sliced = None if gap is None else SlicedKernels(kernels, gap)
@@ -293,7 +293,8 @@ class Batches:
 
     def _place(self, point: Point) -> None:
         """Where all patches lie, and how far their probes are moved."""
-        found = places(point.x[self._order], point.y[self._order], self.n, point.object.shape[-2:])
+        x, y = point.x[self._order], point.y[self._order] - self.share.first_row
+        found = places(x, y, self.n, point.object.shape[-2:])
         path = AT_REST if self.fly_path is None else self.fly_path[self._order]
         path = np.concatenate([np.zeros((len(path), 1, 2)), path], axis=1)
         away = np.stack([each[:, None] + path[..., k] for k, each in enumerate(found[2:])], axis=1)

@@ -20,6 +20,7 @@ from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.multislice import projected
 from ptycho.core.quality.registration import register_subpixel
 from ptycho.core.refinement.kernels import Point
+from ptycho.core.refinement.object_share import WHOLE, ObjectShare
 from ptycho.core.refinement.parts import places
 from ptycho.core.refinement.preconditioner import illumination
 from ptycho.core.refinement.raster import find_grid, raster_of, scanned_area, without_grid
@@ -77,6 +78,7 @@ def hold(
     moves_probe: bool,
     error: Callable[[Point], float],
     held: bool = False,
+    share: ObjectShare = WHOLE,
 ) -> tuple[Point, Gauge]:
     """The same exit waves, split between object and probe by the rule.
 
@@ -93,49 +95,53 @@ def hold(
         error: of a point.
         held: whether shift and ramp stay where the descent has them: near fields tell a shift, unless the beam is
             tilted with it, and a ramp is hidden by a diffuser in the spectrum of the probe; a pupil has its place.
+        share: what this process has of the object.
     """
     if not moves_probe and scale == "probe":
         return point, Gauge()
     given, grid = as_modes(np.asarray(given)), 0.0
     if moves_probe and not held:
-        point, grid = _ungridded(point, error)
-    factor = scale_factor(point, given, scale, moves_probe)
+        point, grid = _ungridded(point, error, share)
+    factor = scale_factor(point, given, scale, moves_probe, share)
     scaled = Gauge(factor, grid=grid)
     for gauge in _choices(point.probe, given, factor) if moves_probe and not held else ():
-        changed = _changed(point, gauge)
+        changed = _changed(point, gauge, share)
         if error(changed) <= (1 + TOLERATED) * error(point):
             return changed, gauge._replace(grid=grid)
-    return _changed(point, scaled), scaled
+    return _changed(point, scaled, share), scaled
 
 
-def _ungridded(point: Point, error: Callable[[Point], float]) -> tuple[Point, float]:
+def _ungridded(point: Point, error: Callable[[Point], float], share: ObjectShare) -> tuple[Point, float]:
     """A point without the grid of its raster, and the contrast of what was taken out; as it is where there is none."""
     raster = raster_of(point.x, point.y)
     if raster is None or point.object.ndim > 2:  # no slice alone hides a grid behind the probe
         return point, 0.0
-    area = scanned_area(point.object.shape, point.x, point.y)
-    grid = find_grid(point.object, raster, area).contrast
+    area = scanned_area(share.shape(point.object), point.x, point.y)
+
+    def contrast(image: Array) -> float:
+        return share.of_whole(image, lambda whole: find_grid(whole, raster, area).contrast)
+
+    grid = contrast(point.object)
     if not 0 < grid < BROKEN:
         return point, 0.0
-    image, probe = without_grid(point.object, point.probe, raster, area)
+    image, probe = share.remade(point.object, lambda whole: without_grid(whole, point.probe, raster, area))
     changed = point._replace(object=image, probe=probe)
     if error(changed) > (1 + TOLERATED) * error(point):
         return point, 0.0
-    left = find_grid(image, raster, area).contrast
-    return changed, float(np.sqrt(max(grid**2 - left**2, 0)))
+    return changed, float(np.sqrt(max(grid**2 - contrast(image) ** 2, 0)))
 
 
-def scale_factor(point: Point, given: Array, scale: Scale, moves_probe: bool) -> float:
+def scale_factor(point: Point, given: Array, scale: Scale, moves_probe: bool, share: ObjectShare = WHOLE) -> float:
     """What `hold` multiplies the object of a point with; its arguments are described there."""
     if scale == "object":
-        return 1 / _brightness(point)
+        return 1 / share.of_whole(point.object, lambda whole: _brightness(point._replace(object=whole)))
     return _of_energy(point.probe, as_modes(np.asarray(given))) if moves_probe else 1.0
 
 
-def straightened(point: Point, given: Array) -> tuple[Point, Gauge]:
+def straightened(point: Point, given: Array, share: ObjectShare = WHOLE) -> tuple[Point, Gauge]:
     """A point of a descent under way, its probe at the place and the pattern of `given`, whatever that costs."""
     gauge = next(_choices(point.probe, as_modes(np.asarray(given)), 1.0), Gauge())
-    return _changed(point, gauge), gauge
+    return _changed(point, gauge, share), gauge
 
 
 def _choices(probe: Array, given: Array, factor: float) -> Iterator[Gauge]:
@@ -149,12 +155,15 @@ def _choices(probe: Array, given: Array, factor: float) -> Iterator[Gauge]:
         yield Gauge(factor, (-pixel * round(dx), -pixel * round(dy)))
 
 
-def _changed(point: Point, gauge: Gauge) -> Point:
+def _changed(point: Point, gauge: Gauge, share: ObjectShare) -> Point:
     """A point after a change of its gauge."""
-    (kx, ky), (x, y) = gauge.ramp, gauge.shift
-    image, probe = (np.roll(values, (y, x), (-2, -1)) for values in (point.object, point.vectors))
+    (kx, ky), (x, y), shape = gauge.ramp, gauge.shift, share.shape(point.object)
+    image = np.roll(share.fetched(point.object, lambda rows: (rows - y) % shape[0]) if y else point.object, x, -1)
+    probe = np.roll(point.vectors, (y, x), (-2, -1))
     vectors = (probe / gauge.factor * _ramp(probe.shape[1:], -kx, -ky)).astype(probe.dtype)
-    return point._replace(object=brightened(image, gauge.factor, _ramp(image.shape[-2:], kx, ky))).with_vectors(vectors)
+    rows = share.first_row + np.arange(image.shape[-2])
+    ramp = _ramp(shape, kx, ky, rows)
+    return point._replace(object=brightened(image, gauge.factor, ramp)).with_vectors(vectors)
 
 
 def brightened(image: Array, factor: float, ramp: Array | float = 1.0) -> Array:
@@ -191,7 +200,9 @@ def _pattern(probe: Array) -> Array:
     return probe_amplitude(np.fft.fft2(probe))
 
 
-def _ramp(shape: tuple[int, ...], kx: float, ky: float) -> Array:
-    """`exp(i (kx x + ky y))`, 1 in the middle."""
+def _ramp(shape: tuple[int, ...], kx: float, ky: float, rows: NDArray[np.int64] | None = None) -> Array:
+    """`exp(i (kx x + ky y))`, 1 in the middle; of all rows, or of these."""
     y, x = (np.arange(size) - size // 2 for size in shape)
+    if rows is not None:
+        y = rows - shape[0] // 2
     return np.exp(1j * np.add.outer(ky * y, kx * x))

@@ -72,7 +72,7 @@ class Passes(NormalEquations):
         if with_probe:
             sums.append(self._of_probes([pull.probes for pull in pulls], point))
         if self.processes.size > 1:
-            numbers, *sums = self.processes.sum(np.array([float(total), energy]), *map(np.asarray, sums))
+            numbers, *sums = self.share.sums(np.array([float(total), energy]), *map(np.asarray, sums))
             total, energy = numbers.tolist()
         return total / energy, Direction(*sums, *(() if with_probe else (None,)))
 

@@ -16,6 +16,7 @@ from scipy.ndimage import affine_transform
 
 from ptycho.core.physics.stage import Stage, directions, stage_of
 from ptycho.core.refinement.kernels import Point
+from ptycho.core.refinement.object_share import WHOLE, ObjectShare
 from ptycho.core.refinement.passes import Passes
 
 __all__ = ["Placement", "Positions", "room"]
@@ -49,6 +50,9 @@ STAGE_REACH, BACKLASH_PX = 0.1, 10.0
 """How far a stage may be off: scale, shear and radians; and the pixels of its backlash along each axis."""
 BACKLASH_TRUST_PX = 1.0
 """How much one step may change the backlash along an axis."""
+
+SPLINE_REACH = 24
+"""Rows beyond which a cubic spline knows nothing of a value: each tells the next 0.27 of what it knows."""
 
 
 class Placement:
@@ -98,7 +102,7 @@ class Placement:
         least = LEAST_EARLY_PX if iteration < SCALE_FROM else LEAST_PX
         if np.abs(before + step + step @ before).max() > STAGE_REACH or _farthest(away) < least:
             return point
-        image = _mapped(point.object, step, (float(x.mean()), float(y.mean())))
+        image = _mapped(point.object, step, (float(x.mean()), float(y.mean())), self._passes.share)
         return self._within(point._replace(object=image), x + away[:, 0], y + away[:, 1])
 
     def _turned(self, point: Point) -> Point:
@@ -156,7 +160,7 @@ class Placement:
 
     def _within(self, point: Point, x: Array, y: Array) -> Point:
         """The point with these positions, as far as their patches lie in the object."""
-        n, (height, width) = point.probe.shape[-1], point.object.shape[-2:]
+        n, (height, width) = point.probe.shape[-1], self._passes.share.shape(point.object)
         x, y = (np.clip(each, n // 2, size - n + n // 2) for each, size in ((x, width), (y, height)))
         return point._replace(x=x, y=y)
 
@@ -180,12 +184,23 @@ def _farthest(displacement: Array) -> float:
     return float(np.linalg.norm(displacement, axis=1).max())
 
 
-def _mapped(image: Array, matrix: Array, middle: tuple[float, float]) -> Array:
+def _mapped(image: Array, matrix: Array, middle: tuple[float, float], share: ObjectShare = WHOLE) -> Array:
     """An object whose point r has gone to `r + M (r - middle)`; M and the middle are ordered (x, y)."""
     back, centre = np.linalg.inv(np.eye(2) + matrix)[::-1, ::-1], np.array(middle[::-1])
     if image.ndim > 2:
-        return np.stack([_mapped(each, matrix, middle) for each in image])
-    found = affine_transform(image, back, centre - back @ centre, order=3, mode="nearest")
+        return np.stack([_mapped(each, matrix, middle, share) for each in image])
+    (height, width), offset = share.shape(image), centre - back @ centre
+
+    def wanted(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        ends = [back[0, 0] * row + back[0, 1] * column + offset[0] for row in rows[[0, -1]] for column in (0, width)]
+        return np.arange(
+            max(0, math.floor(min(ends)) - SPLINE_REACH), min(height, math.ceil(max(ends)) + SPLINE_REACH + 1)
+        )
+
+    here = share.first_row + np.arange(image.shape[0])
+    seen = offset + back[:, 0] * share.first_row - np.array([wanted(here)[0], 0.0])
+    rows = share.fetched(image, wanted)
+    found = affine_transform(rows, back, seen, output_shape=image.shape, order=3, mode="nearest")
     return np.asarray(found, image.dtype)
 
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.physics.diffraction import as_modes, sum_of_modes
 from ptycho.core.refinement.images import Images, NumpyImages, real_dot
+from ptycho.core.refinement.object_share import WHOLE, ObjectShare
 
 __all__ = ["Preconditioner", "SharedPreconditioner", "illumination", "modulation_curvature"]
 
@@ -118,15 +119,19 @@ class _Filter(NamedTuple):
     amplitude: Array
     """What the filters add to 1, on the half spectrum of the padded image."""
     padded: tuple[int, int]
+    share: ObjectShare = WHOLE
+    """What this process has of the image."""
 
     @classmethod
-    def make(cls, weight: Array, light: Array, curves: tuple[Array, Array, Array]) -> _Filter:
+    def make(
+        cls, weight: Array, light: Array, curves: tuple[Array, Array, Array], share: ObjectShare = WHOLE
+    ) -> _Filter:
         """From the weight of each pixel, the light on it, and the curvature of modulations."""
-        inverse = 1 / (weight + ILLUMINATION_FLOOR * weight.max())
+        inverse = 1 / (weight + ILLUMINATION_FLOOR * share.largest(weight.max()))
         # the root, because the filter is applied between two of them: so the map stays symmetric
-        lit = light / (light + LIT * light.max()) * np.sqrt(inverse)
-        padded = _padded(weight.shape)
-        radius = np.hypot(np.fft.fftfreq(padded[0])[:, None], np.fft.rfftfreq(padded[1])[None, :])
+        lit = light / (light + LIT * share.largest(light.max())) * np.sqrt(inverse)
+        padded = _padded(share.shape(weight))
+        radius = np.hypot(*share.frequencies(padded))
         phase, amplitude = (np.interp(radius, curves[0], curve) for curve in curves[1:])
         # slow phases are only made faster, slow amplitudes, which are held twice, only slower
         return cls(
@@ -135,28 +140,24 @@ class _Filter(NamedTuple):
             np.maximum(1 / (phase + PHASE_FLOOR) - 1, 0).astype(weight.dtype),
             np.minimum(1 / np.maximum(amplitude, AMPLITUDE_FLOOR) - 1, 0).astype(weight.dtype),
             padded,
+            share,
         )
 
     def apply(self, gradient: Array, image: Array) -> Array:
         """Map a gradient with respect to `image` (both of the last two axes): symmetric and positive definite."""
         modulus = abs(image)
-        dark = modulus <= 1e-6 * modulus.max()
+        dark = modulus <= 1e-6 * self.share.largest(modulus.max())
         # relative to the image a real gradient changes its amplitude and an imaginary one its phase
         turn = np.where(dark, 1, image / np.where(dark, 1, modulus))
         relative = gradient * turn.conj()
         weighted = relative * self.lit
         real, imaginary = (
-            self._filtered(part, factor)
+            self.share.filtered(part, factor, self.padded)
             for part, factor in ((weighted.real, self.amplitude), (weighted.imag, self.phase))
         )
         slow = np.empty_like(weighted)
         slow.real, slow.imag = real, imaginary
         return turn * (slow * self.lit + relative * self.inverse)
-
-    def _filtered(self, values: Array, factor: Array) -> Array:
-        spectrum = scipy.fft.rfft2(values, s=self.padded)
-        spectrum *= factor
-        return scipy.fft.irfft2(spectrum, s=self.padded)[..., : values.shape[-2], : values.shape[-1]]
 
 
 def _padded(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -178,6 +179,8 @@ class Preconditioner:
         with_probe: whether the probe moves too.
         transfer: `(N, N)` function that carries waves to a near detector; None: it is far away.
         images: the arithmetic on gradients.
+        share: what this process has of the object: then `image` is that, `rows` are counted from its first, and the
+            patches are those of `ObjectShare.patterns`.
     """
 
     def __init__(
@@ -189,18 +192,20 @@ class Preconditioner:
         with_probe: bool,
         transfer: Array | None = None,
         images: Images | None = None,
+        share: ObjectShare = WHOLE,
     ) -> None:
         self._images = NumpyImages() if images is None else images
         n = probe.shape[-1]
         light = (probe.real**2 + probe.imag**2).sum(axis=0)
-        weight = illumination(light, rows, cols, image.shape)
-        curves = modulation_curvature(probe, transfer, 1 / max(_padded(image.shape)))
+        weight = share.lit(illumination(light, rows, cols, image.shape))
+        curves = modulation_curvature(probe, transfer, 1 / max(_padded(share.shape(image))))
         self.light = weight
         """(H, W) on each pixel of the object."""
-        self._object = _Filter.make(weight, weight, curves)
+        self._object = _Filter.make(weight, weight, curves, share)
         self._probe = None
         if with_probe:
-            self._probe = _Filter.make(_transmission(image, rows, cols, n).astype(light.dtype), light, curves)
+            seen = share.added(_transmission(image, rows, cols, n))
+            self._probe = _Filter.make(seen.astype(light.dtype), light, curves)
 
     def object_step(self, gradient: Array, image: Array) -> Array:
         """Map the gradient `(H, W)` with respect to the object."""

@@ -75,7 +75,8 @@ class ScanProblem:
         refine_blur: bool = False,
     ) -> None:
         self._passes, self._placement, self._given = passes, placement, given
-        self._images = passes.kernels.images
+        self._share = passes.share
+        self._images = self._share.images(passes.kernels.images)
         self._refine_probe, self._refine_flux, self._family = refine_probe, refine_flux, background
         self._variability, self._refine_blur = variability, refine_blur
         self._refine_thickness, self._penalty, self._pupil = refine_thickness, penalty, pupil
@@ -187,14 +188,14 @@ class ScanProblem:
         return self._damping.apply(preconditioner.object_step(damped, image), image)
 
     def _made_at(self, point: Point) -> AnyPreconditioner:
-        n, (height, width) = point.probe.shape[-1], point.object.shape[-2:]
+        n, shape, share = point.probe.shape[-1], self._share.shape(point.object), self._share
         path, transfer = self._passes.fly_path, self._passes.transfer_function
-        x, y, each = point.x, point.y, 1.0
+        x, y, each = point.x[share.patterns], point.y[share.patterns], 1.0
         if path is not None:
-            x, y = places_on_the_way(x, y, path)
-            x, y = (np.clip(at, n // 2, size - n + n // 2) for at, size in ((x, width), (y, height)))
+            x, y = places_on_the_way(x, y, path[share.patterns])
+            x, y = (np.clip(at, n // 2, size - n + n // 2) for at, size in zip((x, y), shape[::-1], strict=True))
             each = 1 / np.sqrt(path.shape[1])
-        rows, cols, _, _ = places(x, y, n, (height, width))
+        rows, cols, _, _ = places(x, y, n, shape)
         if self._passes.gap is not None:
             gap = self._passes.gap.stretched(float(point.stretch)).transfer_function(n)
             return SlicedPreconditioner(each * point.object, each * point.probe, rows, cols, self._refine_probe, gap)
@@ -205,7 +206,8 @@ class ScanProblem:
             own = probe.reshape(-1, self._passes.modes, n, n)
             scans = scans if path is None else np.repeat(scans, path.shape[1])
             return SharedPreconditioner(image, own, rows, cols, scans, self._refine_probe, transfer, self._images)
-        return Preconditioner(image, probe, rows, cols, self._refine_probe, transfer, self._images)
+        rows = rows - share.first_row
+        return Preconditioner(image, probe, rows, cols, self._refine_probe, transfer, self._images, share)
 
     def forget(self) -> None:
         """Drop what the passes keep from step to step."""
@@ -216,7 +218,7 @@ class ScanProblem:
         pairs = [(a.object, b.object)]
         if a.probe is not None and b.probe is not None:
             pairs.append((a.probe, b.probe))
-        return self._images.dot(pairs)
+        return self._share.dot(self._images, pairs)
 
     def combine(self, a: Direction, factor: Number, b: Direction) -> Direction:
         """`-a + factor b`."""
@@ -247,7 +249,7 @@ class ScanProblem:
         # near fields tell the place of the probe, and a pupil has its own
         placed = self._passes.transfer_function is not None or self._pupil is not None
         if self._refine_probe and iteration in STRAIGHTEN and not placed:
-            self._tried = straightened(point, self._given)
+            self._tried = straightened(point, self._given, self._share)
             point = self._tried[0]
         return point
 

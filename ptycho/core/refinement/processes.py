@@ -1,7 +1,8 @@
 """The processes that a refinement is shared by: each has some of the patterns, and all have the same point.
 
 Every process goes the same steps. What a pattern says comes in by sums alone (`passes`), which are those of all
-processes, and by a few numbers for each; whatever is decided is decided by these. How numbers go from one process to
+processes, and by a few numbers for each; whatever is decided is decided by these. Of an object that is large each has
+a strip of rows (`object_share`). How numbers go from one process to
 another is not said here: `ptycho_torch.distributed` has them go through torch.distributed.
 """
 
@@ -13,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ALONE", "Processes", "gathered", "own_patterns", "shares"]
+__all__ = ["ALONE", "Processes", "gathered", "own_patterns", "shares", "strips"]
 
 Array = NDArray[Any]
 Value = TypeVar("Value")
@@ -36,6 +37,14 @@ class Processes(Protocol):
     def first(self, make: Callable[[], Value]) -> Value:
         """What the first process makes, which alone calls `make`."""
 
+    def exchange(self, pieces: Sequence[Array], shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+        """What all processes have for this one.
+
+        Args:
+            pieces: for each process, by its rank; of one type, in all processes.
+            shapes: of what each has for this one.
+        """
+
 
 class _Alone:
     """A process of its own."""
@@ -49,6 +58,10 @@ class _Alone:
     def first(self, make: Callable[[], Value]) -> Value:
         """What this process makes."""
         return make()
+
+    def exchange(self, pieces: Sequence[Array], shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+        """What this process has for itself."""
+        return list(pieces)
 
 
 ALONE: Processes = _Alone()
@@ -81,6 +94,22 @@ def _parted(some: NDArray[np.int64], x: Array, y: Array, size: int) -> list[NDAr
     first = size // 2
     cut = len(some) * first // size
     return [*_parted(ordered[:cut], x, y, first), *_parted(ordered[cut:], x, y, size - first)]
+
+
+def strips(y: Array, size: int) -> list[NDArray[np.int64]]:
+    """The patterns of each of `size` processes, as nearly equal in number as can be, one below the other.
+
+    Args:
+        y: positions (n,).
+        size: number of processes.
+
+    Returns:
+        Indices, sorted; all n of them once.
+
+    >>> [part.tolist() for part in strips(np.array([2.0, 0.0, 3.0, 1.0]), 2)]
+    [[1, 3], [0, 2]]
+    """
+    return [np.sort(part) for part in np.array_split(np.argsort(y, kind="stable"), size)]
 
 
 def own_patterns(x: Array, y: Array, processes: Processes) -> NDArray[np.bool_]:

@@ -34,6 +34,7 @@ from ptycho.core.refinement.first_point import checked_pupil, first_point, first
 from ptycho.core.refinement.gauge import UNCHANGED, Gauge, Scale, hold, scale_factor
 from ptycho.core.refinement.kernels import Kernels, Point, ScanData
 from ptycho.core.refinement.likelihood import Likelihood, intensity_floor
+from ptycho.core.refinement.object_share import ObjectShare
 from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.penalty import Penalty
 from ptycho.core.refinement.placement import Placement, Positions
@@ -43,6 +44,7 @@ from ptycho.core.refinement.problem import ScanProblem
 from ptycho.core.refinement.processes import ALONE, Processes
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.settings import Settings
+from ptycho.core.refinement.shared_start import Begun, shared_start
 from ptycho.core.refinement.state_file import ScanKeeper, StateFile
 from ptycho.core.refinement.variable_probe import Variability
 from ptycho.errors import ConfigError, DataError
@@ -93,6 +95,7 @@ def refine_scan(
     report: Callable[[int, float], None] | None = None,
     state_file: StateFile | None = None,
     processes: Processes = ALONE,
+    strips: bool | None = None,
     **options: Any,
 ) -> Refinement:
     """Refine object and, when asked for, probe and positions on the patterns of a scan.
@@ -169,6 +172,10 @@ def refine_scan(
             the same arguments; `start`, `probe`, `frame`, `report` and the path of `state_file` are those of the first.
             Each reads its own patterns alone, and all have the result, that of one process but for rounding. They are
             to be machines of one kind: what follows from the sums each works out by itself.
+        strips: whether each process has only the rows of the object that its patterns lie on
+            (`ptycho.core.refinement.object_share`): the others than the first then have these rows as their result.
+            None: where that can be, and spares them a quarter. It cannot for an object in slices, a spectrum, a prior,
+            a probe that varies, several scans, and positions that are searched.
         options: of the engine: `dtype` ('numpy'), `use_xla` ('tensorflow'), `device`, `deterministic` ('pytorch').
 
     Returns:
@@ -204,6 +211,7 @@ def refine_scan(
         variable_probe=variable_probe,
         variable_probe_smooth=variable_probe_smooth,
         refine_blur=refine_blur,
+        strips=strips,
     )
     found = find_engine(engine) if isinstance(engine, str) else engine
     recording = Recording(flux, fly_path, background, gap=gap, variation=variation, blur=blur)
@@ -226,7 +234,7 @@ def run(
     """Refine with an engine; `refine_scan` describes the arguments, those of the recording among them."""
     begun = time.perf_counter()
     first = partial(_begun, scan, start, probe, frame, settings, recording)
-    flat, recording, point, frame = processes.first(first)
+    flat, recording, point, frame, share = shared_start(first, scan, settings, processes)
     scans = recording.variation.scan if isinstance(recording.variation, ScanProbes) else None
     settings.check(recording.gap, varies=len(point.variation) > 0, shared=scans is not None)
     rng = np.random.default_rng(settings.seed)
@@ -235,7 +243,7 @@ def run(
     floor = processes.first(partial(intensity_floor, scan, settings.likelihood))
     with closing(engine.kernels(settings.likelihood, floor, options or {})) as kernels:
         point = point.in_precision(kernels.complex_bytes)
-        passes_over = partial(_passes, kernels, scan, point, recording, settings, processes)
+        passes_over = partial(_passes, kernels, scan, point, recording, settings, share)
         passes = passes_over(groups, unseen)
         logger.log(logging.DEBUG if settings.device_memory is None else logging.INFO, "memory: %s", passes.plan)
         home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
@@ -243,7 +251,7 @@ def run(
         problem = _problem(passes, settings, home, frame, given)
         clock = partial(processes.first, time.perf_counter)
         made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None, recording)
-        keeper = None if state_file is None else ScanKeeper(state_file, problem, made, processes)
+        keeper = None if state_file is None else ScanKeeper(state_file, problem, made, share)
         resumes = keeper is not None and keeper.resumes
         if settings.refine_positions == "search" and flat and not resumes:
             reach = settings.position_bound_px
@@ -259,9 +267,12 @@ def run(
             problem.settled(found.point),
             *(given, settings.scale, settings.refine_probe, problem.error),
             held=scan.near_field is not None or settings.pupil is not None,
+            share=share,
         )
-        gauge = problem.gauge_at(found.point).then(gauge)
-        return replace(made(replace(found, point=best), gauge), penalty=problem.penalty(best))
+        gauge, penalty = problem.gauge_at(found.point).then(gauge), problem.penalty(best)
+        whole = share.gathered(best.object)
+        best = best if whole is None else best._replace(object=whole)
+        return replace(made(replace(found, point=best), gauge), penalty=penalty)
 
 
 def _begun(
@@ -271,10 +282,10 @@ def _begun(
     frame: ObjectFrame | None,
     settings: Settings,
     recording: Recording,
-) -> tuple[bool, Recording, Point, ObjectFrame]:
-    """Whether the search begins from nothing, the recording, where the search begins, and the frame of that."""
+) -> Begun:
+    """Where a search begins, as the first process finds it."""
     recording = first_recording(scan, start, recording)
-    return start is None, recording, *first_point(scan, start, probe, frame, recording, settings)
+    return Begun(start is None, recording, *first_point(scan, start, probe, frame, recording, settings))
 
 
 def _given(scan: ScanData, recording: Recording, point: Point) -> Array:
@@ -327,7 +338,7 @@ def _passes(
     point: Point,
     recording: Recording,
     settings: Settings,
-    processes: Processes,
+    share: ObjectShare,
     groups: Sequence[NDArray[np.int64]],
     unseen: NDArray[np.int64],
 ) -> Passes:
@@ -343,7 +354,7 @@ def _passes(
         gap=gap,
         slices=slices,
         scans=scans,
-        processes=processes,
+        share=share,
     )
 
 

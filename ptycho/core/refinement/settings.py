@@ -51,6 +51,7 @@ class Settings:
     variable_probe: int = 0
     variable_probe_smooth: float | None = None
     refine_blur: bool = False
+    strips: bool | None = None
 
     def __post_init__(self) -> None:
         checks = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from ptycho.core.files.npz import open_npz, write_arrays
 from ptycho.core.refinement.descent import Descent, State
 from ptycho.core.refinement.gauge import Gauge
 from ptycho.core.refinement.kernels import Direction, Point
+from ptycho.core.refinement.object_share import WHOLE, ObjectShare
 from ptycho.core.refinement.problem import ScanProblem
-from ptycho.core.refinement.processes import ALONE, Processes
 from ptycho.errors import DataError
 
 __all__ = ["EVERY", "ScanKeeper", "StateFile"]
@@ -28,6 +28,7 @@ __all__ = ["EVERY", "ScanKeeper", "StateFile"]
 EVERY = 10
 """Iterations between two states. What is only there for speed is dropped at each, whether it is written or not, so
 that the digits do not depend on when a run was cut off."""
+_OBJECT = "_object"
 _SECONDS = 5.0
 """A state is not written sooner than this after the one before."""
 
@@ -65,25 +66,59 @@ class ScanKeeper:
     problem: ScanProblem
     result: Callable[[Descent[Point]], Any]
     """What a search becomes that stops here."""
-    processes: Processes = ALONE
-    """Of which the first alone has the file."""
+    share: ObjectShare = WHOLE
+    """What this process has of the object; the first alone has the file, and what it writes and shows is whole."""
     every: int = EVERY
+    _shown: Descent[Point] | None = None
 
     @property
     def resumes(self) -> bool:
         """Whether there is a state to go on from."""
-        return self.processes.first(lambda: self.file.path is not None and self.file.path.exists())
+        return self.share.processes.first(lambda: self.file.path is not None and self.file.path.exists())
 
     def begin(self, state: State[Point, Direction]) -> None:
         """Show the search to who wants to see it."""
-        if self.file.seen is not None:
+        if not self.share.whole:
+            if self._asked()[1]:
+                self._show(state.found)
+            if self.file.seen is not None:
+                self.file.seen(lambda: self.result(self._shown or state.found))
+        elif self.file.seen is not None:
             self.file.seen(partial(self.result, state.found))
+
+    def _asked(self) -> tuple[bool, bool]:
+        """Whether it is time to write a state, and whether a whole object is to be gathered for who wants to see it."""
+        return self.share.processes.first(
+            lambda: (self.file.path is not None and self.file.due(), self.file.seen is not None)
+        )
+
+    def _show(self, found: Descent[Point]) -> None:
+        """Keep what there is, whole, for whoever asks the first process while the others are at work."""
+        whole = self.share.gathered(found.point.object)
+        if whole is not None:
+            point, errors, unseen = found.point._replace(object=whole), list(found.errors), list(found.unseen)
+            self._shown = replace(found, point=point, errors=errors, unseen=unseen)
 
     def keep(self, state: State[Point, Direction], rng: np.random.Generator) -> None:
         """Write the state, unless that was done a moment ago."""
-        path = self.file.path
-        if path is None or not self.file.due():
+        if self.share.whole:
+            writes = self.file.path is not None and self.file.due()
+        else:
+            writes, shows = self._asked()
+            if shows:
+                self._show(state.found)
+        if not writes:
             return
+        path, arrays = self.file.path, self._arrays(state, rng)
+        if path is None:
+            for _ in arrays:  # the rows of this process go to the first
+                continue
+            return
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            write_arrays(stream, arrays)
+
+    def _arrays(self, state: State[Point, Direction], rng: np.random.Generator) -> Iterator[tuple[str, Any]]:
+        """What is written, one after the other; of objects the whole, in the first process."""
         facts = {
             "search": self.file.search,
             "rng": rng.bit_generator.state,
@@ -99,14 +134,15 @@ class ScanKeeper:
             "gauge": self.problem.gauge_at(state.point),
             "prepared": None if self.problem.prepared is None else self.problem.prepared[0],
         }
+        yield "facts", json.dumps(facts)
         arrays = _point("point", state.point) | _point("best", state.found.point)
         arrays |= _direction("gradient", state.gradient)
         if state.last is not None:
             arrays |= _direction("last", state.last[0]) | _direction("last_gradient", state.last[1])
         if self.problem.prepared is not None:
             arrays |= _point("prepared", self.problem.prepared[1])
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            write_arrays(stream, {"facts": json.dumps(facts), **arrays})
+        for name, values in arrays.items():
+            yield name, self.share.gathered(values) if name.endswith(_OBJECT) else values
 
     def restore(self, rng: np.random.Generator) -> State[Point, Direction] | None:
         """The state in the file, if there is one.
@@ -114,10 +150,20 @@ class ScanKeeper:
         Raises:
             DataError: the file is damaged, or of another search.
         """
-        found = self.processes.first(self._read)
-        if found is None:
+        objects: dict[str, Array] = {}
+
+        def beside() -> tuple[dict[str, Array], dict[str, Any], list[str]] | None:
+            found = self._read()
+            if found is None:
+                return None
+            objects.update({name: values for name, values in found[0].items() if name.endswith(_OBJECT)})
+            return {name: values for name, values in found[0].items() if name not in objects}, found[1], list(objects)
+
+        shown = self.share.processes.first(beside)
+        if shown is None:
             return None
-        stored, facts = found
+        stored, facts, names = shown
+        stored = stored | {name: self.share.scattered(objects.pop(name, None)) for name in names}
         rng.bit_generator.state = facts["rng"]
         self.problem.gauge = Gauge.of(facts["gauge"])
         if facts["prepared"] is not None:

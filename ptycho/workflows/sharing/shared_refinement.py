@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptycho.config.config import InferenceConfig, TrainingConfig
-from ptycho.core.refinement.processes import shares
+from ptycho.core.refinement.processes import shares, strips
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.shared_start import in_strips
 from ptycho.core.refinement.state_file import StateFile
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
@@ -42,7 +43,11 @@ class SharedRefinement:
         """Refine; the arguments are those of `ptycho.core.refinement.run.refine_scan`."""
         first: dict[str, Any] = {"probe": probe, "frame": frame, "report": report, "state_file": state_file}
         if self.team.size > 1:
-            parts = shares(scan.xcoords, scan.ycoords, self.team.size)
+            settings["strips"] = in_strips(scan, start, settings, self.team.size)
+            if settings["strips"]:
+                parts = strips(scan.ycoords, self.team.size)
+            else:
+                parts = shares(scan.xcoords, scan.ycoords, self.team.size)
             kept = None if state_file is None else StateFile(None, state_file.search)
             others = iterations, self.config, quiet_run(self.run), {**settings, "state_file": kept}
             share_out(self.team, self.backend, _refined, lambda rank: scan.shared(parts[rank]), *others)

@@ -41,7 +41,7 @@ class _Single:
     """A team of one process, which gives nobody anything."""
 
     rank, size = 0, 1
-    sum, first = ALONE.sum, ALONE.first
+    sum, first, exchange = ALONE.sum, ALONE.first, ALONE.exchange
 
     def begin(self, work: Callable[..., None], *arguments: Any) -> None:
         """There is nobody."""

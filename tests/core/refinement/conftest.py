@@ -1,6 +1,9 @@
 """A small scan with masks and two modes, and passes over it."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,3 +48,68 @@ def small(request, rng) -> Small:
     image = made.object + 0.1 * (noise[0, 0] + 1j * noise[0, 1])
     probe = np.stack([made.probe, 0.3 * np.roll(made.probe, 2, axis=0)]).astype(complex)
     return Small(scan, Point(image, probe, scan.xcoords, scan.ycoords, np.ones(len(scan)), np.zeros((N, N))))
+
+
+@dataclass
+class _Table:
+    """What the threads share."""
+
+    size: int
+    barrier: threading.Barrier
+    places: list[Any]
+    sent: int = 0
+
+
+@dataclass
+class _Thread:
+    """`ptycho.core.refinement.processes.Processes` of one of several threads."""
+
+    rank: int
+    table: _Table
+
+    @property
+    def size(self):
+        return self.table.size
+
+    def sum(self, *arrays):
+        everyones = self._exchanged(arrays)
+        assert len({tuple((one.shape, one.dtype) for one in each) for each in everyones}) == 1
+        return tuple(sum(each[1:], start=each[0].copy()) for each in zip(*everyones, strict=True))
+
+    def first(self, make):
+        return self._exchanged(make() if self.rank == 0 else None)[0]
+
+    def exchange(self, pieces, shapes):
+        everyones = self._exchanged([np.array(piece) for piece in pieces])
+        assert len({piece.dtype for each in everyones for piece in each}) == 1
+        found = [each[self.rank] for each in everyones]
+        assert all(piece.shape == tuple(shape) for piece, shape in zip(found, shapes, strict=True) if piece.size)
+        return found
+
+    def _exchanged(self, value):
+        self.table.places[self.rank] = value
+        self.table.barrier.wait()
+        found = list(self.table.places)
+        self.table.barrier.wait()
+        return found
+
+
+def run_in_threads(size, work):
+    """`work(processes)` of every one of several threads."""
+    table = _Table(size, threading.Barrier(size, timeout=20), [None] * size)
+
+    def one(rank):
+        try:
+            return work(_Thread(rank, table))
+        except BaseException:
+            table.barrier.abort()
+            raise
+
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(one, range(size)))
+
+
+@pytest.fixture
+def in_threads():
+    """Runs several threads as processes that share a refinement; see `run_in_threads`."""
+    return run_in_threads

@@ -1,0 +1,99 @@
+"""Where a search begins that several processes share: whether each has the whole object or a strip, and that of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.recording import Recording
+from ptycho.core.refinement.first_point import first_recording
+from ptycho.core.refinement.kernels import Point, ScanData
+from ptycho.core.refinement.object_share import ObjectShare, Strips, WholeObject
+from ptycho.core.refinement.placement import room
+from ptycho.core.refinement.processes import Processes
+from ptycho.core.refinement.refinement import Start
+from ptycho.core.refinement.settings import Settings
+
+__all__ = ["Begun", "in_strips", "shared_start"]
+
+Array = NDArray[Any]
+
+BOUND_PX = 2.0
+"""`position_bound_px` where nobody says."""
+
+
+class Begun(NamedTuple):
+    """Where a search begins."""
+
+    flat: bool
+    """Whether from nothing."""
+    recording: Recording
+    point: Point
+    frame: ObjectFrame
+
+
+def shared_start(
+    first: Callable[[], Begun], scan: ScanData, settings: Settings, processes: Processes
+) -> tuple[bool, Recording, Point, ObjectFrame, ObjectShare]:
+    """What the first process finds, for all; of its object each has its share.
+
+    Args:
+        first: called in the first process alone.
+        scan: of all, for its positions.
+        settings: of the search.
+        processes: that share it.
+    """
+    whole: list[Array] = []
+
+    def made() -> tuple[Begun, bool]:
+        begun = first()
+        cut = settings.strips
+        if cut is None:
+            cut = in_strips(scan, None, vars(settings) | vars(begun.recording), processes.size)
+        whole.append(begun.point.object)
+        return begun._replace(point=begun.point._replace(object=np.zeros((0, 0)))), cut
+
+    (flat, recording, point, frame), cut = processes.first(made)
+    share: ObjectShare = WholeObject(processes)
+    if cut and processes.size > 1:
+        n, play = point.probe.shape[-1], _play(scan, vars(settings) | vars(recording))
+        share = Strips.laid(np.asarray(scan.ycoords, np.float64), point.y, n, frame.shape, play, processes)
+    image = share.scattered(whole[0] if whole else None)
+    return flat, recording, point._replace(object=image), frame, share
+
+
+def in_strips(scan: ScanData, start: Start | None, settings: Mapping[str, Any], size: int) -> bool:
+    """Whether so many processes have a strip of the object each, where nobody says.
+
+    Args:
+        scan: its positions are looked at.
+        start: of the search.
+        settings: of the search, by the names of `refine_scan`; those that are missing have their defaults.
+        size: number of processes.
+    """
+    if size == 1 or len(scan) < size:
+        return False
+    known = first_recording(scan, start, Recording(gap=settings.get("gap"), variation=settings.get("variation")))
+    elsewhere = known.gap is not None or known.variation is not None or settings.get("pupil") is not None
+    if elsewhere or settings.get("object_prior") is not None or settings.get("variable_probe"):
+        return False
+    if settings.get("refine_positions") == "search":
+        return False
+    n, y, play = int(scan.probeGuess.shape[-1]), np.asarray(scan.ycoords, np.float64), _play(scan, settings)
+    around = n // 2 + play + 1
+    shape = (math.ceil(np.ptp(y)) + 2 * around, n)
+    return Strips.laid(y, y - y.min() + around, n, shape, play, WholeObject().processes, size).spares
+
+
+def _play(scan: ScanData, settings: Mapping[str, Any]) -> int:
+    """How far patches may come to lie from where the scan has them, pixels."""
+    play, path = 0, settings.get("fly_path")
+    if settings.get("refine_positions"):
+        bound = settings.get("position_bound_px", BOUND_PX)
+        play += room(np.asarray(scan.xcoords), np.asarray(scan.ycoords), bound)
+    return play if path is None else play + math.ceil(float(np.abs(path).max()))
