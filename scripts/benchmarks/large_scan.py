@@ -16,6 +16,7 @@ each phase inherits what the one before has left. Speeds are medians.
 
     python scripts/benchmarks/large_scan.py --output large_scan.json --folder scans [--gigabytes 4] [--whole]
     python scripts/benchmarks/large_scan.py --output processes.json --folder scans --gigabytes 0.25 --processes 1 2 4
+    python scripts/benchmarks/large_scan.py ... --gigabytes 0.25 --step 40 --processes 1 2 4   # a large object
     python scripts/benchmarks/large_scan.py --output million.json --folder scans --patterns 1e5 1e6 --iterations 3
 """
 
@@ -60,15 +61,17 @@ MEMORY_MAP: dict[str, MemoryMap] = {"mapped": "always", "in memory": "never"}
 Row = dict[str, Any]
 
 
-def simulated(folder: Path, gigabytes: float) -> Path:
-    """A scan of `lines` of this size, 4 px apart with a jitter of 1 px, 1e9 photons; made unless it is there."""
+def simulated(folder: Path, gigabytes: float, step: float) -> Path:
+    """A scan of `lines` of this size, so many pixels apart with a jitter of 1 px, 1e9 photons; made unless it is
+    there.
+    """
     side = round(math.sqrt(gigabytes * 2**30 / (4 * N * N)))
-    path = folder / f"lines-{side}x{side}.npz"
+    path = folder / (f"lines-{side}x{side}.npz" if step == STEP else f"lines-{side}x{side}-{step:g}.npz")
     if path.is_file():
         return path
-    width = round((side - 1) * STEP) + N + 2
+    width = round((side - 1) * step) + N + 2
     begun = time.perf_counter()
-    settings = ScanSettings(kind="lines", shape=(width, width), N=N, step=STEP, jitter=1.0, photons=1e9)
+    settings = ScanSettings(kind="lines", shape=(width, width), N=N, step=step, jitter=1.0, photons=1e9)
     expose_to_file(*plan_scan(settings), path, {"kind": "lines"}, truth=False)
     print(f"simulated {side * side} patterns in {time.perf_counter() - begun:.0f} s", flush=True)
     return path
@@ -188,8 +191,10 @@ def measure(scan: Path, backend: BackendName, mode: str, args: argparse.Namespac
     }
 
 
-def refined(scan: Path, processes: int, iterations: int) -> Row:
-    """Refine the object of a mapped scan with so many processes: peaks above what each had when all were there."""
+def refined(scan: Path, processes: int, strips: bool, iterations: int) -> Row:
+    """Refine the object of a mapped scan with so many processes, each with the whole object or a strip of it: peaks
+    above what each had when all were there.
+    """
     from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
     from ptycho.workflows.run_options import RunOptions
     from ptycho.workflows.sharing.shared_refinement import SharedRefinement
@@ -211,17 +216,19 @@ def refined(scan: Path, processes: int, iterations: int) -> Row:
         watcher.start()
         sent = getattr(team, "sent", 0)
         refine = SharedRefinement(backend, InferenceConfig(backend="pytorch"), run, team)
-        settings: Row = {"refine_probe": False, "patience": iterations + 1, "tolerance": 0.0}
+        settings: Row = {"refine_probe": False, "patience": iterations + 1, "tolerance": 0.0, "strips": strips}
         found = refine(data, None, iterations, report=lambda *_: times.append(time.perf_counter()), **settings)
         done.set()
         watcher.join()
         sent = getattr(team, "sent", 0) - sent
     return {
         "processes": processes,
+        "strips": strips,
         "patterns": len(data),
         "object": "{} x {}".format(*found.object.shape),
         "s per iteration": statistics.median(later - sooner for sooner, later in itertools.pairwise(times)),
-        "most MiB of a process": max(peak - least for peak, least in zip(peaks, before, strict=True)),
+        "MiB of the first": peaks[0] - before[0],
+        "most MiB of another": max([0.0, *(peak - least for peak, least in zip(peaks[1:], before[1:], strict=True))]),
         "MiB sent per iteration": sent / iterations / 2**20,
         "error": found.error_history[-1],
     }
@@ -339,6 +346,7 @@ def main() -> None:
     parser.add_argument("--inference_points", type=int, default=4096, help="to reconstruct")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--processes", type=int, nargs="+", help="the solver with so many")
+    parser.add_argument("--step", type=float, default=STEP, help="between patterns, pixels")
     parser.add_argument("--iterations", type=int, default=6, help="of the solver")
     parser.add_argument("--patterns", type=float, nargs="+", help="reconstruct scans of so many, 32 x 32")
     parser.add_argument("--whole", action="store_true", help="also reconstruct every point, mapped")
@@ -352,7 +360,7 @@ def main() -> None:
             args.output.write_text(json.dumps({"settings": vars(args), "rows": rows}, indent=1, default=str))
         print(table(rows))
         return
-    scan = simulated(args.folder, args.gigabytes)
+    scan = simulated(args.folder, args.gigabytes, args.step)
     read_once(scan)
     print(f"{scan}: {scan.stat().st_size / 2**30:.2f} GiB, {os.cpu_count()} cores")
     if args.processes is None:
@@ -360,7 +368,8 @@ def main() -> None:
         return
     # each in a process of its own, so that none inherits what the one before has left
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        rows = [pool.apply(refined, (scan, size, args.iterations)) for size in args.processes]
+        kinds = [(size, strips) for size in args.processes for strips in ((False, True) if size > 1 else (False,))]
+        rows = [pool.apply(refined, (scan, *kind, args.iterations)) for kind in kinds]
     args.output.write_text(json.dumps({"settings": vars(args), "rows": rows}, indent=1, default=str))
     print(table(rows))
 

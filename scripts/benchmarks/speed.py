@@ -104,9 +104,10 @@ def of_processes(found: Any) -> Iterator[Figure]:
     """Memory of a process over that of one alone, times their number."""
     rows = found["rows"]
     for row in rows:
-        count, unit = row["processes"], "MiB in a process"
-        yield Figure(f"{count} of them, {row['patterns']:,} patterns", row["most MiB of a process"], unit)
-        yield Figure(f"{count} of them", row["MiB sent per iteration"], "MiB sent an iteration")
+        which = f"{row['processes']} of them, {'strips' if row['strips'] else 'whole objects'}"
+        most = max(row["MiB of the first"], row["most MiB of another"])
+        yield Figure(f"{which}, {row['patterns']:,} patterns", most, "MiB in a process")
+        yield Figure(which, row["MiB sent per iteration"], "MiB sent an iteration")
 
 
 def of_many(found: Any) -> Iterator[Figure]:

@@ -368,7 +368,7 @@ def _result(
     gauge: Gauge = UNCHANGED,
 ) -> Refinement:
     """What a search has found, so far or in the end, when alone its gauge is known."""
-    image, gap = found.point.object.astype(np.complex64), recording.gap
+    image, gap = np.asarray(found.point.object, np.complex64), recording.gap
     probe, variation = _probes_of(found.point, recording)
     return Refinement(
         object=projected(image),

@@ -80,20 +80,24 @@ def in_strips(scan: ScanData, start: Start | None, settings: Mapping[str, Any], 
         return False
     known = first_recording(scan, start, Recording(gap=settings.get("gap"), variation=settings.get("variation")))
     elsewhere = known.gap is not None or known.variation is not None or settings.get("pupil") is not None
-    if elsewhere or settings.get("object_prior") is not None or settings.get("variable_probe"):
+    sliced, searched = (settings.get("slices") or 1) > 1, settings.get("refine_positions") == "search"
+    if elsewhere or sliced or searched or settings.get("variable_probe") or settings.get("object_prior") is not None:
         return False
-    if settings.get("refine_positions") == "search":
-        return False
-    n, y, play = int(scan.probeGuess.shape[-1]), np.asarray(scan.ycoords, np.float64), _play(scan, settings)
-    around = n // 2 + play + 1
-    shape = (math.ceil(np.ptp(y)) + 2 * around, n)
-    return Strips.laid(y, y - y.min() + around, n, shape, play, WholeObject().processes, size).spares
+    n, y, wide = int(scan.probeGuess.shape[-1]), np.asarray(scan.ycoords, np.float64), _room(scan, settings)
+    # as the smallest frame that holds every patch, with room for those that move, whose width does not matter
+    shape, first = (math.ceil(np.ptp(y)) + n + 2 * wide, n), n // 2 + wide
+    return Strips.laid(y, y - y.min() + first, n, shape, _play(scan, settings), WholeObject().processes, size).spares
+
+
+def _room(scan: ScanData, settings: Mapping[str, Any]) -> int:
+    """How far positions that move may come to lie from where the scan has them, pixels."""
+    if not settings.get("refine_positions"):
+        return 0
+    bound = settings.get("position_bound_px", BOUND_PX)
+    return room(np.asarray(scan.xcoords), np.asarray(scan.ycoords), bound)
 
 
 def _play(scan: ScanData, settings: Mapping[str, Any]) -> int:
-    """How far patches may come to lie from where the scan has them, pixels."""
-    play, path = 0, settings.get("fly_path")
-    if settings.get("refine_positions"):
-        bound = settings.get("position_bound_px", BOUND_PX)
-        play += room(np.asarray(scan.xcoords), np.asarray(scan.ycoords), bound)
-    return play if path is None else play + math.ceil(float(np.abs(path).max()))
+    """The same of all places of a probe that flies."""
+    path = settings.get("fly_path")
+    return _room(scan, settings) + (0 if path is None else math.ceil(float(np.abs(path).max())))

@@ -63,7 +63,7 @@ def in_slices(
     if given not in (1, number):
         raise ConfigError(f"slices={number}: expected the {given} of the start; leave it out, or begin from its object")
     if number == given:
-        return np.ones(shape) if image is None else image
+        return np.broadcast_to(np.ones(()), shape) if image is None else image
     made = np.ones((number, *shape), np.complex64 if image is None else image.dtype)
     if image is not None:
         made[number // 2] = image

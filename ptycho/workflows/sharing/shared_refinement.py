@@ -43,7 +43,8 @@ class SharedRefinement:
         """Refine; the arguments are those of `ptycho.core.refinement.run.refine_scan`."""
         first: dict[str, Any] = {"probe": probe, "frame": frame, "report": report, "state_file": state_file}
         if self.team.size > 1:
-            settings["strips"] = in_strips(scan, start, settings, self.team.size)
+            if settings.get("strips") is None:
+                settings["strips"] = in_strips(scan, start, settings, self.team.size)
             if settings["strips"]:
                 parts = strips(scan.ycoords, self.team.size)
             else:

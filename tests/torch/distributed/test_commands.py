@@ -20,7 +20,7 @@ ASKED = ["scan.npz", "--memory-map", "always", "--device", "cpu", "--refine-prob
 
 @pytest.fixture
 def folder(tmp_path):
-    made = make_scan("lines", 112, N=64, step=6.0, jitter=1.0, photons=1e7, seed=3)
+    made = make_scan("lines", 160, N=32, step=6.0, jitter=1.0, photons=1e7, seed=3)
     scan = RawData(made.xcoords, made.ycoords, None, None, made.diffraction, made.probe, units="amplitude")
     scan.to_file(tmp_path / "scan.npz")
     return tmp_path

@@ -64,5 +64,24 @@ def test_the_other_gets_its_patterns_and_what_is_asked(monkeypatch, tmp_path):
     assert start is None and iterations == 7
     file = settings.pop("state_file")
     assert file.path is None and file.search == "step 3"
-    assert settings == {"refine_flux": True, "processes": team}
+    assert settings == {"refine_flux": True, "strips": False, "processes": team}
     assert part.diff3d.any(axis=(1, 2)).tolist() == [False, False, True, True, True]
+
+
+def test_of_a_tall_object_each_gets_a_strip(monkeypatch):
+    tall = np.repeat(np.arange(0.0, 40.0, 2.0), 3)[np.random.default_rng(1).permutation(60)]
+    across = np.linspace(0, 90, 60)
+    patterns = np.ones((60, 4, 4), np.float32)
+    scan = RawData(across, tall, None, None, patterns, np.ones((4, 4), complex), units="amplitude")
+    here, there, team = _Backend(), _Backend(), _Noted()
+    refine = SharedRefinement(here, InferenceConfig(backend="pytorch"), RunOptions(), team)
+    refine(scan, None, 7)
+    monkeypatch.setattr(importlib, "import_module", {__name__: there}.get)
+    team.begun[0][0](team, *team.begun[0][1])
+    [(part, *_, settings)] = there.calls
+    assert settings["strips"] and here.calls[0][3]["strips"]
+    assert sorted(tall[part.diff3d.any(axis=(1, 2))]) == sorted(tall[tall >= 20])
+    for kept_whole in ({"variable_probe": 1}, {"refine_positions": "search"}, {"strips": False}, {"slices": 2}):
+        team.begun.clear()
+        refine(scan, None, 7, **kept_whole)
+        assert not here.calls[-1][3]["strips"]

@@ -1,0 +1,174 @@
+"""Strips of an object do together what is done to the whole."""
+
+import numpy as np
+import pytest
+
+from ptycho.core.physics.fly_scan import AT_REST
+from ptycho.core.refinement.images import NumpyImages
+from ptycho.core.refinement.object_share import WHOLE, Strips
+from ptycho.core.refinement.run import refine_scan
+from ptycho.core.simulation.plan import make_scan
+from ptycho.raw_data import RawData
+
+SHAPE, N = (37, 22), 8
+Y = np.array([4.0, 4.0, 4.0, 9.2, 16.0, 17.0, 25.4, 30.0, 33.0])
+SIZES = [2, 3, 5]
+
+
+def laid(processes, room=0):
+    return Strips.laid(Y + 100, Y, N, SHAPE, room, processes)
+
+
+def piece(share, image):
+    held = share.held[share.processes.rank]
+    return image[held.start : held.stop]
+
+
+@pytest.fixture
+def image(rng):
+    return rng.standard_normal(SHAPE) + 1j * rng.standard_normal(SHAPE)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_row_has_one_owner_and_every_pattern_lies_in_its_strip(size, in_threads):
+    for share in in_threads(size, lambda each: laid(each, room=1)):
+        assert [row for owned in share.owned for row in owned] == list(range(SHAPE[0]))
+        for owned, held, part in zip(share.owned, share.held, share.parts, strict=True):
+            tops = np.rint(Y[part]) - N // 2
+            assert held.start <= max(0, tops.min() - 1) and held.stop >= min(SHAPE[0], tops.max() + N + 1)
+            assert held.start <= owned.start and held.stop >= owned.stop
+        assert sorted(np.concatenate(share.parts)) == list(range(len(Y)))
+        assert share.own_patterns(Y, Y).nonzero()[0].tolist() == share.patterns.tolist()
+
+
+def test_a_strip_is_worth_it_where_it_spares_a_quarter(in_threads):
+
+    def strips_of(y, room):
+        return in_threads(2, lambda each: Strips.laid(y, y, N, SHAPE, room, each))[0]
+
+    few, many, wide = strips_of(Y[:4], 0), strips_of(Y, 0), strips_of(Y, 3)
+    assert not few.spares  # all patterns but one lie in the first rows: one process has nearly all
+    assert max(map(len, many.held)) == 25 and many.spares
+    assert max(map(len, wide.held)) == 28 and not wide.spares
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_each_finds_is_added_along_the_seams(size, image, rng, in_threads):
+    found = rng.standard_normal((size, *SHAPE)).astype(np.float32)
+
+    def work(processes):
+        share = laid(processes)
+        numbers, seen, probe = share.sums(np.ones(2), piece(share, found[processes.rank]), np.full(3, 2.0))
+        light = share.lit(piece(share, found[processes.rank]))
+        return share, numbers, seen, probe, light
+
+    made = in_threads(size, work)
+    total = np.zeros(SHAPE)
+    for share, *_ in made:
+        total[share.first_row :][: len(piece(share, total))] += piece(share, found[share.processes.rank])
+    for share, numbers, seen, probe, light in made:
+        assert numbers.tolist() == [size] * 2 and probe.tolist() == [2.0 * size] * 3
+        np.testing.assert_allclose(seen, piece(share, total), atol=1e-6)
+        assert np.array_equal(light, seen)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_row_counts_once(size, image, in_threads):
+    probe = np.array([[1.0 + 2.0j]])
+
+    def work(processes):
+        share = laid(processes)
+        here = piece(share, image)
+        return (
+            share.dot(NumpyImages(), [(here, here), (probe, probe)]),
+            share.largest(abs(here).max()),
+            share.added(np.ones(2)),
+        )
+
+    for dot, largest, added in in_threads(size, work):
+        assert dot == pytest.approx((abs(image) ** 2).sum() + 5) and largest == abs(image).max()
+        assert added.tolist() == [size] * 2
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("padded", [(40, 24), (37, 25)])
+def test_a_filter_sees_all_rows(size, padded, rng, in_threads):
+    values = rng.standard_normal(SHAPE)
+    radius = np.hypot(*WHOLE.frequencies(padded))
+    expected = WHOLE.filtered(values, np.exp(-radius), padded)
+
+    def work(processes):
+        share = laid(processes)
+        rows, columns = share.frequencies(padded)
+        assert columns.size in (radius.shape[1] // size, radius.shape[1] // size + 1)
+        return share, share.filtered(piece(share, values), np.exp(-np.hypot(rows, columns)), padded)
+
+    for share, found in in_threads(size, work):
+        np.testing.assert_allclose(found, piece(share, expected), atol=1e-12)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_rows_come_from_who_owns_them(size, image, in_threads):
+    def work(processes):
+        share = laid(processes)
+        here = share.scattered(image if processes.rank == 0 else None)
+        assert np.array_equal(here, piece(share, image))
+        rolled = share.fetched(here, lambda rows: (rows - 5) % SHAPE[0])
+        whole = share.gathered(here)
+        mean = share.of_whole(here, np.mean)
+        remade, beside = share.remade(here, lambda each: (each.T.T * 2, len(each)))
+        assert np.array_equal(remade, 2 * here) and beside == SHAPE[0] and share.shape(here) == SHAPE
+        return share, rolled, whole, mean
+
+    for share, rolled, whole, mean in in_threads(size, work):
+        assert np.array_equal(rolled, piece(share, np.roll(image, 5, axis=0)))
+        assert mean == image.mean()
+        assert np.array_equal(whole, image) if share.processes.rank == 0 else whole is None
+
+
+def scan_of(step, jitter, stretched=(1.0, 1.0)):
+    made = make_scan("lines", 120, N=16, step=step, jitter=jitter, photons=1e6, seed=3)
+    x, y = (60 + (each - 60) * by for each, by in zip((made.xcoords, made.ycoords), stretched, strict=True))
+    return RawData(x, y, None, None, made.diffraction, made.probe, units="amplitude")
+
+
+def moved_probe(scan):
+    return {"probe": np.roll(scan.probeGuess, (-3, 2), (-2, -1)), "iterations": 10}
+
+
+def on_the_way(scan):
+    path = np.tile(AT_REST, (len(scan), 2, 1))
+    path[:, 1] = -2.0, 3.0
+    return {"fly_path": path, "refine_probe": False}
+
+
+WHOLE_RUNS = {
+    "a stage that is off": (
+        lambda: scan_of(4.0, 1.0, (0.98, 1.02)),
+        lambda _: {"refine_positions": "stage", "refine_probe": False},
+    ),
+    "a probe beside its place": (lambda: scan_of(6.0, 1.0), moved_probe),
+    "a raster": (lambda: scan_of(5.0, 0.0), lambda _: {"iterations": 12}),
+    "a scan that flies": (lambda: scan_of(6.0, 1.0), on_the_way),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE_RUNS)
+def test_what_is_done_to_the_whole_object_is_done_to_its_strips(kind, in_threads):
+    make, settings_of = WHOLE_RUNS[kind]
+    scan = make()
+    settings = {"iterations": 8, "tolerance": 0.0, "patience": 99, "dtype": np.float64, **settings_of(scan)}
+    alone = refine_scan(scan, **settings)
+    several = in_threads(3, lambda each: refine_scan(scan, processes=each, strips=True, **settings))[0]
+    np.testing.assert_allclose(several.error_history, alone.error_history, rtol=1e-9)
+    np.testing.assert_allclose(several.gauge.grid, alone.gauge.grid, rtol=1e-6)
+    assert several.gauge.shift == alone.gauge.shift
+    for name in ("object", "probe", "xcoords", "ycoords"):
+        one, other = getattr(several, name), getattr(alone, name)
+        assert np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(other), name
+    if kind == "a stage that is off":
+        assert np.abs(alone.ycoords + alone.frame.y0 - scan.ycoords).max() > 0.1
+    if kind == "a probe beside its place":
+        assert alone.gauge.shift != (0, 0)
+    if kind == "a raster":
+        assert alone.gauge.grid > 0
