@@ -55,7 +55,7 @@ EXPLAINED = 1.5
 
 The noise is judged by an object that the amplitudes of few photons make too dark, and is too small by up to a half.
 """
-GAINING, LAST = 0.1, 10
+GAINING, LAST = 0.02, 10
 """Where nobody said how many iterations, they go on while the last of them gain more than this share of the error..."""
 MOST_ITERATIONS = 5 * USUAL_ITERATIONS
 """...up to so many."""
@@ -212,9 +212,12 @@ class _Legs:
         self.total = max(self.total, found.iterations + HELD_ITERATIONS)
         legs = replace(self, data=data, watch=self.watch if data is self.data else None, start_trust=None)
         start = replace(found, object=image.astype(np.complex64))
-        return joined(
-            found, legs._leg(start, HELD_ITERATIONS, before=found.iterations, likelihood=likelihood, **settings)
-        )
+        settings["likelihood"] = likelihood
+        made = joined(found, legs._leg(start, HELD_ITERATIONS, before=found.iterations, **settings))
+        while self.options.iterations is None and _gains(made, GAINING) and made.iterations < MOST_ITERATIONS:
+            legs.total = min(made.iterations + USUAL_ITERATIONS, MOST_ITERATIONS)
+            made = legs._after(made, legs.total - made.iterations, **settings)
+        return made
 
     def _main(
         self, start: Start | None, iterations: int, likelihood: Likelihood, frame: ObjectFrame | None

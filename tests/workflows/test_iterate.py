@@ -175,7 +175,8 @@ def test_it_goes_on_from_a_result_and_tells_of_every_iteration(plain: RawData) -
     [
         (0.97, None, "amplitude", False, 400),
         (0.97, 60, "amplitude", False, 60),
-        (0.995, None, "amplitude", False, 80),
+        (0.995, None, "amplitude", False, 400),
+        (0.9985, None, "amplitude", False, 80),
         (0.975, None, "auto", False, 400),
         (0.97, None, "auto", False, 320),
         (0.7, None, "auto", False, 80),
@@ -186,7 +187,7 @@ def test_it_goes_on_from_a_result_and_tells_of_every_iteration(plain: RawData) -
 def test_iterations_go_on_while_they_gain_much_and_nobody_said_how_many(
     plain: RawData, rate: float, asked: int | None, likelihood: str, to_the_end: bool, expected: int
 ) -> None:
-    """Errors that fall by a rate: to 74 % in ten iterations, to 95 %, or down to the noise and further."""
+    """Errors that fall by a rate: to 74 % in ten iterations, to 95 or 98.5 %, or down to the noise and further."""
     told: list[Progress] = []
     options = IterationOptions(iterations=asked, likelihood=likelihood, refine_probe=True, modes=None)
     falling = errors_that_fall(plain, {"amplitude": rate, "poisson": rate})
@@ -194,6 +195,24 @@ def test_iterations_go_on_while_they_gain_much_and_nobody_said_how_many(
     assert found.iterations == expected == len(found.error_history) - 1
     assert [progress.done for progress in told] == list(range(expected + 1))
     assert all(progress.done <= progress.total for progress in told) and told[-1].total == expected
+
+
+@pytest.mark.parametrize(("rate", "asked", "expected"), [(0.9, None, 400), (0.9985, None, 100), (0.9, 80, 100)])
+def test_iterations_with_a_network_s_prior_go_on_while_they_gain(
+    plain: RawData, rate: float, asked: int | None, expected: int
+) -> None:
+    """80 without it gain little, 20 with it by the rate."""
+    options = IterationOptions(iterations=asked, likelihood="amplitude", modes=None, refine_probe=True)
+    options = replace(options, object_prior="network", prior_strength=1.0)
+    without, held = (errors_that_fall(plain, {"amplitude": each}) for each in (0.9985, rate))
+
+    def refine(*where: Any, **settings: Any) -> Refinement:
+        return (without if settings["object_prior"] is None else held)(*where, **settings)
+
+    told: list[Progress] = []
+    found = iterate(plain, refine, options, watch=told.append).refinement
+    assert found.iterations == expected == len(found.error_history) - 1
+    assert told[-1].done == expected and all(progress.done <= progress.total for progress in told)
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(0.9998, 80), (0.9995, 400)])
