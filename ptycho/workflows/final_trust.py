@@ -28,6 +28,8 @@ __all__ = ["beam_fault", "doctors_faults", "passed_or_refined", "weak_region", "
 
 ANSWERED = ("order", "overlap")
 """Faults of the doctor's that patterns answer which foretell each other."""
+UNTIED = 0.25
+"""Linear overlap up to which right patterns may foretell nothing of each other, whatever is wrong or not."""
 TOGETHER = 9
 """Patterns looked at together, a pattern and its neighbours."""
 WEAKER, CERTAIN = 1.12, 6.0
@@ -86,12 +88,17 @@ def passed_or_refined(
 
 
 def doctors_faults(diagnosis: Diagnosis, trust: Trust) -> tuple[str, ...]:
-    """What the doctor calls a fault and the result does not answer, a clause each."""
+    """What the doctor calls a fault and the result does not answer, a clause each.
+
+    Overlap that it only warns of is one where patterns that are explained foretell no others: nobody could.
+    """
     answered = trust.foretold is not None and trust.foretold.share >= FORETOLD
+    untied = trust.foretold is not None and not answered and trust.explained
     return tuple(
         f"fault of the scan, {one.name}: {one.sentence.rstrip('.')}"
         for one in diagnosis.findings
-        if one.severity == "fault" and not (answered and one.name in ANSWERED)
+        if (one.severity == "fault" and not (answered and one.name in ANSWERED))
+        or (one.name == "overlap" and untied and one.numbers["overlap"] < UNTIED and not one.numbers["probe_doubted"])
     )
 
 

@@ -51,6 +51,20 @@ def test_what_unseen_patterns_answer_is_no_fault(found):
     assert len(doctors_faults(order, found.trust)) == 2
 
 
+def test_little_overlap_is_at_fault_where_patterns_foretell_nothing(found):
+    def faults(overlap, trust, doubted=False):
+        numbers = {"overlap": overlap, "probe_doubted": doubted}
+        return doctors_faults(Diagnosis((Finding("overlap", "warning", "Little.", numbers),)), trust)
+
+    told_nothing = replace(found.trust, foretold=told(0.2))
+    assert faults(0.16, told_nothing) == ("fault of the scan, overlap: Little",)
+    assert faults(0.16, told_nothing, doubted=True) == ()
+    assert faults(0.4, told_nothing) == ()  # something is wrong with patterns that overlap and foretell nothing
+    assert faults(0.16, replace(found.trust, foretold=told(0.9))) == faults(0.16, found.trust) == ()
+    unexplained = replace(told_nothing, deviance=50 * found.trust.deviance, misfit=50 * found.trust.misfit)
+    assert not unexplained.explained and faults(0.16, unexplained) == ()
+
+
 def test_a_beam_that_falls_is_named(found, plain):
     steady = found.trust
     assert beam_fault(steady) == ""
