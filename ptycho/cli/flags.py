@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ptycho.cli.console import FlagParser, Switch
-from ptycho.config.config import PyTorchExecutionConfig, TrainingConfig, config_from_dict
+from ptycho.config.config import PROCESSES, PyTorchExecutionConfig, TrainingConfig, config_from_dict
 from ptycho.config.deprecation import warn_deprecated
 from ptycho.config.run import RefinementSettings
 from ptycho.config.schema import Setting, settings_of
@@ -180,7 +180,9 @@ def config_from_options(
 def execution_from_options(
     options: argparse.Namespace, config: Any, table: Any = None, source: str = "command line"
 ) -> PyTorchExecutionConfig | None:
-    """The PyTorch settings that go with a configuration, or None when another backend is to run.
+    """The PyTorch settings that go with a configuration, or None when another backend is to run and nothing is asked.
+
+    A training with TensorFlow takes those that say how many processes share it.
 
     Args:
         options: the flags given; what TrainingConfig also has (gradient clipping, scheduler) counts here too, unless
@@ -194,12 +196,16 @@ def execution_from_options(
     """
     flags = given(options, EXECUTION)
     if config.backend != "pytorch":
-        if flags:
-            named = ", ".join(flag.replace("_", "-") for flag in flags)
-            raise ConfigError(f"settings of PyTorch need --backend pytorch, found {named} with {config.backend}")
-        if table:
-            raise ConfigError(f"{source} needs backend: pytorch, found backend={config.backend}: remove the section")
-        return None
+        taken = PROCESSES if isinstance(config, TrainingConfig) else ()
+        of_pytorch = ", ".join(flag.replace("_", "-") for flag in flags if flag not in taken)
+        if of_pytorch:
+            raise ConfigError(f"settings of PyTorch need --backend pytorch, found {of_pytorch} with {config.backend}")
+        unknown = [name for name in table or () if name not in taken]
+        if unknown:
+            raise ConfigError(
+                f"{source}: {', '.join(unknown)} needs backend: pytorch, found backend={config.backend}: leave it out"
+            )
+        return config_from_dict(PyTorchExecutionConfig, with_flags(table, flags), source) if flags or table else None
     if isinstance(config, TrainingConfig):
         stated = given(options, CONFIG)
         flags = {name: stated[name] for name in SHARED_WITH_EXECUTION if name in stated} | flags

@@ -171,13 +171,17 @@ def _without_chatter() -> Iterator[None]:
 def team_of(asked: Settled) -> Iterator[bool]:
     """The processes of a run, where the backend is installed: True in the first, which does what was asked.
 
-    The others have done their part by then.
+    The others have done their part by then, and said nothing but warnings.
     """
     from ptycho.workflows.backend_selector import backend_named, require_backend
     from ptycho.workflows.run_options import RunOptions
 
     require_backend(asked.config.backend)
     with backend_named(asked.config.backend).team(RunOptions(execution=asked.execution)) as team:
+        for name in ("ptycho", "ptycho_torch") if team.rank else ():
+            logging.getLogger(name).setLevel(logging.WARNING)  # `console_log` puts it back
+        if team.size > 1:
+            _log.info("%d processes share the work", team.size)
         team.serve()
         yield team.rank == 0
 

@@ -53,7 +53,7 @@ class Settled:
     config: Any
     run: Any
     execution: PyTorchExecutionConfig | None
-    """None where TensorFlow runs."""
+    """None where TensorFlow runs, unless several processes are to share the work."""
     refinement: dict[str, Any]
     """The refinement settings that were given, as keywords of a backend's `refine`."""
     stated: frozenset[str]
@@ -187,8 +187,8 @@ class Command:
 
             config.backend = installed_backend()
         execution = execution_from_options(options, config, table, f"{source}: execution")
-        if execution is None:
-            return None
+        if execution is None or config.backend != "pytorch":
+            return execution
         if run.quiet and "execution.enable_progress_bar" not in options and "enable_progress_bar" not in (table or {}):
             execution.enable_progress_bar = False
         _one_learning_rate(options, run, execution)

@@ -38,6 +38,7 @@ from ptycho.networks.registry import BUILT_IN, PATTERN_SIZES, added_names, netwo
 __all__ = [
     "INFERENCE_BATCH",
     "KEY_MAPPINGS",
+    "PROCESSES",
     "InferenceConfig",
     "ModelConfig",
     "PyTorchExecutionConfig",
@@ -386,6 +387,8 @@ def validate_training_config(config: TrainingConfig, stitching: bool = False) ->
         )
 
 
+PROCESSES = ("devices", "nodes", "process_timeout")
+"""Fields of PyTorchExecutionConfig that a training with TensorFlow takes, too."""
 PYTORCH_ALONE = ("stages",)
 """Sections that the TensorFlow backend cannot do."""
 

@@ -15,8 +15,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ptycho.config.config import InferenceConfig, TrainingConfig
+from ptycho.config.config import PROCESSES, InferenceConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.config.deprecation import deprecation_text
+from ptycho.config.options import changed_options
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.refinement.kernels import Kernels, ScanData
@@ -27,13 +28,14 @@ from ptycho.raw_data import RawData
 from ptycho.tf import fit as training
 from ptycho.tf import predictor
 from ptycho.tf import refine as refinement
+from ptycho.tf.distributed import crew
 from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.model_manager import remember, restored, save_tf_bundle, set_canonical_weights
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.refinement_kernels import RefinementKernels
 from ptycho.workflows.backend import BackendName, ScanNetwork
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.sharing.team import Team, single
+from ptycho.workflows.sharing.team import Team
 from ptycho.workflows.stored_model import archive_for, starting_weights
 from ptycho.workflows.training_data import TrainingSet
 
@@ -67,9 +69,14 @@ _IGNORED = ("USE_XLA_TRANSLATE", "USE_XLA_COMPILE")
 
 
 def settled(run: RunOptions) -> RunOptions:
-    """The options as they are; those of PyTorch are refused."""
+    """The options as they are; those of PyTorch alone are refused."""
     if run.execution is not None:
-        raise ConfigError("execution_config is for the pytorch backend, found backend=tensorflow: leave it out")
+        asked = [name for name in changed_options(run.execution) if name not in PROCESSES]
+        if asked:
+            raise ConfigError(
+                f"execution_config: {', '.join(asked)} is for the pytorch backend, found backend=tensorflow: leave out"
+            )
+        crew.check_processes(run.execution)
     warn_of_ignored_variables()
     return run
 
@@ -84,8 +91,8 @@ def warn_of_ignored_variables() -> None:
 
 
 def team(run: RunOptions) -> AbstractContextManager[Team]:
-    """One process."""
-    return single(run)
+    """The processes that share a training, by MultiWorkerMirroredStrategy (`ptycho.tf.distributed.crew`)."""
+    return crew.team(run.execution or PyTorchExecutionConfig())
 
 
 def device(run: RunOptions) -> str:
@@ -134,15 +141,17 @@ def fit(models: Models, sets: Sets, config: TrainingConfig, run: RunOptions) -> 
         config.model.gridsize**2,
         sum(int(np.prod(variable.shape)) for variable in module.variables),
     )
-    history = training.fit(
-        module,
-        train,
-        test,
-        resume=run.resume,
-        max_seconds=run.max_seconds,
-        seed=sets[0].seed,
-        watch=run.watch,
-    )
+    with team(run) as processes:
+        history = training.fit(
+            module,
+            train,
+            test,
+            resume=run.resume,
+            max_seconds=run.max_seconds,
+            seed=sets[0].seed,
+            watch=run.watch,
+            team=processes,
+        )
     for model in models:
         model.measure_light()
     remember(models, config)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -36,19 +36,23 @@ from ptycho.core.training.checkpoint_npz import (
 from ptycho.core.training.divergence import LOOK_EVERY, DivergenceWatch, check_resumed
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.core.training.schedules import Plateau, RateCurve, one_cycle
+from ptycho.tf.distributed.crew import Crew
+from ptycho.tf.distributed.replica import SharedStep
 from ptycho.tf.graphs import graph_of
 from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.objective import Objective
 from ptycho.tf.optimizers import clip_adaptively, clip_gradients, optimizer_of
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.precision import full_float32
+from ptycho.workflows.sharing.team import SINGLE, Team
 
 __all__ = ["TrainingModule", "fit"]
 
 logger = logging.getLogger(__name__)
 
 Batch = Sequence[tf.Tensor]
-Step = Callable[..., tf.Tensor]
+Step = Callable[[int, Batch, int], tf.Tensor]
+"""Of an experiment, with the groups of this process, of so many in all: the loss of all before it."""
 See = Callable[..., None]
 """`DivergenceWatch.see` of an epoch."""
 Experiments = PtychoDataContainer | Sequence[PtychoDataContainer | None]
@@ -106,11 +110,19 @@ class TrainingModule:
 
     def training_step(self, *batch: tf.Tensor, experiment_id: int = 0) -> tf.Tensor:
         """Take one step of the optimiser; return the loss before it."""
+        value, gradients = self.gradients(*batch, experiment_id=experiment_id)
+        self.apply(gradients)
+        return value
+
+    def gradients(self, *batch: tf.Tensor, experiment_id: int = 0) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """The loss of a batch, and its gradients with respect to `variables`."""
         with self.model.training_mode(), tf.GradientTape() as tape:
             value = self.loss(batch, experiment_id)
-        gradients = tape.gradient(value, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return value, tape.gradient(value, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
+        """Take one step of the optimiser with these gradients."""
         self.optimizer.apply(self._clipped(gradients))
-        return value
 
     def _clipped(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """The gradients within the limit of the configuration, or else of the network's recipe."""
@@ -185,6 +197,7 @@ def fit(
     max_seconds: float | None = None,
     seed: int = 0,
     watch: Watch | None = None,
+    team: Team = SINGLE,
 ) -> dict[str, list[float]]:
     """Train a model; return the history `{"train_loss", "val_loss", "seconds"}`, one entry per epoch.
 
@@ -205,11 +218,15 @@ def fit(
         max_seconds: stop after this time, at the end of a step.
         seed: order of the batches.
         watch: told how far it is, in the place of the log.
+        team: the processes that train together (`ptycho.tf.distributed.crew`), all of which call this function with the
+            same arguments, but for `watch` of the first. Each works on its part of the groups of every batch, and their
+            gradients are summed: it is the training of one process, but for rounding. The first alone writes.
 
     Raises:
         MissingFileError, ArchiveError: `resume` is not there, is no checkpoint of this training, or is not finite.
         DataError: the settings need ground truth that a scan does not have.
         DivergedError: a loss or a weight is not finite any more.
+        LostProcessError: one of the others is gone.
         KeyboardInterrupt: training was interrupted; `last.ckpt` holds the last whole epoch.
     """
     config, begun, done = module.config, time.perf_counter(), 0
@@ -224,11 +241,10 @@ def fit(
         done = _load_checkpoint(resume, module, schedule.plateau, patience)
         if done >= config.nepochs:
             logger.warning("%s", nothing_left(resume, done, config.nepochs))
-    folder, metrics = output_folder(Path(config.output_dir) / "checkpoints"), MetricsFile(Path(config.output_dir))
-    steps, validation_steps = (
-        [graph_of(partial(function, experiment_id=number), config.use_xla) for number in range(len(module.models))]
-        for function in (module.training_step, module.validation_step)
-    )
+    folder, metrics = Path(config.output_dir) / "checkpoints", MetricsFile(Path(config.output_dir))
+    if team.rank == 0:
+        output_folder(folder)
+    step, look = _steps(module, team)
     kept = resume
     interval = LOOK_EVERY if tf.config.list_physical_devices("GPU") else 1
     divergence = DivergenceWatch(module.learning_rate, lambda: kept, interval)
@@ -237,12 +253,12 @@ def fit(
     for epoch, order in islice(enumerate(epoch_orders(sum(sizes), seed)), done, config.nepochs):
         report.begin_epoch()
         see, tell = partial(divergence.see, epoch=epoch + 1), partial(report.batch, epoch)
-        loss, count = _train_epoch(module, steps, seen, order, partial(schedule.rate, epoch), deadline, see, tell)
+        loss, count = _train_epoch(module, step, seen, order, partial(schedule.rate, epoch), deadline, see, tell, team)
         divergence.look()
         divergence.check(_changed(module))
         losses = {"train_loss": loss}
         if any(unseen):
-            losses["val_loss"] = _mean_loss(module, validation_steps, unseen, partial(see, kind="validation loss"))
+            losses["val_loss"] = _mean_loss(module, look, unseen, partial(see, kind="validation loss"), team)
             divergence.look()
         report.epoch(epoch + 1, losses, count)
         watched = losses.get("val_loss", loss)
@@ -250,57 +266,88 @@ def fit(
         best = watched < patience.best
         stop = patience.gone(watched)
         for name in ("last.ckpt", "best-checkpoint.ckpt") if best else ("last.ckpt",):
-            _save_checkpoint(folder / name, module, epoch + 1, schedule.plateau, patience)
+            if team.rank == 0:
+                _save_checkpoint(folder / name, module, epoch + 1, schedule.plateau, patience)
             if kept != folder / "best-checkpoint.ckpt":
                 kept = folder / name
-        metrics.add(epoch, int(module.optimizer.steps) - 1, losses)
-        if stop or time.perf_counter() > deadline:
+        if team.rank == 0:
+            metrics.add(epoch, int(module.optimizer.steps) - 1, losses)
+        if _agreed(team, 0.0, deadline)[1] or stop:
             break
     return report.history
 
 
-def _batch(module: TrainingModule, groups: PtychoDataContainer | None, indices: NDArray[np.int64]) -> Batch:
-    """Some groups of an experiment, read from its scan."""
+def _steps(module: TrainingModule, team: Team) -> tuple[Step, Sequence[Callable[..., tf.Tensor]]]:
+    """A step of the optimiser, and what gives the loss of a batch of each experiment."""
+    use_xla = module.config.use_xla
+    train, look = (
+        [graph_of(partial(function, experiment_id=number), use_xla) for number in range(len(module.models))]
+        for function in (module.training_step, module.validation_step)
+    )
+    if team.size > 1:
+        return SharedStep(module, cast(Crew, team), use_xla), look
+    return lambda number, batch, _groups: train[number](*batch), look
+
+
+def _agreed(team: Team, rate: float, deadline: float) -> tuple[float, bool]:
+    """A learning rate, and whether the deadline has passed, as the first process has them: its clock is that of all."""
+    own = (rate, time.perf_counter() > deadline) if team.rank == 0 else (0, 0)
+    (said,) = team.sum(np.array(own, float))
+    return float(said[0]), bool(said[1])
+
+
+def _batch(module: TrainingModule, groups: PtychoDataContainer | None, indices: NDArray[np.int64], team: Team) -> Batch:
+    """The part of this process of some groups of an experiment, read from its scan."""
     assert groups is not None  # an experiment without groups has no batches
-    return groups.batch(indices, module.needs_truth)
+    return groups.batch(indices, module.needs_truth, slice(team.rank, None, team.size))
 
 
 def _train_epoch(
     module: TrainingModule,
-    steps: Sequence[Step],
+    step: Step,
     experiments: Sequence[PtychoDataContainer | None],
     order: NDArray[np.int64],
     rate: Callable[[int], float],
     deadline: float,
     see: See,
     tell: Callable[[int, Callable[[], float]], None],
+    team: Team,
 ) -> tuple[float, int]:
     """Train on the groups in this order until the deadline; the mean loss and the number of groups seen."""
     seen, total = 0, tf.zeros((), module.model.dtype)
     batches = experiment_batches(order, group_counts(experiments), module.config.batch_size)
+    now, _ = _agreed(team, rate(int(module.optimizer.steps)), deadline)
     for count, (number, batch) in enumerate(batches, 1):
-        module.optimizer.rate.assign(rate(int(module.optimizer.steps)))
-        loss = steps[number](*_batch(module, experiments[number], batch))
+        module.optimizer.rate.assign(now)
+        loss = step(number, _batch(module, experiments[number], batch, team), len(batch))
         see(loss, batch=count)
         total += loss * len(batch)
         seen += len(batch)
         tell(seen, partial(float, loss))
-        if time.perf_counter() > deadline:
+        now, over = _agreed(team, rate(int(module.optimizer.steps)), deadline)
+        if over:
             break
     return float(total) / seen, seen
 
 
 def _mean_loss(
-    module: TrainingModule, steps: Sequence[Step], experiments: Sequence[PtychoDataContainer | None], see: See
+    module: TrainingModule,
+    look: Sequence[Callable[..., tf.Tensor]],
+    experiments: Sequence[PtychoDataContainer | None],
+    see: See,
+    team: Team,
 ) -> float:
     """Mean loss of groups that training does not see."""
-    sizes, total = group_counts(experiments), 0.0
-    batches = experiment_batches(np.arange(sum(sizes)), sizes, module.config.batch_size)
-    for count, (number, batch) in enumerate(batches, 1):
-        loss = float(steps[number](*_batch(module, experiments[number], batch)))
-        see(loss, batch=count)
-        total += loss * len(batch)
-    return total / sum(sizes)
+    sizes = group_counts(experiments)
+    batches = list(experiment_batches(np.arange(sum(sizes)), sizes, module.config.batch_size))
+    totals = np.zeros(len(batches))
+    for count, (number, batch) in enumerate(batches):
+        own = _batch(module, experiments[number], batch, team)
+        totals[count] = float(look[number](*own)) * len(own[0]) if len(own[0]) else 0.0
+    (totals,) = team.sum(totals)
+    for count, (total, (_, batch)) in enumerate(zip(totals, batches, strict=True), 1):
+        see(total / len(batch), batch=count)
+    return float(totals.sum()) / sum(sizes)
 
 
 def _save_checkpoint(path: Path, module: TrainingModule, epoch: int, plateau: Plateau, patience: Patience) -> None:

@@ -40,7 +40,7 @@ class RunOptions:
     """How one run is done; every default asks for nothing."""
 
     execution: PyTorchExecutionConfig | None = None
-    """How PyTorch runs; None: its defaults. Refused by TensorFlow."""
+    """How PyTorch runs; None: its defaults. TensorFlow takes the number of processes alone."""
     learning_rate: float | None = None
     """For either backend; None is that of `execution`, or else the network's own."""
     resume: Path | None = None

@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import IO, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -26,9 +22,10 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 
 from ptycho.config.config import PyTorchExecutionConfig
-from ptycho.errors import BackendError, ConfigError, LostProcessError, PtychoError
+from ptycho.errors import BackendError, LostProcessError, PtychoError
+from ptycho.workflows.sharing.place import Place, place_of, size_of
+from ptycho.workflows.sharing.started import Started, end, fate_of, in_a_line, leave_signals_to_the_first, start
 from ptycho.workflows.sharing.team import SINGLE, Team
-from ptycho_torch.distributed.place import Place, place_of
 
 __all__ = ["Crew", "serve_local", "team"]
 
@@ -47,8 +44,6 @@ TOLD_SECONDS = 3.0
 """How long the first waits to hear what became of a process whose connection has closed."""
 LATE_SECONDS = 30.0
 """How much later than the first to give up another may at most be, before it is taken to hang itself."""
-ENDING_SECONDS = 10.0
-"""How long the others may take to end."""
 _HOST = torch.device("cpu")
 
 
@@ -68,9 +63,9 @@ class Crew:
         rank: int,
         size: int,
         timeout: float,
-        started: Mapping[int, tuple[Any, IO[bytes]]] | None = None,
+        started: Started | None = None,
     ) -> None:
-        self._store, self._rank, self._size, self._started = store, rank, size, dict(started or {})
+        self._store, self._rank, self._size, self._started = store, rank, size, started or {}
         self._timeout, self._first_hangs = timeout, False
         self._idle = dist.new_group(backend="gloo", timeout=WAITING)
         self.sent = 0
@@ -159,7 +154,7 @@ class Crew:
                     raise
                 return  # the first is gone, or tells it
             except Exception as error:  # whatever it is, the first has to hear of it before this process ends
-                self._store.set(_fault_of(self._rank), _in_a_line(error))
+                self._store.set(_fault_of(self._rank), in_a_line(error))
                 raise
 
     def end(self, done: bool) -> None:
@@ -167,13 +162,7 @@ class Crew:
         if self._rank == 0 and done:
             with suppress(LostProcessError):
                 self.begin(cast(Any, None))
-        for process, said in self._started.values():
-            try:
-                process.wait(ENDING_SECONDS if done else 0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            said.close()
+        end(self._started, done)
 
     def _told(self, exchange: Callable[..., Any], *arguments: Any, **settings: Any) -> None:
         """Exchange something with the others."""
@@ -193,7 +182,7 @@ class Crew:
     def _what_is_lost(self, error: RuntimeError) -> str:
         """Which process, and why, as far as that can be known."""
         with suppress(RuntimeError):  # of a store that is gone
-            self._store.set(_wait_of(self._rank), _in_a_line(error))
+            self._store.set(_wait_of(self._rank), in_a_line(error))
         others = [rank for rank in range(self._size) if rank != self._rank]
         begun = time.monotonic()
         while True:
@@ -212,7 +201,7 @@ class Crew:
         if gave_up and silent:
             who = f"process {silent[0]}" if len(silent) == 1 else f"processes {', '.join(map(str, silent))}"
             return f"{who} of {self._size} (counted from 0) gave no answer for {self._timeout:g} s"
-        return f"one of {self._size} processes is gone: {_in_a_line(error)}"
+        return f"one of {self._size} processes is gone: {in_a_line(error)}"
 
     def _noted(self, key: str) -> str:
         """What a process has left in the store; empty where it has left nothing."""
@@ -225,17 +214,7 @@ class Crew:
         """What became of another process; empty where it is there, or has only ended because others have."""
         if fault := self._noted(_fault_of(rank)):
             return f"failed: {fault}"
-        if rank not in self._started or self._noted(_wait_of(rank)):
-            return ""
-        process, said = self._started[rank]
-        status = process.poll()
-        if status is None:
-            return ""
-        if status < 0:
-            return f"was ended by {signal.Signals(-status).name}"
-        said.seek(0)
-        lines = said.read().decode(errors="replace").strip().splitlines()
-        return f"ended with status {status}" + (f": {lines[-1]}" if lines else "")
+        return "" if self._noted(_wait_of(rank)) else fate_of(self._started, rank)
 
 
 def _flat(values: Array) -> torch.Tensor:
@@ -249,11 +228,6 @@ def _fault_of(rank: int) -> str:
 
 def _wait_of(rank: int) -> str:
     return f"ptycho/wait/{rank}"
-
-
-def _in_a_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, PtychoError) else f"{type(error).__name__}: {text}"
 
 
 _running: list[Crew] = []
@@ -276,19 +250,8 @@ def team(execution: PyTorchExecutionConfig) -> Iterator[Team]:
         yield _running[0]
         return
     place = place_of(os.environ)
-    size = execution.devices * execution.nodes
-    if place is None and execution.nodes > 1:
-        raise ConfigError(
-            f"nodes={execution.nodes}: expected torchrun or srun to have started a process for every device, found "
-            f"one process; start it with srun, or on every machine with torchrun --nnodes {execution.nodes} "
-            f"--nproc-per-node {execution.devices}"
-        )
-    if place is not None and size not in (1, place.size):
-        raise ConfigError(
-            f"devices={execution.devices}, nodes={execution.nodes}: expected {size} processes, found {place.size}; "
-            "leave both out, or start as many"
-        )
-    if place is None and size == 1:
+    size = size_of(place, execution.devices, execution.nodes)
+    if size == 1:
         yield SINGLE
         return
     with _threads_shared(1 if place is not None else size), _joined(execution, place, size) as crew:
@@ -335,10 +298,10 @@ def _group(
     size: int,
     on_gpu: bool,
     timeout: float,
-    start: Callable[[], Mapping[int, tuple[Any, IO[bytes]]]],
+    begin: Callable[[], Started],
 ) -> Iterator[Crew]:
     """The team in its process group, of processes that are started first."""
-    started = start()
+    started = begin()
     kinds = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     try:
         limit = timedelta(seconds=JOINING_SECONDS)
@@ -351,7 +314,7 @@ def _group(
     except RuntimeError as error:
         for process, _ in started.values():
             process.kill()
-        raise LostProcessError(f"expected {size} processes to join, found {_in_a_line(error)}") from error
+        raise LostProcessError(f"expected {size} processes to join, found {in_a_line(error)}") from error
     try:
         yield crew
     finally:
@@ -359,33 +322,20 @@ def _group(
             dist.destroy_process_group()
 
 
-def _start(port: int, size: int, on_gpu: bool, timeout: float) -> dict[int, tuple[Any, IO[bytes]]]:
-    """Start the others of a team of this machine; what they say is kept for the line that tells why one ended."""
-    started: dict[int, tuple[Any, IO[bytes]]] = {}
-    threads = {name: str(torch.get_num_threads()) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    for rank in range(1, size):
-        said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed once the process has ended
+def _start(port: int, size: int, on_gpu: bool, timeout: float) -> Started:
+    """Start the others of a team of this machine."""
+
+    def order(rank: int) -> str:
         asked = f"{port}, {rank}, {size}, {on_gpu}, {timeout!r}"
-        order = f"from ptycho_torch.distributed.crew import serve_local; serve_local({asked})"
-        process = subprocess.Popen(
-            [sys.executable, "-c", order],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-            env={**os.environ, **threads},
-        )
-        started[rank] = process, said
-    return started
+        return f"from ptycho_torch.distributed.crew import serve_local; serve_local({asked})"
+
+    threads = str(torch.get_num_threads())
+    return start(size, order, {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads})
 
 
 def serve_local(port: int, rank: int, size: int, on_gpu: bool, timeout: float) -> None:
-    """What a process does that another one of this machine has started: serve it.
-
-    Signals that the terminal sends to all are for the first.
-    """
-    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    """What a process does that another one of this machine has started: serve it."""
+    leave_signals_to_the_first()
     if on_gpu:
         _take_gpu(rank, size)
     limit = timedelta(seconds=JOINING_SECONDS)

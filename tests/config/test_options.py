@@ -248,7 +248,7 @@ def test_a_mask_from_a_file_that_is_none(tmp_path: Path) -> None:
         ({"num_workers": 3}, "unknown key 'num_workers'; put it under 'execution'"),
         ({"do_stiching": True}, "unknown key 'do_stiching'; did you mean do_stitching or stitching?"),
         ({"refine": 3}, "unknown key 'refine'"),
-        ({"execution": {"devices": 2}}, "execution needs backend: pytorch, found backend=tensorflow"),
+        ({"execution": {"num_workers": 2}}, "execution: num_workers needs backend: pytorch, found backend=tensorflow"),
         ({"stitching": {"window": -1}}, "stitching: window=-1: expected a whole number at least 0"),
         ({"max_seconds": "soon"}, "max_seconds='soon': expected a finite number above 0 or none"),
     ],

@@ -98,7 +98,7 @@ def test_the_remedy_asks_for_what_the_package_asks_for(name) -> None:
 
 
 def test_settings_of_pytorch_are_not_ignored_elsewhere(scan, tmp_path) -> None:
-    with pytest.raises(ConfigError, match="execution_config is for the pytorch backend, found backend=tensorflow"):
+    with pytest.raises(ConfigError, match=r"execution_config: .*enable_progress_bar.* is for the pytorch backend"):
         train_cdi_model_with_backend(scan, None, settings("tensorflow", tmp_path), **options("pytorch"))
 
 

@@ -7,15 +7,15 @@ first at that, and wait again. So everything that is decided, shown and written 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
 
 from ptycho.core.refinement.processes import ALONE, Processes
 from ptycho.workflows.run_options import RunOptions
 
-__all__ = ["SINGLE", "Team", "quiet_run", "share_out", "single"]
+__all__ = ["SINGLE", "Team", "quiet_run", "share_out"]
 
 
 class Team(Processes, Protocol):
@@ -64,12 +64,6 @@ class _Single:
 
 SINGLE: Team = _Single()
 """One process."""
-
-
-@contextmanager
-def single(_run: RunOptions) -> Iterator[Team]:
-    """The team of a backend that has one process."""
-    yield SINGLE
 
 
 def share_out(team: Team, backend: Any, work: Callable[..., None], part: Callable[[int], Any], *arguments: Any) -> None:

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.sharing.team import SINGLE, quiet_run, share_out, single
+from ptycho.workflows.sharing.team import SINGLE, quiet_run, share_out
 
 
 def test_alone_everything_stays_here():
-    with single(RunOptions()) as team:
-        assert team is SINGLE and team.size == 1
+    team = SINGLE
+    assert team.size == 1
     team.begin(print, 1)
     team.serve()
     assert team.first(lambda: 3) == 3

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ptycho.errors import ConfigError
 
-__all__ = ["Place", "first_machine", "place_of"]
+__all__ = ["Place", "first_machine", "place_of", "size_of"]
 
 _PORTS = 20000, 20000
 """The first port of a SLURM job, and how many there are."""
@@ -43,6 +43,26 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
         port = _PORTS[0] + int(environment["SLURM_JOB_ID"]) % _PORTS[1]
         return Place(rank, size, local, first, int(environment.get("MASTER_PORT", port)))
     return None
+
+
+def size_of(place: Place | None, devices: int, nodes: int) -> int:
+    """How many processes there are: those that were started, or else those that are asked for, on this machine.
+
+    Raises:
+        ConfigError: another number of processes than was started, or several machines and nobody who started them.
+    """
+    size = devices * nodes
+    if place is None and nodes > 1:
+        raise ConfigError(
+            f"nodes={nodes}: expected torchrun or srun to have started a process for every device, found one process; "
+            f"start it with srun, or on every machine with torchrun --nnodes {nodes} --nproc-per-node {devices}"
+        )
+    if place is not None and size not in (1, place.size):
+        raise ConfigError(
+            f"devices={devices}, nodes={nodes}: expected {size} processes, found {place.size}; leave both out, or "
+            "start as many"
+        )
+    return size if place is None else place.size
 
 
 def first_machine(machines: str) -> str:

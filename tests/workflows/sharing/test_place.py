@@ -3,7 +3,7 @@
 import pytest
 
 from ptycho.errors import ConfigError
-from ptycho_torch.distributed.place import Place, place_of
+from ptycho.workflows.sharing.place import Place, place_of, size_of
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu03", "MASTER_PORT": "29500"}
 SLURM = {
@@ -23,3 +23,11 @@ def test_place_among_others():
     assert place_of({name: value for name, value in SLURM.items() if "STEP" not in name}) is None
     with pytest.raises(ConfigError, match="SLURM_STEP_NODELIST: expected machines, found ''"):
         place_of({**SLURM, "SLURM_STEP_NODELIST": ""})
+
+
+def test_as_many_as_there_are_or_as_are_asked_for():
+    assert (size_of(None, 3, 1), size_of(place_of(SLURM), 1, 1), size_of(place_of(SLURM), 2, 3)) == (3, 6, 6)
+    with pytest.raises(ConfigError, match="nodes=2: expected torchrun or srun to have started a process for every"):
+        size_of(None, 4, 2)
+    with pytest.raises(ConfigError, match="devices=2, nodes=1: expected 2 processes, found 4; leave both out"):
+        size_of(place_of(TORCHRUN), 2, 1)
