@@ -182,7 +182,7 @@ def execution_from_options(
 ) -> PyTorchExecutionConfig | None:
     """The PyTorch settings that go with a configuration, or None when another backend is to run and nothing is asked.
 
-    A training with TensorFlow takes those that say how many processes share it.
+    TensorFlow takes those that say how many processes share the work.
 
     Args:
         options: the flags given; what TrainingConfig also has (gradient clipping, scheduler) counts here too, unless
@@ -196,11 +196,10 @@ def execution_from_options(
     """
     flags = given(options, EXECUTION)
     if config.backend != "pytorch":
-        taken = PROCESSES if isinstance(config, TrainingConfig) else ()
-        of_pytorch = ", ".join(flag.replace("_", "-") for flag in flags if flag not in taken)
+        of_pytorch = ", ".join(flag.replace("_", "-") for flag in flags if flag not in PROCESSES)
         if of_pytorch:
             raise ConfigError(f"settings of PyTorch need --backend pytorch, found {of_pytorch} with {config.backend}")
-        unknown = [name for name in table or () if name not in taken]
+        unknown = [name for name in table or () if name not in PROCESSES]
         if unknown:
             raise ConfigError(
                 f"{source}: {', '.join(unknown)} needs backend: pytorch, found backend={config.backend}: leave it out"

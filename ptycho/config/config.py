@@ -388,7 +388,7 @@ def validate_training_config(config: TrainingConfig, stitching: bool = False) ->
 
 
 PROCESSES = ("devices", "nodes", "process_timeout")
-"""Fields of PyTorchExecutionConfig that a training with TensorFlow takes, too."""
+"""Fields of PyTorchExecutionConfig that TensorFlow takes, too."""
 PYTORCH_ALONE = ("stages",)
 """Sections that the TensorFlow backend cannot do."""
 

@@ -91,7 +91,7 @@ def warn_of_ignored_variables() -> None:
 
 
 def team(run: RunOptions) -> AbstractContextManager[Team]:
-    """The processes that share a training, by MultiWorkerMirroredStrategy (`ptycho.tf.distributed.crew`)."""
+    """The processes that share a run, by MultiWorkerMirroredStrategy (`ptycho.tf.distributed.crew`)."""
     return crew.team(run.execution or PyTorchExecutionConfig())
 
 

@@ -113,6 +113,15 @@ class PtychoPINN(DirectLayer):
         self.mask = np.ones((config.N, config.N), bool) if mask is None else np.array(mask, bool)
         self.built = True
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A model travels to another process as its settings and its numbers."""
+        modes = self.probe.real_part.numpy() + 1j * self.probe.imaginary_part.numpy()
+        scales = self.input_scale, self.nominal_intensity_scale
+        trained = self.probe.real_part.trainable, self.log_intensity_scale.trainable
+        arguments = self.config, modes, *scales, self.mask, *trained, self.dtype, 0, self.options, self.scaling
+        numbers = [variable.numpy() for variable in self.variables]
+        return _restored, (arguments, numbers, self.probe.scale, _plain(self.labels), _plain(self.scan))
+
     def __repr__(self) -> str:
         c = self.config
         return f"PtychoPINN({c.architecture}, N={c.N}, gridsize={c.gridsize}, tensorflow, subpixel {self.subpixel})"
@@ -316,3 +325,26 @@ class PtychoPINN(DirectLayer):
 
     def _in_file_units(self, patches: tf.Tensor) -> tf.Tensor:
         return to_complex(self.object_scale) * patches
+
+
+def _plain(value: Any) -> Any:
+    """Dictionaries and lists without what Keras has made of those that a layer has."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else value
+
+
+def _restored(
+    arguments: tuple[Any, ...],
+    numbers: list[NDArray[Any]],
+    probe_scale: float,
+    labels: dict[str, str | int],
+    scan: dict[str, Any],
+) -> PtychoPINN:
+    """The model that was pickled."""
+    model = PtychoPINN(*arguments)
+    for variable, values in zip(model.variables, numbers, strict=True):
+        variable.assign(values)
+    model.probe.scale, model.labels, model.scan = probe_scale, labels, scan
+    model.measure_light()
+    return model

@@ -1,1 +1,1 @@
-"""Several processes at one training, by MultiWorkerMirroredStrategy."""
+"""Several processes at one run, by MultiWorkerMirroredStrategy."""

@@ -1,4 +1,4 @@
-"""The processes of a training: what they do together says `ptycho.workflows.sharing.team`; gradients go by TensorFlow.
+"""Several processes at one run; what they do together says `ptycho.workflows.sharing.team`. Gradients go by TensorFlow.
 
 Each is a worker of `tf.distribute.MultiWorkerMirroredStrategy`, which has to be set up before the first operation of a
 program and stays until its end. A command owns its process and can promise that; a function that is called from
@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -61,7 +63,8 @@ class Crew(Connected):
             rpc_layer="grpc",
         )
         try:
-            return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+            with _own_sigterm():
+                return tf.distribute.MultiWorkerMirroredStrategy(resolver)
         except (RuntimeError, tf.errors.OpError) as error:
             raise BackendError(
                 f"MultiWorkerMirroredStrategy: expected {self.size} workers ({', '.join(workers)}), found "
@@ -94,14 +97,14 @@ def check_processes(execution: PyTorchExecutionConfig) -> None:
     if not _running and execution.devices * execution.nodes > 1:
         raise ConfigError(
             f"devices={execution.devices}, nodes={execution.nodes}: TensorFlow has to know of other processes before "
-            "its first operation and until the program ends, so that only a command can share a training: use "
-            "ptycho_train --backend tensorflow --devices N, or the pytorch backend"
+            "its first operation and until the program ends, so that only a command can share its work: use "
+            "ptycho_train or ptycho reconstruct with --backend tensorflow --devices N, or the pytorch backend"
         )
 
 
 @contextmanager
 def team(execution: PyTorchExecutionConfig) -> Iterator[Team]:
-    """The processes that share a training: `devices` on each of `nodes` machines.
+    """The processes that share a run: `devices` on each of `nodes` machines.
 
     Those that torchrun or SLURM have started are as many as they are. Else one machine is meant, this process is the
     first, and the others are started and ended here. Where a team is under way already, it is that one.
@@ -209,6 +212,17 @@ def serve_local(port: int, rank: int, size: int, timeout: float) -> None:
     crew = Crew(_HERE, rank, size, {0: link}, timeout)
     _running.append(crew)
     crew.serve()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Have SIGTERM do afterwards what it did before: a worker of TensorFlow would note it and go on."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _free_port() -> int:
