@@ -177,7 +177,7 @@ def team_of(asked: Settled) -> Iterator[bool]:
     from ptycho.workflows.run_options import RunOptions
 
     require_backend(asked.config.backend)
-    with backend_named(asked.config.backend).team(RunOptions(execution=asked.execution)) as team:
+    with backend_named(asked.config.backend).team(RunOptions(execution=asked.execution, own_process=True)) as team:
         for name in ("ptycho", "ptycho_torch") if team.rank else ():
             logging.getLogger(name).setLevel(logging.WARNING)  # `console_log` puts it back
         if team.size > 1:

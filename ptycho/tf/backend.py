@@ -76,7 +76,6 @@ def settled(run: RunOptions) -> RunOptions:
             raise ConfigError(
                 f"execution_config: {', '.join(asked)} is for the pytorch backend, found backend=tensorflow: leave out"
             )
-        crew.check_processes(run.execution)
     warn_of_ignored_variables()
     return run
 
@@ -92,7 +91,7 @@ def warn_of_ignored_variables() -> None:
 
 def team(run: RunOptions) -> AbstractContextManager[Team]:
     """The processes that share a run, by MultiWorkerMirroredStrategy (`ptycho.tf.distributed.crew`)."""
-    return crew.team(run.execution or PyTorchExecutionConfig())
+    return crew.team(run.execution or PyTorchExecutionConfig(), run.own_process)
 
 
 def device(run: RunOptions) -> str:
@@ -103,6 +102,7 @@ def device(run: RunOptions) -> str:
 
 def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPINN]:
     """A model for every experiment; they share the network of the first. Weights follow the seed, or are given."""
+    crew.check_training(run.execution or PyTorchExecutionConfig())
     models: list[PtychoPINN] = []
     for found in sets:
         models.append(

@@ -65,6 +65,8 @@ class RunOptions:
     that is left, so far as the dose is known."""
     start_from: Path | None = None
     """Archive of a network of the same shape, whose weights a training begins with; None: with weights of its seed."""
+    own_process: bool = False
+    """The process is that of a command, and nothing was computed in it yet."""
 
 
 NEUTRAL_RUN = RunOptions()

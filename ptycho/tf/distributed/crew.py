@@ -1,9 +1,9 @@
-"""Several processes at one run; what they do together says `ptycho.workflows.sharing.team`. Gradients go by TensorFlow.
+"""Several processes at one run; what they do together says `ptycho.workflows.sharing.team`.
 
-Each is a worker of `tf.distribute.MultiWorkerMirroredStrategy`, which has to be set up before the first operation of a
-program and stays until its end. A command owns its process and can promise that; a function that is called from
-somebody's session cannot. Everything else goes by connections of our own (`ptycho.workflows.sharing.connected`),
-which also say who is waited for.
+All but gradients goes by connections of our own (`ptycho.workflows.sharing.connected`), which also say who is waited
+for. In a training each process is a worker of `tf.distribute.MultiWorkerMirroredStrategy`, which has to be set up
+before the first operation of a program and stays until its end. A command owns its process and can promise that; a
+function that is called from somebody's session cannot.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import tensorflow as tf
 
@@ -26,7 +27,7 @@ from ptycho.workflows.sharing.place import Place, place_of, size_of
 from ptycho.workflows.sharing.started import Started, end, in_a_line, leave_signals_to_the_first, start
 from ptycho.workflows.sharing.team import SINGLE, Team
 
-__all__ = ["Crew", "check_processes", "serve_local", "team"]
+__all__ = ["Crew", "check_training", "serve_local", "team"]
 
 _TOKEN = "PTYCHO_TEAM_TOKEN"
 """What those that are started here have to know, in their environment."""
@@ -39,15 +40,24 @@ class Crew(Connected):
     Args:
         host: the address of this machine for all others.
         rank, size, links, timeout, started: as of `Connected`.
+        trains: whether there is a strategy, as the first says.
     """
 
     def __init__(
-        self, host: str, rank: int, size: int, links: dict[int, Link], timeout: float, started: Started | None = None
+        self,
+        host: str,
+        rank: int,
+        size: int,
+        links: dict[int, Link],
+        timeout: float,
+        started: Started | None = None,
+        trains: bool = True,
     ) -> None:
         super().__init__(rank, size, links, timeout, started)
-        self.strategy = self._strategy(f"{host}:{_free_port()}")
+        self.trains = self.first(lambda: trains)
+        self._strategy: Any = self._worker(f"{host}:{_free_port()}") if self.trains else None
 
-    def _strategy(self, address: str) -> tf.distribute.Strategy:
+    def _worker(self, address: str) -> tf.distribute.Strategy:
         if self.rank:
             self.send(address, 0)
             workers = self.first(list)
@@ -77,7 +87,7 @@ class Crew(Connected):
         def replica(own: tf.Tensor) -> tf.Tensor:
             return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(own))
 
-        return self.strategy.run(replica, args=(values,))
+        return self._strategy.run(replica, args=(values,))
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -92,26 +102,29 @@ _running: list[Crew] = []
 """The team of this process, while there is one."""
 
 
-def check_processes(execution: PyTorchExecutionConfig) -> None:
-    """Raise ConfigError where several processes are asked for and this one has none to share with."""
-    if not _running and execution.devices * execution.nodes > 1:
+def check_training(execution: PyTorchExecutionConfig) -> None:
+    """Raise ConfigError where several processes are to share a training, and are no workers of TensorFlow."""
+    if execution.devices * execution.nodes > 1 and not (_running and _running[0].trains):
         raise ConfigError(
-            f"devices={execution.devices}, nodes={execution.nodes}: TensorFlow has to know of other processes before "
-            "its first operation and until the program ends, so that only a command can share its work: use "
-            "ptycho_train or ptycho reconstruct with --backend tensorflow --devices N, or the pytorch backend"
+            f"devices={execution.devices}, nodes={execution.nodes}: TensorFlow has to know of the other workers of a "
+            "training before its first operation, so that only a command can share one: use ptycho_train --backend "
+            "tensorflow --devices N, or the pytorch backend"
         )
 
 
 @contextmanager
-def team(execution: PyTorchExecutionConfig) -> Iterator[Team]:
+def team(execution: PyTorchExecutionConfig, own_process: bool = False) -> Iterator[Team]:
     """The processes that share a run: `devices` on each of `nodes` machines.
 
     Those that torchrun or SLURM have started are as many as they are. Else one machine is meant, this process is the
     first, and the others are started and ended here. Where a team is under way already, it is that one.
 
+    Args:
+        execution: how many there are to be.
+        own_process: this one is a command's, so that it may be a worker of TensorFlow until it ends.
+
     Raises:
-        ConfigError: another number of processes than was started, several machines and nobody who started them, or
-            TensorFlow is in use already.
+        ConfigError: another number of processes than was started, or several machines and nobody who started them.
         BackendError: fewer GPUs than processes, or TensorFlow finds the workers not.
         LostProcessError: within it, where a process is gone.
     """
@@ -120,11 +133,11 @@ def team(execution: PyTorchExecutionConfig) -> Iterator[Team]:
         return
     place = place_of(os.environ)
     size = size_of(place, execution.devices, execution.nodes)
-    if size == 1 or not _settled(*_of_this_machine(place, size)):
-        check_processes(execution)
+    fresh = size > 1 and own_process and _settled(*_of_this_machine(place, size))
+    if size == 1 or (place is not None and not fresh):  # the latter a program that somebody has started several times
         yield SINGLE
         return
-    with _joined(place, size, execution.process_timeout) as crew:
+    with _joined(place, size, execution.process_timeout, fresh) as crew:
         _running.append(crew)
         done = False
         try:
@@ -162,13 +175,13 @@ def _settled(local: int, threads: int) -> bool:
 
 
 @contextmanager
-def _joined(place: Place | None, size: int, timeout: float) -> Iterator[Crew]:
+def _joined(place: Place | None, size: int, timeout: float, fresh: bool) -> Iterator[Crew]:
     """The team once all are there."""
     if place is None:
         token = secrets.token_bytes(32)
         with socket.create_server((_HERE, 0)) as listening:
             started = _start(listening.getsockname()[1], size, timeout, token)
-            yield _first(_HERE, listening, token, size, timeout, started)
+            yield _first(_HERE, listening, token, size, timeout, started, fresh)
         return
     # the port itself is that of torchrun, where it has started them
     token, port = hashlib.sha256(f"ptycho {place.address} {place.port}".encode()).digest(), place.port + 1
@@ -185,10 +198,18 @@ def _joined(place: Place | None, size: int, timeout: float) -> Iterator[Crew]:
         yield _first(place.address, listening, token, size, timeout, {})
 
 
-def _first(host: str, listening: socket.socket, token: bytes, size: int, timeout: float, started: Started) -> Crew:
+def _first(
+    host: str,
+    listening: socket.socket,
+    token: bytes,
+    size: int,
+    timeout: float,
+    started: Started,
+    trains: bool = True,
+) -> Crew:
     """The team, seen from the first."""
     try:
-        return Crew(host, 0, size, welcomed(listening, token, size, started), timeout, started)
+        return Crew(host, 0, size, welcomed(listening, token, size, started), timeout, started, trains)
     except BaseException:  # an interrupt, too, leaves no process behind
         end(started, done=False)
         raise

@@ -25,19 +25,15 @@ def teams(size, timeout=20.0):
     return [first, *(Connected(rank, size, {0: there}, timeout) for rank, (_, there) in enumerate(pairs, 1))]
 
 
-def together(work, size=3, **settings):
-    """What a function of each process makes, in processes that are threads."""
-    with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(work, teams(size, **settings)))
-
-
 def test_sums_and_what_the_first_makes():
     def work(team):
         image = np.full((2, 3), 1j, np.complex64)
         number, images, count = team.sum(np.array([team.rank + 0.5]), image * team.rank, np.array(1, np.int64))
         return number, images, count, team.first(lambda: f"of {team.rank}")
 
-    for number, image, count, told in together(work):
+    with ThreadPoolExecutor(3) as pool:  # processes that are threads
+        found = list(pool.map(work, teams(3)))
+    for number, image, count, told in found:
         assert number == 0.5 + 1.5 + 2.5 and count == 3 and np.shape(count) == ()
         assert image.dtype == np.complex64 and np.all(image == 3j)
         assert told == "of 0"
@@ -102,7 +98,9 @@ def test_a_process_that_does_not_answer_is_told(monkeypatch):
             team.sum(np.zeros(1))
         return str(caught.value)
 
-    first, _, other = together(work, timeout=0.2)
+    processes = teams(3, timeout=0.2)  # they stay: one that goes closes its connection
+    with ThreadPoolExecutor(3) as pool:
+        first, _, other = pool.map(work, processes)
     assert first == "process 1 of 3 (counted from 0) gave no answer for 0.2 s"
     assert other == "process 0 of 3 (counted from 0) gave no answer for 0.2 s"
 
