@@ -262,6 +262,8 @@ class InferenceConfig:
 class PyTorchExecutionConfig:
     """How PyTorch runs: hardware, precision, loaders, checkpoints, loggers. Never written to `params.cfg`.
 
+    TensorFlow takes the processes that share the work (`devices`, `nodes`, `process_timeout`), and refuses the rest.
+
     Raises:
         ConfigError: on construction, naming the field, its value and what is allowed.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -271,6 +273,20 @@ def test_the_seed_says_where_training_starts(make_twins) -> None:
     assert not np.array_equal(one[name], other[name])
     assert not np.array_equal(one["encoder/2/conv2/kernel"], one["encoder/3/conv2/kernel"])
     assert one["encoder/2/conv2/kernel"].std() == pytest.approx(np.sqrt(2 / (9 * 32)), rel=0.05)
+
+
+def test_a_model_travels_to_another_process(make_twins, dtype, rng) -> None:
+    twins = make_twins(dtype, settings=SETTINGS["masked, smoothed"], mask=rng.random((64, 64)) > 0.1)
+    for model, batch in ((twins.tensorflow, twins.tensorflow_batch()), (twins.torch, twins.torch_batch())):
+        model.labels, model.scan = {"run": 7}, {"metadata": {"places": [1, 2]}, "source": {"file": "a.npz"}}
+        model.probe.take_energy_of(7 * model.probe.file_units())
+        there = pickle.loads(pickle.dumps(model))  # noqa: S301
+        assert (there.labels, there.scan, there.light) == (model.labels, model.scan, model.light)
+        assert (there.config, there.intensity_scale, repr(there)) == (model.config, model.intensity_scale, repr(model))
+        np.testing.assert_array_equal(there.probe.file_units(), model.probe.file_units())
+        with torch.no_grad():
+            here = model.predict_members(*batch, SIZE)
+            np.testing.assert_allclose(there.predict_members(*batch, SIZE), here, rtol=1e-6)
 
 
 def test_keras_on_another_backend_is_refused(make_twins, monkeypatch) -> None:

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from ptycho.tf.distributed.crew import Crew
 from ptycho.tf.graphs import graph_of
-
-if TYPE_CHECKING:
-    from ptycho.tf.fit import TrainingModule
+from ptycho.tf.pinn import PtychoPINN
 
 __all__ = ["SharedStep"]
 
 Batch = Sequence[tf.Tensor]
+
+
+class Learning(Protocol):
+    """What a step needs of `ptycho.tf.fit.TrainingModule`."""
+
+    models: list[PtychoPINN]
+    model: PtychoPINN
+    variables: list[tf.Variable]
+
+    def gradients(self, *batch: tf.Tensor, experiment_id: int = 0) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """The loss of a batch, and its gradients with respect to `variables`."""
+
+    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
+        """Take one step of the optimiser with these gradients."""
 
 
 class SharedStep:
@@ -34,7 +46,7 @@ class SharedStep:
         use_xla: compile loss and gradients.
     """
 
-    def __init__(self, module: TrainingModule, team: Crew, use_xla: bool = False) -> None:
+    def __init__(self, module: Learning, team: Crew, use_xla: bool = False) -> None:
         self.module, self.team = module, team
         self._gradients = [
             graph_of(partial(module.gradients, experiment_id=number), use_xla) for number in range(len(module.models))
