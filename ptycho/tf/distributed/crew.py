@@ -229,7 +229,8 @@ def serve_local(port: int, rank: int, size: int, timeout: float) -> None:
     """What a process does that another one of this machine has started: serve it."""
     leave_signals_to_the_first()
     _settled(rank, _of_this_machine(None, size)[1])
-    link = joined(_HERE, port, bytes.fromhex(os.environ[_TOKEN]), rank)
+    link = joined(_HERE, port, bytes.fromhex(os.environ[_TOKEN]), rank, seconds=0.0)  # it has been there before us
+    link.end_with_it()
     crew = Crew(_HERE, rank, size, {0: link}, timeout)
     _running.append(crew)
     crew.serve()

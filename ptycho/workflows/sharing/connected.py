@@ -8,9 +8,11 @@ wait for each other it is known for whom.
 from __future__ import annotations
 
 import hmac
+import os
 import pickle
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -77,6 +79,21 @@ class Link:
     def says_something(self, seconds: float) -> bool:
         """Whether there is something to receive within that time, be it the end."""
         return bool(select.select([self._connection], [], [], seconds)[0])
+
+    def end_with_it(self) -> None:
+        """End this process when the other end closes, whatever it is at: it may wait where nobody tells it (Linux)."""
+        closed = getattr(select, "POLLRDHUP", None)
+        if closed is None:
+            return
+        poll = select.poll()
+        poll.register(self._connection, closed)
+
+        def look() -> None:
+            poll.poll()
+            time.sleep(TOLD_SECONDS)  # for what it does by itself
+            os._exit(1)
+
+        threading.Thread(target=look, daemon=True).start()
 
     @property
     def own_address(self) -> str:
@@ -267,13 +284,18 @@ def welcomed(listening: socket.socket, token: bytes, size: int, started: Started
     return dict(sorted(links.items()))
 
 
-def joined(address: str, port: int, token: bytes, rank: int) -> Link:
+def joined(address: str, port: int, token: bytes, rank: int, seconds: float = JOINING_SECONDS) -> Link:
     """The connection to the first, as soon as it is there.
+
+    Args:
+        address, port, token: where it listens, and what it wants to hear.
+        rank: of this process.
+        seconds: until it is there.
 
     Raises:
         LostProcessError: it is not there in time.
     """
-    until = time.monotonic() + JOINING_SECONDS
+    until = time.monotonic() + seconds
     while True:
         try:
             connection = socket.create_connection((address, port), TOLD_SECONDS)

@@ -118,6 +118,19 @@ def test_one_that_is_gone_is_told_by_what_it_ended_with():
     first.end(done=False)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
+def test_one_that_works_ends_with_the_first():
+    order = "import socket, time; from ptycho.workflows.sharing.connected import joined; "
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        asked = f"'127.0.0.1', {listening.getsockname()[1]}, {TOKEN!r}, 1, 0.0"
+        started = start(2, lambda _rank: f"{order}link = joined({asked}); link.end_with_it(); time.sleep(60)", {})
+        [link] = welcomed(listening, TOKEN, 2, started).values()
+    link.put("it is not read", 5.0)
+    link.close()
+    assert started[1][0].wait(30) == 1
+    end(started, done=True)
+
+
 def test_one_that_ends_instead_of_joining_is_told():
     started = start(2, lambda _rank: "raise SystemExit('no TensorFlow here')", {})
     with (
@@ -133,7 +146,7 @@ def test_only_who_knows_the_token_joins(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(3) as pool:
         port = listening.getsockname()[1]
         found = pool.submit(welcomed, listening, TOKEN, 2, {})
-        stranger = pool.submit(joined, "127.0.0.1", port, TOKEN[::-1], 1)
+        stranger = pool.submit(joined, "127.0.0.1", port, TOKEN[::-1], 1, seconds=0.0)
         with pytest.raises(LostProcessError, match=rf"process 1: expected the first at 127.0.0.1:{port}, found"):
             stranger.result(20)
         with pytest.raises(LostProcessError, match="expected 2 processes to join, found 1"):
