@@ -3,8 +3,9 @@
 A scan is simulated and `ptycho_train` typed for each backend and each number of processes on this machine
 (docs/several_processes.md), `--repeat` times in turn. Of every process the anonymous memory (RssAnon) is watched, that
 of its imports included; the table has the one that needs most. Seconds are those from the end of the first epoch to
-that of the last, so without the making of graphs, medians over the runs. How far losses and weights of several are off
-is relative to those of one; with the plain steps of `--optimizer sgd` it is rounding that is seen.
+that of the last, so without the making of graphs, by the clock and of all processors; medians over the runs. How far
+losses and weights of several are off is relative to those of one; with the plain steps of `--optimizer sgd` it is
+rounding that is seen.
 
     python scripts/benchmarks/shared_training.py --output shared_training.json [--processes 1 2] [--backends tensorflow]
 """
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from large_scan import EVERY, memory, table
+from large_scan import EVERY, memory, processor_seconds, table
 
 from ptycho.core.archive import load_archive
 from ptycho.core.simulation.plan import make_scan
@@ -39,7 +40,8 @@ def trained(scan: Path, backend: str, processes: int, args: argparse.Namespace, 
     asked = {
         **{"train-data": scan, "backend": backend, "output-dir": output, "devices": processes, "nepochs": args.epochs},
         **{"n-groups": args.groups, "batch-size": args.batch_size, "architecture": args.architecture},
-        **{"gridsize": args.gridsize, "optimizer": "sgd", "find-probe": 0, "memory-map": "always"},
+        **{"gridsize": args.gridsize, "optimizer": "sgd", "learning-rate": 0.05},
+        **{"find-probe": 0, "memory-map": "always"},
     }
     line = [sys.executable, "-c", BEGIN, *(word for name, value in asked.items() for word in (f"--{name}", str(value)))]
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -55,11 +57,12 @@ def trained(scan: Path, backend: str, processes: int, args: argparse.Namespace, 
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    times, said = [], ""
+    times, spent, said = [], [], ""
     assert process.stderr is not None
     for said in process.stderr:
         if " epoch " in said:
             times.append(time.perf_counter())
+            spent.append(sum(map(processor_seconds, peaks)))
     done.set()
     watcher.join()
     if process.wait():
@@ -71,6 +74,7 @@ def trained(scan: Path, backend: str, processes: int, args: argparse.Namespace, 
         "losses": losses,
         "weights": weights,
         "s per epoch": (times[-1] - times[0]) / (args.epochs - 1),
+        "CPU s per epoch": (spent[-1] - spent[0]) / (args.epochs - 1),
         "MiB": max(peaks.values()),
     }
 
@@ -96,7 +100,10 @@ def compared(scan: Path, args: argparse.Namespace, folder: Path) -> list[Row]:
                     "loss of the last epoch": f"{found[0]['losses'][-1]:.7g}",
                     **dict(zip(("losses off", "weights off"), off, strict=True)),
                     "most MiB of a process": max(run["MiB"] for run in found),
-                    "s per epoch": statistics.median(run["s per epoch"] for run in found),
+                    **{
+                        name: statistics.median(run[name] for run in found)
+                        for name in ("s per epoch", "CPU s per epoch")
+                    },
                 }
             )
     return rows
