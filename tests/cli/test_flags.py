@@ -136,11 +136,21 @@ class TestFlags:
         assert execution_from_options(options, config).scheduler == "Cosine"
 
     def test_execution_flags_need_pytorch(self):
-        config, options = training("--torch-devices", "2")
-        with pytest.raises(ConfigError, match=r"PyTorch need --backend pytorch, found devices with tensorflow"):
+        config, options = training("--torch-devices", "2", "--torch-num-workers", "2")
+        with pytest.raises(ConfigError, match=r"PyTorch need --backend pytorch, found num-workers with tensorflow"):
             execution_from_options(options, config)
         config, options = training()
         assert execution_from_options(options, config) is None
+
+    def test_tensorflow_takes_the_processes(self):
+        asked = {"devices": 2, "nodes": 3, "process_timeout": 9.0}
+        expected = PyTorchExecutionConfig(**asked)
+        config, options = training("--torch-devices", "2", "--torch-nodes", "3", "--torch-process-timeout", "9")
+        assert execution_from_options(options, config) == expected
+        config, options = training("--torch-devices", "2")
+        assert execution_from_options(options, config, {"nodes": 3, "process_timeout": 9}) == expected
+        with pytest.raises(ConfigError, match="command line: accelerator needs backend: pytorch, found backend=tens"):
+            execution_from_options(options, config, {"accelerator": "cpu"})
 
     @pytest.mark.parametrize(
         ("flags", "message"),
