@@ -14,7 +14,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
@@ -149,6 +149,20 @@ class Connected:
         for rank in self._links:
             self._put(rank, value)
         return value
+
+    def exchange(self, pieces: Sequence[Array], shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+        """What all processes have for this one, by way of the first."""
+        if self._rank:
+            others = [piece for rank, piece in enumerate(pieces) if rank != self._rank]
+            self._put(0, others)
+            found = self._get(0)
+            return [*found[: self._rank], pieces[self._rank], *found[self._rank :]]
+        everyones = {rank: self._get(rank) for rank in self._links}
+        for rank in self._links:
+            # those that a process has for others leave out its own
+            through = (everyones[each][rank - (rank > each)] for each in everyones if each != rank)
+            self._put(rank, [pieces[rank], *through])
+        return [pieces[0], *(everyones[rank][0] for rank in everyones)]
 
     def begin(self, work: Callable[..., None], *arguments: Any) -> None:
         """Have all others call a function."""

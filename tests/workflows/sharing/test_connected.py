@@ -39,6 +39,19 @@ def test_sums_and_what_the_first_makes():
         assert told == "of 0"
 
 
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_every_process_gets_what_the_others_have_for_it(size):
+    def work(team):
+        pieces = [np.full((team.rank, rank + 1), 10 * team.rank + rank) for rank in range(size)]
+        return team.exchange(pieces, [(rank, team.rank + 1) for rank in range(size)])
+
+    with ThreadPoolExecutor(size) as pool:
+        found = list(pool.map(work, teams(size)))
+    for rank, pieces in enumerate(found):
+        assert [piece.shape for piece in pieces] == [(sender, rank + 1) for sender in range(size)]
+        assert all(np.all(piece == 10 * sender + rank) for sender, piece in enumerate(pieces))
+
+
 def _answer(team, factor):
     team.send(factor * team.receive(), 0)
 
