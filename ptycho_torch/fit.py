@@ -5,9 +5,11 @@ from __future__ import annotations
 import ptycho_torch.lightning  # noqa: F401  # isort: skip
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,8 @@ class PtychoPINN_Lightning(pl.LightningModule):
         self.physics_weight = 1.0
         self.stages = Stages(StageOptions(), config.nepochs)
         self.max_seconds: float | None = None
+        self.clock: Callable[[], float] = time.perf_counter
+        """That of all processes, which would part at different learning rates."""
         self.parts = 1  # processes that share a batch
         self.interface: dict[str, Any] = {}
         self.identity: TrainingIdentity | None = None
@@ -235,7 +239,7 @@ class PtychoPINN_Lightning(pl.LightningModule):
         options, stages = self.stages.options, self.stages
         steps = int(self.trainer.estimated_stepping_batches)
         steps = steps * options.epochs(self.config.nepochs) // stages.total_epochs
-        default = one_cycle(steps, self.max_seconds) if cycles else None
+        default = one_cycle(steps, self.max_seconds, self.clock) if cycles else None
         return stages.schedule(optimiser, rate_curve(name, self.config, options, steps, default, stages.plateau))
 
     def configure_gradient_clipping(
@@ -402,7 +406,7 @@ def fit(
             f"devices={execution.devices}, nodes={execution.nodes}: expected the processes of a team, found one; train "
             "with ptycho.workflows.train, which has them"
         )
-    module.parts = team.size
+    module.parts, module.clock = team.size, partial(team.first, time.perf_counter)
     pictures = [] if team.rank else _pictures(module, next(filter(None, (*known, *given))), seed)
     epochs_seen = 0 if begun is None else _epochs_of(begun)
     part, size = slice(team.rank, None, team.size), config.batch_size

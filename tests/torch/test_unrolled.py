@@ -74,6 +74,15 @@ def test_the_recipe_gives_way_to_what_the_settings_say(architecture, unrolled, e
     assert made(warmed, execution) == pytest.approx([base] * 9)
 
 
+def test_the_cycle_goes_by_the_clock_that_all_processes_have(unrolled, execution, monkeypatch) -> None:
+    config = replace(unrolled, model=replace(SMALL, architecture="unrolled"))
+    module = PtychoPINN_Lightning(PtychoPINN(config.model, np.ones((64, 64)), 1.0, 1.0), config, execution, 72)
+    told = iter([0.0] * 4 + [100.0] * 20)
+    module.max_seconds, module.clock = 100.0, lambda: next(told)
+    found = rates(module, monkeypatch)
+    assert found[1] > 0 and found[4:] == pytest.approx([0.0] * 5)
+
+
 def test_a_resumed_training_goes_on_in_its_cycle(patterns, unrolled, execution, tmp_path: Path) -> None:
     config = replace(unrolled, n_groups=8, nepochs=2)
     train_cdi_model_torch(patterns, None, replace(config, nepochs=1), execution_config=execution)
