@@ -169,6 +169,7 @@ def infer(
     *,
     config: InferenceConfig | None = None,
     refinement: Mapping[str, Any] | None = None,
+    uncertainty: bool = False,
     backend: BackendName | None = None,
     execution: PyTorchExecutionConfig | None = None,
 ) -> Reconstruction:
@@ -181,6 +182,7 @@ def infer(
         refine: at most so many iterations of refinement after the network; 0 is none.
         config: groups and neighbours; None takes every scan point, with the neighbours of the training.
         refinement: further keywords of the refinement, such as `refine_positions` (`ptycho.refine` names them).
+        uncertainty: also find how wrong the pass is, pixel by pixel, the result's `uncertainty`; not with `refine`.
         backend: for an archive; None takes what is installed, PyTorch first.
         execution: device and so on for PyTorch.
 
@@ -198,9 +200,11 @@ def infer(
             model.networks[0],
             data,
             inference_settings(model.config) if config is None else config,
-            RunOptions(execution=execution, refine_iterations=refine, refinement=refinement),
+            RunOptions(execution=execution, refine_iterations=refine, refinement=refinement, uncertainty=uncertainty),
         )
     settings = InferenceConfig() if config is None else config
     named = backend if config is None else backend or config.backend
     settings = replace(settings, model_path=weights_file(Path(model)), backend=installed_backend(named))
-    return reconstruct_with_backend(data, settings, refine=refine, refinement=refinement, execution_config=execution)
+    return reconstruct_with_backend(
+        data, settings, refine=refine, refinement=refinement, execution_config=execution, uncertainty=uncertainty
+    )

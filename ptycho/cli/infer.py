@@ -20,6 +20,7 @@ from ptycho.cli.run import (
     report_files,
     report_reconstruction,
     report_trust,
+    report_uncertainty,
     run_command,
     run_log,
     team_of,
@@ -86,12 +87,14 @@ def _reconstructed(asked: Settled, test_file: Path) -> None:
                 diagnostics=diagnostics,
                 watch=watch,
                 folder=config.output_dir,
+                uncertainty=run.uncertainty,
             )
         written = save_reconstruction(reconstruction, config.output_dir, data, compare_with=run.compare, pdf=run.pdf)
         written += diagnostics.written if diagnostics is not None else []
         forget(config.output_dir)
         report_reconstruction(reconstruction)
         report_files(written)
+        report_uncertainty(reconstruction)
         report_trust(reconstruction)
 
 

@@ -120,6 +120,10 @@ class InferenceRun:
     recording: Recorded = None
     units: Units = None
     memory_map: MemoryMap = "auto"
+    uncertainty: Annotated[
+        bool,
+        Doc("with --no-refine also find how wrong the pass is, a bar for amplitude and phase of every pixel"),
+    ] = False
     compare: Compare = None
     pdf: Pdf = False
     debug_dump: DebugDump = None

@@ -181,12 +181,13 @@ def reconstruct_with_backend(
     diagnostics: Diagnostics | None = None,
     watch: Watch | None = None,
     folder: Path | None = None,
+    uncertainty: bool = False,
 ) -> Reconstruction:
     """Reconstruct a scan with the model of `config.model_path`, refined by at most `refine` iterations.
 
     `refinement` holds further keywords of the backend's `refine`, such as `refine_positions` or `likelihood`;
     `diagnostics` looks at the patches and at the canvas made of them, `watch` is told how far the refinement is, which
-    shows in `folder` what it has found so far.
+    shows in `folder` what it has found so far. `uncertainty` measures how wrong a pass is that is not refined.
     """
     asked = RunOptions(
         execution_config,
@@ -195,6 +196,7 @@ def reconstruct_with_backend(
         refine_iterations=refine,
         refinement=refinement,
         folder=folder,
+        uncertainty=uncertainty,
     )
     backend, run = _enter(config, asked)
     return load_and_reconstruct(backend, data, config, run)

@@ -22,8 +22,9 @@ from ptycho.config.config import (
     validate_training_config,
 )
 from ptycho.config.files import config_to_dict
+from ptycho.config.options import IterationOptions
 from ptycho.core.archive import ARCHIVE_NAME, ModelArchive, load_archive
-from ptycho.core.geometry import ObjectFrame, object_frame
+from ptycho.core.geometry import ObjectFrame, object_frame, reframe
 from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.memory import check_room
 from ptycho.core.physics.diffraction import as_modes
@@ -34,6 +35,7 @@ from ptycho.core.quality.diffraction_error import least_squares_scale
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.state_file import StateFile
+from ptycho.errors import ConfigError
 from ptycho.networks.universal import training_ranges
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel
@@ -41,6 +43,7 @@ from ptycho.workflows.canvas_pass import canvas_pass
 from ptycho.workflows.diagnostics import with_diagnostics
 from ptycho.workflows.final_trust import passed_or_refined
 from ptycho.workflows.find_probe import find_probe
+from ptycho.workflows.pass_uncertainty import measure_pass_uncertainty
 from ptycho.workflows.results import Estimate, finished_reconstruction
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 from ptycho.workflows.sharing.shared_pass import SharedPass
@@ -50,6 +53,7 @@ from ptycho.workflows.stitch_scan import StitchedObject, stitch_scan
 from ptycho.workflows.stored_model import beyond_training, is_universal, model_path
 from ptycho.workflows.training_data import at_network_size, group_scan, prepared_scan
 from ptycho.workflows.trust import noise_error, scan_trust
+from ptycho.workflows.uncertainty import check_uncertainty
 from ptycho.workflows.unfinished import Unfinished
 
 __all__ = [
@@ -126,6 +130,8 @@ def reconstruct(
         ConfigError, DataError: settings that cannot work, or a scan that does not fit the model.
     """
     run = backend.settled(run)
+    if run.uncertainty:
+        _check_uncertainty(data, run)
     with backend.team(run) as team:
         return _reconstructed(backend, model, data, config, run, source, team)
 
@@ -162,7 +168,22 @@ def _reconstructed(
             {"file": None, "sha256": None, "versions": {}, "training": {}} if source is None else source
         ),
     )
-    return passed_or_refined(made, job.scan, partial(backend.refine, config=settings, run=run), job.beyond)
+    made = passed_or_refined(made, job.scan, partial(backend.refine, config=settings, run=run), job.beyond)
+    return job.with_uncertainty(made) if run.uncertainty else made
+
+
+def _check_uncertainty(data: RawData, run: RunOptions) -> None:
+    """Raise ConfigError where error bars of a pass are asked for beside something that they do not go with."""
+    for expected, given, known in (
+        ("one pass of the network", run.refine_iterations > 0, f"{run.refine_iterations} iterations of refinement"),
+        ("no statistics of patches", run.diagnostics is not None, "some"),
+    ):
+        if given:
+            raise ConfigError(
+                f"--uncertainty: expected {expected}, found {known}; give --no-refine, or take ptycho reconstruct "
+                "--uncertainty, whose bars are of an iteration"
+            )
+    check_uncertainty(data, IterationOptions(), network=False)
 
 
 def trained_source(config: TrainingConfig) -> dict[str, Any]:
@@ -273,6 +294,22 @@ class _Job:
         image = np.where(found.coverage > 0, np.complex64(factor) * found.object, found.object)
         spread = None if found.spread is None else np.float32(factor) * found.spread
         return replace(found, object=image, spread=spread)
+
+    def with_uncertainty(self, made: Reconstruction) -> Reconstruction:
+        """A pass with its error bars."""
+
+        def passed(scan: RawData) -> NDArray[np.complex64]:
+            job = replace(self, scan=scan, timings={})
+            found, reached = job.seen_by_network()
+            if self.config.fit_scale:
+                found = job.scaled(found, reached)
+            return reframe(found.object, self.frame, made.frame, 1)
+
+        with self.timed("uncertainty"):
+            refine = SharedRefinement(self.backend, self.config, self.run, self.team)
+            known = measure_pass_uncertainty(made, self.scan, refine, passed, self.config.subsample_seed or 0)
+        logger.info("uncertainty by %s, in %.3g s", known.method, self.timings["uncertainty"])
+        return replace(made, uncertainty=known, timings=made.timings | self.timings)
 
     def estimate(self, found: StitchedObject) -> Estimate:
         """What the network alone says."""

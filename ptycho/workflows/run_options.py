@@ -63,6 +63,9 @@ class RunOptions:
     refinement: Mapping[str, Any] | None = None
     """Further keywords of the backend's `refine`; without `noise` it stops where the photon noise of the scan is all
     that is left, so far as the dose is known."""
+    uncertainty: bool = False
+    """Measure how wrong a pass is, pixel by pixel (`ptycho.workflows.pass_uncertainty`); refused with a
+    refinement."""
     start_from: Path | None = None
     """Archive of a network of the same shape, whose weights a training begins with; None: with weights of its seed."""
     own_process: bool = False

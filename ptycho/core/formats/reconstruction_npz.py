@@ -203,7 +203,16 @@ def _stored_uncertainty(stored: dict[str, npt.NDArray[Any]]) -> Uncertainty | No
         misfit=float(stored["uncertainty_misfit"]),
         holds=bool(stored["uncertainty_holds"]),
         remarks=tuple(str(one) for one in json.loads(str(stored["uncertainty_remarks"]))),
+        **_stored_law(stored),
     )
+
+
+def _stored_law(stored: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    """What bars are of, and how many of them hold 95 %; files of before there were other bars have nothing of that."""
+    if "uncertainty_of" not in stored:
+        return {}
+    wide = {name: float(stored[f"uncertainty_{name}"]) for name in ("wide_amplitude", "wide_phase")}
+    return {**wide, "of": str(stored["uncertainty_of"])}
 
 
 def _stored_json(stored: dict[str, npt.NDArray[Any]], key: str) -> dict[str, Any]:

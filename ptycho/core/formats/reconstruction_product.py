@@ -22,7 +22,8 @@ __all__ = ["PRODUCT_KEYS", "write_ptychodus_product"]
 PRODUCT_KEYS = (
     *("probe_position_indexes", "probe_position_x_m", "probe_position_y_m", "probe", "object"),
     *("object_layer_spacing_m", "loss_epochs", "loss_values", "coverage", "spread"),
-    *("uncertainty_amplitude", "uncertainty_phase", "uncertainty_holds", "trust_ratio"),
+    *("uncertainty_amplitude", "uncertainty_phase", "uncertainty_wide_amplitude", "uncertainty_wide_phase"),
+    *("uncertainty_holds", "trust_ratio"),
     *("slices", "slice_distance_m", "other_probes", "scan_of_pattern", "metadata", "provenance"),
 )
 """Data sets of `reconstruction.h5`."""
@@ -101,8 +102,8 @@ def write_ptychodus_product(
     if r.trust is not None:
         arrays["trust_ratio"] = r.trust.ratio
     if r.uncertainty is not None:
-        arrays |= {"uncertainty_amplitude": r.uncertainty.amplitude, "uncertainty_phase": r.uncertainty.phase}
-        arrays["uncertainty_holds"] = np.array(r.uncertainty.holds)
+        named = ("amplitude", "phase", "wide_amplitude", "wide_phase", "holds")
+        arrays |= {f"uncertainty_{name}": np.asarray(getattr(r.uncertainty, name)) for name in named}
     if r.slices is not None:
         arrays["slices"] = r.slices
     if isinstance(r.variation, ScanProbes):

@@ -17,7 +17,7 @@ propagation: arXiv:2504.05668.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,16 +38,19 @@ LEAST_LIGHT = 0.05
 """Light, relative to the brightest pixel, below which nothing is said: there an object is hardly begun."""
 NOTHING_KNOWN_RAD = float(np.pi / np.sqrt(3))
 """Standard deviation of a phase of which nothing is known; no more than that is said."""
+NORMAL = 1.96
+"""Standard deviations that hold 95 % of what is normal."""
 ROUNDS = 8
 """Of taking the gauge out, once the global phase is; each leaves the square of what was there."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Uncertainty(ByValue):
-    """One standard deviation of each pixel of an object, by photon noise.
+    """One standard deviation of each pixel of an object, by photon noise; of a network's pass the bar that 68 % of its
+    errors lie within, which are not of noise alone (`ptycho.core.quality.pass_errors`).
 
-    It is that of the object against the truth once global phase, and where the probe moved phase plane and scale too,
-    are taken out of their difference: the patterns leave these open. Positions are held where they are.
+    It is that of the object against the truth once global phase, and where the probe moved, or of a pass, phase plane
+    and scale too, are taken out of their difference: the patterns leave these open. Positions are held where they are.
 
     Raises:
         DataError: maps of two shapes.
@@ -62,13 +65,19 @@ class Uncertainty(ByValue):
     iterations: int
     """Of refinement after each draw."""
     unfinished: float
-    """How far as many iterations more on the scan itself move the object: rms, in standard deviations."""
+    """How far as many iterations more on the scan itself move the object, of a pass its refinement: rms, in bars."""
     misfit: float
     """Error of the scan over that of the draws: 1 for a model that is right and an iteration at its end."""
     holds: bool
     """Whether the model explains the patterns so well that the numbers mean something."""
     remarks: tuple[str, ...] = ()
     """What makes them too small, a clause each; where they do not hold the first say why."""
+    wide_amplitude: float = NORMAL
+    """So many bars of the amplitude hold 95 % of the pixels."""
+    wide_phase: float = NORMAL
+    """The same of the phase."""
+    of: Literal["solution", "pass"] = "solution"
+    """What they are of: a solution of the patterns, or a network's pass, which is none."""
 
     def __post_init__(self) -> None:
         if self.amplitude.ndim != 2 or self.amplitude.shape != self.phase.shape:
@@ -100,14 +109,28 @@ class Uncertainty(ByValue):
         """The numbers, and whether they hold, on one line."""
         numbers = f"amplitude {self.median_amplitude:.2g}, phase {self.median_phase_rad:.2g} rad (medians)"
         if self.holds:
-            told = f"{numbers}; 68 % of the pixels lie within one such deviation of the truth, 95 % within 1.96"
+            told = f"{numbers}; {self._law}"
         else:
-            told = f"does not hold; of photon noise alone it would be {numbers}"
+            alone = "of photon noise alone" if self.of == "solution" else "were the model right"
+            told = f"does not hold; {alone} it would be {numbers}"
         return "; ".join([told, *self.remarks])
+
+    @property
+    def _law(self) -> str:
+        """How many pixels lie within which."""
+        if self.of == "solution":
+            return "68 % of the pixels lie within one such deviation of the truth, 95 % within 1.96"
+        wide = f"{self.wide_amplitude:.2f} (amplitude) and {self.wide_phase:.2f} (phase)"
+        return f"68 % of the pixels lie within one such bar of the truth, 95 % within {wide}"
 
     @property
     def method(self) -> str:
         """How it was found, in words."""
+        if self.of == "pass":
+            return (
+                "how far the pass lies from its refinement, and by the pass of counts drawn anew from an object near "
+                "both, whose errors are known"
+            )
         return (
             f"counts drawn anew from the solution {plural(self.draws, 'time')}, {self.iterations} iterations from "
             "there after each"
@@ -144,7 +167,7 @@ class ObjectSpread:
         self.light = light.astype(np.float64) / float(light.max())
         self.known: Mask = (self.light >= LEAST_LIGHT) & (True if within is None else within)
         modulus = np.abs(self.image)
-        self._turn = np.where(modulus > 0, self.image.conj(), 1) / np.where(modulus > 0, modulus, 1)
+        self.direction = np.where(modulus > 0, self.image, 1) / np.where(modulus > 0, modulus, 1)
         self._squares = np.zeros((2, *image.shape))
         self._count = 0
 
@@ -160,13 +183,13 @@ class ObjectSpread:
         """
         weight = np.where(self.known, self.light, 0)
         freed = without_gauge(other.astype(np.complex128), self.image, weight, self.free)
-        return np.where(self.known, self._turn * (freed - self.image), 0)
+        return np.where(self.known, self.direction.conj() * (freed - self.image), 0)
 
     def deviations(self) -> tuple[Real, Real]:
         """(H, W) standard deviation of the amplitude, in the unit of the object, and of the phase, radians; NaN where
         nothing is known.
         """
-        along, across = (np.sqrt(self._averaged(squares / self._count)) for squares in self._squares)
+        along, across = (np.sqrt(self.averaged(squares / self._count)) for squares in self._squares)
         with np.errstate(divide="ignore"):
             phase = np.minimum(across / np.abs(self.image), NOTHING_KNOWN_RAD)
         return np.where(self.known, along, np.nan), np.where(self.known, phase, np.nan)
@@ -175,11 +198,11 @@ class ObjectSpread:
         """How far another object is from the solution: rms over the light, in standard deviations."""
         difference, total = self.difference(other), 0.0
         for part, squares in zip((difference.real, difference.imag), self._squares, strict=True):
-            variance = np.maximum(self._averaged(squares / self._count), np.finfo(float).tiny)
+            variance = np.maximum(self.averaged(squares / self._count), np.finfo(float).tiny)
             total += np.average(part**2 / variance, weights=np.where(self.known, self.light, 0)) / 2
         return float(np.sqrt(total))
 
-    def _averaged(self, variance: Real) -> Real:
+    def averaged(self, variance: Real) -> Real:
         """A variance, its product with the light averaged over the window; 1 where nothing is known."""
         inside = self.known.astype(np.float64)
         total = gaussian_filter(variance * self.light * inside, WINDOW_PX)

@@ -1,0 +1,106 @@
+"""The error bars of a network's pass: refined to the end, and passed again with counts drawn from objects near it.
+
+`ptycho.core.quality.pass_errors` has the formulas. The refinement that the pass is held against is the better picture;
+bars on the pass itself are for where the pass is what is kept, compared or streamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.core.quality.pass_errors import Drawn, PassErrors
+from ptycho.core.quality.trust import NOISE
+from ptycho.core.quality.uncertainty import Uncertainty
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.result import reconstruction_of
+from ptycho.raw_data import RawData
+from ptycho.workflows.uncertainty import (
+    ITERATIONS,
+    UNFINISHED,
+    expected_photons,
+    redrawn,
+    scanned_field,
+)
+
+__all__ = ["measure_pass_uncertainty"]
+
+MOST, ENOUGH = 240, 1e-3
+"""Iterations of counts from the pass on, at most, and the gain of a few at which they end."""
+
+Passed = Callable[[RawData], NDArray[np.complexfloating[Any, Any]]]
+
+
+def measure_pass_uncertainty(
+    found: Reconstruction,
+    data: RawData,
+    refine: Callable[..., Refinement],
+    passed: Passed,
+    seed: int = 0,
+) -> Uncertainty:
+    """Bars of a pass that 68 % of its errors lie within, and how many of them hold 95 %.
+
+    Args:
+        found: the pass, with its trust.
+        data: the scan as the network takes it, which `check_uncertainty` lets pass.
+        refine: `refine(scan, start, iterations, *, likelihood, refine_probe, tolerance)` of a backend.
+        passed: the pass of a scan like this one, (H, W) in the frame of `found`.
+        seed: of the draws.
+    """
+    counts: dict[str, Any] = {"likelihood": "poisson", "refine_probe": False}
+    reference = reconstruction_of(refine(data, found, MOST, tolerance=ENOUGH, **counts))
+    further = partial(refine, iterations=ITERATIONS, tolerance=0.0, **counts)
+    errors = PassErrors(found.object, reference.object, reference.coverage, scanned_field(reference)[0])
+    left = []
+
+    def drawn(truth: Reconstruction, stream: np.random.SeedSequence) -> tuple[RawData, Refinement]:
+        scan = redrawn(data, expected_photons(truth, data), np.random.default_rng(stream))
+        refined = further(scan, start=truth)
+        left.append(refined.error_history[refined.kept])
+        return scan, refined
+
+    first, second = np.random.SeedSequence(seed).spawn(2)
+    nearest = errors.nearest(drawn(reference, first)[1].object).astype(np.complex64)
+    near = replace(reference, object=np.where(errors.known, nearest, reference.object))
+    scan, refined = drawn(near, second)
+    bars = errors.bars([Drawn(near.object, passed(scan), refined.object)])
+    gone_on = further(data, start=reference)
+    unfinished, misfit = errors.moved(gone_on.object, bars), gone_on.error_history[0] / float(np.mean(left))
+    remarks = _against(found, unfinished, misfit)
+    return Uncertainty(
+        bars.amplitude.astype(np.float32),
+        bars.phase.astype(np.float32),
+        draws=len(left),
+        iterations=ITERATIONS,
+        unfinished=unfinished,
+        misfit=misfit,
+        holds=not remarks,
+        remarks=remarks,
+        wide_amplitude=bars.wide_amplitude,
+        wide_phase=bars.wide_phase,
+        of="pass",
+    )
+
+
+def _against(found: Reconstruction, unfinished: float, misfit: float) -> tuple[str, ...]:
+    """Why the bars do not hold, a clause each."""
+    against = []
+    if misfit > NOISE:
+        against.append(
+            f"refined, the patterns are explained to {misfit:.3g} times what noise leaves: the model is wrong by more "
+            "than the noise"
+        )
+    if found.trust is not None and found.trust.grade == "fails":
+        against.append("the trust in the object is 'fails'")
+    if unfinished > UNFINISHED:
+        against.append(
+            f"the refinement that it is held against is not at its end: further iterations move it by {unfinished:.2g} "
+            "bars (--refine 80 is the better picture)"
+        )
+    return tuple(against)
