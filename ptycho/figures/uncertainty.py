@@ -23,10 +23,8 @@ Real = npt.NDArray[np.floating]
 
 def deviation_maps(known: Uncertainty) -> Iterator[tuple[str, Real, str, tuple[float, float]]]:
     """Both maps: the name, (H, W) with NaN where nothing is known, the unit, and the ends of the colours."""
-    for name, values, unit in (
-        ("amplitude", known.amplitude, "standard deviation"),
-        ("phase", known.phase, "standard deviation (rad)"),
-    ):
+    each = "standard deviation" if known.of == "solution" else "68 % within"
+    for name, values, unit in (("amplitude", known.amplitude, each), ("phase", known.phase, f"{each} (rad)")):
         shown = values[known.known]
         yield name, values, unit, (0.0, float(np.percentile(shown, BRIGHTEST)) if shown.size else 1.0)
 

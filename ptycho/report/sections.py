@@ -114,13 +114,18 @@ def _uncertainty(content: Content) -> tuple[str, Markup] | None:
         )
         for name, values, unit, limits in deviation_maps(known)
     ]
-    head = "One standard deviation of each pixel, by photon noise alone. " if known.holds else ""
+    if known.of == "pass":
+        one, out = "The bar of each pixel of a pass", "global phase, phase plane and scale are"
+        moved, bars, wide = "its refinement", "bars", "the wide bars"
+    else:
+        one = "One standard deviation of each pixel, by photon noise alone"
+        out = "the global phase (and where the probe moved a phase plane and the scale) is"
+        moved, bars, wide = "the object", "deviations", "1.96 deviations"
     words = (
-        f"{head}{known.summary[:1].upper()}{known.summary[1:]}. Found by {known.method}; the global phase (and where "
-        "the probe moved a phase plane and the scale) is taken out. As many iterations more on the scan itself move "
-        f"the object by {known.unfinished:.2g} deviations, and leave {known.misfit:.3g} times the error that noise "
-        "does. The truth lies further away than 1.96 deviations in 5 % of the pixels even so; pixels that are not "
-        "resolved are wrong together."
+        f"{f'{one}. ' if known.holds else ''}{known.summary[:1].upper()}{known.summary[1:]}. Found by {known.method}; "
+        f"{out} taken out. As many iterations more on the scan itself move {moved} by {known.unfinished:.2g} {bars}, "
+        f"and leave {known.misfit:.3g} times the error that noise does. The truth lies further away than {wide} in 5 % "
+        "of the pixels even so; pixels that are not resolved are wrong together."
     )
     return "Uncertainty", tag("div", tag("p", words), tag("div", *pictures, class_="grid wide"))
 

@@ -34,6 +34,7 @@ from ptycho.core.provenance import file_sha256, provenance, with_geometry_of
 from ptycho.core.quality.diffraction_error import least_squares_scale
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.state_file import StateFile
 from ptycho.errors import ConfigError
 from ptycho.networks.universal import training_ranges
@@ -305,8 +306,13 @@ class _Job:
                 found = job.scaled(found, reached)
             return reframe(found.object, self.frame, made.frame, 1)
 
+        shared = SharedRefinement(self.backend, self.config, self.run, self.team)
+        watch = self.run.watch or log_progress
+
+        def refine(scan: RawData, start: Any, iterations: int, **settings: Any) -> Refinement:
+            return shared(scan, start, iterations, report=IterationReport(iterations, watch, "trial"), **settings)
+
         with self.timed("uncertainty"):
-            refine = SharedRefinement(self.backend, self.config, self.run, self.team)
             known = measure_pass_uncertainty(made, self.scan, refine, passed, self.config.subsample_seed or 0)
         logger.info("uncertainty by %s, in %.3g s", known.method, self.timings["uncertainty"])
         return replace(made, uncertainty=known, timings=made.timings | self.timings)

@@ -62,7 +62,12 @@ def check_uncertainty(data: RawData, options: IterationOptions, network: bool) -
     """
     for expected, given, found in (
         ("one scan", bool(data.scans), f"{len(data.scans)} that share an object"),
-        ("iteration alone", network, "a network, or an array, whose knowledge is no noise (--model, --train, --start)"),
+        (
+            "iteration alone",
+            network,
+            "a network, or an array, whose knowledge is no noise (--model, --train, --start; of one pass alone "
+            "ptycho_inference --no-refine --uncertainty finds error bars)",
+        ),
         ("a far field", data.near_field is not None, "a near one, whose slow phases spread further than this tells"),
         ("a thin object", options.slices > 1, f"slices={options.slices}"),
         ("an object of which nothing is known", options.object_prior is not None, "--object-prior"),

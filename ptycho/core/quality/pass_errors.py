@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,8 @@ class PassBars:
     """So many bars hold 95 % of the errors of the amplitude."""
     wide_phase: float
     """The same of the phase."""
+    noise: float
+    """What the reference has of noise: rms, in bars."""
 
 
 class PassErrors:
@@ -121,8 +124,8 @@ class PassErrors:
         """Bars by draws from the nearest object, one or more."""
         pairs = [self._of(one) for one in drawn]
         variance = np.mean([self._averaged(noise**2) for _, noise in pairs], axis=0)
-        common = sum(self._total(error * noise) for error, noise in pairs)
-        rho = (common / sum(self._total(noise**2) for _, noise in pairs))[:, None, None]
+        common = np.sum([self._total(error * noise) for error, noise in pairs], axis=0)
+        rho = (common / np.sum([self._total(noise**2) for _, noise in pairs], axis=0))[:, None, None]
 
         def scale(off: Real) -> Real:
             found = self._averaged(off**2)
@@ -130,18 +133,28 @@ class PassErrors:
 
         seen = np.stack([abs(error) / scale(error - noise) for error, noise in pairs], axis=1)[..., self.known]
         near, wide = np.quantile(seen.reshape(2, -1), WITHIN, axis=1)
-        along, across = near[:, None, None] * scale(self._off)
+        along, across = self._unit * near[:, None, None] * scale(self._off)
         with np.errstate(divide="ignore"):
             phase = np.minimum(across / np.abs(self._passed), NOTHING_KNOWN_RAD)
         known, (first, second) = self.known, wide / near
-        return PassBars(np.where(known, along, np.nan), np.where(known, phase, np.nan), float(first), float(second))
+        noise = self._unit * float(np.sqrt(np.mean((variance / np.square([along, across]))[:, known])))
+        maps = np.where(known, along, np.nan), np.where(known, phase, np.nan)
+        return PassBars(*maps, float(first), float(second), noise)
 
     def moved(self, other: Complex, bars: PassBars) -> float:
         """How far another object is from the reference: rms over the light, in bars."""
         along, across = self._parts(self._compared, other)
-        sizes = bars.amplitude, bars.phase * np.abs(self._passed)
+        sizes = (size / self._unit for size in (bars.amplitude, bars.phase * np.abs(self._passed)))
         parts = [(part / size)[self.known] ** 2 for part, size in zip((along, across), sizes, strict=True)]
         return float(np.sqrt(np.average(np.mean(parts, axis=0), weights=self._compared.light[self.known])))
+
+    @cached_property
+    def _unit(self) -> float:
+        """Of the pass, over that of the reference: a scale that was taken out."""
+        brought = np.abs(self._compared.image + self._compared.direction * (self._off[0] + 1j * self._off[1]))
+        both = np.stack([np.abs(self._passed), brought])
+        own, reference = np.sqrt(self._total(both**2))
+        return float(own / reference)
 
     def _of(self, drawn: Drawn) -> tuple[Real, Real]:
         """Errors of the pass of a draw and of its refinement, (2, H, W) each: along and across."""

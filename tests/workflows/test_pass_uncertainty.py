@@ -1,0 +1,72 @@
+"""Error bars of a pass: against the truth, and of a wrong model. A few iterations from a flat object are the pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from ptycho.core.quality.uncertainty import without_gauge
+from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.result import reconstruction_of
+from ptycho.core.refinement.run import refine_scan
+from ptycho.raw_data import RawData
+from ptycho.workflows.pass_uncertainty import measure_pass_uncertainty
+from ptycho.workflows.trust import scan_trust
+
+Simulated = Callable[..., RawData]
+
+REFINE = partial(refine_scan, dtype=np.float32)
+
+
+def short(scan: RawData) -> Reconstruction:
+    """A pass that is far from the end."""
+    found = REFINE(scan, None, 7, refine_probe=False)
+    trust = scan_trust(found.object, found.probe, found.xcoords, found.ycoords, scan, 1.0)
+    return replace(reconstruction_of(found, trust), method="network")
+
+
+def measured(scan: RawData) -> tuple[Reconstruction, Reconstruction]:
+    """A pass without and with bars."""
+    found = short(scan)
+    known = measure_pass_uncertainty(found, scan, REFINE, lambda drawn: short(drawn).object)
+    return found, replace(found, uncertainty=known)
+
+
+def within(scan: RawData, found: Reconstruction) -> list[float]:
+    """Shares of amplitude within the bar and the wide one, and of the phase."""
+    truth, known = scan.objectGuess, found.uncertainty
+    assert truth is not None and known is not None
+    frame, inside = found.frame, known.known
+    target = truth[frame.y0 : frame.y0 + frame.height, frame.x0 : frame.x0 + frame.width]
+    brought = without_gauge(found.object, target, np.where(inside, found.coverage, 0), free=True)
+    errors = abs(abs(brought) - abs(target)), abs(np.angle(brought * target.conj()))
+    bars = (known.amplitude, known.wide_amplitude), (known.phase, known.wide_phase)
+    return [
+        float(np.mean((error < times * bar)[inside]))
+        for error, (bar, wide) in zip(errors, bars, strict=True)
+        for times in (1, wide)
+    ]
+
+
+@pytest.mark.parametrize("photons", [1e4, 1e7])
+def test_as_many_pixels_lie_within_the_bars_as_they_say(simulated: Simulated, photons: float) -> None:
+    scan = simulated(photons=photons, kind="dead_leaves", shape=(96, 96))
+    known = measured(scan)[1]
+    bars = known.uncertainty
+    assert bars is not None and bars.of == "pass" and bars.misfit == pytest.approx(1, abs=0.06)
+    assert within(scan, known) == pytest.approx([0.68, 0.95, 0.68, 0.95], abs=0.06)
+    assert "68 % of the pixels lie within one such bar of the truth" in bars.summary
+    assert photons < 1e7 or bars.median_phase_rad > 0.02, "the error of the pass, many times the noise"
+
+
+def test_bars_of_a_wrong_model_do_not_hold(simulated: Simulated) -> None:
+    scan = simulated(photons=1e6)
+    wrong = scan.replaced(xcoords=scan.xcoords + np.random.default_rng(0).normal(0, 1, len(scan)))
+    known = measured(wrong)[1].uncertainty
+    assert known is not None and not known.holds
+    assert "the model is wrong by more than the bars can tell" in known.summary
+    assert known.summary.startswith("does not hold; were the model right it would be")
