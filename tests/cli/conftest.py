@@ -57,6 +57,7 @@ def workflows(monkeypatch):
         method="network+refined",
         metadata={},
         error_history=(0.5, 0.125),
+        uncertainty=None,
         trust=types.SimpleNamespace(grade="usable", verdict="usable, with numbers", fourier_error=0.125),
     )
 

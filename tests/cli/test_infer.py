@@ -23,6 +23,11 @@ class TestInference:
         assert inference_main([*inference_flags, *flags]) == 0
         assert workflows.of("reconstruct")[1]["refine"] == expected
 
+    @pytest.mark.parametrize(("flags", "expected"), [([], False), (["--no-refine", "--uncertainty"], True)])
+    def test_a_pass_has_error_bars_where_they_are_asked_for(self, flags, expected, workflows, inference_flags):
+        assert inference_main([*inference_flags, *flags]) == 0
+        assert workflows.of("reconstruct")[1]["uncertainty"] is expected
+
     def test_an_interrupt_says_what_is_left(self, workflows, inference_flags, tmp_path, scan, last_line):
         def cut_off():
             (tmp_path / "out" / "so_far.npz").write_text("found")

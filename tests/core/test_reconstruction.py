@@ -56,7 +56,16 @@ def refined(rng: np.random.Generator) -> Reconstruction:
         synchronised=True,
         agreement=(0.9, 0.99),
         uncertainty=Uncertainty(
-            *rng.random((2, HEIGHT, WIDTH)).astype(np.float32), 4, 8, 0.25, 1.5, False, ("a model; wrong", "held")
+            *rng.random((2, HEIGHT, WIDTH)).astype(np.float32),
+            4,
+            8,
+            0.25,
+            1.5,
+            False,
+            ("a model; wrong", "held"),
+            2.25,
+            1.75,
+            "pass",
         ),
         spread=np.where(rng.random((HEIGHT, WIDTH)) < 0.2, np.nan, 0.5).astype(np.float32),
         trust=Trust(
@@ -122,6 +131,16 @@ def test_npz_holds_plain_arrays_under_these_names(tmp_path: Path, refined: Recon
         assert file["xcoords"].dtype == np.float64
         np.testing.assert_array_equal(file["trust_ratio"], refined.trust.ratio)
         assert str(file["trust_verdict"]) == refined.trust.verdict
+
+
+def test_bars_of_earlier_files_are_those_of_a_solution(tmp_path: Path, refined: Reconstruction) -> None:
+    with np.load(write_npz(refined, tmp_path / "new.npz"), allow_pickle=False) as file:
+        stored = {key: file[key] for key in file.files}
+    for name in ("wide_amplitude", "wide_phase", "of"):
+        del stored[f"uncertainty_{name}"]
+    np.savez(tmp_path / "old.npz", **stored)
+    known = read_npz(tmp_path / "old.npz").uncertainty
+    assert known is not None and (known.of, known.wide_amplitude, known.wide_phase) == ("solution", 1.96, 1.96)
 
 
 def test_what_was_not_measured_has_no_key(tmp_path: Path, plain: Reconstruction) -> None:
@@ -303,7 +322,7 @@ def test_product_has_everything_that_ptychodus_requires(tmp_path: Path, refined:
         assert file["slice_distance_m"][()] == pytest.approx(2.5e-8 / (0.25 * 0.01)) == refined.slice_distance_m
         np.testing.assert_array_equal(file["trust_ratio"][()], refined.trust.ratio)
         np.testing.assert_array_equal(file["uncertainty_phase"][()], refined.uncertainty.phase)
-        assert not file["uncertainty_holds"][()]
+        assert not file["uncertainty_holds"][()] and file["uncertainty_wide_amplitude"][()] == 2.25
         assert sorted(file) == sorted(set(PRODUCT_KEYS) - {"other_probes", "scan_of_pattern"})
         for name in ("probe", "object"):
             assert (file[name].attrs["pixel_width_m"], file[name].attrs["pixel_height_m"]) == (2e-8, 2e-8)

@@ -40,6 +40,9 @@ def test_error_bars_say_what_they_are_and_whether_they_hold(content: Content) ->
     assert "Uncertainty of the amplitude" in made and "Uncertainty of the phase" in made
     r = content.reconstruction
     assert r.uncertainty is not None
+    of_pass = replace(r.uncertainty, of="pass", wide_phase=1.5)
+    told = section("uncertainty", replace(content, reconstruction=replace(r, uncertainty=of_pass)))
+    assert "The bar of each pixel of a pass" in told and "1.50 (phase)" in told and "standard deviation" not in told
     wrong = replace(r.uncertainty, holds=False, remarks=("the model is wrong",))
     made = section("uncertainty", replace(content, reconstruction=replace(r, uncertainty=wrong)))
     assert "Does not hold" in made and "the model is wrong" in made and "68 %" not in made

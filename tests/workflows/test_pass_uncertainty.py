@@ -9,16 +9,20 @@ from functools import partial
 import numpy as np
 import pytest
 
+import ptycho
 from ptycho.core.quality.uncertainty import without_gauge
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.run import refine_scan
+from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
+from ptycho.workflows.backend import BackendName
 from ptycho.workflows.pass_uncertainty import measure_pass_uncertainty
 from ptycho.workflows.trust import scan_trust
 
 Simulated = Callable[..., RawData]
 
+BACKENDS: tuple[BackendName, ...] = ("pytorch", "tensorflow")
 REFINE = partial(refine_scan, dtype=np.float32)
 
 
@@ -70,3 +74,33 @@ def test_bars_of_a_wrong_model_do_not_hold(simulated: Simulated) -> None:
     assert known is not None and not known.holds
     assert "the model is wrong by more than the bars can tell" in known.summary
     assert known.summary.startswith("does not hold; were the model right it would be")
+
+
+@pytest.fixture(scope="module")
+def scan() -> RawData:
+    """Patterns as the weights of the package take them."""
+    return ptycho.simulate("lines", photons=1e6, N=64, shape=(112, 112), step=8.0, seed=1)
+
+
+def test_the_pass_of_a_network_has_bars(scan: RawData) -> None:
+    found = ptycho.infer("universal", scan, uncertainty=True, backend="pytorch")
+    known = found.uncertainty
+    assert found.method == "network" and found.timings["uncertainty"] > 0
+    assert known is not None and known.holds and known.of == "pass"
+    assert within(scan, found) == pytest.approx([0.68, 0.95, 0.68, 0.95], abs=0.08)
+
+
+@pytest.mark.slow
+def test_both_backends_say_the_same(scan: RawData) -> None:
+    bars = [ptycho.infer("universal", scan, uncertainty=True, backend=name).uncertainty for name in BACKENDS]
+    for kind in ("median_amplitude", "median_phase_rad", "wide_amplitude", "wide_phase"):
+        first, second = (getattr(one, kind) for one in bars)
+        assert first == pytest.approx(second, rel=0.03)
+
+
+def test_what_has_no_bars_is_refused_by_name(scan: RawData) -> None:
+    with pytest.raises(ConfigError, match="--uncertainty: expected one pass of the network, found 5 iterations"):
+        ptycho.infer("universal", scan, 5, uncertainty=True)
+    unknown = scan.replaced(diff3d=0.0123 * scan.amplitude(), units="amplitude", metadata={})
+    with pytest.raises(DataError, match="--uncertainty: expected counts, or amplitudes with the dose"):
+        ptycho.infer("universal", unknown, uncertainty=True)

@@ -22,8 +22,8 @@ __all__ = ["PRODUCT_KEYS", "write_ptychodus_product"]
 PRODUCT_KEYS = (
     *("probe_position_indexes", "probe_position_x_m", "probe_position_y_m", "probe", "object"),
     *("object_layer_spacing_m", "loss_epochs", "loss_values", "coverage", "spread"),
-    *("uncertainty_amplitude", "uncertainty_phase", "uncertainty_wide_amplitude", "uncertainty_wide_phase"),
-    *("uncertainty_holds", "trust_ratio"),
+    *("uncertainty_amplitude", "uncertainty_phase", "uncertainty_holds"),
+    *("uncertainty_wide_amplitude", "uncertainty_wide_phase", "trust_ratio"),
     *("slices", "slice_distance_m", "other_probes", "scan_of_pattern", "metadata", "provenance"),
 )
 """Data sets of `reconstruction.h5`."""

@@ -87,3 +87,14 @@ def test_the_words_say_whether_the_numbers_hold() -> None:
     bad = Uncertainty(*maps, 4, 8, 0.1, 1.5, False, ("why",))
     assert bad.summary.startswith("does not hold; of photon noise alone it would be amplitude 0.02")
     assert bad.summary.endswith("; why") and "68 %" not in bad.summary
+
+
+def test_bars_of_a_pass_have_a_law_of_their_own() -> None:
+    maps = np.full((2, 3), 0.02, np.float32), np.full((2, 3), 0.2, np.float32)
+    known = Uncertainty(*maps, 2, 8, 0.1, 1.0, True, wide_amplitude=2.25, wide_phase=1.5, of="pass")
+    assert known.summary.endswith(
+        "68 % of the pixels lie within one such bar of the truth, 95 % within 2.25 (amplitude) and 1.50 (phase)"
+    )
+    assert known.method.startswith("how far the pass lies from its refinement")
+    bad = Uncertainty(*maps, 2, 8, 0.1, 2.0, False, ("why",), of="pass")
+    assert bad.summary.startswith("does not hold; were the model right it would be") and bad.summary.endswith("; why")
