@@ -21,7 +21,6 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.raw_data import RawData
-from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, scan_trust
 from ptycho.workflows.uncertainty import (
     ITERATIONS,
     NARROW,
@@ -33,9 +32,10 @@ from ptycho.workflows.uncertainty import (
 
 __all__ = ["measure_pass_uncertainty"]
 
-MOST, ENOUGH, PATIENT = 160, 1e-3, 2e-4
-"""Iterations of counts from the pass on, at most, and the gain of a few at which they end; where more than noise is
-left as many again, and the gain at which these end."""
+MOST, ENOUGH = 160, 1e-3
+"""Iterations of counts from the pass on, at most, and the gain of a few at which they end."""
+PATTERNS = 100
+"""In the middle of the scan, that are drawn and passed again: of so many errors the shares are known to 1 %."""
 EXCESS = 0.1
 """Error of the reference above that of noise, in units of what makes it as far from the truth as one bar, from which on
 bars do not hold. A model that is right has up to 0.04 (and 0.1 where 1e8 photons were not fitted to the end); one whose
@@ -62,29 +62,28 @@ def measure_pass_uncertainty(
         seed: of the draws.
     """
     counts: dict[str, Any] = {"likelihood": "poisson", "refine_probe": False}
-    reference = _reference(found, data, partial(refine, iterations=MOST, **counts))
+    reference = reconstruction_of(refine(data, found, MOST, tolerance=ENOUGH, **counts))
     further = partial(refine, iterations=ITERATIONS, tolerance=0.0, **counts)
     errors = PassErrors(found.object, reference.object, reference.coverage, scanned_field(reference)[0])
-    left = []
-
-    def drawn(truth: Reconstruction, stream: np.random.SeedSequence) -> tuple[RawData, Refinement]:
-        scan = redrawn(data, expected_photons(truth, data), np.random.default_rng(stream))
-        refined = further(scan, start=truth)
-        left.append(refined.error_history[refined.kept])
-        return scan, refined
-
-    first, second = np.random.SeedSequence(seed).spawn(2)
-    nearest = errors.nearest(drawn(reference, first)[1].object).astype(np.complex64)
+    streams = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(2))
+    again = further(redrawn(data, expected_photons(reference, data), next(streams)), start=reference)
+    nearest = errors.nearest(again.object).astype(np.complex64)
     near = replace(reference, object=np.where(errors.known, nearest, reference.object))
-    scan, refined = drawn(near, second)
-    bars = errors.bars([Drawn(near.object, passed(scan), refined.object)])
+    chosen = _middle(data)
+    scan = redrawn(data.part(chosen), expected_photons(near, data)[chosen], next(streams))
+    refined = further(scan, start=near.object, probe=near.probe, frame=near.frame)
+    there = reconstruction_of(refined)
+    bars = errors.bars(
+        again.object, Drawn(near.object, passed(scan), refined.object, there.coverage, scanned_field(there)[0])
+    )
     gone_on = further(data, start=reference)
-    unfinished, misfit = errors.moved(gone_on.object, bars), gone_on.error_history[0] / float(np.mean(left))
+    unfinished = errors.moved(gone_on.object, bars)
+    misfit = gone_on.error_history[0] / again.error_history[again.kept]
     holds, remarks = _worth(found.trust, unfinished, misfit, bars.noise)
     return Uncertainty(
         bars.amplitude.astype(np.float32),
         bars.phase.astype(np.float32),
-        draws=len(left),
+        draws=1,
         iterations=ITERATIONS,
         unfinished=unfinished,
         misfit=misfit,
@@ -96,21 +95,10 @@ def measure_pass_uncertainty(
     )
 
 
-def _reference(found: Reconstruction, data: RawData, refine: Callable[..., Refinement]) -> Reconstruction:
-    """What refinement makes of a pass; where it leaves more than noise, it is given longer."""
-    reached = refine(data, start=found, tolerance=ENOUGH)
-    trust = scan_trust(
-        reached.object,
-        reached.probe,
-        reached.xcoords,
-        reached.ycoords,
-        data,
-        NOMINAL_PHOTONS,
-        recording=reached.recording,
-    )
-    if reached.error_history[reached.kept] > NARROW * noise_error(trust, "poisson"):
-        reached = refine(data, start=reached, tolerance=PATIENT)
-    return reconstruction_of(reached)
+def _middle(data: RawData) -> NDArray[np.intp]:
+    """Indices of the patterns in the middle of a scan, as many as are passed again."""
+    x, y = (each - np.median(each) for each in (data.xcoords, data.ycoords))
+    return np.sort(np.argsort(np.hypot(x, y), kind="stable")[:PATTERNS])
 
 
 def _worth(trust: Trust | None, unfinished: float, misfit: float, noise: float) -> tuple[bool, tuple[str, ...]]:
@@ -119,7 +107,7 @@ def _worth(trust: Trust | None, unfinished: float, misfit: float, noise: float) 
     told = f"refined, the patterns are explained to {misfit:.3g} times what noise leaves"
     excess = (misfit - 1) * noise**2
     if excess > EXCESS:
-        against.append(f"{told}: the model is wrong by more than the bars can tell")
+        against.append(f"{told}: the model is wrong, or the refinement not at its end, by more than the bars can tell")
     elif excess > NARROW - 1:
         beside.append(f"{told}: the bars are too small by a tenth or so")
     if trust is not None and trust.grade == "fails":

@@ -304,7 +304,7 @@ class _Job:
             found, reached = job.seen_by_network()
             if self.config.fit_scale:
                 found = job.scaled(found, reached)
-            return reframe(found.object, self.frame, made.frame, 1)
+            return reframe(found.object, job.frame, made.frame, 1)
 
         shared = SharedRefinement(self.backend, self.config, self.run, self.team)
         watch = self.run.watch or log_progress

@@ -29,7 +29,6 @@ Source: B. Efron, The estimation of prediction error: covariance penalties and c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -65,6 +64,10 @@ class Drawn:
     """(H, W) the pass of them."""
     refined: Complex
     """(H, W) their refinement, from the truth on."""
+    light: NDArray[Any]
+    """(H, W) on each pixel, in the unit of that of the scan; of a part of the scan less."""
+    within: Mask
+    """(H, W) where something is known of their errors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +107,9 @@ class PassErrors:
                 f"uncertainty: expected a pass and its refinement of one shape, found {passed.shape} and "
                 f"{reference.shape}; give those of one scan"
             )
-        self._passed, self._light, self._within = passed, light, within
-        self._compared = ObjectSpread(reference, light, True, within)
-        self.known: Mask = self._compared.known
-        self._off = self._parts(self._compared, passed)
+        self._passed, self._seen = passed, _Seen(reference, light, within)
+        self.known: Mask = self._seen.known
+        self._off = self._seen.parts(passed)
 
     def nearest(self, refined: Complex) -> NDArray[np.complex128]:
         """(H, W) about the object between reference and pass that is nearest to the truth.
@@ -115,59 +117,74 @@ class PassErrors:
         Args:
             refined: (H, W) the refinement, from the reference on, of counts that were drawn from the reference.
         """
-        distance, noise = self._total(self._off**2), self._total(self._parts(self._compared, refined) ** 2)
+        distance, noise = (self._seen.total(part**2) for part in (self._off, self._seen.parts(refined)))
         share = 1 - (1 - COMMON) * noise / np.maximum(distance, np.finfo(float).tiny)
         along, across = (1 - np.clip(share, 0, 1))[:, None, None] * self._off
-        return self._compared.image + self._compared.direction * (along + 1j * across)
+        return self._seen.compared.image + self._seen.compared.direction * (along + 1j * across)
 
-    def bars(self, drawn: Sequence[Drawn]) -> PassBars:
-        """Bars by draws from the nearest object, one or more."""
-        pairs = [self._of(one) for one in drawn]
-        variance = np.mean([self._averaged(noise**2) for _, noise in pairs], axis=0)
-        common = np.sum([self._total(error * noise) for error, noise in pairs], axis=0)
-        rho = (common / np.sum([self._total(noise**2) for _, noise in pairs], axis=0))[:, None, None]
+    def bars(self, refined: Complex, drawn: Drawn) -> PassBars:
+        """Bars by a draw from the nearest object, which may be of a part of the scan.
 
-        def scale(off: Real) -> Real:
-            found = self._averaged(off**2)
+        Args:
+            refined: as of `nearest`.
+            drawn: what became of that draw.
+        """
+        there = _Seen(drawn.truth, drawn.light, drawn.within)
+        error, noise = there.parts(drawn.passed), there.parts(drawn.refined)
+        rho = (there.total(error * noise) / there.total(noise**2))[:, None, None]
+        of_reference = self._seen.parts(refined)
+        less = there.total(noise**2) / self._seen.total(of_reference**2, there.known)
+
+        def scale(seen: _Seen, off: Real, noise: Real) -> Real:
+            found, variance = seen.averaged(off**2), seen.averaged(noise**2)
             return np.sqrt(np.maximum(found + (2 * rho - 1) * variance, LEAST * (found + variance)))
 
-        seen = np.stack([abs(error) / scale(error - noise) for error, noise in pairs], axis=1)[..., self.known]
-        near, wide = np.quantile(seen.reshape(2, -1), WITHIN, axis=1)
-        along, across = self._unit * near[:, None, None] * scale(self._off)
+        times = (abs(error) / scale(there, error - noise, noise))[:, there.known]
+        near, wide = np.quantile(times, WITHIN, axis=1)
+        of_scan = np.sqrt(less)[:, None, None] * of_reference
+        along, across = self._unit * near[:, None, None] * scale(self._seen, self._off, of_scan)
         with np.errstate(divide="ignore"):
             phase = np.minimum(across / np.abs(self._passed), NOTHING_KNOWN_RAD)
         known, (first, second) = self.known, wide / near
-        noise = self._unit * float(np.sqrt(np.mean((variance / np.square([along, across]))[:, known])))
+        variance = self._seen.averaged(of_scan**2)
+        left = self._unit * float(np.sqrt(np.mean((variance / np.square([along, across]))[:, known])))
         maps = np.where(known, along, np.nan), np.where(known, phase, np.nan)
-        return PassBars(*maps, float(first), float(second), noise)
+        return PassBars(*maps, float(first), float(second), left)
 
     def moved(self, other: Complex, bars: PassBars) -> float:
         """How far another object is from the reference: rms over the light, in bars."""
-        along, across = self._parts(self._compared, other)
+        along, across = self._seen.parts(other)
         sizes = (size / self._unit for size in (bars.amplitude, bars.phase * np.abs(self._passed)))
         parts = [(part / size)[self.known] ** 2 for part, size in zip((along, across), sizes, strict=True)]
-        return float(np.sqrt(np.average(np.mean(parts, axis=0), weights=self._compared.light[self.known])))
+        return float(np.sqrt(np.average(np.mean(parts, axis=0), weights=self._seen.light[self.known])))
 
     @cached_property
     def _unit(self) -> float:
         """Of the pass, over that of the reference: a scale that was taken out."""
-        brought = np.abs(self._compared.image + self._compared.direction * (self._off[0] + 1j * self._off[1]))
-        both = np.stack([np.abs(self._passed), brought])
-        own, reference = np.sqrt(self._total(both**2))
+        compared = self._seen.compared
+        brought = np.abs(compared.image + compared.direction * (self._off[0] + 1j * self._off[1]))
+        own, reference = np.sqrt(self._seen.total(np.stack([np.abs(self._passed), brought]) ** 2))
         return float(own / reference)
 
-    def _of(self, drawn: Drawn) -> tuple[Real, Real]:
-        """Errors of the pass of a draw and of its refinement, (2, H, W) each: along and across."""
-        compared = ObjectSpread(drawn.truth, self._light, True, self._within)
-        return self._parts(compared, drawn.passed), self._parts(compared, drawn.refined)
 
-    def _parts(self, compared: ObjectSpread, image: Complex) -> Real:
-        difference = compared.difference(image)
+class _Seen:
+    """Differences from an object, where it has light."""
+
+    def __init__(self, truth: Complex, light: NDArray[Any], within: Mask | None) -> None:
+        self.compared, self.light = ObjectSpread(truth, light, True, within), light.astype(np.float64)
+        self.known: Mask = self.compared.known
+
+    def parts(self, image: Complex) -> Real:
+        """(2, H, W) along and across, of an object less this one."""
+        difference = self.compared.difference(image)
         return np.stack([difference.real, difference.imag])
 
-    def _total(self, values: Real) -> Real:
+    def total(self, values: Real, where: Mask | None = None) -> Real:
         """(2,) sums over the light."""
-        return np.sum(values * np.where(self.known, self._compared.light, 0), axis=(1, 2))
+        return np.sum(
+            values * np.where(self.known if where is None else where & self.known, self.light, 0), axis=(1, 2)
+        )
 
-    def _averaged(self, squares: Real) -> Real:
-        return np.stack([self._compared.averaged(part) for part in squares])
+    def averaged(self, squares: Real) -> Real:
+        """(2, H, W) over the window."""
+        return np.stack([self.compared.averaged(part) for part in squares])

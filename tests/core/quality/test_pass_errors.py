@@ -33,6 +33,13 @@ def made_of(truth: np.ndarray, rng: np.random.Generator, own: float) -> tuple[np
     return truth + unit * (own * heavy(rng) + COMMON * drawn), truth + unit * drawn
 
 
+def drawn_from(truth: np.ndarray, rng: np.random.Generator, own: float) -> Drawn:
+    """A draw of which the left half alone is known: a part of the scan."""
+    part = np.zeros(SHAPE, bool)
+    part[:, : SHAPE[1] // 2] = True
+    return Drawn(truth, *made_of(truth, rng, own), np.ones(SHAPE), part)
+
+
 def plane(turn: float, right: float) -> np.ndarray:
     return np.exp(1j * (turn + right * np.arange(SHAPE[1]) / SHAPE[1]))
 
@@ -43,10 +50,10 @@ def test_as_many_errors_lie_within_the_bars_as_they_say(
 ) -> None:
     truth, light = scene(rng), np.ones(SHAPE)
     passed, refined = made_of(truth, rng, own)
+    again = refined + truth / abs(truth) * noise(rng)
     errors = PassErrors(passed, refined * plane(0.4, 0.3), light)
-    assert errors.moved(refined * plane(-1.0, 0.1), errors.bars([Drawn(truth, passed, refined)])) < 1e-3
-    near = errors.nearest(refined + noise(rng))
-    bars = errors.bars([Drawn(near, *made_of(near, rng, own))])
+    bars = errors.bars(again, drawn_from(errors.nearest(again), rng, own))
+    assert errors.moved(refined * plane(-1.0, 0.1), bars) < 1e-3
     along, phase = abs(abs(passed) - abs(truth)), abs(np.angle(passed * truth.conj()))
     found = (along, bars.amplitude, bars.wide_amplitude), (phase, bars.phase, bars.wide_phase)
     for (error, bar, wide), heavier in zip(found, tails, strict=True):
@@ -60,7 +67,8 @@ def test_as_many_errors_lie_within_the_bars_as_they_say(
 def test_a_pass_of_no_error_of_its_own_is_no_surer_than_its_noise(rng: np.random.Generator) -> None:
     truth = scene(rng)
     passed, refined = made_of(truth, rng, 0.0)
-    bars = PassErrors(passed, refined, np.ones(SHAPE)).bars([Drawn(truth, *made_of(truth, rng, 0.0))])
+    again = refined + truth / abs(truth) * noise(rng)
+    bars = PassErrors(passed, refined, np.ones(SHAPE)).bars(again, drawn_from(truth, rng, 0.0))
     assert np.median(bars.amplitude) == pytest.approx(COMMON * NOISE, rel=0.05)
     assert bars.noise == pytest.approx(1 / COMMON, rel=0.05)
 
@@ -68,8 +76,8 @@ def test_a_pass_of_no_error_of_its_own_is_no_surer_than_its_noise(rng: np.random
 def test_bars_are_in_the_unit_of_the_pass(rng: np.random.Generator) -> None:
     truth, light = scene(rng), np.ones(SHAPE)
     passed, refined = made_of(truth, rng, 1.0)
-    drawn = [Drawn(truth, *made_of(truth, rng, 1.0))]
-    plain, darker = (PassErrors(scale * passed, refined, light).bars(drawn) for scale in (1.0, 0.8))
+    again, drawn = refined + noise(rng), drawn_from(truth, rng, 1.0)
+    plain, darker = (PassErrors(scale * passed, refined, light).bars(again, drawn) for scale in (1.0, 0.8))
     np.testing.assert_allclose(darker.amplitude, 0.8 * plain.amplitude, rtol=1e-4)
     np.testing.assert_allclose(darker.phase, plain.phase, rtol=1e-4)
     assert darker.noise == pytest.approx(plain.noise, rel=1e-4)
@@ -92,7 +100,7 @@ def test_nothing_is_said_without_light(rng: np.random.Generator) -> None:
     passed, refined = made_of(truth, rng, 1.0)
     light, within = np.ones(SHAPE), np.ones(SHAPE, bool)
     light[:10], within[:, :7] = 0.01, False
-    bars = PassErrors(passed, refined, light, within).bars([Drawn(truth, passed, refined)])
+    bars = PassErrors(passed, refined, light, within).bars(refined + noise(rng), drawn_from(truth, rng, 1.0))
     assert np.isnan(bars.amplitude[:10]).all() and np.isnan(bars.phase[:, :7]).all()
     assert np.isfinite(bars.amplitude[10:, 7:]).all()
     with pytest.raises(DataError, match="of one shape"):
