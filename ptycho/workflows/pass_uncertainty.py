@@ -14,23 +14,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.config.options import IterationOptions
 from ptycho.core.quality.pass_errors import Drawn, PassErrors
 from ptycho.core.quality.trust import Trust
 from ptycho.core.quality.uncertainty import Uncertainty
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
+from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
+from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.uncertainty import (
     ITERATIONS,
     NARROW,
     UNFINISHED,
+    check_uncertainty,
     expected_photons,
     redrawn,
     scanned_field,
 )
 
-__all__ = ["measure_pass_uncertainty"]
+__all__ = ["check_pass_uncertainty", "measure_pass_uncertainty"]
 
 MOST, ENOUGH = 160, 1e-3
 """Iterations of counts from the pass on, at most, and the gain of a few at which they end."""
@@ -45,6 +49,24 @@ errors lie within bars."""
 Passed = Callable[[RawData], NDArray[np.complexfloating[Any, Any]]]
 
 
+def check_pass_uncertainty(data: RawData, run: RunOptions) -> None:
+    """What can be known to have no error bars of a pass, before anything is passed.
+
+    Raises:
+        ConfigError: what is asked for beside it. DataError: a scan that does not tell how many photons it has.
+    """
+    for expected, given, known in (
+        ("one pass of the network", run.refine_iterations > 0, f"{run.refine_iterations} iterations of refinement"),
+        ("no statistics of patches", run.diagnostics is not None, "some"),
+    ):
+        if given:
+            raise ConfigError(
+                f"--uncertainty: expected {expected}, found {known}; give --no-refine, or take ptycho reconstruct "
+                "--uncertainty, whose bars are of an iteration"
+            )
+    check_uncertainty(data, IterationOptions(), network=False)
+
+
 def measure_pass_uncertainty(
     found: Reconstruction,
     data: RawData,
@@ -56,7 +78,7 @@ def measure_pass_uncertainty(
 
     Args:
         found: the pass, with its trust.
-        data: the scan as the network takes it, which `check_uncertainty` lets pass.
+        data: the scan as the network takes it, which `check_pass_uncertainty` lets through.
         refine: `refine(scan, start, iterations, *, likelihood, refine_probe, tolerance)` of a backend.
         passed: the pass of a scan like this one, (H, W) in the frame of `found`.
         seed: of the draws.

@@ -22,7 +22,6 @@ from ptycho.config.config import (
     validate_training_config,
 )
 from ptycho.config.files import config_to_dict
-from ptycho.config.options import IterationOptions
 from ptycho.core.archive import ARCHIVE_NAME, ModelArchive, load_archive
 from ptycho.core.geometry import ObjectFrame, object_frame, reframe
 from ptycho.core.groups.grouped_data import GroupedData
@@ -36,7 +35,6 @@ from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.state_file import StateFile
-from ptycho.errors import ConfigError
 from ptycho.networks.universal import training_ranges
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel
@@ -44,7 +42,7 @@ from ptycho.workflows.canvas_pass import canvas_pass
 from ptycho.workflows.diagnostics import with_diagnostics
 from ptycho.workflows.final_trust import passed_or_refined
 from ptycho.workflows.find_probe import find_probe
-from ptycho.workflows.pass_uncertainty import measure_pass_uncertainty
+from ptycho.workflows.pass_uncertainty import check_pass_uncertainty, measure_pass_uncertainty
 from ptycho.workflows.results import Estimate, finished_reconstruction
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 from ptycho.workflows.sharing.shared_pass import SharedPass
@@ -54,7 +52,6 @@ from ptycho.workflows.stitch_scan import StitchedObject, stitch_scan
 from ptycho.workflows.stored_model import beyond_training, is_universal, model_path
 from ptycho.workflows.training_data import at_network_size, group_scan, prepared_scan
 from ptycho.workflows.trust import noise_error, scan_trust
-from ptycho.workflows.uncertainty import check_uncertainty
 from ptycho.workflows.unfinished import Unfinished
 
 __all__ = [
@@ -132,7 +129,7 @@ def reconstruct(
     """
     run = backend.settled(run)
     if run.uncertainty:
-        _check_uncertainty(data, run)
+        check_pass_uncertainty(data, run)
     with backend.team(run) as team:
         return _reconstructed(backend, model, data, config, run, source, team)
 
@@ -171,20 +168,6 @@ def _reconstructed(
     )
     made = passed_or_refined(made, job.scan, partial(backend.refine, config=settings, run=run), job.beyond)
     return job.with_uncertainty(made) if run.uncertainty else made
-
-
-def _check_uncertainty(data: RawData, run: RunOptions) -> None:
-    """Raise ConfigError where error bars of a pass are asked for beside something that they do not go with."""
-    for expected, given, known in (
-        ("one pass of the network", run.refine_iterations > 0, f"{run.refine_iterations} iterations of refinement"),
-        ("no statistics of patches", run.diagnostics is not None, "some"),
-    ):
-        if given:
-            raise ConfigError(
-                f"--uncertainty: expected {expected}, found {known}; give --no-refine, or take ptycho reconstruct "
-                "--uncertainty, whose bars are of an iteration"
-            )
-    check_uncertainty(data, IterationOptions(), network=False)
 
 
 def trained_source(config: TrainingConfig) -> dict[str, Any]:

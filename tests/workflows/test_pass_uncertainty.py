@@ -18,7 +18,8 @@ from ptycho.core.refinement.run import refine_scan
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
-from ptycho.workflows.pass_uncertainty import measure_pass_uncertainty
+from ptycho.workflows.pass_uncertainty import check_pass_uncertainty, measure_pass_uncertainty
+from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.trust import scan_trust
 
 Simulated = Callable[..., RawData]
@@ -106,6 +107,8 @@ def test_both_backends_say_the_same(scan: RawData) -> None:
 def test_what_has_no_bars_is_refused_by_name(scan: RawData) -> None:
     with pytest.raises(ConfigError, match="--uncertainty: expected one pass of the network, found 5 iterations"):
         ptycho.infer("universal", scan, 5, uncertainty=True)
+    with pytest.raises(ConfigError, match="--uncertainty: expected no statistics of patches"):
+        check_pass_uncertainty(scan, RunOptions(diagnostics=object()))  # type: ignore[arg-type]
     unknown = scan.replaced(diff3d=0.0123 * scan.amplitude(), units="amplitude", metadata={})
     with pytest.raises(DataError, match="--uncertainty: expected counts, or amplitudes with the dose"):
         ptycho.infer("universal", unknown, uncertainty=True)
