@@ -283,6 +283,7 @@ class _Job:
         """A pass with its error bars."""
 
         def passed(scan: RawData) -> NDArray[np.complex64]:
+            logger.info("uncertainty: a pass of %d patterns that were drawn anew", len(scan))
             job = replace(self, scan=scan, timings={})
             found, reached = job.seen_by_network()
             if self.config.fit_scale:
@@ -339,6 +340,7 @@ class _Job:
             "inference": config_to_dict(self.config),
             "refine_iterations": self.run.refine_iterations,
             "refinement": refinement,
+            **({"uncertainty": True} if self.run.uncertainty else {}),
         }
         seeds = {"subsample_seed": self.config.subsample_seed, "refinement": refinement.get("seed", 0)}
         known = {"architecture": self.model.config.architecture, "scan": self.model.scan.get("source")}
