@@ -382,6 +382,13 @@ class IterationOptions:
         Literal["auto"] | float,
         Doc("weight of object_prior (auto: by unseen patterns; of network by unseen photons)", at_least=0),
     ] = "auto"
+    prior_seconds: Annotated[
+        float,
+        Doc(
+            "of object_prior=network: let the scan teach the network first, by halves of its photons, for so long",
+            at_least=0,
+        ),
+    ] = 0.0
     variable_probe: Annotated[
         int,
         Doc(
@@ -417,6 +424,8 @@ class IterationOptions:
             _require(False, "object_prior", asked, f"one of {', '.join(OBJECT_PRIORS)}, {SUPPORT}FILE")
         else:
             _require(self.slices == 1, "slices", self.slices, "1 beside an object_prior")
+        if self.prior_seconds:
+            _require(asked == NETWORK, "prior_seconds", self.prior_seconds, f"object_prior={NETWORK} beside it")
         if self.variable_probe and self.refine_probe is False:
             raise ConfigError("--variable-probe: expected a probe that moves, found refine_probe=False; leave one out")
         if self.variable_probe_smooth is not None and not self.variable_probe:

@@ -155,12 +155,13 @@ def iterate(
     legs = _Legs(data, partial(refine, **settings), options, plan, flux, trust, watch, options.planned, to_the_end)
     found, notes = legs.run(start, frame)
     if options.object_prior == NETWORK:
-        plain = replace(options, object_prior=None, prior_strength="auto")
+        plain = replace(options, object_prior=None, prior_strength="auto", prior_seconds=0.0)
 
         def without(part: RawData) -> Refinement:
             return iterate(part, given, plain, start, None, made_probe, logger.debug, plan).refinement
 
-        found, note = held_by_network(found, data, legs.held, without, options.prior_strength)
+        strength, taught = options.prior_strength, options.prior_seconds
+        found, note = held_by_network(found, data, legs.held, without, strength, taught, tell)
         notes.append(note)
     notes = [*notes, *_changes(found, data, options)]
     for note in notes:

@@ -1,9 +1,10 @@
 """The network prior against the truth: the simulated cases of `quality.py` without it and with it; what it invents.
 
-    python scripts/benchmarks/object_prior.py --output FOLDER [--cases NAME ...] [--seeds 0 1 2]
+    python scripts/benchmarks/object_prior.py --output FOLDER [--cases NAME ...] [--seeds 0 1 2] [--prior-seconds 30]
 
 A row a case and seed, kept in `rows.jsonl`, so that an interrupted run goes on; `object_prior.md` has the table,
-`CASE.png` the first seed of a case. A case takes some ten seconds on idle cores.
+`CASE.png` the first seed of a case. A case takes some ten seconds on idle cores. With `--prior-seconds` there is a
+column for the network that the scan taught, and two more cases: atoms on a lattice with holes, of which it saw nothing.
 """
 
 from __future__ import annotations
@@ -16,15 +17,21 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from quality import read_rows
-from quality_cases import Case, case_scan, chosen_cases, scored_region
+from quality_cases import CASES, DEFOCUS, SIZE, Case, N, case_scan, in_probe_units, scored_region
 
 from ptycho.config.options import IterationOptions
 from ptycho.core.files.atomic import atomic_path
+from ptycho.core.physics.probes import zone_plate_probe
 from ptycho.core.quality.alignment import align
 from ptycho.core.quality.score import score_aligned
 from ptycho.core.quality.trust_map import trust_map
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.simulation.exposure import expose
+from ptycho.core.simulation.objects import object_from_images
+from ptycho.core.simulation.plan import ScanSettings, plan_scan
+from ptycho.core.simulation.scan_paths import step_for_overlap
 from ptycho.core.stitching.stitch import probe_weight
 from ptycho.figures.drawing import save_figure
 from ptycho.raw_data import RawData
@@ -33,16 +40,63 @@ from ptycho.workflows.iterate import iterate
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale, scan_trust
 from ptycho_torch.refine import refine
 
+LATTICE = "lattice"
+LATTICES = (Case("lattice, 1e4 photons", LATTICE, 1e4), Case("lattice, 1e3 photons", LATTICE, 1e3))
+ROWS = np.array([[7.3, 1.1], [-2.4, 7.9]])
+"""From an atom to its neighbours, (y, x), pixels."""
+HOLES, ATOM = 0.06, 1.5
+"""Share of the places that are empty; standard deviation of an atom, pixels."""
 
-def reconstructed(data: RawData, case: Case, prior: str | None) -> tuple[Refinement, str]:
+
+def lattice(seed: int) -> NDArray[np.float64]:
+    """Atoms of two heights, at random, on a lattice."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros((SIZE, SIZE))
+    y, x = np.mgrid[:SIZE, :SIZE]
+    steps = np.arange(-SIZE // 4, SIZE // 4)
+    for row, column in np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2) @ ROWS:
+        if -5 < row < SIZE + 5 and -5 < column < SIZE + 5:
+            height = 0.0 if rng.random() < HOLES else float(rng.choice([0.5, 1.0]))
+            top, left = max(int(row) - 6, 0), max(int(column) - 6, 0)
+            box = slice(top, max(int(row) + 7, 0)), slice(left, max(int(column) + 7, 0))
+            image[box] += height * np.exp(-((y[box] - row) ** 2 + (x[box] - column) ** 2) / (2 * ATOM**2))
+    return image
+
+
+def scan_of(case: Case, seed: int) -> RawData:
+    """That of a case of `quality.py`, or of a lattice seen likewise."""
+    if case.kind != LATTICE:
+        return case_scan(case, None, seed)
+    probe, image = zone_plate_probe(N, defocus=DEFOCUS), lattice(seed)
+    step = step_for_overlap(probe, case.overlap)
+    plan = ScanSettings(
+        shape=image.shape, N=N, probe_settings={"defocus": DEFOCUS}, step=step, photons=case.photons, seed=seed
+    )
+    made = object_from_images(image, image, image.shape, plan.amplitude, plan.phase)
+    found = expose(*plan_scan(plan, object=made))
+    return RawData(
+        found.xcoords,
+        found.ycoords,
+        None,
+        None,
+        in_probe_units(found),
+        probe,
+        objectGuess=found.object,
+        metadata={"nphotons": found.recorded},
+        units="amplitude",
+    )
+
+
+def reconstructed(data: RawData, case: Case, prior: str | None, seconds: float = 0.0) -> tuple[Refinement, str]:
     """What an iteration makes of a scan, and what it said of the prior."""
-    found = iterate(data, refine, IterationOptions(refine_probe=case.refine_probe, object_prior=prior))
+    options = IterationOptions(refine_probe=case.refine_probe, object_prior=prior, prior_seconds=seconds)
+    found = iterate(data, refine, options)
     return found.refinement, next((note for note in found.notes if "held" in note and "object" in note), "")
 
 
-def measured(case: Case, seed: int, output: Path, draw: bool) -> dict[str, Any]:
+def measured(case: Case, seed: int, output: Path, draw: bool, seconds: float) -> dict[str, Any]:
     """A row."""
-    data = case_scan(case, None, seed)
+    data = scan_of(case, seed)
     (without, _), (held, said) = (reconstructed(data, case, prior) for prior in (None, "network"))
     truth, region = data.objectGuess, scored_region(data)
     assert truth is not None
@@ -50,7 +104,11 @@ def measured(case: Case, seed: int, output: Path, draw: bool) -> dict[str, Any]:
     if draw:
         save_figure(sheet(case, data, without, held, region), output / f"{case.name.replace(' ', '_')}.png")
     errors = [score_aligned(each).complex_nrmse for each in pictures]
-    return {"case": case.name, "seed": seed, "without": errors[0], "with": errors[1], "said": said}
+    row = {"case": case.name, "seed": seed, "without": errors[0], "with": errors[1], "said": said}
+    if seconds:
+        taught, said = reconstructed(data, case, "network", seconds)
+        row |= {"taught": score_aligned(align(taught.object, truth, region)).complex_nrmse, "said_taught": said}
+    return row
 
 
 def sheet(
@@ -100,15 +158,32 @@ def sheet(
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Medians over the seeds of a case."""
-    lines = ["| case | without | with | seeds that it is worse for | strengths |", "| --- | --- | --- | --- | --- |"]
+    """Medians over the seeds of a case, and for how many it is worse than in the column before; the last three columns
+    are of a network that the scan taught, where one did.
+    """
+    taught = all("taught" in row for row in rows)
+    names = ["case", "without", "with", "seeds that it is worse for", "strengths"]
+    names += ["taught", "seeds that it is worse for", "strengths"] * taught
+    lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     for name in dict.fromkeys(row["case"] for row in rows):
         own = [row for row in rows if row["case"] == name]
         without, held = (np.median([row[kind] for row in own]) for kind in ("without", "with"))
-        worse = sum(row["with"] > 1.001 * row["without"] for row in own)
-        taken = ["0" if "Nothing" in row["said"] else row["said"].split("strength ")[1].split(":")[0] for row in own]
-        lines.append(f"| {name} | {without:.4f} | {held:.4f} | {worse} of {len(own)} | {', '.join(taken)} |")
+        cells = [name, f"{without:.4f}", f"{held:.4f}", worse(own, "with", "without"), strengths(own, "said")]
+        if taught:
+            median = f"{np.median([row['taught'] for row in own]):.4f}"
+            cells += [median, worse(own, "taught", "with"), strengths(own, "said_taught")]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def worse(rows: list[dict[str, Any]], kind: str, than: str) -> str:
+    """How many are."""
+    return f"{sum(row[kind] > 1.001 * row[than] for row in rows)} of {len(rows)}"
+
+
+def strengths(rows: list[dict[str, Any]], said: str) -> str:
+    """What was taken."""
+    return ", ".join("0" if "Nothing" in row[said] else row[said].split("strength ")[1].split(":")[0] for row in rows)
 
 
 def main() -> None:
@@ -117,16 +192,21 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--cases", nargs="+", metavar="NAME", help="only these")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--prior-seconds", type=float, default=0.0, help="the scan teaches the network for so long")
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     args.output.mkdir(parents=True, exist_ok=True)
     file = args.output / "rows.jsonl"
     rows = read_rows(file)
-    for case in chosen_cases(args.cases, False, False):
+    cases = [case for case in (*CASES, *LATTICES) if not case.real and (args.prior_seconds or case.kind != LATTICE)]
+    unknown = set(args.cases or ()) - {case.name for case in cases}
+    if unknown:
+        raise SystemExit(f"cases: expected some of {[case.name for case in cases]}, found {sorted(unknown)}")
+    for case in (case for case in cases if args.cases is None or case.name in args.cases):
         for seed in args.seeds:
             if any((row["case"], row["seed"]) == (case.name, seed) for row in rows):
                 continue
-            rows.append(measured(case, seed, args.output, seed == args.seeds[0]))
+            rows.append(measured(case, seed, args.output, seed == args.seeds[0], args.prior_seconds))
             with file.open("a") as stream:
                 stream.write(json.dumps(rows[-1]) + "\n")
             print(rows[-1], flush=True)

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from ptycho.core.files.atomic import atomic_path
 from ptycho.core.files.npz import write_arrays
-from ptycho.core.refinement.network_prior import CHANNELS, LEVELS, expected_noise, features, write_weights
+from ptycho.core.refinement.network_prior import expected_noise, features, write_weights
+from ptycho.core.refinement.prior_unet import CHANNELS, LEVELS
 from ptycho.networks.parts import Block, Head
 from ptycho_torch.layers import ConvBlock, Decoder, canonical_name, linear_head
 
@@ -40,7 +41,7 @@ LEAST_LIGHT = 0.02
 
 
 class UNet(nn.Module):
-    """Twin of `ptycho.core.refinement.network_prior.unet`, `(B, CHANNELS, H, W)` -> `(B, 3, H, W)`."""
+    """Twin of `ptycho.core.refinement.prior_unet.unet`, `(B, CHANNELS, H, W)` -> `(B, 3, H, W)`."""
 
     def __init__(self) -> None:
         super().__init__()

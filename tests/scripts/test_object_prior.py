@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ptycho.core.physics.probes import make_probe
-from ptycho.core.refinement.network_prior import CHANNELS
+from ptycho.core.refinement.prior_unet import CHANNELS
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -45,6 +45,16 @@ def test_the_table_has_medians_and_says_where_it_is_worse(bench: Any) -> None:
     lines = bench.table(rows).splitlines()
     assert lines[2] == "| a | 0.2000 | 0.1500 | 1 of 3 | 0.25, 0.25, 0.25 |"
     assert lines[3] == "| b | 0.0100 | 0.0100 | 0 of 1 | 0 |"
+    more = [{**row, "taught": 0.12, "said_taught": said} for row in rows]
+    assert bench.table(more).splitlines()[2].endswith("| 0.1200 | 1 of 3 | 0.25, 0.25, 0.25 |")
+
+
+def test_a_lattice_is_seen_as_the_cases_are(bench: Any) -> None:
+    data = bench.scan_of(bench.LATTICES[0], 0)
+    assert data.objectGuess.shape == (256, 256) and data.N == 64
+    assert data.photons() == pytest.approx(1e4, rel=0.1)
+    image = bench.lattice(0)
+    assert 0.9 < image.max() < 1.3 and not np.array_equal(image, bench.lattice(1))
 
 
 def test_a_crop_is_the_error_in_units_of_the_noise(training: Any, tmp_path: Path, rng: np.random.Generator) -> None:

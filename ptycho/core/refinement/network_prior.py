@@ -2,9 +2,8 @@
 
 The network sees an object O, sigma, its noise as far as light alone tells, and how many patterns share a pixel. It
 gives `m = O + sigma a` and `s = sigma exp(b / 2)`, a the two parts of a complex number: the mean and the complex
-standard deviation of what the truth may be. Where there is much light it can do nothing, by its form. It is a U-Net
-(O. Ronneberger, P. Fischer and T. Brox, MICCAI 2015, 234) of 3x3 convolutions with zero padding and SiLU. A global
-phase, which is open, is taken out of what it sees, tile by tile.
+standard deviation of what the truth may be. Where there is much light it can do nothing, by its form; its layers are
+those of `ptycho.core.refinement.prior_unet`. A global phase, which is open, is taken out of what it sees, tile by tile.
 """
 
 from __future__ import annotations
@@ -17,41 +16,37 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from ptycho.core.files.atomic import atomic_path
 from ptycho.core.files.damage import readable
 from ptycho.core.files.hdf5_values import open_hdf5, own_datasets
+from ptycho.core.refinement.prior_unet import Weights, shapes, unet
 from ptycho.errors import ArchiveError
 
 __all__ = [
-    "CHANNELS",
-    "LEVELS",
+    "LEAST_LIGHT",
     "SHIPPED",
+    "TILE",
     "expected_noise",
     "features",
+    "in_eights",
     "posterior",
     "read_weights",
-    "shapes",
-    "unet",
     "write_weights",
 ]
 
 Array = NDArray[Any]
-Weights = Mapping[str, NDArray[np.float32]]
 
 FORMAT, VERSION = "ptychopinn-network-prior", 1
 SHIPPED = Path(__file__).with_name("network_prior.h5")
 """The weights of this library; the file says what made them, and how long that took."""
 
-CHANNELS = 6
-"""What the network sees of a pixel (`features`)."""
-LEVELS = (24, 40, 64, 96)
-"""Channels of every level, the finest first."""
 DARK = 0.5
 """Noise of a pixel that has hardly any light: no less is known of it than that an object is of the order of 1."""
 LOG_VARIANCE = -8.0, 4.0
 """Least and greatest b."""
+LEAST_LIGHT = 0.02
+"""Of the brightest pixel, below which nothing is thought of an object."""
 ALONE, SHARED = 0.1, 0.5
 """Noise of a pixel that a single pattern sees, whatever the light, and the patterns more that it falls by e with."""
 
@@ -77,7 +72,7 @@ def expected_noise(photons: Array, sharing: Array) -> Array:
 
 
 def features(image: Array, sigma: Array, sharing: Array) -> tuple[NDArray[np.float32], complex]:
-    """What the network sees, `(CHANNELS, H, W)`, and the phase factor that was taken out of the object.
+    """What the network sees, `(6, H, W)`, and the phase factor that was taken out of the object.
 
     Real and imaginary part; the same less the mean of their four neighbours, in units of the noise, compressed by
     asinh; the logarithms of noise and sharing.
@@ -99,7 +94,7 @@ def features(image: Array, sigma: Array, sharing: Array) -> tuple[NDArray[np.flo
 
 
 def posterior(
-    image: Array, photons: Array, sharing: Array, weights: Weights | None = None
+    image: Array, photons: Array, sharing: Array, weights: Weights | None = None, own: Weights | None = None
 ) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
     """Mean and complex standard deviation of what the truth of a noisy object may be.
 
@@ -111,6 +106,7 @@ def posterior(
         photons: (H, W) on every pixel of an object of modulus 1.
         sharing: (H, W), how many patterns share a pixel.
         weights: None: those of this library.
+        own: others for the mean (`ptycho.core.refinement.prior_training`); None: the same.
     """
     weights = read_weights(SHIPPED) if weights is None else weights
     sigma = expected_noise(photons, sharing)
@@ -121,13 +117,20 @@ def posterior(
             box, noise = (rows, columns), sigma[rows, columns]
             seen, turn = features(image[box], noise, sharing[box])
             height, width = noise.shape
-            filled = np.pad(seen, ((0, 0), (0, -height % 8), (0, -width % 8)), mode="edge")
+            filled = in_eights(seen)
             real, imaginary, log_variance = _both_ways(weights, filled)[:, :height, :width].astype(np.float64)
+            if own is not None:
+                real, imaginary, _ = _both_ways(own, filled)[:, :height, :width].astype(np.float64)
             fade = np.minimum.outer(_fade(height), _fade(width))
             mean[box] += fade * (image[box] + noise * turn * (real + 1j * imaginary))
             spread[box] += fade * noise * np.exp(np.clip(log_variance, *LOG_VARIANCE) / 2)
             total[box] += fade
     return mean / total, spread / total
+
+
+def in_eights(seen: Array) -> Array:
+    """What the network sees, its sides made longer to multiples of 8."""
+    return np.pad(seen, ((0, 0), (0, -seen.shape[1] % 8), (0, -seen.shape[2] % 8)), mode="edge")
 
 
 def _both_ways(weights: Weights, seen: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -147,22 +150,6 @@ def _fade(length: int) -> Array:
     """Weight of a tile along an axis: less towards its ends, where it does not see what is beyond."""
     place = np.arange(length)
     return np.minimum(np.minimum(place, place[::-1]) + 1, OVERLAP / 2)
-
-
-def shapes() -> dict[str, tuple[int, ...]]:
-    """Canonical name -> shape of every array of the network; kernels are `(row, column, in, out)`."""
-    ins, up = (CHANNELS, *LEVELS[:-1]), LEVELS[::-1]
-    layers: list[tuple[str, int, int]] = []
-    for k, out in enumerate(LEVELS):
-        layers += [(f"encoder/{k}/conv1", ins[k], out), (f"encoder/{k}/conv2", out, out)]
-    for k, out in enumerate(up[1:]):
-        layers += [(f"decoder/{k}/conv1", up[k] + out, out), (f"decoder/{k}/conv2", out, out)]
-    layers.append(("head", LEVELS[0], 3))
-    return {
-        name: shape
-        for layer, seen, out in layers
-        for name, shape in ((f"{layer}/kernel", (3, 3, seen, out)), (f"{layer}/bias", (out,)))
-    }
 
 
 def write_weights(path: Path, weights: Weights, made: Mapping[str, Any]) -> None:
@@ -199,43 +186,3 @@ def read_weights(path: Path) -> Weights:
     ):
         raise ArchiveError(f"{path}: expected the arrays of the network, found others; install the library again")
     return found
-
-
-def unet(weights: Weights, seen: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The network: `(CHANNELS, H, W)` with sides by 8 -> `(3, H, W)`, the two parts of a, and b.
-
-    Args:
-        weights: by canonical name, kernels `(row, column, in, out)`.
-        seen: of `features`.
-    """
-    x: Array = np.moveaxis(seen, 0, -1)
-    skips: list[Array] = []
-    for level in range(len(LEVELS)):
-        if level:
-            skips.append(x)
-            x = (x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2]) / 4
-        x = _block(weights, f"encoder/{level}", x)
-    for level, skip in enumerate(reversed(skips)):
-        x = np.concatenate([x.repeat(2, axis=0).repeat(2, axis=1), skip], axis=-1)
-        x = _block(weights, f"decoder/{level}", x)
-    return np.moveaxis(_convolved(x, weights["head/kernel"], weights["head/bias"]), -1, 0)
-
-
-def _block(weights: Weights, name: str, x: Array) -> Array:
-    """Two convolutions, SiLU after each."""
-    for number in (1, 2):
-        x = _convolved(x, weights[f"{name}/conv{number}/kernel"], weights[f"{name}/conv{number}/bias"])
-        x = x * expit(x)
-    return x
-
-
-def _convolved(x: Array, kernel: Array, bias: Array) -> Array:
-    """A 3x3 convolution `(H, W, in)` -> `(H, W, out)`, 0 beyond the edge."""
-    height, width, channels = x.shape
-    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
-    total = np.broadcast_to(bias, (height * width, len(bias))).copy()
-    for row in range(3):
-        for column in range(3):
-            moved = padded[row : row + height, column : column + width].reshape(-1, channels)
-            total += moved @ kernel[row, column]
-    return total.reshape(height, width, -1)

@@ -2,25 +2,30 @@
 
 How strongly, photons decide that nobody saw: an object is made of nine tenths of those of every pattern, is held to
 what the network makes of it, and foretells the others. What is better there by more than chance, also than as many
-iterations without it, is taken for all.
+iterations without it, is taken for all. Where the scan is to teach the network first (`prior_lessons`), the halves of
+these nine tenths do it, and the photons that decide are unseen by the training as well.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Literal
+from itertools import product
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.refinement.network_prior import Weights, expected_noise, posterior
+from ptycho.core.refinement.network_prior import LEAST_LIGHT, expected_noise, posterior
 from ptycho.core.refinement.noise_map import NoiseMap
+from ptycho.core.refinement.prior_unet import Weights
 from ptycho.core.refinement.priors import Belief, ObjectPrior
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.result import plural
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.object_prior import prior_note
+from ptycho.workflows.effects.prior_lessons import network_of_scan
 from ptycho.workflows.photon_parts import photon_parts
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale, scan_trust
 
@@ -34,12 +39,12 @@ Held = Callable[[Refinement, ObjectPrior, Array, RawData], Refinement]
 
 LIKELY = "What it adds to the patterns is likely, not measured, and the trust map does not see it"
 """Told of a result that is held."""
-LEAST_LIGHT = 0.02
-"""Of the brightest pixel, below which nothing is thought of an object."""
 ENOUGH = 1e-3
 """Expected noise of a pixel of modulus 1, in the median, below which data suffice and nothing is tried."""
 STRENGTHS = (1.0, 0.25)
 """1 is what the network says of its own error; a weaker one is taken where it is better by more than chance."""
+TAUGHT_STRENGTHS = (1.0, 4.0, 16.0)
+"""Of the network that the scan taught, which errs less than it says: nobody told it the truth, to say it by."""
 KEPT = 0.1
 """Share of the photons that stay unseen."""
 SURE = 3.0
@@ -62,7 +67,17 @@ def check_network_prior(data: RawData) -> None:
         )
 
 
-def belief_of(found: Refinement, data: RawData, weights: Weights | None = None) -> Belief:
+class _Choice(NamedTuple):
+    """What a result is held to."""
+
+    strength: float
+    """0: nothing."""
+    own: Weights | None
+    """Of the network that the scan taught; None: it is as it comes."""
+    why: str
+
+
+def belief_of(found: Refinement, data: RawData, own: Weights | None = None) -> Belief:
     """The posterior mean of a result by the network, and how sure that is.
 
     With the strength 1 the term of the error (`ptycho.core.refinement.penalty`) is that of a Gaussian of complex
@@ -71,10 +86,10 @@ def belief_of(found: Refinement, data: RawData, weights: Weights | None = None) 
     Args:
         found: in the scale of the result.
         data: the scan, which tells how many photons it has.
-        weights: of the network; None: those of this library.
+        own: weights that the scan taught, for the mean; s is what the network as it comes says.
     """
     scale, noise, lit = _light_on(found, data)
-    mean, spread = posterior(found.object, scale * noise.light, noise.sharing, weights)
+    mean, spread = posterior(found.object, scale * noise.light, noise.sharing, own=own)
     sure = 1 / (2 * scale * data.mean_energy * spread**2)
     return Belief(mean, np.where(lit, sure, 0), found.frame)
 
@@ -92,6 +107,8 @@ def held_by_network(
     held: Held,
     without: Callable[[RawData], Refinement],
     strength: Literal["auto"] | float,
+    seconds: float = 0.0,
+    tell: Callable[[str], None] = logger.info,
 ) -> tuple[Refinement, str]:
     """A result pulled towards what the network makes of it, and why, or why not.
 
@@ -101,17 +118,32 @@ def held_by_network(
         held: goes on with a prior.
         without: what the iteration makes of another scan, without the prior.
         strength: 'auto' lets unseen photons choose.
+        seconds: for which the scan teaches the network first; 0: it is as it comes.
+        tell: told before it does.
     """
-    why = "as asked for"
     if strength == "auto":
         left = _noise_left(found, data)
         enough = f"photons and overlap leave a noise of {left:.1g} of a clear pixel"
-        strength, why = (0.0, enough) if left < ENOUGH else _chosen(data, held, without)
-    if not strength:
-        return found, f"Nothing is held of the object: {why}"
-    belief = belief_of(found, data)
-    note = prior_note(ObjectPrior("network", strength, belief=belief), why)
-    return _pulled(found, data, held, belief, strength), f"{note}. {LIKELY}"
+        choice = _Choice(0.0, None, enough) if left < ENOUGH else _chosen(data, held, without, seconds, tell)
+    else:
+        own, said = _taught(data, without, seconds if strength else 0.0, tell)
+        choice = _Choice(strength, own, f"as asked for{said}")
+    if not choice.strength:
+        return found, f"Nothing is held of the object: {choice.why}"
+    belief = belief_of(found, data, choice.own)
+    note = prior_note(ObjectPrior("network", choice.strength, belief=belief), choice.why)
+    return _pulled(found, data, held, belief, choice.strength), f"{note}. {LIKELY}"
+
+
+def _taught(
+    data: RawData, without: Callable[[RawData], Refinement], seconds: float, tell: Callable[[str], None]
+) -> tuple[Weights | None, str]:
+    """The network that a scan taught, and a clause that says so; None where it is not to."""
+    if not seconds:
+        return None, ""
+    tell(f"The two halves of the photons teach the network the scan for {seconds:g} s")
+    own, steps = network_of_scan(data, without, seconds)
+    return own, f"; the network was taught by the scan itself for {seconds:g} s, {plural(steps, 'step')}"
 
 
 def _pulled(found: Refinement, data: RawData, held: Held, belief: Belief, strength: float) -> Refinement:
@@ -126,11 +158,22 @@ def _noise_left(found: Refinement, data: RawData) -> float:
     return float(np.median(expected_noise(scale * noise.light[lit], noise.sharing[lit])))
 
 
-def _chosen(data: RawData, held: Held, without: Callable[[RawData], Refinement]) -> tuple[float, str]:
-    """The strength with which unseen photons are foretold best, 0 where that is without, and why."""
+def _chosen(
+    data: RawData,
+    held: Held,
+    without: Callable[[RawData], Refinement],
+    seconds: float,
+    tell: Callable[[str], None],
+) -> _Choice:
+    """Network and strength with which unseen photons are foretold best, 0 where that is without, and why."""
     seen, unseen = photon_parts(data, (1 - KEPT, KEPT))
     plain = without(seen)
-    belief = belief_of(plain, seen)
+    own, said = _taught(seen, without, seconds, tell)
+    beliefs = {"": belief_of(plain, seen)}
+    tried = list(product([""], STRENGTHS))
+    if own is not None:
+        beliefs["taught "] = belief_of(plain, seen, own)
+        tried += product(["taught "], TAUGHT_STRENGTHS)
 
     def deviance(one: Refinement) -> NDArray[np.float64]:
         trust = scan_trust(
@@ -139,16 +182,20 @@ def _chosen(data: RawData, held: Held, without: Callable[[RawData], Refinement])
         return trust.deviance
 
     # as many iterations without it may gain as well, or fit noise: it has to be better than both
-    gone_on = held(plain, ObjectPrior("network", 0.0, belief=belief), plain.object, seen)
+    gone_on = held(plain, ObjectPrior("network", 0.0, belief=beliefs[""]), plain.object, seen)
     first = min(deviance(plain), deviance(gone_on), key=np.sum)
-    gains = {each: first - deviance(_pulled(plain, seen, held, belief, each)) for each in STRENGTHS}
-    better = [each for each in STRENGTHS if _by_chances(gains[each]) > SURE]
-    best = better[0] if better else 0.0
-    for weaker in better[1:]:
-        best = weaker if _by_chances(gains[weaker] - gains[best]) > SURE else best
-    told = ", ".join(f"{gain.sum():.3g} +- {_chance(gain):.2g} less with {each:g}" for each, gain in gains.items())
+    gains = {each: first - deviance(_pulled(plain, seen, held, beliefs[each[0]], each[1])) for each in tried}
+    better = [each for each in tried if _by_chances(gains[each]) > SURE]
+    best = better[0] if better else ("", 0.0)
+    for other in better[1:]:
+        best = other if _by_chances(gains[other] - gains[best]) > SURE else best
+    told = ", ".join(
+        f"{gain.sum():.3g} +- {_chance(gain):.2g} less with {network}{strength:g}"
+        for (network, strength), gain in gains.items()
+    )
     why = f"{KEPT:.0%} of the photons, unseen, have the deviance {first.sum():.6g} without it, {told}"
-    return best, why
+    network, strength = best
+    return _Choice(strength, own, f"{why}{said}") if network else _Choice(strength, None, why)
 
 
 def _chance(gain: NDArray[np.float64]) -> float:

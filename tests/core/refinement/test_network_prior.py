@@ -10,18 +10,15 @@ import pytest
 from scipy.ndimage import correlate
 
 from ptycho.core.refinement.network_prior import (
-    CHANNELS,
     DARK,
-    LEVELS,
     SHIPPED,
     expected_noise,
     features,
     posterior,
     read_weights,
-    shapes,
-    unet,
     write_weights,
 )
+from ptycho.core.refinement.prior_unet import CHANNELS, LEVELS, shapes, unet
 from ptycho.core.simulation.objects import make_object
 from ptycho.errors import ArchiveError, MissingFileError
 
@@ -121,6 +118,15 @@ def test_what_is_upside_down_is_seen_alike(weights, rng) -> None:
     mean, _ = posterior(image, photons, sharing, weights)
     turned, _ = posterior(image[::-1, ::-1], photons[::-1, ::-1], sharing, weights)
     np.testing.assert_allclose(turned[::-1, ::-1], mean, atol=1e-5)
+
+
+def test_other_weights_may_say_the_mean_alone(weights, rng) -> None:
+    still = {name: values * (not name.startswith("head")) for name, values in weights.items()}
+    _, image = noisy(rng, (16, 24))
+    photons, sharing = np.full(image.shape, 100.0), np.full(image.shape, 9.0)
+    mean, spread = posterior(image, photons, sharing, weights, own=still)
+    np.testing.assert_allclose(mean, image, atol=1e-12)
+    np.testing.assert_array_equal(spread, posterior(image, photons, sharing, weights)[1])
 
 
 def test_tiles_join_without_a_seam(weights, rng) -> None:

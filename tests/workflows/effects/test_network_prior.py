@@ -15,6 +15,7 @@ from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
+from ptycho.workflows.effects import network_prior as effect
 from ptycho.workflows.effects.network_prior import belief_of, check_network_prior, held_by_network
 from ptycho.workflows.effects.object_prior import WORDS
 from ptycho.workflows.iterate import Iterated, iterate
@@ -99,6 +100,38 @@ def test_the_strength_is_what_foretells_best(dim: RawData, good: tuple[float, ..
     )
 
 
+def test_the_scan_may_teach_it_first(dim: RawData) -> None:
+    """A single step of training, in no time; what was tried and what was done is told."""
+    told: list[str] = []
+    options = IterationOptions(**{**vars(HELD), "object_prior": "network", "prior_seconds": 1e-3})
+    found = iterate(dim, refine, options, tell=told.append)
+    assert "The two halves of the photons teach the network the scan for 0.001 s" in told
+    assert " less with taught 1, " in found.notes[-1] and " less with taught 16" in found.notes[-1]
+    asked_for = asked(dim, object_prior="network", prior_seconds=1e-3, prior_strength=1.0).notes[-1]
+    assert "as asked for; the network was taught by the scan itself for 0.001 s, 1 step. What it adds" in asked_for
+
+
+def test_the_taught_network_is_taken_where_it_foretells_better(dim: RawData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The truth is what it makes; as it comes, something darker."""
+    found, truth = asked(dim).refinement, dim.objectGuess
+    assert truth is not None
+    own = {"own": np.zeros(1, np.float32)}
+    monkeypatch.setattr(effect, "network_of_scan", lambda *_: (own, 7))
+
+    def posterior(image: np.ndarray, *_: object, own: object = None) -> tuple[np.ndarray, np.ndarray]:
+        return truth * (0.95 if own is None else 1.0), np.full(image.shape, 0.1)
+
+    def held(start: Refinement, prior: ObjectPrior, image: np.ndarray, _: RawData) -> Refinement:
+        return replace(start, object=image if prior.strength else start.object)
+
+    monkeypatch.setattr(effect, "posterior", posterior)
+    result, note = held_by_network(found, dim, held, lambda part: asked(part).refinement, "auto", seconds=5.0)
+    lit = abs(result.object - found.object) > 0
+    np.testing.assert_array_equal(result.object[lit], truth[lit])
+    assert lit[22:54, 22:54].all()
+    assert "the network was taught by the scan itself for 5 s, 7 steps" in note and "the strength 1:" in note
+
+
 def test_what_it_cannot_know_is_refused(simulated: Simulated, plain: RawData) -> None:
     near = simulated(fresnel_number=0.05, probe="diffuser").replaced(metadata=NearField(0.05).noted())
     with pytest.raises(ConfigError, match="object_prior='network': expected one scan of a far field, found a near"):
@@ -106,5 +139,7 @@ def test_what_it_cannot_know_is_refused(simulated: Simulated, plain: RawData) ->
     unknown = plain.replaced(diff3d=plain.amplitude() * np.float32(0.37), units="amplitude", metadata={})
     with pytest.raises(DataError, match="object_prior='network': expected counts, or amplitudes with the dose"):
         check_network_prior(unknown)
+    with pytest.raises(ConfigError, match=r"prior_seconds=5\.0: expected object_prior=network beside it"):
+        IterationOptions(object_prior="tv", prior_seconds=5.0)
     with pytest.raises(ConfigError, match="slices=2: expected 1 beside an object_prior"):
         IterationOptions(object_prior="network", slices=2)
