@@ -48,8 +48,8 @@ class Lesson:
     lit: NDArray[np.bool_]
     """(h, w), where the network is asked."""
     pull: Callable[[Array], Array]
-    """From an object (h, w) to the derivative with respect to its conjugate of what patterns of the other half say of it, the
-    sum `L` of `ptycho.core.refinement.likelihood` over them."""
+    """From an object (h, w) to the derivative, with respect to its conjugate, of what patterns of the other half say:
+    L of `ptycho.core.refinement.likelihood`, summed over them."""
 
 
 def slope_of(weights: Weights, lesson: Lesson, turns: int = 0, mirrored: bool = False) -> Gradient:

@@ -49,6 +49,8 @@ KEPT = 0.1
 """Share of the photons that stay unseen."""
 SURE = 3.0
 """Standard deviations, by the scatter from pattern to pattern, that unseen photons have to prefer it by."""
+LIKELIER = 1.0
+"""The same for a taught network over one that is better than none already: either does no harm."""
 
 
 def check_network_prior(data: RawData) -> None:
@@ -188,7 +190,7 @@ def _chosen(
     better = [each for each in tried if _by_chances(gains[each]) > SURE]
     best = better[0] if better else ("", 0.0)
     for other in better[1:]:
-        best = other if _by_chances(gains[other] - gains[best]) > SURE else best
+        best = other if _by_chances(gains[other] - gains[best]) > (LIKELIER if other[0] else SURE) else best
     told = ", ".join(
         f"{gain.sum():.3g} +- {_chance(gain):.2g} less with {network}{strength:g}"
         for (network, strength), gain in gains.items()
