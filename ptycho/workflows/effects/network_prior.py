@@ -197,7 +197,9 @@ def _chosen(
     )
     why = f"{KEPT:.0%} of the photons, unseen, have the deviance {first.sum():.6g} without it, {told}"
     network, strength = best
-    return _Choice(strength, own, f"{why}{said}") if network else _Choice(strength, None, why)
+    if network:
+        return _Choice(strength, own, f"{why}{said}")
+    return _Choice(strength, None, why if own is None else f"{why}; what the scan taught the network was not taken")
 
 
 def _chance(gain: NDArray[np.float64]) -> float:

@@ -68,8 +68,6 @@ class Half:
         self.sigma = expected_noise(photon_scale(data, NOMINAL_PHOTONS)[0] * noise.light, noise.sharing)
         self.lit = noise.light > LEAST_LIGHT * noise.light.max()
         self.floor = intensity_floor(data, "poisson")
-        self.reach = 0 if found.fly_path is None else int(np.ceil(np.abs(found.fly_path).max()))
-        """Pixels that a patch goes beyond its place."""
 
 
 def lesson_of(half: Half, other: RawData, rng: np.random.Generator) -> Lesson:
@@ -82,13 +80,14 @@ def lesson_of(half: Half, other: RawData, rng: np.random.Generator) -> Lesson:
     """
     found, n = half.found, half.data.N
     centres = np.stack([found.ycoords, found.xcoords], axis=1)
-    side = max(TILE, int(WIDER * n) // 8 * 8, n + 2 * half.reach)
-    middle = np.rint(centres[rng.integers(len(centres))]).astype(int) - side // 2
-    middle += rng.integers(-(side - n) // 2 + half.reach, (side - n) // 2 - half.reach + 1, 2)
-    first = np.clip(middle, 0, np.maximum(np.array(found.object.shape) - side, 0))
+    side = max(TILE, int(WIDER * n) // 8 * 8)
+    moved = rng.integers(-(side - n) // 2 + 2, (side - n) // 2 - 1, 2)
+    first = np.rint(centres[rng.integers(len(centres))]).astype(int) - side // 2 + moved
+    first = np.clip(first, 0, np.maximum(np.array(found.object.shape) - side + 1, 0))
+    first -= first % 2  # so that places in the middle between two pixels are rounded in the tile as in the object
     last = np.minimum(first + side, found.object.shape)
-    corner = np.rint(centres).astype(int) - n // 2
-    inside = np.flatnonzero(((corner - half.reach >= first) & (corner + n + half.reach <= last)).all(axis=1))
+    corners = np.rint(centres).astype(int) - n // 2
+    inside = np.flatnonzero(((corners >= first) & (corners + n <= last)).all(axis=1))
     chosen = np.sort(rng.choice(inside, min(PATTERNS, len(inside)), replace=False))
     box = tuple(slice(int(begin), int(end)) for begin, end in zip(first, last, strict=True))
     return Lesson(
