@@ -41,7 +41,7 @@ from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale, scan_trust
 from ptycho_torch.refine import refine
 
 LATTICE = "lattice"
-LATTICES = (Case("lattice, 1e4 photons", LATTICE, 1e4), Case("lattice, 1e3 photons", LATTICE, 1e3))
+LATTICES = tuple(Case(f"lattice at {photons} photons", LATTICE, float(photons)) for photons in ("1e4", "1e3"))
 ROWS = np.array([[7.3, 1.1], [-2.4, 7.9]])
 """From an atom to its neighbours, (y, x), pixels."""
 HOLES, ATOM = 0.06, 1.5
@@ -101,12 +101,15 @@ def measured(case: Case, seed: int, output: Path, draw: bool, seconds: float) ->
     truth, region = data.objectGuess, scored_region(data)
     assert truth is not None
     pictures = [align(each.object, truth, region) for each in (without, held)]
+    name = case.name.replace(" ", "_")
     if draw:
-        save_figure(sheet(case, data, without, held, region), output / f"{case.name.replace(' ', '_')}.png")
+        save_figure(sheet(case, data, without, held, region), output / f"{name}.png")
     errors = [score_aligned(each).complex_nrmse for each in pictures]
     row = {"case": case.name, "seed": seed, "without": errors[0], "with": errors[1], "said": said}
     if seconds:
         taught, said = reconstructed(data, case, "network", seconds)
+        if draw:
+            save_figure(sheet(case, data, without, taught, region), output / f"{name}_taught.png")
         row |= {"taught": score_aligned(align(taught.object, truth, region)).complex_nrmse, "said_taught": said}
     return row
 
