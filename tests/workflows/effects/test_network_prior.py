@@ -103,11 +103,11 @@ def test_the_strength_is_what_foretells_best(dim: RawData, good: tuple[float, ..
 def test_the_scan_may_teach_it_first(dim: RawData) -> None:
     """A single step of training, in no time; what was tried and what was done is told."""
     told: list[str] = []
-    options = IterationOptions(**{**vars(HELD), "object_prior": "network", "prior_seconds": 1e-3})
+    options = IterationOptions(**{**vars(HELD), "iterations": 8, "object_prior": "network", "prior_seconds": 1e-3})
     found = iterate(dim, refine, options, tell=told.append)
     assert "The two halves of the photons teach the network the scan for 0.001 s" in told
     assert " less with taught 1, " in found.notes[-1] and " less with taught 16" in found.notes[-1]
-    asked_for = asked(dim, object_prior="network", prior_seconds=1e-3, prior_strength=1.0).notes[-1]
+    asked_for = asked(dim, iterations=8, object_prior="network", prior_seconds=1e-3, prior_strength=1.0).notes[-1]
     assert "as asked for; the network was taught by the scan itself for 0.001 s, 1 step. What it adds" in asked_for
 
 

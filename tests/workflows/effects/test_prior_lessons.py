@@ -99,7 +99,7 @@ def test_the_halves_of_a_scan_teach_it(rng: np.random.Generator) -> None:
         scan.xcoords, scan.ycoords, None, None, scan.diffraction, scan.probe, objectGuess=truth, units="counts"
     )
     both = [Half(part, made(part)) for part in photon_parts(data, seed=1)]
-    clock = (k / 40 for k in count())
+    clock = (k / 20 for k in count())
     own, _ = taught(
         read_weights(SHIPPED), lambda drawn: lesson_of(both[0], both[1].data, drawn), 1.0, clock=clock.__next__
     )
