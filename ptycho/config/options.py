@@ -431,6 +431,10 @@ class IterationOptions:
         if self.variable_probe_smooth is not None and not self.variable_probe:
             raise ConfigError("--variable-probe-smooth: expected --variable-probe beside it, found none; add it")
 
+    def without_prior(self) -> IterationOptions:
+        """The same, with nothing known of the object."""
+        return replace(self, object_prior=None, prior_strength="auto", prior_seconds=0.0)
+
     @property
     def background_family(self) -> Literal["constant", "smooth", "pixels"] | None:
         """How a background may look; smooth where nobody said, which a constant is too; None: there is none."""

@@ -155,7 +155,7 @@ def iterate(
     legs = _Legs(data, partial(refine, **settings), options, plan, flux, trust, watch, options.planned, to_the_end)
     found, notes = legs.run(start, frame)
     if options.object_prior == NETWORK:
-        plain = replace(options, object_prior=None, prior_strength="auto", prior_seconds=0.0)
+        plain = options.without_prior()
 
         def without(part: RawData) -> Refinement:
             return iterate(part, given, plain, start, None, made_probe, logger.debug, plan).refinement

@@ -122,7 +122,7 @@ def fixed_modes(finished: Finished) -> str:
     asked = finished.options.modes
     if not isinstance(asked, int) or finished.options.refine_probe is False or finished.options.variable_probe:
         return ""  # short reconstructions take a probe that changes for further modes
-    free = replace(finished.options, modes="auto", object_prior=None, prior_strength="auto")
+    free = replace(finished.options.without_prior(), modes="auto")
     data, free = finished.data, replace(free, slices=1, thickness=None, refine_thickness=False)  # that is decided
     probe, path = as_modes(np.asarray(data.probeGuess))[:1], finished.found.fly_path
     plan = planned(data, finished.refine, free, probe, flat=True, fly_path=path)

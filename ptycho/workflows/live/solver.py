@@ -35,7 +35,7 @@ _HELD = 3
 def on_the_way(options: IterationOptions) -> IterationOptions:
     """What is asked for, less what takes all patterns to find or longer than a burst: the end has it."""
     return replace(
-        options,
+        options.without_prior(),
         seconds=None,
         likelihood="poisson" if options.likelihood == "poisson" else "amplitude",
         modes=options.modes if isinstance(options.modes, int) else None,
@@ -45,7 +45,6 @@ def on_the_way(options: IterationOptions) -> IterationOptions:
         slices=1,
         thickness=None,
         refine_thickness=False,
-        object_prior=None,
         variable_probe=0,
         variable_probe_smooth=None,
         holdout=0.0,

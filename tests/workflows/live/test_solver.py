@@ -55,6 +55,8 @@ def test_what_needs_the_whole_scan_waits_for_the_end() -> None:
     assert (made.slices, made.refine_positions, made.fly_points, made.variable_probe) == (1, False, None, 0)
     assert made.modes == 2 and made.likelihood == "amplitude"
     assert on_the_way(IterationOptions(likelihood="poisson")).likelihood == "poisson"
+    held = IterationOptions(object_prior="network", prior_strength=1.0, prior_seconds=5.0)
+    assert on_the_way(held).object_prior is None
 
 
 @pytest.mark.parametrize(("moves", "made", "free"), [(True, False, True), (False, False, False), ("auto", True, True)])
