@@ -106,7 +106,7 @@ def test_the_scan_may_teach_it_first(dim: RawData) -> None:
     options = IterationOptions(**{**vars(HELD), "iterations": 8, "object_prior": "network", "prior_seconds": 1e-3})
     found = iterate(dim, refine, options, tell=told.append)
     assert "The two halves of the photons teach the network the scan for 0.001 s" in told
-    assert " less with taught 1, " in found.notes[-1] and " less with taught 16" in found.notes[-1]
+    assert " less with 0.25, " in found.notes[-1] and " less with taught 16" in found.notes[-1]
     asked_for = asked(dim, iterations=8, object_prior="network", prior_seconds=1e-3, prior_strength=1.0).notes[-1]
     assert "as asked for; the network was taught by the scan itself for 0.001 s, 1 step. What it adds" in asked_for
 
@@ -129,7 +129,7 @@ def test_the_taught_network_is_taken_where_it_foretells_better(dim: RawData, mon
     lit = abs(result.object - found.object) > 0
     np.testing.assert_array_equal(result.object[lit], truth[lit])
     assert lit[22:54, 22:54].all()
-    assert "the network was taught by the scan itself for 5 s, 7 steps" in note and "the strength 1:" in note
+    assert "the network was taught by the scan itself for 5 s, 7 steps" in note and "the strength 16:" in note
 
 
 def test_what_it_cannot_know_is_refused(simulated: Simulated, plain: RawData) -> None:
