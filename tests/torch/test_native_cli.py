@@ -200,7 +200,13 @@ def test_a_reconstruction_is_asked_for_in_the_same_words(
     def reconstruct(data: Any, config: InferenceConfig, **options: Any) -> Any:
         calls.append(SimpleNamespace(config=config, **options))
         return SimpleNamespace(
-            object=np.ones((2, 2)), coverage=np.ones((2, 2)), method="", error_history=(), trust=None, metadata={}
+            object=np.ones((2, 2)),
+            coverage=np.ones((2, 2)),
+            method="",
+            error_history=(),
+            trust=None,
+            uncertainty=None,
+            metadata={},
         )
 
     monkeypatch.setattr(backend_selector, "reconstruct_with_backend", reconstruct)
