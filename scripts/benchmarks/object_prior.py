@@ -145,9 +145,9 @@ def sheet(
             axes[row, column].set_title(f"{name}: {kind}")
             figure.colorbar(shown, ax=axes[row, column], shrink=0.8)
     last = (
-        (f"|error| without (rms {np.sqrt(np.mean(errors[0] ** 2)):.3f})", errors[0], 0.0, most),
-        (f"|error| with (rms {np.sqrt(np.mean(errors[1] ** 2)):.3f}): what it invents", errors[1], 0.0, most),
-        ("trust map of the result: deviance over that of noise", known[box], 0.5, 1.5),
+        (f"without: |error|, rms {np.sqrt(np.mean(errors[0] ** 2)):.3f}", errors[0], 0.0, most),
+        (f"with: |error|, rms {np.sqrt(np.mean(errors[1] ** 2)):.3f}", errors[1], 0.0, most),
+        ("with: deviance over that of noise", known[box], 0.5, 1.5),
     )
     for column, (name, values, low, high) in enumerate(last):
         shown = axes[2, column].imshow(
