@@ -137,3 +137,29 @@ def test_the_first_alone_has_the_state_and_all_go_on(strips, scan, tmp_path, in_
         assert len(found.error_history) == len(whole.error_history)
     assert np.linalg.norm(first.object - whole.object) < 1e-5 * np.linalg.norm(whole.object)
     assert np.array_equal(other.object, rows_of(first.object, other.object))
+
+
+@pytest.mark.parametrize("strips", [False, True])
+def test_the_first_shows_a_whole_object_while_the_others_work(strips, scan, in_threads):
+    settings = {"iterations": EVERY + 4, "tolerance": 0.0, "patience": 99, "dtype": np.float64, "strips": strips}
+    shown = []
+
+    def work(processes):
+        watched = []
+        seen = watched.append if processes.rank == 0 else None
+
+        def look(iteration, error):
+            if iteration in (0, EVERY + 2):
+                shown.append(watched[-1]())
+
+        file = StateFile(None, "a search", seen=seen)
+        report = look if processes.rank == 0 else None
+        return refine_scan(scan, processes=processes, state_file=file, report=report, **settings)
+
+    found = in_threads(2, work)[0]
+    begun, later = shown
+    assert begun.object.shape == later.object.shape == found.object.shape
+    assert len(begun.error_history) <= 1 and len(later.error_history) >= EVERY
+    for rows in (slice(0, 25), slice(25, None)):  # of either process
+        before, after = (np.linalg.norm(each.object[rows] - found.object[rows]) for each in (begun, later))
+        assert after < 0.5 * before
