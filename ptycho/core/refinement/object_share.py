@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.refinement.images import Image, Images, NumpyImages
 from ptycho.core.refinement.numbers import Number
-from ptycho.core.refinement.processes import ALONE, Processes, own_patterns, strips
+from ptycho.core.refinement.processes import ALONE, Processes, own_patterns
 
 __all__ = ["WHOLE", "ObjectShare", "Strips", "WholeObject"]
 
@@ -203,22 +203,28 @@ class Strips:
 
     @classmethod
     def laid(
-        cls, home: Array, y: Array, n: int, shape: tuple[int, int], room: int, processes: Processes, size: int = 0
+        cls,
+        parts: Sequence[Rows],
+        home: Array,
+        y: Array,
+        n: int,
+        shape: tuple[int, int],
+        room: int,
+        processes: Processes = ALONE,
     ) -> Strips:
-        """Strips with as many patterns each.
+        """The strip of every process.
 
         Args:
-            home: (n,) y of the patterns of the scan, by which they are given out (`processes.strips`).
-            y: (n,) likewise in the object, where they are now.
+            parts: the patterns of each (`processes.strips`).
+            home: (n,) y of the patterns in the object, where the scan has them.
+            y: (n,) likewise, where they are now.
             n: pixels of a patch along an axis.
             shape: (H, W) of the object.
             room: how far from its home a pattern may go, pixels.
-            processes: that share it.
-            size: how many there are to be; 0: as many as there are.
+            processes: that share it, seen from one of them.
         """
-        parts, middle = strips(home, size or processes.size), home - home[0] + y[0]
-        tops = [np.rint(np.minimum(y[some], middle[some]).min()) - n // 2 for some in parts]
-        ends = [np.rint(np.maximum(y[some], middle[some]).max()) - n // 2 + n for some in parts]
+        tops = [np.rint(np.minimum(y[some], home[some]).min()) - n // 2 for some in parts]
+        ends = [np.rint(np.maximum(y[some], home[some]).max()) - n // 2 + n for some in parts]
         cuts = np.clip([0, *tops[1:], shape[0]], 0, shape[0]).astype(int).tolist()
         owned = [range(begin, max(begin, end)) for begin, end in pairwise(cuts)]
         held = [

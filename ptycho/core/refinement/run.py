@@ -175,7 +175,7 @@ def refine_scan(
         strips: whether each process has only the rows of the object that its patterns lie on
             (`ptycho.core.refinement.object_share`): the others than the first then have these rows as their result.
             None: where that can be, and spares them a quarter. It cannot for an object in slices, a spectrum, a prior,
-            a probe that varies, several scans, and positions that are searched.
+            a probe that varies, several scans, and positions that are searched, where True is refused.
         options: of the engine: `dtype` ('numpy'), `use_xla` ('tensorflow'), `device`, `deterministic` ('pytorch').
 
     Returns:

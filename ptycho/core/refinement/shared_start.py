@@ -15,9 +15,10 @@ from ptycho.core.refinement.first_point import first_recording
 from ptycho.core.refinement.kernels import Point, ScanData
 from ptycho.core.refinement.object_share import ObjectShare, Strips, WholeObject
 from ptycho.core.refinement.placement import room
-from ptycho.core.refinement.processes import Processes
+from ptycho.core.refinement.processes import Processes, strips
 from ptycho.core.refinement.refinement import Start
 from ptycho.core.refinement.settings import Settings
+from ptycho.errors import ConfigError
 
 __all__ = ["Begun", "in_strips", "shared_start"]
 
@@ -52,9 +53,11 @@ def shared_start(
 
     def made() -> tuple[Begun, bool]:
         begun = first()
-        cut = settings.strips
-        if cut is None:
-            cut = in_strips(scan, None, vars(settings) | vars(begun.recording), processes.size)
+        known = vars(settings) | vars(begun.recording)
+        cut = in_strips(scan, None, known, processes.size) if settings.strips is None else settings.strips
+        against = _undivided(scan, begun.recording, known, processes.size)
+        if settings.strips and against:
+            raise ConfigError(f"strips: expected an object that can be cut, found {against}; leave strips out")
         whole.append(begun.point.object)
         return begun._replace(point=begun.point._replace(object=np.zeros((0, 0)))), cut
 
@@ -62,7 +65,8 @@ def shared_start(
     share: ObjectShare = WholeObject(processes)
     if cut and processes.size > 1:
         n, play = point.probe.shape[-1], _play(scan, vars(settings) | vars(recording))
-        share = Strips.laid(np.asarray(scan.ycoords, np.float64), point.y, n, frame.shape, play, processes)
+        parts, (_, home) = strips(scan.ycoords, processes.size), frame.local(scan.xcoords, scan.ycoords)
+        share = Strips.laid(parts, home, point.y, n, frame.shape, play, processes)
     image = share.scattered(whole[0] if whole else None)
     return flat, recording, point._replace(object=image), frame, share
 
@@ -76,17 +80,26 @@ def in_strips(scan: ScanData, start: Start | None, settings: Mapping[str, Any], 
         settings: of the search, by the names of `refine_scan`; those that are missing have their defaults.
         size: number of processes.
     """
-    if size == 1 or len(scan) < size:
-        return False
     known = first_recording(scan, start, Recording(gap=settings.get("gap"), variation=settings.get("variation")))
-    elsewhere = known.gap is not None or known.variation is not None or settings.get("pupil") is not None
-    sliced, searched = (settings.get("slices") or 1) > 1, settings.get("refine_positions") == "search"
-    if elsewhere or sliced or searched or settings.get("variable_probe") or settings.get("object_prior") is not None:
+    if size == 1 or _undivided(scan, known, settings, size):
         return False
     n, y, wide = int(scan.probeGuess.shape[-1]), np.asarray(scan.ycoords, np.float64), _room(scan, settings)
     # as the smallest frame that holds every patch, with room for those that move, whose width does not matter
-    shape, first = (math.ceil(np.ptp(y)) + n + 2 * wide, n), n // 2 + wide
-    return Strips.laid(y, y - y.min() + first, n, shape, _play(scan, settings), WholeObject().processes, size).spares
+    shape, home = (math.ceil(np.ptp(y)) + n + 2 * wide, n), y - y.min() + n // 2 + wide
+    return Strips.laid(strips(y, size), home, home, n, shape, _play(scan, settings)).spares
+
+
+def _undivided(scan: ScanData, known: Recording, settings: Mapping[str, Any], size: int) -> str:
+    """What keeps so many processes from having a strip each; empty where nothing does."""
+    kept = (
+        (f"{size} processes and {len(scan)} patterns", len(scan) < size),
+        ("several slices", known.gap is not None or (settings.get("slices") or 1) > 1),
+        ("a probe that varies, or several scans", known.variation is not None or settings.get("variable_probe")),
+        ("a pupil", settings.get("pupil") is not None),
+        ("a prior", settings.get("object_prior") is not None),
+        ("positions that are searched", settings.get("refine_positions") == "search"),
+    )
+    return next((name for name, there in kept if there), "")
 
 
 def _room(scan: ScanData, settings: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ import pytest
 from ptycho.core.physics.fly_scan import AT_REST
 from ptycho.core.refinement.images import NumpyImages
 from ptycho.core.refinement.object_share import WHOLE, Strips
+from ptycho.core.refinement.processes import strips
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData
@@ -16,7 +17,7 @@ SIZES = [2, 3, 5]
 
 
 def laid(processes, room=0):
-    return Strips.laid(Y + 100, Y, N, SHAPE, room, processes)
+    return Strips.laid(strips(Y + 100, processes.size), Y, Y, N, SHAPE, room, processes)
 
 
 def piece(share, image):
@@ -41,10 +42,19 @@ def test_every_row_has_one_owner_and_every_pattern_lies_in_its_strip(size, in_th
         assert share.own_patterns(Y, Y).nonzero()[0].tolist() == share.patterns.tolist()
 
 
-def test_a_strip_is_worth_it_where_it_spares_a_quarter(in_threads):
+def test_a_strip_holds_where_patterns_are_and_where_they_may_go():
+    """Both have moved by 3 pixels from home and may go 5 to either side of it."""
+    share = Strips.laid([np.array([0]), np.array([1])], np.array([20.0, 60.0]), np.array([17.0, 63.0]), N, (90, 9), 5)
+    assert share.owned == (range(56), range(56, 90))
+    assert share.held == (range(56), range(50, 90))
+    other = Strips.laid([np.array([0]), np.array([1])], np.array([60.0, 70.0]), np.array([63.0, 70.0]), N, (90, 9), 5)
+    assert other.held == (range(73), range(60, 90))
+
+
+def test_a_strip_is_worth_it_where_it_spares_a_quarter():
 
     def strips_of(y, room):
-        return in_threads(2, lambda each: Strips.laid(y, y, N, SHAPE, room, each))[0]
+        return Strips.laid(strips(y, 2), y, y, N, SHAPE, room)
 
     few, many, wide = strips_of(Y[:4], 0), strips_of(Y, 0), strips_of(Y, 3)
     assert not few.spares  # all patterns but one lie in the first rows: one process has nearly all

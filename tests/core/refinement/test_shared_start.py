@@ -8,8 +8,10 @@ from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.recording import PLAIN
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.kernels import Point
+from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.settings import Settings
 from ptycho.core.refinement.shared_start import Begun, in_strips, shared_start
+from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 
 N = 4
@@ -45,6 +47,15 @@ VARIES = ProbeVariation(np.ones((1, N, N), complex), np.ones((40, 1), complex))
 )
 def test_strips_where_they_can_be_and_spare_a_quarter(scan, settings, size, expected):
     assert in_strips(scan, None, settings, size) is expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [({"variable_probe": 1}, "a probe that varies"), ({"refine_positions": "search"}, "positions that are searched")],
+)
+def test_what_cannot_be_cut_is_refused_by_name(settings, found, in_threads):
+    with pytest.raises(ConfigError, match=f"strips: expected an object that can be cut, found {found}"):
+        in_threads(2, lambda each: refine_scan(TALL, processes=each, strips=True, **settings))
 
 
 def settings_of(strips):
