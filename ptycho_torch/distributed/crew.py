@@ -25,7 +25,7 @@ from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.errors import BackendError, LostProcessError, PtychoError
 from ptycho.workflows.sharing.place import Place, place_of, size_of
 from ptycho.workflows.sharing.started import Started, end, fate_of, in_a_line, leave_signals_to_the_first, start
-from ptycho.workflows.sharing.team import SINGLE, Team
+from ptycho.workflows.sharing.team import SINGLE, Team, while_it_runs
 
 __all__ = ["Crew", "serve_local", "team"]
 
@@ -254,15 +254,12 @@ def team(execution: PyTorchExecutionConfig) -> Iterator[Team]:
     if size == 1:
         yield SINGLE
         return
-    with _threads_shared(1 if place is not None else size), _joined(execution, place, size) as crew:
-        _running.append(crew)
-        done = False
-        try:
-            yield crew
-            done = True
-        finally:
-            _running.clear()
-            crew.end(done)
+    with (
+        _threads_shared(1 if place is not None else size),
+        _joined(execution, place, size) as crew,
+        while_it_runs(crew, _running),
+    ):
+        yield crew
 
 
 @contextmanager

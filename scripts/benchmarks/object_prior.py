@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from quality import read_rows
-from quality_cases import CASES, DEFOCUS, SIZE, Case, N, case_scan, in_probe_units, scored_region
+from quality_cases import CASES, DEFOCUS, SIZE, Case, N, as_data, case_scan, scored_region
 
 from ptycho.config.options import IterationOptions
 from ptycho.core.files.atomic import atomic_path
@@ -73,18 +73,7 @@ def scan_of(case: Case, seed: int) -> RawData:
         shape=image.shape, N=N, probe_settings={"defocus": DEFOCUS}, step=step, photons=case.photons, seed=seed
     )
     made = object_from_images(image, image, image.shape, plan.amplitude, plan.phase)
-    found = expose(*plan_scan(plan, object=made))
-    return RawData(
-        found.xcoords,
-        found.ycoords,
-        None,
-        None,
-        in_probe_units(found),
-        probe,
-        objectGuess=found.object,
-        metadata={"nphotons": found.recorded},
-        units="amplitude",
-    )
+    return as_data(expose(*plan_scan(plan, object=made)))
 
 
 def reconstructed(data: RawData, case: Case, prior: str | None, seconds: float = 0.0) -> tuple[Refinement, str]:

@@ -31,6 +31,7 @@ __all__ = [
     "QUICK",
     "SPARSE",
     "Case",
+    "as_data",
     "case_scan",
     "chosen_cases",
     "pair_case",
@@ -147,7 +148,11 @@ def case_scan(case: Case, real_folder: Path | None, seed: int = TEST_SEED) -> Ra
     if case.file is not None:
         assert real_folder is not None
         return RawData.from_file(real_folder / case.file)
-    found = simulated(case.kind, case.photons, case.overlap, seed, TEST_PHOTOGRAPH, case.defocus, case.detector)
+    return as_data(simulated(case.kind, case.photons, case.overlap, seed, TEST_PHOTOGRAPH, case.defocus, case.detector))
+
+
+def as_data(found: SimulatedScan) -> RawData:
+    """The scan of what was recorded, with the probe that every file names and the truth as `objectGuess`."""
     return RawData(
         found.xcoords,
         found.ycoords,

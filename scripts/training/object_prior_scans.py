@@ -58,8 +58,6 @@ PICTURES = [
     "text",
 ]
 """Of scikit-image; camera and astronaut are left to tests."""
-LEAST_LIGHT = 0.02
-"""Of the brightest pixel, below which an object is not looked at."""
 TEST_SEEDS = 1_000_000
 """Training uses seeds below."""
 
@@ -153,7 +151,7 @@ def example(seed: int) -> dict[str, NDArray[Any]]:
     scale, _ = photon_scale(data, NOMINAL_PHOTONS)
     truth = data.objectGuess
     assert truth is not None
-    lit = noise.light > LEAST_LIGHT * noise.light.max()
+    lit = noise.lit
     rows, cols = (np.flatnonzero(lit.any(axis=axis)) for axis in (1, 0))
     box = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
     return {

@@ -24,7 +24,6 @@ from ptycho.core.refinement.prior_unet import Weights, shapes, unet
 from ptycho.errors import ArchiveError
 
 __all__ = [
-    "LEAST_LIGHT",
     "SHIPPED",
     "TILE",
     "expected_noise",
@@ -45,8 +44,6 @@ DARK = 0.5
 """Noise of a pixel that has hardly any light: no less is known of it than that an object is of the order of 1."""
 LOG_VARIANCE = -8.0, 4.0
 """Least and greatest b."""
-LEAST_LIGHT = 0.02
-"""Of the brightest pixel, below which nothing is thought of an object."""
 ALONE, SHARED = 0.1, 0.5
 """Noise of a pixel that a single pattern sees, whatever the light, and the patterns more that it falls by e with."""
 

@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 
 from ptycho.core.physics.diffraction import as_modes
 
-__all__ = ["NoiseMap"]
+__all__ = ["LEAST_LIGHT", "NoiseMap"]
 
 Real = NDArray[np.float64]
+
+
+LEAST_LIGHT = 0.02
+"""Of the brightest pixel, below which nothing is thought of an object."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +27,11 @@ class NoiseMap:
     """(H, W) `I = sum_j |P(r - r_j)|^2`, summed over modes, in the square of the unit of the amplitudes."""
     sharing: Real
     """(H, W) `I^2 / sum_j |P(r - r_j)|^4`, how many patterns share a pixel: 1 for a single one; 0 in the dark."""
+
+    @property
+    def lit(self) -> NDArray[np.bool_]:
+        """(H, W) where there is enough light to think of an object."""
+        return np.asarray(self.light > LEAST_LIGHT * self.light.max())
 
     @classmethod
     def of(cls, probe: NDArray[Any], xcoords: Real, ycoords: Real, shape: tuple[int, ...]) -> NoiseMap:

@@ -25,7 +25,7 @@ from ptycho.errors import BackendError, ConfigError
 from ptycho.workflows.sharing.connected import Connected, Link, joined, welcomed
 from ptycho.workflows.sharing.place import Place, place_of, size_of
 from ptycho.workflows.sharing.started import Started, end, in_a_line, leave_signals_to_the_first, start
-from ptycho.workflows.sharing.team import SINGLE, Team
+from ptycho.workflows.sharing.team import SINGLE, Team, while_it_runs
 
 __all__ = ["Crew", "check_training", "serve_local", "team"]
 
@@ -137,15 +137,8 @@ def team(execution: PyTorchExecutionConfig, own_process: bool = False) -> Iterat
     if size == 1 or (place is not None and not fresh):  # the latter a program that somebody has started several times
         yield SINGLE
         return
-    with _joined(place, size, execution.process_timeout, fresh) as crew:
-        _running.append(crew)
-        done = False
-        try:
-            yield crew
-            done = True
-        finally:
-            _running.clear()
-            crew.end(done)
+    with _joined(place, size, execution.process_timeout, fresh) as crew, while_it_runs(crew, _running):
+        yield crew
 
 
 def _of_this_machine(place: Place | None, size: int) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.refinement.network_prior import LEAST_LIGHT, expected_noise, posterior
+from ptycho.core.refinement.network_prior import expected_noise, posterior
 from ptycho.core.refinement.noise_map import NoiseMap
 from ptycho.core.refinement.prior_unet import Weights
 from ptycho.core.refinement.priors import Belief, ObjectPrior
@@ -89,17 +89,16 @@ def belief_of(found: Refinement, data: RawData, own: Weights | None = None) -> B
         data: the scan, which tells how many photons it has.
         own: weights that the scan taught, for the mean; s is what the network as it comes says.
     """
-    scale, noise, lit = _light_on(found, data)
+    scale, noise = _light_on(found, data)
     mean, spread = posterior(found.object, scale * noise.light, noise.sharing, own=own)
     sure = 1 / (2 * scale * data.mean_energy * spread**2)
-    return Belief(mean, np.where(lit, sure, 0), found.frame)
+    return Belief(mean, np.where(noise.lit, sure, 0), found.frame)
 
 
-def _light_on(found: Refinement, data: RawData) -> tuple[float, NoiseMap, NDArray[np.bool_]]:
-    """Photons per unit of intensity, the light on the pixels of a result, and which have enough to be thought of."""
+def _light_on(found: Refinement, data: RawData) -> tuple[float, NoiseMap]:
+    """Photons per unit of intensity, and the light on the pixels of a result."""
     scale, _ = photon_scale(data, NOMINAL_PHOTONS)
-    noise = NoiseMap.of(found.probe, found.xcoords, found.ycoords, found.object.shape)
-    return scale, noise, noise.light > LEAST_LIGHT * noise.light.max()
+    return scale, NoiseMap.of(found.probe, found.xcoords, found.ycoords, found.object.shape)
 
 
 def held_by_network(
@@ -155,8 +154,8 @@ def _pulled(found: Refinement, data: RawData, held: Held, belief: Belief, streng
 
 def _noise_left(found: Refinement, data: RawData) -> float:
     """The median expected noise of the pixels that have light."""
-    scale, noise, lit = _light_on(found, data)
-    return float(np.median(expected_noise(scale * noise.light[lit], noise.sharing[lit])))
+    scale, noise = _light_on(found, data)
+    return float(np.median(expected_noise(scale * noise.light[noise.lit], noise.sharing[noise.lit])))
 
 
 def _chosen(

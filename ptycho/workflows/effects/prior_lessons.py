@@ -12,7 +12,7 @@ from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.kernels import Point
 from ptycho.core.refinement.kernels_numpy import NumpyKernels
 from ptycho.core.refinement.likelihood import intensity_floor
-from ptycho.core.refinement.network_prior import LEAST_LIGHT, SHIPPED, TILE, expected_noise, read_weights
+from ptycho.core.refinement.network_prior import SHIPPED, TILE, expected_noise, read_weights
 from ptycho.core.refinement.noise_map import NoiseMap
 from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.prior_training import Lesson, taught
@@ -66,7 +66,7 @@ class Half:
         noise = NoiseMap.of(found.probe, found.xcoords, found.ycoords, found.object.shape)
         self.sharing = noise.sharing
         self.sigma = expected_noise(photon_scale(data, NOMINAL_PHOTONS)[0] * noise.light, noise.sharing)
-        self.lit = noise.light > LEAST_LIGHT * noise.light.max()
+        self.lit = noise.lit
         self.floor = intensity_floor(data, "poisson")
 
 

@@ -7,15 +7,15 @@ first at that, and wait again. So everything that is decided, shown and written 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ptycho.core.refinement.processes import ALONE, Processes
 from ptycho.workflows.run_options import RunOptions
 
-__all__ = ["SINGLE", "Team", "quiet_run", "share_out"]
+__all__ = ["SINGLE", "Team", "quiet_run", "share_out", "while_it_runs"]
 
 
 class Team(Processes, Protocol):
@@ -35,6 +35,29 @@ class Team(Processes, Protocol):
 
     def watched(self) -> AbstractContextManager[None]:
         """Within it what others exchange raises LostProcessError, too, where a process is gone."""
+
+
+class Ended(Protocol):
+    """A team that the first process lets go or ends."""
+
+    def end(self, done: bool) -> None:
+        """Of the first: let the others go, or where something went wrong end them."""
+
+
+Running = TypeVar("Running", bound=Ended)
+
+
+@contextmanager
+def while_it_runs(team: Running, running: list[Running]) -> Iterator[None]:
+    """Note the team of this process in a list as long as there is one, and end it with what became of its run."""
+    running.append(team)
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        running.clear()
+        team.end(done)
 
 
 class _Single:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.sharing.team import SINGLE, quiet_run, share_out
+from ptycho.workflows.sharing.team import SINGLE, quiet_run, share_out, while_it_runs
 
 
 def test_alone_everything_stays_here():
@@ -39,3 +39,13 @@ def test_each_of_the_others_gets_its_part():
 def test_a_run_of_the_others_is_silent(tmp_path):
     run = quiet_run(RunOptions(watch=print, folder=tmp_path, max_seconds=3.0, callbacks=(print,)))
     assert run == RunOptions(max_seconds=3.0)
+
+
+def test_a_team_is_noted_while_it_runs_and_ended_with_what_became_of_it():
+    told, running = [], []
+    team = SimpleNamespace(end=told.append)
+    with while_it_runs(team, running):
+        assert running == [team]
+    with pytest.raises(KeyboardInterrupt), while_it_runs(team, running):
+        raise KeyboardInterrupt
+    assert told == [True, False] and running == []
