@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptycho.core.refinement.layers import Layers
+__all__ = ["add_patches", "add_whole_numbers", "cut_patches"]
 
-__all__ = ["add_in_layers", "add_patches", "cut_patches"]
+WHOLE_BITS = 62
+"""Of a sum of whole numbers, which has 64: one is its sign, one is spare."""
 
 
 def cut_patches(canvas: Tensor, rows: Tensor, cols: Tensor, N: int) -> Tensor:
@@ -39,14 +40,24 @@ def add_patches(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor) -> 
     canvas.view(-1).index_add_(0, _pixels(canvas, n, rows, cols).reshape(-1), patches.reshape(-1))
 
 
-def add_in_layers(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor, layers: Layers) -> None:
-    """As `add_patches`, in one order on every device: layer after layer, in none of which two patches meet."""
-    pixels, whole = _pixels(canvas, patches.shape[-1], rows, cols)[layers.order], canvas.view(-1)
-    for here, values in zip(pixels.split(layers.sizes), patches[layers.order].split(layers.sizes), strict=True):
-        whole[here] += values
+def add_whole_numbers(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor) -> None:
+    """As `add_patches`, with the same bits in every order: sums of whole numbers are not rounded.
+
+    The unit is the largest part of a value times `2^(p - 62)`, of b patches with `b < 2^p`: no sum is too large, and
+    each value is cut by less than a unit, 2^-48 of the largest of 10,000 patches, where float32 keeps 2^-24. It is
+    worked out on the device. With a value that is not finite nothing is: the unit is not, nor any sum.
+    """
+    values = torch.view_as_real(patches.reshape(-1))
+    largest = torch.linalg.vector_norm(values, torch.inf).to(torch.float64)
+    # with an axis, so that float32 over it is float64; where all is 0 nothing is divided by 0
+    unit = (largest * 2.0 ** (len(patches).bit_length() - WHOLE_BITS)).clamp_min(torch.finfo(torch.float64).tiny)[None]
+    sums = torch.zeros(canvas.numel(), 2, dtype=torch.int64, device=canvas.device)
+    pixels = _pixels(canvas, patches.shape[-1], rows, cols).reshape(-1)
+    sums.index_add_(0, pixels, (values / unit).to(torch.int64))
+    torch.view_as_real(canvas).view(-1, 2).addcmul_(sums, unit)
 
 
 def _pixels(canvas: Tensor, n: int, rows: Tensor, cols: Tensor) -> Tensor:
     """Where `(b, n, n)` the pixels of patches lie in a canvas that is one row."""
-    step = torch.arange(n, device=canvas.device)
-    return (rows[:, None, None] + step[:, None]) * canvas.shape[1] + cols[:, None, None] + step
+    step, width = torch.arange(n, device=canvas.device), canvas.shape[1]
+    return torch.add(cols, rows, alpha=width)[:, None, None] + torch.add(step, step[:, None], alpha=width)

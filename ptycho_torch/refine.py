@@ -78,8 +78,8 @@ def refine(
 
     Args:
         device: where the patterns are worked on.
-        deterministic: whether a GPU adds patches in one order, so that the same run gives the same bits; a CPU does in
-            any case.
+        deterministic: whether a GPU adds patches as whole numbers, whose sums are the same in every order, so that the
+            same run gives the same bits; a CPU adds in one order in any case.
     """
     return refine_scan(
         scan,

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ptycho.core.refinement.images import Resident
 from ptycho.core.refinement.kernels import Found, Measured, Share
-from ptycho.core.refinement.layers import Layers
 from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.numbers import Number, Numbers, PlainNumbers
@@ -34,7 +33,7 @@ from ptycho_torch.fields import (
     sum_of_squares,
 )
 from ptycho_torch.images import TorchImages, TorchNumbers, further
-from ptycho_torch.patches import add_in_layers, add_patches, cut_patches
+from ptycho_torch.patches import add_patches, add_whole_numbers, cut_patches
 
 __all__ = ["RefinementKernels"]
 
@@ -49,11 +48,10 @@ IMAGE_PIXELS = 1 << 20
 
 
 class _Corners(NamedTuple):
-    """First rows and columns `(b,)` of patches, and the layers in which they are added; None: as is fastest."""
+    """First rows and columns `(b,)` of patches."""
 
     rows: Tensor
     cols: Tensor
-    layers: Layers | None
 
 
 class RefinementKernels:
@@ -64,8 +62,8 @@ class RefinementKernels:
         floor: e, added to intensities.
         device: of the tensors.
         dtype: their real type.
-        deterministic: whether a GPU adds patches in one order, so that the same run gives the same bits; a CPU does in
-            any case.
+        deterministic: whether a GPU adds patches as whole numbers, whose sums are the same in every order, so that the
+            same run gives the same bits; a CPU adds in one order in any case.
     """
 
     def __init__(
@@ -83,7 +81,7 @@ class RefinementKernels:
         self.numbers: Numbers = TorchNumbers() if self._stays() else PlainNumbers()
         self.images = TorchImages(self.image, self.numpy, self._real, self._worked, self.numbers)
         on_cpu = self.device.type == "cpu"
-        self.layered = deterministic and not on_cpu
+        self.whole_numbers = deterministic and not on_cpu
         self.lanes = torch.get_num_threads() if on_cpu else 1
         self.memory = _free_memory(self.device) if self.device.type == "cuda" else USUAL_MEMORY
         self.batch_pixels: int | None = CACHED_PIXELS if on_cpu else None
@@ -151,23 +149,20 @@ class RefinementKernels:
         """Write what is found of some."""
         rows[where] = torch.as_tensor(piece).to(rows)
 
-    def corners(self, rows: Array | Tensor, cols: Array | Tensor, layers: Layers | None = None) -> _Corners:
+    def corners(self, rows: Array | Tensor, cols: Array | Tensor) -> _Corners:
         """First row and column of every patch on the device."""
-        here = [torch.as_tensor(each, device=self.device) for each in (rows, cols)]
-        return _Corners(here[0], here[1], layers)
+        return _Corners(*(torch.as_tensor(each, device=self.device) for each in (rows, cols)))
 
     def cut(self, image: Tensor, corners: _Corners, n: int) -> Tensor:
         """Patches of an object."""
-        return cut_patches(image, corners.rows, corners.cols, n)
+        return cut_patches(image, *corners, n)
 
     def add(self, total: Tensor | None, shape: tuple[int, ...], patches: Tensor, corners: _Corners) -> Tensor:
         """Add patches to a sum of the given shape."""
         if total is None:
             total = torch.zeros(shape, dtype=patches.dtype, device=self.device)
-        if corners.layers is None:
-            add_patches(total, patches, corners.rows, corners.cols)
-        else:
-            add_in_layers(total, patches, corners.rows, corners.cols, corners.layers)
+        add = add_whole_numbers if self.whole_numbers else add_patches
+        add(total, patches, *corners)
         return total
 
     def ramps(self, dx: Array | Tensor, dy: Array | Tensor, factor: Array | Tensor, n: int) -> Tensor:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ptycho.core.refinement.images import NumpyImages
 from ptycho.core.refinement.kernels import Found, Measured, Share
-from ptycho.core.refinement.layers import Layers
 from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.numbers import PlainNumbers
@@ -68,7 +67,7 @@ class RefinementKernels:
 
     images, numbers = NumpyImages(), PlainNumbers()
     memory, lanes, batch_pixels = USUAL_MEMORY, 1, 1 << 20
-    packs, stream, layered = False, None, False
+    packs, stream = False, None
 
     def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
         """What is found of every share, one after the other: operations share the threads of TensorFlow."""
@@ -119,7 +118,7 @@ class RefinementKernels:
         """Write what is found of some."""
         rows[where] = np.asarray(piece)
 
-    def corners(self, rows: Array, cols: Array, layers: Layers | None = None) -> tuple[Array, Array]:
+    def corners(self, rows: Array, cols: Array) -> tuple[Array, Array]:
         """First row and column of every patch."""
         return rows, cols
 

@@ -26,7 +26,7 @@ RENAMED = {
     "save_torch_bundle": "save_tf_bundle",
 }
 ONLY_PYTORCH = {
-    "add_in_layers": "TensorFlow adds in the order of the patches",
+    "add_whole_numbers": "TensorFlow adds in the order of the patches",
     "archive_of": "a Lightning checkpoint holds what it says",
     "blank_model": "a Lightning checkpoint brings the weights",
     "configure_gradient_clipping": "a hook of Lightning",

@@ -384,29 +384,48 @@ def test_numbers_that_stay_on_a_device_lead_the_same_way(moves, scan) -> None:
     np.testing.assert_allclose(there.object, here.object, atol=1e-4)
 
 
+class WholeNumbers(RefinementKernels):
+    """What a GPU does where the same bits are asked for, on a CPU."""
+
+    def __init__(self, *options, **named) -> None:
+        super().__init__(*options, **named)
+        self.whole_numbers, self.lanes, self.batch_pixels = True, 1, 40 * N * N
+
+
 @pytest.mark.parametrize("moves", ["object", "probe and positions"])
-def test_sums_in_one_order_lead_the_same_way(moves, scan) -> None:
-    """What a GPU does where the same bits are asked for, on a CPU; the layers go along with positions that move."""
+def test_sums_of_whole_numbers_lead_the_same_way(moves, scan) -> None:
     settings = {"refine_probe": False} if moves == "object" else {"refine_positions": True}
-
-    class Layered(RefinementKernels):
-        def __init__(self, *options, **named) -> None:
-            super().__init__(*options, **named)
-            self.layered, self.lanes, self.batch_pixels = True, 1, 40 * N * N
-
-    one, again, usual = (
+    one, usual = (
         refine_scan(scan, None, 9, engine=engine, tolerance=0, **settings)
-        for engine in (Engine("layered", Layered), Engine("layered", Layered), ENGINE)
+        for engine in (Engine("whole numbers", WholeNumbers), ENGINE)
     )
-    np.testing.assert_array_equal(one.object, again.object)
     np.testing.assert_allclose(one.error_history, usual.error_history, rtol=1e-4)
     np.testing.assert_allclose(one.object, usual.object, atol=2e-4)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_gradient_that_is_not_finite_is_told(whole, scan, monkeypatch) -> None:
+    """However patches are added: what the search has found by then is kept."""
+    usual, asked = RefinementKernels.pull, []
+
+    def pull(kernels, *arguments):
+        error, waves, gradient = usual(kernels, *arguments)
+        asked.append(gradient)
+        if len(asked) > 5:
+            gradient[0, 3, 4] = np.nan
+        return error, waves, gradient
+
+    monkeypatch.setattr(RefinementKernels, "pull", pull)
+    engine = Engine("whole numbers", WholeNumbers) if whole else ENGINE
+    found = refine_scan(scan, None, 9, engine=engine, refine_probe=False, tolerance=0)
+    assert np.isfinite(found.object).all() and np.isfinite(found.error_history).all()
+    assert found.stopped.startswith("no step lowers the error any more") and 0 < found.iterations < 9
+
+
 def test_a_cpu_adds_in_the_order_of_the_patterns_whatever_the_batches(scan) -> None:
-    """On one thread, to the bit, and asks for no layers."""
-    assert not RefinementKernels("amplitude", 0.0, deterministic=True).layered
-    assert RefinementKernels("amplitude", 0.0, device="meta", deterministic=True).layered
+    """On one thread, to the bit, and not as whole numbers."""
+    assert not RefinementKernels("amplitude", 0.0, deterministic=True).whole_numbers
+    assert RefinementKernels("amplitude", 0.0, device="meta", deterministic=True).whole_numbers
 
     def found(batch: int) -> np.ndarray:
         kernels = RefinementKernels("amplitude", 1e-3)

@@ -21,7 +21,6 @@ from ptycho.core.physics.fly_scan import AT_REST, FlyPath
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.variable_probe import mixture
 from ptycho.core.refinement.kernels import Kernels, Measured, Point, ScanData
-from ptycho.core.refinement.layers import Layers, layers_of
 from ptycho.core.refinement.likelihood import check_finite
 from ptycho.core.refinement.memory import MemoryPlan
 from ptycho.core.refinement.numbers import Number
@@ -300,20 +299,10 @@ class Batches:
         away = np.stack([each[:, None] + path[..., k] for k, each in enumerate(found[2:])], axis=1)
         corners, moved = (self.kernels.pieces(each, self._sizes) for each in (np.stack(found[:2], axis=1), away))
         here = zip(*(np.split(each, np.cumsum(self._sizes)[:-1]) for each in found), strict=True)
-        layered = self._layered(*found[:2])
-        for part, there, corner, move, layers in zip(self._all_parts, here, corners, moved, layered, strict=True):
-            part.places, part.corners = there, self.kernels.corners(corner[:, 0], corner[:, 1], layers)
+        for part, there, corner, move in zip(self._all_parts, here, corners, moved, strict=True):
+            part.places, part.corners = there, self.kernels.corners(corner[:, 0], corner[:, 1])
             part.remainder, part.moved = (move[:, 0, 0], move[:, 1, 0]), (move[:, 0, 1:], move[:, 1, 1:])
             part.ramps = part.transfer = None
-
-    def _layered(self, rows: Array, cols: Array) -> Sequence[Layers | None]:
-        """The layers of every part, on the device, where the kernels ask for them."""
-        if not self.kernels.layered:
-            return [None] * len(self._sizes)
-        bounds = np.cumsum(self._sizes)[:-1]
-        made = [layers_of(*each, self.n) for each in zip(np.split(rows, bounds), np.split(cols, bounds), strict=True)]
-        orders = self.kernels.pieces(np.concatenate([each.order for each in made]), self._sizes)
-        return [Layers(order, each.sizes) for order, each in zip(orders, made, strict=True)]
 
     def _give(self, name: str, values: Array) -> None:
         """Give every part its own of what belongs to all patterns (n, ...); ramps are then others."""

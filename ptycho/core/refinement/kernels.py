@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.refinement.images import Images
-from ptycho.core.refinement.layers import Layers
 from ptycho.core.refinement.numbers import Number, Numbers
 
 __all__ = ["Direction", "Kernels", "Measured", "Point", "ScanData", "Stream", "Terms"]
@@ -234,14 +233,8 @@ class Kernels(Protocol):
     def put(self, rows: Any, where: slice, piece: Any) -> None:
         """Write what is found of some patterns into their rows."""
 
-    @property
-    def layered(self) -> bool:
-        """Whether `add` asks for layers, to sum in one order."""
-
-    def corners(self, rows: Any, cols: Any, layers: Layers | None = None) -> Any:
-        """First row and column `(b,)` of every patch, NumPy's or pieces of the device, for `cut` and `add`; with the
-        layers that `layered` asks for, on the device.
-        """
+    def corners(self, rows: Any, cols: Any) -> Any:
+        """First row and column `(b,)` of every patch, NumPy's or pieces of the device, for `cut` and `add`."""
 
     def cut(self, image: Any, corners: Any, n: int) -> Any:
         """Patches of an object."""

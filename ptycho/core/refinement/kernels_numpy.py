@@ -13,7 +13,6 @@ from ptycho.core.physics.diffraction import sum_of_modes
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.images import NumpyImages
 from ptycho.core.refinement.kernels import Found, Measured, Share
-from ptycho.core.refinement.layers import Layers
 from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.numbers import PlainNumbers
@@ -47,7 +46,7 @@ class NumpyKernels:
 
     images, numbers = NumpyImages(), PlainNumbers()
     memory, lanes, batch_pixels = USUAL_MEMORY, 1, 1 << 17
-    packs, stream, layered = True, None, False
+    packs, stream = True, None
 
     def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
         """What is found of every share, one after the other."""
@@ -97,7 +96,7 @@ class NumpyKernels:
         """Write what is found of some."""
         rows[where] = piece
 
-    def corners(self, rows: Array, cols: Array, layers: Layers | None = None) -> list[tuple[int, int]]:
+    def corners(self, rows: Array, cols: Array) -> list[tuple[int, int]]:
         """First row and column of every patch."""
         return list(zip(rows.tolist(), cols.tolist(), strict=True))
 

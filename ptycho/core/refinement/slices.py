@@ -92,7 +92,6 @@ class SlicedKernels:
         self.memory, self.batch_pixels = kernels.memory, kernels.batch_pixels
         self.blur, self.corners = kernels.blur, kernels.corners
         self.lanes, self.together, self.numbers = kernels.lanes, kernels.together, PlainNumbers()
-        self.layered = kernels.layered
         self.pieces, self.rows, self.put = kernels.pieces, kernels.rows, kernels.put
         self.summed = kernels.summed
         self.close, self.packs, self.stream = kernels.close, kernels.packs, kernels.stream
