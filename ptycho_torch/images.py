@@ -26,8 +26,8 @@ class _Form(NamedTuple):
 
     inverse: Tensor
     lit: Tensor
-    phase: Tensor
-    amplitude: Tensor
+    slow: Tensor
+    """`(2, ...)` what it adds to 1, of amplitudes and of phases."""
 
 
 class TorchImages:
@@ -84,7 +84,8 @@ class TorchImages:
         for known, held in self._forms:
             if known is form:
                 return held
-        held = _Form(*(self._real(each) for each in (form.inverse, form.lit, form.phase, form.amplitude)))
+        slow = np.stack([form.amplitude, form.phase])
+        held = _Form(*(self._real(each) for each in (form.inverse, form.lit, slow)))
         self._forms.append((form, held))
         return held
 
@@ -118,23 +119,17 @@ def _alike(one: Number, other: Number) -> tuple[Tensor, Tensor]:
 def further(values: Tensor, moves: Tensor, length: Number) -> Tensor:
     """`values + length moves` in place, in one pass; a length on the device stays there."""
     if isinstance(length, Tensor):
-        return values.addcmul_(moves, length.to(values.dtype))
+        return values.addcmul_(moves, length)
     return values.add_(moves, alpha=length)
 
 
 def _preconditioned(held: _Form, padded: tuple[int, int], gradient: Tensor, image: Tensor) -> Tensor:
     """The step of a gradient."""
     modulus = image.abs()
-    dark = modulus <= 1e-6 * modulus.max()
-    turn = torch.where(dark, 1, image / torch.where(dark, 1, modulus))
+    turn = image.sgn().masked_fill_(modulus <= 1e-6 * modulus.max(), 1)
     relative = gradient * turn.conj()
-    weighted = relative * held.lit
-    amplitude = _filtered(weighted.real, held.amplitude, padded)
-    phase = _filtered(weighted.imag, held.phase, padded)
-    return turn * (torch.complex(amplitude, phase) * held.lit + relative * held.inverse)
-
-
-def _filtered(values: Tensor, factor: Tensor, padded: tuple[int, int]) -> Tensor:
-    spectrum = torch.fft.rfft2(values, s=padded)
-    spectrum *= factor
-    return torch.fft.irfft2(spectrum, s=padded)[..., : values.shape[-2], : values.shape[-1]]
+    parts = torch.view_as_real(relative * held.lit).movedim(-1, -3)
+    spectra = torch.fft.rfft2(parts, s=padded).mul_(held.slow)
+    height, width = image.shape[-2:]
+    slow = torch.complex(*torch.fft.irfft2(spectra, s=padded)[..., :height, :width].unbind(-3))
+    return slow.mul_(held.lit).addcmul_(relative, held.inverse).mul_(turn)

@@ -112,7 +112,7 @@ class RefinementKernels:
 
     def total(self, scalars: Sequence[Tensor]) -> Number:
         """Their sum."""
-        return self.numbers.of(torch.stack(list(scalars)).sum(dtype=torch.float64))
+        return self.numbers.of(sum(scalars[1:], scalars[0]))
 
     def measured(self, amplitude: Array, valid: Array | None) -> Measured:
         """Patterns on the device, packed ones as they are."""
@@ -147,7 +147,7 @@ class RefinementKernels:
 
     def put(self, rows: Tensor, where: slice, piece: Array | Tensor) -> None:
         """Write what is found of some."""
-        rows[where] = torch.as_tensor(piece).to(rows)
+        rows[where] = torch.as_tensor(piece)
 
     def corners(self, rows: Array | Tensor, cols: Array | Tensor) -> _Corners:
         """First row and column of every patch on the device."""
@@ -313,10 +313,11 @@ class RefinementKernels:
 
     def _terms(self, slopes: list[Tensor], residual: Tensor, measured: Measured) -> Tensor:
         """Normal equations of K slopes, from a residual that is 0 where not valid."""
-        jacobian = torch.stack(slopes, dim=1).flatten(2)
-        gradient = (jacobian * residual.flatten(1)[:, None]).sum(dim=-1)
-        valid = masked(torch.ones_like(residual), measured).flatten(1)
-        return torch.cat([gradient[..., None], (jacobian * valid[:, None]) @ jacobian.mT], dim=-1)
+        columns = torch.stack([residual, *slopes], dim=1)
+        rows = columns[:, 1:]
+        if measured.valid is not None:
+            rows = rows * measured.valid.expand_as(residual)[:, None]
+        return rows.flatten(2) @ columns.flatten(2).mT
 
     def variation_terms(
         self, fields: Fields, moves: Fields, places: int, mixture: Tensor, measured: Measured
