@@ -147,7 +147,7 @@ class RefinementKernels:
 
     def put(self, rows: Tensor, where: slice, piece: Array | Tensor) -> None:
         """Write what is found of some."""
-        rows[where] = torch.as_tensor(piece)
+        rows[where].copy_(torch.as_tensor(piece))
 
     def corners(self, rows: Array | Tensor, cols: Array | Tensor) -> _Corners:
         """First row and column of every patch on the device."""
