@@ -401,6 +401,21 @@ def test_sums_of_whole_numbers_lead_the_same_way(moves, scan) -> None:
     )
     np.testing.assert_allclose(one.error_history, usual.error_history, rtol=1e-4)
     np.testing.assert_allclose(one.object, usual.object, atol=2e-4)
+    # the last digits are others: it was not the usual way that was gone
+    assert not np.array_equal(one.object, usual.object)
+
+
+def test_kernels_that_add_whole_numbers_add_in_every_order(rng) -> None:
+    kernels = WholeNumbers("amplitude", 0.0)
+    rows, cols = rng.integers(0, 20, (2, 60))
+    patches = torch.as_tensor(rng.standard_normal((60, N, N)) * 10 ** rng.uniform(-6, 0, (60, 1, 1))).to(
+        torch.complex64
+    )
+    one, other = (
+        kernels.add(None, (40, 37), patches[k], kernels.corners(rows[k], cols[k]))
+        for k in (np.arange(60), rng.permutation(60))
+    )
+    assert torch.equal(one, other) and one.any()
 
 
 @pytest.mark.parametrize("whole", [True, False])
