@@ -124,7 +124,15 @@ def _ungridded(point: Point, error: Callable[[Point], float], share: ObjectShare
     grid = contrast(point.object)
     if not 0 < grid < BROKEN:
         return point, 0.0
-    image, probe = share.remade(point.object, lambda whole: without_grid(whole, point.probe, raster, area))
+    made: list[Array] = []
+
+    def probe_of(whole: Array) -> Array:
+        image, probe = without_grid(whole, point.probe, raster, area)
+        made.append(image)
+        return probe
+
+    probe = share.of_whole(point.object, probe_of)
+    image = share.scattered(made[0] if made else None)
     changed = point._replace(object=image, probe=probe)
     if error(changed) > (1 + TOLERATED) * error(point):
         return point, 0.0
@@ -134,7 +142,8 @@ def _ungridded(point: Point, error: Callable[[Point], float], share: ObjectShare
 def scale_factor(point: Point, given: Array, scale: Scale, moves_probe: bool, share: ObjectShare = WHOLE) -> float:
     """What `hold` multiplies the object of a point with; its arguments are described there."""
     if scale == "object":
-        return 1 / share.of_whole(point.object, lambda whole: _brightness(point._replace(object=whole)))
+        image = projected(np.asarray(point.object))
+        return 1 / share.of_whole(image, lambda whole: _brightness(point._replace(object=whole)))
     return _of_energy(point.probe, as_modes(np.asarray(given))) if moves_probe else 1.0
 
 
@@ -183,8 +192,8 @@ def _of_energy(probe: Array, given: Array) -> float:
 
 
 def _brightness(point: Point) -> float:
-    """The 95th percentile of the object's amplitude where it is well lit."""
-    image = projected(point.object)
+    """The 95th percentile of the amplitude of an object of one slice where it is well lit."""
+    image = point.object
     rows, cols, _, _ = places(point.x, point.y, point.probe.shape[-1], image.shape)
     light = illumination(probe_amplitude(point.probe) ** 2, rows, cols, image.shape)
     return float(np.percentile(np.abs(image[light > WELL_LIT * light.max()]), BRIGHT))

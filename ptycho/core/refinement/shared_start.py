@@ -13,7 +13,8 @@ from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.recording import Recording
 from ptycho.core.refinement.first_point import first_recording
 from ptycho.core.refinement.kernels import Point, ScanData
-from ptycho.core.refinement.object_share import ObjectShare, Strips, WholeObject
+from ptycho.core.refinement.object_share import ObjectShare, WholeObject
+from ptycho.core.refinement.object_strips import Strips
 from ptycho.core.refinement.placement import room
 from ptycho.core.refinement.processes import Processes, strips
 from ptycho.core.refinement.refinement import Start
