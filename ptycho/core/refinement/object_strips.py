@@ -47,8 +47,9 @@ class Strips:
     parts: tuple[Rows, ...]
     """The patterns of every process."""
     owned: tuple[range, ...]
+    """Rows of every process, each of one."""
     held: tuple[range, ...]
-    """Rows of every process."""
+    """The same with the rim: a row more at least, wherever there is one."""
 
     whole = False
 
@@ -76,10 +77,11 @@ class Strips:
         """
         tops = [np.rint(np.minimum(y[some], home[some]).min()) - n // 2 for some in parts]
         ends = [np.rint(np.maximum(y[some], home[some]).max()) - n // 2 + n for some in parts]
-        cuts = np.clip([0, *tops[1:], shape[0]], 0, shape[0]).astype(int).tolist()
-        owned = [range(begin, max(begin, end)) for begin, end in pairwise(cuts)]
+        # patterns that have moved far may lie above those of the strip before
+        cuts = np.maximum.accumulate(np.clip([0, *tops[1:], shape[0]], 0, shape[0]).astype(int)).tolist()
+        owned = [range(begin, end) for begin, end in pairwise(cuts)]
         held = [
-            range(int(max(0, min(own.start, top - room - 1))), int(min(shape[0], max(own.stop, end + room + 1))))
+            range(int(max(0, min(own.start, top - room) - 1)), int(min(shape[0], max(own.stop, end + room) + 1)))
             for own, top, end in zip(owned, tops, ends, strict=True)
         ]
         return cls(processes, *shape, tuple(parts), tuple(owned), tuple(held))

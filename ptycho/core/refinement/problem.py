@@ -196,17 +196,17 @@ class ScanProblem:
             x, y = (np.clip(at, n // 2, size - n + n // 2) for at, size in zip((x, y), shape[::-1], strict=True))
             each = 1 / np.sqrt(path.shape[1])
         rows, cols, _, _ = places(x, y, n, shape)
-        if self._passes.gap is not None:
-            gap = self._passes.gap.stretched(float(point.stretch)).transfer_function(n)
-            return SlicedPreconditioner(each * point.object, each * point.probe, rows, cols, self._refine_probe, gap)
+        rows = rows - share.first_row
         if self._pupil is not None:
             return SpectrumPreconditioner(point.object, point.probe, rows, cols, self._pupil)
         image, probe, scans = each * point.object, each * point.probe, self._passes.scans
+        if self._passes.gap is not None:
+            gap = self._passes.gap.stretched(float(point.stretch)).transfer_function(n)
+            return SlicedPreconditioner(image, probe, rows, cols, self._refine_probe, gap, share)
         if scans is not None:
             own = probe.reshape(-1, self._passes.modes, n, n)
             scans = scans if path is None else np.repeat(scans, path.shape[1])
             return SharedPreconditioner(image, own, rows, cols, scans, self._refine_probe, transfer, self._images)
-        rows = rows - share.first_row
         return Preconditioner(image, probe, rows, cols, self._refine_probe, transfer, self._images, share)
 
     def forget(self) -> None:

@@ -94,7 +94,6 @@ def _undivided(scan: ScanData, known: Recording, settings: Mapping[str, Any], si
     """What keeps so many processes from having a strip each; empty where nothing does."""
     kept = (
         (f"{size} processes and {len(scan)} patterns", len(scan) < size),
-        ("several slices", known.gap is not None or (settings.get("slices") or 1) > 1),
         ("a probe that varies, or several scans", known.variation is not None or settings.get("variable_probe")),
         ("a pupil", settings.get("pupil") is not None),
         ("a prior", settings.get("object_prior") is not None),

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from ptycho.core.refinement.object_share import WHOLE, ObjectShare
 from ptycho.core.refinement.preconditioner import Preconditioner
 
 __all__ = ["SlicedPreconditioner"]
@@ -24,6 +25,7 @@ class SlicedPreconditioner:
         rows, cols: first pixel of each patch, integers `(n,)`.
         with_probe: whether the probe moves too.
         gap: `(N, N)` transfer function from one slice to the next.
+        share: what this process has of every slice, as of `Preconditioner`.
     """
 
     def __init__(
@@ -34,10 +36,11 @@ class SlicedPreconditioner:
         cols: NDArray[np.int64],
         with_probe: bool,
         gap: Array,
+        share: ObjectShare = WHOLE,
     ) -> None:
         self._slices: list[Preconditioner] = []
         for k, layer in enumerate(image):
-            self._slices.append(Preconditioner(layer, probe, rows, cols, with_probe and k == 0))
+            self._slices.append(Preconditioner(layer, probe, rows, cols, with_probe and k == 0, share=share))
             probe = scipy.fft.ifft2(scipy.fft.fft2(probe) * gap).astype(probe.dtype)
 
     def object_step(self, gradient: Array, image: Array) -> Array:

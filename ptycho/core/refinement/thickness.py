@@ -64,7 +64,8 @@ def in_slices(
         raise ConfigError(f"slices={number}: expected the {given} of the start; leave it out, or begin from its object")
     if number == given:
         return np.broadcast_to(np.ones(()), shape) if image is None else image
-    made = np.ones((number, *shape), np.complex64 if image is None else image.dtype)
-    if image is not None:
-        made[number // 2] = image
+    if image is None:
+        return np.broadcast_to(np.ones((), np.complex64), (number, *shape))
+    made = np.ones((number, *shape), image.dtype)
+    made[number // 2] = image
     return made

@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
+from ptycho.core.geometry import object_frame
 from ptycho.core.physics.fly_scan import AT_REST
+from ptycho.core.physics.near_field import NearField
+from ptycho.core.refinement import run
+from ptycho.core.refinement.descent import Descent
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData
@@ -25,6 +29,7 @@ def on_the_way(scan):
     return {"fly_path": path, "refine_probe": False}
 
 
+GAP = NearField(0.15)
 WHOLE_RUNS = {
     "a stage that is off": (
         lambda: scan_of(4.0, 1.0, (0.98, 1.02)),
@@ -55,3 +60,78 @@ def test_what_is_done_to_the_whole_object_is_done_to_its_strips(kind, in_threads
         assert alone.gauge.shift != (0, 0)
     if kind == "a raster":
         assert alone.gauge.grid > 0
+
+
+TWO = {"slices": 2, "gap": GAP}
+CASES = {
+    "slices": lambda _: {"slices": 3, "gap": GAP, "refine_thickness": True},
+    "slices, the object's brightness": lambda _: TWO | {"scale": "object", "refine_flux": True},
+    "slices, a probe beside its place": lambda scan: TWO | moved_probe(scan),
+    "slices of a scan that flies": lambda scan: TWO | on_the_way(scan),
+}
+
+
+@pytest.fixture
+def first_steps(monkeypatch):
+    """What a search comes by in its first steps: numbers, and objects of a process, by its first row."""
+
+    def looked_at(problem, point, *_):
+        share, numbers, objects = problem._passes.share, [], []
+        for iteration in (0, 3, 4):
+            error, gradient = problem.gradient(point)
+            mapped = problem.precondition(point, gradient, iteration)
+            curvature, slope = problem.curvature(point, mapped), problem.dot(gradient, mapped)
+            objects += [gradient.object, mapped.object]
+            numbers += [error, slope, curvature]
+            stepped = problem.step(point, problem.combine(mapped, 0.0, mapped), slope / curvature)
+            point = problem.adjust(stepped, iteration)
+            objects.append(point.object)
+            numbers += [point.probe, point.x, point.y, point.flux, point.stretch]
+        seen[share.processes.rank] = share.first_row, numbers, objects
+        return Descent(point, [problem.error(point)])
+
+    seen = {}
+    monkeypatch.setattr(run, "descend", looked_at)
+    return seen
+
+
+def alike(one, other):
+    return np.linalg.norm(np.asarray(one) - other) <= 1e-14 * np.linalg.norm(other)
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_every_step_on_strips_is_that_on_the_whole_object(kind, first_steps, rng, in_threads):
+    scan = scan_of(6.0, 1.0)
+    settings = CASES[kind](scan) | {"iterations": 9}
+    frame = object_frame(scan.xcoords, scan.ycoords, 16).widened(3)
+    noise = rng.standard_normal((2, settings.get("slices", 1), *frame.shape))
+    start = (1 + 0.1 * (noise[0] + 1j * noise[1])).squeeze()
+    settings = {"frame": frame, "dtype": np.float64, **settings}
+    alone = refine_scan(scan, start, **settings)
+    _, numbers, objects = first_steps.pop(0)
+    several = in_threads(3, lambda each: refine_scan(scan, start, processes=each, strips=True, **settings))
+    for first_row, found, strips in first_steps.values():
+        for one, other in zip(found, numbers, strict=True):
+            assert alike(one, other)
+        for strip, whole in zip(strips, objects, strict=True):
+            assert strip.shape[-2] < 0.7 * whole.shape[-2]
+            assert alike(strip, whole[..., first_row : first_row + strip.shape[-2], :])
+    assert alike(several[0].error_history, alone.error_history)
+    for name in ("slices", "object", "probe"):
+        if getattr(alone, name) is not None:
+            np.testing.assert_allclose(getattr(several[0], name), getattr(alone, name), rtol=1e-6, atol=1e-7)
+    if "beside" in kind:
+        assert alone.gauge.shift != (0, 0)
+
+
+@pytest.mark.parametrize("engine", ["pytorch", "tensorflow"])
+@pytest.mark.parametrize("kind", ["slices"])
+def test_an_engine_finds_on_strips_what_it_finds_on_the_whole_object(kind, engine, in_threads):
+    scan = scan_of(6.0, 1.0)
+    settings = {"engine": engine, "iterations": 6, "tolerance": 0.0, "patience": 99, **CASES[kind](scan)}
+    alone = refine_scan(scan, **settings)
+    several = in_threads(2, lambda each: refine_scan(scan, processes=each, strips=True, **settings))[0]
+    np.testing.assert_allclose(several.error_history, alone.error_history, rtol=1e-5)
+    for name in ("object", "probe"):
+        one, other = getattr(several, name), getattr(alone, name)
+        assert np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(other), name

@@ -43,9 +43,17 @@ def test_a_strip_holds_where_patterns_are_and_where_they_may_go():
     """Both have moved by 3 pixels from home and may go 5 to either side of it."""
     share = Strips.laid([np.array([0]), np.array([1])], np.array([20.0, 60.0]), np.array([17.0, 63.0]), N, (90, 9), 5)
     assert share.owned == (range(56), range(56, 90))
-    assert share.held == (range(56), range(50, 90))
+    assert share.held == (range(57), range(50, 90))  # a row more than is owned: slopes go across the seam
     other = Strips.laid([np.array([0]), np.array([1])], np.array([60.0, 70.0]), np.array([63.0, 70.0]), N, (90, 9), 5)
     assert other.held == (range(73), range(60, 90))
+
+
+def test_every_row_has_one_owner_however_far_patterns_have_moved():
+    """Those of the last strip lie above those of the middle one now."""
+    home, now = np.array([20.0, 40.0, 60.0]), np.array([20.0, 40.0, 30.0])
+    share = Strips.laid([np.array([k]) for k in range(3)], home, now, N, (90, 9), 2)
+    assert share.owned == (range(36), range(36, 36), range(36, 90))
+    assert share.held == (range(37), range(33, 47), range(23, 90))
 
 
 def test_a_strip_is_worth_it_where_it_spares_a_quarter():

@@ -11,8 +11,10 @@ from ptycho.core.physics.stage import Stage, stage_of
 from ptycho.core.refinement.kernels import Point
 from ptycho.core.refinement.kernels_numpy import NumpyKernels
 from ptycho.core.refinement.likelihood import intensity_floor
+from ptycho.core.refinement.object_strips import Strips
 from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.placement import _mapped, room
+from ptycho.core.refinement.processes import strips
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, make_scan, plan_scan
@@ -60,6 +62,21 @@ def test_one_step_of_a_stretched_object_finds_the_map() -> None:
     there = Point(_mapped(image, matrix, middle), probe, *place, np.zeros(probe.shape[1:]))
     gradient, curvature = (sum(parts) for parts in zip(*_sums(passes, there), strict=True))
     np.testing.assert_allclose(np.linalg.solve(curvature, gradient), matrix.ravel(), atol=6e-4)
+
+
+def test_the_slices_of_strips_are_taken_along_as_those_of_the_whole(rng, in_threads) -> None:
+    image, y = rng.standard_normal((2, 90, 31)) + 1j, np.linspace(10.0, 80.0, 30)
+    matrix, middle = np.array([[0.02, 0.01], [-0.03, 0.04]]), (15.0, 44.0)
+    expected = _mapped(image, matrix, middle)
+
+    def work(processes: Any) -> tuple[int, np.ndarray]:
+        share = Strips.laid(strips(y, 3), y, y, 8, (90, 31), 2, processes)
+        here = share.scattered(image if processes.rank == 0 else None)
+        return share.first_row, _mapped(here, matrix, middle, share)
+
+    for first_row, found in in_threads(3, work):
+        assert found.shape[1] < 60
+        np.testing.assert_allclose(found, expected[:, first_row:][:, : found.shape[1]], atol=1e-13)
 
 
 @pytest.mark.parametrize("positions", ["stage", True])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.refinement.processes import ALONE, gathered, shares
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.state_file import EVERY, StateFile
@@ -110,9 +111,16 @@ def test_several_find_what_one_finds(kind, strips, scan, in_threads):
     assert not own[1] & own[2] and max(len(own[1]), len(own[2])) <= -(-len(scan) // 3)
 
 
-@pytest.mark.parametrize("strips", [False, True])
-def test_the_first_alone_has_the_state_and_all_go_on(strips, scan, tmp_path, in_threads):
-    settings = {"iterations": EVERY + 4, "tolerance": 0.0, "patience": 99, "dtype": np.float64, "strips": strips}
+SHARED = {
+    "whole": {"strips": False},
+    "strips": {"strips": True},
+    "strips of slices": {"strips": True, "slices": 2, "gap": NearField(0.15), "refine_thickness": True},
+}
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_the_first_alone_has_the_state_and_all_go_on(kind, scan, tmp_path, in_threads):
+    settings = {"iterations": EVERY + 4, "tolerance": 0.0, "patience": 99, "dtype": np.float64, **SHARED[kind]}
     whole = refine_scan(scan, **settings)
     path = tmp_path / "state.npz"
 
@@ -135,13 +143,15 @@ def test_the_first_alone_has_the_state_and_all_go_on(strips, scan, tmp_path, in_
     first, other = in_threads(2, work)
     for found in (first, other):
         assert len(found.error_history) == len(whole.error_history)
-    assert np.linalg.norm(first.object - whole.object) < 1e-5 * np.linalg.norm(whole.object)
+    for name in ("object", "slices", "probe"):
+        one, expected = getattr(first, name), getattr(whole, name)
+        assert one is expected is None or np.linalg.norm(one - expected) < 1e-5 * np.linalg.norm(expected), name
     assert np.array_equal(other.object, rows_of(first.object, other.object))
 
 
-@pytest.mark.parametrize("strips", [False, True])
-def test_the_first_shows_a_whole_object_while_the_others_work(strips, scan, in_threads):
-    settings = {"iterations": EVERY + 4, "tolerance": 0.0, "patience": 99, "dtype": np.float64, "strips": strips}
+@pytest.mark.parametrize("kind", SHARED)
+def test_the_first_shows_a_whole_object_while_the_others_work(kind, scan, in_threads):
+    settings = {"iterations": EVERY + 4, "tolerance": 0.0, "patience": 99, "dtype": np.float64, **SHARED[kind]}
     shown = []
 
     def work(processes):

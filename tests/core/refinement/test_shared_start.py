@@ -41,7 +41,7 @@ VARIES = ProbeVariation(np.ones((1, N, N), complex), np.ones((40, 1), complex))
         (TALL, {"variable_probe": 1}, 2, False),
         (TALL, {"variation": VARIES}, 2, False),
         (TALL, {"slices": 1}, 2, True),
-        (TALL, {"slices": 2, "gap": NearField(0.3)}, 2, False),
+        (TALL, {"slices": 2, "gap": NearField(0.3)}, 2, True),
         (TALL, {"pupil": np.ones((1, N, N))}, 2, False),
     ],
 )
