@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.recording import Recording
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.refinement.first_point import first_recording
 from ptycho.core.refinement.kernels import Point, ScanData
 from ptycho.core.refinement.object_share import ObjectShare, WholeObject
@@ -94,7 +95,7 @@ def _undivided(scan: ScanData, known: Recording, settings: Mapping[str, Any], si
     """What keeps so many processes from having a strip each; empty where nothing does."""
     kept = (
         (f"{size} processes and {len(scan)} patterns", len(scan) < size),
-        ("a probe that varies, or several scans", known.variation is not None or settings.get("variable_probe")),
+        ("several scans", isinstance(known.variation, ScanProbes)),
         ("a pupil", settings.get("pupil") is not None),
         ("a prior", settings.get("object_prior") is not None),
         ("positions that are searched", settings.get("refine_positions") == "search"),

@@ -106,7 +106,7 @@ class Variability:
 
     def _levelled(self, point: Point) -> Point:
         """`level`, unless that costs more than it may."""
-        found = level(point)
+        found = level(point, self._passes.share.first_row)
         if found is point or self._passes.error(found) > (1 + ROUGH) * self._passes.error(point):
             return point
         return found

@@ -62,7 +62,7 @@ def principal(point: Point) -> Point:
     return kept_modes(_with_first(point, vectors, coefficients), coefficients, np.arange(len(vectors) - 1) < modes)
 
 
-def level(point: Point) -> Point:
+def level(point: Point, first_row: int = 0) -> Point:
     """The same exit waves, with probes whose phase slopes no more from one side of the scan to the other.
 
     For any symmetric C the object `O(r) exp(-i r C r / 2)` and the probes `P_j(u) exp(i (r_j C u + u C u / 2))` explain
@@ -70,6 +70,10 @@ def level(point: Point) -> Point:
     changes evenly with the place r_j. Left free, slow phases of the object go to probes that vary, and stay there. C is
     what takes that change away, to its first order, and as far as as many modes hold it. Further modes of the probe are
     the same in all patterns: with them this cannot be moved, and is told.
+
+    Args:
+        point: of a search.
+        first_row: the row of the whole object that the first one of `point.object` is.
     """
     if len(point.probe) > 1 or not number_of_modes(point):
         return point
@@ -90,6 +94,7 @@ def level(point: Point) -> Point:
     if lost > LOST * changed:
         return point
     y, x = (np.arange(size) - at for size, at in zip(point.object.shape[-2:], middle[::-1], strict=True))
+    y += first_row
     image = point.object * np.exp(-0.5j * _parabola(x, y, bend)).astype(point.object.dtype)
     kinds = len(point.variation)
     kept = np.arange(kinds) < number_of_modes(point)

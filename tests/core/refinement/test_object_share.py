@@ -6,6 +6,7 @@ import pytest
 from ptycho.core.geometry import object_frame
 from ptycho.core.physics.fly_scan import AT_REST
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.variable_probe import ProbeVariation, spanned
 from ptycho.core.refinement import run
 from ptycho.core.refinement.descent import Descent
 from ptycho.core.refinement.run import refine_scan
@@ -62,12 +63,25 @@ def test_what_is_done_to_the_whole_object_is_done_to_its_strips(kind, in_threads
         assert alone.gauge.grid > 0
 
 
+def variation_of(scan):
+    """Two modes with coefficients that follow the place and the number of a pattern, as probes do that go aside."""
+    probe = np.asarray(scan.probeGuess)
+    vectors = np.stack([probe, np.roll(probe, 1, axis=-1), np.roll(probe, 1, axis=-2)])
+    place = np.stack([scan.xcoords - 60, scan.ycoords - 60], axis=1) / 60
+    weights = np.concatenate([np.ones((len(scan), 1)), 0.1 * place + 0.2j * place[:, ::-1]], axis=1)
+    vectors, coefficients, _ = spanned(vectors, weights)
+    return ProbeVariation(vectors[1:], coefficients)
+
+
 TWO = {"slices": 2, "gap": GAP}
 CASES = {
     "slices": lambda _: {"slices": 3, "gap": GAP, "refine_thickness": True},
     "slices, the object's brightness": lambda _: TWO | {"scale": "object", "refine_flux": True},
     "slices, a probe beside its place": lambda scan: TWO | moved_probe(scan),
     "slices of a scan that flies": lambda scan: TWO | on_the_way(scan),
+    "a probe that varies": lambda scan: {"variation": variation_of(scan), "variable_probe": 3, "iterations": 40},
+    "a probe that varies by noise": lambda scan: {"variation": variation_of(scan), "variable_probe": 2},
+    "a probe that varies smoothly": lambda scan: {"variable_probe": 2, "variable_probe_smooth": 9.0},
 }
 
 
@@ -77,7 +91,7 @@ def first_steps(monkeypatch):
 
     def looked_at(problem, point, *_):
         share, numbers, objects = problem._passes.share, [], []
-        for iteration in (0, 3, 4):
+        for iteration in (0, 3, 4, 6):
             error, gradient = problem.gradient(point)
             mapped = problem.precondition(point, gradient, iteration)
             curvature, slope = problem.curvature(point, mapped), problem.dot(gradient, mapped)
@@ -86,7 +100,7 @@ def first_steps(monkeypatch):
             stepped = problem.step(point, problem.combine(mapped, 0.0, mapped), slope / curvature)
             point = problem.adjust(stepped, iteration)
             objects.append(point.object)
-            numbers += [point.probe, point.x, point.y, point.flux, point.stretch]
+            numbers += [point.probe, point.x, point.y, point.flux, point.stretch, point.variation, point.coefficients]
         seen[share.processes.rank] = share.first_row, numbers, objects
         return Descent(point, [problem.error(point)])
 
@@ -102,7 +116,7 @@ def alike(one, other):
 @pytest.mark.parametrize("kind", CASES)
 def test_every_step_on_strips_is_that_on_the_whole_object(kind, first_steps, rng, in_threads):
     scan = scan_of(6.0, 1.0)
-    settings = CASES[kind](scan) | {"iterations": 9}
+    settings = {"iterations": 9} | CASES[kind](scan)
     frame = object_frame(scan.xcoords, scan.ycoords, 16).widened(3)
     noise = rng.standard_normal((2, settings.get("slices", 1), *frame.shape))
     start = (1 + 0.1 * (noise[0] + 1j * noise[1])).squeeze()
@@ -125,10 +139,10 @@ def test_every_step_on_strips_is_that_on_the_whole_object(kind, first_steps, rng
 
 
 @pytest.mark.parametrize("engine", ["pytorch", "tensorflow"])
-@pytest.mark.parametrize("kind", ["slices"])
+@pytest.mark.parametrize("kind", ["slices", "a probe that varies"])
 def test_an_engine_finds_on_strips_what_it_finds_on_the_whole_object(kind, engine, in_threads):
     scan = scan_of(6.0, 1.0)
-    settings = {"engine": engine, "iterations": 6, "tolerance": 0.0, "patience": 99, **CASES[kind](scan)}
+    settings = {**CASES[kind](scan), "engine": engine, "iterations": 9, "tolerance": 0.0, "patience": 99}
     alone = refine_scan(scan, **settings)
     several = in_threads(2, lambda each: refine_scan(scan, processes=each, strips=True, **settings))[0]
     np.testing.assert_allclose(several.error_history, alone.error_history, rtol=1e-5)

@@ -89,8 +89,6 @@ SETTINGS = {
 @pytest.mark.parametrize("strips", [False, True])
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_several_find_what_one_finds(kind, strips, scan, in_threads):
-    if strips and "variable_probe" in SETTINGS[kind]:
-        return
     settings = {"iterations": 12, "tolerance": 0.0, "patience": 99, "dtype": np.float64, **SETTINGS[kind]}
     settings["strips"] = strips
     alone = refine_scan(scan, **settings)
@@ -114,6 +112,7 @@ def test_several_find_what_one_finds(kind, strips, scan, in_threads):
 SHARED = {
     "whole": {"strips": False},
     "strips": {"strips": True},
+    "strips, a probe that varies": {"strips": True, "variable_probe": 2},
     "strips of slices": {"strips": True, "slices": 2, "gap": NearField(0.15), "refine_thickness": True},
 }
 

@@ -6,6 +6,7 @@ import pytest
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.recording import PLAIN
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.kernels import Point
 from ptycho.core.refinement.run import refine_scan
@@ -24,6 +25,7 @@ def scan_of(height, width=9.0, count=40):
 
 TALL, FLAT = scan_of(60.0), scan_of(4.0, 90.0)
 PATH = np.zeros((40, 2, 2)) + 20
+SCANS = ScanProbes(np.ones((1, 1, N, N), complex), np.arange(40) % 2)
 VARIES = ProbeVariation(np.ones((1, N, N), complex), np.ones((40, 1), complex))
 
 
@@ -38,8 +40,9 @@ VARIES = ProbeVariation(np.ones((1, N, N), complex), np.ones((40, 1), complex))
         (TALL, {}, 1, False),
         (TALL, {}, 41, False),
         (TALL, {"refine_positions": "search"}, 2, False),
-        (TALL, {"variable_probe": 1}, 2, False),
-        (TALL, {"variation": VARIES}, 2, False),
+        (TALL, {"variable_probe": 1}, 2, True),
+        (TALL, {"variation": VARIES}, 2, True),
+        (TALL, {"variation": SCANS}, 2, False),
         (TALL, {"slices": 1}, 2, True),
         (TALL, {"slices": 2, "gap": NearField(0.3)}, 2, True),
         (TALL, {"pupil": np.ones((1, N, N))}, 2, False),
@@ -51,7 +54,7 @@ def test_strips_where_they_can_be_and_spare_a_quarter(scan, settings, size, expe
 
 @pytest.mark.parametrize(
     ("settings", "found"),
-    [({"variable_probe": 1}, "a probe that varies"), ({"refine_positions": "search"}, "positions that are searched")],
+    [({"variation": SCANS}, "several scans"), ({"refine_positions": "search"}, "positions that are searched")],
 )
 def test_what_cannot_be_cut_is_refused_by_name(settings, found, in_threads):
     with pytest.raises(ConfigError, match=f"strips: expected an object that can be cut, found {found}"):

@@ -81,8 +81,9 @@ def test_a_search_that_ends_before_modes_are_judged_keeps_none_of_noise() -> Non
 @pytest.mark.parametrize("cost, taken", [(0.9 * ROUGH, True), (1.1 * ROUGH, False)])
 def test_slopes_of_phase_stay_where_their_modes_do_not_hold_them(monkeypatch, cost, taken) -> None:
     before, after = SimpleNamespace(error=0.3), SimpleNamespace(error=0.3 * (1 + cost))
-    monkeypatch.setattr(variable_probe, "level", lambda point: after)
-    found = Variability(SimpleNamespace(error=lambda point: point.error), 1, 40)._levelled(before)
+    monkeypatch.setattr(variable_probe, "level", lambda point, first_row: {7: after}[first_row])
+    passes = SimpleNamespace(error=lambda point: point.error, share=SimpleNamespace(first_row=7))
+    found = Variability(passes, 1, 40)._levelled(before)
     assert found is (after if taken else before)
 
 

@@ -76,6 +76,8 @@ def test_slopes_that_the_object_could_have_are_taken_from_the_probes() -> None:
     alike = np.abs((one.conj() * other).sum(axis=(1, 2)))
     norms = np.linalg.norm(one, axis=(1, 2)) * np.linalg.norm(other, axis=(1, 2))
     assert (alike / norms).min() > 1 - 1e-4
+    # the rows of a strip are where they are in the whole object
+    np.testing.assert_allclose(level(made._replace(object=image[20:41]), 20).object, found.object[20:41], rtol=1e-14)
     # the waves of the object alone do not stay
     assert np.abs(np.angle(found.object / made.object)).max() > 0.05
     several = made._replace(probe=np.concatenate([made.probe, made.probe]))

@@ -81,7 +81,7 @@ def test_of_a_tall_object_each_gets_a_strip(monkeypatch):
     [(part, *_, settings)] = there.calls
     assert settings["strips"] and here.calls[0][3]["strips"]
     assert sorted(tall[part.diff3d.any(axis=(1, 2))]) == sorted(tall[tall >= 20])
-    for kept_whole in ({"variable_probe": 1}, {"refine_positions": "search"}, {"strips": False}):
+    for kept_whole in ({"refine_positions": "search"}, {"strips": False}):
         team.begun.clear()
         refine(scan, None, 7, **kept_whole)
         assert not here.calls[-1][3]["strips"]
