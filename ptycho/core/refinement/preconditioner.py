@@ -237,7 +237,7 @@ class SharedPreconditioner(Preconditioner):
         rows, cols: first pixel of each patch, integers `(n,)`.
         scans: `(n,)` which scan each pattern is of.
         with_probe: whether the probes move too.
-        transfer, images: as of `Preconditioner`.
+        transfer, images, share: as of `Preconditioner`.
     """
 
     def __init__(
@@ -250,24 +250,29 @@ class SharedPreconditioner(Preconditioner):
         with_probe: bool,
         transfer: Array | None = None,
         images: Images | None = None,
+        share: ObjectShare = WHOLE,
     ) -> None:
         self._images = NumpyImages() if images is None else images
-        n, lowest = probes.shape[-1], 1 / max(_padded(image.shape))
+        n, lowest = probes.shape[-1], 1 / max(_padded(share.shape(image)))
         lights = (probes.real**2 + probes.imag**2).sum(axis=1)
         own = [scans == k for k in range(len(probes))]
         curves = [modulation_curvature(probe, transfer, lowest) for probe in probes]
         weight = np.zeros(image.shape, lights.dtype)
         for light, mine in zip(lights, own, strict=True):
             weight += illumination(light, rows[mine], cols[mine], image.shape)
-        shares = [float(light.sum()) * np.count_nonzero(mine) for light, mine in zip(lights, own, strict=True)]
-        phase, amplitude = (np.average([curve[k] for curve in curves], axis=0, weights=shares) for k in (1, 2))
-        self.light = weight
-        self._object = _Filter.make(weight, weight, (curves[0][0], phase, amplitude))
+        counts = share.added(np.array([float(np.count_nonzero(mine)) for mine in own]))
+        amounts = lights.sum(axis=(1, 2), dtype=np.float64) * counts
+        phase, amplitude = (np.average([curve[k] for curve in curves], axis=0, weights=amounts) for k in (1, 2))
+        self.light = weight = share.lit(weight)
+        self._object = _Filter.make(weight, weight, (curves[0][0], phase, amplitude), share)
         self._probe, self._probes = None, []
-        for light, mine, curve in zip(lights, own, curves, strict=True) if with_probe else ():
-            # a scan without a pattern here, in a part, moves its probe nowhere
-            seen = _transmission(image, rows[mine], cols[mine], n) if mine.any() else np.ones_like(light)
-            self._probes.append(_Filter.make(seen.astype(light.dtype), light, curve))
+        if not with_probe:
+            return
+        sums = share.added(np.stack([_transmission(image, rows[mine], cols[mine], n) for mine in own]))
+        for light, seen, count, curve in zip(lights, sums, counts, curves, strict=True):
+            # a scan without a pattern, in a part, moves its probe nowhere
+            power = seen.astype(light.dtype) if count else np.ones_like(light)
+            self._probes.append(_Filter.make(power, light, curve))
 
     def probe_step(self, gradient: Array, probe: Array) -> Array:
         """Map the gradient `(S M, N, N)` with respect to the probes."""

@@ -205,8 +205,10 @@ class ScanProblem:
             return SlicedPreconditioner(image, probe, rows, cols, self._refine_probe, gap, share)
         if scans is not None:
             own = probe.reshape(-1, self._passes.modes, n, n)
+            scans = scans[share.patterns]
             scans = scans if path is None else np.repeat(scans, path.shape[1])
-            return SharedPreconditioner(image, own, rows, cols, scans, self._refine_probe, transfer, self._images)
+            at = rows, cols, scans
+            return SharedPreconditioner(image, own, *at, self._refine_probe, transfer, self._images, share)
         return Preconditioner(image, probe, rows, cols, self._refine_probe, transfer, self._images, share)
 
     def forget(self) -> None:

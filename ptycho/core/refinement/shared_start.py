@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.fly_scan import FlyPath
 from ptycho.core.physics.recording import Recording
-from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.refinement.first_point import first_recording
 from ptycho.core.refinement.kernels import Point, ScanData
 from ptycho.core.refinement.object_share import ObjectShare, WholeObject
@@ -57,7 +57,7 @@ def shared_start(
         begun = first()
         known = vars(settings) | vars(begun.recording)
         cut = in_strips(scan, None, known, processes.size) if settings.strips is None else settings.strips
-        against = _undivided(scan, begun.recording, known, processes.size)
+        against = _undivided(scan, known, processes.size)
         if settings.strips and against:
             raise ConfigError(f"strips: expected an object that can be cut, found {against}; leave strips out")
         whole.append(begun.point.object)
@@ -66,7 +66,7 @@ def shared_start(
     (flat, recording, point, frame), cut = processes.first(made)
     share: ObjectShare = WholeObject(processes)
     if cut and processes.size > 1:
-        n, play = point.probe.shape[-1], _play(scan, vars(settings) | vars(recording))
+        n, play = point.probe.shape[-1], _play(scan, vars(settings), recording.fly_path)
         parts, (_, home) = strips(scan.ycoords, processes.size), frame.local(scan.xcoords, scan.ycoords)
         share = Strips.laid(parts, home, point.y, n, frame.shape, play, processes)
     image = share.scattered(whole[0] if whole else None)
@@ -82,20 +82,19 @@ def in_strips(scan: ScanData, start: Start | None, settings: Mapping[str, Any], 
         settings: of the search, by the names of `refine_scan`; those that are missing have their defaults.
         size: number of processes.
     """
-    known = first_recording(scan, start, Recording(gap=settings.get("gap"), variation=settings.get("variation")))
-    if size == 1 or _undivided(scan, known, settings, size):
+    if size == 1 or _undivided(scan, settings, size):
         return False
+    path = first_recording(scan, start, Recording(fly_path=settings.get("fly_path"))).fly_path
     n, y, wide = int(scan.probeGuess.shape[-1]), np.asarray(scan.ycoords, np.float64), _room(scan, settings)
     # as the smallest frame that holds every patch, with room for those that move, whose width does not matter
     shape, home = (math.ceil(np.ptp(y)) + n + 2 * wide, n), y - y.min() + n // 2 + wide
-    return Strips.laid(strips(y, size), home, home, n, shape, _play(scan, settings)).spares
+    return Strips.laid(strips(y, size), home, home, n, shape, _play(scan, settings, path)).spares
 
 
-def _undivided(scan: ScanData, known: Recording, settings: Mapping[str, Any], size: int) -> str:
+def _undivided(scan: ScanData, settings: Mapping[str, Any], size: int) -> str:
     """What keeps so many processes from having a strip each; empty where nothing does."""
     kept = (
         (f"{size} processes and {len(scan)} patterns", len(scan) < size),
-        ("several scans", isinstance(known.variation, ScanProbes)),
         ("a pupil", settings.get("pupil") is not None),
         ("a prior", settings.get("object_prior") is not None),
         ("positions that are searched", settings.get("refine_positions") == "search"),
@@ -111,7 +110,6 @@ def _room(scan: ScanData, settings: Mapping[str, Any]) -> int:
     return room(np.asarray(scan.xcoords), np.asarray(scan.ycoords), bound)
 
 
-def _play(scan: ScanData, settings: Mapping[str, Any]) -> int:
+def _play(scan: ScanData, settings: Mapping[str, Any], path: FlyPath | None) -> int:
     """The same of all places of a probe that flies."""
-    path = settings.get("fly_path")
     return _room(scan, settings) + (0 if path is None else math.ceil(float(np.abs(path).max())))

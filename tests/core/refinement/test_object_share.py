@@ -6,6 +6,7 @@ import pytest
 from ptycho.core.geometry import object_frame
 from ptycho.core.physics.fly_scan import AT_REST
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.physics.variable_probe import ProbeVariation, spanned
 from ptycho.core.refinement import run
 from ptycho.core.refinement.descent import Descent
@@ -73,6 +74,12 @@ def variation_of(scan):
     return ProbeVariation(vectors[1:], coefficients)
 
 
+def probes_of(scan, number):
+    """The probes of three scans, and which of them every pattern is of."""
+    probe = np.asarray(scan.probeGuess)[None]
+    return {"variation": ScanProbes(np.stack([1.2 * np.roll(probe, 1, axis=-1), 0.7 * probe]), number)}
+
+
 TWO = {"slices": 2, "gap": GAP}
 CASES = {
     "slices": lambda _: {"slices": 3, "gap": GAP, "refine_thickness": True},
@@ -81,6 +88,9 @@ CASES = {
     "slices of a scan that flies": lambda scan: TWO | on_the_way(scan),
     "a probe that varies": lambda scan: {"variation": variation_of(scan), "variable_probe": 3, "iterations": 40},
     "a probe that varies by noise": lambda scan: {"variation": variation_of(scan), "variable_probe": 2},
+    "several scans": lambda scan: probes_of(scan, np.arange(len(scan)) % 3) | {"refine_flux": True},
+    "several scans, one above the other": lambda scan: probes_of(scan, (scan.ycoords // 40).astype(int)),
+    "several scans that fly": lambda scan: probes_of(scan, np.arange(len(scan)) % 3) | on_the_way(scan),
     "a probe that varies smoothly": lambda scan: {"variable_probe": 2, "variable_probe_smooth": 9.0},
 }
 
@@ -139,7 +149,7 @@ def test_every_step_on_strips_is_that_on_the_whole_object(kind, first_steps, rng
 
 
 @pytest.mark.parametrize("engine", ["pytorch", "tensorflow"])
-@pytest.mark.parametrize("kind", ["slices", "a probe that varies"])
+@pytest.mark.parametrize("kind", ["slices", "a probe that varies", "several scans"])
 def test_an_engine_finds_on_strips_what_it_finds_on_the_whole_object(kind, engine, in_threads):
     scan = scan_of(6.0, 1.0)
     settings = {**CASES[kind](scan), "engine": engine, "iterations": 9, "tolerance": 0.0, "patience": 99}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.refinement.processes import ALONE, gathered, shares
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.state_file import EVERY, StateFile
@@ -109,17 +110,24 @@ def test_several_find_what_one_finds(kind, strips, scan, in_threads):
     assert not own[1] & own[2] and max(len(own[1]), len(own[2])) <= -(-len(scan) // 3)
 
 
+def two_scans(scan):
+    """Every other pattern is of a scan with a probe of its own."""
+    return ScanProbes(0.8 * np.asarray(scan.probeGuess)[None, None], np.arange(len(scan)) % 2)
+
+
 SHARED = {
-    "whole": {"strips": False},
-    "strips": {"strips": True},
-    "strips, a probe that varies": {"strips": True, "variable_probe": 2},
-    "strips of slices": {"strips": True, "slices": 2, "gap": NearField(0.15), "refine_thickness": True},
+    "whole": lambda _: {"strips": False},
+    "strips": lambda _: {"strips": True},
+    "strips, a probe that varies": lambda _: {"strips": True, "variable_probe": 2},
+    "strips, two scans": lambda scan: {"strips": True, "variation": two_scans(scan)},
+    "strips of slices": lambda _: {"strips": True, "slices": 2, "gap": NearField(0.15), "refine_thickness": True},
 }
+DOUBLE = {"iterations": EVERY + 4, "tolerance": 0.0, "patience": 99, "dtype": np.float64}
 
 
 @pytest.mark.parametrize("kind", SHARED)
 def test_the_first_alone_has_the_state_and_all_go_on(kind, scan, tmp_path, in_threads):
-    settings = {"iterations": EVERY + 4, "tolerance": 0.0, "patience": 99, "dtype": np.float64, **SHARED[kind]}
+    settings = DOUBLE | SHARED[kind](scan)
     whole = refine_scan(scan, **settings)
     path = tmp_path / "state.npz"
 
@@ -150,7 +158,7 @@ def test_the_first_alone_has_the_state_and_all_go_on(kind, scan, tmp_path, in_th
 
 @pytest.mark.parametrize("kind", SHARED)
 def test_the_first_shows_a_whole_object_while_the_others_work(kind, scan, in_threads):
-    settings = {"iterations": EVERY + 4, "tolerance": 0.0, "patience": 99, "dtype": np.float64, **SHARED[kind]}
+    settings = DOUBLE | SHARED[kind](scan)
     shown = []
 
     def work(processes):

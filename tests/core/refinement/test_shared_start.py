@@ -42,7 +42,7 @@ VARIES = ProbeVariation(np.ones((1, N, N), complex), np.ones((40, 1), complex))
         (TALL, {"refine_positions": "search"}, 2, False),
         (TALL, {"variable_probe": 1}, 2, True),
         (TALL, {"variation": VARIES}, 2, True),
-        (TALL, {"variation": SCANS}, 2, False),
+        (TALL, {"variation": SCANS}, 2, True),
         (TALL, {"slices": 1}, 2, True),
         (TALL, {"slices": 2, "gap": NearField(0.3)}, 2, True),
         (TALL, {"pupil": np.ones((1, N, N))}, 2, False),
@@ -54,7 +54,7 @@ def test_strips_where_they_can_be_and_spare_a_quarter(scan, settings, size, expe
 
 @pytest.mark.parametrize(
     ("settings", "found"),
-    [({"variation": SCANS}, "several scans"), ({"refine_positions": "search"}, "positions that are searched")],
+    [({"pupil": np.ones((1, N, N))}, "a pupil"), ({"refine_positions": "search"}, "positions that are searched")],
 )
 def test_what_cannot_be_cut_is_refused_by_name(settings, found, in_threads):
     with pytest.raises(ConfigError, match=f"strips: expected an object that can be cut, found {found}"):
