@@ -13,6 +13,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from ptycho.core.geometry import ObjectFrame
 from ptycho.core.refinement.images import Image, Images
 from ptycho.core.refinement.numbers import Number
 from ptycho.core.refinement.processes import ALONE, Processes, own_patterns
@@ -49,6 +50,9 @@ class ObjectShare(Protocol):
     def shape(self, image: Image) -> tuple[int, int]:
         """(H, W) of the whole object, of which `image` is what is held."""
 
+    def frame(self, whole: ObjectFrame) -> ObjectFrame:
+        """That of what is held, from that of the whole object."""
+
     def images(self, engine: Images) -> Images:
         """The arithmetic on it, that of the engine where it can be."""
 
@@ -57,6 +61,12 @@ class ObjectShare(Protocol):
 
     def lit(self, light: Array) -> Array:
         """Light on the rows held, of all patterns, from that of `patterns`."""
+
+    def mended(self, values: Array) -> Array:
+        """Values `(..., h, W)` on the rows held whose outermost, which lack a neighbour, may be wrong; now right."""
+
+    def total(self, values: Array) -> float:
+        """The sum over the whole object of values `(h, W)` on the rows held."""
 
     def added(self, values: Array) -> Array:
         """The sum over all patterns of what was added up over `patterns`."""
@@ -114,6 +124,10 @@ class WholeObject:
         height, width = image.shape[-2:]
         return int(height), int(width)
 
+    def frame(self, whole: ObjectFrame) -> ObjectFrame:
+        """The frame itself."""
+        return whole
+
     def images(self, engine: Images) -> Images:
         """That of the engine."""
         return engine
@@ -125,6 +139,14 @@ class WholeObject:
     def lit(self, light: Array) -> Array:
         """The light itself."""
         return light
+
+    def mended(self, values: Array) -> Array:
+        """No row lacks a neighbour."""
+        return values
+
+    def total(self, values: Array) -> float:
+        """Of what is here."""
+        return float(values.sum(dtype=np.float64))
 
     def added(self, values: Array) -> Array:
         """The values themselves."""

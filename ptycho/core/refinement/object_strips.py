@@ -23,6 +23,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from ptycho.core.geometry import ObjectFrame
 from ptycho.core.refinement.images import Image, Images, NumpyImages
 from ptycho.core.refinement.numbers import Number
 from ptycho.core.refinement.object_share import Rows
@@ -121,6 +122,10 @@ class Strips:
         """That of all strips together."""
         return self.height, self.width
 
+    def frame(self, whole: ObjectFrame) -> ObjectFrame:
+        """Some rows of it."""
+        return ObjectFrame(len(self.held[self._rank]), whole.width, whole.x0, whole.y0 + self.first_row)
+
     def images(self, engine: Images) -> Images:
         """NumPy's: what the processes exchange is in the memory of the host."""
         return NumpyImages()
@@ -166,6 +171,15 @@ class Strips:
     def lit(self, light: Array) -> Array:
         """Added along the seams."""
         return self._seamed(light)
+
+    def mended(self, values: Array) -> Array:
+        """Two rows come from who owns them."""
+        values[..., [0, -1], :] = self.fetched(values, lambda rows: rows[[0, -1]])
+        return values
+
+    def total(self, values: Array) -> float:
+        """Every row counts once."""
+        return float(self.processes.sum(values[self._own].sum(dtype=np.float64, keepdims=True))[0].item())
 
     def added(self, values: Array) -> Array:
         """Those of all strips."""

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.refinement.images import NumpyImages
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.preconditioner import ILLUMINATION_FLOOR
@@ -33,7 +34,7 @@ class Penalty:
     """`s R(q O)` of points, in the units of the sums of `Passes`.
 
     Args:
-        prior: R.
+        prior: R, of what this process has of the object.
         strength: s.
         passes: over the patterns.
         factor: q of a point, `ptycho.core.refinement.gauge.scale_factor`, for the energy of its probe.
@@ -41,6 +42,7 @@ class Penalty:
 
     def __init__(self, prior: Prior, strength: float, passes: Passes, factor: Callable[[Point], float]) -> None:
         self._prior, self._strength, self._passes, self._factor = prior, strength, passes, factor
+        self._share = passes.share
         self._reference: tuple[Point, float] | None = None
 
     def refer(self, point: Point) -> None:
@@ -50,15 +52,16 @@ class Penalty:
 
     def value(self, point: Point) -> float:
         """The term of the error."""
-        return self._strength * self._prior.gradient(self._scaled(point))[0] / self._passes.count()
+        return self._strength * self._share.total(self._prior.gradient(self._scaled(point))[0]) / self._passes.count()
 
     def added(self, point: Point, gradient: Direction, group: int | None) -> tuple[float, Direction]:
         """The term of the error, and the gradient of a group with its share of that of the term."""
         weight, q = self._weight(group), self._q(point)
-        value, slope = self._prior.gradient(self._scaled(point))
-        probe = gradient.probe
+        values, slope = self._prior.gradient(self._scaled(point))
+        value, slope, probe = self._share.total(values), self._share.mended(slope), gradient.probe
         if probe is not None:
-            turn = float(np.vdot(slope, point.object).real) * q / float(np.linalg.norm(point.probe)) ** 2
+            along = float(self._share.dot(NumpyImages(), [(slope, np.asarray(point.object))]))
+            turn = along * q / float(np.linalg.norm(point.probe)) ** 2
             probe = probe.copy()
             probe[: len(point.probe)] += _like(weight * turn, probe) * point.probe  # not those of its variation
         return self._strength * value / self._passes.count(), Direction(
@@ -73,14 +76,14 @@ class Penalty:
             own = direction.probe[: len(point.probe)]
             stretch = float(np.vdot(point.probe, own).real) / float(np.linalg.norm(point.probe)) ** 2
             move = move + _like(q * stretch, move) * point.object
-        return self._weight(group) * self._prior.curvature(self._scaled(point), move)
+        return self._weight(group) * self._share.total(self._prior.curvature(self._scaled(point), move))
 
     def damping(self, point: Point, light: Array) -> Damping:
         """What keeps the steps of a preconditioner for pixels of so much `light (H, W)` short where R is stiff."""
         factor = self._weight() * self._q(point) ** 2
-        floored = light + ILLUMINATION_FLOOR * light.max()
+        floored = light + ILLUMINATION_FLOOR * self._share.largest(light.max())
         along, round_ = (
-            np.sqrt(floored / (floored + factor * each)).astype(point.object.real.dtype)
+            np.sqrt(floored / (floored + factor * self._share.mended(each))).astype(point.object.real.dtype)
             for each in self._prior.weights(self._scaled(point))
         )
         return Damping(along, round_)

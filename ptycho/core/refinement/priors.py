@@ -1,9 +1,10 @@
 """What may be known of an object before any pattern is seen, each as a function of the object that is 0 where it holds.
 
-A prior R brings its value, its gradient, its curvature along a move and the weight of every pixel; a refinement adds
-`strength R(O)` to its error (`ptycho.core.refinement.penalty`). O is in the scale of the result: 1 where nothing
-absorbs. Gradients are with respect to conj O and curvatures half of the second derivative, as those of the likelihood
-(`ptycho.core.refinement.likelihood`). A new prior is a class here and a line in `PRIORS`.
+A prior R is a sum over pixels: it brings what each of them has of R, its gradient, its curvature along a move and the
+weight of every pixel. It sees no farther than the next row, so that a strip of an object knows all of them but in its
+outermost rows. A refinement adds `strength R(O)` to its error (`ptycho.core.refinement.penalty`). O is in the scale of
+the result: 1 where nothing absorbs. Gradients are with respect to conj O and curvatures half of the second derivative,
+as those of the likelihood (`ptycho.core.refinement.likelihood`). A new prior is a class here and a line in `PRIORS`.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ SMOOTH = 0.02
 class Prior(Protocol):
     """A function R of an object `(H, W)`, 0 where what is known holds, not negative."""
 
-    def gradient(self, image: Array) -> tuple[float, Array]:
-        """R, and its derivative `(H, W)` with respect to conj O."""
+    def gradient(self, image: Array) -> tuple[Array, Array]:
+        """What every pixel has of R `(H, W)`, and its derivative `(H, W)` with respect to conj O."""
 
-    def curvature(self, image: Array, move: Array) -> float:
-        """Half of the second derivative of R along a move, not negative."""
+    def curvature(self, image: Array, move: Array) -> Array:
+        """What every pixel has `(H, W)` of half of the second derivative of R along a move, in all not negative."""
 
     def weights(self, image: Array) -> tuple[Array, Array]:
         """Twice the curvature along a change of each pixel by itself, `(H, W)` each: of its modulus, of its phase."""
@@ -47,20 +48,20 @@ class TotalVariation:
     Source: L. I. Rudin, S. Osher and E. Fatemi, Physica D 60, 259 (1992), of a complex image.
     """
 
-    def gradient(self, image: Array) -> tuple[float, Array]:
+    def gradient(self, image: Array) -> tuple[Array, Array]:
         """R and its derivative."""
         across, down = _slopes(image)
         length = _length(across, down)
         weight = 0.5 / length
-        return float((length - SMOOTH).sum(dtype=np.float64)), _slopes_adjoint(across * weight, down * weight)
+        return length - SMOOTH, _slopes_adjoint(across * weight, down * weight)
 
-    def curvature(self, image: Array, move: Array) -> float:
+    def curvature(self, image: Array, move: Array) -> Array:
         """Half of the second derivative."""
         slopes, moves = _slopes(image), _slopes(move)
         length = _length(*slopes)
         along = sum(_real_product(one, other) for one, other in zip(slopes, moves, strict=True))
         squares = sum(_squares(one) for one in moves)
-        return float(((squares - (along / length) ** 2) / length).sum(dtype=np.float64)) / 2
+        return np.asarray((squares - (along / length) ** 2) / (2 * length))
 
     def weights(self, image: Array) -> tuple[Array, Array]:
         """Of the four differences that a pixel takes part in."""
@@ -76,16 +77,16 @@ class TotalVariation:
 class FewPixels:
     """`R = sum sqrt(|O - 1|^2 + e^2) - e`, the l1 norm of O - 1: few pixels differ from the empty beam."""
 
-    def gradient(self, image: Array) -> tuple[float, Array]:
+    def gradient(self, image: Array) -> tuple[Array, Array]:
         """R and its derivative."""
         length = _length(image - 1)
-        return float((length - SMOOTH).sum(dtype=np.float64)), (image - 1) / (2 * length)
+        return length - SMOOTH, (image - 1) / (2 * length)
 
-    def curvature(self, image: Array, move: Array) -> float:
+    def curvature(self, image: Array, move: Array) -> Array:
         """Half of the second derivative."""
         length = _length(image - 1)
         along = _real_product(image - 1, move) / length
-        return float(((_squares(move) - along**2) / length).sum(dtype=np.float64)) / 2
+        return np.asarray((_squares(move) - along**2) / (2 * length))
 
     def weights(self, image: Array) -> tuple[Array, Array]:
         """Those of the nearest parabola above."""
@@ -104,16 +105,16 @@ class _Distance(ABC):
     def held(self, image: Array) -> tuple[Array, Array]:
         """1 where modulus and phase of a pixel are held, else 0, `(H, W)` each."""
 
-    def gradient(self, image: Array) -> tuple[float, Array]:
+    def gradient(self, image: Array) -> tuple[Array, Array]:
         """R and its derivative."""
         away = image - self.projected(image)
-        return float(np.vdot(away, away).real), away
+        return _squares(away), away
 
-    def curvature(self, image: Array, move: Array) -> float:
+    def curvature(self, image: Array, move: Array) -> Array:
         """Of the Gauss-Newton kind: what p does to a phase is of second order."""
         radial, round_ = self.held(image)
         turned = move * _phase(image).conj()
-        return float((radial * turned.real**2 + round_ * turned.imag**2).sum(dtype=np.float64))
+        return np.asarray(radial * turned.real**2 + round_ * turned.imag**2)
 
     def weights(self, image: Array) -> tuple[Array, Array]:
         """Two where a pixel is held."""
@@ -173,15 +174,15 @@ class Near:
     weight: Array
     """(H, W), not negative, w."""
 
-    def gradient(self, image: Array) -> tuple[float, Array]:
+    def gradient(self, image: Array) -> tuple[Array, Array]:
         """R and its derivative."""
         away = image - self.mean.astype(image.dtype)
         pull = self.weight.astype(image.real.dtype) * away
-        return float(_real_product(away, pull).sum(dtype=np.float64)), pull
+        return _real_product(away, pull), pull
 
-    def curvature(self, image: Array, move: Array) -> float:
+    def curvature(self, image: Array, move: Array) -> Array:
         """Half of the second derivative."""
-        return float((self.weight * _squares(move)).sum(dtype=np.float64))
+        return np.asarray(self.weight * _squares(move))
 
     def weights(self, image: Array) -> tuple[Array, Array]:
         """Those of both parts."""

@@ -328,8 +328,9 @@ def _penalty(settings: Settings, passes: Passes, given: Array, frame: ObjectFram
     prior = settings.object_prior
     if prior is None or not prior.strength:
         return None
-    factor = partial(scale_factor, given=given, scale=settings.scale, moves_probe=settings.refine_probe)
-    return Penalty(prior.on(frame), prior.strength, passes, factor)
+    share = passes.share
+    factor = partial(scale_factor, given=given, scale=settings.scale, moves_probe=settings.refine_probe, share=share)
+    return Penalty(prior.on(share.frame(frame)), prior.strength, passes, factor)
 
 
 def _passes(

@@ -96,7 +96,6 @@ def _undivided(scan: ScanData, settings: Mapping[str, Any], size: int) -> str:
     kept = (
         (f"{size} processes and {len(scan)} patterns", len(scan) < size),
         ("a pupil", settings.get("pupil") is not None),
-        ("a prior", settings.get("object_prior") is not None),
         ("positions that are searched", settings.get("refine_positions") == "search"),
     )
     return next((name for name, there in kept if there), "")

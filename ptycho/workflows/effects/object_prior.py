@@ -85,7 +85,7 @@ def first_strength(plain: Refinement, options: IterationOptions, data: RawData) 
     """The strength to try first, by what the prior says of an object that was made without it."""
     asked = asked_prior(options, data, 1.0)
     assert asked is not None
-    value = asked.on(plain.frame).gradient(plain.object)[0]
+    value = float(asked.on(plain.frame).gradient(plain.object)[0].sum(dtype=np.float64))
     seen = len(plain.xcoords)
     return FIRST * plain.unseen_history[-1] * seen / max(value, 1e-6 * plain.object.size)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ptycho.core.geometry import ObjectFrame
 from ptycho.core.refinement.images import NumpyImages
 from ptycho.core.refinement.object_share import WHOLE
 from ptycho.core.refinement.object_strips import Strips
@@ -98,9 +99,11 @@ def test_every_row_counts_once(size, image, in_threads):
             share.dot(NumpyImages(), [(here, here), (probe, probe)]),
             share.largest(abs(here).max()),
             share.added(np.ones(2)),
+            share.total(here.real),
         )
 
-    for dot, largest, added in in_threads(size, work):
+    for dot, largest, added, total in in_threads(size, work):
+        assert total == pytest.approx(image.real.sum())
         assert dot == pytest.approx((abs(image) ** 2).sum() + 5) and largest == abs(image).max()
         assert added.tolist() == [size] * 2
 
@@ -138,3 +141,22 @@ def test_rows_come_from_who_owns_them(size, image, in_threads):
         assert np.array_equal(rolled, piece(share, np.roll(image, 5, axis=0)))
         assert mean == image.mean()
         assert np.array_equal(whole, image) if share.processes.rank == 0 else whole is None
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_outermost_rows_come_from_who_owns_them(size, image, in_threads):
+    def work(processes):
+        share = laid(processes)
+        frame = share.frame(ObjectFrame(*SHAPE, 5, 7))
+        assert frame == ObjectFrame(len(piece(share, image)), SHAPE[1], 5, 7 + share.first_row)
+        here = np.stack([piece(share, image)] * 2)
+        for owned, held in zip(share.owned, share.held, strict=True):
+            assert held.start <= max(0, owned.start - 1) and held.stop >= min(SHAPE[0], owned.stop + 1)
+        wrong = here.copy()
+        if share.first_row > 0:
+            wrong[:, 0] = np.nan
+        if frame.y0 + frame.height < 7 + SHAPE[0]:
+            wrong[:, -1] = np.nan
+        return np.array_equal(share.mended(wrong), here)
+
+    assert all(in_threads(size, work))

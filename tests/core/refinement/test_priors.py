@@ -38,12 +38,13 @@ def image(rng) -> np.ndarray:
 def test_gradients_and_curvatures_are_differences_of_the_value(name, image, rng) -> None:
     prior, step = ALL[name], 1e-5
     move = rng.standard_normal(SHAPE) + 1j * rng.standard_normal(SHAPE)
-    value, gradient = prior.gradient(image)
+    values, gradient = prior.gradient(image)
     (above, up), (below, down) = (prior.gradient(image + sign * step * move) for sign in (1, -1))
-    assert value > 0 and gradient.shape == SHAPE
-    assert 2 * np.vdot(gradient, move).real == pytest.approx((above - below) / (2 * step), rel=1e-6)
+    assert values.sum() > 0 and values.shape == gradient.shape == SHAPE
+    assert 2 * np.vdot(gradient, move).real == pytest.approx((above - below).sum() / (2 * step), rel=1e-6)
     if name in ("tv", "l1", "support", "network"):  # the others have that of Gauss and Newton
-        assert prior.curvature(image, move) == pytest.approx(np.vdot(up - down, move).real / (2 * step), rel=1e-5)
+        along = prior.curvature(image, move).sum()
+        assert along == pytest.approx(np.vdot(up - down, move).real / (2 * step), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["absorbing", "phase"])
@@ -52,7 +53,8 @@ def test_curvatures_of_moduli_are_those_along_a_change_of_modulus(name, image, r
     phase = np.exp(1j * np.angle(image))
     move = rng.standard_normal(SHAPE) * phase
     (_, up), (_, down) = (prior.gradient(image + sign * step * move) for sign in (1, -1))
-    assert prior.curvature(image, move) == pytest.approx(np.vdot(up - down, move).real / (2 * step), rel=1e-5)
+    along = prior.curvature(image, move).sum()
+    assert along == pytest.approx(np.vdot(up - down, move).real / (2 * step), rel=1e-5)
     assert prior.curvature(image, 1j * phase) == pytest.approx(0, abs=1e-12)
 
 
@@ -63,7 +65,7 @@ def test_weights_bound_the_curvature_of_single_pixels(name, image) -> None:
         for weight, turn in ((along, 1), (round_, 1j)):
             move = np.zeros(SHAPE, complex)
             move[place] = turn * image[place] / abs(image[place])
-            assert 0 <= 2 * ALL[name].curvature(image, move) <= weight[place] * (1 + 1e-12) + 1e-30
+            assert 0 <= 2 * ALL[name].curvature(image, move).sum() <= weight[place] * (1 + 1e-12) + 1e-30
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -71,23 +73,44 @@ def test_projections_change_nothing_twice(name, image) -> None:
     image[0, 0] = 0
     once = SETS[name].projected(image)
     np.testing.assert_allclose(SETS[name].projected(once), once, rtol=1e-15)
-    value, gradient = SETS[name].gradient(once)
-    assert value == pytest.approx(0, abs=1e-28) and abs(gradient).max() < 1e-15
-    assert SETS[name].gradient(image)[0] == pytest.approx((abs(image - once) ** 2).sum())
+    values, gradient = SETS[name].gradient(once)
+    assert values == pytest.approx(0, abs=1e-28) and abs(gradient).max() < 1e-15
+    assert SETS[name].gradient(image)[0] == pytest.approx(abs(image - once) ** 2)
+
+
+def value(prior, image) -> float:
+    return float(prior.gradient(image)[0].sum())
 
 
 def test_values_by_hand() -> None:
     step = np.ones((3, 4), complex)
     step[:, 2:] += 0.3
-    assert TotalVariation().gradient(step)[0] == pytest.approx(3 * (np.hypot(0.3, SMOOTH) - SMOOTH))
-    assert FewPixels().gradient(step)[0] == pytest.approx(6 * (np.hypot(0.3, SMOOTH) - SMOOTH))
-    assert Absorbing().gradient(step)[0] == PurePhase().gradient(step)[0] == pytest.approx(6 * 0.3**2)
-    assert Absorbing().gradient(step / 2)[0] == 0
-    assert Support(np.ones((3, 4), bool)).gradient(step)[0] == 0
-    assert Support(np.zeros((3, 4), bool)).gradient(step)[0] == pytest.approx(6 * 0.3**2)
+    assert value(TotalVariation(), step) == pytest.approx(3 * (np.hypot(0.3, SMOOTH) - SMOOTH))
+    assert value(FewPixels(), step) == pytest.approx(6 * (np.hypot(0.3, SMOOTH) - SMOOTH))
+    assert value(Absorbing(), step) == value(PurePhase(), step) == pytest.approx(6 * 0.3**2)
+    assert value(Absorbing(), step / 2) == 0
+    assert value(Support(np.ones((3, 4), bool)), step) == 0
+    assert value(Support(np.zeros((3, 4), bool)), step) == pytest.approx(6 * 0.3**2)
     away = np.array([[1.0, 1 + 2j], [0.5, 1j]])
-    assert Near(np.ones((2, 2), complex), np.array([[3.0, 1.0], [4.0, 0.0]])).gradient(away)[0] == pytest.approx(4 + 1)
-    assert all(prior.gradient(np.ones(SHAPE, complex))[0] == 0 for prior in ALL.values())
+    assert value(Near(np.ones((2, 2), complex), np.array([[3.0, 1.0], [4.0, 0.0]])), away) == pytest.approx(4 + 1)
+    assert all(value(prior, np.ones(SHAPE, complex)) == 0 for prior in ALL.values())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_rows_of_an_object_know_what_the_whole_knows_but_in_the_outermost(name, image) -> None:
+    """What strips of an object are cut by: nothing sees farther than the next row."""
+    frame = ObjectFrame(*SHAPE, 0, 0)
+    beliefs = {"support": Sample(INSIDE, frame), "network": Belief(NEAR.mean, NEAR.weight, frame)}
+    few = ObjectFrame(4, SHAPE[1], 0, 2)
+    part = beliefs[name].on(few) if name in beliefs else ALL[name]
+    part = Support(part) if name == "support" else part
+    for found, expected in (
+        (part.gradient(image[2:6]), ALL[name].gradient(image)),
+        ([part.curvature(image[2:6], 1j * image[2:6])], [ALL[name].curvature(image, 1j * image)]),
+        (part.weights(image[2:6]), ALL[name].weights(image)),
+    ):
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one[1:-1], other[3:5])
 
 
 @pytest.mark.parametrize("name", ALL)

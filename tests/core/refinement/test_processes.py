@@ -10,6 +10,7 @@ import pytest
 
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.scan_probes import ScanProbes
+from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.processes import ALONE, gathered, shares
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.state_file import EVERY, StateFile
@@ -120,6 +121,7 @@ SHARED = {
     "strips": lambda _: {"strips": True},
     "strips, a probe that varies": lambda _: {"strips": True, "variable_probe": 2},
     "strips, two scans": lambda scan: {"strips": True, "variation": two_scans(scan)},
+    "strips, a prior": lambda _: {"strips": True, "object_prior": ObjectPrior("tv", 1e-4)},
     "strips of slices": lambda _: {"strips": True, "slices": 2, "gap": NearField(0.15), "refine_thickness": True},
 }
 DOUBLE = {"iterations": EVERY + 4, "tolerance": 0.0, "patience": 99, "dtype": np.float64}
