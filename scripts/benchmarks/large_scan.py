@@ -5,7 +5,8 @@ room. Then every backend trains on groups drawn from the whole scan and reconstr
 points as a scan of their own, with the patterns mapped and with the patterns in memory, `--repeat` times in alternating
 order. With `--whole` it first reconstructs every point once, mapped. With `--processes 1 2 4` it does nothing of that:
 the solver goes some iterations on the whole scan, mapped, with so many processes on this machine
-(docs/several_processes.md), and the table has the memory of the process that needs most. With `--patterns` it simulates
+(docs/several_processes.md), and the table has the memory of the process that needs most; with `--slices K` on an object
+of so many. With `--patterns` it simulates
 scans of so many patterns of 32 x 32 at places by chance, in a folder that goes again, and types `ptycho reconstruct`
 for each.
 
@@ -17,6 +18,7 @@ each phase inherits what the one before has left. Speeds are medians.
     python scripts/benchmarks/large_scan.py --output large_scan.json --folder scans [--gigabytes 4] [--whole]
     python scripts/benchmarks/large_scan.py --output processes.json --folder scans --gigabytes 0.25 --processes 1 2 4
     python scripts/benchmarks/large_scan.py ... --gigabytes 0.25 --step 40 --processes 1 2 4   # a large object
+    python scripts/benchmarks/large_scan.py ... --gigabytes 0.06 --step 24 --processes 1 2 4 --slices 4   # a thick one
     python scripts/benchmarks/large_scan.py --output million.json --folder scans --patterns 1e5 1e6 --iterations 3
 """
 
@@ -43,6 +45,7 @@ from typing import TYPE_CHECKING, Any
 import scaling
 
 from ptycho.core.formats.opening import MemoryMap
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.simulation.exposure import expose_to_file
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.raw_data import RawData
@@ -55,6 +58,8 @@ EVERY = 0.05
 """Seconds between two looks at the memory."""
 KEPT = 64.0
 """GiB that every process may keep beside a batch: all that it can."""
+GAP = NearField(1.0)
+"""Between two slices; the scan is of a thin object, whose patterns leave the others empty."""
 PHASES = ("training", "inference", "stitching", "trust")
 PACKAGES = {"pytorch": "ptycho_torch", "tensorflow": "ptycho"}
 MEMORY_MAP: dict[str, MemoryMap] = {"mapped": "always", "in memory": "never"}
@@ -191,7 +196,7 @@ def measure(scan: Path, backend: BackendName, mode: str, args: argparse.Namespac
     }
 
 
-def refined(scan: Path, processes: int, strips: bool, iterations: int) -> Row:
+def refined(scan: Path, processes: int, strips: bool, iterations: int, slices: int) -> Row:
     """Refine the object of a mapped scan with so many processes, each with the whole object or a strip of it: peaks
     above what each had when all were there.
     """
@@ -217,6 +222,7 @@ def refined(scan: Path, processes: int, strips: bool, iterations: int) -> Row:
         sent = getattr(team, "sent", 0)
         refine = SharedRefinement(backend, InferenceConfig(backend="pytorch"), run, team)
         settings: Row = {"refine_probe": False, "patience": iterations + 1, "tolerance": 0.0, "strips": strips}
+        settings |= {"slices": slices, "gap": GAP} if slices > 1 else {}
         found = refine(data, None, iterations, report=lambda *_: times.append(time.perf_counter()), **settings)
         done.set()
         watcher.join()
@@ -225,7 +231,7 @@ def refined(scan: Path, processes: int, strips: bool, iterations: int) -> Row:
         "processes": processes,
         "strips": strips,
         "patterns": len(data),
-        "object": "{} x {}".format(*found.object.shape),
+        "object": " x ".join(map(str, found.layers.shape)),
         "s per iteration": statistics.median(later - sooner for sooner, later in itertools.pairwise(times)),
         "MiB of the first": peaks[0] - before[0],
         "most MiB of another": max([0.0, *(peak - least for peak, least in zip(peaks[1:], before[1:], strict=True))]),
@@ -348,6 +354,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="+", help="the solver with so many")
     parser.add_argument("--step", type=float, default=STEP, help="between patterns, pixels")
     parser.add_argument("--iterations", type=int, default=6, help="of the solver")
+    parser.add_argument("--slices", type=int, default=1, help="of the object of --processes")
     parser.add_argument("--patterns", type=float, nargs="+", help="reconstruct scans of so many, 32 x 32")
     parser.add_argument("--whole", action="store_true", help="also reconstruct every point, mapped")
     args = parser.parse_args()
@@ -369,7 +376,7 @@ def main() -> None:
     # each in a process of its own, so that none inherits what the one before has left
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         kinds = [(size, strips) for size in args.processes for strips in ((False, True) if size > 1 else (False,))]
-        rows = [pool.apply(refined, (scan, *kind, args.iterations)) for kind in kinds]
+        rows = [pool.apply(refined, (scan, *kind, args.iterations, args.slices)) for kind in kinds]
     args.output.write_text(json.dumps({"settings": vars(args), "rows": rows}, indent=1, default=str))
     print(table(rows))
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
+from ptycho.core.physics.near_field import NearField
+from ptycho.core.refinement.state_file import EVERY, StateFile
 from ptycho.core.simulation.plan import make_scan
 from ptycho.errors import ConfigError, LostProcessError
 from ptycho.raw_data import RawData
@@ -115,6 +117,34 @@ def test_several_find_what_one_finds(size, mapped, strips, tmp_path):
         there, here = getattr(several, name), getattr(one, name)
         assert np.linalg.norm(there - here) < 1e-5 * np.linalg.norm(here), name
     np.testing.assert_allclose(several.error_history, one.error_history, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_strips_of_slices_go_on_where_a_process_was_killed(tmp_path):
+    scan = scan_of(32, 96)
+    run = backend.settled(RunOptions(execution=PyTorchExecutionConfig(accelerator="cpu", devices=2)))
+    thick = {"slices": 2, "gap": NearField(0.15), "refine_thickness": True}
+    settings = {"tolerance": 0.0, "patience": 99, "strips": True, **thick}
+    path, begun = tmp_path / "state.npz", []
+
+    def found_by(crew, report):
+        refine, kept = SharedRefinement(backend, InferenceConfig(backend="pytorch"), run, crew), None
+        if crew is not SINGLE:
+            kept = StateFile(path, "slices", seconds=0.0)
+        return refine(scan, None, EVERY + 4, report=report, state_file=kept, **settings)
+
+    with pytest.raises(LostProcessError, match="SIGKILL"), backend.team(run) as crew:
+        found_by(crew, lambda k, _: k == EVERY + 2 and os.kill(crew._started[1][0].pid, signal.SIGKILL))
+    assert path.exists()
+    with backend.team(run) as crew:
+        several = found_by(crew, lambda k, _: begun.append(k))
+    one = found_by(SINGLE, None)
+    assert begun[0] == EVERY and len(several.error_history) == EVERY + 5
+    assert several.slices.shape == one.slices.shape == (2, *one.object.shape)
+    for name in ("object", "slices", "probe"):
+        there, here = getattr(several, name), getattr(one, name)
+        assert np.linalg.norm(there - here) < 1e-5 * np.linalg.norm(here), name
+    assert several.gap.fresnel_number == pytest.approx(one.gap.fresnel_number, rel=1e-5)
 
 
 @pytest.mark.slow
