@@ -31,10 +31,23 @@ class NormalEquations(Batches):
 
     def _terms(self, of: Callable[[Part], Any], numbers: int) -> Iterator[tuple[NDArray[np.int64], Terms]]:
         """Normal equations in so many numbers of each pattern seen, of all processes, fetched at once."""
-        indices, each = self._rows(self.seen, of, (numbers, 1 + numbers))
-        mine, shapes = (indices, each[..., 0], each[..., 1:]), ((numbers,), (numbers, numbers))
-        for some, *terms in gathered(self.processes, [mine], self._all_seen, shapes):
+        indices, mine = self._own_terms(of, numbers)
+        for some, *terms in gathered(self.processes, [(indices, *mine)], self._all_seen, ((numbers,), (numbers,) * 2)):
             yield some, Terms(*terms)
+
+    def _own_terms(self, of: Callable[[Part], Any], numbers: int) -> tuple[NDArray[np.int64], Terms]:
+        """The same of this process alone."""
+        indices, each = self._rows(self.seen, of, (numbers, 1 + numbers))
+        return indices, Terms(each[..., 0], each[..., 1:])
+
+    def told(self, indices: NDArray[np.int64], values: Array) -> tuple[NDArray[np.int64], Array]:
+        """Numbers of all patterns seen (b, k), from those that this process has found for its own."""
+        ((some, found),) = gathered(self.processes, [(indices, values)], self._all_seen, (values.shape[1:],))
+        return some, found
+
+    def total(self, *values: Array) -> tuple[Array, ...]:
+        """The sums over all patterns seen, from those over the patterns of this process."""
+        return self.processes.sum(*values)
 
     def position_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
         """Normal equations of the positions seen, with the patterns they belong to."""
@@ -49,8 +62,10 @@ class NormalEquations(Batches):
 
         return self._terms(terms_of, 2)
 
-    def variation_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
-        """Normal equations of the coefficients seen of a probe that varies, the real parts first."""
+    def variation_terms(self, point: Point) -> tuple[NDArray[np.int64], Terms]:
+        """Normal equations of the coefficients of a probe that varies, the real parts first, in the patterns that this
+        process sees, and which these are.
+        """
         image, probe = self._images(point)
         variation = self.kernels.image(point.variation)
 
@@ -61,7 +76,7 @@ class NormalEquations(Batches):
             mixed, measured = self._mixture(part), self._measured(part, point)
             return self.kernels.variation_terms(look.fields, moves, self._places_each, mixed, measured)
 
-        return self._terms(terms_of, 2 * len(point.variation))
+        return self._own_terms(terms_of, 2 * len(point.variation))
 
     def stretch_terms(self, point: Point) -> Iterator[tuple[NDArray[np.int64], Terms]]:
         """Normal equations of a map M of positions that takes the object along, with their patterns:

@@ -130,29 +130,38 @@ class Variability:
         return point._replace(coefficients=coefficients)
 
     def _solved(self, point: Point) -> tuple[Array, NDArray[np.bool_]]:
-        """Coefficients after a damped step, and which modes (K,) explain more than noise would."""
-        found = list(self._passes.variation_terms(point))
-        seen = np.concatenate([indices for indices, _ in found])
-        gradient, curvature = (np.concatenate([terms[k] for _, terms in found]) for k in (0, 1))
-        stiffness = np.trace(curvature, axis1=1, axis2=2).mean() / curvature.shape[-1]
+        """Coefficients after a damped step, and which modes (K,) explain more than noise would.
+
+        Every process solves the equations of its own patterns; what is known of all of them are sums.
+        """
+        seen, (gradient, curvature) = self._passes.variation_terms(point)
+        stiffness = float(self._mean(np.trace(curvature, axis1=1, axis2=2))) / curvature.shape[-1]
         if not stiffness > 0:
             return point.coefficients, np.zeros(point.coefficients.shape[1], bool)
         coefficients, noise = point.coefficients.copy(), self._passes.variance(point)
+        known = np.concatenate([coefficients.real, coefficients.imag], axis=1)[seen]
         if self._smooth is not None:
             basis = _splines(len(coefficients), self._smooth)
-            target = self._smoothed(basis, coefficients, seen, gradient, curvature)
+            wanted = np.einsum("bij,bj->bi", curvature, known) - gradient
+            target = self._smoothed(basis, seen, wanted, curvature)
             numbers = np.concatenate([target.real, target.imag], axis=1)[seen]
             return coefficients + _bounded(target - coefficients), self._tell(numbers, curvature, noise)
-        known = np.concatenate([coefficients.real, coefficients.imag], axis=1)[seen]
         damped = curvature + DAMPING * stiffness * np.eye(known.shape[1])
         target = np.einsum("bij,bj->bi", damped, known) - gradient
         free = np.linalg.solve(damped, target[..., None])[..., 0]
-        coefficients[seen] += _bounded(_as_complex(_likely(free, target, damped, noise) - known))
-        return _foretold(coefficients, seen), self._tell(free, damped, noise)
+        scatter = noise * self._mean(np.diagonal(np.linalg.inv(damped), axis1=1, axis2=2))
+        likely = _likely(target, damped, noise, self._mean(free**2), scatter)
+        told, moves = self._passes.told(seen, likely - known)
+        coefficients[told] += _bounded(_as_complex(moves))
+        return _foretold(coefficients, told), self._tell(free, damped, noise)
+
+    def _mean(self, values: Array) -> Array:
+        """The mean (...) of what all patterns seen have, from the values (b, ...) of those of this process."""
+        return self._passes.total(values.sum(axis=0))[0] / self._passes.count()
 
     def _tell(self, numbers: Array, curvature: Array, noise: float) -> NDArray[np.bool_]:
         """Which modes (K,) explain more, by these coefficients, than noise would."""
-        gains = explained(numbers, curvature) / max(noise * self._passes.values, 1e-30)
+        gains = self._passes.total(explained(numbers, curvature))[0] / max(noise * self._passes.values, 1e-30)
         logger.debug("probe that changes: explains %s times what noise would", np.round(SURE * gains / self.price, 2))
         return np.asarray(gains > self.price)
 
@@ -168,19 +177,33 @@ class Variability:
             count = min(count, _splines(len(self._passes.scan), self._smooth).shape[1])
         return float(SURE * 2 * (np.sqrt(count) + self._passes.n) ** 2 / max(self._passes.values, 1))
 
-    @staticmethod
-    def _smoothed(basis: Any, coefficients: Array, seen: Array, gradient: Array, curvature: Array) -> Array:
-        """The best coefficients that are splines along the scan, by the parabolas of all patterns seen."""
-        here, numbers = basis[seen], gradient.shape[1]
-        values = np.concatenate([coefficients.real, coefficients.imag], axis=1)[seen]
-        wanted = np.einsum("bij,bj->bi", curvature, values) - gradient
-        blocks = [[here.T @ here.multiply(curvature[:, i, j, None]) for j in range(numbers)] for i in range(numbers)]
-        normal = scipy.sparse.bmat(blocks, format="csc")
+    def _smoothed(self, basis: Any, seen: NDArray[np.int64], wanted: Array, curvature: Array) -> Array:
+        """The best coefficients (n, K) that are splines along the scan, by the parabolas of all patterns seen.
+
+        Args:
+            basis: (n, S) cubic splines, sparse.
+            seen: (b,) patterns of this process.
+            wanted: (b, 2 K) curvature times coefficients where the likelihood of each has its minimum.
+            curvature: (b, 2 K, 2 K).
+        """
+        here, numbers = basis[seen], wanted.shape[1]
+        bands = np.zeros((numbers, numbers, 4, here.shape[1]))  # no more than four splines meet
+        for i, j in np.ndindex(numbers, numbers):
+            block = here.T @ scipy.sparse.diags(curvature[:, i, j]) @ here
+            for k in range(4):
+                bands[i, j, k, : here.shape[1] - k] = block.diagonal(k)
+        bands, sums = self._passes.total(bands, here.T @ wanted)
+        normal = scipy.sparse.bmat([[_symmetric(band) for band in row] for row in bands], format="csc")
         ridge = RIDGE * normal.diagonal().mean()
         normal = normal + ridge * scipy.sparse.identity(normal.shape[0], format="csc")
-        target = np.concatenate([here.T @ wanted[:, i] for i in range(numbers)])
-        splines = scipy.sparse.linalg.spsolve(normal, target).reshape(numbers, -1)
+        splines = scipy.sparse.linalg.spsolve(normal, sums.T.ravel()).reshape(numbers, -1)
         return _as_complex(basis @ splines.T)
+
+
+def _symmetric(band: Array) -> Any:
+    """The sparse matrix (S, S) of its diagonal and those above it (4, S)."""
+    size = band.shape[1]
+    return scipy.sparse.diags([band[abs(k), : size - abs(k)] for k in range(-3, 4)], range(-3, 4))
 
 
 def _first(count: int, kinds: int) -> Array:
@@ -207,15 +230,21 @@ def explained(numbers: Array, curvature: Array) -> NDArray[np.float64]:
     return gains
 
 
-def _likely(free: Array, target: Array, curvature: Array, noise: float) -> Array:
+def _likely(target: Array, curvature: Array, noise: float, squares: Array, scatter: Array) -> Array:
     """Numbers `(b, k)` of a step of Gauss and Newton, nearer to 0 by as much as their scatter may be noise.
 
     The variance of each over the patterns is that of what is there and that of noise, `noise / curvature`; the former
     is what a number is expected to be when nothing is measured (empirical Bayes).
+
+    Args:
+        target: (b, k) curvature times the numbers of the free step.
+        curvature: (b, k, k).
+        noise: variance of the residuals.
+        squares: (k,) of the free step, mean over all patterns.
+        scatter: (k,) variance of each number by noise, likewise.
     """
-    scatter = noise * np.diagonal(np.linalg.inv(curvature), axis1=1, axis2=2).mean(axis=0)
-    signal = np.maximum((free**2).mean(axis=0) - scatter, LEAST_SIGNAL * scatter)
-    held = noise / np.maximum(signal, 1e-30) * np.eye(free.shape[1])
+    signal = np.maximum(squares - scatter, LEAST_SIGNAL * scatter)
+    held = noise / np.maximum(signal, 1e-30) * np.eye(len(signal))
     return np.asarray(np.linalg.solve(curvature + held, target[..., None])[..., 0])
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import ptycho.core.refinement.variable_probe as variable_probe
 from ptycho.core.physics.variable_probe import ProbeVariation, spanned
+from ptycho.core.refinement.processes import strips as shares_of_rows
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.variable_probe import ROUGH, SURE, Variability, _foretold
 from ptycho.core.simulation.exposure import expose
@@ -125,3 +126,35 @@ def test_what_cannot_be_is_refused(rng) -> None:
         refine_scan(scan, None, 2, variable_probe=1, variable_probe_smooth=0.0)
     with pytest.raises(DataError, match="variation: expected modes"):
         refine_scan(scan, None, 2, variation=ProbeVariation(numbers(rng, 1, N, N), numbers(rng, 2, 1)))
+
+
+@pytest.mark.parametrize("smooth", [None, 5.0])
+def test_of_each_pattern_its_coefficients_alone_go_to_the_other_processes(smooth, in_threads) -> None:
+    """The third of four processes has no pattern that is seen."""
+    scan = scan_with(0.5)
+    sizes: list[int] = []
+
+    def work(processes):
+        add = processes.sum
+
+        def counted(*arrays):
+            if processes.rank == 0:
+                sizes.extend(array.size for array in arrays)
+            return add(*arrays)
+
+        processes.sum = counted
+        return refine_scan(scan, processes=processes, strips=True, **settings)
+
+    unseen = shares_of_rows(scan.ycoords, 4)[2]
+    settings = {"iterations": 10, "variable_probe": 3, "holdout": unseen, "dtype": np.float64}
+    settings |= {"variable_probe_smooth": smooth, "tolerance": 0.0, "patience": 99}
+    alone = refine_scan(scan, **settings)
+    several = in_threads(4, work)[0]
+    np.testing.assert_allclose(several.error_history, alone.error_history, rtol=1e-9)
+    np.testing.assert_allclose(several.unseen_history, alone.unseen_history, rtol=1e-9)
+    assert alone.variation is not None
+    np.testing.assert_allclose(several.variation.coefficients, alone.variation.coefficients, atol=1e-7)
+    if smooth is None:
+        assert 2 * 3 * (len(scan) - len(unseen)) in sizes
+    # the gradient of the probes is the largest, or what is known of the splines
+    assert max(sizes) <= max(4 * N**2, 4 * 6**2 * (len(scan) // 5 + 4))
