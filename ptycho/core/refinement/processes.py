@@ -2,7 +2,7 @@
 
 Every process goes the same steps. What a pattern says comes in by sums alone (`passes`), which are those of all
 processes, and by a few numbers for each; whatever is decided is decided by these. Of an object that is large each has
-a strip of rows (`object_share`). How numbers go from one process to another is not said here:
+a strip of rows (`object_strips`). How numbers go from one process to another is not said here:
 `ptycho_torch.distributed` has them go through torch.distributed, and `ptycho.workflows.sharing.connected` by plain
 connections.
 """

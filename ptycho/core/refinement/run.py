@@ -172,10 +172,10 @@ def refine_scan(
             the same arguments; `start`, `probe`, `frame`, `report` and the path of `state_file` are those of the first.
             Each reads its own patterns alone, and all have the result, that of one process but for rounding. They are
             to be machines of one kind: what follows from the sums each works out by itself.
-        strips: whether each process has only the rows of the object that its patterns lie on
-            (`ptycho.core.refinement.object_share`): the others than the first then have these rows as their result.
-            None: where that can be, and spares them a quarter. It cannot for an object in slices, a spectrum, a prior,
-            a probe that varies, several scans, and positions that are searched, where True is refused.
+        strips: whether each process has only the rows of the object, of all its slices, that its patterns lie on
+            (`ptycho.core.refinement.object_strips`): the others than the first then have these rows as their result.
+            None: where that can be, and spares them a quarter. It cannot for a spectrum and for positions that are
+            searched, where True is refused.
         options: of the engine: `dtype` ('numpy'), `use_xla` ('tensorflow'), `device`, `deterministic` ('pytorch').
 
     Returns:

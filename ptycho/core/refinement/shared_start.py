@@ -92,7 +92,11 @@ def in_strips(scan: ScanData, start: Start | None, settings: Mapping[str, Any], 
 
 
 def _undivided(scan: ScanData, settings: Mapping[str, Any], size: int) -> str:
-    """What keeps so many processes from having a strip each; empty where nothing does."""
+    """What keeps so many processes from having a strip each; empty where nothing does.
+
+    A pupil's object is a spectrum of few patterns' size, its brightest rows in every pattern's reach; a search of
+    positions tries every pattern all over objects that others have made.
+    """
     kept = (
         (f"{size} processes and {len(scan)} patterns", len(scan) < size),
         ("a pupil", settings.get("pupil") is not None),
