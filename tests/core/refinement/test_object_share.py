@@ -90,6 +90,14 @@ def prior_of(scan, name):
     return {"object_prior": ObjectPrior(name, 0.002, sample, belief)}
 
 
+def nearby(scan):
+    """A detector near the sample, that blurs and has a background, under two modes."""
+    scan.metadata = NearField(0.3).noted()
+    probe = np.asarray(scan.probeGuess)
+    seen = {"background": np.full((16, 16), 0.1), "blur": 0.5, "refine_background": "smooth", "refine_blur": True}
+    return {"probe": np.stack([probe, 0.3 * np.roll(probe, 2, axis=0)]), **seen}
+
+
 TWO = {"slices": 2, "gap": GAP}
 CASES = {
     "slices": lambda _: {"slices": 3, "gap": GAP, "refine_thickness": True},
@@ -108,28 +116,32 @@ CASES = {
     "a pure phase, a probe that varies": lambda scan: prior_of(scan, "phase") | {"variation": variation_of(scan)},
     "a support": lambda scan: prior_of(scan, "support"),
     "what a network thinks": lambda scan: prior_of(scan, "network"),
+    "a near field": nearby,
     "a probe that varies smoothly": lambda scan: {"variable_probe": 2, "variable_probe_smooth": 9.0},
 }
 
 
 @pytest.fixture
 def first_steps(monkeypatch):
-    """What a search comes by in its first steps: numbers, and objects of a process, by its first row."""
+    """What a process comes by in the first steps of a search: its first row, numbers and objects of every step."""
 
     def looked_at(problem, point, *_):
-        share, numbers, objects = problem._passes.share, [], []
-        # rounding grows from step to step, so no further than where all that moves has moved
+        share, steps = problem._passes.share, []
+        batch = None if problem.batches == 1 else 0
         for iteration in (0, 3, 4, 6) if len(point.variation) else (0, 3, 4):
-            error, gradient = problem.gradient(point)
+            error, gradient = problem.gradient(point, batch)
             mapped = problem.precondition(point, gradient, iteration)
-            curvature, slope = problem.curvature(point, mapped), problem.dot(gradient, mapped)
-            objects += [gradient.object, mapped.object]
-            numbers += [error, slope, curvature]
+            curvature, slope = problem.curvature(point, mapped, batch), problem.dot(gradient, mapped)
             stepped = problem.step(point, problem.combine(mapped, 0.0, mapped), slope / curvature)
             point = problem.adjust(stepped, iteration)
-            objects.append(point.object)
-            numbers += [point.probe, point.x, point.y, point.flux, point.stretch, point.variation, point.coefficients]
-        seen[share.processes.rank] = share.first_row, numbers, objects
+            numbers = [
+                error,
+                slope,
+                curvature,
+                *(values for name, values in point._asdict().items() if name != "object"),
+            ]
+            steps.append((numbers, [gradient.object, mapped.object, point.object]))
+        seen[share.processes.rank] = share.first_row, steps
         return Descent(point, [problem.error(point)])
 
     seen = {}
@@ -137,8 +149,9 @@ def first_steps(monkeypatch):
     return seen
 
 
-def alike(one, other):
-    return np.linalg.norm(np.asarray(one) - other) <= 1e-14 * np.linalg.norm(other)
+def assert_alike(some, others, most):
+    for one, other in zip(some, others, strict=True):
+        assert np.linalg.norm(np.asarray(one) - other) <= most * np.linalg.norm(other)
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -150,15 +163,16 @@ def test_every_step_on_strips_is_that_on_the_whole_object(kind, first_steps, rng
     start = (1 + 0.1 * (noise[0] + 1j * noise[1])).squeeze()
     settings = {"frame": frame, "dtype": np.float64, **settings}
     alone = refine_scan(scan, start, **settings)
-    _, numbers, objects = first_steps.pop(0)
+    _, expected = first_steps.pop(0)
     several = in_threads(3, lambda each: refine_scan(scan, start, processes=each, strips=True, **settings))
-    for first_row, found, strips in first_steps.values():
-        for one, other in zip(found, numbers, strict=True):
-            assert alike(one, other)
-        for strip, whole in zip(strips, objects, strict=True):
-            assert strip.shape[-2] < 0.7 * whole.shape[-2]
-            assert alike(strip, whole[..., first_row : first_row + strip.shape[-2], :])
-    assert alike(several[0].error_history, alone.error_history)
+    for first_row, steps in first_steps.values():
+        for k, ((found, strips), (numbers, objects)) in enumerate(zip(steps, expected, strict=True)):
+            most = 1e-13 if k else 1e-14  # what rounding makes of it grows from step to step
+            height = strips[0].shape[-2]
+            assert height < 0.7 * frame.height
+            assert_alike(found, numbers, most)
+            assert_alike(strips, [whole[..., first_row : first_row + height, :] for whole in objects], most)
+    np.testing.assert_allclose(several[0].error_history, alone.error_history, rtol=1e-13)
     for name in ("slices", "object", "probe"):
         if getattr(alone, name) is not None:
             np.testing.assert_allclose(getattr(several[0], name), getattr(alone, name), rtol=1e-6, atol=1e-7)
@@ -167,10 +181,10 @@ def test_every_step_on_strips_is_that_on_the_whole_object(kind, first_steps, rng
 
 
 @pytest.mark.parametrize("engine", ["pytorch", "tensorflow"])
-@pytest.mark.parametrize("kind", ["slices", "a probe that varies", "several scans", "a total variation"])
+@pytest.mark.parametrize("kind", ["slices", "a pure phase, a probe that varies", "several scans"])
 def test_an_engine_finds_on_strips_what_it_finds_on_the_whole_object(kind, engine, in_threads):
     scan = scan_of(6.0, 1.0)
-    settings = {**CASES[kind](scan), "engine": engine, "iterations": 9, "tolerance": 0.0, "patience": 99}
+    settings = {**CASES[kind](scan), "engine": engine, "iterations": 7, "tolerance": 0.0, "patience": 99}
     alone = refine_scan(scan, **settings)
     several = in_threads(2, lambda each: refine_scan(scan, processes=each, strips=True, **settings))[0]
     np.testing.assert_allclose(several.error_history, alone.error_history, rtol=1e-5)
