@@ -15,7 +15,7 @@ from ptycho.core.files.atomic import atomic_path, output_folder
 from ptycho.core.formats.placing import placed_result
 from ptycho.core.formats.reconstruction_npz import write_npz
 from ptycho.core.physics.diffraction import as_modes
-from ptycho.core.quality.comparison import compare
+from ptycho.core.quality.comparison import correlate
 from ptycho.core.quality.resolution import HalvesOf, Resolution, resolution_csv, resolution_json
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.gauge import Scale
@@ -97,9 +97,9 @@ def _halves(
         made = iterate(half, shared, request.iteration, None, request.watch, made_probe, request.tell, of_half)
         found.append(measured_reconstruction(made.refinement, half))
     first, second = found
-    likeness = compare(placed_result(first, "half 1"), placed_result(second, "half 2"), halves=True)
+    curve = correlate(placed_result(first, "half 1"), placed_result(second, "half 2"))
     counts = len(first.xcoords), len(second.xcoords)
-    resolution = Resolution(likeness.curve, counts, first.pixel_m, source, halves_of)
+    resolution = Resolution(curve, counts, first.pixel_m, source, halves_of)
     return HalfScans(resolution, (first, second))
 
 

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import fft2, ifft2
 
 from ptycho.core.quality.registration import (
     Region,
@@ -38,6 +40,13 @@ _REACH = 2.0
 """Largest shift that the joint fit adds to its start, pixels: further away it fits chance likenesses."""
 _ITERATIONS = 40
 _TOLERANCE = 1e-5
+"""Of a step, pixels and cycles over the region."""
+_BLOCK = 1 << 14
+"""Pixels whose changes are held at once: a larger working set leaves the cache."""
+_ALIKE = 1e-7
+"""Correlation that is lost by a step where no further one gains: its direction is good to that, not to rounding."""
+_NEAR = 0.1
+"""So near to where another start has led, a start leads there as well."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +82,9 @@ def align(
 ) -> Alignment:
     """Take out global phase, phase plane, shift and scale jointly: `min ||c S_d[R exp(-2 pi i k.r)] - T||`.
 
-    The plane starts at the peak of its correlation, the shift at that of the cross-correlation and at 0; a
-    damped Gauss-Newton iteration refines both with the complex factor c projected out, and the best
-    correlation wins. What surrounds the region is faded out before it is shifted, so that image edges do not
-    wrap into it.
+    The plane starts at the peak of its correlation, the shift at that of the cross-correlation and at 0; damped Newton
+    steps refine both with the complex factor c projected out, and the best correlation wins. What surrounds the region
+    is faded out before it is shifted, so that image edges do not wrap into it.
 
     Args:
         reconstruction: complex (h, w).
@@ -98,11 +106,13 @@ def align(
         offset = find_offset(reconstruction, truth, region)
     cut = _common_region(reconstruction.shape, checked_region(region, truth.shape), offset)
     fit = _Fit.around(reconstruction.astype(np.complex128), truth.astype(np.complex128), cut, offset)
-    parameters, correlation = max((_climb(fit, start) for start in fit.starts()), key=lambda found: found[1])
-    image = fit.apply(parameters)
-    factor = complex(np.vdot(image, fit.truth) / np.vdot(image, image).real)
+    tried: list[_Found] = []
+    for start in fit.starts():
+        tried.append(_climb(fit, start, tried))
+    parameters, correlation, image = max(tried, key=lambda found: found.correlation)
+    factor = fit.factor(image)
     dy, dx, ky, kx = (float(value) for value in parameters)
-    return Alignment(factor * image, fit.truth, cut, offset, (dy, dx), (ky, kx), factor, correlation)
+    return Alignment(factor * image, fit.truth[0], cut, offset, (dy, dx), (ky, kx), factor, correlation)
 
 
 def rough_correlation(reconstruction: Image, truth: Image, region: Region | None = None) -> float:
@@ -120,105 +130,189 @@ def rough_correlation(reconstruction: Image, truth: Image, region: Region | None
     return float(np.abs(np.vdot(seen, level)) / norms) if norms > 0 else 0.0
 
 
+class _Found(NamedTuple):
+    """Where a climb ends: (dy, dx, ky, kx), the correlation there, and the region."""
+
+    parameters: Real
+    correlation: float
+    image: Complex
+
+
 @dataclass(frozen=True)
-class _Fit:
-    """The least-squares problem of `align`, in (dy, dx, ky, kx): pixels and cycles per pixel."""
+class _Margined:
+    """A region and its margin, faded out."""
 
     image: Complex
-    """The reconstruction in the region and its margin."""
-    truth: Complex
     inner: tuple[slice, slice]
     """Where the region lies in `image`."""
-    window: Real
-    """1 in the region, fading to 0 through the margin."""
+    fades: tuple[Real, Real]
+    """Along y and x: 1 in the region, falling to 0 through the margin."""
 
     @classmethod
-    def around(cls, reconstruction: Complex, truth: Complex, cut: Region, offset: tuple[int, int]) -> _Fit:
+    def of(cls, whole: Complex, cut: Region, offset: tuple[int, int]) -> _Margined:
         outer, inner, fades = [], [], []
-        for low, high, start, size in zip(cut[::2], cut[1::2], offset, reconstruction.shape, strict=True):
+        for low, high, start, size in zip(cut[::2], cut[1::2], offset, whole.shape, strict=True):
             first, last = max(0, low - start - _MARGIN), min(size, high - start + _MARGIN)
             outer.append(slice(first, last))
             inner.append(slice(low - start - first, high - start - first))
             fades.append(_fade(last - first, inner[-1]))
-        image, seen = reconstruction[outer[0], outer[1]], truth[cut[0] : cut[1], cut[2] : cut[3]]
-        if not seen.any() or not image[inner[0], inner[1]].any():
-            raise DataError(f"align: expected an object in region {cut}, found only zeros; move it")
-        return cls(image, seen, (inner[0], inner[1]), fades[0][:, None] * fades[1][None, :])
+        return cls(whole[outer[0], outer[1]], (inner[0], inner[1]), (fades[0][:, None], fades[1]))
 
-    def axes(self) -> tuple[Real, Real]:
-        """Pixel coordinates from the middle of `image`, broadcasting."""
+    def by_shift(self) -> tuple[Image, Image]:
+        """What the spectrum is multiplied with for its derivatives by dy and dx, broadcasting."""
+        fy, fx = (np.fft.fftfreq(n) for n in self.image.shape)
+        return -2j * np.pi * fy[:, None], -2j * np.pi * fx
+
+    def moved(self, parameters: Real) -> _Moved:
+        """The region after plane and shift."""
+        (dy, dx, ky, kx), (by_y, by_x) = parameters, self.by_shift()
         y, x = (np.arange(n) - n / 2 for n in self.image.shape)
-        return y[:, None], x[None, :]
-
-    def spectra(self, parameters: Real) -> tuple[Complex, Complex, Complex, complex]:
-        """Spectrum of the levelled, shifted image, its derivatives by dy and dx, and the mean left out."""
-        dy, dx, ky, kx = parameters
-        (y, x), (fy, fx) = self.axes(), (np.fft.fftfreq(n) for n in self.image.shape)
-        level = self.image * np.exp(-2j * np.pi * (ky * y + kx * x))
+        level = self.image * np.exp(-2j * np.pi * ky * y[:, None])
+        level *= np.exp(-2j * np.pi * kx * x)
         mean = complex(level[self.inner].mean())  # with it, the fade would be the strongest edge
-        by_y, by_x = -2j * np.pi * fy[:, None], -2j * np.pi * fx[None, :]
-        spectrum = np.fft.fft2((level - mean) * self.window) * np.exp(by_y * dy + by_x * dx)
-        return spectrum, by_y * spectrum, by_x * spectrum, mean
+        level -= mean
+        for fade in self.fades:
+            level *= fade
+        spectrum = np.asarray(fft2(level, overwrite_x=True))
+        spectrum *= np.exp(by_y * dy)
+        spectrum *= np.exp(by_x * dx)
+        return _Moved(np.asarray(ifft2(spectrum))[self.inner] + mean, spectrum)
+
+    def with_slopes(self, moved: _Moved) -> _Slopes:
+        """The moved region and its derivatives by dy and dx."""
+        y, x = (np.asarray(ifft2(moved.spectrum * turn, overwrite_x=True))[self.inner] for turn in self.by_shift())
+        return moved.region, y, x
+
+
+_Slopes = tuple[Complex, Complex, Complex]
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """A region after plane and shift, and the spectrum of it and its margin without the mean."""
+
+    region: Complex
+    spectrum: Complex
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """The least-squares problem of `align`, in (dy, dx, ky, kx): pixels and cycles per pixel."""
+
+    source: _Margined
+    """The reconstruction."""
+    truth: _Slopes
+    """The region of the truth, and its own derivatives by a shift."""
+
+    @classmethod
+    def around(cls, reconstruction: Complex, truth: Complex, cut: Region, offset: tuple[int, int]) -> _Fit:
+        source, target = _Margined.of(reconstruction, cut, offset), _Margined.of(truth, cut, (0, 0))
+        found = target.with_slopes(target.moved(np.zeros(4)))
+        if not target.image[target.inner].any() or not source.image[source.inner].any():
+            raise DataError(f"align: expected an object in region {cut}, found only zeros; move it")
+        seen = np.ascontiguousarray(target.image[target.inner])
+        return cls(source, (seen, *found[1:]))
+
+    @property
+    def unit(self) -> Real:
+        """Pixels, and cycles over the region: the units in which steps of all four are of one size."""
+        return np.array([1.0, 1.0, *(1.0 / (n - 1) for n in self.truth[0].shape)])
 
     def apply(self, parameters: Real) -> Complex:
         """The region of the image after plane and shift."""
-        spectrum, _, _, mean = self.spectra(parameters)
-        return np.fft.ifft2(spectrum)[self.inner] + mean
+        return self.source.moved(parameters).region
 
-    def linearise(self, parameters: Real) -> list[Complex]:
-        """`apply` and its derivatives by the four parameters, the latter up to multiples of `1j * apply`."""
-        spectrum, *by_shift, mean = self.spectra(parameters)
-        moved = np.fft.ifft2(spectrum)[self.inner] + mean
-        pixel = (np.broadcast_to(axis, self.image.shape)[self.inner] for axis in self.axes())
-        return [
-            moved,
-            *(np.fft.ifft2(s)[self.inner] for s in by_shift),
-            *(-2j * np.pi * r * moved for r in pixel),
-        ]
+    def normal(self, moved: _Moved) -> tuple[Real, Real, Real]:
+        """Curvature (6, 6), its diagonal by Gauss and Newton, and the pull (6,) on a factor and the four parameters.
+
+        The curvature is that of changes of the image along those of the truth. Noise that the two do not share is no
+        part of it; by changes of the image alone it is, and steps become as much shorter.
+        """
+        found, factor = self.source.with_slopes(moved), self.factor(moved.region)
+        height, width = moved.region.shape
+        normal, diagonal, pull = np.zeros((6, 6)), np.zeros(6), np.zeros(6)
+        size = max(1, _BLOCK // width)
+        for rows in (slice(start, start + size) for start in range(0, height, size)):
+            complex_changes = factor * self._changes(found, rows)
+            residual = (self.truth[0][rows] - complex_changes[0]).ravel().view(np.float64)
+            changes, own = (
+                each.reshape(6, -1).view(np.float64) for each in (complex_changes, self._changes(self.truth, rows))
+            )
+            normal += changes @ own.T
+            diagonal += np.einsum("ij,ij->i", changes, changes)
+            pull += changes @ residual
+        return (normal + normal.T) / 2, diagonal, pull
+
+    def _changes(self, parts: _Slopes, rows: slice) -> Complex:
+        """How some rows change (6, h, W), in units.
+
+        With the real and the imaginary part of a factor, and with the four parameters up to multiples of the second.
+        """
+        region = parts[0][rows]
+        found = np.empty((6, *region.shape), np.complex128)
+        found[0], found[1], found[2], found[3] = region, 1j * region, parts[1][rows], parts[2][rows]
+        y, x = (-2j * np.pi * np.linspace(-0.5, 0.5, n) for n in parts[0].shape)
+        found[4], found[5] = y[rows, None] * region, x * region
+        return found
+
+    def factor(self, moved: Complex) -> complex:
+        """The complex factor of least squares."""
+        return complex(np.vdot(moved, self.truth[0]) / np.vdot(moved, moved).real)
 
     def correlation(self, moved: Complex) -> float:
-        norms = np.linalg.norm(self.truth) * np.linalg.norm(moved)
-        return float(np.abs(np.vdot(self.truth, moved)) / norms)
+        truth = self.truth[0]
+        return float(np.abs(np.vdot(truth, moved)) / (np.linalg.norm(truth) * np.linalg.norm(moved)))
 
-    def starts(self) -> list[Real]:
+    def starts(self) -> Iterator[Real]:
         """The best plane at the shift of the cross-correlation and unshifted, and no plane at all."""
-        _, ky, kx = fit_plane(self.image[self.inner], self.truth)
+        truth = self.truth[0]
+        _, ky, kx = fit_plane(self.source.image[self.source.inner], truth)
         level = self.apply(np.array([0.0, 0.0, ky, kx]))
-        dy, dx = register_subpixel(level - level.mean(), self.truth - self.truth.mean(), upsample=10)
-        starts = [np.array([0.0, 0.0, ky, kx]), np.zeros(4)]
+        dy, dx = register_subpixel(level - level.mean(), truth - truth.mean(), upsample=10)
         if max(abs(dy), abs(dx)) <= _MARGIN / 4:  # further away it is a matter for `find_offset`
-            starts.append(np.array([dy, dx, ky, kx]))
-        return starts
+            yield np.array([dy, dx, ky, kx])
+        yield np.array([0.0, 0.0, ky, kx])
+        yield np.zeros(4)
 
 
-def _climb(fit: _Fit, start: Real) -> tuple[Real, float]:
-    """Damped Gauss-Newton from a start; returns the parameters and the correlation reached."""
-    parameters, best, damping = start, fit.correlation(fit.apply(start)), 1e-3
-    # pixels, and cycles over the image: the units in which steps of all four are of one size
-    unit = np.array([1.0, 1.0, 1.0 / fit.image.shape[0], 1.0 / fit.image.shape[1]])
+def _climb(fit: _Fit, start: Real, known: Sequence[_Found]) -> _Found:
+    """Damped Newton steps from a start, or what is known already where they come near it."""
+    parameters, damping, unit = start, 1e-3, fit.unit
+
+    def apart(candidate: Real, others: Real) -> float:
+        return float(np.max(np.abs((candidate - others) / unit)))
+
+    def near(candidate: Real) -> _Found | None:
+        return next((found for found in known if apart(candidate, found.parameters) < _NEAR), None)
+
+    there = near(start)
+    if there is not None:
+        return there
+    moved = fit.source.moved(start)
+    best = fit.correlation(moved.region)
     for _ in range(_ITERATIONS):
-        moved, *derivatives = fit.linearise(parameters)
-        factor = np.vdot(moved, fit.truth) / np.vdot(moved, moved).real
-        columns = [moved, 1j * moved, *(factor * d * u for d, u in zip(derivatives, unit, strict=True))]
-        matrix = np.stack([column.ravel() for column in columns])
-        normal = (matrix.conj() @ matrix.T).real
-        right = (matrix.conj() @ (fit.truth - factor * moved).ravel()).real
-        diagonal = np.diag(np.diag(normal)) + 1e-12 * normal.max() * np.eye(6)
+        normal, diagonal, pull = fit.normal(moved)
+        held = np.diag(diagonal) + 1e-12 * diagonal.max() * np.eye(6)
         while damping < 1e6:
-            step = np.clip(np.linalg.solve(normal + damping * diagonal, right)[2:], -0.75, 0.75)
+            step = np.clip(np.linalg.solve(normal + damping * held, pull)[2:], -0.75, 0.75)
             candidate = parameters + step * unit
             candidate[:2] = np.clip(candidate[:2], start[:2] - _REACH, start[:2] + _REACH)
-            reached = fit.correlation(fit.apply(candidate))
+            if apart(candidate, parameters) < _TOLERANCE:
+                return _Found(parameters, best, moved.region)
+            there = near(candidate)
+            if there is not None:
+                return there
+            further = fit.source.moved(candidate)
+            reached = fit.correlation(further.region)
             if reached >= best:
                 break
+            if best - reached < _ALIKE:
+                return _Found(parameters, best, moved.region)
             damping *= 5
         else:
             break
-        moved_by = np.max(np.abs((candidate - parameters) / unit))
-        parameters, best, damping = candidate, reached, max(damping / 5, 1e-9)
-        if moved_by < _TOLERANCE:
-            break
-    return parameters, best
+        parameters, moved, best, damping = candidate, further, reached, max(damping / 5, 1e-9)
+    return _Found(parameters, best, moved.region)
 
 
 def _common_region(shape: tuple[int, ...], region: Region, offset: tuple[int, int]) -> Region:

@@ -17,7 +17,7 @@ from ptycho.core.quality.score import Score, score_aligned
 from ptycho.core.result import ByValue, Pictured
 from ptycho.errors import DataError
 
-__all__ = ["Comparison", "PlacedObject", "Threshold", "compare", "scanned_region"]
+__all__ = ["Comparison", "PlacedObject", "Threshold", "compare", "correlate", "scanned_region"]
 
 Threshold = Literal["one-bit", "half-bit"]
 
@@ -142,15 +142,7 @@ def compare(
     Raises:
         DataError: objects that cannot be aligned.
     """
-    cut = region if region is not None else scanned_region(first, second)
-    image, orientation, conjugated = first.object, ORIENTATIONS[0], False
-    offset = None if search or turn else _offset(first, second)
-    if turn:
-        best = rank_orientations(first.object, second.object, cut)[0]
-        orientation, conjugated = best.orientation, best.conjugate
-        image = orientation.image(image)
-        image = np.conj(image) if conjugated else image
-    aligned = align(image, second.object, cut, offset)
+    aligned, orientation, conjugated = _aligned(first, second, region, search, turn)
     return Comparison(
         score=score_aligned(aligned),
         alignment=aligned,
@@ -159,6 +151,31 @@ def compare(
         orientation=orientation,
         conjugated=conjugated,
     )
+
+
+def correlate(first: PlacedObject, second: PlacedObject) -> FrcCurve:
+    """The correlation by frequency that `compare` finds, without its other figures.
+
+    Raises:
+        DataError: objects that cannot be aligned.
+    """
+    aligned, _, _ = _aligned(first, second, None, search=False, turn=False)
+    return frc(aligned.image, aligned.truth)
+
+
+def _aligned(
+    first: PlacedObject, second: PlacedObject, region: Region | None, search: bool, turn: bool
+) -> tuple[Alignment, Orientation, bool]:
+    """The first on the second, and how it was turned."""
+    cut = region if region is not None else scanned_region(first, second)
+    image, orientation, conjugated = first.object, ORIENTATIONS[0], False
+    offset = None if search or turn else _offset(first, second)
+    if turn:
+        best = rank_orientations(first.object, second.object, cut)[0]
+        orientation, conjugated = best.orientation, best.conjugate
+        image = orientation.image(image)
+        image = np.conj(image) if conjugated else image
+    return align(image, second.object, cut, offset), orientation, conjugated
 
 
 def scanned_region(first: PlacedObject, second: PlacedObject) -> Region | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
+from scipy.fft import fft2, ifft2, next_fast_len
 
 from ptycho.core.physics.diffraction import fourier_shift
 from ptycho.errors import ConfigError, DataError
@@ -61,7 +61,7 @@ def fit_plane(reconstruction: Image, truth: Image, weight: Image | None = None) 
     product = _product(reconstruction, truth, weight)
     y, x = (np.arange(n) for n in product.shape)
     height, width = (next_fast_len(2 * n) for n in product.shape)
-    start = _signed_peak(np.abs(np.fft.fft2(product, (height, width))), (height // 2, width // 2))
+    start = _signed_peak(np.abs(fft2(product, (height, width))), (height // 2, width // 2))
     row, col = _refine_peak(product, -y / height, -x / width, start, upsample=100_000)
     ky, kx = row / height, col / width
     total = np.exp(-2j * np.pi * ky * y) @ product @ np.exp(-2j * np.pi * kx * x)
@@ -100,9 +100,9 @@ def register_subpixel(image: Image, reference: Image, upsample: int = 100) -> tu
     if upsample < 1:
         raise ConfigError(f"upsample: expected at least 1 point per pixel, found {upsample}; 100 is usual")
     _check_same_shape(image, reference)
-    cross = np.fft.fft2(reference) * np.conj(np.fft.fft2(image))
+    cross = fft2(reference) * np.conj(fft2(image))
     height, width = cross.shape
-    start = _signed_peak(np.abs(np.fft.ifft2(cross)), (height // 2, width // 2))
+    start = _signed_peak(np.abs(ifft2(cross)), (height // 2, width // 2))
     return _refine_peak(cross, np.fft.fftfreq(height), np.fft.fftfreq(width), start, upsample)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from ptycho.core.quality import alignment
 from ptycho.core.quality.alignment import align, rough_correlation
 from ptycho.core.quality.registration import shift_subpixel
 from ptycho.core.simulation.objects import make_object
@@ -61,6 +62,35 @@ def test_the_joint_fit_does_not_wander_off_after_chance_likenesses() -> None:
     slow = gaussian_filter(rng.standard_normal((80, 80)), 12)
     found = align(truth * np.exp(60j * slow), truth)  # the best likeness is 7.7 pixels away
     assert max(np.abs(found.shift)) <= 2
+
+
+def noisy_pair(noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two objects with noise of their own, of odd, unequal sides; the first moved and levelled otherwise."""
+    rng = np.random.default_rng(3)
+    truth = make_object("dead_leaves", (151, 132), rng).astype(np.complex128)
+    first, second = (noise * (rng.standard_normal((2, *truth.shape)) * [[[1]], [[1j]]]).sum(axis=0) for _ in range(2))
+    return 2 * shift_subpixel(truth, 0.31, -0.22) * plane(truth.shape, 0.3, 3e-3, -1e-3) + first, truth + second
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.3, 0.6])
+def test_noise_that_two_objects_do_not_share_costs_no_steps(noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, normal = [], alignment._Fit.normal
+    monkeypatch.setattr(alignment._Fit, "normal", lambda *args: steps.append(1) or normal(*args))
+    found = align(*noisy_pair(noise), region=(30, 120, 31, 101))
+    assert found.shift == pytest.approx((-0.31, 0.22), abs=2e-3 + 0.5 * noise)
+    assert len(steps) <= 9  # three starts; 120 by the curvature of the first object alone, with noise in it
+
+
+def test_no_better_place_is_near() -> None:
+    region = (30, 120, 31, 101)
+    pair = noisy_pair(0.6)
+    found = align(*pair, region)
+    fit = alignment._Fit.around(*pair, region, (0, 0))
+    best = np.array([*found.shift, *found.plane])
+    assert fit.correlation(fit.apply(best)) == pytest.approx(found.correlation, abs=1e-14)
+    for step in 1e-2 * np.diag(fit.unit):
+        for sign in (1, -1):
+            assert fit.correlation(fit.apply(best + sign * step)) < found.correlation
 
 
 @pytest.mark.parametrize(

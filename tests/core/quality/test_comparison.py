@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptycho.core.quality.comparison import PlacedObject, compare, scanned_region
+from ptycho.core.quality.comparison import PlacedObject, compare, correlate, scanned_region
 from ptycho.core.quality.orientation import Orientation
 from ptycho.core.simulation.objects import make_object
 from ptycho.errors import DataError
@@ -58,6 +58,7 @@ def test_half_data_are_judged_by_the_half_bit(truth: np.ndarray, rng: np.random.
     assert found.threshold == "half-bit"
     assert found.cutoff == found.score.frc_half_bit_complex
     assert found.cutoff > full.cutoff
+    np.testing.assert_array_equal(correlate(one, two).correlation, found.curve.correlation)
 
 
 def test_a_stack_is_no_object(truth: np.ndarray) -> None:
