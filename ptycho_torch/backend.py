@@ -7,6 +7,7 @@ import math
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.refinement.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
+from ptycho.core.stitching.sums import MakeSums, NumpySums
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName, ScanNetwork
@@ -29,6 +31,7 @@ from ptycho.workflows.training_data import TrainingSet
 from ptycho_torch import predictor
 from ptycho_torch import refine as refinement
 from ptycho_torch.cli.shared import resolve_execution
+from ptycho_torch.device.stitching import TorchSums
 from ptycho_torch.distributed import crew
 from ptycho_torch.lightning.process_state import seeded
 from ptycho_torch.loader import PtychoDataContainerTorch
@@ -38,6 +41,7 @@ from ptycho_torch.refinement_kernels import RefinementKernels
 
 __all__ = [
     "build",
+    "canvas_sums",
     "container",
     "device",
     "fit",
@@ -177,6 +181,12 @@ def predict_batches(
 ) -> Generator[NDArray[np.complex64], None, None]:
     """The same of a training's groups, batch by batch, with the members held out."""
     return predictor.predict_batches(model, container, config.batch_size, _execution(run).accelerator)
+
+
+def canvas_sums(run: RunOptions) -> MakeSums:
+    """What sums the patches of a scan: a CUDA device, or NumPy beside a CPU and where there is no double precision."""
+    execution = _execution(run)
+    return partial(TorchSums, **_placed(execution)) if execution.accelerator == "cuda" else NumpySums
 
 
 def scan_network(model: PtychoPINN, config: Config, run: RunOptions) -> ScanNetwork | None:

@@ -27,17 +27,17 @@ def cut_patches(canvas: Tensor, rows: Tensor, cols: Tensor, N: int) -> Tensor:
 
 
 def add_patches(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor) -> None:
-    """Add `patches (b, N, N)` into `canvas (H, W)` in place: the adjoint of `cut_patches`.
+    """Add `patches (b, h, w)` into `canvas (H, W)` in place: the adjoint of `cut_patches`.
 
     On a CPU by slices, too, in the order of the patches; on a GPU in none.
     """
-    n = patches.shape[-1]
+    height, width = patches.shape[-2:]
     if canvas.device.type == "cpu":
         whole, parts = canvas.numpy(), patches.numpy()
         for row, col, patch in zip(rows.tolist(), cols.tolist(), parts, strict=True):
-            whole[row : row + n, col : col + n] += patch
+            whole[row : row + height, col : col + width] += patch
         return
-    canvas.view(-1).index_add_(0, _pixels(canvas, n, rows, cols).reshape(-1), patches.reshape(-1))
+    canvas.view(-1).index_add_(0, _pixels(canvas, patches, rows, cols).reshape(-1), patches.reshape(-1))
 
 
 def add_whole_numbers(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor) -> None:
@@ -47,17 +47,22 @@ def add_whole_numbers(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tenso
     each value is cut by less than a unit, 2^-48 of the largest of 10,000 patches, where float32 keeps 2^-24. It is
     worked out on the device. With a value that is not finite nothing is: the unit is not, nor any sum.
     """
-    values = torch.view_as_real(patches.reshape(-1))
+    values = _parts(patches.reshape(-1))
     largest = torch.linalg.vector_norm(values, torch.inf).to(torch.float64)
     # with an axis, so that float32 over it is float64; where all is 0 nothing is divided by 0
     unit = (largest * 2.0 ** (len(patches).bit_length() - WHOLE_BITS)).clamp_min(torch.finfo(torch.float64).tiny)[None]
-    sums = torch.zeros(canvas.numel(), 2, dtype=torch.int64, device=canvas.device)
-    pixels = _pixels(canvas, patches.shape[-1], rows, cols).reshape(-1)
-    sums.index_add_(0, pixels, (values / unit).to(torch.int64))
-    torch.view_as_real(canvas).view(-1, 2).addcmul_(sums, unit)
+    sums = torch.zeros(canvas.numel(), values.shape[-1], dtype=torch.int64, device=canvas.device)
+    sums.index_add_(0, _pixels(canvas, patches, rows, cols).reshape(-1), (values / unit).to(torch.int64))
+    _parts(canvas.view(-1)).addcmul_(sums, unit)
 
 
-def _pixels(canvas: Tensor, n: int, rows: Tensor, cols: Tensor) -> Tensor:
-    """Where `(b, n, n)` the pixels of patches lie in a canvas that is one row."""
-    step, width = torch.arange(n, device=canvas.device), canvas.shape[1]
-    return torch.add(cols, rows, alpha=width)[:, None, None] + torch.add(step, step[:, None], alpha=width)
+def _parts(values: Tensor) -> Tensor:
+    """The real and the imaginary part `(n, 2)` of complex values, and real ones `(n, 1)` as they are."""
+    return torch.view_as_real(values) if values.is_complex() else values[:, None]
+
+
+def _pixels(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+    """Where `(b, h, w)` the pixels of patches lie in a canvas that is one row."""
+    down, right = (torch.arange(length, device=canvas.device) for length in patches.shape[-2:])
+    width = canvas.shape[1]
+    return torch.add(cols, rows, alpha=width)[:, None, None] + torch.add(right, down[:, None], alpha=width)

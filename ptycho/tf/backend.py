@@ -22,6 +22,7 @@ from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.refinement.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
+from ptycho.core.stitching.sums import MakeSums, NumpySums
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
@@ -41,6 +42,7 @@ from ptycho.workflows.training_data import TrainingSet
 
 __all__ = [
     "build",
+    "canvas_sums",
     "container",
     "device",
     "fit",
@@ -170,6 +172,11 @@ def predict_batches(
 ) -> Generator[NDArray[np.complex64], None, None]:
     """The same of a training's groups, batch by batch, with the members held out."""
     return predictor.predict_batches(model, container, config.batch_size, config.use_xla)
+
+
+def canvas_sums(run: RunOptions) -> MakeSums:
+    """What sums the patches of a scan: NumPy."""
+    return NumpySums
 
 
 def scan_network(model: PtychoPINN, config: Config, run: RunOptions) -> ScanNetwork | None:

@@ -18,6 +18,7 @@ from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.refinement.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
+from ptycho.core.stitching.sums import MakeSums
 from ptycho.core.training.scales import InputScaling
 from ptycho.networks.spec import ScanStages
 from ptycho.raw_data import RawData
@@ -119,6 +120,9 @@ class Backend(Protocol):
         self, model: Any, container: Any, config: TrainingConfig, run: RunOptions
     ) -> Generator[NDArray[np.complex64], None, None]:
         """The same of a training's groups, batch by batch, with the members held out."""
+
+    def canvas_sums(self, run: RunOptions) -> MakeSums:
+        """What sums the patches of a scan: on the device of the run, or NumPy where that is no slower."""
 
     def scan_network(self, model: Any, config: Config, run: RunOptions) -> ScanNetwork | None:
         """A model for a pass on one canvas; None where its network has no plain descent before its stages."""

@@ -251,7 +251,8 @@ class _Job:
     def stitched(self, patches: NDArray[np.complex64], positions: NDArray[np.floating[Any]]) -> StitchedObject:
         """The object that the patches make together."""
         with self.timed("stitching"):
-            found = stitch_scan(patches, positions, self.scan, self.probe, self.frame, self.config.stitching)
+            sums = self.backend.canvas_sums(self.run)
+            found = stitch_scan(patches, positions, self.scan, self.probe, self.frame, self.config.stitching, sums=sums)
         logger.info(
             "stitching: %.1f s, agreement of overlaps %.3f, with synchronised phases %.3f: %s",
             self.timings["stitching"],

@@ -30,6 +30,7 @@ from ptycho.core.physics.recording import Recording
 from ptycho.core.quality.metrics import relative_fourier_error
 from ptycho.core.stitching.options import patch_weight
 from ptycho.core.stitching.stitch import probe_weight, stitch_variants
+from ptycho.core.stitching.sums import MakeSums, NumpySums
 from ptycho.core.stitching.synchronise import synchronise
 from ptycho.raw_data import RawData
 from ptycho.workflows.scan_part import mask_of
@@ -66,6 +67,7 @@ def stitch_scan(
     probe: NDArray[np.complex64],
     frame: ObjectFrame,
     options: StitchOptions = NEUTRAL_STITCHING,
+    sums: MakeSums = NumpySums,
 ) -> StitchedObject:
     """Average the patches in a frame, turned as the module's rule says.
 
@@ -79,13 +81,14 @@ def stitch_scan(
         frame: which part of the object grid to make.
         options: weights of the patches and the part of them that is stitched. What of the canvas is shown, `window`
             and `pad_eval`, is cut when nothing has to predict patterns any more (`stitch_options.result_frames`).
+        sums: what adds the patches, that of the backend (`Backend.canvas_sums`).
     """
     groups, members, n, _ = patches.shape
     x, y = (coords.reshape(-1) for coords in np.moveaxis(positions[:, 0], 1, 0))
     flat, weight = patches.reshape(-1, n, n), probe_weight(probe)
     found = synchronise(flat, x, y, weight, labels=np.repeat(np.arange(groups), members))
     variants = [None, found.solved] if found.beyond_noise else [None]
-    made = stitch_variants(flat, x, y, patch_weight(probe, options), frame, variants, options.middle(n))
+    made = stitch_variants(flat, x, y, patch_weight(probe, options), frame, variants, options.middle(n), sums)
     sample = PatternSample(data, probe, frame)
     levelled = [sample.level(each.object, each.coverage) for each in made]
     errors = [each.error for each in levelled]

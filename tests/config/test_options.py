@@ -181,7 +181,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, section: str, backend: str) -> None:
         monkeypatch.setattr(fit, "_callbacks", lambda _module, _report, _folder, options, *_: stop(options))
     elif section == "stitching":
         monkeypatch.setattr(fit, "fit", lambda *_, **__: {})
-        monkeypatch.setattr(reconstruct, "stitch_scan", lambda *args: stop(args[-1]))
+        monkeypatch.setattr(reconstruct, "stitch_scan", lambda *args, **_: stop(args[-1]))
     else:
         monkeypatch.setattr(fit, "fit", lambda *_, **__: {})
         monkeypatch.setattr("ptycho.workflows.diagnostics.Diagnostics.trained", lambda self, _batches: stop(self.stats))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -23,6 +24,7 @@ from ptycho.errors import DataError
 __all__ = [
     "PAIR_FLOOR",
     "WEIGHT_FLOOR",
+    "Factors",
     "Turns",
     "check_patches",
     "compact_weight",
@@ -59,15 +61,30 @@ class Turns:
     ramps: Float | None = None
     """(n, 2) slopes (kx, ky), radians per pixel; None is none."""
 
-    def factors(self, patches: NDArray[np.integer], rows: slice, columns: slice, N: int, dtype: np.dtype) -> Array:
-        """The factors on a window of some patches: (k, 1, 1) without ramps, else (k, h, w)."""
-        phases = self.phases[patches, None, None].astype(dtype, copy=False)
+    def factors(self, patches: NDArray[np.integer], rows: slice, columns: slice, N: int, dtype: np.dtype) -> Factors:
+        """The factors (k,) on a window of some patches."""
+        phases = self.phases[patches].astype(dtype, copy=False)
         if self.ramps is None:
-            return phases
+            return Factors(phases)
         kx, ky = self.ramps[patches].T
         u, v = (np.arange(N)[part] - N // 2 for part in (columns, rows))
-        along = [np.exp(1j * np.multiply.outer(k, line)).astype(dtype, copy=False) for k, line in ((kx, u), (ky, v))]
-        return phases * along[1][:, :, None] * along[0][:, None, :]
+        along = (np.exp(1j * np.multiply.outer(k, line)).astype(dtype, copy=False) for k, line in ((ky, v), (kx, u)))
+        return Factors(phases, (*along,))
+
+
+class Factors(NamedTuple):
+    """What some patches are multiplied with."""
+
+    phases: Array
+    """(k,)"""
+    along: tuple[Array, ...] | None = None
+    """Ramps along the rows (k, h) and the columns (k, w) of a window; None is none."""
+
+    @property
+    def whole(self) -> Array:
+        """Their product: (k, 1, 1) without ramps, else (k, h, w)."""
+        phases = self.phases[:, None, None]
+        return phases if self.along is None else phases * self.along[0][:, :, None] * self.along[1][:, None, :]
 
 
 def scan_positions(xcoords: ArrayLike, ycoords: ArrayLike) -> Float:
@@ -289,7 +306,7 @@ def _overlaps(
             slice(columns.start + along.start, columns.start + along.stop),
         )
         values = patches[(j, *window)]
-        return values if turns is None else values * turns.factors(j, *window, N, values.dtype)
+        return values if turns is None else values * turns.factors(j, *window, N, values.dtype).whole
 
     for members in _alike(step, first):
         dx, dy = step[members[0]].tolist()

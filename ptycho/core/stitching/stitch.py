@@ -22,6 +22,7 @@ from scipy.spatial import ConvexHull
 
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.stitching.overlaps import WEIGHT_FLOOR, Turns, check_patches, compact_weight, scan_positions
+from ptycho.core.stitching.sums import Layout, MakeSums, NumpySums, Piece
 from ptycho.core.stitching.synchronise import synchronise
 from ptycho.errors import DataError
 
@@ -30,7 +31,6 @@ __all__ = ["Stitched", "central_weight", "probe_weight", "reassemble_position", 
 ComplexArray = NDArray[np.complexfloating]
 Float = NDArray[np.float64]
 
-_CHUNK = 1 << 15  # pixels at once; a larger working set leaves the cache
 _FEW = 1.5  # patches that count, below which there is no spread
 
 
@@ -72,6 +72,7 @@ def stitch(
     weight: ArrayLike,
     frame: ObjectFrame,
     phases: ComplexArray | None = None,
+    sums: MakeSums = NumpySums,
 ) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
     """Weighted mean of overlapping patches at their sub-pixel positions.
 
@@ -81,6 +82,7 @@ def stitch(
         weight: (N, N) of each patch, any unit; `probe_weight(probe)` is the natural one.
         frame: which part of the object grid to fill; what reaches beyond is cut off.
         phases: (n,) factors for the patches, as `synchronise` gives them; 1 by default.
+        sums: what adds them; a backend may bring its own.
 
     Returns:
         `object` and `coverage` as in `Stitched`.
@@ -89,8 +91,8 @@ def stitch(
         DataError: shapes or numbers that do not fit, or NaN or infinity in patches, positions or weight.
     """
     turns = None if phases is None else Turns(np.asarray(phases))
-    sums = _summed(patches, xcoords, ycoords, weight, frame, [turns], spread=False)
-    return sums.mean(0), sums.coverage
+    found = _summed(patches, xcoords, ycoords, weight, frame, [turns], False, sums)
+    return found.mean(0), found.coverage
 
 
 def stitch_variants(
@@ -101,6 +103,7 @@ def stitch_variants(
     frame: ObjectFrame,
     variants: Sequence[Turns | None],
     middle: int | None = None,
+    sums: MakeSums = NumpySums,
 ) -> list[Stitched]:
     """The mean and the spread for several choices of phases and ramps, in one pass over the patches.
 
@@ -109,22 +112,23 @@ def stitch_variants(
         variants: what to multiply the patches with; None leaves them as they are.
         middle: use only the central `middle` x `middle` pixels of each patch, and the whole patch where that leaves
             holes inside the scan (the convex hull of all central squares), in a second pass.
+        sums: what adds them; a backend may bring its own.
 
     Raises:
         DataError: as `stitch`.
     """
     if middle is None:
-        sums, whole, holes = _summed(patches, xcoords, ycoords, weight, frame, variants, spread=True), None, None
+        found, whole, holes = _summed(patches, xcoords, ycoords, weight, frame, variants, True, sums), None, None
     else:
-        sums, whole, holes = _middles(patches, xcoords, ycoords, weight, middle, frame, variants, spread=True)
+        found, whole, holes = _middles(patches, xcoords, ycoords, weight, middle, frame, variants, True, sums)
     made = []
     for k in range(len(variants)):
-        found = Stitched(sums.mean(k), sums.coverage, sums.spread(k))
+        each = Stitched(found.mean(k), found.coverage, found.spread(k))
         if whole is not None:
-            found.object[holes] = whole.mean(k)[holes]
-            found.coverage[holes] = whole.coverage[holes]
-            found.spread[holes] = whole.spread(k)[holes]
-        made.append(found)
+            each.object[holes] = whole.mean(k)[holes]
+            each.coverage[holes] = whole.coverage[holes]
+            each.spread[holes] = whole.spread(k)[holes]
+        made.append(each)
     return made
 
 
@@ -137,17 +141,18 @@ def _middles(
     frame: ObjectFrame,
     variants: Sequence[Turns | None],
     spread: bool,
+    sums: MakeSums = NumpySums,
 ) -> tuple[_Sums, _Sums | None, NDArray[np.bool_]]:
     """Sums over the central M x M pixels, those over whole patches where they are needed, and for which pixels."""
     N = np.shape(weight)[-1]
     centre = np.asarray(weight) * central_weight(N, M)
     if not centre.any():
         centre = np.asarray(weight)
-    sums = _summed(patches, xcoords, ycoords, centre, frame, variants, spread)
+    found = _summed(patches, xcoords, ycoords, centre, frame, variants, spread, sums)
     x, y = np.asarray(xcoords, np.float64), np.asarray(ycoords, np.float64)
-    holes = (sums.coverage == 0) & _inside_hull(x, y, min(M, N), frame)
-    whole = _summed(patches, xcoords, ycoords, weight, frame, variants, spread) if holes.any() else None
-    return sums, whole, holes
+    holes = (found.coverage == 0) & _inside_hull(x, y, min(M, N), frame)
+    whole = _summed(patches, xcoords, ycoords, weight, frame, variants, spread, sums) if holes.any() else None
+    return found, whole, holes
 
 
 @dataclass(frozen=True)
@@ -196,6 +201,7 @@ def _summed(
     frame: ObjectFrame,
     variants: Sequence[Turns | None],
     spread: bool,
+    sums: MakeSums,
 ) -> _Sums:
     """All sums in one pass; those for the spread stay 0 where it is not asked for."""
     positions = scan_positions(xcoords, ycoords)
@@ -207,55 +213,28 @@ def _summed(
     compact, (rows, columns) = compact_weight(weight)
     corner = positions - N / 2 + [columns.start - frame.x0, rows.start - frame.y0]
     corner_pixel = np.floor(corner).astype(np.int64)
-    fraction = corner - corner_pixel  # less than a pixel; whole pixels are an offset into the flat canvas
+    fraction = corner - corner_pixel
     window = np.array(compact.shape) + 1
     # A margin as wide as a window takes what reaches beyond the frame.
-    shape = np.array([frame.height, frame.width]) + 2 * window
-    reaches = ((corner_pixel[:, ::-1] > -window) & (corner_pixel[:, ::-1] < [frame.height, frame.width])).all(axis=1)
-    start = (corner_pixel[:, 1] + window[0]) * shape[1] + corner_pixel[:, 0] + window[1]
-    offsets = np.add.outer(np.arange(window[0]) * shape[1], np.arange(window[1]))
-    weights, squared = np.zeros((2, shape.prod()))
-    first = np.zeros((len(variants), shape.prod()), np.complex128)
+    height, width = (int(length) for length in np.array(frame.shape) + 2 * window)
+    reaches = ((corner_pixel[:, ::-1] > -window) & (corner_pixel[:, ::-1] < frame.shape)).all(axis=1)
     ramps = any(turns is not None and turns.ramps is not None for turns in variants)  # phases alone leave |O_j|
-    second = np.zeros((len(variants) if ramps else 1, shape.prod() if spread else 0))
+    seconds = (len(variants) if ramps else 1) if spread else 0
+    made = sums(Layout((height, width), compact, len(variants), seconds))
+    size = max(1, made.pixels // compact.size)
     for known, batch in _batches(patches, N, len(positions)):
         members = np.flatnonzero(reaches[known : known + len(batch)])
-        size = max(1, _CHUNK // compact.size)
         for chunk in (members[k : k + size] for k in range(0, len(members), size)):
-            j = known + chunk
-            real = batch.real.dtype
-            dx, dy = (fraction[j, axis, None, None].astype(real) for axis in (0, 1))
-            index = (start[j, None, None] + offsets).ravel()
-            placed = _splat(np.broadcast_to(compact.astype(real), (len(j), *compact.shape)), dx, dy)
-            _add(weights, index, placed)
-            if spread:
-                _add(squared, index, placed * placed)
-            values = batch[chunk, rows, columns] * compact.astype(real)
-            still = _splat(values, dx, dy)
-            # |w O|^2 / w is w |O|^2, also where the move has spread a pixel over four
-            floor = np.maximum(placed, np.finfo(real).tiny)
-            for k, turns in enumerate(variants):
-                if turns is None:
-                    moved = still
-                elif turns.ramps is None:
-                    moved = still * turns.factors(j, rows, columns, N, values.dtype)
-                else:
-                    moved = _splat(values * turns.factors(j, rows, columns, N, values.dtype), dx, dy)
-                _add(first[k], index, moved)
-                if spread and k < len(second):
-                    _add(second[k], index, (moved.real**2 + moved.imag**2) / floor)
+            j, values = known + chunk, batch[chunk, rows, columns]
+            first_cols, first_rows = (corner_pixel[j] + window[::-1]).T
+            dx, dy = fraction[j].T
+            turned = [None if turns is None else turns.factors(j, rows, columns, N, values.dtype) for turns in variants]
+            made.add(Piece(values, first_rows, first_cols, dx, dy, turned))
 
     def inner(values: NDArray[Any]) -> NDArray[Any]:
-        whole = values.reshape(*values.shape[:-1], *shape)
-        return whole[..., window[0] : window[0] + frame.height, window[1] : window[1] + frame.width]
+        return values[..., window[0] : window[0] + frame.height, window[1] : window[1] + frame.width]
 
-    return _Sums(inner(weights), inner(squared), inner(first), inner(second) if spread else second)
-
-
-def _add(canvas: NDArray[Any], index: NDArray[np.int64], values: NDArray[Any]) -> None:
-    """Add the values to the flat canvas at the indices, in the canvas's precision."""
-    # not `canvas[index] += values`, which adds one patch where several reach a pixel
-    np.add.at(canvas, index, values.astype(canvas.dtype, copy=False).ravel())
+    return _Sums(*(inner(each) for each in made.totals()))
 
 
 def _batches(patches: ComplexArray | Iterable[ComplexArray], N: int, n: int) -> Iterator[tuple[int, ComplexArray]]:
@@ -268,18 +247,6 @@ def _batches(patches: ComplexArray | Iterable[ComplexArray], N: int, n: int) -> 
         count += len(batch)
     if count != n:
         raise DataError(f"patches: expected {n}, one per position, found {count}; pass as many positions")
-
-
-def _splat(values: NDArray[Any], dx: NDArray[np.floating], dy: NDArray[np.floating]) -> NDArray[Any]:
-    """Windows (k, h+1, w+1) that hold `values` (k, h, w) moved by 0 <= dx, dy < 1, bilinear."""
-    k, height, width = values.shape
-    tall = np.zeros((k, height + 1, width), values.dtype)
-    np.multiply(values, 1 - dy, out=tall[:, :-1])
-    tall[:, 1:] += values * dy
-    windows = np.zeros((k, height + 1, width + 1), values.dtype)
-    np.multiply(tall, 1 - dx, out=windows[:, :, :-1])
-    windows[:, :, 1:] += tall * dx
-    return windows
 
 
 def reassemble_position(
