@@ -1,1 +1,1 @@
-"""What the solver needs of a device: threads for batches, and the way of patterns to where they are worked on."""
+"""What a device is given: threads for batches, the way of patterns to where they are worked on, sums of stitching."""

@@ -36,12 +36,18 @@ from peer import Peer, run_peer
 import ptycho
 from ptycho.core.files.atomic import atomic_path
 from ptycho.core.geometry import object_frame
+from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.quality.comparison import PlacedObject, correlate
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.scan_edit.halves import half_scans as halves_of_points
 from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
-from ptycho.core.stitching.stitch import stitch
+from ptycho.core.stitching.stitch import probe_weight, stitch
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
+from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.stitch_scan import stitch_scan
 from ptycho.workflows.trust import NOMINAL_PHOTONS, scan_trust
 
 PATTERNS = {64: 16_384, 128: 10_304, 256: 2_500}
@@ -276,17 +282,44 @@ class _Rates(logging.Handler):
 
 
 def stitching(job: Job) -> Iterator[Row]:
-    """Patches to one object, without phases."""
+    """Patches in the host's memory to one object: their sums, on the device, and all of it with unknown phases."""
+    from ptycho_torch import backend
+
+    scan, run = job.scan(128), RunOptions(execution=job.execution())
+    x, y, n = scan.xcoords, scan.ycoords, scan.N
+    probe, frame, sums = as_modes(scan.probeGuess), object_frame(x, y, n), backend.canvas_sums(run)
+    rng = np.random.default_rng(0)
+    texture = np.exp(1j * rng.uniform(-1, 1, frame.shape)).astype(np.complex64)
+    patches = extract_rounded(texture, *frame.local(x, y), n)[0]
+    patches *= np.exp(2j * np.pi * rng.random(len(scan)))[:, None, None].astype(np.complex64)
+    positions = np.stack([x, y], axis=1)[:, None, :, None]
+    work: dict[str, Callable[[], Any]] = {
+        "sums of": lambda: stitch(patches, x, y, probe_weight(probe), frame, sums=sums),
+        "phases and sums of": lambda: stitch_scan(patches[:, None], positions, scan, probe, frame, sums=sums),
+    }
+    for what, done in work.items():
+        seconds = []
+        for _ in range(job.effort.trials):
+            begun = time.perf_counter()
+            done()
+            seconds.append(time.perf_counter() - begun)
+        yield Row("stitching", f"{what} {len(scan)} patches of 128 x 128", statistics.median(seconds), "s")
+
+
+def half_scans(job: Job) -> Iterator[Row]:
+    """Two halves of a scan: solved on the device, brought onto each other and correlated on the host."""
     scan = job.scan(128)
-    frame = object_frame(scan.xcoords, scan.ycoords, scan.N)
-    patches = np.ones((len(scan), scan.N, scan.N), np.complex64)
-    weight = np.abs(scan.probeGuess) ** 2
-    seconds = []
-    for _ in range(job.effort.trials):
-        begun = time.perf_counter()
-        stitch(patches, scan.xcoords, scan.ycoords, weight, frame)
-        seconds.append(time.perf_counter() - begun)
-    yield Row("stitching", f"{len(scan)} patches of 128 x 128", statistics.median(seconds), "s")
+    begun, halves = time.perf_counter(), []
+    for chosen in halves_of_points(scan.xcoords, scan.ycoords):
+        half = scan.part(chosen)
+        found = refined(job, half, job.effort.many, refine_probe=False)
+        halves.append(PlacedObject("half", found.object, (0.0, 0.0), found.xcoords, found.ycoords))
+    what = f"{len(scan)} patterns of 128 x 128 in halves, {job.effort.many} iterations each"
+    yield Row("half scans", what, time.perf_counter() - begun, "s")
+    begun = time.perf_counter()
+    correlate(*halves)
+    shape = " x ".join(map(str, halves[0].object.shape))
+    yield Row("half scans", f"correlation of objects of {shape}", time.perf_counter() - begun, "s")
 
 
 def peers(job: Job) -> Iterator[Row | str]:
@@ -311,6 +344,7 @@ PARTS: dict[str, Callable[[Job], Iterator[Row | str]]] = {
     "pty-chi": peers,
     "verdict": verdict,
     "stitching": stitching,
+    "half scans": half_scans,
     "networks in TensorFlow": lambda job: networks(job, "tensorflow"),
 }
 """The most telling first."""

@@ -5,7 +5,9 @@
 Each row runs in a process of its own, so that its peak memory is its own; `over data` is the peak above the
 patches themselves and the imported libraries. `whole` is everything that a reconstruction does with patches whose
 phases disagree: compare, solve, average with and without the phases, and the spread; its note says how many times the
-plain average that takes, measured in the same process. Seconds are those of the processor.
+plain average that takes, measured in the same process. `in PyTorch` is what a GPU does
+(`ptycho_torch.device.stitching`), on a CPU and in turn with NumPy. Seconds are those of the processor, of that row
+those of the clock.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import multiprocessing
 import resource
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -20,6 +23,7 @@ from ptycho.core.geometry import object_frame
 from ptycho.core.stitching.overlaps import overlap_pairs
 from ptycho.core.stitching.phase_graph import agreement, solve_phases
 from ptycho.core.stitching.stitch import stitch, stitch_variants
+from ptycho.core.stitching.sums import MakeSums, NumpySums
 from ptycho.core.stitching.synchronise import synchronise
 
 
@@ -92,6 +96,23 @@ def time_whole(n: int, size: int, step: float) -> str:
     return row("whole", n, start, before, note)
 
 
+def time_torch(n: int, size: int, step: float) -> str:
+    """One row: the time of `stitch` in PyTorch on a CPU, in turn with NumPy."""
+    from ptycho_torch.device.stitching import TorchSums
+
+    patches, x, y, _ = planted_patches(n, size, step)
+    before = memory_mib()
+    seconds: dict[MakeSums, list[float]] = {NumpySums: [], TorchSums: []}
+    for _ in range(5):
+        for sums, times in seconds.items():
+            begun = time.perf_counter()
+            stitch(patches, x, y, gaussian(size), object_frame(x, y, size), sums=sums)
+            times.append(time.perf_counter() - begun)
+    numpy, torch = (float(np.median(times)) for times in seconds.values())
+    note = f"NumPy {numpy:.2f} s"
+    return f"{'in PyTorch':13} {n:8d} {torch:9.2f} {memory_mib():10.0f} {memory_mib() - before:10.0f}  {note}"
+
+
 def time_solving(n: int, size: int, step: float, noise: float) -> str:
     """One row: the time to solve n planted phases from noisy products."""
     rng = np.random.default_rng(0)
@@ -131,6 +152,8 @@ def main() -> None:
         alone(time_stitching, n, arguments.size, arguments.step)
         alone(time_synchronising, n, arguments.size, arguments.step)
         alone(time_whole, n, arguments.size, arguments.step)
+        if find_spec("torch") is not None:
+            alone(time_torch, n, arguments.size, arguments.step)
     for noise in (0.0, 0.1, 0.3):
         alone(time_solving, arguments.phases, arguments.size, arguments.step, noise)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import fft2, ifft2, next_fast_len
+from scipy.fft import fft, fft2, ifft2, next_fast_len
 
 from ptycho.core.physics.diffraction import fourier_shift
 from ptycho.errors import ConfigError, DataError
@@ -61,7 +61,8 @@ def fit_plane(reconstruction: Image, truth: Image, weight: Image | None = None) 
     product = _product(reconstruction, truth, weight)
     y, x = (np.arange(n) for n in product.shape)
     height, width = (next_fast_len(2 * n) for n in product.shape)
-    start = _signed_peak(np.abs(fft2(product, (height, width))), (height // 2, width // 2))
+    spectrum = fft(fft(product, width, axis=1), height, axis=0)  # rows of zeros are spared
+    start = _signed_peak(np.abs(spectrum), (height // 2, width // 2))
     row, col = _refine_peak(product, -y / height, -x / width, start, upsample=100_000)
     ky, kx = row / height, col / width
     total = np.exp(-2j * np.pi * ky * y) @ product @ np.exp(-2j * np.pi * kx * x)
