@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from ptycho import params
 from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.quality.diffraction_error import least_squares_scale
 from ptycho.core.stitching.stitch import probe_weight
+from ptycho.core.stitching.sums import MakeSums
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.tf.loader import PtychoDataContainer
@@ -21,8 +23,11 @@ from ptycho.tf.predictor import DiffractionToObject
 from ptycho.tf_helper import reassemble_position
 from ptycho.workflows.backend_selector import reconstruct_with_backend, train_cdi_model_with_backend
 from ptycho.workflows.components import reconstruct_scan
+from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.trust import scan_trust
+from ptycho_torch import backend as torch_backend
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
+from ptycho_torch.device.stitching import TorchSums
 from ptycho_torch.model_manager import load_torch_bundle, save_torch_bundle
 from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.workflows import components as torch_components
@@ -81,6 +86,29 @@ def test_one_archive_gives_one_stitched_object(gridsize: int, scan: RawData, arc
     parts = (ours.object, ours.probe, (ours.xcoords, ours.ycoords), scan.amplitude)
     factor = least_squares_scale(*parts)
     assert (abs(factor - 1) < 1e-5) == config.fit_scale
+
+
+def test_a_pass_is_stitched_by_what_its_backend_brings(
+    scan: RawData, archive: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a GPU does, on a CPU; the execution of the run says where."""
+    path, asked = archive(1), []
+    usual = torch_components.reconstruct_scan(
+        load_torch_bundle(path)[0], scan, InferenceConfig(), execution_config=EXECUTION
+    )
+
+    def brought(run: RunOptions) -> MakeSums:
+        asked.append(run.execution)
+        return partial(TorchSums, deterministic=True)
+
+    monkeypatch.setattr(torch_backend, "canvas_sums", brought)
+    found = torch_components.reconstruct_scan(
+        load_torch_bundle(path)[0], scan, InferenceConfig(), execution_config=EXECUTION
+    )
+    assert [each.accelerator for each in asked] == ["cpu"]
+    assert relative(found.object, usual.object) < 1e-6
+    np.testing.assert_allclose(found.coverage, usual.coverage, rtol=1e-6)
+    np.testing.assert_allclose(found.spread**2, usual.spread**2, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("backend", ["pytorch", "tensorflow"])
