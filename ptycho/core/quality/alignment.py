@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import fft2, ifft2
+from scipy.fft import fft2, ifft2, next_fast_len
 
 from ptycho.core.quality.registration import (
     Region,
@@ -40,7 +40,9 @@ _REACH = 2.0
 """Largest shift that the joint fit adds to its start, pixels: further away it fits chance likenesses."""
 _ITERATIONS = 40
 _TOLERANCE = 1e-5
-"""Of a step, pixels and cycles over the region."""
+"""Of a step, pixels and cycles over the region: a shorter one is not taken."""
+_LAST = 3e-4
+"""The same: after such a step one more would be shorter ten times and more."""
 _BLOCK = 1 << 14
 """Pixels whose changes are held at once: a larger working set leaves the cache."""
 _ALIKE = 1e-7
@@ -140,7 +142,7 @@ class _Found(NamedTuple):
 
 @dataclass(frozen=True)
 class _Margined:
-    """A region and its margin, faded out."""
+    """A region and its margin, faded out; zeros follow, up to a size whose transform is fast."""
 
     image: Complex
     inner: tuple[slice, slice]
@@ -150,13 +152,15 @@ class _Margined:
 
     @classmethod
     def of(cls, whole: Complex, cut: Region, offset: tuple[int, int]) -> _Margined:
-        outer, inner, fades = [], [], []
+        outer, inner, fades, beyond = [], [], [], []
         for low, high, start, size in zip(cut[::2], cut[1::2], offset, whole.shape, strict=True):
             first, last = max(0, low - start - _MARGIN), min(size, high - start + _MARGIN)
             outer.append(slice(first, last))
             inner.append(slice(low - start - first, high - start - first))
-            fades.append(_fade(last - first, inner[-1]))
-        return cls(whole[outer[0], outer[1]], (inner[0], inner[1]), (fades[0][:, None], fades[1]))
+            beyond.append((0, next_fast_len(last - first) - (last - first)))
+            fades.append(np.pad(_fade(last - first, inner[-1]), beyond[-1]))
+        image = np.pad(whole[outer[0], outer[1]], beyond)
+        return cls(image, (inner[0], inner[1]), (fades[0][:, None], fades[1]))
 
     def by_shift(self) -> tuple[Image, Image]:
         """What the spectrum is multiplied with for its derivatives by dy and dx, broadcasting."""
@@ -166,7 +170,9 @@ class _Margined:
     def moved(self, parameters: Real) -> _Moved:
         """The region after plane and shift."""
         (dy, dx, ky, kx), (by_y, by_x) = parameters, self.by_shift()
-        y, x = (np.arange(n) - n / 2 for n in self.image.shape)
+        y, x = (
+            np.arange(n) - (part.start + part.stop) / 2 for n, part in zip(self.image.shape, self.inner, strict=True)
+        )
         level = self.image * np.exp(-2j * np.pi * ky * y[:, None])
         level *= np.exp(-2j * np.pi * kx * x)
         mean = complex(level[self.inner].mean())  # with it, the fade would be the strongest edge
@@ -297,7 +303,8 @@ def _climb(fit: _Fit, start: Real, known: Sequence[_Found]) -> _Found:
             step = np.clip(np.linalg.solve(normal + damping * held, pull)[2:], -0.75, 0.75)
             candidate = parameters + step * unit
             candidate[:2] = np.clip(candidate[:2], start[:2] - _REACH, start[:2] + _REACH)
-            if apart(candidate, parameters) < _TOLERANCE:
+            size = apart(candidate, parameters)
+            if size < _TOLERANCE:
                 return _Found(parameters, best, moved.region)
             there = near(candidate)
             if there is not None:
@@ -311,6 +318,8 @@ def _climb(fit: _Fit, start: Real, known: Sequence[_Found]) -> _Found:
             damping *= 5
         else:
             break
+        if size < _LAST:
+            return _Found(candidate, reached, further.region)
         parameters, moved, best, damping = candidate, further, reached, max(damping / 5, 1e-9)
     return _Found(parameters, best, moved.region)
 
