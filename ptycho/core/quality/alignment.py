@@ -47,8 +47,8 @@ _BLOCK = 1 << 14
 """Pixels whose changes are held at once: a larger working set leaves the cache."""
 _ALIKE = 1e-7
 """Correlation that is lost by a step where no further one gains: its direction is good to that, not to rounding."""
-_NEAR = 0.1
-"""So near to where another start has led, a start leads there as well."""
+_NEAR = 0.25
+"""So near to where another start has led, the same units, a start leads there as well."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,14 +167,20 @@ class _Margined:
         fy, fx = (np.fft.fftfreq(n) for n in self.image.shape)
         return -2j * np.pi * fy[:, None], -2j * np.pi * fx
 
+    def levelled(self, ky: float, kx: float) -> Complex:
+        """The image without a plane about the middle of the region."""
+        along = (
+            np.exp(-2j * np.pi * slope * (np.arange(n) - (part.start + part.stop) / 2))
+            for slope, n, part in zip((ky, kx), self.image.shape, self.inner, strict=True)
+        )
+        level = self.image * next(along)[:, None]
+        level *= next(along)
+        return level
+
     def moved(self, parameters: Real) -> _Moved:
         """The region after plane and shift."""
-        (dy, dx, ky, kx), (by_y, by_x) = parameters, self.by_shift()
-        y, x = (
-            np.arange(n) - (part.start + part.stop) / 2 for n, part in zip(self.image.shape, self.inner, strict=True)
-        )
-        level = self.image * np.exp(-2j * np.pi * ky * y[:, None])
-        level *= np.exp(-2j * np.pi * kx * x)
+        dy, dx, ky, kx = parameters
+        level, (by_y, by_x) = self.levelled(ky, kx), self.by_shift()
         mean = complex(level[self.inner].mean())  # with it, the fade would be the strongest edge
         level -= mean
         for fade in self.fades:
@@ -273,7 +279,7 @@ class _Fit:
         """The best plane at the shift of the cross-correlation and unshifted, and no plane at all."""
         truth = self.truth[0]
         _, ky, kx = fit_plane(self.source.image[self.source.inner], truth)
-        level = self.apply(np.array([0.0, 0.0, ky, kx]))
+        level = self.source.levelled(ky, kx)[self.source.inner]
         dy, dx = register_subpixel(level - level.mean(), truth - truth.mean(), upsample=10)
         if max(abs(dy), abs(dx)) <= _MARGIN / 4:  # further away it is a matter for `find_offset`
             yield np.array([dy, dx, ky, kx])
