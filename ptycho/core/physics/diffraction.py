@@ -66,10 +66,11 @@ def fourier_shift(images: Array, dx: Array | float, dy: Array | float) -> Array:
     `dx`, `dy` are scalars or arrays that broadcast against the leading axes. A whole number of pixels equals
     `np.roll`. The operation is unitary; its adjoint is the shift by `(-dx, -dy)`.
     """
-    fy = np.fft.fftfreq(images.shape[-2])[:, None]
-    fx = np.fft.fftfreq(images.shape[-1])[None, :]
-    dx, dy = np.asarray(dx, float)[..., None, None], np.asarray(dy, float)[..., None, None]
-    ramp = np.exp(-2j * np.pi * (fy * dy + fx * dx)).astype(np.result_type(images, np.complex64), copy=False)
+    rows, cols = (
+        np.exp(-2j * np.pi * np.fft.fftfreq(n) * np.asarray(shift, float)[..., None])
+        for n, shift in zip(images.shape[-2:], (dy, dx), strict=True)
+    )
+    ramp = (rows[..., :, None] * cols[..., None, :]).astype(np.result_type(images, np.complex64), copy=False)
     return np.fft.ifft2(np.fft.fft2(images) * ramp)
 
 
