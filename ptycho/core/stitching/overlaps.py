@@ -222,11 +222,12 @@ def pair_products(
     """
     halves = np.zeros((2, len(pairs)), np.complex128)
     for part in _overlaps(patches, xcoords, ycoords, weight, pairs, turns, stride):
-        shared = part.shared.ravel()
-        black = part.product * part.fields
-        part.product -= black
-        found = (half.reshape(len(half), -1) @ shared for half in (black, part.product))
-        for half, values in zip(halves, found, strict=True):
+        part.product *= part.shared
+        # sums and no products with a vector: BLAS divides these among threads, which wait more than they do
+        black, both = (
+            values.reshape(len(values), -1).sum(axis=1) for values in (part.product * part.fields, part.product)
+        )
+        for half, values in zip(halves, (black, both - black), strict=True):
             half[part.pairs] = np.where(part.swapped, values.conj(), values)
     return halves
 

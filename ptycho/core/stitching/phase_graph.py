@@ -24,6 +24,7 @@ Int = NDArray[np.int64]
 
 _BLOCK = 400  # nodes solved at once; on larger lattices the eigenvalue gap closes and Lanczos fails silently
 _DENSE = 64  # nodes up to which a dense eigensolver is faster
+_KRYLOV = 8  # vectors that Lanczos keeps; with twenty BLAS divides its work among threads, which wait more than they do
 _POLISH = 30  # steps at most; a handful is usual
 _HELD = 1e-6  # added to the coarse Laplacian, relative to the degrees
 
@@ -162,7 +163,7 @@ def _leading_phases(matrix: sp.csr_array) -> Complex:
     else:
         # a start of its own would be another one every time: the same products are to give the same phases
         start = np.random.default_rng(0).standard_normal((2, n))
-        vector = eigsh(normalised, k=1, which="LA", v0=start[0] + 1j * start[1], tol=1e-6)[1][:, 0]
+        vector = eigsh(normalised, k=1, which="LA", ncv=_KRYLOV, v0=start[0] + 1j * start[1], tol=1e-6)[1][:, 0]
     return np.asarray(np.exp(1j * np.angle(vector)))
 
 
