@@ -250,9 +250,10 @@ class _Fit:
             changes, own = (
                 each.reshape(6, -1).view(np.float64) for each in (complex_changes, self._changes(self.truth, rows))
             )
-            normal += changes @ own.T
-            diagonal += np.einsum("ij,ij->i", changes, changes)
-            pull += changes @ residual
+            # not as products of matrices: BLAS divides blocks among threads, which wait longer than they work
+            normal += np.einsum("ik,jk->ij", changes, own)
+            diagonal += np.einsum("ik,ik->i", changes, changes)
+            pull += np.einsum("ik,k->i", changes, residual)
         return (normal + normal.T) / 2, diagonal, pull
 
     def _changes(self, parts: _Slopes, rows: slice) -> Complex:
