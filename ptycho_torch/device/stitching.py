@@ -27,7 +27,7 @@ class TorchSums:
         layout: what is summed.
         device: of the canvases; one that has double precision.
         deterministic: whether the same patches give the same bits (`ptycho_torch.patches.add_whole_numbers`); else a
-            GPU adds them in no order, and sums differ in the last digits of double precision. A CPU has one in any case.
+            GPU adds them in no order, and the last digits of double precision differ. A CPU has an order anyway.
     """
 
     def __init__(self, layout: Layout, device: torch.device | str = "cpu", deterministic: bool = False) -> None:

@@ -58,9 +58,8 @@ def test_nothing_that_is_worked_on_is_on_the_cpu(likelihood, memory, near, scan,
     passes.advance(point, target, length)
     assert passes.curvature(target, Direction(gradient.object, None)).device.type == "meta"
     assert images.dot([(gradient.object, gradient.object), (gradient.probe, gradient.probe)]).device.type == "meta"
-    shapes = {"position": 2, "variation": 2, "stretch": 4}
-    for name, numbers in shapes.items():
-        ((indices, terms),) = getattr(passes, f"{name}_terms")(point)
+    (moved,), (stretched,) = passes.position_terms(point), passes.stretch_terms(point)
+    for (indices, terms), numbers in ((moved, 2), (passes.variation_terms(point), 2), (stretched, 4)):
         assert terms.curvature.shape == (len(indices), numbers, numbers) == (count, numbers, numbers)
     ((_, slopes, _),) = passes.flux_terms(point)
     assert slopes.shape == (count,)

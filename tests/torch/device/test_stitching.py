@@ -11,7 +11,7 @@ from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.stitching.overlaps import Turns
 from ptycho.core.stitching.stitch import Stitched, stitch_variants
-from ptycho.core.stitching.sums import NumpySums
+from ptycho.core.stitching.sums import Layout, NumpySums, Piece
 from ptycho.workflows.run_options import RunOptions
 from ptycho_torch import backend
 from ptycho_torch.device.stitching import TorchSums
@@ -20,12 +20,12 @@ N, COUNT = 14, 90
 FRAME = ObjectFrame(height=37, width=51, x0=-3, y0=4)
 
 
-class Layered(TorchSums):
+class Whole(TorchSums):
     """What a GPU does where the same bits are asked for, on a CPU."""
 
     def __init__(self, *args, **settings) -> None:
         super().__init__(*args, **settings)
-        self.layered, self.pixels = True, 20 * N * N
+        self.whole_numbers, self.pixels = True, COUNT * N * N
 
 
 class Small(TorchSums):
@@ -60,7 +60,7 @@ def assert_alike(found: list[Stitched], expected: list[Stitched], tolerance: flo
             np.testing.assert_allclose(*values, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("made", [TorchSums, Small, Layered])
+@pytest.mark.parametrize("made", [TorchSums, Small, Whole])
 @pytest.mark.parametrize("middle", [None, 5])
 @pytest.mark.parametrize("which", [slice(0, 1), slice(0, 2), slice(0, 3)], ids=["plain", "phases", "ramps"])
 def test_object_coverage_and_spread_are_those_of_numpy(scan, variants, which, middle, made) -> None:
@@ -76,13 +76,23 @@ def test_batches_in_double_precision_are_those_of_numpy(scan, variants) -> None:
         batches = (patches[k : k + 13].astype(complex) for k in range(0, COUNT, 13))
         return stitch_variants(batches, *rest, FRAME, variants, sums=sums)
 
-    assert_alike(stitched(Layered), stitched(NumpySums), 3e-7)  # results are in single precision
+    assert_alike(stitched(Whole), stitched(NumpySums), 3e-7)  # results are in single precision
 
 
-def test_sums_in_one_order_are_the_same_bits(scan, variants) -> None:
-    one, again = (stitch_variants(*scan, FRAME, variants, sums=Layered) for _ in range(2))
-    for first, second in zip(one, again, strict=True):
-        np.testing.assert_array_equal(first.object, second.object)
+@pytest.mark.parametrize("whole_numbers", [False, True])
+def test_sums_of_whole_numbers_are_the_same_bits_in_every_order(rng, whole_numbers) -> None:
+    """Those of floating-point numbers are not."""
+    patches = rng.standard_normal((COUNT, 4, 5, 2)) @ [1, 1j]
+    rows, cols = rng.integers(0, 9, (2, COUNT))
+    dx, dy = rng.random((2, COUNT))
+
+    def summed(order: np.ndarray | slice) -> np.ndarray:
+        sums = TorchSums(Layout((14, 15), np.ones((4, 5)), variants=1, seconds=1))
+        sums.whole_numbers = whole_numbers
+        sums.add(Piece(*(each[order] for each in (patches, rows, cols, dx, dy)), turns=[None]))
+        return np.stack([*sums.totals().first, *sums.totals().second])
+
+    assert np.array_equal(summed(slice(None)), summed(rng.permutation(COUNT))) is whole_numbers
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -114,7 +124,7 @@ def test_what_comes_back_does_not_grow_with_the_batches(scan, variants) -> None:
     """Four arrays at the end, and no number."""
     fetched: list[torch.Size] = []
 
-    class Counted(Layered):
+    class Counted(Whole):
         def __init__(self, *args, **settings) -> None:
             super().__init__(*args, **settings)
             self.pixels = N * N
