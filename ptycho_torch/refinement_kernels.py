@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ptycho.core.refinement.images import Resident
 from ptycho.core.refinement.kernels import Found, Measured, Share
-from ptycho.core.refinement.likelihood import Likelihood
+from ptycho.core.refinement.likelihood import ROUNDING, Likelihood
 from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.numbers import Number, Numbers, PlainNumbers
 from ptycho.core.refinement.packing import SINGLE, unpacked
@@ -34,6 +34,7 @@ from ptycho_torch.fields import (
 )
 from ptycho_torch.images import TorchImages, TorchNumbers, further
 from ptycho_torch.patches import add_patches, add_whole_numbers, cut_patches
+from ptycho_torch.poisson import Moments
 
 __all__ = ["RefinementKernels"]
 
@@ -45,6 +46,8 @@ calls cost as much as what they do."""
 
 IMAGE_PIXELS = 1 << 20
 """Pixels of an image that one thread works on alone: others are waited for longer wherever a program has their core."""
+
+_TINY = 1e-300  # of a logarithm that counts 0 times
 
 
 class _Corners(NamedTuple):
@@ -352,6 +355,24 @@ class RefinementKernels:
         modulus, residual = self._residual(fields, measured)
         change = slope @ fields.intensity @ blur + blur @ fields.intensity @ slope
         return self._terms([change / (2 * modulus)], residual, measured)
+
+    def compared(self, fields: Fields, measured: Measured, light: Tensor, photon_scale: float) -> Tensor:
+        """What patterns say of the fields."""
+        seen, amplitude = detected(fields, measured), self._amplitude(measured)
+        brightest = torch.maximum(seen.amax(dim=(1, 2), keepdim=True), light.max())
+        expected = torch.maximum(seen, ROUNDING * brightest).mul_(photon_scale)
+        counts = amplitude.square().mul_(photon_scale)
+        deviance = (counts / expected).clamp_(min=_TINY).log_().mul_(counts).sub_(counts).add_(expected).mul_(2)
+        products = (amplitude * light.sqrt()).mul_(photon_scale)
+        misfit = expected.sqrt().sub_(amplitude, alpha=math.sqrt(photon_scale)).square_()
+        bare = (light * photon_scale).expand_as(counts)
+        values = (deviance, misfit, counts, products, bare)
+        first, *others = (masked(each, measured).sum(dim=(1, 2), dtype=torch.float64)[:, None] for each in values)
+        return torch.cat([first, self._moments(expected.to(torch.float64), measured.valid), *others], dim=1)
+
+    @cached_property
+    def _moments(self) -> Moments:
+        return Moments(self.device)
 
     def _residual(self, fields: Fields, measured: Measured) -> tuple[Tensor, Tensor]:
         """`a` and r, 0 where not valid."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.refinement.images import NumpyImages
 from ptycho.core.refinement.kernels import Found, Measured, Share
-from ptycho.core.refinement.likelihood import Likelihood
+from ptycho.core.refinement.likelihood import ROUNDING, Likelihood
 from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.numbers import PlainNumbers
 from ptycho.tf.fields import (
@@ -33,6 +34,7 @@ from ptycho.tf.fields import (
 from ptycho.tf.graphs import graph_of
 from ptycho.tf.patches import add_patches, cut_patches
 from ptycho.tf.physics import squared_modulus
+from ptycho.tf.poisson import Moments
 
 __all__ = ["RefinementKernels"]
 
@@ -87,8 +89,8 @@ class RefinementKernels:
 
     def measured(self, amplitude: Array, valid: Array | None) -> Measured:
         """Patterns on the device."""
-        scaled = tf.constant(amplitude * amplitude.dtype.type(amplitude.shape[-1]), self.dtype)
-        return Measured(scaled, None if valid is None else tf.constant(valid, self.dtype))
+        scaled = np.multiply(amplitude, amplitude.shape[-1], dtype=self.dtype.as_numpy_dtype)
+        return Measured(tf.constant(scaled), None if valid is None else tf.constant(valid, self.dtype))
 
     def background(self, values: Array) -> tf.Tensor:
         """A background on the device, N^2 times."""
@@ -341,6 +343,28 @@ class RefinementKernels:
         modulus, residual = self._residual(fields, measured)
         change = slope @ fields.intensity @ blur + blur @ fields.intensity @ slope
         return self._terms([change / (2 * modulus)], residual, measured)
+
+    def compared(self, fields: Fields, measured: Measured, light: tf.Tensor, photon_scale: float) -> tf.Tensor:
+        """What patterns say of the fields."""
+        seen, scale = detected(fields, measured), photon_scale / light.shape[-1] ** 2
+        brightest = tf.maximum(tf.reduce_max(seen, axis=(1, 2), keepdims=True), tf.reduce_max(light))
+        expected = scale * tf.maximum(seen, ROUNDING * brightest)
+        counts = scale * tf.square(measured.amplitude)
+        values = (
+            2 * (tf.math.xlogy(counts, counts / expected) - counts + expected),
+            tf.square(tf.sqrt(expected) - math.sqrt(scale) * measured.amplitude),
+            counts,
+            scale * measured.amplitude * tf.sqrt(light),
+            tf.broadcast_to(scale * light, counts.shape),
+        )
+        sums = (tf.reduce_sum(tf.cast(masked(each, measured), tf.float64), axis=(1, 2)) for each in values)
+        first, *others = (each[:, tf.newaxis] for each in sums)
+        valid = None if measured.valid is None else tf.cast(measured.valid, tf.float64)
+        return tf.concat([first, self._moments(tf.cast(expected, tf.float64), valid), *others], axis=1)
+
+    @cached_property
+    def _moments(self) -> Moments:
+        return Moments()
 
     def _residual(self, fields: Fields, measured: Measured) -> tuple[tf.Tensor, tf.Tensor]:
         """`a` and r, 0 where not valid."""

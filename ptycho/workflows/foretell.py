@@ -21,7 +21,8 @@ from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.patches import assemble
 from ptycho.core.physics.recording import Recording
 from ptycho.core.quality.foretold import Foretold
-from ptycho.core.quality.trust import Trust, measure_trust
+from ptycho.core.quality.trust import Trust
+from ptycho.core.refinement.trust import measure_trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.stitching.stitch import probe_weight

@@ -18,13 +18,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, xlogy
 
-__all__ = ["BRIGHT", "exact_moments", "poisson_moments"]
+__all__ = ["BRIGHT", "DIM", "SERIES", "exact_moments", "moment_table", "poisson_moments"]
 
 Float = NDArray[np.float64]
 
 BRIGHT = 100.0
 """Photons above which the series are exact to 1e-6."""
-_DIM = 1e-9  # photons up to which a pixel counts for nothing
+DIM = 1e-9
+"""Photons up to which a pixel counts for nothing."""
+SERIES = ((1.0, 1 / 6, 1 / 6, 19 / 60), (2.0, 2 / 3, 4 / 3, 0.0), (1 / 4, 7 / 64, 75 / 512, 0.0))
+"""Coefficients of 1, u, u^2 and u^3 in each of the three moments of bright pixels, u = 1 / L, from the central moments
+of the Poisson distribution."""
 _NODES = 4097  # of the table; between them it is linear, to 4e-6
 
 
@@ -59,10 +63,10 @@ def exact_moments(expected: ArrayLike) -> Float:
 
 def _tabulated(photons: Float) -> Float:
     """Sums over the pixels up to BRIGHT: each is shared out between two nodes, and the nodes are summed."""
-    n, (start, step, table) = len(photons), _table()
-    place = (np.log(np.clip(photons, _DIM, BRIGHT)) - start) / step
+    n, (start, step, table) = len(photons), moment_table()
+    place = (np.log(np.clip(photons, DIM, BRIGHT)) - start) / step
     node = np.minimum(place.astype(np.intp), _NODES - 2)
-    share, lit = place - node, (photons > _DIM) & (photons <= BRIGHT)
+    share, lit = place - node, (photons > DIM) & (photons <= BRIGHT)
     node += _NODES * np.arange(n)[:, None]
     count = np.bincount(node.ravel(), ((1 - share) * lit).ravel(), n * _NODES)
     count[1:] += np.bincount(node.ravel(), (share * lit).ravel(), n * _NODES)[:-1]
@@ -70,18 +74,20 @@ def _tabulated(photons: Float) -> Float:
 
 
 def _series(photons: Float) -> Float:
-    """Sums over the pixels above BRIGHT, from the central moments of the Poisson distribution."""
+    """Sums over the pixels above BRIGHT."""
     bright = photons > BRIGHT
     u = np.divide(1.0, photons, out=np.zeros_like(photons), where=bright)
-    one, two, three = u.sum(axis=1), (u**2).sum(axis=1), (u**3).sum(axis=1)
-    count = bright.sum(axis=1)
-    mean = count + one / 6 + two / 6 + 19 / 60 * three
-    return np.stack([mean, 2 * count + 2 / 3 * one + 4 / 3 * two, count / 4 + 7 / 64 * one + 75 / 512 * two], axis=1)
+    square = u * u
+    powers = [each.sum(axis=1) for each in (bright, u, square, square * u)]
+    return np.asarray(np.stack(powers, axis=1) @ np.transpose(SERIES))
 
 
 @cache
-def _table() -> tuple[float, float, Float]:
-    """First node and step in log L, and the moments at the nodes `(_NODES, 3)`; made on first use."""
-    nodes = np.linspace(np.log(_DIM), np.log(BRIGHT), _NODES)
+def moment_table() -> tuple[float, float, Float]:
+    """First node and step in log L from DIM to BRIGHT, and the moments at the nodes `(K, 3)`; made on first use.
+
+    Between two nodes moments are linear in log L.
+    """
+    nodes = np.linspace(np.log(DIM), np.log(BRIGHT), _NODES)
     parts = np.array_split(np.exp(nodes), 16)  # dim pixels need few terms
     return float(nodes[0]), float(nodes[1] - nodes[0]), np.concatenate([exact_moments(part) for part in parts])

@@ -12,32 +12,26 @@ Two measures, each beside what photon noise alone would give (`ptycho.core.physi
 Neither says whether there were enough patterns to tell one object from another: with enough freedom everything is
 explained. So a few patterns are kept back and have to be foretold by the others (`ptycho.core.quality.foretold`).
 
-The prediction follows the `fourier` sub-pixel rule (`ptycho.core.physics.diffraction.diffract`). An object that was
-fitted to the same patterns follows their noise a little: its ratio lies below 1 by its free numbers over the pixels
-that see light.
+`ptycho.core.refinement.trust` measures both. The prediction follows the `fourier` sub-pixel rule
+(`ptycho.core.physics.diffraction.diffract`). An object that was fitted to the same patterns follows their noise a
+little: its ratio lies below 1 by its free numbers over the pixels that see light.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.physics.diffraction import as_modes, deviance, diffract
-from ptycho.core.physics.patches import extract_rounded
-from ptycho.core.physics.poisson import poisson_moments
-from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.misfits import SIGNIFICANT, Misfits
 from ptycho.core.result import percent, plural
 from ptycho.errors import DataError
 
-__all__ = ["NOISE", "USABLE", "Dose", "Grade", "Trust", "measure_trust"]
+__all__ = ["NOISE", "USABLE", "Dose", "Grade", "Trust"]
 
-Float = NDArray[np.float64]
 Dose = Literal["measured", "stated", "nominal"]
 """Where the number of photons is from: counts, a number that came with the amplitudes, or an assumption."""
 Grade = Literal["to the noise", "usable", "fails", "unknown"]
@@ -69,8 +63,6 @@ FOLLOWED = 0.55
 A ratio lies below 1 by the fitted numbers over the pixels that see light.
 """
 _LISTED = 5  # outliers in `Trust.verdict`
-_PIXELS = 1 << 15  # of patterns in flight; larger temporaries leave the cache
-_FLOOR = float(np.finfo(np.float32).eps) ** 2  # of the brightest pixel: less light is rounding of single precision
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -222,75 +214,3 @@ class Trust(Misfits):
         named = ", ".join(f"{j} ({self.ratio[j] / np.median(self.ratio):.2g} x)" for j in worst[:_LISTED])
         more = f" and {len(worst) - _LISTED} more" if len(worst) > _LISTED else ""
         return f"{len(worst)} of {len(self.ratio)} patterns stand out of the scan: {named}{more}"
-
-
-def measure_trust(
-    object: NDArray[np.complexfloating],
-    probe: NDArray[np.complexfloating],
-    xcoords: Float,
-    ycoords: Float,
-    amplitude: Callable[[NDArray[np.intp]], NDArray[np.floating[Any]]],
-    photon_scale: float,
-    dose: Dose,
-    mask: NDArray[np.bool_] | None = None,
-    recording: Recording = PLAIN,
-) -> Trust:
-    """Compare every pattern of a scan with the one that object and probe predict, batch by batch.
-
-    Args:
-        object: (H, W) transmission.
-        probe: (N, N) or (M, N, N), in the unit of the amplitudes.
-        xcoords, ycoords: (n,) patch centres, pixels of `object`.
-        amplitude: measured amplitudes (b, N, N) of some patterns, given their indices (b,).
-        photon_scale: photons per unit of squared amplitude; 1 where the amplitude is the root of counts.
-        dose: where `photon_scale` is from.
-        mask: (N, N) or (n, N, N), True where valid.
-        recording: of the scan.
-
-    Raises:
-        DataError: no pattern, a scale that is not positive, or no light in the valid pixels.
-    """
-    if not (np.isfinite(photon_scale) and photon_scale > 0):
-        raise DataError(
-            f"photon_scale: expected a positive number, found {photon_scale}; state the photons per pattern"
-        )
-    modes = as_modes(probe).astype(np.complex128)
-    n, N = len(xcoords), modes.shape[-1]
-    vacuum = replace(recording, flux=None, fly_path=None, gap=None, variation=None)
-    bare = np.sqrt(diffract(modes, np.ones((1, N, N)), recording=vacuum))
-    size = max(1, _PIXELS // modes.size)
-    columns = []
-    for part in (np.arange(start, min(start + size, n)) for start in range(0, n, size)):
-        patches, dx, dy = extract_rounded(object, xcoords[part], ycoords[part], N)
-        valid = np.ones((N, N), bool) if mask is None else mask[part] if mask.ndim == 3 else mask
-        measured = np.where(valid, amplitude(part), 0).astype(np.float64)
-        predicted = diffract(modes, patches, dx, dy, recording.of(part))
-        columns.append(_compare(predicted, measured, bare, valid, photon_scale))
-    found = np.concatenate(columns, axis=1) if columns else np.zeros((8, 0))
-    deviances, expected, variance, noise, misfit, counts, product, energy = found
-    if not counts.sum() > 0 or not energy.sum() > 0:
-        raise DataError(f"trust: expected light in the valid pixels of {n} patterns, found none; check data and mask")
-    level = product.sum() / energy.sum()
-    uniform = counts - 2 * level * product + level**2 * energy
-    return Trust(deviances, expected, np.sqrt(variance), misfit, noise, uniform, counts, dose)
-
-
-def _compare(predicted: Float, measured: Float, bare: Float, valid: NDArray[np.bool_], photon_scale: float) -> Float:
-    """Sums over the valid pixels of each pattern, in photons, `(8, b)`.
-
-    Deviance, its expectation and variance, expected and found squared misfit of amplitudes, and with A measured and B
-    the far field of the bare probe `A^2`, `A B`, `B^2`.
-    """
-    floored = photon_scale * np.maximum(predicted, _FLOOR * predicted.max())
-    counts = photon_scale * measured**2
-    expected, variance, noise = poisson_moments(floored, valid).T
-    root = np.sqrt(photon_scale)
-
-    def total(values: Float) -> Float:
-        return np.sum(values, axis=(1, 2), where=valid)
-
-    deviances = total(deviance(counts, floored))
-    misfit = total((np.sqrt(floored) - root * measured) ** 2)
-    light = np.broadcast_to(bare**2, measured.shape)
-    products = total(counts), photon_scale * total(measured * bare), photon_scale * total(light)
-    return np.stack([deviances, expected, variance, noise, misfit, *products])

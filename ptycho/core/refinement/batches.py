@@ -56,6 +56,7 @@ class Batches:
         slices: their number.
         scans: (n,) which of several scans each pattern is of, each with a probe of so many modes; None: it is one.
         share: what this process has of the object, and of the patterns; every sum is that of all.
+        once: whether there is one pass alone, so that nothing is kept for the next.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Batches:
         slices: int = 1,
         scans: NDArray[np.int64] | None = None,
         share: ObjectShare = WHOLE,
+        once: bool = False,
     ) -> None:
         self.share, self.processes, self._counts = share, share.processes, [len(group) for group in groups]
         self._all_seen, self._all_unseen = np.concatenate(groups), unseen
@@ -95,9 +97,10 @@ class Batches:
             near=self.transfer_function is not None,
             batch_pixels=kernels.batch_pixels,
             lanes=kernels.lanes,
+            once=once,
         )
         self.plan, self._type = plan(), SINGLE
-        if kernels.packs:
+        if kernels.packs and not once:
             every = np.concatenate([*groups, unseen])
             blocks = (np.sort(every[block]) for block in frame_blocks(count, self.n**2))
             find = partial(smallest_type, blocks, self.scan.amplitude)
@@ -111,7 +114,7 @@ class Batches:
         self._vectors: tuple[tuple[Array, ...], Any] = (), None
         self._streamed: Streamed | None = None
         if kernels.stream is not None and not self.plan.patterns:
-            self._streamed = Streamed(kernels.stream, self._read, self._fits_the_host(count))
+            self._streamed = Streamed(kernels.stream, self._read, not once and self._fits_the_host(count))
         self._all_parts = [*self.seen, *self.unseen]
         for parts in (self.seen, self.unseen):
             for before, part in pairwise(parts):

@@ -350,6 +350,22 @@ class Kernels(Protocol):
         of the likelihood in the background of each pixel: `s = 1 / (2 a)`.
         """
 
+    def compared(self, fields: Any, measured: Measured, light: Any, photon_scale: float) -> Any:
+        """What patterns say of the fields, by kernels without a floor: sums over the valid pixels of each, `(b, 8)`, of
+
+        * the deviance `D = 2 [Y log(Y / L) - Y + L]`, its expectation and variance;
+        * the squared misfit of amplitudes `(sqrt(L) - sqrt(Y))^2`: what photon noise leaves of it, and what is found;
+        * with the far field B of the bare probe `c A^2`, `c A B` and `c B^2`,
+
+        with the counts `Y = c A^2` and the expected ones `L = c max(a^2, ROUNDING m)`
+        (`ptycho.core.refinement.likelihood`), m the brightest pixel of the pattern's `a^2` and of `B^2`, and what
+        photon noise makes of L (`ptycho.core.physics.poisson`).
+
+        Args:
+            light: `B^2`, a `background` on the device.
+            photon_scale: c, photons per unit of squared amplitude.
+        """
+
     def blur_terms(self, fields: Any, measured: Measured, blur: Any, slope: Any) -> Any:
         """Normal equations `(b, 1, 2)` of the likelihood in a number t of the blur: `s = (D I K + K I D) / (2 a)`, with
         the matrix K (`blur`, of the patterns as well) and its derivative D in t (`slope`).

@@ -9,11 +9,12 @@ import numpy as np
 import scipy.fft
 from numpy.typing import DTypeLike, NDArray
 
-from ptycho.core.physics.diffraction import sum_of_modes
+from ptycho.core.physics.diffraction import deviance, sum_of_modes
+from ptycho.core.physics.poisson import poisson_moments
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.images import NumpyImages
 from ptycho.core.refinement.kernels import Found, Measured, Share
-from ptycho.core.refinement.likelihood import Likelihood
+from ptycho.core.refinement.likelihood import ROUNDING, Likelihood
 from ptycho.core.refinement.memory import USUAL_MEMORY
 from ptycho.core.refinement.numbers import PlainNumbers
 from ptycho.core.refinement.packing import SINGLE, unpacked
@@ -285,6 +286,24 @@ class NumpyKernels:
         modulus, residual = self._residual(fields, measured)
         change = slope @ fields.intensity @ blur + blur @ fields.intensity @ slope
         return _terms([change / (2 * modulus)], residual, measured)
+
+    def compared(self, fields: _Fields, measured: Measured, light: Array, photon_scale: float) -> Array:
+        """What patterns say of the fields."""
+        seen, amplitude = _seen(fields, measured), self._amplitude(measured)
+        brightest = np.maximum(seen.max(axis=(1, 2), keepdims=True), light.max())
+        expected = photon_scale * np.maximum(seen, ROUNDING * brightest)
+        misfit = np.sqrt(photon_scale) * amplitude
+        counts = misfit**2
+        valid = True if measured.valid is None else measured.valid != 0
+        values = (
+            deviance(counts, expected),
+            (np.sqrt(expected) - misfit) ** 2,
+            counts,
+            photon_scale * amplitude * np.sqrt(light),
+            np.broadcast_to(photon_scale * light, counts.shape),
+        )
+        first, *others = (np.sum(each, axis=(1, 2), where=valid) for each in values)
+        return np.column_stack([first, poisson_moments(expected, valid), *others])
 
     def _deviance(self, fields: _Fields, measured: Measured) -> Array:
         """Half that of each pixel: `Y log(Y / L) - Y + L`, written so that it loses nothing where Y is near L."""

@@ -21,7 +21,7 @@ import numpy as np
 from ptycho.core.refinement.kernels import ScanData
 from ptycho.errors import DataError
 
-__all__ = ["FLOORS", "Likelihood", "check_finite", "intensity_floor"]
+__all__ = ["FLOORS", "ROUNDING", "Likelihood", "check_finite", "intensity_floor"]
 
 Likelihood = Literal["amplitude", "poisson"]
 
@@ -29,6 +29,8 @@ FLOORS: dict[str, float] = {"amplitude": 1e-8, "poisson": 1e-4}
 """e, relative to the mean intensity of a valid pixel: below it an intensity is rounding (amplitude), or so far from
 any count that a single one would outweigh all others (Poisson; ten times more loses what dark pixels tell, ten times
 less takes twice the iterations)."""
+ROUNDING = float(np.finfo(np.float32).eps) ** 2
+"""Intensity, relative to the brightest pixel, below which it is rounding of objects and probes in single precision."""
 
 
 def intensity_floor(scan: ScanData, likelihood: Likelihood) -> float:

@@ -8,10 +8,11 @@ Of a pattern of N x N pixels under W exit waves, those of all modes and places o
     probes    (W + S) c N^2       moved probes and what moves them to S places (twice that near the detector)
     patches   c N^2               under a probe that moves
 
-The images, some six of the object's size (eight where a GPU adds whole numbers) and six of the probe's, come on top.
-Where the best number at once is known, that of the cache of a CPU, it is taken whatever the memory; else a quarter of
-the memory is for what is worked on. What is kept has the rest, in the order above; what does not fit is read or
-computed again in each pass.
+Nothing is kept where there is one pass alone, which reads `ONCE_PIXELS` at once at most: the host has the patterns of
+two batches then. The images, some six of the object's size (eight where a GPU adds whole numbers) and six of the
+probe's, come on top. Where the best number at once is known, that of the cache of a CPU, it is taken whatever the
+memory; else a quarter of the memory is for what is worked on. What is kept has the rest, in the order above; what does
+not fit is read or computed again in each pass.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ USUAL_MEMORY = 2 << 30
 """Bytes for a refinement in the memory of the computer, where nobody says."""
 AT_ONCE = 4
 """Part of the memory that is for what is worked on, its inverse."""
+ONCE_PIXELS = 1 << 24
+"""Exit-wave pixels at once where there is one pass alone."""
 WAVES, PATTERNS = 6, 9
 """Complex arrays at once of every exit wave, and of every pattern: what PyTorch holds on a CPU and a tenth."""
 
@@ -61,6 +64,7 @@ class MemoryPlan:
         batch_pixels: int | None = None,
         lanes: int = 1,
         pattern_bytes: int | None = None,
+        once: bool = False,
     ) -> MemoryPlan:
         """For `count` patterns of `n` x `n` pixels.
 
@@ -75,10 +79,12 @@ class MemoryPlan:
                 holds.
             lanes: that work at the same time.
             pattern_bytes: of one amplitude that is kept; None: as many as half of a complex number.
+            once: whether there is one pass alone.
         """
         pixel, waves = complex_bytes * n**2, modes * places
         each = (WAVES * waves + PATTERNS) * pixel
         size = memory // (AT_ONCE * lanes * each) if batch_pixels is None else batch_pixels // (waves * n**2)
+        size = min(size, ONCE_PIXELS // (waves * n**2)) if once else size
         batch = max(1, min(size, count))
         working = lanes * batch * each
         kinds = (
@@ -89,7 +95,7 @@ class MemoryPlan:
         )
         room, kept = memory if batch_pixels is not None else memory - working, []
         for size in kinds:
-            kept.append(count * size if count * size <= room else 0)
+            kept.append(count * size if count * size <= room and not once else 0)
             room = room - count * size if kept[-1] else 0
         return cls(memory, batch, working, kept[0], kept[1], kept[2], kept[3], pattern_bytes)
 

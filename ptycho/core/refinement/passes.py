@@ -61,6 +61,22 @@ class Passes(NormalEquations):
         """Likelihood of the patterns seen per valid pixel: of the squared residuals of amplitudes the mean."""
         return self.error(point) * self.energy / max(self.values, 1)
 
+    def compared(self, point: Point, light: Array, photon_scale: float) -> tuple[NDArray[np.int64], Array]:
+        """The patterns seen, and what each says of the point `(n, 8)`, as `Kernels.compared` has it; fetched at once.
+
+        Args:
+            point: where.
+            light: (N, N) squares of the amplitudes of the bare probe, zero frequency in the middle.
+            photon_scale: photons per unit of squared amplitude.
+        """
+        (image, probe), bare = self._images(point), self.kernels.background(self._ordered(light))
+
+        def sums_of(part: Part) -> Any:
+            fields = self._look(part, point, image, probe).fields
+            return self.kernels.compared(fields, self._measured(part, point), bare, photon_scale)
+
+        return self._rows(self.seen, sums_of, (8,))
+
     def gradient(self, point: Point, with_probe: bool, group: int | None = None) -> tuple[Number, Direction]:
         """Error as above, and the derivatives with respect to the conjugates of object and probe."""
         parts = self._parts(group)

@@ -226,6 +226,10 @@ class SlicedKernels:
         """Gradient and curvature in the background of each pixel."""
         return self._one.background_terms(fields.last, measured)
 
+    def compared(self, fields: _Fields, measured: Measured, light: Any, photon_scale: float) -> Any:
+        """What patterns say of the fields."""
+        return self._one.compared(fields.last, measured, light, photon_scale)
+
     def blur_terms(self, fields: _Fields, measured: Measured, blur: Any, slope: Any) -> Any:
         """Normal equations in a number of the blur."""
         return self._one.blur_terms(fields.last, measured, blur, slope)

@@ -12,7 +12,8 @@ from ptycho.core.physics.poisson import exact_moments
 from ptycho.core.physics.probes import orthogonal_modes, zone_plate_probe
 from ptycho.core.physics.recording import Recording
 from ptycho.core.quality.foretold import Foretold
-from ptycho.core.quality.trust import NOISE, USABLE, Trust, measure_trust
+from ptycho.core.quality.trust import NOISE, USABLE, Trust
+from ptycho.core.refinement.trust import measure_trust
 from ptycho.core.simulation.objects import make_object
 from ptycho.errors import DataError
 

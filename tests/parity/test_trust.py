@@ -1,0 +1,201 @@
+"""The trust of every engine against the forward model of the oracle, pattern by pattern, whatever was recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch
+
+from ptycho.core.physics.diffraction import deviance, diffract
+from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.physics.poisson import BRIGHT, DIM, poisson_moments
+from ptycho.core.physics.probes import orthogonal_modes, zone_plate_probe
+from ptycho.core.physics.recording import PLAIN, Recording
+from ptycho.core.physics.scan_probes import ScanProbes
+from ptycho.core.physics.variable_probe import ProbeVariation
+from ptycho.core.quality.misfits import Misfits
+from ptycho.core.quality.trust import Trust
+from ptycho.core.refinement.kernels import Kernels
+from ptycho.core.refinement.kernels_numpy import NumpyKernels
+from ptycho.core.refinement.likelihood import ROUNDING
+from ptycho.core.refinement.trust import TrustEngine, measure_trust
+from ptycho.tf import poisson as tf_poisson
+from ptycho.tf.refinement_kernels import RefinementKernels as TfKernels
+from ptycho_torch import poisson as torch_poisson
+from ptycho_torch.refinement_kernels import RefinementKernels as TorchKernels
+
+N, COUNT, ACROSS, DOWN = 17, 7, 31, 29
+CLOSE = 1e-9
+ENGINES = {
+    "numpy": partial(NumpyKernels, "amplitude", 0.0),
+    "pytorch": partial(TorchKernels, "amplitude", 0.0, dtype=torch.float64),
+    "tensorflow": partial(TfKernels, "amplitude", 0.0, dtype=tf.float64),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is held against what."""
+
+    object: np.ndarray
+    probe: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    patterns: np.ndarray
+    recording: Recording
+    mask: np.ndarray | None
+    photon_scale: float
+
+    def predicted(self, j: int) -> np.ndarray:
+        some = np.array([j])
+        where = extract_rounded(self.object, self.x[some], self.y[some], N)
+        return diffract(self.probe.astype(complex), *where, self.recording.of(some))[0]
+
+    def by(self, name: str, memory: int | None = None) -> Trust:
+        engine: Any = TrustEngine(ENGINES[name], memory)
+        where = self.object, self.probe, self.x, self.y
+        return measure_trust(
+            *where, lambda j: self.patterns[j], self.photon_scale, "stated", self.mask, self.recording, engine
+        )
+
+    def by_hand(self) -> dict[str, np.ndarray]:
+        vacuum = replace(self.recording, flux=None, fly_path=None, gap=None, variation=None)
+        bare = diffract(self.probe.astype(complex), np.ones((1, N, N)), recording=vacuum)[0]
+        rows = []
+        for j in range(COUNT):
+            valid = np.ones((N, N), bool) if self.mask is None else self.mask[j] if self.mask.ndim == 3 else self.mask
+            seen, a = self.predicted(j), self.patterns[j].astype(float)
+            expected = self.photon_scale * np.maximum(seen, ROUNDING * max(seen.max(), bare.max()))
+            counts, root = self.photon_scale * a**2, np.sqrt(self.photon_scale)
+            values = (
+                deviance(counts, expected),
+                (np.sqrt(expected) - root * a) ** 2,
+                counts,
+                self.photon_scale * a * np.sqrt(bare),
+                self.photon_scale * bare,
+            )
+            rows.append([each[valid].sum() for each in values] + poisson_moments(expected[None], valid)[0].tolist())
+        found, misfit, counts, product, energy, expected, variance, noise = np.array(rows).T
+        level = product.sum() / energy.sum()
+        return {
+            "deviance": found,
+            "expected": expected,
+            "deviation": np.sqrt(variance),
+            "misfit": misfit,
+            "noise": noise,
+            "uniform": counts - 2 * level * product + level**2 * energy,
+            "counts": counts,
+        }
+
+
+def noisy(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+
+
+def case(kind: str, photons: float) -> Case:
+    """Counts of a model that is a little wrong, in another unit than photons; one patch lies half outside."""
+    rng = np.random.default_rng(7)
+    probe = zone_plate_probe(16, 7, defocus=1.3, energy=1.0)
+    probe = np.pad(probe, (0, 1))
+    x, y = rng.uniform(9, ACROSS - 9, COUNT), rng.uniform(9, DOWN - 9, COUNT)
+    x[2], y[2], x[4] = 1.5, 26.2, 14.5
+    image = np.exp(0.4 * noisy(rng, DOWN, ACROSS)).astype(np.complex64)
+    flux, path = rng.uniform(0.5, 2, COUNT), rng.uniform(-2, 2, (COUNT, 3, 2))
+    background, variation = rng.uniform(0, 1e-4, (N, N)), ProbeVariation(
+        0.1 * noisy(rng, 2, N, N), 0.3 * noisy(rng, COUNT, 2)
+    )  # fmt: skip
+    modes = orthogonal_modes(probe, (0.7, 0.2, 0.1))
+    recording, mask = PLAIN, None
+    if kind in ("modes", "everything", "everything near"):
+        probe = modes
+    if kind == "slices":
+        image = np.stack([image, np.roll(image, 3), image[::-1]])
+        recording = Recording(flux, path, background, gap=NearField(0.3), blur=0.8)
+    if kind == "scans":
+        others = np.stack([np.roll(modes, 1, -1), 1.4 * modes[::-1]])
+        probe, recording = modes, Recording(flux, path, variation=ScanProbes(others, np.array([1, 0, 2, 2, 0, 1, 1])))
+    known: dict[str, Any] = {
+        "flux": Recording(flux),
+        "a fly scan": Recording(fly_path=path),
+        "background": Recording(background=background),
+        "blur": Recording(blur=1.1),
+        "near": Recording(near_field=NearField(0.2)),
+        "a probe that varies": Recording(variation=variation),
+        "everything": Recording(flux, path, background, variation=variation, blur=0.8),
+        "everything near": Recording(flux, path, background, NearField(0.2), variation=variation, blur=0.8),
+    }
+    recording = known.get(kind, recording)
+    if kind in ("a mask", "everything"):
+        mask = rng.random((N, N)) > 0.2
+    if kind in ("masks", "slices", "scans", "everything near"):
+        mask = rng.random((COUNT, N, N)) > 0.2
+    made = Case(image, probe.astype(np.complex64), x, y, np.zeros((COUNT, N, N)), recording, mask, 1.0)
+    expected = np.array([made.predicted(j) for j in range(COUNT)])
+    scale = photons / expected.sum(axis=(1, 2)).mean()
+    patterns = np.sqrt(rng.poisson(scale * expected) / scale).astype(np.float32)
+    if mask is not None:
+        patterns[~np.broadcast_to(mask, patterns.shape)] = np.nan
+    wrong = (image * np.exp(0.02j * rng.standard_normal(image.shape))).astype(np.complex64)
+    return replace(made, object=wrong, patterns=patterns, photon_scale=scale)
+
+
+KINDS = (
+    *("plain", "a mask", "masks", "modes", "flux", "a fly scan", "background", "blur", "near", "a probe that varies"),
+    *("scans", "slices", "everything", "everything near"),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ENGINES)
+def test_trust_is_that_of_the_forward_model(name: str, kind: str) -> None:
+    for photons in (30.0, 1e9):
+        given = case(kind, photons)
+        found, expected = given.by(name), given.by_hand()
+        assert set(expected) == {field.name for field in fields(Misfits)}
+        for field, values in expected.items():
+            np.testing.assert_allclose(getattr(found, field), values, rtol=CLOSE, atol=CLOSE, err_msg=field)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_little_memory_gives_the_same(name: str) -> None:
+    given = case("everything", 1e5)
+    np.testing.assert_allclose(given.by(name, memory=1).deviance, given.by(name).deviance, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_single_precision_of_1e9_photons_is_not_enough(name: str) -> None:
+    """So the engines of backends are in double precision."""
+    given = replace(case("plain", 1e9))
+    exact = replace(given, patterns=np.sqrt([given.predicted(j) for j in range(COUNT)]))
+    assert exact.by(name).overall_ratio < 1e-3
+    single: Any = {"numpy": np.float32, "pytorch": torch.float32, "tensorflow": tf.float32}[name]
+    made: Kernels = ENGINES[name](dtype=single)
+    assert made.complex_bytes == 8
+
+
+def torch_moments(photons: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    of = torch_poisson.Moments(torch.device("cpu"))
+    return of(torch.from_numpy(photons), None if valid is None else torch.from_numpy(valid)).numpy()
+
+
+def tf_moments(photons: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    return np.asarray(tf_poisson.Moments()(tf.constant(photons), None if valid is None else tf.constant(valid)))
+
+
+@pytest.mark.parametrize("moments", [torch_moments, tf_moments])
+def test_moments_of_photon_noise_at_any_dose(moments: Any, rng: np.random.Generator) -> None:
+    """Of single pixels from none to 1e9 photons, and of patterns with masks."""
+    edges = [0.0, 1e-12, DIM, np.nextafter(DIM, 1), BRIGHT, np.nextafter(BRIGHT, 0), np.nextafter(BRIGHT, 1e3), 1e9]
+    photons = np.concatenate([edges, 10 ** np.linspace(-12, 9, 500)])[:, None, None]
+    np.testing.assert_allclose(moments(photons, None), poisson_moments(photons), rtol=1e-12, atol=1e-24)
+    photons = 10 ** rng.uniform(-12, 9, (3, 5, 7))
+    for shape in ((5, 7), (3, 5, 7)):
+        valid = rng.random(shape) > 0.4
+        expected = poisson_moments(photons, valid)
+        np.testing.assert_allclose(moments(photons, valid.astype(float)), expected, rtol=1e-12)
