@@ -20,6 +20,7 @@ from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.refinement.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
+from ptycho.core.refinement.trust import TrustEngine
 from ptycho.core.stitching.sums import MakeSums, NumpySums
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.raw_data import RawData
@@ -55,6 +56,7 @@ __all__ = [
     "scan_network",
     "settled",
     "team",
+    "trust_engine",
 ]
 
 logger = logging.getLogger(__name__)
@@ -213,9 +215,22 @@ def refine(
 ) -> Refinement:
     """Refine object and probe on a scan; `settings` are further keywords of `ptycho_torch.refine.refine`."""
     execution = _execution(run)
+    placed = _placed(execution)
+    return refinement.refine(scan, start, iterations, device_memory=_memory(execution), **placed, **settings)
+
+
+def trust_engine(run: RunOptions) -> TrustEngine:
+    """What works out the trust of a result: where it is refined, in double precision, which `mps` does not have."""
+    execution = _execution(run)
+    device = "cpu" if execution.accelerator == "mps" else execution.accelerator
+    kernels = partial(RefinementKernels, "amplitude", 0.0, device=device, dtype=torch.float64)
+    return TrustEngine(kernels, _memory(execution))
+
+
+def _memory(execution: PyTorchExecutionConfig) -> int | None:
+    """Bytes on the device; None: as many as the kernels take."""
     gib = execution.device_memory
-    memory = None if gib is None else round(gib * 2**30)
-    return refinement.refine(scan, start, iterations, device_memory=memory, **_placed(execution), **settings)
+    return None if gib is None else round(gib * 2**30)
 
 
 def _placed(execution: PyTorchExecutionConfig) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.refinement.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
+from ptycho.core.refinement.trust import TrustEngine
 from ptycho.core.stitching.sums import MakeSums, NumpySums
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.errors import ConfigError
@@ -56,6 +57,7 @@ __all__ = [
     "scan_network",
     "settled",
     "team",
+    "trust_engine",
 ]
 
 logger = logging.getLogger(__name__)
@@ -202,6 +204,11 @@ def refine(
 ) -> Refinement:
     """Refine object and probe on a scan; `settings` are further keywords of `ptycho.tf.refine.refine`."""
     return refinement.refine(scan, start, iterations, use_xla=config.use_xla, **settings)
+
+
+def trust_engine(run: RunOptions) -> TrustEngine:
+    """What works out the trust of a result: where it is refined, in double precision."""
+    return TrustEngine(functools.partial(RefinementKernels, "amplitude", 0.0, dtype=tf.float64))
 
 
 def save(folder: Path, models: Models, config: TrainingConfig) -> Path:

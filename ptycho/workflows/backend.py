@@ -18,6 +18,7 @@ from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.refinement.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
+from ptycho.core.refinement.trust import TrustEngine
 from ptycho.core.stitching.sums import MakeSums
 from ptycho.core.training.scales import InputScaling
 from ptycho.networks.spec import ScanStages
@@ -131,6 +132,9 @@ class Backend(Protocol):
         self, scan: ScanData, start: Start | None, iterations: int, config: Config, run: RunOptions, **settings: Any
     ) -> Refinement:
         """Refine object and probe on a scan; `settings` are further keywords of the backend's `refine.refine`."""
+
+    def trust_engine(self, run: RunOptions) -> TrustEngine:
+        """What works out the trust of a result: where it is refined, in double precision."""
 
     def save(self, folder: Path, models: Sequence[Any], config: TrainingConfig) -> Path:
         """Write trained models that share a network to `folder/wts.h5.zip`; that path."""

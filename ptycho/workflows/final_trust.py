@@ -19,6 +19,7 @@ from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.quality.trust import FORETOLD, Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.trust import ON_HOST, TrustEngine
 from ptycho.core.scan.stream import ScanStream
 from ptycho.raw_data import RawData
 from ptycho.workflows.foretell import clusters_of, foretell
@@ -51,7 +52,7 @@ def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction
         few = f"{len(finished.data)} patterns are too few to keep some back"
         return replace(found, trust=replace(trust, faults=(*doctors_faults(diagnosis, trust), few)))
     clusters = clusters_of(found, finished.data)
-    trust = replace(trust, foretold=foretell(found, clusters, finished.data, finished.refine))
+    trust = replace(trust, foretold=foretell(found, clusters, finished.data, finished.refine, finished.trust_engine))
     modes = fixed_modes(finished) if trust.grade == "to the noise" else ""
     told = finished.options.refine_flux != "auto" or finished.data.flux is not None  # somebody knows what changed
     beam = "" if told else _beams(trust, found)
@@ -70,7 +71,11 @@ def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction
 
 
 def passed_or_refined(
-    found: Reconstruction, data: RawData, refine: Callable[..., Refinement], beyond: str = ""
+    found: Reconstruction,
+    data: RawData,
+    refine: Callable[..., Refinement],
+    beyond: str = "",
+    trust_engine: TrustEngine = ON_HOST,
 ) -> Reconstruction:
     """The result of a network, where `trust` has what its own patterns say: a green verdict is earned on unseen ones.
 
@@ -80,7 +85,7 @@ def passed_or_refined(
     trust = found.trust
     assert trust is not None
     if trust.grade == "to the noise" and len(data) >= FEWEST:
-        trust = replace(trust, foretold=foretell(found, clusters_of(found, data), data, refine))
+        trust = replace(trust, foretold=foretell(found, clusters_of(found, data), data, refine, trust_engine))
     if trust.grade != "to the noise" and found.method == "network":
         far = f", on a scan beyond its training, {beyond}" if beyond else ""
         trust = replace(trust, advice=f"one pass of the network only{far}: add refinement, --refine 80")

@@ -22,9 +22,9 @@ from ptycho.core.physics.patches import assemble
 from ptycho.core.physics.recording import Recording
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.trust import Trust
-from ptycho.core.refinement.trust import measure_trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.trust import ON_HOST, TrustEngine, measure_trust
 from ptycho.core.stitching.stitch import probe_weight
 from ptycho.raw_data import RawData
 from ptycho.workflows.scan_part import like, mask_of
@@ -63,7 +63,9 @@ class Clusters:
     """Of `scan`."""
 
 
-def foretell(found: Reconstruction, clusters: Clusters, data: RawData, refine: Refine) -> Foretold:
+def foretell(
+    found: Reconstruction, clusters: Clusters, data: RawData, refine: Refine, trust_engine: TrustEngine = ON_HOST
+) -> Foretold:
     """Have the neighbours of some patterns predict them.
 
     Args:
@@ -71,6 +73,7 @@ def foretell(found: Reconstruction, clusters: Clusters, data: RawData, refine: R
         clusters: of it.
         data: the scan.
         refine: of a backend.
+        trust_engine: of it.
     """
     again = refine(
         clusters.scan,
@@ -84,7 +87,7 @@ def foretell(found: Reconstruction, clusters: Clusters, data: RawData, refine: R
         patience=ITERATIONS + 1,
         **clusters.recording.known,
     )
-    before, after = (_compared(image, found, clusters, data) for image in (clusters.blank, again.layers))
+    before, after = (_compared(image, found, clusters, data, trust_engine) for image in (clusters.blank, again.layers))
     told = Foretold(
         clusters.places[clusters.kept_back],
         misfit=after.misfit,
@@ -96,14 +99,16 @@ def foretell(found: Reconstruction, clusters: Clusters, data: RawData, refine: R
     return told
 
 
-def _compared(image: Array, found: Reconstruction, clusters: Clusters, data: RawData) -> Trust:
+def _compared(
+    image: Array, found: Reconstruction, clusters: Clusters, data: RawData, trust_engine: TrustEngine
+) -> Trust:
     """The patterns kept back against an object, with all else as in a result."""
     scan, which = clusters.scan, clusters.kept_back
     scale, dose = photon_scale(data, NOMINAL_PHOTONS)
     mask = mask_of(scan, which)
     x, y = scan.xcoords[which], scan.ycoords[which]
-    amplitude, recording = (lambda some: scan.amplitude(which[some])), clusters.recording.of(which)
-    return measure_trust(image, found.probe, x, y, amplitude, scale, dose, mask, scan.recorded(recording))
+    amplitude, recording = (lambda some: scan.amplitude(which[some])), scan.recorded(clusters.recording.of(which))
+    return measure_trust(image, found.probe, x, y, amplitude, scale, dose, mask, recording, trust_engine)
 
 
 def clusters_of(found: Reconstruction, data: RawData) -> Clusters:

@@ -35,6 +35,7 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.parts import places
 from ptycho.core.refinement.preconditioner import illumination
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.trust import TrustEngine
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
@@ -102,26 +103,34 @@ def reconstruct_sample(scan: FourierScan, request: FourierRequest) -> Reconstruc
     config = InferenceConfig(backend=request.backend)
     refine: Callable[..., Refinement] = partial(backend.refine, config=config, run=run, pupil=functions)
     plan = Plan(scan.start.probe, options.refine_probe is not False, False)
+    trust_engine = backend.trust_engine(run)
     with _kept(scan, request, options) as kept:
         refine = refine if kept is None else kept.journal.recorded(refine)
         watch = request.watch if kept is None else kept.unfinished.watched(request.watch, scan.data)
-        found = iterate(scan.data, refine, options, scan.start, watch, tell=tell, plan=plan)
+        found = iterate(scan.data, refine, options, scan.start, watch, tell=tell, plan=plan, trust_engine=trust_engine)
         if kept is not None:
             kept.unfinished.settle()
         known = _known(found.refinement, scan.microscope)
-        solved = measured_reconstruction(known, scan.data, settings=asdict(options), device=backend.device(run))
-        solved = _judged(scan, replace(solved, object=known.object), refine, options)
+        device = backend.device(run)
+        solved = measured_reconstruction(
+            known, scan.data, settings=asdict(options), device=device, trust_engine=trust_engine
+        )
+        solved = _judged(scan, replace(solved, object=known.object), refine, options, trust_engine)
     return _sample(scan, replace(solved, provenance={**solved.provenance, "told": told}))
 
 
 def _judged(
-    scan: FourierScan, solved: Reconstruction, refine: Callable[..., Refinement], options: IterationOptions
+    scan: FourierScan,
+    solved: Reconstruction,
+    refine: Callable[..., Refinement],
+    options: IterationOptions,
+    trust_engine: TrustEngine,
 ) -> Reconstruction:
     """A result with what unseen images say of it, and the next step."""
     begun = time.perf_counter()
     trust = solved.trust
     assert trust is not None
-    trust = replace(trust, foretold=_foretold(scan, solved, refine), faults=scan.faults)
+    trust = replace(trust, foretold=_foretold(scan, solved, refine, trust_engine), faults=scan.faults)
     if trust.grade != "to the noise" or trust.overall_ratio > NOISE:
         trust = replace(trust, advice=_advice(scan, solved, refine, options))
     return replace(solved, trust=trust, timings=solved.timings | {"verdict": time.perf_counter() - begun})
@@ -181,7 +190,9 @@ def _known(found: Found, microscope: Microscope) -> Found:
     return replace(found, object=np.where(light > SEEN, found.object, 0).astype(np.complex64))
 
 
-def _foretold(scan: FourierScan, solved: Reconstruction, refine: Callable[..., Refinement]) -> Foretold | None:
+def _foretold(
+    scan: FourierScan, solved: Reconstruction, refine: Callable[..., Refinement], trust_engine: TrustEngine
+) -> Foretold | None:
     """What the other images foretell of some, from the same start, with the pupil and the places that were found."""
     data, count = scan.data, len(scan.data)
     if count < LEAST:
@@ -203,8 +214,8 @@ def _foretold(scan: FourierScan, solved: Reconstruction, refine: Callable[..., R
     )
 
     def compared(image: Array) -> Trust:
-        where = solved.xcoords, solved.ycoords
-        return scan_trust(image, solved.probe, *where, data, NOMINAL_PHOTONS, recording=solved.recording)
+        where, known = (solved.xcoords, solved.ycoords), solved.recording
+        return scan_trust(image, solved.probe, *where, data, NOMINAL_PHOTONS, recording=known, engine=trust_engine)
 
     before, after = compared(scan.start.object), compared(again.object)
     return Foretold(

@@ -171,6 +171,7 @@ class _Run:
         if network is not None:
             start = replace(network, object=beyond_coverage(network.object, network.coverage > 0))
         watch = asked.watch if self.unfinished is None else self.unfinished.watched(asked.watch, self.data)
+        trust_engine = self.backend.trust_engine(self.options)
         found = iterate(
             self.data,
             self.refine,
@@ -180,11 +181,16 @@ class _Run:
             self.made_probe,
             self._tell,
             to_the_end=asked.uncertainty,
+            trust_engine=trust_engine,
         )
         if self.unfinished is not None:
             self.unfinished.settle()
         reconstruction = measured_reconstruction(
-            found.refinement, self.data, settings=self._settings(), device=self.backend.device(self.options)
+            found.refinement,
+            self.data,
+            settings=self._settings(),
+            device=self.backend.device(self.options),
+            trust_engine=trust_engine,
         )
         if network is not None:
             reconstruction = _after_network(reconstruction, network)
@@ -198,7 +204,7 @@ class _Run:
             refine = partial(refine, blur=reconstruction.blur or 0.0)
         if reconstruction.slices is not None:
             refine = partial(refine, slices=len(reconstruction.slices), gap=reconstruction.gap)
-        finished = Finished(reconstruction, self.data, refine, asked.iteration, self.made_probe)
+        finished = Finished(reconstruction, self.data, refine, asked.iteration, self.made_probe, trust_engine)
         reconstruction = with_final_trust(finished, diagnosis)
         if asked.uncertainty:
             reconstruction = self._with_uncertainty(reconstruction)

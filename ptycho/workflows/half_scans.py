@@ -20,6 +20,7 @@ from ptycho.core.quality.resolution import HalvesOf, Resolution, resolution_csv,
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.gauge import Scale
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.trust import TrustEngine
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.halves import half_scans
 from ptycho.figures.resolution import save_resolution_png
@@ -73,7 +74,8 @@ def reconstruct_halves(data: RawData, request: Request, halves_of: HalvesOf = "p
     """
     backend = backend_named(request.backend)
     with backend.team(RunOptions(execution=request.execution)) as team:
-        return _halves(data, request, halves_of, *(_refine(request, backend, each) for each in (team, SINGLE)))
+        shared, alone = (_refine(request, backend, each) for each in (team, SINGLE))
+        return _halves(data, request, halves_of, shared, alone, backend.trust_engine(shared.run))
 
 
 def _halves(
@@ -82,6 +84,7 @@ def _halves(
     halves_of: HalvesOf,
     shared: Callable[..., Refinement],
     refine: Callable[..., Refinement],
+    trust_engine: TrustEngine,
 ) -> HalfScans:
     """Both halves, each by all processes; what is decided before is by one."""
     source = data.source["content_sha256"]
@@ -94,8 +97,9 @@ def _halves(
     found = []
     for number, (half, of_half, told) in enumerate(_parts(data, plan, halves_of), 1):
         request.tell(f"Half {number}: {told}")
-        made = iterate(half, shared, request.iteration, None, request.watch, made_probe, request.tell, of_half)
-        found.append(measured_reconstruction(made.refinement, half))
+        told_to = request.watch, made_probe, request.tell
+        made = iterate(half, shared, request.iteration, None, *told_to, of_half, trust_engine=trust_engine)
+        found.append(measured_reconstruction(made.refinement, half, trust_engine=trust_engine))
     first, second = found
     curve = correlate(placed_result(first, "half 1"), placed_result(second, "half 2"))
     counts = len(first.xcoords), len(second.xcoords)
@@ -136,7 +140,7 @@ def _begun(data: RawData, request: Request, refine: Callable[..., Refinement]) -
     return data.with_probe(found.probe), True
 
 
-def _refine(request: Request, backend: Backend, team: Team) -> Callable[..., Refinement]:
+def _refine(request: Request, backend: Backend, team: Team) -> SharedRefinement:
     """The refinement of the backend."""
     options = backend.settled(RunOptions(execution=request.execution))
     return SharedRefinement(backend, InferenceConfig(backend=request.backend), options, team)

@@ -27,6 +27,7 @@ from ptycho.core.refinement.likelihood import Likelihood
 from ptycho.core.refinement.placement import room
 from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.refinement import Refinement, Start
+from ptycho.core.refinement.trust import ON_HOST, TrustEngine
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.background import background_notes
 from ptycho.workflows.effects.beam import beam_trend
@@ -91,6 +92,7 @@ def iterate(
     tell: Callable[[str], None] = logger.info,
     plan: Plan | None = None,
     to_the_end: bool = False,
+    trust_engine: TrustEngine = ON_HOST,
 ) -> Iterated:
     """Find the object of a scan, and its probe, by iteration.
 
@@ -118,6 +120,7 @@ def iterate(
         to_the_end: also go on, where the number of iterations is left open, until counts gain hardly anything. From 1e7
             photons a pattern on that takes up to twice the time and brings the object nearer by 2 to 18 %, which error
             bars need; other than these nobody sees the difference.
+        trust_engine: of the backend; what photon noise leaves is asked of it.
 
     Raises:
         ConfigError: a setting that cannot work. DataError: a scan or a start that cannot be used.
@@ -151,17 +154,19 @@ def iterate(
     }
     bound = options.position_bound_px if options.refine_positions and start is None else None
     frame = start.frame if isinstance(start, Reconstruction | Refinement) else object_grid(data, bound)
-    trust = _trust_of(start, data, plan, frame, options)
-    legs = _Legs(data, partial(refine, **settings), options, plan, flux, trust, watch, options.planned, to_the_end)
+    trust = _trust_of(start, data, plan, frame, options, trust_engine)
+    refine, total = partial(refine, **settings), options.planned
+    legs = _Legs(data, refine, options, plan, flux, trust, watch, total, to_the_end, trust_engine)
     found, notes = legs.run(start, frame)
     if options.object_prior == NETWORK:
         plain = options.without_prior()
 
         def without(part: RawData) -> Refinement:
-            return iterate(part, given, plain, start, None, made_probe, logger.debug, plan).refinement
+            quiet = None, made_probe, logger.debug
+            return iterate(part, given, plain, start, *quiet, plan, trust_engine=trust_engine).refinement
 
         strength, taught = options.prior_strength, options.prior_seconds
-        found, note = held_by_network(found, data, legs.held, without, strength, taught, tell)
+        found, note = held_by_network(found, data, legs.held, without, strength, taught, tell, trust_engine)
         notes.append(note)
     notes = [*notes, *_changes(found, data, options)]
     for note in notes:
@@ -185,6 +190,7 @@ class _Legs:
     total: int
     """Iterations of all legs together, at most, as far as is known."""
     to_the_end: bool
+    trust_engine: TrustEngine
     begun: float = field(default_factory=time.perf_counter)
 
     def run(self, start: Start | None, frame: ObjectFrame | None) -> tuple[Refinement, list[str]]:
@@ -257,8 +263,10 @@ class _Legs:
 
     def _above_noise(self, found: Refinement) -> float:
         """The error of amplitudes in units of what photon noise leaves."""
-        where = found.xcoords, found.ycoords
-        trust = scan_trust(found.layers, found.probe, *where, self.data, NOMINAL_PHOTONS, recording=found.recording)
+        where, known = (found.xcoords, found.ycoords), found.recording
+        trust = scan_trust(
+            found.layers, found.probe, *where, self.data, NOMINAL_PHOTONS, recording=known, engine=self.trust_engine
+        )
         return (found.error_history[found.kept] - found.penalty) / noise_error(trust, "amplitude")
 
     def _after(self, found: Refinement, iterations: int, **settings: Any) -> Refinement:
@@ -283,7 +291,12 @@ class _Legs:
 
 
 def _trust_of(
-    start: Start | None, data: RawData, plan: Plan, frame: ObjectFrame | None, options: IterationOptions
+    start: Start | None,
+    data: RawData,
+    plan: Plan,
+    frame: ObjectFrame | None,
+    options: IterationOptions,
+    engine: TrustEngine,
 ) -> Trust | None:
     """What the patterns say of a start that knows more than they do, a network's; None for others.
 
@@ -299,7 +312,7 @@ def _trust_of(
     x, y = (frame or object_frame(data.xcoords, data.ycoords, data.N)).local(data.xcoords, data.ycoords)
     known = start.recording if isinstance(start, Reconstruction) else data.recording
     recording = replace(known, fly_path=plan.fly_path, blur=blurring(options).get("blur", known.blur))
-    return scan_trust(image, plan.probe, x, y, data, NOMINAL_PHOTONS, recording=recording)
+    return scan_trust(image, plan.probe, x, y, data, NOMINAL_PHOTONS, recording=recording, engine=engine)
 
 
 def _gains(found: Refinement, share: float) -> bool:

@@ -23,6 +23,7 @@ from ptycho.core.physics.stage import stage_of
 from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.trust import ON_HOST, TrustEngine
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.background import background_advice
 from ptycho.workflows.effects.detector_blur import blur_advice
@@ -77,6 +78,7 @@ class Finished:
     options: IterationOptions
     made_probe: bool
     """Whether the probe was found in the patterns."""
+    trust_engine: TrustEngine = ON_HOST
 
     @property
     def gaining(self) -> float:

@@ -166,7 +166,8 @@ def _reconstructed(
             {"file": None, "sha256": None, "versions": {}, "training": {}} if source is None else source
         ),
     )
-    made = passed_or_refined(made, job.scan, partial(backend.refine, config=settings, run=run), job.beyond)
+    refine = partial(backend.refine, config=settings, run=run)
+    made = passed_or_refined(made, job.scan, refine, job.beyond, backend.trust_engine(run))
     return job.with_uncertainty(made) if run.uncertainty else made
 
 
@@ -362,8 +363,8 @@ class _Job:
 
     def _trust(self, made: Estimate, reached: NDArray[np.bool_] | None = None) -> Trust:
         nominal = (self.model.intensity_scale * self.model.scaling.level * self.scan.N / 2) ** 2
-        where = made.xcoords, made.ycoords
-        return scan_trust(made.object, made.probe, *where, self.scan, nominal, reached, self.scan.recording)
+        where, engine = (made.xcoords, made.ycoords), self.backend.trust_engine(self.run)
+        return scan_trust(made.object, made.probe, *where, self.scan, nominal, reached, self.scan.recording, engine)
 
 
 def predicted_patches(

@@ -48,6 +48,7 @@ def scan_trust(
     nominal_photons: float,
     reached: NDArray[np.bool_] | None = None,
     recording: Recording = PLAIN,
+    engine: TrustEngine = ON_HOST,
 ) -> Trust:
     """Compare an object with every pattern of a scan, batch by batch.
 
@@ -60,10 +61,11 @@ def scan_trust(
         reached: (n,) patterns that the object was made from; the others have 0 everywhere, and so do not count. None:
             all.
         recording: of the scan.
+        engine: what works it out (`ptycho.workflows.backend.Backend.trust_engine`).
     """
     scale, dose = photon_scale(data, nominal_photons)
     recording = data.recorded(recording)
-    found = measure_trust(image, probe, xcoords, ycoords, data.amplitude, scale, dose, data.mask, recording)
+    found = measure_trust(image, probe, xcoords, ycoords, data.amplitude, scale, dose, data.mask, recording, engine)
     if reached is not None and reached.any():
         found = found.only(reached)
     logger.debug("trust: ratio %.4g, z %.3g, %s dose", found.overall_ratio, found.overall_z, dose)

@@ -8,11 +8,11 @@ Of a pattern of N x N pixels under W exit waves, those of all modes and places o
     probes    (W + S) c N^2       moved probes and what moves them to S places (twice that near the detector)
     patches   c N^2               under a probe that moves
 
-Nothing is kept where there is one pass alone, which reads `ONCE_PIXELS` at once at most: the host has the patterns of
-two batches then. The images, some six of the object's size (eight where a GPU adds whole numbers) and six of the
-probe's, come on top. Where the best number at once is known, that of the cache of a CPU, it is taken whatever the
-memory; else a quarter of the memory is for what is worked on. What is kept has the rest, in the order above; what does
-not fit is read or computed again in each pass.
+The images, some six of the object's size (eight where a GPU adds whole numbers) and six of the probe's, come on top.
+Where the best number at once is known, that of the cache of a CPU, it is taken whatever the memory; else a quarter of
+the memory is for what is worked on. What is kept has the rest, in the order above; what does not fit is read or
+computed again in each pass. Where there is one pass alone nothing is kept, and no more than `ONCE_PIXELS` are worked on
+at once: the host reads a batch ahead.
 """
 
 from __future__ import annotations

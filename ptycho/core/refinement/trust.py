@@ -49,7 +49,7 @@ class _Patterns:
 
     xcoords: Float
     ycoords: Float
-    probeGuess: Array  # noqa: N815
+    probeGuess: Array
     mask: NDArray[np.bool_] | None
     near_field: NearField | None
     read: Amplitude

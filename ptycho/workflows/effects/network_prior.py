@@ -20,6 +20,7 @@ from ptycho.core.refinement.noise_map import NoiseMap
 from ptycho.core.refinement.prior_unet import Weights
 from ptycho.core.refinement.priors import Belief, ObjectPrior
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.trust import ON_HOST, TrustEngine
 from ptycho.core.result import plural
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
@@ -109,6 +110,7 @@ def held_by_network(
     strength: Literal["auto"] | float,
     seconds: float = 0.0,
     tell: Callable[[str], None] = logger.info,
+    trust_engine: TrustEngine = ON_HOST,
 ) -> tuple[Refinement, str]:
     """A result pulled towards what the network makes of it, and why, or why not.
 
@@ -120,11 +122,14 @@ def held_by_network(
         strength: 'auto' lets unseen photons choose.
         seconds: for which the scan teaches the network first; 0: it is as it comes.
         tell: told before it does.
+        trust_engine: what works out the deviance of those.
     """
     if strength == "auto":
         left = _noise_left(found, data)
         enough = f"photons and overlap leave a noise of {left:.1g} of a clear pixel"
-        choice = _Choice(0.0, None, enough) if left < ENOUGH else _chosen(data, held, without, seconds, tell)
+        choice = (
+            _Choice(0.0, None, enough) if left < ENOUGH else _chosen(data, held, without, seconds, tell, trust_engine)
+        )
     else:
         own, said = _taught(data, without, seconds if strength else 0.0, tell)
         choice = _Choice(strength, own, f"as asked for{said}")
@@ -164,6 +169,7 @@ def _chosen(
     without: Callable[[RawData], Refinement],
     seconds: float,
     tell: Callable[[str], None],
+    trust_engine: TrustEngine,
 ) -> _Choice:
     """Network and strength with which unseen photons are foretold best, 0 where that is without, and why."""
     seen, unseen = photon_parts(data, (1 - KEPT, KEPT))
@@ -176,8 +182,9 @@ def _chosen(
         tried.append(("taught ", TAUGHT_STRENGTH))
 
     def deviance(one: Refinement) -> NDArray[np.float64]:
+        where, recording = (one.xcoords, one.ycoords), one.recording
         trust = scan_trust(
-            one.object, one.probe, one.xcoords, one.ycoords, unseen, NOMINAL_PHOTONS, recording=one.recording
+            one.object, one.probe, *where, unseen, NOMINAL_PHOTONS, recording=recording, engine=trust_engine
         )
         return trust.deviance
 
