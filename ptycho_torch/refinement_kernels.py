@@ -362,13 +362,20 @@ class RefinementKernels:
         brightest = torch.maximum(seen.amax(dim=(1, 2), keepdim=True), light.max())
         expected = torch.maximum(seen, ROUNDING * brightest).mul_(photon_scale)
         counts = amplitude.square().mul_(photon_scale)
-        deviance = (counts / expected).clamp_(min=_TINY).log_().mul_(counts).sub_(counts).add_(expected).mul_(2)
-        products = (amplitude * light.sqrt()).mul_(photon_scale)
-        misfit = expected.sqrt().sub_(amplitude, alpha=math.sqrt(photon_scale)).square_()
-        bare = (light * photon_scale).expand_as(counts)
-        values = (deviance, misfit, counts, products, bare)
-        first, *others = (masked(each, measured).sum(dim=(1, 2), dtype=torch.float64)[:, None] for each in values)
-        return torch.cat([first, self._moments(expected.to(torch.float64), measured.valid), *others], dim=1)
+
+        def total(values: Tensor) -> Tensor:
+            return masked(values, measured).sum(dim=(1, 2), dtype=torch.float64)[:, None]
+
+        logarithm = (counts / expected).clamp_(min=_TINY).log_()
+        sums = (
+            total(logarithm.mul_(counts).sub_(counts).add_(expected).mul_(2)),
+            self._moments(expected.to(torch.float64), measured.valid),
+            total(expected.sqrt_().sub_(amplitude, alpha=math.sqrt(photon_scale)).square_()),
+            total(counts),
+            total(amplitude * light.sqrt()) * photon_scale,
+            total(light.expand_as(counts)) * photon_scale,
+        )
+        return torch.cat(sums, dim=1)
 
     @cached_property
     def _moments(self) -> Moments:

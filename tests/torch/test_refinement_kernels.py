@@ -3,6 +3,7 @@
 What is on a CPU cannot meet what is there, so that a tensor that was forgotten is an error; no value is checked.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ import pytest
 import torch
 
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.recording import Recording
+from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.kernels import Direction, Point
 from ptycho.core.refinement.passes import Passes
+from ptycho.core.refinement.trust import TrustEngine, measure_trust
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData
 from ptycho_torch.refinement_kernels import RefinementKernels
@@ -76,3 +80,34 @@ def test_a_thick_object_is_elsewhere_too(scan) -> None:
     ((_, terms),) = passes.position_terms(point)
     assert terms.gradient.shape == (count, 2)
     assert passes.stretch_slope(point) == (0.0, 0.0)
+
+
+class Unread(Elsewhere):
+    """What comes back is 1, and counted."""
+
+    fetched = 0
+
+    def numpy(self, values: torch.Tensor) -> np.ndarray:
+        Unread.fetched += 1
+        return super().numpy(values) + 1
+
+
+@pytest.mark.parametrize("thick", [False, True])
+def test_trust_is_fetched_once_whatever_the_batches(thick, scan, rng) -> None:
+    count, probe = len(scan), np.stack([scan.probeGuess, 0.3 * scan.probeGuess])
+    known = Recording(np.ones(count), rng.uniform(-1, 1, (count, 2, 2)), np.ones((N, N)), blur=0.5)
+    image = np.ones((SIZE, SIZE), complex)
+    if thick:
+        image, known = np.stack([image, image]), replace(known, gap=NearField(0.3))
+    else:
+        known = replace(known, variation=ProbeVariation(probe[:1], np.full((count, 1), 0.1j)))
+    made: list[RefinementKernels] = []
+
+    def kernels() -> RefinementKernels:
+        made.append(Unread("amplitude", 0.0, device="meta", dtype=torch.float64))
+        return made[0]
+
+    where = image, probe, scan.xcoords, scan.ycoords, scan.amplitude
+    Unread.fetched = 0
+    found = measure_trust(*where, 3.0, "stated", scan.mask, known, TrustEngine(kernels, memory=1))
+    assert (Unread.fetched, len(found.deviance)) == (1, count)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ptycho.core.refinement import trust
 from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.raw_data import RawData
@@ -35,3 +36,13 @@ def simulated() -> Callable[..., RawData]:
 def plain() -> RawData:
     """Such a scan as it comes."""
     return _simulated()
+
+
+@pytest.fixture
+def trust_by_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever has its trust worked out by NumPy, although a backend is at hand, is an error."""
+
+    def refused(*arguments: Any) -> None:
+        raise AssertionError("the trust was worked out by NumPy")
+
+    monkeypatch.setattr(trust, "NumpyKernels", refused)

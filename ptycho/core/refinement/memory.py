@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["USUAL_MEMORY", "MemoryPlan"]
+__all__ = ["ONCE_PIXELS", "USUAL_MEMORY", "MemoryPlan"]
 
 USUAL_MEMORY = 2 << 30
 """Bytes for a refinement in the memory of the computer, where nobody says."""

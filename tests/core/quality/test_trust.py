@@ -293,18 +293,6 @@ class TestVerdict:
             replace(plain_trust(np.ones(3)), dose="guessed")
 
 
-def test_memory_is_that_of_a_batch():
-    scan = scan_of(1e4)
-    sizes = []
-
-    def amplitude(j):
-        sizes.append(len(j))
-        return scan.diffraction[j]
-
-    trust_of(scan, amplitude=amplitude)
-    assert sum(sizes) == 64 and max(sizes) == 32
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptycho.core.refinement.memory import MemoryPlan
+from ptycho.core.refinement.memory import ONCE_PIXELS, MemoryPlan
 
 N, COUNT = 16, 100
 PIXEL = 8 * N**2
@@ -47,6 +47,14 @@ def test_what_is_kept_comes_in_order_as_far_as_there_is_room(changes, sizes) -> 
             found = plan(memory, batch_pixels=1, **changes)
             expected = kept[:fits] + [0] * (4 - fits)
             assert [found.patterns, found.fields, found.probes, found.patches] == expected
+
+
+def test_one_pass_alone_keeps_nothing_and_has_few_at_once() -> None:
+    found, usual = plan(1 << 40, once=True), plan(1 << 40)
+    assert (found.batch, found.working, found.kept) == (COUNT, usual.working, 0) and usual.whole
+    many = MemoryPlan.made(1 << 50, 1 << 20, N, 2, 8, once=True)
+    assert many.batch == ONCE_PIXELS // (2 * N**2)
+    assert MemoryPlan.made(0, COUNT, 1 << 13, 1, 8, once=True).batch == 1
 
 
 def test_double_precision_takes_twice_as_much() -> None:

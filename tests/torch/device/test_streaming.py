@@ -1,15 +1,19 @@
 """Patterns that are sent in each pass, on a CPU, where nothing is copied: the same bits. A GPU was not at hand."""
 
 from contextlib import nullcontext
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from ptycho.core.refinement import batches
+from ptycho.core.refinement.batches import Batches
 from ptycho.core.refinement.engine import Engine
 from ptycho.core.refinement.kernels import Measured
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.trust import TrustEngine, measure_trust
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData
 from ptycho_torch.device.streaming import TorchStream
@@ -61,6 +65,26 @@ def test_patterns_that_are_sent_give_the_same_bits(room, masked, rng, monkeypatc
     assert Streaming.sent > before
     np.testing.assert_array_equal(one.object, other.object)
     assert (one.error_history, one.unseen_history) == (other.error_history, other.unseen_history)
+
+
+def test_trust_sends_every_pattern_once_and_holds_none(monkeypatch) -> None:
+    made, held = make_scan("lines", SIZE, N, 5.0, 0.5, 1e4, 4), []
+
+    def watched(self: Batches, *arguments: Any, **named: Any) -> None:
+        begun(self, *arguments, **named)
+        held.append(self)
+
+    begun = Batches.__init__
+    monkeypatch.setattr(Batches, "__init__", watched)
+    before, found = Streaming.sent, []
+    for kind in (Streaming, Still):
+        engine = TrustEngine(partial(kind, "amplitude", 0.0, dtype=torch.float64), memory=1 << 30)
+        where = made.object, made.probe, made.xcoords, made.ycoords
+        found.append(measure_trust(*where, lambda some: made.diffraction[some], 1.0, "measured", engine=engine))
+    sent, kept = held
+    assert Streaming.sent - before == len(sent.seen) > 1
+    assert all(part.held is None and part.measured is None and part.fields is None for part in sent.seen + kept.seen)
+    np.testing.assert_array_equal(found[0].deviance, found[1].deviance)
 
 
 def test_what_is_packed_is_sent_as_it_is() -> None:
