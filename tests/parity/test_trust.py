@@ -14,7 +14,7 @@ import torch
 from ptycho.core.physics.diffraction import deviance, diffract
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.patches import extract_rounded
-from ptycho.core.physics.poisson import BRIGHT, DIM, poisson_moments
+from ptycho.core.physics.poisson import poisson_moments
 from ptycho.core.physics.probes import orthogonal_modes, zone_plate_probe
 from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.core.physics.scan_probes import ScanProbes
@@ -24,11 +24,9 @@ from ptycho.core.quality.trust import Trust
 from ptycho.core.refinement.kernels_numpy import NumpyKernels
 from ptycho.core.refinement.likelihood import ROUNDING
 from ptycho.core.refinement.trust import TrustEngine, measure_trust
-from ptycho.tf import poisson as tf_poisson
 from ptycho.tf.refinement_kernels import RefinementKernels as TfKernels
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.run_options import NEUTRAL_RUN
-from ptycho_torch import poisson as torch_poisson
 from ptycho_torch.refinement_kernels import RefinementKernels as TorchKernels
 
 N, COUNT, ACROSS, DOWN = 17, 7, 31, 29
@@ -180,25 +178,3 @@ def test_backends_work_it_out_in_double_precision(backend: str) -> None:
     where = given.object, given.probe, given.x, given.y
     found = measure_trust(*where, lambda j: patterns[j], given.photon_scale, "stated", engine=engine)
     np.testing.assert_allclose(found.misfit, exact.sum(axis=(1, 2)), rtol=1e-4)
-
-
-def torch_moments(photons: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    of = torch_poisson.Moments(torch.device("cpu"))
-    return of(torch.from_numpy(photons), None if valid is None else torch.from_numpy(valid)).numpy()
-
-
-def tf_moments(photons: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    return np.asarray(tf_poisson.Moments()(tf.constant(photons), None if valid is None else tf.constant(valid)))
-
-
-@pytest.mark.parametrize("moments", [torch_moments, tf_moments])
-def test_moments_of_photon_noise_at_any_dose(moments: Any, rng: np.random.Generator) -> None:
-    """Of single pixels from none to 1e9 photons, and of patterns with masks."""
-    edges = [0.0, 1e-12, DIM, np.nextafter(DIM, 1), BRIGHT, np.nextafter(BRIGHT, 0), np.nextafter(BRIGHT, 1e3), 1e9]
-    photons = np.concatenate([edges, 10 ** np.linspace(-12, 9, 500)])[:, None, None]
-    np.testing.assert_allclose(moments(photons, None), poisson_moments(photons), rtol=1e-12, atol=1e-24)
-    photons = 10 ** rng.uniform(-12, 9, (3, 5, 7))
-    for shape in ((5, 7), (3, 5, 7)):
-        valid = rng.random(shape) > 0.4
-        expected = poisson_moments(photons, valid)
-        np.testing.assert_allclose(moments(photons, valid.astype(float)), expected, rtol=1e-12)
