@@ -3,17 +3,21 @@
 What is on a CPU cannot meet what is there, so that a tensor that was forgotten is an error; no value is checked.
 """
 
+import weakref
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.recording import Recording
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.kernels import Direction, Point
+from ptycho.core.refinement.memory import MemoryPlan
 from ptycho.core.refinement.passes import Passes
 from ptycho.core.refinement.trust import TrustEngine, measure_trust
 from ptycho.core.simulation.plan import make_scan
@@ -111,3 +115,31 @@ def test_trust_is_fetched_once_whatever_the_batches(thick, scan, rng) -> None:
     Unread.fetched = 0
     found = measure_trust(*where, 3.0, "stated", scan.mask, known, TrustEngine(kernels, memory=1))
     assert (Unread.fetched, len(found.deviance)) == (1, count)
+
+
+class Alive(TorchDispatchMode):
+    """Counts the bytes of the tensors that are alive, and their most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most, self._sizes = 0, dict[int, int]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for one in tree_leaves(out):
+            if isinstance(one, torch.Tensor) and (key := (kept := one.untyped_storage())._cdata) not in self._sizes:
+                self._sizes[key] = kept.nbytes()
+                weakref.finalize(kept, self._sizes.pop, key)
+                self.most = max(self.most, sum(self._sizes.values()))
+        return out
+
+
+@pytest.mark.parametrize("known", [Recording(), Recording(background=np.ones((N, N)), blur=0.5)], ids=["plain", "lit"])
+def test_trust_takes_no_more_memory_than_its_forecast(known, scan) -> None:
+    count, alive = len(scan), Alive()
+    engine = TrustEngine(lambda: Unread("amplitude", 0.0, device="meta", dtype=torch.float64))
+    where = np.ones((SIZE, SIZE)), scan.probeGuess, scan.xcoords, scan.ycoords, scan.amplitude
+    with alive:
+        measure_trust(*where, 1.0, "stated", scan.mask, known, engine)
+    plan = MemoryPlan.made(1 << 30, count, N, 1, 16, once=True)
+    assert plan.batch == count and 0.4 * plan.working < alive.most < plan.working
