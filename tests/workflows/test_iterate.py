@@ -15,6 +15,7 @@ from ptycho.core.progress import Progress
 from ptycho.core.refinement.gauge import Gauge
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
+from ptycho.core.refinement.trust import TrustEngine
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.iterate import iterate
@@ -237,12 +238,15 @@ def errors_that_fall(scan: RawData, rates: dict[str, float]) -> Callable[..., Re
     return falling
 
 
-def test_a_network_s_object_is_given_up_no_further_than_the_noise_demands(plain: RawData) -> None:
+def test_a_network_s_object_is_given_up_no_further_than_the_noise_demands(
+    plain: RawData, trust_by_the_backend: TrustEngine
+) -> None:
+    """Which the engine says that is given."""
     assert plain.objectGuess is not None
     options = IterationOptions(iterations=20, modes=None)
-    found = iterate(plain, refine, options, plain.objectGuess).refinement
+    found = iterate(plain, refine, options, plain.objectGuess, trust_engine=trust_by_the_backend).refinement
     assert found.iterations < 8 and "noise" in found.stopped
-    longer = iterate(plain, refine, options, found).refinement
+    longer = iterate(plain, refine, options, found, trust_engine=trust_by_the_backend).refinement
     assert longer.iterations > found.iterations
 
 

@@ -13,6 +13,7 @@ from ptycho.core.physics.near_field import NearField
 from ptycho.core.quality.score import score
 from ptycho.core.refinement.priors import ObjectPrior
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.trust import TrustEngine
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects import network_prior as effect
@@ -100,14 +101,15 @@ def test_the_strength_is_what_foretells_best(dim: RawData, good: tuple[float, ..
     )
 
 
-def test_the_scan_may_teach_it_first(dim: RawData) -> None:
+def test_the_scan_may_teach_it_first(dim: RawData, trust_by_the_backend: TrustEngine) -> None:
     """A single step of training, in no time; what was tried and what was done is told."""
     told: list[str] = []
     options = IterationOptions(**{**vars(HELD), "iterations": 8, "object_prior": "network", "prior_seconds": 1e-3})
-    found = iterate(dim, refine, options, tell=told.append)
+    found = iterate(dim, refine, options, tell=told.append, trust_engine=trust_by_the_backend)
     assert "The two halves of the photons teach the network the scan for 0.001 s" in told
     assert " less with 0.25, " in found.notes[-1] and " less with taught 16" in found.notes[-1]
-    asked_for = asked(dim, iterations=8, object_prior="network", prior_seconds=1e-3, prior_strength=1.0).notes[-1]
+    options = replace(options, prior_strength=1.0)
+    asked_for = iterate(dim, refine, options, trust_engine=trust_by_the_backend).notes[-1]
     assert "as asked for; the network was taught by the scan itself for 0.001 s, 1 step. What it adds" in asked_for
 
 
