@@ -15,12 +15,14 @@ from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.quality.metrics import relative_fourier_error
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.kernels_numpy import NumpyKernels
 from ptycho.errors import ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
 from ptycho.tf import backend, model_manager
 from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.predictor import Autoencoder, DiffractionToObject
+from ptycho.tf.refinement_kernels import RefinementKernels
 from ptycho.workflows import components
 from ptycho.workflows import reconstruct as workflow
 from ptycho.workflows.backend_selector import run_cdi_example_with_backend
@@ -35,6 +37,7 @@ from ptycho.workflows.components import (
     save_tf_bundle,
     train_cdi_model,
 )
+from ptycho.workflows.run_options import NEUTRAL_RUN
 
 
 @pytest.fixture
@@ -327,3 +330,10 @@ def test_a_first_intensity_scale_is_where_learning_starts(scan, training, monkey
     own = float(scan.scales(scan.photons()).intensity_scale)
     components.train_cdi_model(scan, None, replace(training, scales=ScaleOptions(intensity_scale=1.5 * own)))
     assert begun == [pytest.approx(1.5 * own)]
+
+
+def test_trust_is_worked_out_by_tensorflow_on_a_gpu_and_by_numpy_beside_none(monkeypatch) -> None:
+    for found, kind in (([], NumpyKernels), (["GPU:0"], RefinementKernels)):
+        monkeypatch.setattr(backend.tf.config, "list_physical_devices", lambda kind, found=found: found)
+        made = backend.trust_engine(NEUTRAL_RUN).kernels()
+        assert isinstance(made, kind) and made.complex_bytes == 16 and made.floor == 0

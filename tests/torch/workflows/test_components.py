@@ -292,3 +292,16 @@ def test_a_refinement_runs_where_and_as_the_execution_says(said, expected, monke
     execution = PyTorchExecutionConfig(accelerator="cpu", deterministic=said, device_memory=0.5)
     backend.refine(None, None, 3, None, RunOptions(execution=execution), seed=7)
     assert told == {"device": "cpu", "deterministic": expected, "device_memory": 1 << 29, "seed": 7}
+
+
+@pytest.mark.parametrize("asked, device", [("cpu", "cpu"), ("cuda", "cuda"), ("mps", "cpu")])
+def test_trust_is_worked_out_where_a_refinement_runs_in_double_precision(asked, device, monkeypatch) -> None:
+    """`mps` has none."""
+    told: list[Any] = []
+    monkeypatch.setattr(backend, "RefinementKernels", lambda *given, **named: told.append((given, named)))
+    monkeypatch.setattr(backend, "_execution", lambda run: run.execution)
+    execution = replace(PyTorchExecutionConfig(accelerator="cpu", device_memory=0.5), accelerator=asked)
+    engine = backend.trust_engine(RunOptions(execution=execution))
+    engine.kernels()
+    assert told == [(("amplitude", 0.0), {"device": device, "dtype": torch.float64})]
+    assert engine.memory == 1 << 29
