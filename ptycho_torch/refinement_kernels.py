@@ -421,9 +421,12 @@ class RefinementKernels:
 
 
 def _free_memory(device: torch.device) -> int:
-    """Three quarters of what is free on a GPU: the images, and what breaks into pieces, have the rest."""
+    """Three quarters of what is free on a GPU, what PyTorch keeps of work that is over among it: the images, and what
+    breaks into pieces, have the rest.
+    """
     free, _ = torch.cuda.mem_get_info(device)
-    return 3 * free // 4
+    over = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return 3 * (free + over) // 4
 
 
 def _squared_modulus(waves: Tensor) -> Tensor:

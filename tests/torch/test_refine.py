@@ -462,7 +462,9 @@ def test_a_cpu_adds_in_the_order_of_the_patterns_whatever_the_batches(scan) -> N
 
 def test_a_gpu_takes_as_many_patterns_at_once_as_it_holds(scan, monkeypatch) -> None:
     """Not run on one: its free memory is told."""
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 << 20, 80 << 30))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1 << 20, 80 << 30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 5 << 20)  # by refinements before
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 4 << 20)
     kernels = RefinementKernels("amplitude", 0.0, device="cuda")
     assert (kernels.memory, kernels.batch_pixels, kernels.lanes) == (3 << 19, None, 1)
     every = Passes(kernels, scan, [np.arange(len(scan))], np.arange(0), 1, 1 << 30)
