@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ptycho.core.physics.poisson import BRIGHT, DIM, SERIES, moment_table
+from ptycho.core.physics.poisson import SERIES, moment_table
 
 __all__ = ["Moments"]
 
@@ -20,7 +20,9 @@ class Moments:
     def __init__(self, device: torch.device) -> None:
         self._start, self._step, table = moment_table()
         nodes = torch.as_tensor(table, device=device)
-        self._lines = torch.cat([nodes[:-1], nodes.diff(dim=0)], dim=1)
+        lines = torch.cat([nodes[:-1], nodes.diff(dim=0)], dim=1)
+        nothing = torch.zeros_like(lines[:1])
+        self._lines = torch.cat([nothing, lines, nothing])
         self._series = torch.tensor(SERIES, dtype=torch.float64, device=device)
 
     def __call__(self, expected: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -34,21 +36,19 @@ class Moments:
             (n, 3).
         """
         photons = (expected if valid is None else expected * valid).flatten(1)
-        return self._tabulated(photons) + self._bright(photons)
+        last = len(self._lines) - 1
+        place = photons.log().sub_(self._start - self._step).div_(self._step).clamp_(0, last)
+        return self._series_of(photons, place == last) + self._tabulated(place)
 
-    def _tabulated(self, photons: Tensor) -> Tensor:
-        """Sums over the pixels up to BRIGHT: the value at the node below, and the slope to the next one."""
-        place = photons.clamp(DIM, BRIGHT).log_().sub_(self._start).div_(self._step)
-        node = place.floor().clamp_(max=len(self._lines) - 1)
-        lit = ((photons > DIM) & (photons <= BRIGHT)).to(photons.dtype)
-        weights = torch.stack([lit, place.sub_(node).mul_(lit)], dim=1)
-        lines = self._lines.index_select(0, node.flatten().long()).unflatten(0, photons.shape)
-        sums = weights @ lines
-        return sums[:, 0, :3] + sums[:, 1, 3:]
+    def _tabulated(self, place: Tensor) -> Tensor:
+        """Sums over the pixels up to BRIGHT: the value at the node below, and the slope to the next; 0 of others."""
+        node = place.long()
+        lines = self._lines.index_select(0, node.flatten()).unflatten(0, place.shape)
+        slopes = place.sub_(node)[:, None] @ lines[..., 3:]
+        return lines[..., :3].sum(dim=1) + slopes[:, 0]
 
-    def _bright(self, photons: Tensor) -> Tensor:
+    def _series_of(self, photons: Tensor, bright: Tensor) -> Tensor:
         """Sums over the pixels above BRIGHT."""
-        bright = photons > BRIGHT
         u = torch.where(bright, 1 / photons, 0.0)
         square = u.square()
         sums = (bright.sum(dim=1, dtype=photons.dtype), u.sum(dim=1), square.sum(dim=1), square.mul_(u).sum(dim=1))

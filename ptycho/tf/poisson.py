@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from ptycho.core.physics.poisson import BRIGHT, DIM, SERIES, moment_table
+from ptycho.core.physics.poisson import SERIES, moment_table
 
 __all__ = ["Moments"]
 
@@ -15,7 +15,8 @@ class Moments:
     def __init__(self) -> None:
         self._start, self._step, table = moment_table()
         nodes = tf.constant(table)
-        self._lines = tf.concat([nodes[:-1], nodes[1:] - nodes[:-1]], axis=1)
+        lines = tf.concat([nodes[:-1], nodes[1:] - nodes[:-1]], axis=1)
+        self._lines = tf.pad(lines, [(1, 1), (0, 0)])
         self._series = tf.constant(SERIES, tf.float64)
 
     def __call__(self, expected: tf.Tensor, valid: tf.Tensor | None = None) -> tf.Tensor:
@@ -30,21 +31,21 @@ class Moments:
         """
         photons = expected if valid is None else expected * valid
         photons = tf.reshape(photons, (photons.shape[0], -1))
-        return self._tabulated(photons) + self._bright(photons)
+        last = self._lines.shape[0] - 1
+        place = (tf.math.log(photons) - (self._start - self._step)) / self._step
+        place = tf.clip_by_value(place, 0.0, last)
+        return self._series_of(photons, place == last) + self._tabulated(place)
 
-    def _tabulated(self, photons: tf.Tensor) -> tf.Tensor:
-        """Sums over the pixels up to BRIGHT: the value at the node below, and the slope to the next one."""
-        place = (tf.math.log(tf.clip_by_value(photons, DIM, BRIGHT)) - self._start) / self._step
-        node = tf.minimum(tf.floor(place), self._lines.shape[0] - 1)
-        lit = tf.cast((photons > DIM) & (photons <= BRIGHT), photons.dtype)
-        weights = tf.stack([lit, (place - node) * lit], axis=1)
-        sums = weights @ tf.gather(self._lines, tf.cast(node, tf.int32))
-        return sums[:, 0, :3] + sums[:, 1, 3:]
+    def _tabulated(self, place: tf.Tensor) -> tf.Tensor:
+        """Sums over the pixels up to BRIGHT: the value at the node below, and the slope to the next; 0 of others."""
+        node = tf.floor(place)
+        lines = tf.gather(self._lines, tf.cast(node, tf.int32))
+        slopes = tf.expand_dims(place - node, 1) @ lines[..., 3:]
+        return tf.reduce_sum(lines[..., :3], axis=1) + slopes[:, 0]
 
-    def _bright(self, photons: tf.Tensor) -> tf.Tensor:
+    def _series_of(self, photons: tf.Tensor, bright: tf.Tensor) -> tf.Tensor:
         """Sums over the pixels above BRIGHT."""
-        bright = photons > BRIGHT
-        u = tf.where(bright, 1 / tf.maximum(photons, BRIGHT), tf.zeros_like(photons))
+        u = tf.where(bright, 1 / photons, tf.zeros_like(photons))
         powers = (tf.cast(bright, photons.dtype), u, u * u, u * u * u)
         sums = tf.stack([tf.reduce_sum(each, axis=1) for each in powers], axis=1)
         return tf.matmul(sums, self._series, transpose_b=True)

@@ -90,4 +90,5 @@ def moment_table() -> tuple[float, float, Float]:
     """
     nodes = np.linspace(np.log(DIM), np.log(BRIGHT), _NODES)
     parts = np.array_split(np.exp(nodes), 16)  # dim pixels need few terms
-    return float(nodes[0]), float(nodes[1] - nodes[0]), np.concatenate([exact_moments(part) for part in parts])
+    step = float(nodes[-1] - nodes[0]) / (_NODES - 1)
+    return float(nodes[0]), step, np.concatenate([exact_moments(part) for part in parts])
