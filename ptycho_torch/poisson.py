@@ -20,9 +20,9 @@ class Moments:
     def __init__(self, device: torch.device) -> None:
         self._start, self._step, table = moment_table()
         nodes = torch.as_tensor(table, device=device)
-        lines = torch.cat([nodes[:-1], nodes.diff(dim=0)], dim=1)
-        nothing = torch.zeros_like(lines[:1])
-        self._lines = torch.cat([nothing, lines, nothing])
+        nothing = torch.zeros_like(nodes[:1])
+        values, slopes = (torch.cat([nothing, each, nothing]) for each in (nodes[:-1], nodes.diff(dim=0)))
+        self._values, self._slopes = (each.mT.contiguous() for each in (values, slopes))
         self._series = torch.tensor(SERIES, dtype=torch.float64, device=device)
 
     def __call__(self, expected: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -36,16 +36,20 @@ class Moments:
             (n, 3).
         """
         photons = (expected if valid is None else expected * valid).flatten(1)
-        last = len(self._lines) - 1
+        last = self._values.shape[1] - 1
         place = photons.log().sub_(self._start - self._step).div_(self._step).clamp_(0, last)
         return self._series_of(photons, place == last) + self._tabulated(place)
 
     def _tabulated(self, place: Tensor) -> Tensor:
         """Sums over the pixels up to BRIGHT: the value at the node below, and the slope to the next; 0 of others."""
-        node = place.long()
-        lines = self._lines.index_select(0, node.flatten()).unflatten(0, place.shape)
-        slopes = place.sub_(node)[:, None] @ lines[..., 3:]
-        return lines[..., :3].sum(dim=1) + slopes[:, 0]
+        node, shape = place.long(), place.shape
+        share, node = place.sub_(node), node.flatten()
+        sums = [
+            value.index_select(0, node).view(shape).sum(dim=1)
+            + torch.linalg.vecdot(slope.index_select(0, node).view(shape), share)
+            for value, slope in zip(self._values, self._slopes, strict=True)
+        ]
+        return torch.stack(sums, dim=1)
 
     def _series_of(self, photons: Tensor, bright: Tensor) -> Tensor:
         """Sums over the pixels above BRIGHT."""
