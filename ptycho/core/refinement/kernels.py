@@ -351,7 +351,8 @@ class Kernels(Protocol):
         """
 
     def compared(self, fields: Any, measured: Measured, light: Any, photon_scale: float) -> Any:
-        """What patterns say of the fields, by kernels without a floor: sums over the valid pixels of each, `(b, 8)`, of
+        """What patterns say of the fields, by kernels in double precision without a floor: sums over the valid pixels
+        of each, `(b, 8)`, of
 
         * the deviance `D = 2 [Y log(Y / L) - Y + L]`, its expectation and variance;
         * the squared misfit of amplitudes `(sqrt(L) - sqrt(Y))^2`: what photon noise leaves of it, and what is found;

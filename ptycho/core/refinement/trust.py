@@ -98,7 +98,8 @@ def measure_trust(
         engine: what works it out.
 
     Raises:
-        DataError: no pattern, a scale that is not positive, no light in the valid pixels, or NaN or infinity there.
+        DataError: no pattern, a scale that is not positive, no light in the valid pixels, or NaN or infinity there or
+            among the positions.
     """
     if not (np.isfinite(photon_scale) and photon_scale > 0):
         raise DataError(
@@ -127,8 +128,12 @@ def measure_trust(
 
 def _within(object: Array, x: Float, y: Float, n: int) -> tuple[Array, Float, Float]:
     """The object, with zeros around it where patches of n pixels need them, and their centres in it."""
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise DataError("positions: expected finite values, found NaN or infinity; replace them")
+    height, width = object.shape[-2:]
+    x, y = np.clip(x, -n, width + n), np.clip(y, -n, height + n)  # farther away there is nothing either
     before, after = [], []
-    for at, size in zip((y, x), object.shape[-2:], strict=True):
+    for at, size in zip((y, x), (height, width), strict=True):
         first = np.rint(at).astype(int) - n // 2
         missing = max(0, -int(first.min()))
         before.append(missing + missing % 2)  # an odd number would round halves the other way

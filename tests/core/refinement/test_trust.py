@@ -79,6 +79,17 @@ def test_the_object_is_0_outside(made, slices):
     np.testing.assert_allclose(found.deviance, around.deviance, rtol=1e-10)
 
 
+def test_what_is_far_outside_takes_no_memory(made):
+    far, near = made.xcoords.copy(), made.xcoords.copy()
+    far[3], near[3] = 1e12, SIZE + 2 * N
+    found = trust(made, xcoords=far)
+    np.testing.assert_array_equal(found.deviance, trust(made, xcoords=near).deviance)
+    assert found.deviance[3] > 100 * found.deviance[0]
+    far[3] = np.nan
+    with pytest.raises(DataError, match="positions: expected finite values"):
+        trust(made, xcoords=far)
+
+
 def test_a_pattern_of_which_nothing_is_predicted_is_finite(made):
     dark = made.object.copy()
     dark[:24, :24] = 0
