@@ -208,8 +208,8 @@ def refine(
 
 
 def trust_engine(run: RunOptions) -> TrustEngine:
-    """What works out the trust of a result: where it is refined, in double precision; on a CPU NumPy, which takes half
-    the time there.
+    """What works out the trust of a result: where it is refined, in double precision; on a CPU NumPy, which is
+    faster there.
     """
     if not tf.config.list_physical_devices("GPU"):
         return TrustEngine(functools.partial(NumpyKernels, "amplitude", 0.0))
