@@ -63,6 +63,6 @@ def _parts(values: Tensor) -> Tensor:
 
 def _pixels(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
     """Where `(b, h, w)` the pixels of patches lie in a canvas that is one row."""
-    down, right = (torch.arange(length, device=canvas.device) for length in patches.shape[-2:])
-    width = canvas.shape[1]
-    return torch.add(cols, rows, alpha=width)[:, None, None] + torch.add(right, down[:, None], alpha=width)
+    (height, width), row = patches.shape[-2:], canvas.shape[1]
+    step = torch.arange(max(height, width), device=canvas.device)
+    return torch.add(cols, rows, alpha=row)[:, None, None] + torch.add(step[:width], step[:height, None], alpha=row)
