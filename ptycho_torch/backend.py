@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from ptycho.config.config import INFERENCE_BATCH, InferenceConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
-from ptycho.core.refinement.kernels import Kernels, ScanData
+from ptycho.core.refinement.device.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.trust import TrustEngine
 from ptycho.core.stitching.sums import MakeSums, NumpySums
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName, ScanNetwork
+from ptycho.workflows.networks.stored_model import archive_for, starting_weights
+from ptycho.workflows.networks.training_data import TrainingSet
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.sharing.team import Team
-from ptycho.workflows.stored_model import archive_for, starting_weights
-from ptycho.workflows.training_data import TrainingSet
 from ptycho_torch import predictor
 from ptycho_torch import refine as refinement
 from ptycho_torch.cli.shared import resolve_execution

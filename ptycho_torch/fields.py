@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ptycho.core.refinement.kernels import Measured
+from ptycho.core.refinement.device.kernels import Measured
 
 __all__ = [
     "Fields",

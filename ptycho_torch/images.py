@@ -1,5 +1,5 @@
-"""Images and numbers of a refinement that stay on a device of PyTorch: `ptycho.core.refinement.images.Images` and
-`ptycho.core.refinement.numbers.Numbers` in tensors.
+"""Images and numbers of a refinement that stay on a device of PyTorch: `ptycho.core.refinement.device.images.Images`
+and `ptycho.core.refinement.device.numbers.Numbers` in tensors.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptycho.core.refinement.images import Filter, Image, Resident
-from ptycho.core.refinement.numbers import Number, Numbers
+from ptycho.core.refinement.device.images import Filter, Image, Resident
+from ptycho.core.refinement.device.numbers import Number, Numbers
 
 __all__ = ["TorchImages", "TorchNumbers", "further"]
 
@@ -75,7 +75,7 @@ class TorchImages:
         return self.of(self._worked(here.numel(), lambda: further(torch.mul(here, first), there, second)))
 
     def filtered(self, form: Filter, gradient: Image, image: Image) -> Resident:
-        """As `ptycho.core.refinement.preconditioner` has it in NumPy."""
+        """As `ptycho.core.refinement.steps.preconditioner` has it in NumPy."""
         held, slope, at = self._held(form), self._upload(gradient), self._upload(image)
         return self.of(self._worked(at.numel(), lambda: _preconditioned(held, form.padded, slope, at)))
 
@@ -91,7 +91,7 @@ class TorchImages:
 
 
 class TorchNumbers:
-    """`ptycho.core.refinement.numbers.Numbers` that are tensors without an axis, in double precision."""
+    """`ptycho.core.refinement.device.numbers.Numbers` that are tensors without an axis, in double precision."""
 
     def of(self, scalar: Tensor) -> Tensor:
         """The scalar as it is; its device is not waited for."""

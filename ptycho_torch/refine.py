@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.variable_probe import ProbeVariation
-from ptycho.core.refinement.background import Family
-from ptycho.core.refinement.engine import Engine
-from ptycho.core.refinement.gauge import Scale
-from ptycho.core.refinement.kernels import ScanData
-from ptycho.core.refinement.likelihood import Likelihood
-from ptycho.core.refinement.placement import Positions
-from ptycho.core.refinement.priors import ObjectPrior
-from ptycho.core.refinement.processes import ALONE, Processes
+from ptycho.core.refinement.device.engine import Engine
+from ptycho.core.refinement.device.kernels import ScanData
+from ptycho.core.refinement.device.likelihood import Likelihood
+from ptycho.core.refinement.priors.object_prior import ObjectPrior
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.state_file import StateFile
+from ptycho.core.refinement.steps.background import Family
+from ptycho.core.refinement.steps.gauge import Scale
+from ptycho.core.refinement.steps.placement import Positions
+from ptycho.core.refinement.sums.processes import ALONE, Processes
 from ptycho_torch.refinement_kernels import RefinementKernels
 
 __all__ = ["ENGINE", "refine"]
@@ -126,4 +126,4 @@ def refine(
 
 
 ENGINE = Engine("pytorch", RefinementKernels, ("dtype", "device", "deterministic"))
-"""The entry of this engine (`ptycho.core.refinement.engine`)."""
+"""The entry of this engine (`ptycho.core.refinement.device.engine`)."""

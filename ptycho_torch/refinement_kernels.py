@@ -1,4 +1,4 @@
-"""What is done to a batch of patterns, in PyTorch: `ptycho.core.refinement.kernels` in tensors."""
+"""What is done to a batch of patterns, in PyTorch: `ptycho.core.refinement.device.kernels` in tensors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptycho.core.refinement.images import Resident
-from ptycho.core.refinement.kernels import Found, Measured, Share
-from ptycho.core.refinement.likelihood import ROUNDING, Likelihood
-from ptycho.core.refinement.memory import USUAL_MEMORY
-from ptycho.core.refinement.numbers import Number, Numbers, PlainNumbers
-from ptycho.core.refinement.packing import SINGLE, unpacked
+from ptycho.core.refinement.device.images import Resident
+from ptycho.core.refinement.device.kernels import Found, Measured, Share
+from ptycho.core.refinement.device.likelihood import ROUNDING, Likelihood
+from ptycho.core.refinement.device.memory import USUAL_MEMORY
+from ptycho.core.refinement.device.numbers import Number, Numbers, PlainNumbers
+from ptycho.core.refinement.device.packing import SINGLE, unpacked
 from ptycho_torch.device.lanes import Lanes
 from ptycho_torch.device.streaming import TorchStream
 from ptycho_torch.fields import (
@@ -58,7 +58,7 @@ class _Corners(NamedTuple):
 
 
 class RefinementKernels:
-    """`ptycho.core.refinement.kernels.Kernels` in PyTorch.
+    """`ptycho.core.refinement.device.kernels.Kernels` in PyTorch.
 
     Args:
         likelihood: 'amplitude' or 'poisson'.

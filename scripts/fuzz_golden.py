@@ -257,7 +257,7 @@ def make_run(folder: Path) -> None:
 def _state(path: Path) -> bytes:
     """The state of a search for an object of 9 x 9 pixels."""
     from ptycho.core.refinement.descent import Descent, State
-    from ptycho.core.refinement.kernels import Direction, Point
+    from ptycho.core.refinement.device.kernels import Direction, Point
 
     point = Point(
         np.ones((9, 9), "c8"), np.ones((1, 4, 4), "c8"), np.arange(3.0), np.arange(3.0), np.ones(3), np.zeros((4, 4))

@@ -25,7 +25,7 @@ from ptycho.core.scan.stream import Frames
 from ptycho.errors import DataError
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.fourier import FourierRequest, reconstruct_sample
-from ptycho.workflows.fourier_scan import Region, fourier_scan
+from ptycho.workflows.iteration.fourier_scan import Region, fourier_scan
 from ptycho.workflows.outputs import save_reconstruction
 
 __all__ = ["fourier_ptychography"]

@@ -16,17 +16,17 @@ from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig, config
 from ptycho.config.options import IterationOptions
 from ptycho.core.progress import Progress, log_progress
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.likelihood import Likelihood
-from ptycho.core.refinement.placement import Positions
+from ptycho.core.refinement.device.likelihood import Likelihood
 from ptycho.core.refinement.refinement import Refinement, Start
+from ptycho.core.refinement.steps.placement import Positions
 from ptycho.networks.universal import weights_file
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.front_door import Request, reconstruct_scan
-from ptycho.workflows.iterate import object_grid
+from ptycho.workflows.iteration.iterate import object_grid
+from ptycho.workflows.iteration.start_from import read_start
 from ptycho.workflows.outputs import save_run
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.start_from import read_start
 
 __all__ = ["reconstruct", "refine", "told_of"]
 

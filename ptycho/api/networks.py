@@ -25,9 +25,9 @@ from ptycho.workflows.backend_selector import (
     save_bundle_with_backend,
     train_cdi_model_with_backend,
 )
+from ptycho.workflows.networks.stored_model import shaped_like
 from ptycho.workflows.reconstruct import inference_settings, reconstruct
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
-from ptycho.workflows.stored_model import shaped_like
 
 __all__ = ["TrainedModel", "infer", "train"]
 

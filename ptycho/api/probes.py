@@ -10,10 +10,10 @@ from ptycho.api.backends import installed_backend
 from ptycho.api.scans import Scan, as_scan
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
 from ptycho.core.refinement.refinement import Refinement
-from ptycho.workflows import find_probe as workflow
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.backend_selector import backend_named
-from ptycho.workflows.find_probe import FoundProbe
+from ptycho.workflows.iteration import find_probe as workflow
+from ptycho.workflows.iteration.find_probe import FoundProbe
 from ptycho.workflows.run_options import RunOptions
 
 __all__ = ["find_probe"]

@@ -56,7 +56,7 @@ def _fourier(asked: Settled, debug: bool) -> None:
     from ptycho.report.page import REPORT_FILE
     from ptycho.workflows.backend_selector import require_backend
     from ptycho.workflows.fourier import FourierRequest, reconstruct_sample
-    from ptycho.workflows.fourier_scan import fourier_scan
+    from ptycho.workflows.iteration.fourier_scan import fourier_scan
     from ptycho.workflows.outputs import save_reconstruction
     from ptycho.workflows.unfinished import forget
 

@@ -145,7 +145,7 @@ def _check(run: Any, others: Sequence[Path], options: Any) -> None:
 def _request(asked: Settled, folder: Path) -> Request:
     """What the flags ask for."""
     from ptycho.workflows.front_door import Request
-    from ptycho.workflows.start_from import read_start
+    from ptycho.workflows.iteration.start_from import read_start
 
     run = asked.run
     return Request(

@@ -262,7 +262,7 @@ def recorded(data: RawData, result: Path | None) -> RawData:
     """The scan with the flux, background and blur of an earlier result of it; as it is where none is named."""
     if result is None:
         return data
-    from ptycho.workflows.start_from import recorded_as
+    from ptycho.workflows.iteration.start_from import recorded_as
 
     return recorded_as(data, result)
 

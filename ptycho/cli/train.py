@@ -152,7 +152,7 @@ def _check(asked: Settled) -> None:
 def _scans(asked: Settled) -> tuple[list[RawData], list[RawData | None]]:
     """The scans to train on and to validate with; N is theirs, unless it was given."""
     from ptycho.workflows.experiments import experiment_files, read_experiments
-    from ptycho.workflows.training_data import at_network_size
+    from ptycho.workflows.networks.training_data import at_network_size
 
     config, run = asked.config, asked.run
     train, test = read_experiments(experiment_files(config), units=run.units, memory_map=run.memory_map)
@@ -171,7 +171,7 @@ def _settle_network(asked: Settled, scan: RawData) -> None:
     from ptycho.workflows.choose_method import settle_by_scan
 
     if asked.run.start_from is not None:
-        from ptycho.workflows.stored_model import shaped_like
+        from ptycho.workflows.networks.stored_model import shaped_like
 
         _log.info("%s", shaped_like(asked.run.start_from, asked.config, asked.stated))
     elif asked.config.model.model_type == "pinn":
@@ -197,7 +197,7 @@ def _simulated(
     asked: Settled, train: list[RawData], test: list[RawData | None]
 ) -> tuple[list[RawData], list[RawData | None]]:
     """Simulated scans like those to train on, which validate where there is nothing else to."""
-    from ptycho.workflows.simulated_training import simulated_scan_like
+    from ptycho.workflows.networks.simulated_training import simulated_scan_like
 
     objects, dose, seed = asked.run.simulated_objects, asked.config.nphotons, asked.config.subsample_seed or 0
     test = [scan if known is None else known for scan, known in zip(train, test, strict=True)]

@@ -274,7 +274,7 @@ class StageOptions:
 class IterationOptions:
     """Iteration: how an object is found on a scan without a network, or refined after one.
 
-    What is 'auto' is decided by the patterns themselves (`ptycho.workflows.iterate`).
+    What is 'auto' is decided by the patterns themselves (`ptycho.workflows.iteration.iterate`).
     """
 
     iterations: Annotated[

@@ -15,8 +15,8 @@ import numpy as np
 
 from ptycho.core.physics.fourier_ptychography import KEY, sample_of, spectrum_of
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.parts import places
-from ptycho.core.refinement.preconditioner import illumination
+from ptycho.core.refinement.steps.preconditioner import illumination
+from ptycho.core.refinement.sums.parts import places
 
 __all__ = ["as_sample", "as_spectrum"]
 

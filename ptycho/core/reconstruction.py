@@ -63,8 +63,8 @@ class Reconstruction(ObjectResult):
     """(H, W) the object before refinement; None when it was not refined."""
     error_history: tuple[float, ...]
     """Relative error of what was fitted, at the start and after each refinement iteration: of amplitudes the relative
-    Fourier error, of counts a quarter of the deviance (`ptycho.core.refinement.likelihood`), with what a prior of the
-    object adds; empty when not refined."""
+    Fourier error, of counts a quarter of the deviance (`ptycho.core.refinement.device.likelihood`), with what a prior
+    of the object adds; empty when not refined."""
     timings: dict[str, float]
     """Seconds by step of the workflow."""
     synchronised: bool

@@ -10,7 +10,7 @@ and lets a small U-Net add what a gradient cannot know:
 
 The U-Net works at half resolution (four pixels become four channels) on the part of the canvas where the probe has
 its light. The physics is in the gradient, so the weights know nothing of N, of the probe's shape or of the members;
-a pass over a scan has one canvas for all of them, with a descent of its own (`ptycho.workflows.canvas_pass`).
+a pass over a scan has one canvas for all of them, with a descent of its own (`ptycho.workflows.networks.canvas_pass`).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.raster import find_grid, raster_of, scanned_area
+from ptycho.core.refinement.steps.raster import find_grid, raster_of, scanned_area
 from ptycho.figures.curves import draw_errors, draw_ratios
 from ptycho.figures.drawing import bright_pixels, colour_range, colours_of, seen_box, seen_pixels
 from ptycho.figures.raster import wave_png

@@ -20,8 +20,8 @@ from ptycho.config.deprecation import deprecation_text
 from ptycho.config.options import changed_options
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
-from ptycho.core.refinement.kernels import Kernels, ScanData
-from ptycho.core.refinement.kernels_numpy import NumpyKernels
+from ptycho.core.refinement.device.kernels import Kernels, ScanData
+from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.trust import TrustEngine
 from ptycho.core.stitching.sums import MakeSums, NumpySums
@@ -37,10 +37,10 @@ from ptycho.tf.model_manager import remember, restored, save_tf_bundle, set_cano
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.tf.refinement_kernels import RefinementKernels
 from ptycho.workflows.backend import BackendName, ScanNetwork
+from ptycho.workflows.networks.stored_model import archive_for, starting_weights
+from ptycho.workflows.networks.training_data import TrainingSet
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.sharing.team import Team
-from ptycho.workflows.stored_model import archive_for, starting_weights
-from ptycho.workflows.training_data import TrainingSet
 
 __all__ = [
     "build",

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ptycho.core.refinement.kernels import Measured
+from ptycho.core.refinement.device.kernels import Measured
 
 __all__ = [
     "Fields",

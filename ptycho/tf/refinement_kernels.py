@@ -1,4 +1,4 @@
-"""What is done to a batch of patterns, in TensorFlow: `ptycho.core.refinement.kernels` in tensors.
+"""What is done to a batch of patterns, in TensorFlow: `ptycho.core.refinement.device.kernels` in tensors.
 
 Operations run one by one unless XLA is asked for: a refinement is often over before a graph of it is compiled.
 """
@@ -14,11 +14,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ptycho.core.refinement.images import NumpyImages
-from ptycho.core.refinement.kernels import Found, Measured, Share
-from ptycho.core.refinement.likelihood import ROUNDING, Likelihood
-from ptycho.core.refinement.memory import USUAL_MEMORY
-from ptycho.core.refinement.numbers import PlainNumbers
+from ptycho.core.refinement.device.images import NumpyImages
+from ptycho.core.refinement.device.kernels import Found, Measured, Share
+from ptycho.core.refinement.device.likelihood import ROUNDING, Likelihood
+from ptycho.core.refinement.device.memory import USUAL_MEMORY
+from ptycho.core.refinement.device.numbers import PlainNumbers
 from ptycho.tf.fields import (
     Fields,
     back_propagated,
@@ -44,7 +44,7 @@ _COMPILED = ("shifted", "fields", "fields_along", "pull", "probe_gradient", "slo
 
 
 class RefinementKernels:
-    """`ptycho.core.refinement.kernels.Kernels` in TensorFlow.
+    """`ptycho.core.refinement.device.kernels.Kernels` in TensorFlow.
 
     Fields are kept as `fft2` gives them, N times the unitary ones, and so are the amplitudes they are compared with: a
     pass over complex numbers saved at each transform. What leaves a kernel is in the unit of the scan.

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
-from ptycho.core.refinement.kernels import Kernels, ScanData
+from ptycho.core.refinement.device.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.trust import TrustEngine
 from ptycho.core.stitching.sums import MakeSums
 from ptycho.core.training.scales import InputScaling
 from ptycho.networks.spec import ScanStages
 from ptycho.raw_data import RawData
+from ptycho.workflows.networks.training_data import TrainingSet
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.sharing.team import Team
-from ptycho.workflows.training_data import TrainingSet
 
 __all__ = ["Backend", "BackendName", "ScanModel", "ScanNetwork", "ScanProbe"]
 
@@ -145,7 +145,7 @@ class Backend(Protocol):
         """The model of an archive, and what else is in it; `params.cfg` receives its snapshot for callers.
 
         `experiment`, or else the probe of `scan`, chooses among several experiments; weights of many simulated ones
-        take the probe and the scales of `scan` (`ptycho.workflows.stored_model`).
+        take the probe and the scales of `scan` (`ptycho.workflows.networks.stored_model`).
         """
 
     def for_callers(self, model: Any) -> Any:

@@ -17,8 +17,8 @@ from ptycho.errors import BackendError, ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
 from ptycho.workflows.experiments import Scans, TestScans, as_asked
+from ptycho.workflows.iteration.refine_probe import with_refined_probe
 from ptycho.workflows.reconstruct import load_and_reconstruct
-from ptycho.workflows.refine_probe import with_refined_probe
 from ptycho.workflows.results import RunResults
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.train import train, train_and_reconstruct

@@ -24,7 +24,7 @@ from ptycho.figures.patches import save_patch_grid
 from ptycho.workflows.run_options import RunOptions
 
 if TYPE_CHECKING:
-    from ptycho.workflows.stitch_scan import StitchedObject
+    from ptycho.workflows.networks.stitch_scan import StitchedObject
 
 __all__ = ["Diagnostics", "configured_diagnostics", "make_diagnostics", "with_diagnostics"]
 

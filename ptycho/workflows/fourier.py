@@ -32,19 +32,19 @@ from ptycho.core.progress import Watch, log_progress
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.trust import NOISE, Trust
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.parts import places
-from ptycho.core.refinement.preconditioner import illumination
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.steps.preconditioner import illumination
+from ptycho.core.refinement.sums.parts import places
 from ptycho.core.refinement.trust import TrustEngine
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.backend_selector import backend_named
-from ptycho.workflows.fourier_scan import FourierScan
-from ptycho.workflows.iterate import iterate
-from ptycho.workflows.iteration_plan import Plan
+from ptycho.workflows.iteration.fourier_scan import FourierScan
+from ptycho.workflows.iteration.iterate import iterate
+from ptycho.workflows.iteration.iteration_plan import Plan
+from ptycho.workflows.iteration.refined_result import measured_reconstruction
 from ptycho.workflows.journal import Journal, run_digest
-from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.trust import NOMINAL_PHOTONS, scan_trust
 from ptycho.workflows.unfinished import STATE, Unfinished

@@ -39,20 +39,20 @@ from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.choose_method import choose_method, training_for_scan
 from ptycho.workflows.effects.detector_blur import blurring
 from ptycho.workflows.effects.scan_offsets import scan_offsets
-from ptycho.workflows.final_trust import with_final_trust
-from ptycho.workflows.find_probe import FoundProbe, find_probe
-from ptycho.workflows.iterate import first_flux, iterate
+from ptycho.workflows.iteration.find_probe import FoundProbe, find_probe
+from ptycho.workflows.iteration.iterate import first_flux, iterate
+from ptycho.workflows.iteration.refined_result import measured_reconstruction
 from ptycho.workflows.journal import Journal, run_digest
-from ptycho.workflows.next_step import Finished
 from ptycho.workflows.reconstruct import beyond_coverage, load_and_reconstruct
-from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.shared_object import moved, with_one_probe, with_own_probes
 from ptycho.workflows.sharing.shared_refinement import SharedRefinement
 from ptycho.workflows.sharing.team import SINGLE, Team
 from ptycho.workflows.train import train
-from ptycho.workflows.uncertainty import check_uncertainty, measure_uncertainty
 from ptycho.workflows.unfinished import STATE, Unfinished, forget
+from ptycho.workflows.validation.final_trust import with_final_trust
+from ptycho.workflows.validation.next_step import Finished
+from ptycho.workflows.validation.uncertainty import check_uncertainty, measure_uncertainty
 
 __all__ = ["Outcome", "Request", "probe_asked_for", "reconstruct_scan"]
 
@@ -69,7 +69,8 @@ class Request:
     backend: BackendName
     iteration: IterationOptions = field(default_factory=IterationOptions)
     probe: str | None = None
-    """Where it is from (`ptycho.workflows.find_probe`), or 'patterns'; None: from the scan, else its patterns."""
+    """Where it is from (`ptycho.workflows.iteration.find_probe`), or 'patterns'; None: from the scan, else its
+    patterns."""
     model: Path | None = None
     """Archive of a network, whose pass is the start."""
     train_seconds: float | None = None
@@ -79,7 +80,7 @@ class Request:
     force: bool = False
     """Go on where the scan has a fault."""
     uncertainty: bool = False
-    """Measure how far photon noise takes every pixel (`ptycho.workflows.uncertainty`)."""
+    """Measure how far photon noise takes every pixel (`ptycho.workflows.validation.uncertainty`)."""
     folder: Path | None = None
     """Of the run: what a run that was killed goes on from is kept there, and a network that was trained."""
     execution: PyTorchExecutionConfig | None = None

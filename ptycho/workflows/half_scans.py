@@ -18,8 +18,8 @@ from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.quality.comparison import correlate
 from ptycho.core.quality.resolution import HalvesOf, Resolution, resolution_csv, resolution_json
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.gauge import Scale
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.steps.gauge import Scale
 from ptycho.core.refinement.trust import TrustEngine
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.halves import half_scans
@@ -29,10 +29,10 @@ from ptycho.workflows.backend import Backend
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.effects.thick import slicing
 from ptycho.workflows.front_door import Request, probe_asked_for
-from ptycho.workflows.iterate import iterate
-from ptycho.workflows.iteration_plan import Plan, planned
+from ptycho.workflows.iteration.iterate import iterate
+from ptycho.workflows.iteration.iteration_plan import Plan, planned
+from ptycho.workflows.iteration.refined_result import measured_reconstruction
 from ptycho.workflows.photon_parts import photon_parts
-from ptycho.workflows.refined_result import measured_reconstruction
 from ptycho.workflows.report import FRC_FILE
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.sharing.shared_refinement import SharedRefinement
@@ -56,11 +56,11 @@ def reconstruct_halves(data: RawData, request: Request, halves_of: HalvesOf = "p
     with single positions. Halves of the photons (`ptycho.workflows.photon_parts`) have all positions, and differ by
     noise alone.
 
-    Each half begins with a flat object and is reconstructed by `ptycho.workflows.iterate`. What is left open (modes of
-    the probe, whether it is held first) is decided by the whole scan, whose neighbours are near enough to foretell each
-    other, and both halves begin with the same probe: that of the scan, or the one that is asked for or found. The first
-    is then brought onto the second (`ptycho.core.quality.alignment`), and both are compared in the box around the scan
-    positions.
+    Each half begins with a flat object and is reconstructed by `ptycho.workflows.iteration.iterate`. What is left open
+    (modes of the probe, whether it is held first) is decided by the whole scan, whose neighbours are near enough to
+    foretell each other, and both halves begin with the same probe: that of the scan, or the one that is asked for or
+    found. The first is then brought onto the second (`ptycho.core.quality.alignment`), and both are compared in the box
+    around the scan positions.
 
     Args:
         data: the scan.

@@ -24,9 +24,9 @@ from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.physics.variable_probe import ProbeVariation
-from ptycho.core.refinement.gauge import Gauge
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.state_file import StateFile
+from ptycho.core.refinement.steps.gauge import Gauge
 from ptycho.errors import DataError
 
 __all__ = ["Journal", "run_digest"]

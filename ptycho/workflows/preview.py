@@ -16,8 +16,8 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.stitching.stitch import probe_weight, stitch
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel
+from ptycho.workflows.networks.training_data import group_scan, prepared_scan
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.training_data import group_scan, prepared_scan
 
 __all__ = ["PREVIEW", "Preview", "watched_training"]
 

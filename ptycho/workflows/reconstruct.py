@@ -38,21 +38,21 @@ from ptycho.core.refinement.state_file import StateFile
 from ptycho.networks.universal import training_ranges
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel
-from ptycho.workflows.canvas_pass import canvas_pass
 from ptycho.workflows.diagnostics import with_diagnostics
-from ptycho.workflows.final_trust import passed_or_refined
-from ptycho.workflows.find_probe import find_probe
-from ptycho.workflows.pass_uncertainty import check_pass_uncertainty, measure_pass_uncertainty
+from ptycho.workflows.iteration.find_probe import find_probe
+from ptycho.workflows.networks.canvas_pass import canvas_pass
+from ptycho.workflows.networks.stitch_scan import StitchedObject, stitch_scan
+from ptycho.workflows.networks.stored_model import beyond_training, is_universal, model_path
+from ptycho.workflows.networks.training_data import at_network_size, group_scan, prepared_scan
 from ptycho.workflows.results import Estimate, finished_reconstruction
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 from ptycho.workflows.sharing.shared_pass import SharedPass
 from ptycho.workflows.sharing.shared_refinement import SharedRefinement
 from ptycho.workflows.sharing.team import SINGLE, Team
-from ptycho.workflows.stitch_scan import StitchedObject, stitch_scan
-from ptycho.workflows.stored_model import beyond_training, is_universal, model_path
-from ptycho.workflows.training_data import at_network_size, group_scan, prepared_scan
 from ptycho.workflows.trust import noise_error, scan_trust
 from ptycho.workflows.unfinished import Unfinished
+from ptycho.workflows.validation.final_trust import passed_or_refined
+from ptycho.workflows.validation.pass_uncertainty import check_pass_uncertainty, measure_pass_uncertainty
 
 __all__ = [
     "archived_source",

@@ -20,7 +20,7 @@ from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 from ptycho.report.content import Compared, Content, LinkedFile
 from ptycho.report.page import REPORT_FILE, save_report
-from ptycho.workflows.training_data import at_network_size
+from ptycho.workflows.networks.training_data import at_network_size
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 
 __all__ = ["FRC_FILE", "RESULT_NAMES", "resolution_of_others", "shown_patterns", "write_report"]

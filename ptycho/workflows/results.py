@@ -18,8 +18,8 @@ from ptycho.core.stitching.options import lay_out, result_frames
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
 from ptycho.workflows.experiments import Scans
-from ptycho.workflows.stitch_scan import StitchedObject
-from ptycho.workflows.training_data import TrainingSet
+from ptycho.workflows.networks.stitch_scan import StitchedObject
+from ptycho.workflows.networks.training_data import TrainingSet
 
 __all__ = ["Estimate", "RunResults", "add_reconstructions", "finished_reconstruction", "training_results"]
 

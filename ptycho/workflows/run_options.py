@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.progress import Watch
-from ptycho.workflows.stitch_scan import StitchedObject
+from ptycho.workflows.networks.stitch_scan import StitchedObject
 
 __all__ = ["NEUTRAL_RUN", "Observer", "RunOptions"]
 
@@ -64,7 +64,7 @@ class RunOptions:
     """Further keywords of the backend's `refine`; without `noise` it stops where the photon noise of the scan is all
     that is left, so far as the dose is known."""
     uncertainty: bool = False
-    """Measure how wrong a pass is, pixel by pixel (`ptycho.workflows.pass_uncertainty`); refused with a
+    """Measure how wrong a pass is, pixel by pixel (`ptycho.workflows.validation.pass_uncertainty`); refused with a
     refinement."""
     start_from: Path | None = None
     """Archive of a network of the same shape, whose weights a training begins with; None: with weights of its seed."""

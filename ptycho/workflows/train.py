@@ -18,13 +18,13 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
 from ptycho.workflows.diagnostics import with_diagnostics
 from ptycho.workflows.experiments import Scans, TestScans, experiment_pairs, scans_to_stitch
+from ptycho.workflows.networks.stored_model import started_from
+from ptycho.workflows.networks.training_data import TrainingSet, prepare_experiments
 from ptycho.workflows.preview import watched_training
 from ptycho.workflows.reconstruct import inference_settings, reconstruct, trained_source
 from ptycho.workflows.results import RunResults, add_reconstructions, training_results
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 from ptycho.workflows.sharing.team import Team, quiet_run, share_out
-from ptycho.workflows.stored_model import started_from
-from ptycho.workflows.training_data import TrainingSet, prepare_experiments
 
 __all__ = ["reconstruct_trained", "train", "train_and_reconstruct"]
 

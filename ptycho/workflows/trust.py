@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ptycho.config.config import TrainingConfig
 from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.core.quality.trust import Dose, Trust
-from ptycho.core.refinement.likelihood import Likelihood
+from ptycho.core.refinement.device.likelihood import Likelihood
 from ptycho.core.refinement.trust import ON_HOST, TrustEngine, measure_trust
 from ptycho.core.scaling import photons_per_frame, recorded_photons
 from ptycho.raw_data import RawData

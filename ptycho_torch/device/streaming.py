@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ptycho.core.refinement.kernels import Measured
+from ptycho.core.refinement.device.kernels import Measured
 
 __all__ = ["TorchStream"]
 
@@ -21,7 +21,7 @@ class _Sent(NamedTuple):
 
 
 class TorchStream:
-    """`ptycho.core.refinement.kernels.Stream`: copies from page-locked memory on a stream of their own.
+    """`ptycho.core.refinement.device.kernels.Stream`: copies from page-locked memory on a stream of their own.
 
     On a CPU there is nothing to copy, and nothing to wait for. Not run on a GPU so far.
 

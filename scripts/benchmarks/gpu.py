@@ -46,8 +46,8 @@ from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.core.stitching.stitch import probe_weight, stitch
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
+from ptycho.workflows.networks.stitch_scan import stitch_scan
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.stitch_scan import stitch_scan
 from ptycho.workflows.trust import NOMINAL_PHOTONS, scan_trust
 
 PATTERNS = {64: 16_384, 128: 10_304, 256: 2_500}

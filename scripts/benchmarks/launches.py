@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ptycho.core.files.atomic import atomic_path
-from ptycho.core.refinement.engine import Engine
+from ptycho.core.refinement.device.engine import Engine
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData

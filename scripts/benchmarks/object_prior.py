@@ -36,7 +36,7 @@ from ptycho.core.stitching.stitch import probe_weight
 from ptycho.figures.drawing import save_figure
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.network_prior import belief_of
-from ptycho.workflows.iterate import iterate
+from ptycho.workflows.iteration.iterate import iterate
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale, scan_trust
 from ptycho_torch.refine import refine
 

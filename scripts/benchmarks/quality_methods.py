@@ -217,7 +217,7 @@ def train(case: Case, network: str, places: Places, limits: Limits) -> None:
 
 def _with_own_probe(data: RawData) -> RawData:
     """The scan with the probe that its patterns tell, not that of an optics model."""
-    from ptycho.workflows.refine_probe import with_refined_probe
+    from ptycho.workflows.iteration.refine_probe import with_refined_probe
     from ptycho_torch.refine import refine
 
     return with_refined_probe(data, refine, PROBE_ITERATIONS)

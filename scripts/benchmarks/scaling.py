@@ -123,7 +123,7 @@ def one_pass(folder: Path, n: int) -> Thunk:
     from ptycho.config.config import InferenceConfig, ModelConfig
     from ptycho.core.geometry import object_frame
     from ptycho.raw_data import RawData
-    from ptycho.workflows.canvas_pass import canvas_pass
+    from ptycho.workflows.networks.canvas_pass import canvas_pass
     from ptycho.workflows.run_options import NEUTRAL_RUN
     from ptycho_torch import backend
     from ptycho_torch.pinn import PtychoPINN

@@ -42,9 +42,9 @@ from ptycho.core.simulation.objects import object_from_images
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.networks.universal import weights_file
 from ptycho.raw_data import RawData
-from ptycho.workflows.canvas_pass import FIRST, LAST, MORE, Canvas, Descents
+from ptycho.workflows.iteration.refine_probe import with_refined_probe
+from ptycho.workflows.networks.canvas_pass import FIRST, LAST, MORE, Canvas, Descents
 from ptycho.workflows.reconstruct import load_and_reconstruct, reconstruct
-from ptycho.workflows.refine_probe import with_refined_probe
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 from ptycho.workflows.train import train
 

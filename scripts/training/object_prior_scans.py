@@ -22,12 +22,12 @@ from ptycho.config.options import IterationOptions
 from ptycho.core.files.atomic import atomic_path
 from ptycho.core.files.npz import write_arrays
 from ptycho.core.physics.probes import make_probe, probe_diameter
-from ptycho.core.refinement.noise_map import NoiseMap
+from ptycho.core.refinement.priors.noise_map import NoiseMap
 from ptycho.core.simulation.exposure import SimulatedScan, expose
 from ptycho.core.simulation.objects import OBJECTS, object_from_images
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.raw_data import RawData
-from ptycho.workflows.iterate import iterate
+from ptycho.workflows.iteration.iterate import iterate
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 from ptycho_torch.refine import refine
 

@@ -1,8 +1,8 @@
-"""Train the network prior (`ptycho.core.refinement.network_prior`) on what `object_prior_scans.py` made.
+"""Train the network prior (`ptycho.core.refinement.priors.network_prior`) on what `object_prior_scans.py` made.
 
     python scripts/training/train_object_prior.py --scans FOLDER --output FOLDER --steps 2600
     python scripts/training/train_object_prior.py --scans FOLDER --output FOLDER --steps 4600 --crop 96 --batch 8
-    python scripts/training/train_object_prior.py --output FOLDER --ship ptycho/core/refinement/network_prior.h5
+    python scripts/training/train_object_prior.py --output FOLDER --ship ptycho/core/refinement/priors/network_prior.h5
 
 One thread. Written every minute: a state, from which an interrupted training goes on, and the weights. The second
 command goes on with larger crops; scans whose number ends in 9 are kept back and judge.
@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from ptycho.core.files.atomic import atomic_path
 from ptycho.core.files.npz import write_arrays
-from ptycho.core.refinement.network_prior import expected_noise, features, write_weights
-from ptycho.core.refinement.prior_unet import CHANNELS, LEVELS
+from ptycho.core.refinement.priors.network_prior import expected_noise, features, write_weights
+from ptycho.core.refinement.priors.prior_unet import CHANNELS, LEVELS
 from ptycho.networks.parts import Block, Head
 from ptycho_torch.layers import ConvBlock, Decoder, canonical_name, linear_head
 
@@ -41,7 +41,7 @@ LEAST_LIGHT = 0.02
 
 
 class UNet(nn.Module):
-    """Twin of `ptycho.core.refinement.prior_unet.unet`, `(B, CHANNELS, H, W)` -> `(B, 3, H, W)`."""
+    """Twin of `ptycho.core.refinement.priors.prior_unet.unet`, `(B, CHANNELS, H, W)` -> `(B, 3, H, W)`."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
 """Train the weights that come with the package (`ptycho/networks/universal.h5.zip`), on simulated experiments.
 
-As a pass over a scan uses them (`ptycho.workflows.canvas_pass`): an experiment is drawn, iterated from a flat object,
-and the stages learn what is left between that and the truth. Some steps are of groups of four patterns from a flat
-object, the other way in which the network is used. The loss is the logarithm of the relative error, weighted by the
-light, after the global phase: every dose and every kind counts by how many times better it gets.
+As a pass over a scan uses them (`ptycho.workflows.networks.canvas_pass`): an experiment is drawn, iterated from a flat
+object, and the stages learn what is left between that and the truth. Some steps are of groups of four patterns from a
+flat object, the other way in which the network is used. The loss is the logarithm of the relative error, weighted by
+the light, after the global phase: every dose and every kind counts by how many times better it gets.
 
     python scripts/training/universal_weights.py --output FOLDER --seconds 3600
 
@@ -34,7 +34,7 @@ from ptycho.core.quality.diffraction_error import least_squares_scale
 from ptycho.networks.spec import ScanStages
 from ptycho.networks.unrolled import unrolled_spec
 from ptycho.workflows.backend import ScanNetwork
-from ptycho.workflows.canvas_pass import FIRST, Canvas, Descents
+from ptycho.workflows.networks.canvas_pass import FIRST, Canvas, Descents
 from ptycho_torch.group_gradient import SeenGroup, shifted_probes, split_positions
 from ptycho_torch.model_manager import save_torch_bundle
 from ptycho_torch.pinn import PtychoPINN

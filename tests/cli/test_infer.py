@@ -61,7 +61,9 @@ class TestInference:
 
     def test_what_an_earlier_result_knows_of_the_recording(self, workflows, inference_flags, tmp_path, monkeypatch):
         (tmp_path / "earlier").mkdir()
-        monkeypatch.setattr("ptycho.workflows.start_from.recorded_as", lambda data, path: f"scan as in {path.name}")
+        monkeypatch.setattr(
+            "ptycho.workflows.iteration.start_from.recorded_as", lambda data, path: f"scan as in {path.name}"
+        )
         assert inference_main([*inference_flags, "--recording", str(tmp_path / "earlier")]) == 0
         assert workflows.of("reconstruct")[0][0] == "scan as in earlier"
         assert inference_main([*inference_flags, "--recording", str(tmp_path / "nowhere")]) == 2

@@ -153,7 +153,7 @@ class TestTrain:
             return made
 
         stand_in = types.SimpleNamespace(simulated_scan_like=simulated_scan_like)
-        monkeypatch.setitem(sys.modules, "ptycho.workflows.simulated_training", stand_in)
+        monkeypatch.setitem(sys.modules, "ptycho.workflows.networks.simulated_training", stand_in)
         assert train_main([*train_flags, "--simulated_objects", "3", "--subsample_seed", "8"]) == 0
         (train_data,), (test_data,), _ = workflows.of("train")[0]
         assert train_data is made and test_data is workflows.scan
@@ -176,7 +176,7 @@ class TestTrain:
         earlier = tmp_path / "earlier"
         earlier.mkdir()
         known = type(workflows.scan)()
-        monkeypatch.setattr("ptycho.workflows.start_from.recorded_as", lambda data, path: known)
+        monkeypatch.setattr("ptycho.workflows.iteration.start_from.recorded_as", lambda data, path: known)
         flags = [*train_flags, "--recording", str(earlier)]
         assert train_main(flags) == 0
         assert workflows.of("train")[0][0] == [known]

@@ -16,7 +16,7 @@ from ptycho.config.config import ModelConfig
 from ptycho.core.physics import diffraction, patches, projection
 from ptycho.core.physics import losses as core_losses
 from ptycho.core.physics.scan_probes import ScanProbes
-from ptycho.core.refinement.kernels import Point
+from ptycho.core.refinement.device.kernels import Point
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData
 from ptycho.tf import losses as tf_losses

@@ -19,7 +19,7 @@ from ptycho.core.quality.score import score
 from ptycho.core.simulation.objects import make_object
 from ptycho.raw_data import RawData
 from ptycho.tf import backend as tensorflow
-from ptycho.workflows.canvas_pass import Canvas, staged
+from ptycho.workflows.networks.canvas_pass import Canvas, staged
 from ptycho.workflows.reconstruct import reconstruct
 from ptycho.workflows.run_options import NEUTRAL_RUN
 from ptycho_torch import backend as pytorch

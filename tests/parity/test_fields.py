@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import torch
 
-from ptycho.core.refinement.kernels import Measured
+from ptycho.core.refinement.device.kernels import Measured
 from ptycho.tf import fields as tf_fields
 from ptycho_torch import fields as torch_fields
 

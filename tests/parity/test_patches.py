@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 import torch
 
-from ptycho.core.refinement.engine import find_engine
-from ptycho.core.refinement.kernels_numpy import NumpyKernels
+from ptycho.core.refinement.device.engine import find_engine
+from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
 from ptycho.tf import patches as tf_patches
 from ptycho_torch import patches as torch_patches
 

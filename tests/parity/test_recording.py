@@ -22,7 +22,7 @@ from ptycho.networks import unrolled as unrolled_data
 from ptycho.raw_data import RawData
 from ptycho.tf import objective as tf_objective
 from ptycho.tf.loader import PtychoDataContainer
-from ptycho.workflows.training_data import prepare_training
+from ptycho.workflows.networks.training_data import prepare_training
 from ptycho_torch import model_manager as torch_manager
 from ptycho_torch import objective as torch_objective
 from ptycho_torch.lightning.dataset import group_loader

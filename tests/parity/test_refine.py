@@ -12,7 +12,7 @@ from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.fourier_ptychography import Microscope, bright_field_start, pupil_functions
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.refinement import position_search
-from ptycho.core.refinement.priors import Belief, ObjectPrior
+from ptycho.core.refinement.priors.object_prior import Belief, ObjectPrior
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.fourier import lit_sample

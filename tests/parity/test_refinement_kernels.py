@@ -12,12 +12,12 @@ import torch
 
 from ptycho.core.physics.detector_blur import share_of
 from ptycho.core.physics.near_field import NearField
-from ptycho.core.refinement.engine import find_engine
-from ptycho.core.refinement.kernels import Direction, Point
-from ptycho.core.refinement.kernels_numpy import NumpyKernels
-from ptycho.core.refinement.likelihood import intensity_floor
-from ptycho.core.refinement.parts import Part, places
-from ptycho.core.refinement.passes import Passes
+from ptycho.core.refinement.device.engine import find_engine
+from ptycho.core.refinement.device.kernels import Direction, Point
+from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
+from ptycho.core.refinement.device.likelihood import intensity_floor
+from ptycho.core.refinement.sums.parts import Part, places
+from ptycho.core.refinement.sums.passes import Passes
 from ptycho.raw_data import RawData
 from ptycho.tf import refinement_kernels as tf_kernels
 from ptycho_torch import refinement_kernels as torch_kernels

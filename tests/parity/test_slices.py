@@ -13,11 +13,11 @@ from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.recording import Recording
-from ptycho.core.refinement.engine import find_engine
-from ptycho.core.refinement.kernels import Direction, Point
-from ptycho.core.refinement.likelihood import intensity_floor
-from ptycho.core.refinement.passes import Passes
+from ptycho.core.refinement.device.engine import find_engine
+from ptycho.core.refinement.device.kernels import Direction, Point
+from ptycho.core.refinement.device.likelihood import intensity_floor
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.sums.passes import Passes
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData
 

@@ -21,8 +21,8 @@ from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.quality.misfits import Misfits
 from ptycho.core.quality.trust import Trust
-from ptycho.core.refinement.kernels_numpy import NumpyKernels
-from ptycho.core.refinement.likelihood import ROUNDING
+from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
+from ptycho.core.refinement.device.likelihood import ROUNDING
 from ptycho.core.refinement.trust import TrustEngine, measure_trust
 from ptycho.tf.refinement_kernels import RefinementKernels as TfKernels
 from ptycho.workflows.backend_selector import backend_named

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ptycho.core.physics.probes import make_probe
-from ptycho.core.refinement.prior_unet import CHANNELS
+from ptycho.core.refinement.priors.prior_unet import CHANNELS
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 

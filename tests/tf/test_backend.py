@@ -15,7 +15,7 @@ from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.quality.metrics import relative_fourier_error
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.kernels_numpy import NumpyKernels
+from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
 from ptycho.errors import ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
 from ptycho.tf import backend, model_manager

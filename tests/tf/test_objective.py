@@ -19,7 +19,7 @@ from ptycho.tf.loader import PtychoDataContainer
 from ptycho.tf.model_manager import load_tf_bundle, save_tf_bundle
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.workflows.components import predict_scan, reconstruct_scan, train_cdi_model
-from ptycho.workflows.training_data import prepare_training
+from ptycho.workflows.networks.training_data import prepare_training
 
 
 def with_model(config: TrainingConfig, **changes) -> TrainingConfig:

@@ -16,8 +16,8 @@ from ptycho.tf import fit, model_manager
 from ptycho.tf.layers import linear_head
 from ptycho.tf.pinn import PtychoPINN
 from ptycho.workflows.components import predict_scan, reconstruct_scan, train_cdi_model
+from ptycho.workflows.networks.training_data import prepare_training
 from ptycho.workflows.reconstruct import inference_settings
-from ptycho.workflows.training_data import prepare_training
 
 SMALL = ModelConfig(N=64, n_filters_scale=1, architecture="unrolled")
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho.core.refinement.images import NumpyImages, Resident
-from ptycho.core.refinement.numbers import PlainNumbers
-from ptycho.core.refinement.preconditioner import Preconditioner
+from ptycho.core.refinement.device.images import NumpyImages, Resident
+from ptycho.core.refinement.device.numbers import PlainNumbers
+from ptycho.core.refinement.steps.preconditioner import Preconditioner
 from ptycho_torch.images import TorchNumbers
 from ptycho_torch.refinement_kernels import RefinementKernels
 

@@ -15,10 +15,10 @@ from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.engine import Engine
-from ptycho.core.refinement.kernels import Point
-from ptycho.core.refinement.passes import Passes
+from ptycho.core.refinement.device.engine import Engine
+from ptycho.core.refinement.device.kernels import Point
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.sums.passes import Passes
 from ptycho.core.simulation.plan import SimulatedScan, make_scan
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData

@@ -16,9 +16,9 @@ from torch.utils._pytree import tree_leaves
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.recording import Recording
 from ptycho.core.physics.variable_probe import ProbeVariation
-from ptycho.core.refinement.kernels import Direction, Point
-from ptycho.core.refinement.memory import MemoryPlan
-from ptycho.core.refinement.passes import Passes
+from ptycho.core.refinement.device.kernels import Direction, Point
+from ptycho.core.refinement.device.memory import MemoryPlan
+from ptycho.core.refinement.sums.passes import Passes
 from ptycho.core.refinement.trust import TrustEngine, measure_trust
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData

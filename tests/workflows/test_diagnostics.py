@@ -23,7 +23,7 @@ from ptycho.figures import patches as figure_patches
 from ptycho.figures.patches import mosaic, normalised_patches, save_patch_grid
 from ptycho.tf.backend import warn_of_ignored_variables
 from ptycho.workflows.diagnostics import Diagnostics, make_diagnostics
-from ptycho.workflows.stitch_scan import StitchedObject
+from ptycho.workflows.networks.stitch_scan import StitchedObject
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "compare_patch_stats.py"
 

@@ -145,7 +145,7 @@ def test_backends_train_alike(architecture: str, scans, training, monkeypatch) -
     from ptycho.tf.fit import TrainingModule, fit
     from ptycho.tf.loader import PtychoDataContainer
     from ptycho.tf.pinn import PtychoPINN
-    from ptycho.workflows.training_data import prepare_experiments
+    from ptycho.workflows.networks.training_data import prepare_experiments
     from ptycho_torch import fit as torch_fit
     from ptycho_torch import model_manager as torch_manager
     from ptycho_torch.cli.shared import resolve_execution

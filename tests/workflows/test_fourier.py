@@ -18,7 +18,7 @@ from ptycho.core.scan.stream import Frames
 from ptycho.core.simulation.fourier import LitSample, lit_sample
 from ptycho.errors import ConfigError
 from ptycho.workflows.fourier import FourierRequest, reconstruct_sample
-from ptycho.workflows.fourier_scan import FourierScan, fourier_scan
+from ptycho.workflows.iteration.fourier_scan import FourierScan, fourier_scan
 from ptycho.workflows.outputs import save_reconstruction
 
 pytestmark = pytest.mark.usefixtures("trust_by_the_backend")

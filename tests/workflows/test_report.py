@@ -16,7 +16,7 @@ from ptycho.core.refinement.run import refine_scan
 from ptycho.errors import DataError, MissingFileError
 from ptycho.raw_data import RawData
 from ptycho.report.elements import breakable
-from ptycho.workflows.refined_result import measured_reconstruction
+from ptycho.workflows.iteration.refined_result import measured_reconstruction
 from ptycho.workflows.report import write_report
 
 

@@ -12,7 +12,7 @@ from ptycho.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from ptycho.raw_data import RawData
-    from ptycho.workflows.find_probe import FoundProbe
+    from ptycho.workflows.iteration.find_probe import FoundProbe
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 

@@ -16,8 +16,8 @@ from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import probe_diameter
-from ptycho.core.refinement.memory import USUAL_MEMORY, MemoryPlan
-from ptycho.core.refinement.packing import fitted, smallest_type
+from ptycho.core.refinement.device.memory import USUAL_MEMORY, MemoryPlan
+from ptycho.core.refinement.device.packing import fitted, smallest_type
 from ptycho.core.scaling import Units, frame_blocks, to_amplitude
 from ptycho.core.scan.scan import ScanFile
 from ptycho.networks.registry import PATTERN_SIZES
@@ -89,7 +89,7 @@ def forecast(scan: ScanFile, test: OrientationTest | None, gridsize: int, units:
 
 
 def _iteration(scan: ScanFile, memory: int, pattern_bytes: int | None = None) -> MemoryPlan:
-    """What an iteration whose probe moves keeps in so many bytes (`ptycho.core.refinement.memory`)."""
+    """What an iteration whose probe moves keeps in so many bytes (`ptycho.core.refinement.device.memory`)."""
     n, N = len(scan.diff3d), scan.diff3d.shape[-1]
     near = NearField.of(scan.metadata) is not None
     sizes = (n, N, len(as_modes(scan.probe)), _SINGLE)

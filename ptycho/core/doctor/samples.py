@@ -37,7 +37,9 @@ _OUTSIDE, _ALIASED = 0.001, 0.05
 
 @dataclass(frozen=True)
 class Sample:
-    """Patterns of neighbouring scan points, as a refinement reads them (`ptycho.core.refinement.kernels.ScanData`)."""
+    """Patterns of neighbouring scan points, as a refinement reads them
+    (`ptycho.core.refinement.device.kernels.ScanData`).
+    """
 
     patterns: NDArray[np.float32]
     """(n, N, N) amplitude, 0 where not valid, the zero frequency at [N/2, N/2]."""

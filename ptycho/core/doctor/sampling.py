@@ -14,7 +14,7 @@ from ptycho.core.doctor.statistics import ScanStatistics
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.patches import assemble
 from ptycho.core.physics.probes import probe_diameter
-from ptycho.core.refinement.raster import raster_of
+from ptycho.core.refinement.steps.raster import raster_of
 from ptycho.core.scan.scan import ScanFile
 from ptycho.core.scan.stream import ScanStream
 

@@ -1,7 +1,7 @@
 """How sure a reconstruction is: how far photon noise alone takes the amplitude and the phase of every pixel.
 
-Of several objects that were found with the counts drawn anew (`ptycho.workflows.uncertainty`), d is the difference of
-one from the solution O, after what the patterns leave open has been taken out. To first order
+Of several objects that were found with the counts drawn anew (`ptycho.workflows.validation.uncertainty`), d is the
+difference of one from the solution O, after what the patterns leave open has been taken out. To first order
 
     sd(|O|) = sd(Re[conj(O) d / |O|]),   sd(phase) = sd(Im[conj(O) d / |O|]) / |O|
 

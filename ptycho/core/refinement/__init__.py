@@ -1,1 +1,1 @@
-"""The iterative reconstruction: its driver, and its kernels in NumPy."""
+"""The iterative reconstruction: the search, from a first point to the result."""

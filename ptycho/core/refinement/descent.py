@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from ptycho.core.refinement.numbers import Number, Numbers
+from ptycho.core.refinement.device.numbers import Number, Numbers
 
 __all__ = ["Descent", "Keeper", "Limits", "Problem", "State", "descend"]
 

@@ -18,13 +18,13 @@ from ptycho.core.physics.recording import Recording, check_background, check_flu
 from ptycho.core.physics.scan_probes import ScanProbes, check_scan_probes
 from ptycho.core.physics.variable_probe import ProbeVariation, check_variation
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.background import first_background
-from ptycho.core.refinement.kernels import Point, ScanData
-from ptycho.core.refinement.parts import places
-from ptycho.core.refinement.placement import room
+from ptycho.core.refinement.device.kernels import Point, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.settings import Settings
-from ptycho.core.refinement.thickness import in_slices
+from ptycho.core.refinement.steps.background import first_background
+from ptycho.core.refinement.steps.placement import room
+from ptycho.core.refinement.steps.thickness import in_slices
+from ptycho.core.refinement.sums.parts import places
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["checked_pupil", "first_point", "first_recording", "known_path"]

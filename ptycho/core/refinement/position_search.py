@@ -7,7 +7,7 @@ before, so that no wrong place is for good; it goes to the mean of all places, b
 are off by a Gaussian. Where some neighbours are right by chance the object is sharp, and what is sharp grows. Then
 every pattern goes to where it is explained best, in ever smaller windows around its place. The object is looked at
 without details at first, which lie where the wrong positions of its patterns had them. What neighbours in the end are
-off alike is taken from them by bending the scan and the object together (`ptycho.core.refinement.bend`).
+off alike is taken from them by bending the scan and the object together (`ptycho.core.refinement.steps.bend`).
 
 Trying places at random in ever smaller windows: A. M. Maiden, M. J. Humphry, M. C. Sarahan, B. Kraus, J. M. Rodenburg,
 Ultramicroscopy 120, 64 (2012). Means over likely places: F. J. Sigworth, J. Struct. Biol. 122, 328 (1998).
@@ -25,12 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from ptycho.core.refinement.bend import bend_of
 from ptycho.core.refinement.descent import Limits, descend
-from ptycho.core.refinement.kernels import Point, Terms
-from ptycho.core.refinement.passes import Passes
-from ptycho.core.refinement.placement import Placement
+from ptycho.core.refinement.device.kernels import Point, Terms
 from ptycho.core.refinement.problem import ScanProblem
+from ptycho.core.refinement.steps.bend import bend_of
+from ptycho.core.refinement.steps.placement import Placement
+from ptycho.core.refinement.sums.passes import Passes
 
 __all__ = ["PositionSearch"]
 

@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from ptycho.core.physics.fly_scan import places_on_the_way
 from ptycho.core.physics.variable_probe import mixture
-from ptycho.core.refinement.background import Family, stepped
-from ptycho.core.refinement.detector_blur import refocused
-from ptycho.core.refinement.gauge import Gauge, straightened
-from ptycho.core.refinement.kernels import Direction, Point
-from ptycho.core.refinement.numbers import Number, Numbers
-from ptycho.core.refinement.parts import places
-from ptycho.core.refinement.passes import Passes
-from ptycho.core.refinement.penalty import Damping, Penalty
-from ptycho.core.refinement.placement import Placement
-from ptycho.core.refinement.preconditioner import Preconditioner, SharedPreconditioner
-from ptycho.core.refinement.sliced_preconditioner import SlicedPreconditioner
-from ptycho.core.refinement.spectrum import SpectrumPreconditioner, equal_brightness, evenly_lit
-from ptycho.core.refinement.thickness import stretched
-from ptycho.core.refinement.variable_probe import Variability
-from ptycho.core.refinement.variation_gauge import principal
+from ptycho.core.refinement.device.kernels import Direction, Point
+from ptycho.core.refinement.device.numbers import Number, Numbers
+from ptycho.core.refinement.priors.penalty import Damping, Penalty
+from ptycho.core.refinement.steps.background import Family, stepped
+from ptycho.core.refinement.steps.detector_blur import refocused
+from ptycho.core.refinement.steps.gauge import Gauge, straightened
+from ptycho.core.refinement.steps.placement import Placement
+from ptycho.core.refinement.steps.preconditioner import Preconditioner, SharedPreconditioner
+from ptycho.core.refinement.steps.sliced_preconditioner import SlicedPreconditioner
+from ptycho.core.refinement.steps.spectrum import SpectrumPreconditioner, equal_brightness, evenly_lit
+from ptycho.core.refinement.steps.thickness import stretched
+from ptycho.core.refinement.steps.variable_probe import Variability
+from ptycho.core.refinement.steps.variation_gauge import principal
+from ptycho.core.refinement.sums.parts import places
+from ptycho.core.refinement.sums.passes import Passes
 
 __all__ = ["ScanProblem"]
 

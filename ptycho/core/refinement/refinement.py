@@ -15,7 +15,7 @@ from ptycho.core.physics.recording import Recording
 from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.gauge import UNCHANGED, Gauge
+from ptycho.core.refinement.steps.gauge import UNCHANGED, Gauge
 from ptycho.core.result import ObjectResult, plural
 
 __all__ = ["Refinement", "Start"]

@@ -30,7 +30,7 @@ def reconstruction_of(refinement: Refinement, trust: Trust | None = None) -> Rec
 
     Args:
         refinement: what was found.
-        trust: how well it explains the patterns, where that was measured (`ptycho.workflows.refined_result`).
+        trust: how well it explains the patterns, where that was measured (`ptycho.workflows.iteration.refined_result`).
     """
     r, light = refinement, _light(refinement)
     coverage = np.where(light > LIT * light.max(), light, 0).astype(np.float32)

@@ -27,26 +27,26 @@ from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.physics.variable_probe import ProbeVariation
-from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.descent import Descent, descend
-from ptycho.core.refinement.engine import Engine, find_engine
+from ptycho.core.refinement.device.engine import Engine, find_engine
+from ptycho.core.refinement.device.kernels import Kernels, Point, ScanData
+from ptycho.core.refinement.device.likelihood import Likelihood, intensity_floor
 from ptycho.core.refinement.first_point import checked_pupil, first_point, first_recording
-from ptycho.core.refinement.gauge import UNCHANGED, Gauge, Scale, hold, scale_factor
-from ptycho.core.refinement.kernels import Kernels, Point, ScanData
-from ptycho.core.refinement.likelihood import Likelihood, intensity_floor
-from ptycho.core.refinement.object_share import ObjectShare
-from ptycho.core.refinement.passes import Passes
-from ptycho.core.refinement.penalty import Penalty
-from ptycho.core.refinement.placement import Placement, Positions
 from ptycho.core.refinement.position_search import PositionSearch
-from ptycho.core.refinement.priors import ObjectPrior
+from ptycho.core.refinement.priors.object_prior import ObjectPrior
+from ptycho.core.refinement.priors.penalty import Penalty
 from ptycho.core.refinement.problem import ScanProblem
-from ptycho.core.refinement.processes import ALONE, Processes
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.settings import Settings
 from ptycho.core.refinement.shared_start import Begun, shared_start
 from ptycho.core.refinement.state_file import ScanKeeper, StateFile
-from ptycho.core.refinement.variable_probe import Variability
+from ptycho.core.refinement.steps.background import Family
+from ptycho.core.refinement.steps.gauge import UNCHANGED, Gauge, Scale, hold, scale_factor
+from ptycho.core.refinement.steps.placement import Placement, Positions
+from ptycho.core.refinement.steps.variable_probe import Variability
+from ptycho.core.refinement.sums.object_share import ObjectShare
+from ptycho.core.refinement.sums.passes import Passes
+from ptycho.core.refinement.sums.processes import ALONE, Processes
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["refine_scan", "run"]
@@ -100,8 +100,8 @@ def refine_scan(
 ) -> Refinement:
     """Refine object and, when asked for, probe and positions on the patterns of a scan.
 
-    Minimises `sum (|F| - A)^2` or the Poisson deviance over valid pixels; `ptycho.core.refinement.likelihood` has the
-    formulas, `ptycho.core.refinement.descent` the steps. Deterministic for a seed.
+    Minimises `sum (|F| - A)^2` or the Poisson deviance over valid pixels; `ptycho.core.refinement.device.likelihood`
+    has the formulas, `ptycho.core.refinement.descent` the steps. Deterministic for a seed.
 
     Args:
         scan: patterns, positions, probe and mask, read batch by batch: a `ptycho.raw_data.RawData`.
@@ -110,7 +110,7 @@ def refine_scan(
             middle one of several.
         iterations: at most so many.
         engine: 'numpy', 'tensorflow', 'pytorch', one that another package brings
-            (`ptycho.core.refinement.engine.engine_names`), or an `Engine` itself.
+            (`ptycho.core.refinement.device.engine.engine_names`), or an `Engine` itself.
         probe: `(M, N, N)` or `(N, N)` in the unit of the amplitudes; None takes the start's, else the scan's.
         frame: where the object lies on the scan's pixel grid; None takes the start's, else the smallest that holds
             every patch.
@@ -132,12 +132,12 @@ def refine_scan(
             negative, zero frequency in the middle; None takes the start's, else that of the scan, else 0, or what the
             darkest pixels have where it moves from a flat start.
         refine_background: how it may look if it moves, 'constant', 'smooth' or 'pixels'
-            (`ptycho.core.refinement.background`); None: it stays.
+            (`ptycho.core.refinement.steps.background`); None: it stays.
         blur: standard deviation of the blur of the detector, pixels (`ptycho.core.physics.detector_blur`), 0 where it
             is sharp; None takes the start's, else that of the scan, else 0.
         refine_blur: whether it moves, too.
-        slices: K, of a thick object (`ptycho.core.refinement.slices`): an iteration takes about K times as long. None
-            takes those of the start, else 1.
+        slices: K, of a thick object (`ptycho.core.refinement.device.slices`): an iteration takes about K times as long.
+            None takes those of the start, else 1.
         gap: the free space between two of them (`ptycho.core.physics.multislice.gap_of`); None takes the start's.
         refine_thickness: whether it moves, too, the same between all slices.
         variation: how the first mode of the probe differs from pattern to pattern
@@ -153,29 +153,30 @@ def refine_scan(
             then the point that explains *them* best, which keeps noise from being fitted.
         patience, tolerance: stops when `patience` iterations gain less than `tolerance` of the error.
         seed: of batches and held-out patterns.
-        device_memory: bytes on the device for patterns, far fields and probes (`ptycho.core.refinement.memory`); what
-            does not fit is read or computed again. None: 2 GiB, of a GPU three quarters of what is free.
+        device_memory: bytes on the device for patterns, far fields and probes (`ptycho.core.refinement.device.memory`);
+            what does not fit is read or computed again. None: 2 GiB, of a GPU three quarters of what is free.
         noise: relative error that photon noise alone leaves; where the error comes down to it, refinement stops, so
             that what a good start knew is not given up for the noise (the discrepancy principle: V. A. Morozov, Soviet
             Math. Dokl. 7, 414 (1966)). 0 goes on.
         scale: what holds the split between object and probe while the probe moves: 'probe', the energy of the scan's
-            probe, or 'object', where that means nothing (`ptycho.core.refinement.gauge.hold`).
-        object_prior: what is known of the object (`ptycho.core.refinement.priors`), which joins the error; it is of the
-            object in the scale of the result.
-        pupil: (K, N, N) orthonormal functions of Fourier ptychography (`ptycho.core.refinement.spectrum`): the probe
-            is a pupil that moves in them, the object a spectrum, which moves with no position. None: both are in space.
+            probe, or 'object', where that means nothing (`ptycho.core.refinement.steps.gauge.hold`).
+        object_prior: what is known of the object (`ptycho.core.refinement.priors.object_prior`), which joins the error;
+            it is of the object in the scale of the result.
+        pupil: (K, N, N) orthonormal functions of Fourier ptychography (`ptycho.core.refinement.steps.spectrum`): the
+            probe is a pupil that moves in them, the object a spectrum, which moves with no position. None: both are in
+            space.
         seconds: begins no iteration after so long; None has no limit.
         report: called with the iteration (0 = start) and its relative error.
         state_file: where the state of the search is written now and then; one that is there already, of the same
             search, is gone on from, on a CPU to the very same digits.
-        processes: that share the patterns (`ptycho.core.refinement.processes`), each of which calls this function with
-            the same arguments; `start`, `probe`, `frame`, `report` and the path of `state_file` are those of the first.
-            Each reads its own patterns alone, and all have the result, that of one process but for rounding. They are
-            to be machines of one kind: what follows from the sums each works out by itself.
+        processes: that share the patterns (`ptycho.core.refinement.sums.processes`), each of which calls this function
+            with the same arguments; `start`, `probe`, `frame`, `report` and the path of `state_file` are those of the
+            first. Each reads its own patterns alone, and all have the result, that of one process but for rounding.
+            They are to be machines of one kind: what follows from the sums each works out by itself.
         strips: whether each process has only the rows of the object, of all its slices, that its patterns lie on
-            (`ptycho.core.refinement.object_strips`): the others than the first then have these rows as their result.
-            None: where that can be, and spares them a quarter. It cannot for a spectrum and for positions that are
-            searched, where True is refused.
+            (`ptycho.core.refinement.sums.object_strips`): the others than the first then have these rows as their
+            result. None: where that can be, and spares them a quarter. It cannot for a spectrum and for positions that
+            are searched, where True is refused.
         options: of the engine: `dtype` ('numpy'), `use_xla` ('tensorflow'), `device`, `deterministic` ('pytorch').
 
     Returns:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from ptycho.core.physics.multislice import MOST_SLICES
 from ptycho.core.physics.near_field import NearField
-from ptycho.core.refinement.background import Family
 from ptycho.core.refinement.descent import Limits
-from ptycho.core.refinement.gauge import Scale
-from ptycho.core.refinement.likelihood import Likelihood
-from ptycho.core.refinement.placement import Positions
-from ptycho.core.refinement.priors import ObjectPrior
+from ptycho.core.refinement.device.likelihood import Likelihood
+from ptycho.core.refinement.priors.object_prior import ObjectPrior
+from ptycho.core.refinement.steps.background import Family
+from ptycho.core.refinement.steps.gauge import Scale
+from ptycho.core.refinement.steps.placement import Positions
 from ptycho.errors import ConfigError
 
 __all__ = ["Settings"]

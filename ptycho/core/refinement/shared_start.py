@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.fly_scan import FlyPath
 from ptycho.core.physics.recording import Recording
+from ptycho.core.refinement.device.kernels import Point, ScanData
 from ptycho.core.refinement.first_point import first_recording
-from ptycho.core.refinement.kernels import Point, ScanData
-from ptycho.core.refinement.object_share import ObjectShare, WholeObject
-from ptycho.core.refinement.object_strips import Strips
-from ptycho.core.refinement.placement import room
-from ptycho.core.refinement.processes import Processes, strips
 from ptycho.core.refinement.refinement import Start
 from ptycho.core.refinement.settings import Settings
+from ptycho.core.refinement.steps.placement import room
+from ptycho.core.refinement.sums.object_share import ObjectShare, WholeObject
+from ptycho.core.refinement.sums.object_strips import Strips
+from ptycho.core.refinement.sums.processes import Processes, strips
 from ptycho.errors import ConfigError
 
 __all__ = ["Begun", "in_strips", "shared_start"]

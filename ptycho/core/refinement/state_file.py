@@ -17,10 +17,10 @@ from ptycho.core.files.atomic import atomic_path
 from ptycho.core.files.damage import readable
 from ptycho.core.files.npz import open_npz, write_arrays
 from ptycho.core.refinement.descent import Descent, State
-from ptycho.core.refinement.gauge import Gauge
-from ptycho.core.refinement.kernels import Direction, Point
-from ptycho.core.refinement.object_share import WHOLE, ObjectShare
+from ptycho.core.refinement.device.kernels import Direction, Point
 from ptycho.core.refinement.problem import ScanProblem
+from ptycho.core.refinement.steps.gauge import Gauge
+from ptycho.core.refinement.sums.object_share import WHOLE, ObjectShare
 from ptycho.errors import DataError
 
 __all__ = ["EVERY", "ScanKeeper", "StateFile"]

@@ -16,9 +16,9 @@ from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.quality.trust import Dose, Trust
-from ptycho.core.refinement.kernels import Kernels, Point
-from ptycho.core.refinement.kernels_numpy import NumpyKernels
-from ptycho.core.refinement.passes import Passes
+from ptycho.core.refinement.device.kernels import Kernels, Point
+from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
+from ptycho.core.refinement.sums.passes import Passes
 from ptycho.errors import DataError
 
 __all__ = ["ON_HOST", "TrustEngine", "measure_trust"]
@@ -45,7 +45,7 @@ ON_HOST = TrustEngine(lambda: NumpyKernels("amplitude", 0.0))
 
 @dataclass(frozen=True, eq=False)
 class _Patterns:
-    """`ptycho.core.refinement.kernels.ScanData` of patterns that are looked at once."""
+    """`ptycho.core.refinement.device.kernels.ScanData` of patterns that are looked at once."""
 
     xcoords: Float
     ycoords: Float

@@ -12,7 +12,7 @@ and of two ramps; here all are solved for at once:
 What overlaps cannot tell: a phase that all patches of a region share, and a ramp that all of them share, since the
 same ramp in every patch is, but for phases, a plane through the whole object. Means over a region are therefore left
 as they are. The plane shifts every predicted pattern, so whoever has the measured ones can find it
-(`ptycho.workflows.stitch_scan`).
+(`ptycho.workflows.networks.stitch_scan`).
 
 Multiply patch j by `turns`, not by its conjugate.
 

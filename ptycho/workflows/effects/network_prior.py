@@ -15,10 +15,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.refinement.network_prior import expected_noise, posterior
-from ptycho.core.refinement.noise_map import NoiseMap
-from ptycho.core.refinement.prior_unet import Weights
-from ptycho.core.refinement.priors import Belief, ObjectPrior
+from ptycho.core.refinement.priors.network_prior import expected_noise, posterior
+from ptycho.core.refinement.priors.noise_map import NoiseMap
+from ptycho.core.refinement.priors.object_prior import Belief, ObjectPrior
+from ptycho.core.refinement.priors.prior_unet import Weights
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.trust import ON_HOST, TrustEngine
 from ptycho.core.result import plural
@@ -82,7 +82,7 @@ class _Choice(NamedTuple):
 def belief_of(found: Refinement, data: RawData, own: Weights | None = None) -> Belief:
     """The posterior mean of a result by the network, and how sure that is.
 
-    With the strength 1 the term of the error (`ptycho.core.refinement.penalty`) is that of a Gaussian of complex
+    With the strength 1 the term of the error (`ptycho.core.refinement.priors.penalty`) is that of a Gaussian of complex
     standard deviation s about it: `w = 1 / (2 n s^2)`, n the photons of a pattern.
 
     Args:

@@ -17,7 +17,7 @@ from ptycho.config.options import SUPPORT, IterationOptions
 from ptycho.core.files.damage import readable
 from ptycho.core.files.npz import read_npy
 from ptycho.core.geometry import ObjectFrame, object_frame
-from ptycho.core.refinement.priors import ObjectPrior, PriorName, Sample
+from ptycho.core.refinement.priors.object_prior import ObjectPrior, PriorName, Sample
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.errors import DataError, MissingFileError
 from ptycho.raw_data import RawData

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.physics.variable_probe import ProbeVariation
-from ptycho.core.refinement.kernels import Point
-from ptycho.core.refinement.kernels_numpy import NumpyKernels
-from ptycho.core.refinement.likelihood import intensity_floor
-from ptycho.core.refinement.network_prior import SHIPPED, TILE, expected_noise, read_weights
-from ptycho.core.refinement.noise_map import NoiseMap
-from ptycho.core.refinement.passes import Passes
-from ptycho.core.refinement.prior_training import Lesson, taught
-from ptycho.core.refinement.prior_unet import Weights
+from ptycho.core.refinement.device.kernels import Point
+from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
+from ptycho.core.refinement.device.likelihood import intensity_floor
+from ptycho.core.refinement.priors.network_prior import SHIPPED, TILE, expected_noise, read_weights
+from ptycho.core.refinement.priors.noise_map import NoiseMap
+from ptycho.core.refinement.priors.prior_training import Lesson, taught
+from ptycho.core.refinement.priors.prior_unet import Weights
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.sums.passes import Passes
 from ptycho.raw_data import RawData
 from ptycho.workflows.photon_parts import photon_parts
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale

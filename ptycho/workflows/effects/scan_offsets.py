@@ -22,9 +22,9 @@ from scipy.sparse.csgraph import connected_components
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.quality.alignment import align
 from ptycho.core.quality.registration import Region, register_subpixel
-from ptycho.core.refinement.gauge import probe_amplitude
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
+from ptycho.core.refinement.steps.gauge import probe_amplitude
 from ptycho.core.result import plural
 from ptycho.raw_data import RawData
 

@@ -29,13 +29,13 @@ from ptycho.core.scan_edit.centre import at_corner, probe_offset, probe_shift
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.front_door import Request, probe_asked_for
+from ptycho.workflows.iteration.start_from import unmeasured
 from ptycho.workflows.live.arrivals import LiveScan
 from ptycho.workflows.live.canvas import Canvas
 from ptycho.workflows.live.one_pass import LivePass
 from ptycho.workflows.live.solver import LiveSolver
 from ptycho.workflows.preview import PREVIEW
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.start_from import unmeasured
 from ptycho.workflows.trust import NOMINAL_PHOTONS, scan_trust
 from ptycho.workflows.unfinished import SO_FAR
 

@@ -14,9 +14,9 @@ from ptycho.core.stitching.stitch import probe_weight
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
 from ptycho.workflows.live.canvas import Canvas
+from ptycho.workflows.networks.training_data import at_network_size, group_scan, prepared_scan
 from ptycho.workflows.reconstruct import predicted_patches, scan_for
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.training_data import at_network_size, group_scan, prepared_scan
 
 __all__ = ["LivePass"]
 
@@ -28,7 +28,7 @@ class LivePass:
     """Lays patches of a network on a canvas as their patterns come.
 
     The patches of a group have one phase, which the network does not know; it is turned to that of what lies there
-    already. The end does it better: it has all overlaps at once (`ptycho.workflows.stitch_scan`).
+    already. The end does it better: it has all overlaps at once (`ptycho.workflows.networks.stitch_scan`).
 
     Args:
         backend, path: of the network.

@@ -14,10 +14,10 @@ from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import with_modes
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.raw_data import RawData
-from ptycho.workflows.iterate import iterate
-from ptycho.workflows.iteration_plan import Plan
+from ptycho.workflows.iteration.iterate import iterate
+from ptycho.workflows.iteration.iteration_plan import Plan
+from ptycho.workflows.iteration.start_from import unmeasured
 from ptycho.workflows.live.canvas import Canvas
-from ptycho.workflows.start_from import unmeasured
 
 __all__ = ["LiveSolver", "on_the_way"]
 

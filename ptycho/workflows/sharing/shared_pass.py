@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ptycho.config.config import InferenceConfig, TrainingConfig
 from ptycho.core.groups.grouped_data import GroupedData
-from ptycho.core.refinement.processes import shares
+from ptycho.core.refinement.sums.processes import shares
 from ptycho.core.stitching.patch_store import patch_array
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend, ScanModel

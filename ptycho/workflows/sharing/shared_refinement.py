@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptycho.config.config import InferenceConfig, TrainingConfig
-from ptycho.core.refinement.processes import shares, strips
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.shared_start import in_strips
 from ptycho.core.refinement.state_file import StateFile
+from ptycho.core.refinement.sums.processes import shares, strips
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
 from ptycho.workflows.run_options import RunOptions

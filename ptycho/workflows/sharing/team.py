@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from ptycho.core.refinement.processes import ALONE, Processes
+from ptycho.core.refinement.sums.processes import ALONE, Processes
 from ptycho.workflows.run_options import RunOptions
 
 __all__ = ["SINGLE", "Team", "quiet_run", "share_out", "while_it_runs"]

@@ -16,7 +16,7 @@ from ptycho.core.groups.neighbourhood import make_neighbourhoods
 from ptycho.core.physics.patches import cut, extract_rounded
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
-from ptycho.workflows.training_data import prepare_training
+from ptycho.workflows.networks.training_data import prepare_training
 
 SEEDS = np.array([11, 0, 37, 5, 5])
 """Some seed points, one of them twice."""

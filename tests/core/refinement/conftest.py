@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptycho.core.refinement.kernels import Point
-from ptycho.core.refinement.kernels_numpy import NumpyKernels
-from ptycho.core.refinement.likelihood import intensity_floor
-from ptycho.core.refinement.passes import Passes
+from ptycho.core.refinement.device.kernels import Point
+from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
+from ptycho.core.refinement.device.likelihood import intensity_floor
+from ptycho.core.refinement.sums.passes import Passes
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData
 
@@ -62,7 +62,7 @@ class _Table:
 
 @dataclass
 class _Thread:
-    """`ptycho.core.refinement.processes.Processes` of one of several threads."""
+    """`ptycho.core.refinement.sums.processes.Processes` of one of several threads."""
 
     rank: int
     table: _Table

@@ -7,7 +7,7 @@ import pytest
 
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.refinement import position_search
-from ptycho.core.refinement.kernels import Point
+from ptycho.core.refinement.device.kernels import Point
 from ptycho.core.refinement.position_search import PositionSearch, _blurred, _mean_shift, _windows
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.state_file import StateFile

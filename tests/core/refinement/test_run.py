@@ -9,11 +9,11 @@ import pytest
 from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.diffraction import fourier_shift
 from ptycho.core.refinement.descent import Limits, descend
-from ptycho.core.refinement.kernels_numpy import ENGINE, NumpyKernels
-from ptycho.core.refinement.numbers import PlainNumbers
-from ptycho.core.refinement.preconditioner import Preconditioner, modulation_curvature
+from ptycho.core.refinement.device.kernels_numpy import ENGINE, NumpyKernels
+from ptycho.core.refinement.device.numbers import PlainNumbers
 from ptycho.core.refinement.run import run
 from ptycho.core.refinement.settings import Settings
+from ptycho.core.refinement.steps.preconditioner import Preconditioner, modulation_curvature
 from ptycho.core.simulation.plan import make_scan
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptycho.core.physics.multislice import gap_of
-from ptycho.core.refinement.priors import ObjectPrior
+from ptycho.core.refinement.priors.object_prior import ObjectPrior
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.plan import make_scan
 from ptycho.errors import ConfigError

@@ -8,7 +8,7 @@ from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.recording import PLAIN
 from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.physics.variable_probe import ProbeVariation
-from ptycho.core.refinement.kernels import Point
+from ptycho.core.refinement.device.kernels import Point
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.settings import Settings
 from ptycho.core.refinement.shared_start import Begun, in_strips, shared_start

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from ptycho.core.refinement.engine import find_engine
-from ptycho.core.refinement.priors import ObjectPrior
+from ptycho.core.refinement.device.engine import find_engine
+from ptycho.core.refinement.priors.object_prior import ObjectPrior
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.state_file import EVERY, StateFile
 from ptycho.core.simulation.plan import make_scan

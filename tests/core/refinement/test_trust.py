@@ -6,7 +6,7 @@ import pytest
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.recording import Recording
 from ptycho.core.quality.trust import Trust
-from ptycho.core.refinement.kernels_numpy import NumpyKernels
+from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
 from ptycho.core.refinement.trust import TrustEngine, measure_trust
 from ptycho.core.simulation.plan import make_scan
 from ptycho.errors import DataError

@@ -15,7 +15,7 @@ from ptycho.core.stitching.options import lay_out, patch_weight, result_frames
 from ptycho.core.stitching.stitch import central_weight, probe_weight, reassemble_position, stitch, stitch_variants
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
-from ptycho.workflows.stitch_scan import StitchedObject, stitch_scan
+from ptycho.workflows.networks.stitch_scan import StitchedObject, stitch_scan
 
 N = 8
 

@@ -15,7 +15,7 @@ from ptycho.core.training.identity import MAY_DIFFER, TrainingIdentity
 from ptycho.errors import ArchiveError
 from ptycho.networks.options import NetworkOptions
 from ptycho.raw_data import RawData
-from ptycho.workflows.simulated_training import simulated_scan_like
+from ptycho.workflows.networks.simulated_training import simulated_scan_like
 from ptycho_torch.config.options import TorchOptions
 
 FIRST, SECOND = ScanIdentity("a.npz", "1" * 64), ScanIdentity("b.npz", "2" * 64)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho.core.refinement import batches
-from ptycho.core.refinement.batches import Batches
-from ptycho.core.refinement.engine import Engine
-from ptycho.core.refinement.kernels import Measured
+from ptycho.core.refinement.device.engine import Engine
+from ptycho.core.refinement.device.kernels import Measured
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.sums import batches
+from ptycho.core.refinement.sums.batches import Batches
 from ptycho.core.refinement.trust import TrustEngine, measure_trust
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData

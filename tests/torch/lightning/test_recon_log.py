@@ -10,7 +10,7 @@ import torch
 from matplotlib.image import imread
 
 from ptycho.errors import ConfigError
-from ptycho.workflows.training_data import prepare_training
+from ptycho.workflows.networks.training_data import prepare_training
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.lightning.recon_log import ReconstructionLog, draw_object, draw_patches, stitched
 from ptycho_torch.pinn import PtychoPINN

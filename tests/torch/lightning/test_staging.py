@@ -17,7 +17,7 @@ from ptycho.config.config import ModelConfig, PyTorchExecutionConfig, TrainingCo
 from ptycho.config.options import StageOptions
 from ptycho.errors import ArchiveError, ConfigError
 from ptycho.networks.spec import network_spec
-from ptycho.workflows.training_data import prepare_training
+from ptycho.workflows.networks.training_data import prepare_training
 from ptycho_torch.data_container_bridge import PtychoDataContainerTorch
 from ptycho_torch.fit import PtychoPINN_Lightning, fit
 from ptycho_torch.layers import CnnNetwork

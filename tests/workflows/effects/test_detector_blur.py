@@ -14,9 +14,9 @@ from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.detector_blur import blur_advice, blur_note, blurring
-from ptycho.workflows.iterate import iterate
+from ptycho.workflows.iteration.iterate import iterate
+from ptycho.workflows.iteration.refined_result import measured_reconstruction
 from ptycho.workflows.journal import read_step, write_step
-from ptycho.workflows.refined_result import measured_reconstruction
 
 N = 16
 FIND = IterationOptions(detector_blur="find")

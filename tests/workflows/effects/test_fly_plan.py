@@ -15,8 +15,8 @@ from ptycho.core.refinement.refinement import Refinement
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.fly_plan import asked_to_fly, found_flight
-from ptycho.workflows.iterate import iterate
-from ptycho.workflows.iteration_plan import planned
+from ptycho.workflows.iteration.iterate import iterate
+from ptycho.workflows.iteration.iteration_plan import planned
 from ptycho_torch.refine import refine
 
 Simulated = Callable[..., RawData]

@@ -20,7 +20,7 @@ from ptycho.core.units import object_pixel_size_m, wavelength_m
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.near_field import with_magnification
-from ptycho.workflows.find_probe import find_probe
+from ptycho.workflows.iteration.find_probe import find_probe
 from ptycho.workflows.scan_part import telling_part
 from ptycho.workflows.trust import scan_trust
 

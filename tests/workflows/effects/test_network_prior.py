@@ -11,7 +11,7 @@ import pytest
 from ptycho.config.options import IterationOptions
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.quality.score import score
-from ptycho.core.refinement.priors import ObjectPrior
+from ptycho.core.refinement.priors.object_prior import ObjectPrior
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.trust import TrustEngine
 from ptycho.errors import ConfigError, DataError
@@ -19,7 +19,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.effects import network_prior as effect
 from ptycho.workflows.effects.network_prior import belief_of, check_network_prior, held_by_network
 from ptycho.workflows.effects.object_prior import WORDS
-from ptycho.workflows.iterate import Iterated, iterate
+from ptycho.workflows.iteration.iterate import Iterated, iterate
 from ptycho_torch.refine import refine
 
 Simulated = Callable[..., RawData]

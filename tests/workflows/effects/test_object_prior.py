@@ -10,12 +10,12 @@ import pytest
 
 from ptycho.config.options import NETWORK, OBJECT_PRIORS, IterationOptions
 from ptycho.core.geometry import ObjectFrame, object_frame
-from ptycho.core.refinement.priors import PRIORS, ObjectPrior
+from ptycho.core.refinement.priors.object_prior import PRIORS, ObjectPrior
 from ptycho.errors import ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.object_prior import asked_prior, best_strength, prior_note, sample_of
-from ptycho.workflows.iterate import iterate
-from ptycho.workflows.iteration_plan import Plan, planned
+from ptycho.workflows.iteration.iterate import iterate
+from ptycho.workflows.iteration.iteration_plan import Plan, planned
 from ptycho_torch.refine import refine
 
 N = 32

@@ -13,15 +13,15 @@ from ptycho.config.options import IterationOptions
 from ptycho.core.physics.diffraction import deviance, diffract
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.quality.score import score
-from ptycho.core.refinement.network_prior import SHIPPED, read_weights
-from ptycho.core.refinement.prior_training import taught
+from ptycho.core.refinement.priors.network_prior import SHIPPED, read_weights
+from ptycho.core.refinement.priors.prior_training import taught
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.network_prior import belief_of
 from ptycho.workflows.effects.prior_lessons import Half, lesson_of, network_of_scan
-from ptycho.workflows.iterate import iterate
+from ptycho.workflows.iteration.iterate import iterate
 from ptycho.workflows.photon_parts import photon_parts
 from ptycho_torch.refine import refine
 

@@ -17,12 +17,12 @@ from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
-from ptycho.workflows import iteration_plan
 from ptycho.workflows.effects.thick import cuts, slicing
-from ptycho.workflows.foretell import clusters_of, foretell
 from ptycho.workflows.front_door import Request, reconstruct_scan
-from ptycho.workflows.iterate import iterate
-from ptycho.workflows.refined_result import measured_reconstruction
+from ptycho.workflows.iteration import iteration_plan
+from ptycho.workflows.iteration.iterate import iterate
+from ptycho.workflows.iteration.refined_result import measured_reconstruction
+from ptycho.workflows.validation.foretell import clusters_of, foretell
 from ptycho_torch.refine import refine
 
 Simulated = Callable[..., RawData]

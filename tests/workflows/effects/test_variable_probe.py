@@ -13,8 +13,8 @@ from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.variable_probe import variation_advice, variation_note
-from ptycho.workflows.iterate import iterate
-from ptycho.workflows.refined_result import measured_reconstruction
+from ptycho.workflows.iteration.iterate import iterate
+from ptycho.workflows.iteration.refined_result import measured_reconstruction
 
 N = 16
 

@@ -1,0 +1,1 @@
+"""Sums over the patterns of a scan, batch by batch and over processes."""

@@ -1,0 +1,1 @@
+"""A scan iterated: what is decided before, where it begins, the probe that is found."""

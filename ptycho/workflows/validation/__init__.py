@@ -1,0 +1,1 @@
+"""How far a result holds: unseen patterns, what speaks against it, what to do next, error bars."""

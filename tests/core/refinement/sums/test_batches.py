@@ -1,0 +1,52 @@
+"""What is kept of batches changes nothing, and neither does how a scan is cut into them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
+
+
+def test_what_is_kept_changes_nothing(small) -> None:
+    """Fields taken along a step are those computed anew, with every budget."""
+    seen, kept_out = np.arange(3, len(small.scan)), np.arange(3)
+    results = []
+    for keep in (0, 4 * small.scan.diff3d.size, 1 << 30):
+        passes, point = small.passes(keep=keep, groups=[seen], unseen=kept_out), small.point
+        _, gradient = passes.gradient(point, with_probe=False)
+        curvature = passes.curvature(point, gradient)
+        target = point._replace(object=point.object + 1e-4 * gradient.object)
+        passes.advance(point, target, 1e-4)
+        error, after = passes.gradient(target, with_probe=True)
+        results.append((curvature, error, passes.error(target, unseen=True), after.object, after.probe))
+    for found in results[1:]:
+        for one, other in zip(found, results[0], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_the_batches_sum_to_the_whole(small) -> None:
+    groups = np.array_split(np.random.default_rng(0).permutation(len(small.scan)), 3)
+    passes, whole = small.passes(groups=groups), small.passes()
+    parts = [passes.gradient(small.point, True, group)[1] for group in range(3)]
+    expected = whole.gradient(small.point, True)[1]
+    np.testing.assert_allclose(sum(part.object for part in parts), expected.object, atol=1e-9)
+    np.testing.assert_allclose(sum(part.probe for part in parts), expected.probe, atol=1e-9)
+
+
+@pytest.mark.parametrize("likelihood", ["amplitude", "poisson"])
+def test_packed_patterns_give_the_same_bits(small, likelihood, monkeypatch) -> None:
+    """Counts below 256, a budget for bytes and nothing else."""
+    counts = np.minimum(np.rint(small.scan.amplitude() ** 2), 200)
+    scan = replace(small, scan=small.scan.replaced(diff3d=np.sqrt(counts, dtype=np.float32)))
+    found = []
+    for packs in (True, False):
+        monkeypatch.setattr(NumpyKernels, "packs", packs)
+        passes = scan.passes(likelihood, keep=2 * counts.size)
+        error, gradient = passes.gradient(small.point, True)
+        found.append((error, passes.plan.patterns, gradient))
+    (error, room, gradient), (other_error, other_room, other) = found
+    assert (room, other_room) == (counts.size, 0)
+    assert error == other_error
+    np.testing.assert_array_equal(gradient.object, other.object)
+    np.testing.assert_array_equal(gradient.probe, other.probe)

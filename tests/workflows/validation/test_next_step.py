@@ -1,0 +1,138 @@
+"""Every planted fault is named by the step that mends it."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from ptycho.config.options import IterationOptions
+from ptycho.core.physics.detector_blur import blurred
+from ptycho.core.physics.probes import zone_plate_probe
+from ptycho.core.refinement.run import refine_scan
+from ptycho.raw_data import RawData
+from ptycho.workflows.iteration.refined_result import measured_reconstruction
+from ptycho.workflows.validation.foretell import clusters_of, foretell
+from ptycho.workflows.validation.next_step import Finished, noise_factor, remedy
+
+REFINE = partial(refine_scan, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def small(simulated) -> RawData:
+    """49 patterns."""
+    return simulated(shape=(60, 60))
+
+
+def changed(scan: RawData, **changes) -> RawData:
+    parts = {"patterns": scan.diff3d, "probe": scan.probeGuess, "units": "counts", **changes}
+    x, y = scan.xcoords, scan.ycoords
+    return RawData(x, y, None, None, parts["patterns"], parts["probe"], units=parts["units"])
+
+
+def advice(scan: RawData, iterations: int = 40, made_probe: bool = True, **options) -> str:
+    moves = options.get("refine_probe", True)
+    found = measured_reconstruction(REFINE(scan, None, iterations, refine_probe=moves), scan)
+    clusters = clusters_of(found, scan)
+    told = foretell(found, clusters, scan, REFINE)
+    found = replace(found, trust=replace(found.trust, foretold=told))
+    assert found.trust.grade != "to the noise"
+    asked = IterationOptions(iterations=iterations, **options)
+    return remedy(Finished(found, scan, REFINE, asked, made_probe), clusters)
+
+
+@pytest.mark.parametrize("gain", [7, 0.2])
+def test_the_gain(small, gain):
+    said = advice(changed(small, patterns=np.round(gain * small.diff3d).astype(np.uint32)))
+    assert said.startswith("the values are not photons")
+    assert float(said.split("says ")[1].split()[0]) == pytest.approx(gain, rel=0.15)
+
+
+def test_noise_of_photons_is_white_and_a_wrong_model_is_not(small, simulated):
+    found = measured_reconstruction(REFINE(small, None, 60), small)
+    factor, alike = noise_factor(found, small)
+    assert factor == pytest.approx(1, abs=0.15) and alike < 0.1
+    astray = simulated(shape=(60, 60), position_error=1.5)
+    factor, alike = noise_factor(measured_reconstruction(REFINE(astray, None, 30), astray), astray)
+    assert factor > 5 and alike > 0.4
+
+
+def test_an_insane_frame(small, rng):
+    patterns = small.diff3d.copy()
+    patterns[24] = rng.poisson(patterns.mean(), patterns[24].shape)
+    assert advice(changed(small, patterns=patterns)).endswith("ptycho dataset subsample SCAN -o WITHOUT --drop 24")
+
+
+def test_positions_that_are_a_little_off(simulated):
+    said = advice(simulated(shape=(60, 60), position_error=0.8))
+    assert said.startswith("positions are off by up to ") and ": --positions" in said
+
+
+@pytest.mark.slow
+def test_positions_that_are_far_off(simulated):
+    assert "--positions search --position-bound" in advice(simulated(shape=(60, 60), position_error=3.0))
+
+
+def test_a_probe_that_is_held(small):
+    other = zone_plate_probe(32, 14.0, defocus=2.3)
+    other *= np.float32(np.linalg.norm(small.probeGuess) / np.linalg.norm(other))
+    assert advice(changed(small, probe=other), refine_probe=False, modes=None).startswith("let the probe move")
+
+
+@pytest.mark.slow
+def test_modes_that_are_missing(simulated):
+    assert (
+        advice(simulated(shape=(60, 60), modes=(0.6, 0.4)), modes=1)
+        == "too few modes, unseen patterns prefer 2 to 1: --modes 2"
+    )
+
+
+@pytest.mark.slow
+def test_a_stage_that_moves(simulated):
+    said = advice(simulated(shape=(60, 60), kind="siemens_star", fly=1.0, step=5.0))
+    assert said.startswith("the stage moves during a pattern") and said.endswith("times better: --fly")
+
+
+@pytest.mark.slow
+def test_a_beam_that_flickers(small, rng):
+    left = rng.uniform(0.6, 1, len(small))
+    counts = rng.binomial(small.diff3d.astype(np.int64), left[:, None, None]).astype(np.uint32)
+    said = advice(changed(small, patterns=counts))
+    assert said.startswith("the beam changes from pattern to pattern") and said.endswith("--flux")
+
+
+def test_a_background(small, rng):
+    said = advice(changed(small, patterns=small.diff3d + rng.poisson(200.0, small.diff3d.shape)), modes=None)
+    assert said.startswith("every pattern has a background, of some ") and said.endswith(": --background")
+    assert float(said.split("some ")[1].split()[0]) == pytest.approx(200, rel=0.3)
+
+
+def test_patterns_that_are_blurred(small, rng):
+    """Which a background explains, too, though less."""
+    said = advice(changed(small, patterns=rng.poisson(blurred(small.diff3d.astype(float), 1.0))), modes=None)
+    assert said.startswith("patterns are blurred, by some ") and said.endswith(" times better: --detector-blur")
+    assert float(said.split("some ")[1].split()[0]) == pytest.approx(1.0, rel=0.3)
+
+
+@pytest.mark.slow
+def test_turned_axes(small):
+    turned = np.ascontiguousarray(small.diff3d.swapaxes(1, 2))
+    assert "ptycho dataset turn SCAN -o TURNED --transpose, which foretells" in advice(changed(small, patterns=turned))
+
+
+@pytest.mark.slow
+def test_a_probe_of_another_zone_plate(simulated):
+    scan = simulated(shape=(76, 76))
+    other = zone_plate_probe(32, 5.0, defocus=2.2)
+    other *= np.float32(np.linalg.norm(scan.probeGuess) / np.linalg.norm(other))
+    assert "--probe patterns" in advice(changed(scan, probe=other), iterations=80, made_probe=False)
+
+
+def test_an_unknown_dose(small):
+    amplitude = (0.013 * np.sqrt(small.diff3d)).astype(np.float32)
+    said = advice(changed(small, patterns=amplitude, probe=0.013 * small.probeGuess, units="amplitude"))
+    assert said.startswith("state the dose")
+
+
+def test_one_that_was_still_gaining(small):
+    assert advice(small, iterations=4).endswith("go on with --start RESULT --iterations 8")
