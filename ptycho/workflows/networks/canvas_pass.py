@@ -142,7 +142,9 @@ def _on_canvas(
         if taught(model.scan):
             first, _ = descended(first, MORE, 0.0)
         plain, plain_error = descended(first, LAST, 0.0)
-        image, error = descended(staged(network, canvas, first, team), LAST, 0.0)
+        corrected = staged(network, canvas, first, team)
+    # the threads of the stages are over: with them alive those of the iterations find nothing of what these freed
+    image, error = descended(corrected, LAST, 0.0)
     logger.info("relative error on one canvas %.4g, without the learned corrections %.4g", error, plain_error)
     if error > (WITHIN if training_ranges(model.scan) else 1 - GAIN) * plain_error:
         image = plain
