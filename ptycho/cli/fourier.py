@@ -13,8 +13,8 @@ from ptycho.cli.progress import shown_progress
 from ptycho.cli.resuming import TAKEN, begin, meant_by, resumable
 from ptycho.cli.run import (
     LOG_FILE,
+    check_compared,
     free_folder,
-    input_path,
     output_folder,
     quiet_tensorflow,
     report_files,
@@ -47,8 +47,7 @@ def _fourier(asked: Settled, debug: bool) -> None:
     run, options = asked.run, asked.options
     if options.images is None:
         raise ConfigError("IMAGES is required: name the images, one for each LED")
-    if run.compare is not None:
-        input_path(run.compare, "--compare", "a result")
+    check_compared(run.compare)
     microscope = microscope_of(options)
     leds = leds_of(options, microscope.wavelength_m)
 

@@ -11,6 +11,7 @@ from ptycho.cli.programs import INFERENCE
 from ptycho.cli.progress import shown_progress
 from ptycho.cli.run import (
     LOG_FILE,
+    check_compared,
     diagnostics_of,
     dump_folder,
     free_folder,
@@ -53,8 +54,7 @@ def _infer(asked: Settled, debug: bool) -> None:
     test_file = input_path(config.test_data_file, "--test-data", "the scan to reconstruct")
     config.model_path = input_path(weights_file(config.model_path), "--model-path", "the trained model")
 
-    if run.compare is not None:
-        input_path(run.compare, "--compare", "a result")
+    check_compared(run.compare)
     if run.recording is not None:
         input_path(run.recording, "--recording", "a result")
 

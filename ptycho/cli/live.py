@@ -17,6 +17,7 @@ from ptycho.cli.resuming import TAKEN, begin, is_finished, meant_by, read_asked,
 from ptycho.cli.run import (
     LOG_FILE,
     RUN_FILE,
+    check_compared,
     check_inputs,
     free_folder,
     output_folder,
@@ -76,8 +77,8 @@ def _live(asked: Settled, debug: bool) -> None:
     check_inputs(
         (run.like, "--like", "a scan of the same set-up"),
         (None if run.model is None else weights_file(run.model), "--model", "a trained network"),
-        (run.compare, "--compare", "a result"),
     )
+    check_compared(run.compare)
 
     from ptycho.core.live.opening import open_source
     from ptycho.workflows.backend_selector import require_backend

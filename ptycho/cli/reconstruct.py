@@ -14,6 +14,7 @@ from ptycho.cli.progress import shown_progress
 from ptycho.cli.resuming import TAKEN, begin, meant_by, resumable
 from ptycho.cli.run import (
     LOG_FILE,
+    check_compared,
     check_inputs,
     free_folder,
     input_path,
@@ -138,8 +139,8 @@ def _check(run: Any, others: Sequence[Path], options: Any) -> None:
         (None if run.model is None else weights_file(run.model), "--model", "a trained network"),
         (run.start, "--start", "a result"),
         (run.recording, "--recording", "a result"),
-        (run.compare, "--compare", "a result"),
     )
+    check_compared(run.compare)
 
 
 def _request(asked: Settled, folder: Path) -> Request:

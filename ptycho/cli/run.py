@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LOG_FILE",
     "RUN_FILE",
+    "check_compared",
     "check_inputs",
     "diagnostics_of",
     "dump_folder",
@@ -341,6 +342,19 @@ def check_inputs(*named: tuple[Path | None, str, str]) -> None:
     for path, flag, what in named:
         if path is not None:
             input_path(path, flag, what)
+
+
+def check_compared(path: Path | None) -> None:
+    """That there is an object in what `--compare` names: it is read for the report, when all else is done.
+
+    Raises:
+        MissingFileError, DataError: no file, no format that is known, or no object in it.
+    """
+    if path is None:
+        return
+    from ptycho.core.formats.placing import placed_object
+
+    placed_object(input_path(path, "--compare", "a result"))
 
 
 def report_uncertainty(reconstruction: Reconstruction, title: str = "") -> None:

@@ -71,6 +71,13 @@ def test_what_has_no_error_bars_is_refused_before_anything_is_done(scan, tmp_pat
     assert not (tmp_path / "scan_reconstruction" / "reconstruction.npz").exists()
 
 
+def test_a_comparison_with_nothing_is_refused_before_anything_is_done(scan, tmp_path, capsys):
+    blind = changed(scan, "blind.npz", objectGuess=None)
+    assert run(scan, "--compare", blind, "-o", "result") == 2
+    assert "blind.npz: expected an object to compare, found none" in capsys.readouterr().err
+    assert not (tmp_path / "result").exists()
+
+
 @pytest.fixture
 def halves(scan):
     """Every other pattern of the scan, and the rest."""

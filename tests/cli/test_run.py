@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ptycho.cli import run as run_module
+from ptycho.cli.command import main
 from ptycho.cli.console import drawing_to_files, resumable
 from ptycho.cli.infer import inference_main
 from ptycho.cli.train import train_main
@@ -137,3 +138,15 @@ def test_a_training_that_loses_a_process_says_how_to_go_on(tmp_path):
                 checkpoint.write_text("weights")
             raise LostProcessError("process 1 is gone")
         assert str(lost.value).startswith(said) and (write or str(lost.value) == said)
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "fourier", "live", "inference"])
+def test_what_a_result_is_compared_with_is_read_before_all_else(command, tmp_path, monkeypatch, capsys):
+    """An hour later the report is too late to find that there is nothing to compare with."""
+    monkeypatch.chdir(tmp_path)
+    Path("text.npz").write_text("no archive")
+    named = ["--test-data", "text.npz"] if command == "inference" else ["text.npz"]
+    assert main([command, *named, "--compare", "absent", "-o", "result"]) == 2
+    assert "--compare absent: no such file" in capsys.readouterr().err
+    assert main([command, *named, "--compare", "text.npz", "-o", "result"]) == 2
+    assert "text.npz" in capsys.readouterr().err and not Path("result").exists()
