@@ -102,6 +102,7 @@ def remedy(finished: Finished, clusters: Clusters) -> str:
     go_on = f"it was still gaining: go on with --start RESULT --iterations {2 * finished.options.planned}"
     if finished.gaining > MUCH and not trust.explained:
         return go_on
+    logger.info("Looking for what would explain the rest, by short reconstructions")
     found = (
         _of_light(finished)
         or _of_values(finished)

@@ -101,8 +101,11 @@ def test_a_beam_that_flickers(small, rng):
     assert said.startswith("the beam changes from pattern to pattern") and said.endswith("--flux")
 
 
-def test_a_background(small, rng):
+def test_a_background(small, rng, caplog):
+    """It takes its time, and says so."""
+    caplog.set_level("INFO", "ptycho")
     said = advice(changed(small, patterns=small.diff3d + rng.poisson(200.0, small.diff3d.shape)), modes=None)
+    assert "Looking for what would explain the rest, by short reconstructions" in caplog.messages
     assert said.startswith("every pattern has a background, of some ") and said.endswith(": --background")
     assert float(said.split("some ")[1].split()[0]) == pytest.approx(200, rel=0.3)
 
