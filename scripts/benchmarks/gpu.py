@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import platform
 import re
 import statistics
@@ -171,13 +172,15 @@ def refined(job: Job, scan: RawData, iterations: int, **settings: Any) -> Refine
 
 
 def rate(job: Job, scan: RawData, **settings: Any) -> float:
-    """Patterns and iterations a second."""
+    """Patterns and iterations a second; NaN where more iterations took no longer, since others held up the fewer."""
     refined(job, scan, 2, **settings)
     rates, effort = [], job.effort
     for _ in range(effort.trials):
         few, many = (refined(job, scan, count, **settings) for count in (effort.few, effort.many))
-        rates.append(len(scan) * (many.iterations - few.iterations) / (many.seconds - few.seconds))
-    return statistics.median(rates)
+        longer = many.seconds - few.seconds
+        if longer > 0:
+            rates.append(len(scan) * (many.iterations - few.iterations) / longer)
+    return statistics.median(rates) if rates else math.nan
 
 
 def solver(job: Job) -> Iterator[Row]:

@@ -35,6 +35,19 @@ def test_a_rate_is_of_further_iterations(gpu, monkeypatch):
     assert gpu.rate(gpu.Job("cpu", 1.0, None), range(10)) == pytest.approx(5000)
 
 
+def test_a_rate_that_was_not_to_be_measured_is_not_negative(gpu, monkeypatch):
+    """Fewer iterations took longer than many: once, and always."""
+    seconds = iter([0.0, 9.0, 3.0, 2.0, 4.0, 2.0, 4.0] + [0.0] + [5.0, 4.0] * 3)
+
+    def refined(job, scan, iterations, **settings):
+        return SimpleNamespace(iterations=iterations, seconds=next(seconds))
+
+    monkeypatch.setattr(gpu, "refined", refined)
+    job = gpu.Job("cpu", 1.0, None)
+    assert gpu.rate(job, range(10)) == pytest.approx(100)
+    assert math.isnan(gpu.rate(job, range(10)))
+
+
 def test_a_scan_has_about_as_many_patterns_as_asked_for(gpu):
     job = gpu.Job("cpu", 0.001, None)
     assert len(job.scan(64)) == 16
