@@ -39,6 +39,7 @@ from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.choose_method import choose_method, training_for_scan
 from ptycho.workflows.effects.detector_blur import blurring
 from ptycho.workflows.effects.scan_offsets import scan_offsets
+from ptycho.workflows.effects.thick import slicing
 from ptycho.workflows.iteration.find_probe import FoundProbe, find_probe
 from ptycho.workflows.iteration.iterate import first_flux, iterate
 from ptycho.workflows.iteration.refined_result import measured_reconstruction
@@ -156,6 +157,7 @@ class _Run:
         if asked.uncertainty:
             check_uncertainty(self.data, asked.iteration, network=_from_network(asked))
         check_room(object_frame(self.data.xcoords, self.data.ycoords, self.data.N))
+        slicing(self.data, asked.iteration, asked.start)  # what slices lack is said before anything is looked at
         diagnosis = self._examined()
         if asked.model is not None or asked.train_seconds is not None:
             self.data = self.data.fitted(sizes=PATTERN_SIZES)  # one grid for the pass and the iteration

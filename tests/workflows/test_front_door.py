@@ -57,6 +57,13 @@ def test_error_bars_are_of_what_iteration_alone_has_found(scan):
             ptycho.reconstruct(scan, iterations=2, start=known, uncertainty=True)
 
 
+def test_what_slices_lack_is_said_before_the_scan_is_looked_at(scan):
+    told = []
+    with pytest.raises(ConfigError, match=r"slices=2: expected the thickness of the sample, found none"):
+        reconstruct_scan(scan, Request("pytorch", replace(QUICK, slices=2), tell=told.append))
+    assert not told
+
+
 def test_settings_are_those_of_the_iteration(scan):
     with pytest.raises(ConfigError, match="reconstruct: unknown key 'iteration'; did you mean iterations"):
         ptycho.reconstruct(scan, iteration=3)
