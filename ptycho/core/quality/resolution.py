@@ -51,9 +51,10 @@ class Resolution(ByValue, Pictured):
     def cutoff(self) -> float:
         """Cycles per pixel at which the smoothed correlation first falls below the half-bit threshold.
 
-        0.5 where it never does. The threshold is `FrcCurve.half_bit`.
+        0.5 where it never does. The threshold is `FrcCurve.half_bit`. Slow changes that the halves do not share, which
+        few photons tell last, are no end of it (`slowest`).
         """
-        return min(self.smoothed.cutoff(self.curve.half_bit()), _NYQUIST)
+        return min(self.smoothed.cutoff(self.curve.half_bit(), above=self.slowest), _NYQUIST)
 
     @property
     def cutoff_one_seventh(self) -> float:
@@ -61,11 +62,25 @@ class Resolution(ByValue, Pictured):
         return min(self.smoothed.cutoff(ONE_SEVENTH), _NYQUIST)
 
     @property
+    def slowest(self) -> float:
+        """Cycles per pixel of the first ring whose smoothed correlation is above the half-bit threshold.
+
+        It is one of the lowest five, else the first of all.
+        """
+        first = slice(1, 1 + _RINGS)
+        common = np.flatnonzero(self.smoothed.correlation[first] >= self.curve.half_bit()[first])
+        return float(self.curve.frequency[1 + common[0] if common.size else 1])
+
+    @property
     def summary(self) -> str:
         """One line in plain words."""
         half_bit, one_seventh = self._told(self.cutoff), self._told(self.cutoff_one_seventh)
         noise = ", by halves of the photons: as far as noise lets" if self.halves_of == "photons" else ""
-        return f"{half_bit} (half-bit{' and 1/7' if half_bit == one_seventh else f'; {one_seventh} by 1/7'}){noise}"
+        both = " and 1/7" if half_bit == one_seventh else f"; {one_seventh} by 1/7"
+        slow = ""
+        if self.slowest > self.curve.frequency[1]:
+            slow = f", but for changes over more than {1 / self.slowest:.3g} pixels, which differ"
+        return f"{half_bit} (half-bit{both}){slow}{noise}"
 
     def _told(self, cutoff: float) -> str:
         """A cut-off as the period of the finest lines, in nm and pixels."""

@@ -1,6 +1,7 @@
 """The resolution of two halves: found where it was planted, said in nm, and read back as it was written."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,18 @@ def test_a_ring_without_energy_is_not_the_end() -> None:
     found = Resolution(FrcCurve(np.arange(41) / 80, correlation, 6 * np.arange(41) + 1), (1, 1))
     assert found.curve.cutoff(found.curve.half_bit()) < 0.11
     assert found.cutoff == pytest.approx(30 / 80, abs=2 / 80)
+
+
+def test_slow_changes_that_differ_are_said_and_are_not_the_end() -> None:
+    correlation = np.where(np.arange(41) < 30, 0.9, 0.0)
+    correlation[1:4] = -0.5
+    found = Resolution(FrcCurve(np.arange(41) / 80, correlation, 6 * np.arange(41) + 1), (1, 1))
+    assert found.slowest == 4 / 80
+    assert found.cutoff == pytest.approx(30 / 80, abs=2 / 80)
+    assert "(half-bit; " in found.summary
+    assert found.summary.endswith(", but for changes over more than 20 pixels, which differ")
+    correlation[1:12] = -0.5  # more of them are no slow changes alone
+    assert replace(found, curve=replace(found.curve, correlation=correlation)).cutoff == 1 / 80
 
 
 def test_it_is_read_back(rng: np.random.Generator, tmp_path) -> None:
