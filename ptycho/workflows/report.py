@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from ptycho.core.quality.resolution import Resolution, read_resolution
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
-from ptycho.errors import DataError
+from ptycho.errors import DataError, MissingFileError
 from ptycho.raw_data import RawData
 from ptycho.report.content import Compared, Content, LinkedFile
 from ptycho.report.page import REPORT_FILE, save_report
@@ -57,6 +58,8 @@ RESOLUTION_NAMES = (FRC_FILE, "frc.csv", "frc.png", "frc.pdf", "half_1.npz", "ha
 """Files of `ptycho frc`."""
 _SHOWN_PATTERNS = 64
 """At most so many patterns, more or less, make the mean that a picture shows."""
+logger = logging.getLogger(__name__)
+
 _COMPARED = 768
 """Pixels a side in the middle of a larger object, in which it is compared: bounds the time."""
 
@@ -87,7 +90,6 @@ def write_report(
 
     Raises:
         DataError: a scan of another number or size of patterns.
-        MissingFileError, DataError: nothing to compare with.
         OutputError: the file cannot be written.
     """
     found = reconstruction_of(result) if isinstance(result, Refinement) else result
@@ -149,30 +151,38 @@ def _photons(data: RawData) -> float | None:
 
 def resolution_of_others(found: Reconstruction, folder: Path) -> tuple[str, ...]:
     """Names of what `ptycho frc` left in a folder, where that is of another scan or cannot be read."""
-    try:
-        own = _resolution(found, folder) is not None
-    except DataError:
-        own = False
-    return () if own else RESOLUTION_NAMES
+    return () if _resolution(found, folder) is not None else RESOLUTION_NAMES
 
 
 def _resolution(found: Reconstruction, folder: Path) -> Resolution | None:
-    """What `ptycho frc` left in the folder, where it is of this scan."""
+    """What `ptycho frc` left in the folder, where it is of this scan and can be read: a result is not lost for it."""
     if not (folder / FRC_FILE).is_file():
         return None
-    resolution = read_resolution(folder / FRC_FILE)
+    try:
+        resolution = read_resolution(folder / FRC_FILE)
+    except DataError as error:
+        logger.warning("the report has no resolution: %s", error)
+        return None
     scan = (found.provenance.get("scan") or {}).get("content_sha256")
     return resolution if resolution.scan == scan else None
 
 
 def _compared(found: Reconstruction, data: RawData | None, other: Path | None) -> list[Compared]:
-    """With the object of the scan file, where it has one, and with what was named."""
+    """With the object of the scan file, where it has one, and with what was named.
+
+    A result is not lost for what it was to be compared with: then the report says why there is nothing.
+    """
     made, ours = [], placed_result(found, "this result")
     if data is not None and data.objectGuess is not None and _shows_anything(data.objectGuess):
         truth = data.objectGuess.reshape(-1, *data.objectGuess.shape[-2:])[0]
         made.append(_with(ours, PlacedObject("the object of the scan file", truth, (0.0, 0.0))))
     if other is not None:
-        made.append(_with(ours, placed_object(other)))
+        try:
+            theirs = placed_object(other)
+        except (DataError, MissingFileError) as error:
+            logger.warning("the report compares with nothing: %s", error)
+            return [*made, Compared(other.name, None, str(error))]
+        made.append(_with(ours, theirs))
     return made
 
 

@@ -13,7 +13,7 @@ from ptycho.core.quality.resolution import Resolution, resolution_json
 from ptycho.core.quality.ring_correlation import FrcCurve
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import refine_scan
-from ptycho.errors import DataError, MissingFileError
+from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 from ptycho.report.elements import breakable
 from ptycho.workflows.iteration.refined_result import measured_reconstruction
@@ -59,8 +59,18 @@ def test_an_earlier_result_is_compared_with(result: Reconstruction, tmp_path: Pa
     assert "With reconstruction.npz" in made and "PSNR (dB)" in made
     other = replace(result, object=np.zeros_like(result.object))
     assert "Could not be compared: align: " in page(result, tmp_path, None, write_npz(other, tmp_path / "zero.npz"))
-    with pytest.raises(MissingFileError):
-        page(result, tmp_path, None, tmp_path / "gone.npz")
+
+
+def test_what_cannot_be_read_any_more_does_not_cost_the_report(
+    result: Reconstruction, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "frc.json").write_text("{")
+    made = page(result, tmp_path, None, tmp_path / "gone.npz")
+    assert "With gone.npz" in made and "Could not be compared" in made and "ptycho frc SCAN" in made
+    assert [record.message.split(":")[0] for record in caplog.records] == [
+        "the report has no resolution",
+        "the report compares with nothing",
+    ]
 
 
 def test_the_resolution_of_the_folder_counts_where_it_is_of_this_scan(result: Reconstruction, tmp_path: Path) -> None:

@@ -24,12 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the page; 0."""
+    from ptycho.cli.run import check_compared
     from ptycho.core.formats.reconstruction_npz import read_npz
     from ptycho.core.formats.registry import in_folder
     from ptycho.raw_data import RawData
     from ptycho.report.page import REPORT_FILE
     from ptycho.workflows.report import write_report
 
+    check_compared(options.compare)
     result = in_folder(options.result)
     found = read_npz(result)
     data = None if options.scan is None else RawData.from_file(options.scan, options.units)

@@ -23,6 +23,13 @@ def test_the_page_of_a_result(fixture_file: Path, tmp_path: Path, capsys: pytest
     assert f"With {fixture_file.name}" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_nothing_to_compare_with_is_one_line(
+    fixture_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(fixture_file), "--compare", str(tmp_path / "gone.npz")]) == 2
+    assert capsys.readouterr().err == f"ptycho report: error: --compare {tmp_path / 'gone.npz'}: no such file\n"
+
+
 def test_no_result_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(tmp_path)]) == 2
     assert "expected a reconstruction (.npz), found no such file" in capsys.readouterr().err
