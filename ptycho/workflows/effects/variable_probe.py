@@ -38,8 +38,10 @@ def variation_note(variation: ProbeVariation | None) -> str:
     return f"The probe changes {slow} during the scan: {told} of its light lies in {modes} of variation"
 
 
-def variation_advice(moved: Callable[..., Refinement], floor: float) -> str:
-    """The flag that lets the probe change during the scan, a clause; empty where that explains little more.
+def variation_advice(moved: Callable[..., Refinement], floor: float) -> tuple[float, str]:
+    """The error beyond noise that a probe which changes during the scan leaves, and the flag that lets it, a clause.
+
+    The clause is empty where that explains little more.
 
     Args:
         moved: refines some patterns of a result further, all else held, given what moves.
@@ -49,6 +51,6 @@ def variation_advice(moved: Callable[..., Refinement], floor: float) -> str:
     before, after = (max(one.error_history[one.kept] - one.penalty - floor, 1e-12) for one in (same, varied))
     logger.debug("probe that changes: %.3g times better beyond the noise", before / after)
     if before < BETTER * after:
-        return ""
+        return after, ""
     better = f"which explains the patterns {min(before / after, MOST):.2g} times better"
-    return f"the probe changes during the scan, {better}: --variable-probe"
+    return after, f"the probe changes during the scan, {better}: --variable-probe"

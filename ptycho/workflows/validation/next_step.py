@@ -207,7 +207,7 @@ def _of_light(finished: Finished) -> str:
 
 
 def _further(finished: Finished, clusters: Clusters) -> str:
-    """From the result on: modes, the probe, the beam, positions."""
+    """From the result on: modes, the probe, the beam, positions, a probe that changes."""
     modes = fixed_modes(finished)
     if modes:
         return modes
@@ -233,16 +233,26 @@ def _further(finished: Finished, clusters: Clusters) -> str:
         gain = _gain(fixed, gone_on(refine_probe=True), floor)
         if gain > BETTER:
             return f"let the probe move: the patterns are then explained {gain:.2g} times better"
-    said = _of_places_or_flux(finished, fixed, gone_on, floor, BETTER) or _motion(finished)[1]
-    if said or finished.options.variable_probe or finished.options.refine_probe is False:
-        return said
-    return variation_advice(gone_on, floor)
+    said = _of_places_or_flux(finished, fixed, gone_on, floor, BETTER)
+    instead = "" if said else _motion(finished)[1]
+    if instead or finished.options.variable_probe or finished.options.refine_probe is False:
+        return said or instead
+    left, changes = variation_advice(gone_on, floor)
+    if not (said and changes):
+        return said or changes
+    # a probe that drifts looks like positions, or a beam, that are a little off
+    moved = gone_on(refine_probe=True, refine_positions=True, refine_flux=found.flux is None)
+    return changes if left < _left(moved, floor) else said
+
+
+def _left(found: Refinement, floor: float) -> float:
+    """Error beyond that of noise."""
+    return max(found.error_history[found.kept] - floor, 1e-12)
 
 
 def _gain(before: Refinement, after: Refinement, floor: float) -> float:
     """Ratio of errors beyond that of noise."""
-    first, second = (max(one.error_history[one.kept] - floor, 1e-12) for one in (before, after))
-    return first / second
+    return _left(before, floor) / _left(after, floor)
 
 
 def _of_places_or_flux(

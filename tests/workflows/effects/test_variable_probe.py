@@ -41,7 +41,9 @@ def test_advice_needs_a_gain_that_other_faults_do_not_give(planted, named) -> No
     found = refine(None, 40)
     trust = measured_reconstruction(found, scan).trust
     assert trust is not None
-    advice = variation_advice(partial(refine, found, 20, patience=21), float(trust.noise.sum() / trust.counts.sum()))
+    floor = float(trust.noise.sum() / trust.counts.sum())
+    left, advice = variation_advice(partial(refine, found, 20, patience=21), floor)
+    assert 0 < left < found.error_history[found.kept] - floor
     assert advice.endswith(" times better: --variable-probe") if named else advice == ""
 
 
