@@ -12,11 +12,12 @@ from ptycho.config.config import TrainingConfig
 from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.core.quality.trust import Dose, Trust
 from ptycho.core.refinement.device.likelihood import Likelihood
+from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.trust import ON_HOST, TrustEngine, measure_trust
 from ptycho.core.scaling import photons_per_frame, recorded_photons
 from ptycho.raw_data import RawData
 
-__all__ = ["NOMINAL_PHOTONS", "noise_error", "photon_scale", "scan_trust"]
+__all__ = ["NOMINAL_PHOTONS", "beyond_noise", "noise_error", "photon_scale", "scan_trust"]
 
 NOMINAL_PHOTONS = TrainingConfig.nphotons
 """Mean photons per pattern where a scan does not tell; the trust then says that the dose is not known."""
@@ -78,3 +79,8 @@ def noise_error(trust: Trust, likelihood: Likelihood) -> float:
         return 0.0
     left = trust.noise if likelihood == "amplitude" else trust.expected / 4
     return float(left.sum() / trust.counts.sum())
+
+
+def beyond_noise(found: Refinement, noise: float) -> float:
+    """The relative error of a refinement, without what its priors add, beyond that of noise; above 0."""
+    return max(found.error_history[found.kept] - found.penalty - noise, 1e-12)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ptycho.core.physics.variable_probe import ProbeVariation, likeness
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.result import plural
+from ptycho.workflows.trust import beyond_noise
 
 __all__ = ["variation_advice", "variation_note"]
 
@@ -48,7 +49,7 @@ def variation_advice(moved: Callable[..., Refinement], floor: float) -> tuple[fl
         floor: relative error that photon noise leaves.
     """
     same, varied = (moved(refine_probe=True, variable_probe=modes) for modes in (0, MODES))
-    before, after = (max(one.error_history[one.kept] - one.penalty - floor, 1e-12) for one in (same, varied))
+    before, after = beyond_noise(same, floor), beyond_noise(varied, floor)
     logger.debug("probe that changes: %.3g times better beyond the noise", before / after)
     if before < BETTER * after:
         return after, ""

@@ -32,7 +32,7 @@ from ptycho.workflows.effects.variable_probe import variation_advice
 from ptycho.workflows.iteration.find_probe import find_probe
 from ptycho.workflows.iteration.iteration_plan import flight_of, planned
 from ptycho.workflows.scan_part import ScanPart, like, mask_of, telling_part
-from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale
+from ptycho.workflows.trust import NOMINAL_PHOTONS, beyond_noise, noise_error, photon_scale
 from ptycho.workflows.validation.foretell import Clusters
 
 __all__ = ["Finished", "fixed_modes", "noise_factor", "remedy"]
@@ -242,17 +242,12 @@ def _further(finished: Finished, clusters: Clusters) -> str:
         return said or changes
     # a probe that drifts looks like positions, or a beam, that are a little off
     moved = gone_on(refine_probe=True, refine_positions=True, refine_flux=found.flux is None)
-    return changes if left < _left(moved, floor) else said
-
-
-def _left(found: Refinement, floor: float) -> float:
-    """Error beyond that of noise."""
-    return max(found.error_history[found.kept] - floor, 1e-12)
+    return changes if left < beyond_noise(moved, floor) else said
 
 
 def _gain(before: Refinement, after: Refinement, floor: float) -> float:
     """Ratio of errors beyond that of noise."""
-    return _left(before, floor) / _left(after, floor)
+    return beyond_noise(before, floor) / beyond_noise(after, floor)
 
 
 def _of_places_or_flux(
