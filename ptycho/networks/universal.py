@@ -7,17 +7,28 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ptycho.core.archive import find_archive
+from ptycho.errors import MissingFileError
+
 __all__ = ["UNIVERSAL", "taught", "training_ranges", "weights_file"]
 
 UNIVERSAL = "universal"
-"""Names the weights of the package, where no file or folder is called so."""
+"""Names the weights of the package, where no model is called so; the folder of a run may be."""
 
 
 def weights_file(named: Path | None) -> Path:
     """The archive that a path means; the package's own where nothing is named, or `universal`."""
-    if named is None or (str(named) == UNIVERSAL and not named.exists()):
+    if named is None or (str(named) == UNIVERSAL and not _has_model(named)):
         return Path(str(files("ptycho.networks") / "universal.wts.h5.zip"))
     return named
+
+
+def _has_model(path: Path) -> bool:
+    try:
+        find_archive(path)
+    except MissingFileError:
+        return False
+    return True
 
 
 def training_ranges(scan: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -24,6 +24,9 @@ from site_pages import ROOT, gather
 SETTINGS = ROOT / "scripts" / "docs" / "site.yml"
 API_PAGES = "API_PAGES"
 """Stands in the navigation for the generated pages."""
+_INLINE = re.compile(r"<code>[^<]*--[^<]*</code>")
+"""Code in running text; that of blocks has elements within."""
+_FLAG = re.compile(r"--[\w-]+")
 _FETCHED = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=[\"']?((?:https?:)?//[^\"'\s>]+)")
 
 
@@ -44,6 +47,8 @@ def main() -> int:
     for fault in faults:
         sys.stderr.write(f"docs: {fault}\n")
     if not faults:
+        for page in site.rglob("*.html"):
+            page.write_text(whole_flags(page.read_text(encoding="utf-8")), encoding="utf-8")
         shutil.rmtree(output, ignore_errors=True)
         shutil.move(site, output)
         sys.stdout.write(f"{len(pages)} pages in {output}\n")
@@ -97,6 +102,11 @@ def built(work: Path, settings: dict[str, Any]) -> list[str]:
     if done.returncode:
         return [re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)]
     return []
+
+
+def whole_flags(page: str) -> str:
+    """A page in which no line ends within a flag: browsers break lines after `--`."""
+    return _INLINE.sub(lambda code: _FLAG.sub(r'<span class="flag">\g<0></span>', code[0]), page)
 
 
 def fetched(site: Path) -> Iterator[str]:

@@ -104,3 +104,12 @@ def test_flags_with_markup_in_their_help_are_shown_as_they_are(docs: Any) -> Non
     parser.add_argument("--rate", default=2, help="100%% of *this* <and> _that_ (default: %(default)s)")
     (entry,) = (docs.reference._flag(parser, action) for action in parser._actions if action.dest == "rate")
     assert entry == "`--rate RATE`\n:   100% of \\*this\\* &lt;and&gt; \\_that\\_ (default: 2)."
+
+
+def test_a_flag_is_not_divided_between_lines(docs: Any) -> None:
+    block = '<pre><code><span>ptycho show --quiet</span></code></pre>'
+    page = f"say <code>--flux</code> or <code>ptycho frc -o A --modes 2</code> {block}"
+    whole = docs.build.whole_flags(page)
+    assert '<code><span class="flag">--flux</span></code>' in whole
+    assert '<code>ptycho frc -o A <span class="flag">--modes</span> 2</code>' in whole
+    assert whole.endswith(block)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho.core.archive import load_archive
+from ptycho.core.archive import ARCHIVE_NAME, load_archive
 from ptycho.networks.universal import UNIVERSAL, taught, training_ranges, weights_file
 
 LARGEST = 5_000_000  # bytes
@@ -20,9 +20,13 @@ def test_the_weights_of_the_package_are_there(named, tmp_path, monkeypatch) -> N
     assert found.is_file() and found.stat().st_size < LARGEST
 
 
-def test_what_is_there_under_that_name_is_meant(tmp_path, monkeypatch) -> None:
+def test_a_model_under_that_name_is_meant_and_the_folder_of_a_run_is_not(tmp_path, monkeypatch) -> None:
+    """`ptycho reconstruct SCAN --model universal -o universal`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / UNIVERSAL).mkdir()
+    (tmp_path / UNIVERSAL / "run.json").write_text("{}")
+    assert weights_file(Path(UNIVERSAL)) == weights_file(None)
+    (tmp_path / UNIVERSAL / ARCHIVE_NAME).write_bytes(b"")
     assert weights_file(Path(UNIVERSAL)) == Path(UNIVERSAL)
     assert weights_file(Path("other")) == Path("other")
 
