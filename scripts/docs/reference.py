@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import html
 import importlib
+import re
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -64,9 +65,20 @@ def _value(value: Any) -> str:
 
 
 def command_reference() -> str:
-    """Every command with its usage and flags, group by group."""
+    """Every command in a line, and then with its usage and flags, group by group."""
     names = [*(f"ptycho {name}" for name in subcommands()), *(name for name in COMMANDS if name != "ptycho")]
-    return "\n\n".join(_command(name) for name in names)
+    return "\n\n".join([_overview(names), *(_command(name) for name in names)])
+
+
+def _overview(names: list[str]) -> str:
+    """A table of the commands, each with what it does."""
+    rows = [f"| [`{name}`](#{_anchor(name)}) | {_text(parser_of(name).description or '')} |" for name in names]
+    return "\n".join(["| command | what it does |", "| --- | --- |", *rows])
+
+
+def _anchor(title: str) -> str:
+    """The anchor of a command."""
+    return re.sub(r"\W+", "-", title)
 
 
 def _command(name: str) -> str:
@@ -77,7 +89,8 @@ def _command(name: str) -> str:
 
 def _parser(name: str, parser: argparse.ArgumentParser, heading: str) -> str:
     usage = " ".join(parser.format_usage().split()).removeprefix("usage: ")
-    parts = [f"{heading} {name}", _text(parser.description or ""), f"```text\n{_wrapped(usage)}\n```"]
+    title = f"{heading} {name} {{: #{_anchor(name)} }}"
+    parts = [title, _text(parser.description or ""), f"```text\n{_wrapped(usage)}\n```"]
     return "\n\n".join([*parts, *_groups(parser)])
 
 

@@ -107,7 +107,7 @@ def test_flags_with_markup_in_their_help_are_shown_as_they_are(docs: Any) -> Non
 
 
 def test_a_flag_is_not_divided_between_lines(docs: Any) -> None:
-    block = '<pre><code><span>ptycho show --quiet</span></code></pre>'
+    block = "<pre><code><span>ptycho show --quiet</span></code></pre>"
     page = f"say <code>--flux</code> or <code>ptycho frc -o A --modes 2</code> {block}"
     whole = docs.build.whole_flags(page)
     assert '<code><span class="flag">--flux</span></code>' in whole

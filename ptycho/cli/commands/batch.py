@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output-dir", type=Path, default=Path("batch"), metavar="FOLDER", help="of the folders of all scans"
     )
-    parser.add_argument(
-        "--flags", default="", metavar="FLAGS", help="of ptycho reconstruct, for all scans: --flags='--modes 2'"
-    )
+    parser.add_argument("--flags", metavar="FLAGS", help="of ptycho reconstruct, for all scans: --flags='--modes 2'")
     parser.add_argument("--only", type=int, metavar="N", help="the N-th scan alone, from 1 on (for job arrays)")
     parser.add_argument(
         "--devices", type=int, default=1, metavar="N", help="scans at once, each with a GPU of its own, or none"
@@ -53,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.devices < 1:
         raise ConfigError(f"--devices {options.devices}: expected at least 1; correct it")
-    jobs = jobs_of(options.scans, options.flags, options.output_dir)
+    jobs = jobs_of(options.scans, options.flags or "", options.output_dir)
     if options.only is not None and not 1 <= options.only <= len(jobs):
         raise ConfigError(f"--only {options.only}: expected 1 to {len(jobs)}, the number of scans; correct it")
     chosen = range(len(jobs)) if options.only is None else [options.only - 1]
