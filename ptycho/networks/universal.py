@@ -7,7 +7,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ptycho.core.archive import find_archive
 from ptycho.errors import MissingFileError
 
 __all__ = ["UNIVERSAL", "taught", "training_ranges", "weights_file"]
@@ -24,6 +23,10 @@ def weights_file(named: Path | None) -> Path:
 
 
 def _has_model(path: Path) -> bool:
+    if not path.exists():
+        return False
+    from ptycho.core.archive import find_archive  # command lines name weights before they load any array library
+
     try:
         find_archive(path)
     except MissingFileError:

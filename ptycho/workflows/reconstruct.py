@@ -26,8 +26,6 @@ from ptycho.core.archive import ARCHIVE_NAME, ModelArchive, load_archive
 from ptycho.core.geometry import ObjectFrame, object_frame, reframe
 from ptycho.core.groups.grouped_data import GroupedData
 from ptycho.core.memory import check_room
-from ptycho.core.physics.diffraction import as_modes
-from ptycho.core.physics.probes import probe_overlap
 from ptycho.core.progress import IterationReport, log_progress
 from ptycho.core.provenance import file_sha256, provenance, with_geometry_of
 from ptycho.core.quality.diffraction_error import least_squares_scale
@@ -41,9 +39,10 @@ from ptycho.workflows.backend import Backend, ScanModel
 from ptycho.workflows.diagnostics import with_diagnostics
 from ptycho.workflows.iteration.find_probe import find_probe
 from ptycho.workflows.networks.canvas_pass import canvas_pass
+from ptycho.workflows.networks.model_scan import scan_for
 from ptycho.workflows.networks.stitch_scan import StitchedObject, stitch_scan
 from ptycho.workflows.networks.stored_model import beyond_training, is_universal, model_path
-from ptycho.workflows.networks.training_data import at_network_size, group_scan, prepared_scan
+from ptycho.workflows.networks.training_data import group_scan
 from ptycho.workflows.results import Estimate, finished_reconstruction
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 from ptycho.workflows.sharing.shared_pass import SharedPass
@@ -61,14 +60,10 @@ __all__ = [
     "load_and_reconstruct",
     "predicted_patches",
     "reconstruct",
-    "scan_for",
     "trained_source",
 ]
 
 logger = logging.getLogger(__name__)
-
-ENERGY_WARNING = 2.0
-PROBE_WARNING = 0.9
 
 
 def inference_settings(config: TrainingConfig) -> InferenceConfig:
@@ -387,48 +382,6 @@ def predicted_patches(
     return patches, groups.pixel_positions if on_grid else grouped["coords_nn"]
 
 
-def scan_for(model: ScanModel, data: RawData, config: InferenceConfig) -> tuple[RawData, InferenceConfig]:
-    """A scan as a model takes it, and the configuration with the model's own settings; its probe has the scan's energy
-    then.
-    """
-    settings = replace(config, model=model.config)
-    return _prepared(model, data, settings), settings
-
-
 def beyond_coverage(image: NDArray[np.complex64], covered: NDArray[np.bool_]) -> NDArray[np.complex64]:
     """An object (H, W) to go on from: outside of what patches cover, their mean amplitude."""
     return np.where(covered, image, np.complex64(np.abs(image).mean(where=covered)))
-
-
-def _prepared(model: ScanModel, data: RawData, config: InferenceConfig) -> RawData:
-    """The scan as the model takes it; the model's probe has its energy then."""
-    scan = prepared_scan(at_network_size(data, model.config.N), config, model.scaling.straight_probe)
-    if not training_ranges(model.scan):
-        _compare_with_training(model, scan)
-    model.probe.take_energy_of(np.asarray(scan.probeGuess))
-    return scan
-
-
-def _compare_with_training(model: ScanModel, data: RawData) -> None:
-    """Warn where the scan is far from what the network was trained on."""
-    energy = data.mean_energy * model.input_scale**2 / (model.scaling.level * data.N / 2) ** 2
-    if not 1 / ENERGY_WARNING < energy < ENERGY_WARNING:
-        logger.warning(
-            "the patterns hold %.2g times the energy of those the network was trained on: expect a poor object; "
-            "train on this scan, or refine",
-            energy,
-        )
-    ours, theirs = model.probe.file_units(masked=False), as_modes(np.asarray(data.probeGuess))
-    if ours.shape != theirs.shape:
-        logger.warning(
-            "the network was trained with %d probe modes, the scan has %d: the network's are used",
-            len(ours),
-            len(theirs),
-        )
-    overlap = probe_overlap(ours, theirs)
-    if overlap < PROBE_WARNING:
-        logger.warning(
-            "the scan's probe overlaps with that of the network by %.2f only: expect a poor object, unless the "
-            "training refined the probe of this set-up (--find-probe)",
-            overlap,
-        )

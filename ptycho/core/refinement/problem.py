@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.geometry import ObjectFrame
 from ptycho.core.physics.fly_scan import places_on_the_way
 from ptycho.core.physics.variable_probe import mixture
 from ptycho.core.refinement.device.kernels import Direction, Point
 from ptycho.core.refinement.device.numbers import Number, Numbers
 from ptycho.core.refinement.priors.penalty import Damping, Penalty
+from ptycho.core.refinement.settings import Settings
 from ptycho.core.refinement.steps.background import Family, stepped
 from ptycho.core.refinement.steps.detector_blur import refocused
-from ptycho.core.refinement.steps.gauge import Gauge, straightened
+from ptycho.core.refinement.steps.gauge import Gauge, scale_factor, straightened
 from ptycho.core.refinement.steps.placement import Placement
 from ptycho.core.refinement.steps.preconditioner import Preconditioner, SharedPreconditioner
 from ptycho.core.refinement.steps.sliced_preconditioner import SlicedPreconditioner
@@ -25,7 +28,7 @@ from ptycho.core.refinement.steps.variation_gauge import principal
 from ptycho.core.refinement.sums.parts import places
 from ptycho.core.refinement.sums.passes import Passes
 
-__all__ = ["ScanProblem"]
+__all__ = ["ScanProblem", "scan_problem"]
 
 Array = NDArray[Any]
 AnyPreconditioner = Preconditioner | SlicedPreconditioner | SpectrumPreconditioner
@@ -288,3 +291,40 @@ class ScanProblem:
         terms = self._passes.background_terms(point)
         added = self._passes.scan.background
         return point._replace(background=stepped(point.background, *terms, self._family, added))
+
+
+def scan_problem(
+    passes: Passes, settings: Settings, home: tuple[Array, Array], frame: ObjectFrame, given: Array
+) -> ScanProblem:
+    """What moves, and what is known of it."""
+    singles = settings.position_bound_px if settings.refine_positions in (True, "search") else None
+    pupil = settings.pupil
+    return ScanProblem(
+        passes,
+        Placement(passes, home, singles, pupil is None) if settings.refine_positions else None,
+        settings.refine_probe,
+        settings.refine_flux,
+        settings.refine_background,
+        _variability(settings, passes),
+        given,
+        refine_thickness=settings.refine_thickness and passes.gap is not None,
+        penalty=_penalty(settings, passes, given, frame),
+        pupil=pupil,
+        refine_blur=settings.refine_blur,
+    )
+
+
+def _variability(settings: Settings, passes: Passes) -> Variability | None:
+    """What moves the coefficients of a probe that varies; None: nothing."""
+    kinds = settings.variable_probe
+    return Variability(passes, kinds, settings.iterations, settings.variable_probe_smooth) if kinds else None
+
+
+def _penalty(settings: Settings, passes: Passes, given: Array, frame: ObjectFrame) -> Penalty | None:
+    """What is known of the object, as a term of the error; None: nothing."""
+    prior = settings.object_prior
+    if prior is None or not prior.strength:
+        return None
+    share = passes.share
+    factor = partial(scale_factor, given=given, scale=settings.scale, moves_probe=settings.refine_probe, share=share)
+    return Penalty(prior.on(share.frame(frame)), prior.strength, passes, factor)

@@ -34,16 +34,14 @@ from ptycho.core.refinement.device.likelihood import Likelihood, intensity_floor
 from ptycho.core.refinement.first_point import checked_pupil, first_point, first_recording
 from ptycho.core.refinement.position_search import PositionSearch
 from ptycho.core.refinement.priors.object_prior import ObjectPrior
-from ptycho.core.refinement.priors.penalty import Penalty
-from ptycho.core.refinement.problem import ScanProblem
+from ptycho.core.refinement.problem import scan_problem
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.settings import Settings
 from ptycho.core.refinement.shared_start import Begun, shared_start
 from ptycho.core.refinement.state_file import ScanKeeper, StateFile
 from ptycho.core.refinement.steps.background import Family
-from ptycho.core.refinement.steps.gauge import UNCHANGED, Gauge, Scale, hold, scale_factor
-from ptycho.core.refinement.steps.placement import Placement, Positions
-from ptycho.core.refinement.steps.variable_probe import Variability
+from ptycho.core.refinement.steps.gauge import UNCHANGED, Gauge, Scale, hold
+from ptycho.core.refinement.steps.placement import Positions
 from ptycho.core.refinement.sums.object_share import ObjectShare
 from ptycho.core.refinement.sums.passes import Passes
 from ptycho.core.refinement.sums.processes import ALONE, Processes
@@ -249,7 +247,7 @@ def run(
         logger.log(logging.DEBUG if settings.device_memory is None else logging.INFO, "memory: %s", passes.plan)
         home = frame.local(np.asarray(scan.xcoords, np.float64), np.asarray(scan.ycoords, np.float64))
         given = _given(scan, recording, point)
-        problem = _problem(passes, settings, home, frame, given)
+        problem = scan_problem(passes, settings, home, frame, given)
         clock = partial(processes.first, time.perf_counter)
         made = partial(_result, frame, engine.name, begun, 0 if settings.likelihood == "poisson" else None, recording)
         keeper = None if state_file is None else ScanKeeper(state_file, problem, made, share)
@@ -295,43 +293,6 @@ def _given(scan: ScanData, recording: Recording, point: Point) -> Array:
         return scan.probeGuess
     known, modes = scan.scan_probes, as_modes(np.asarray(scan.probeGuess))
     return point.probe if known is None else np.concatenate([modes, *known.others])
-
-
-def _problem(
-    passes: Passes, settings: Settings, home: tuple[Array, Array], frame: ObjectFrame, given: Array
-) -> ScanProblem:
-    """What moves, and what is known of it."""
-    singles = settings.position_bound_px if settings.refine_positions in (True, "search") else None
-    pupil = settings.pupil
-    return ScanProblem(
-        passes,
-        Placement(passes, home, singles, pupil is None) if settings.refine_positions else None,
-        settings.refine_probe,
-        settings.refine_flux,
-        settings.refine_background,
-        _variability(settings, passes),
-        given,
-        refine_thickness=settings.refine_thickness and passes.gap is not None,
-        penalty=_penalty(settings, passes, given, frame),
-        pupil=pupil,
-        refine_blur=settings.refine_blur,
-    )
-
-
-def _variability(settings: Settings, passes: Passes) -> Variability | None:
-    """What moves the coefficients of a probe that varies; None: nothing."""
-    kinds = settings.variable_probe
-    return Variability(passes, kinds, settings.iterations, settings.variable_probe_smooth) if kinds else None
-
-
-def _penalty(settings: Settings, passes: Passes, given: Array, frame: ObjectFrame) -> Penalty | None:
-    """What is known of the object, as a term of the error; None: nothing."""
-    prior = settings.object_prior
-    if prior is None or not prior.strength:
-        return None
-    share = passes.share
-    factor = partial(scale_factor, given=given, scale=settings.scale, moves_probe=settings.refine_probe, share=share)
-    return Penalty(prior.on(share.frame(frame)), prior.strength, passes, factor)
 
 
 def _passes(

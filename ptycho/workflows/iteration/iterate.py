@@ -13,11 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.options import NETWORK, USUAL_ITERATIONS, IterationOptions
-from ptycho.core.doctor.beam import beam_change
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.diffraction import as_modes
-from ptycho.core.physics.stage import stage_of
-from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.progress import IterationReport, Watch
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
@@ -29,12 +26,11 @@ from ptycho.core.refinement.steps.gauge import Scale
 from ptycho.core.refinement.steps.placement import room
 from ptycho.core.refinement.trust import ON_HOST, TrustEngine
 from ptycho.raw_data import RawData
-from ptycho.workflows.effects.background import background_notes
 from ptycho.workflows.effects.beam import beam_trend
-from ptycho.workflows.effects.detector_blur import blur_note, blurring
+from ptycho.workflows.effects.detector_blur import blurring
 from ptycho.workflows.effects.network_prior import check_network_prior, held_by_network
-from ptycho.workflows.effects.thick import slices_note, slicing
-from ptycho.workflows.effects.variable_probe import variation_note
+from ptycho.workflows.effects.thick import slicing
+from ptycho.workflows.iteration.changes import changes
 from ptycho.workflows.iteration.iteration_plan import THIN, Plan, planned
 from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale, scan_trust
 
@@ -69,8 +65,6 @@ HELD_ITERATIONS = 20
 """With a network's prior, from the object that it thinks of."""
 HELD_PATIENCE, HELD_GAIN = 3, 0.02
 """It is held while so many iterations gain more than this share of the error."""
-TOLD_FACTOR, TOLD_RAMP_PX = 0.01, 0.1
-"""Changes of the split between object and probe that are told of: relative, and in pixels of the pattern."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +162,7 @@ def iterate(
         strength, taught = options.prior_strength, options.prior_seconds
         found, note = held_by_network(found, data, legs.held, without, strength, taught, tell, trust_engine)
         notes.append(note)
-    notes = [*notes, *_changes(found, data, options)]
+    notes = [*notes, *changes(found, data, options)]
     for note in notes:
         tell(note)
     return Iterated(found, (*plan.notes, *notes))
@@ -343,57 +337,6 @@ def joined(first: Refinement, second: Refinement) -> Refinement:
         seconds=first.seconds + second.seconds,
         gauge=first.gauge.then(second.gauge),
         counts_from=counts_from,
-    )
-
-
-def _changes(found: Refinement, data: RawData, options: IterationOptions) -> list[str]:
-    """What was changed that the patterns do not tell, and how far positions went."""
-    notes, gauge = [], found.gauge
-    ramp = [slope * data.N / (2 * np.pi) for slope in gauge.ramp]
-    if abs(gauge.factor - 1) > TOLD_FACTOR or max(map(abs, ramp)) > TOLD_RAMP_PX or any(gauge.shift):
-        notes.append(
-            f"Split between object and probe held: the object times {gauge.factor:.3f}, moved by {gauge.shift} pixels, "
-            f"with a phase slope of ({ramp[0]:+.2f}, {ramp[1]:+.2f}) periods more per {data.N} pixels (x, y)"
-        )
-    if gauge.grid:
-        notes.append(
-            f"A grid with the period of the raster's steps, {100 * gauge.grid:.2g} % of the object, went to the probe: "
-            "the patterns of a regular raster cannot tell which of them has it (steps that vary by a tenth can)"
-        )
-    if (found.flux != 1).any():
-        last = beam_change(found.flux)
-        trend = "" if last == 1 else f"fell to {last:.2g} of it in the course of the scan, and "
-        notes.append(
-            f"The flux of the beam {trend}lies between {found.flux.min():.2g} and {found.flux.max():.2g} of its mean "
-            "(--no-flux: where that is the sample)"
-        )
-    varied = found.variation if isinstance(found.variation, ProbeVariation) else None
-    if varied is not None or options.variable_probe:
-        notes.append(variation_note(varied))
-    notes.extend(background_notes(found.background, data))
-    if found.blur is not None or options.detector_blur == "find":
-        notes.append(blur_note(found.blur, options))
-    if found.slices is not None:
-        notes.append(slices_note(found, data))
-    if options.refine_positions:
-        notes.append(_of_positions(found, data, options))
-    return notes
-
-
-def _of_positions(found: Refinement, data: RawData, options: IterationOptions) -> str:
-    """What the stage did, and how far positions went from where it has them."""
-    home = found.frame.local(data.xcoords, data.ycoords)
-    shift = np.stack([found.xcoords - home[0], found.ycoords - home[1]], axis=1)
-    stage = stage_of(*home, shift)
-    alike = stage.displacement(*home)
-    farthest = float(np.linalg.norm(alike, axis=1).max())
-    told = f"The stage: {stage}, which moved positions by {farthest:.2g} pixels at most"
-    if options.refine_positions == "stage":
-        return told
-    moved, bound = np.abs(shift - alike).max(axis=1), options.position_bound_px
-    return (
-        f"{told}; each by itself by {np.sqrt(np.mean(moved**2)):.2g} pixels rms, {moved.max():.2g} at most; "
-        f"{np.count_nonzero(moved > 0.99 * bound)} are at their bound of {bound:g}"
     )
 
 

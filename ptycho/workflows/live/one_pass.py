@@ -14,8 +14,9 @@ from ptycho.core.stitching.stitch import probe_weight
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import Backend
 from ptycho.workflows.live.canvas import Canvas
+from ptycho.workflows.networks.model_scan import scan_for
 from ptycho.workflows.networks.training_data import at_network_size, group_scan, prepared_scan
-from ptycho.workflows.reconstruct import predicted_patches, scan_for
+from ptycho.workflows.reconstruct import predicted_patches
 from ptycho.workflows.run_options import RunOptions
 
 __all__ = ["LivePass"]
