@@ -19,7 +19,7 @@ from ptycho.core.refinement.steps.background import Family, stepped
 from ptycho.core.refinement.steps.detector_blur import refocused
 from ptycho.core.refinement.steps.gauge import Gauge, scale_factor, straightened
 from ptycho.core.refinement.steps.placement import Placement
-from ptycho.core.refinement.steps.preconditioner import Preconditioner, SharedPreconditioner
+from ptycho.core.refinement.steps.preconditioner import Preconditioner
 from ptycho.core.refinement.steps.sliced_preconditioner import SlicedPreconditioner
 from ptycho.core.refinement.steps.spectrum import SpectrumPreconditioner, equal_brightness, evenly_lit
 from ptycho.core.refinement.steps.thickness import stretched
@@ -207,12 +207,10 @@ class ScanProblem:
             gap = self._passes.gap.stretched(float(point.stretch)).transfer_function(n)
             return SlicedPreconditioner(image, probe, rows, cols, self._refine_probe, gap, share)
         if scans is not None:
-            own = probe.reshape(-1, self._passes.modes, n, n)
-            scans = scans[share.patterns]
+            probe, scans = probe.reshape(-1, self._passes.modes, n, n), scans[share.patterns]
             scans = scans if path is None else np.repeat(scans, path.shape[1])
-            at = rows, cols, scans
-            return SharedPreconditioner(image, own, *at, self._refine_probe, transfer, self._images, share)
-        return Preconditioner(image, probe, rows, cols, self._refine_probe, transfer, self._images, share)
+        at = rows, cols
+        return Preconditioner(image, probe, *at, self._refine_probe, transfer, self._images, share, scans)
 
     def forget(self) -> None:
         """Drop what the passes keep from step to step."""

@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ptycho.core.physics.diffraction import as_modes, sum_of_modes
 from ptycho.core.refinement.device.images import Images, NumpyImages, real_dot
 from ptycho.core.refinement.sums.object_share import WHOLE, ObjectShare
 
-__all__ = ["Preconditioner", "SharedPreconditioner", "illumination", "modulation_curvature"]
+__all__ = ["Preconditioner", "illumination", "modulation_curvature", "transmission"]
 
 Array = NDArray[Any]
 
@@ -108,6 +108,20 @@ def illumination(light: Array, rows: NDArray[np.int64], cols: NDArray[np.int64],
     return total
 
 
+def transmission(
+    image: Array, rows: NDArray[np.int64], cols: NDArray[np.int64], n: int, dtype: DTypeLike | None = None
+) -> Array:
+    """Light that every pixel of a probe lets through to the patterns of a scan, `sum_j |O_j|^2` `(N, N)`.
+
+    `dtype` is that of the sum; None: that of the image.
+    """
+    power = image.real**2 + image.imag**2
+    total = np.zeros((n, n), power.dtype if dtype is None else dtype)
+    for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
+        total += power[row : row + n, col : col + n]
+    return total
+
+
 class _Filter(NamedTuple):
     """How one image is preconditioned; see `_Filter.apply`."""
 
@@ -172,15 +186,19 @@ class Preconditioner:
     Object pixels weigh `sum_j sum_m |P_m|^2` (at rounded positions), probe pixels `sum_j |O_j|^2`; slow modulations of
     either are divided by `modulation_curvature`. Built in `O(n N^2)`.
 
+    Pixels of an object that several scans share, each with its own probe, weigh the light of all, modulations are as
+    stiff as the mean over that light makes them, and the probe of a scan goes by its own patterns.
+
     Args:
         image: object `(H, W)`.
-        probe: `(M, N, N)`.
+        probe: `(M, N, N)`, or of several scans `(S, M, N, N)`.
         rows, cols: first pixel of each patch, integers `(n,)`.
         with_probe: whether the probe moves too.
         transfer: `(N, N)` function that carries waves to a near detector; None: it is far away.
         images: the arithmetic on gradients.
         share: what this process has of the object: then `image` is that, `rows` are counted from its first, and the
             patches are those of `ObjectShare.patterns`.
+        scans: `(n,)` which scan each pattern is of; None: there is one.
     """
 
     def __init__(
@@ -193,99 +211,58 @@ class Preconditioner:
         transfer: Array | None = None,
         images: Images | None = None,
         share: ObjectShare = WHOLE,
+        scans: NDArray[np.int64] | None = None,
     ) -> None:
         self._images = NumpyImages() if images is None else images
-        n = probe.shape[-1]
-        light = (probe.real**2 + probe.imag**2).sum(axis=0)
-        weight = share.lit(illumination(light, rows, cols, image.shape))
-        curves = modulation_curvature(probe, transfer, 1 / max(_padded(share.shape(image))))
-        self.light = weight
+        probes, lowest = probe.reshape(-1, *probe.shape[-3:]), 1 / max(_padded(share.shape(image)))
+        lights = (probes.real**2 + probes.imag**2).sum(axis=1)
+        curves = [modulation_curvature(each, transfer, lowest) for each in probes]
+        own = [np.ones(len(rows), bool)] if scans is None else [scans == k for k in range(len(probes))]
+        counts = np.ones(1) if scans is None else share.added(np.array([float(np.count_nonzero(mine)) for mine in own]))
+        weight = np.zeros(image.shape, lights.dtype)
+        for light, mine in zip(lights, own, strict=True):
+            weight += illumination(light, rows[mine], cols[mine], image.shape)
+        self.light = weight = share.lit(weight)
         """(H, W) on each pixel of the object."""
-        self._object = _Filter.make(weight, weight, curves, share)
-        self._probe = None
-        if with_probe:
-            seen = share.added(_transmission(image, rows, cols, n))
-            self._probe = _Filter.make(seen.astype(light.dtype), light, curves)
+        amounts = lights.sum(axis=(1, 2), dtype=np.float64) * counts
+        self._object = _Filter.make(weight, weight, _mean_curve(curves, amounts), share)
+        self._probes: list[_Filter] = []
+        """One for each scan, where they move."""
+        if not with_probe:
+            return
+        seen = share.added(np.stack([transmission(image, rows[mine], cols[mine], probe.shape[-1]) for mine in own]))
+        for light, power, count, curve in zip(lights, seen, counts, curves, strict=True):
+            # a scan without a pattern, in a part, moves its probe nowhere
+            held = power.astype(light.dtype) if count else np.ones_like(light)
+            self._probes.append(_Filter.make(held, light, curve))
 
     def object_step(self, gradient: Array, image: Array) -> Array:
         """Map the gradient `(H, W)` with respect to the object."""
         return self._images.filtered(self._object, gradient, image)
 
     def probe_step(self, gradient: Array, probe: Array) -> Array:
-        """Map the gradient `(M, N, N)` with respect to the probe."""
-        if self._probe is None:
-            raise ValueError("expected a preconditioner with a probe, found one for the object alone")
-        return self._images.filtered(self._probe, gradient, probe)
-
-    def variation_step(self, gradient: Array, shares: Array) -> Array:
-        """Map the gradient `(K, N, N)` with respect to modes of variation that have these shares (K,) of the light."""
-        if self._probe is None:
-            raise ValueError("expected a preconditioner with a probe, found one for the object alone")
-        stiffness = np.maximum(shares, LEAST_SHARE)[:, None, None]
-        return np.asarray(gradient * self._probe.inverse / stiffness, gradient.dtype)
-
-
-class SharedPreconditioner(Preconditioner):
-    """That of an object which several scans share, each with its own probe.
-
-    Object pixels weigh the light of all scans, modulations are as stiff as the mean over that light makes them; the
-    probe of a scan goes by its own patterns.
-
-    Args:
-        image: object `(H, W)`.
-        probes: `(S, M, N, N)`.
-        rows, cols: first pixel of each patch, integers `(n,)`.
-        scans: `(n,)` which scan each pattern is of.
-        with_probe: whether the probes move too.
-        transfer, images, share: as of `Preconditioner`.
-    """
-
-    def __init__(
-        self,
-        image: Array,
-        probes: Array,
-        rows: NDArray[np.int64],
-        cols: NDArray[np.int64],
-        scans: NDArray[np.int64],
-        with_probe: bool,
-        transfer: Array | None = None,
-        images: Images | None = None,
-        share: ObjectShare = WHOLE,
-    ) -> None:
-        self._images = NumpyImages() if images is None else images
-        n, lowest = probes.shape[-1], 1 / max(_padded(share.shape(image)))
-        lights = (probes.real**2 + probes.imag**2).sum(axis=1)
-        own = [scans == k for k in range(len(probes))]
-        curves = [modulation_curvature(probe, transfer, lowest) for probe in probes]
-        weight = np.zeros(image.shape, lights.dtype)
-        for light, mine in zip(lights, own, strict=True):
-            weight += illumination(light, rows[mine], cols[mine], image.shape)
-        counts = share.added(np.array([float(np.count_nonzero(mine)) for mine in own]))
-        amounts = lights.sum(axis=(1, 2), dtype=np.float64) * counts
-        phase, amplitude = (np.average([curve[k] for curve in curves], axis=0, weights=amounts) for k in (1, 2))
-        self.light = weight = share.lit(weight)
-        self._object = _Filter.make(weight, weight, (curves[0][0], phase, amplitude), share)
-        self._probe, self._probes = None, []
-        if not with_probe:
-            return
-        sums = share.added(np.stack([_transmission(image, rows[mine], cols[mine], n) for mine in own]))
-        for light, seen, count, curve in zip(lights, sums, counts, curves, strict=True):
-            # a scan without a pattern, in a part, moves its probe nowhere
-            power = seen.astype(light.dtype) if count else np.ones_like(light)
-            self._probes.append(_Filter.make(power, light, curve))
-
-    def probe_step(self, gradient: Array, probe: Array) -> Array:
-        """Map the gradient `(S M, N, N)` with respect to the probes."""
-        if not self._probes:
-            raise ValueError("expected a preconditioner with probes, found one for the object alone")
+        """Map the gradient `(M, N, N)` with respect to the probe, of several scans `(S M, N, N)`."""
+        if len(self._moving) == 1:
+            return self._images.filtered(self._moving[0], gradient, probe)
         parts = (np.split(values, len(self._probes)) for values in (gradient, probe))
         return np.concatenate([each.apply(slope, own) for each, slope, own in zip(self._probes, *parts, strict=True)])
 
+    def variation_step(self, gradient: Array, shares: Array) -> Array:
+        """Map the gradient `(K, N, N)` with respect to modes of variation that have these shares (K,) of the light."""
+        (probe,) = self._moving
+        stiffness = np.maximum(shares, LEAST_SHARE)[:, None, None]
+        return np.asarray(gradient * probe.inverse / stiffness, gradient.dtype)
 
-def _transmission(image: Array, rows: NDArray[np.int64], cols: NDArray[np.int64], n: int) -> Array:
-    """Light that every pixel of a probe lets through to the patterns of a scan, `sum_j |O_j|^2` `(N, N)`."""
-    power = image.real**2 + image.imag**2
-    total = np.zeros((n, n), power.dtype)
-    for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
-        total += power[row : row + n, col : col + n]
-    return total
+    @property
+    def _moving(self) -> list[_Filter]:
+        if not self._probes:
+            raise ValueError("expected a preconditioner with a probe, found one for the object alone")
+        return self._probes
+
+
+def _mean_curve(curves: list[tuple[Array, Array, Array]], amounts: Array) -> tuple[Array, Array, Array]:
+    """The curvature of modulations under the light of several probes, by how much each has of it."""
+    if len(curves) == 1:
+        return curves[0]
+    phase, amplitude = (np.average([curve[k] for curve in curves], axis=0, weights=amounts) for k in (1, 2))
+    return curves[0][0], phase, amplitude

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.refinement.device.kernels import Point
 from ptycho.core.refinement.steps.gauge import probe_amplitude
-from ptycho.core.refinement.steps.preconditioner import ILLUMINATION_FLOOR, illumination
+from ptycho.core.refinement.steps.preconditioner import ILLUMINATION_FLOOR, illumination, transmission
 
 __all__ = ["SpectrumPreconditioner", "equal_brightness", "evenly_lit"]
 
@@ -46,9 +46,7 @@ class SpectrumPreconditioner:
         light = (probe.real**2 + probe.imag**2).sum(axis=0)
         weight = illumination(light, rows, cols, image.shape)
         self._inverse = 1 / (weight + ILLUMINATION_FLOOR * weight.max())
-        power, seen = image.real**2 + image.imag**2, np.zeros((n, n))
-        for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
-            seen += power[row : row + n, col : col + n]
+        seen = transmission(image, rows, cols, n, np.float64)
         self._functions = functions.reshape(len(functions), -1)
         curvature = (self._functions * seen.ravel()) @ self._functions.T
         damping = DAMPING * float(np.trace(curvature)) / len(curvature)

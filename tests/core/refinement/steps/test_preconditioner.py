@@ -7,7 +7,6 @@ from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import gaussian_probe
 from ptycho.core.refinement.steps.preconditioner import (
     Preconditioner,
-    SharedPreconditioner,
     illumination,
     modulation_curvature,
 )
@@ -58,7 +57,7 @@ def test_scans_with_one_probe_are_preconditioned_as_one_scan(rng: np.random.Gene
     image = np.exp(1j * rng.normal(size=(12, 12)))
     rows, cols, scans = (np.array(values) for values in ([0, 0, 4, 4], [0, 4, 0, 4], [0, 1, 0, 1]))
     one = Preconditioner(image, probe, rows, cols, with_probe=True)
-    shared = SharedPreconditioner(image, np.stack([probe, probe]), rows, cols, scans, with_probe=True)
+    shared = Preconditioner(image, np.stack([probe, probe]), rows, cols, with_probe=True, scans=scans)
     gradient = _complex(rng)
     np.testing.assert_allclose(shared.object_step(gradient, image), one.object_step(gradient, image), rtol=1e-6)
     np.testing.assert_allclose(shared.light, one.light)
@@ -68,7 +67,7 @@ def test_scans_with_one_probe_are_preconditioned_as_one_scan(rng: np.random.Gene
         alone = Preconditioner(image, probe, rows[scans == k], cols[scans == k], with_probe=True)
         np.testing.assert_allclose(found[k : k + 1], alone.probe_step(slopes[k : k + 1], probe))
     with pytest.raises(ValueError, match="found one for the object alone"):
-        SharedPreconditioner(image, np.stack([probe, probe]), rows, cols, scans, False).probe_step(slopes, probe)
+        Preconditioner(image, np.stack([probe, probe]), rows, cols, False, scans=scans).probe_step(slopes, probe)
 
 
 def _complex(rng: np.random.Generator) -> np.ndarray:
