@@ -33,8 +33,6 @@ from ptycho.core.provenance import known_metadata, scan_source
 from ptycho.core.result import Pictured, plural
 from ptycho.core.scaling import (
     Units,
-    UnitsDecision,
-    decide_units,
     frame_blocks,
     input_scale,
     largest_amplitude,
@@ -52,6 +50,7 @@ from ptycho.core.scan_edit.fit_detector import fitted
 from ptycho.core.scan_edit.points import turned_positions
 from ptycho.core.simulation.exposure import ScanPlan, expose
 from ptycho.core.training.scales import Scales, measure_scales
+from ptycho.core.unit_decision import UnitsDecision, decide_units
 from ptycho.errors import ConfigError, DataError
 
 __all__ = ["RawData"]

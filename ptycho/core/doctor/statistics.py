@@ -8,11 +8,12 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.scaling import Units, UnitsDecision, decide_units
+from ptycho.core.scaling import Units
 from ptycho.core.scan.detector_values import is_mark
 from ptycho.core.scan.scan import marked_values
 from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.core.scan.subtracted import sampled, subtracted_background
+from ptycho.core.unit_decision import UnitsDecision, decide_units
 from ptycho.errors import DataError
 
 __all__ = ["ScanStatistics", "gather"]

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from ptycho.core.geometry import object_frame, pixel_positions
 from ptycho.core.physics.near_field import NearField, fresnel_number
-from ptycho.core.scaling import Units, decide_units, to_amplitude
+from ptycho.core.scaling import Units, to_amplitude
 from ptycho.core.scan.scan import check_paired, check_probe_shape
 from ptycho.core.scan.stream import Frames
+from ptycho.core.unit_decision import decide_units
 from ptycho.core.units import Particle, object_pixel_size_m, same_wavelength_eV, wavelength_m
 from ptycho.errors import DataError
 
@@ -308,7 +309,7 @@ def moved(record: ScanRecord, unit: Literal["px", "m"], columns: Any, rows: Any)
 
 
 def resolved_units(record: ScanRecord) -> Units:
-    """What the patterns hold: as declared, else by the rules of `ptycho.core.scaling.decide_units`.
+    """What the patterns hold: as declared, else by the rules of `ptycho.core.unit_decision.decide_units`.
 
     Raises:
         DataError: no rule decides; it names --units.

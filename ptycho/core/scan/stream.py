@@ -15,8 +15,9 @@ from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
 
 from ptycho.core.files.atomic import atomic_path
-from ptycho.core.scaling import Units, decide_units, frame_blocks
+from ptycho.core.scaling import Units, frame_blocks
 from ptycho.core.scan.scan import ScanFile, check_shapes
+from ptycho.core.unit_decision import decide_units
 
 __all__ = [
     "Frames",
