@@ -43,17 +43,18 @@ def add_patches(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor) -> 
 def add_whole_numbers(canvas: Tensor, patches: Tensor, rows: Tensor, cols: Tensor) -> None:
     """As `add_patches`, with the same bits in every order: sums of whole numbers are not rounded.
 
-    The unit is the largest part of a value times `2^(p - 62)`, of b patches with `b < 2^p`: no sum is too large, and
-    each value is cut by less than a unit, 2^-48 of the largest of 10,000 patches, where float32 keeps 2^-24. It is
-    worked out on the device. With a value that is not finite nothing is: the unit is not, nor any sum.
+    Each value is multiplied by `2^(62 - p)` over the largest part of one, of b patches with `b < 2^p`, so that no sum
+    is too large, and cut to a whole number: that takes less than 2^-48 of the largest of 10,000 patches, and float32
+    rounds a product by 2^-24 of itself. The factor is worked out on the device. With a value that is not finite nothing
+    is: the factor is 0 or not a number, and every sum is divided by it.
     """
     values = _parts(patches.reshape(-1))
-    largest = torch.linalg.vector_norm(values, torch.inf).to(torch.float64)
-    # with an axis, so that float32 over it is float64; where all is 0 nothing is divided by 0
-    unit = (largest * 2.0 ** (len(patches).bit_length() - WHOLE_BITS)).clamp_min(torch.finfo(torch.float64).tiny)[None]
+    largest = torch.linalg.vector_norm(values, torch.inf)
+    # where all is 0 the factor would be infinite, and 0 times it not a number
+    factor = (2.0 ** (WHOLE_BITS - len(patches).bit_length()) / largest).clamp_max(torch.finfo(values.dtype).max)
     sums = torch.zeros(canvas.numel(), values.shape[-1], dtype=torch.int64, device=canvas.device)
-    sums.index_add_(0, _pixels(canvas, patches, rows, cols).reshape(-1), (values / unit).to(torch.int64))
-    _parts(canvas.view(-1)).addcmul_(sums, unit)
+    sums.index_add_(0, _pixels(canvas, patches, rows, cols).reshape(-1), (values * factor).to(torch.int64))
+    _parts(canvas.view(-1)).addcdiv_(sums, factor)
 
 
 def _parts(values: Tensor) -> Tensor:
