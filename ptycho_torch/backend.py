@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ptycho.config.config import INFERENCE_BATCH, InferenceConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
+from ptycho.core.quality.arithmetic import ON_HOST, Arithmetic
 from ptycho.core.refinement.device.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.trust import TrustEngine
@@ -32,6 +33,7 @@ from ptycho.workflows.sharing.team import Team
 from ptycho_torch import predictor
 from ptycho_torch import refine as refinement
 from ptycho_torch.cli.shared import resolve_execution
+from ptycho_torch.device.arithmetic import TorchArithmetic
 from ptycho_torch.device.stitching import TorchSums
 from ptycho_torch.distributed import crew
 from ptycho_torch.lightning.process_state import seeded
@@ -47,6 +49,7 @@ __all__ = [
     "device",
     "fit",
     "for_callers",
+    "image_arithmetic",
     "load",
     "name",
     "predict",
@@ -225,6 +228,12 @@ def trust_engine(run: RunOptions) -> TrustEngine:
     device = "cpu" if execution.accelerator == "mps" else execution.accelerator
     kernels = partial(RefinementKernels, "amplitude", 0.0, device=device, dtype=torch.float64)
     return TrustEngine(kernels, _memory(execution))
+
+
+def image_arithmetic(run: RunOptions) -> Arithmetic:
+    """What compares two images: a CUDA device, or NumPy beside a CPU and where there is no double precision."""
+    execution = _execution(run)
+    return TorchArithmetic(execution.accelerator) if execution.accelerator == "cuda" else ON_HOST
 
 
 def _memory(execution: PyTorchExecutionConfig) -> int | None:

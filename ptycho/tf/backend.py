@@ -20,6 +20,7 @@ from ptycho.config.deprecation import deprecation_text
 from ptycho.config.options import changed_options
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
+from ptycho.core.quality.arithmetic import ON_HOST, Arithmetic
 from ptycho.core.refinement.device.kernels import Kernels, ScanData
 from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
 from ptycho.core.refinement.refinement import Refinement, Start
@@ -49,6 +50,7 @@ __all__ = [
     "device",
     "fit",
     "for_callers",
+    "image_arithmetic",
     "load",
     "name",
     "predict",
@@ -214,6 +216,11 @@ def trust_engine(run: RunOptions) -> TrustEngine:
     if not tf.config.list_physical_devices("GPU"):
         return TrustEngine(functools.partial(NumpyKernels, "amplitude", 0.0))
     return TrustEngine(functools.partial(RefinementKernels, "amplitude", 0.0, dtype=tf.float64))
+
+
+def image_arithmetic(run: RunOptions) -> Arithmetic:
+    """What compares two images: NumPy."""
+    return ON_HOST
 
 
 def save(folder: Path, models: Models, config: TrainingConfig) -> Path:

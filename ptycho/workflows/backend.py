@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
+from ptycho.core.quality.arithmetic import Arithmetic
 from ptycho.core.refinement.device.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.trust import TrustEngine
@@ -135,6 +136,9 @@ class Backend(Protocol):
 
     def trust_engine(self, run: RunOptions) -> TrustEngine:
         """What works out the trust of a result: where it is refined, in double precision."""
+
+    def image_arithmetic(self, run: RunOptions) -> Arithmetic:
+        """What compares two images: on the device of the run, or NumPy where that is no slower."""
 
     def save(self, folder: Path, models: Sequence[Any], config: TrainingConfig) -> Path:
         """Write trained models that share a network to `folder/wts.h5.zip`; that path."""

@@ -15,6 +15,7 @@ from ptycho.core.files.atomic import atomic_path, output_folder
 from ptycho.core.formats.placing import placed_result
 from ptycho.core.formats.reconstruction_npz import write_npz
 from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.quality.arithmetic import Arithmetic
 from ptycho.core.quality.comparison import correlate
 from ptycho.core.quality.resolution import HalvesOf, Resolution, resolution_csv, resolution_json
 from ptycho.core.reconstruction import Reconstruction
@@ -75,7 +76,8 @@ def reconstruct_halves(data: RawData, request: Request, halves_of: HalvesOf = "p
     backend = backend_named(request.backend)
     with backend.team(RunOptions(execution=request.execution)) as team:
         shared, alone = (_refine(request, backend, each) for each in (team, SINGLE))
-        return _halves(data, request, halves_of, shared, alone, backend.trust_engine(shared.run))
+        trust_engine, arithmetic = backend.trust_engine(shared.run), backend.image_arithmetic(shared.run)
+        return _halves(data, request, halves_of, shared, alone, trust_engine, arithmetic)
 
 
 def _halves(
@@ -85,6 +87,7 @@ def _halves(
     shared: Callable[..., Refinement],
     refine: Callable[..., Refinement],
     trust_engine: TrustEngine,
+    arithmetic: Arithmetic,
 ) -> HalfScans:
     """Both halves, each by all processes; what is decided before is by one."""
     source = data.source["content_sha256"]
@@ -101,7 +104,7 @@ def _halves(
         made = iterate(half, shared, request.iteration, None, *told_to, of_half, trust_engine=trust_engine)
         found.append(measured_reconstruction(made.refinement, half, trust_engine=trust_engine))
     first, second = found
-    curve = correlate(placed_result(first, "half 1"), placed_result(second, "half 2"))
+    curve = correlate(placed_result(first, "half 1"), placed_result(second, "half 2"), arithmetic)
     counts = len(first.xcoords), len(second.xcoords)
     resolution = Resolution(curve, counts, first.pixel_m, source, halves_of)
     return HalfScans(resolution, (first, second))

@@ -24,7 +24,7 @@ from ptycho.figures.trust import save_trust_png
 from ptycho.raw_data import RawData
 from ptycho.report.page import REPORT_FILE
 from ptycho.workflows.front_door import Outcome
-from ptycho.workflows.report import RESULT_NAMES, resolution_of_others, shown_patterns, write_report
+from ptycho.workflows.report import RESULT_NAMES, RunFolder, shown_patterns, write_report
 
 __all__ = [
     "remove_results",
@@ -66,9 +66,10 @@ def save_reconstruction(
         OutputError: the folder or a file cannot be written.
     """
     folder = Path(output_dir)
-    with whole_set(folder, (*RESULT_NAMES, *resolution_of_others(reconstruction, folder))) as made:
+    beside = RunFolder.beside(reconstruction, folder)
+    with whole_set(folder, (*RESULT_NAMES, *beside.outdated)) as made:
         paths = _written(reconstruction, made, data, pdf)
-        paths.append(write_report(reconstruction, made / REPORT_FILE, data, compare_with, beside=folder))
+        paths.append(write_report(reconstruction, made / REPORT_FILE, data, compare_with, beside))
     return [folder / path.name for path in paths]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from ptycho.report.page import REPORT_FILE, save_report
 from ptycho.workflows.networks.training_data import at_network_size
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 
-__all__ = ["FRC_FILE", "RESULT_NAMES", "resolution_of_others", "shown_patterns", "write_report"]
+__all__ = ["FRC_FILE", "RESULT_NAMES", "RunFolder", "shown_patterns", "write_report"]
 
 FRC_FILE = "frc.json"
 """The resolution, in the folder of a run."""
@@ -68,12 +69,31 @@ SEEN_PX = 1e-3
 """Displacement of a position that is more than rounding."""
 
 
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of a run beside a result of it, which is made elsewhere first or stands there already."""
+
+    path: Path
+    resolution: Resolution | None
+    """What `ptycho frc` left there, where it is of the scan of the result and can be read."""
+
+    @classmethod
+    def beside(cls, found: Reconstruction, path: Path) -> RunFolder:
+        """Look into a folder: once, for what cannot be read is warned of."""
+        return cls(path, _resolution(found, path))
+
+    @property
+    def outdated(self) -> tuple[str, ...]:
+        """Names of what `ptycho frc` left there, where that is of another scan or cannot be read."""
+        return () if self.resolution is not None else RESOLUTION_NAMES
+
+
 def write_report(
     result: Reconstruction | Refinement,
     path: Path,
     scan: RawData | Path | str | None = None,
     compare_with: Path | None = None,
-    beside: Path | None = None,
+    beside: RunFolder | None = None,
 ) -> Path:
     """Write the report of a result as one HTML file, whole or not at all, and return its path.
 
@@ -94,6 +114,7 @@ def write_report(
     """
     found = reconstruction_of(result) if isinstance(result, Refinement) else result
     given = RawData.from_file(scan) if isinstance(scan, Path | str) else scan
+    folder = RunFolder.beside(found, path.parent) if beside is None else beside
     data = None if given is None else at_network_size(given, found.probe.shape[-1])
     solved = as_spectrum(found)
     content = Content(
@@ -104,9 +125,9 @@ def write_report(
         mean_pattern=None if data is None else _mean_pattern(data),
         residuals=() if data is None else _residuals(solved, data),
         photon_scale=None if data is None else _photons(data),
-        resolution=_resolution(found, beside or path.parent),
+        resolution=folder.resolution,
         compared=tuple(_compared(found, data, compare_with)),
-        files=tuple(_files(path.parent, beside)),
+        files=tuple(_files(path.parent, folder.path)),
     )
     return save_report(content, path)
 
@@ -147,11 +168,6 @@ def _photons(data: RawData) -> float | None:
     """Photons per unit of squared amplitude, where that is known."""
     scale, dose = photon_scale(data, NOMINAL_PHOTONS)
     return None if dose == "nominal" else scale
-
-
-def resolution_of_others(found: Reconstruction, folder: Path) -> tuple[str, ...]:
-    """Names of what `ptycho frc` left in a folder, where that is of another scan or cannot be read."""
-    return () if _resolution(found, folder) is not None else RESOLUTION_NAMES
 
 
 def _resolution(found: Reconstruction, folder: Path) -> Resolution | None:
@@ -207,11 +223,11 @@ def _shows_anything(image: NDArray[np.complexfloating]) -> bool:
     return bool(np.isfinite(image).all() and np.ptp(image.real) + np.ptp(image.imag) > 1e-6 * np.abs(image).max())
 
 
-def _files(folder: Path, beside: Path | None) -> list[LinkedFile]:
+def _files(folder: Path, beside: Path) -> list[LinkedFile]:
     """The files of the run that are there, with their PDF; of another folder those that are no part of the result."""
     there = []
     for name, meaning in MEANINGS.items():
-        home = folder if beside is None or name in RESULT_NAMES else beside
+        home = folder if name in RESULT_NAMES else beside
         for path, what in ((home / name, meaning), ((home / name).with_suffix(".pdf"), f"{meaning}, as PDF")):
             if path.is_file() and (path.suffix != ".pdf" or name.endswith(".png")):
                 there.append(LinkedFile(path.name, path.stat().st_size, what))

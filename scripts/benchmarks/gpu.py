@@ -314,8 +314,10 @@ def stitching(job: Job) -> Iterator[Row]:
 
 
 def half_scans(job: Job) -> Iterator[Row]:
-    """Two halves of a scan: solved on the device, brought onto each other and correlated on the host."""
-    scan = job.scan(128)
+    """Two halves of a scan: solved, brought onto each other and correlated on the device."""
+    from ptycho_torch import backend
+
+    scan, arithmetic = job.scan(128), backend.image_arithmetic(RunOptions(execution=job.execution()))
     begun, halves = time.perf_counter(), []
     for chosen in halves_of_points(scan.xcoords, scan.ycoords):
         half = scan.part(chosen)
@@ -324,7 +326,7 @@ def half_scans(job: Job) -> Iterator[Row]:
     what = f"{len(scan)} patterns of 128 x 128 in halves, {job.effort.many} iterations each"
     yield Row("half scans", what, time.perf_counter() - begun, "s")
     begun = time.perf_counter()
-    correlate(*halves)
+    correlate(halves[0], halves[1], arithmetic)
     shape = " x ".join(map(str, halves[0].object.shape))
     yield Row("half scans", f"correlation of objects of {shape}", time.perf_counter() - begun, "s")
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ptycho.core.quality.arithmetic import ON_HOST
 from ptycho.core.stitching.sums import NumpySums
 from ptycho_torch import backend as torch_backend
 
@@ -78,17 +79,18 @@ def test_what_is_not_installed_is_told(gpu, monkeypatch, tmp_path):
         assert found["rows"] == [] and "not installed" in found["left out"][0]
 
 
-def test_stitching_goes_the_way_of_a_run_and_halves_are_correlated(gpu, monkeypatch, tmp_path):
-    """The backend says what adds the patches."""
+def test_stitching_and_halves_go_the_way_of_a_run(gpu, monkeypatch, tmp_path):
+    """The backend says what adds the patches, and what correlates the halves."""
     asked, output = [], tmp_path / "rows.json"
     monkeypatch.setattr(torch_backend, "canvas_sums", lambda run: asked.append(run.execution.accelerator) or NumpySums)
+    monkeypatch.setattr(torch_backend, "image_arithmetic", lambda run: asked.append("halves") or ON_HOST)
     monkeypatch.setattr(gpu, "QUICK", replace(gpu.QUICK, many=2))
     for part in ("stitching", "half scans"):
         asked_for = ["--output", str(output), "--device", "cpu", "--scale", "0.002", "--quick", "--only", part]
         gpu.run_part(gpu.parser().parse_args(asked_for))
         rows = json.loads(output.read_text())["rows"]
         assert len(rows) == 2 and all(row["figure"] > 0 for row in rows)
-    assert asked == ["cpu"]
+    assert asked == ["cpu", "halves"]
 
 
 @pytest.mark.slow

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.config.options import IterationOptions
 from ptycho.core.formats.reconstruction_npz import read_npz
+from ptycho.core.quality.arithmetic import NumpyArithmetic
 from ptycho.core.quality.resolution import read_resolution
 from ptycho.core.scan_edit.halves import half_scans
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.front_door import Request
 from ptycho.workflows.half_scans import HalfScans, reconstruct_halves, save_halves
+from ptycho_torch import backend
 
 pytestmark = pytest.mark.usefixtures("trust_by_the_backend")
 
@@ -51,6 +55,28 @@ def test_each_half_is_a_result_of_its_own(plain: RawData, tmp_path: Path) -> Non
     assert [path.name for path in written] == ["frc.json", "frc.csv", "frc.png", "half_1.npz", "half_2.npz"]
     assert read_resolution(tmp_path / "frc.json") == found.resolution
     assert read_npz(tmp_path / "half_2.npz").xcoords.size == 60
+
+
+def test_the_device_of_the_run_brings_the_halves_together(plain: RawData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked with the options of the run; all transforms, and the sums by rings, go there."""
+    asked, done = [], []
+
+    class There(NumpyArithmetic):
+        def fft2(self, *arguments: Any, **named: Any) -> np.ndarray:
+            done.append("fft2")
+            return super().fft2(*arguments, **named)
+
+        def ring_sums(self, *arguments: Any) -> np.ndarray:
+            done.append("rings")
+            return super().ring_sums(*arguments)
+
+    monkeypatch.setattr(backend, "image_arithmetic", lambda run: asked.append(run.execution.accelerator) or There())
+    request = Request(backend="pytorch", iteration=QUICK, tell=str)
+    execution = PyTorchExecutionConfig(accelerator="cpu")
+    found = reconstruct_halves(plain, replace(request, execution=execution)).resolution
+    assert asked == ["cpu"]
+    assert done.count("rings") == 1 and done.count("fft2") >= 8
+    assert found.cutoff > 0.1
 
 
 def test_a_fault_of_the_whole_is_refused_once(plain: RawData) -> None:

@@ -17,6 +17,7 @@ from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 from ptycho.report.elements import breakable
 from ptycho.workflows.iteration.refined_result import measured_reconstruction
+from ptycho.workflows.outputs import save_reconstruction
 from ptycho.workflows.report import write_report
 
 
@@ -71,6 +72,15 @@ def test_what_cannot_be_read_any_more_does_not_cost_the_report(
         "the report has no resolution",
         "the report compares with nothing",
     ]
+
+
+def test_a_broken_resolution_is_warned_of_once_and_does_not_stay_beside_a_new_result(
+    result: Reconstruction, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "frc.json").write_text("{")
+    save_reconstruction(result, tmp_path)
+    assert sum("the report has no resolution" in record.message for record in caplog.records) == 1
+    assert not (tmp_path / "frc.json").exists()
 
 
 def test_the_resolution_of_the_folder_counts_where_it_is_of_this_scan(result: Reconstruction, tmp_path: Path) -> None:

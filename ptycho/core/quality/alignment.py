@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import fft2, ifft2, next_fast_len
+from scipy.fft import next_fast_len
 
+from ptycho.core.quality.arithmetic import ON_HOST, Arithmetic, Pixels
 from ptycho.core.quality.registration import (
     Region,
     checked_region,
     find_offset,
-    fit_plane,
+    plane_of,
     register_subpixel,
     remove_plane,
 )
@@ -43,8 +45,8 @@ _TOLERANCE = 1e-5
 """Of a step, pixels and cycles over the region: a shorter one is not taken."""
 _LAST = 3e-4
 """The same: after such a step one more would be shorter ten times and more."""
-_BLOCK = 1 << 14
-"""Pixels whose changes are held at once: a larger working set leaves the cache."""
+_PLANES, _SHIFTS = 100, 10
+"""Points between two of the grid, in which plane and shift are looked for to start from."""
 _ALIKE = 1e-7
 """Correlation that is lost by a step where no further one gains: its direction is good to that, not to rounding."""
 _NEAR = 0.25
@@ -56,6 +58,7 @@ class Alignment(ByValue):
     """A reconstruction brought onto its truth inside a region, and what had to be taken out for that.
 
     `image = factor * shift(reconstruction * exp(-2 pi i plane.r))`, cut to the region: the least-squares fit.
+    Images are NumPy's, or where the `arithmetic` of `align` has them.
     """
 
     image: Complex
@@ -81,6 +84,7 @@ def align(
     truth: Image,
     region: Region | None = None,
     offset: tuple[int, int] | None = (0, 0),
+    arithmetic: Arithmetic = ON_HOST,
 ) -> Alignment:
     """Take out global phase, phase plane, shift and scale jointly: `min ||c S_d[R exp(-2 pi i k.r)] - T||`.
 
@@ -95,6 +99,7 @@ def align(
             inside the reconstruction.
         offset: (row, column) of the truth where the first pixel of the reconstruction lies; the sub-pixel
             shift comes on top. None searches for it (`find_offset`).
+        arithmetic: where both are worked on, and stay; sums of each step come from there, no image.
 
     Raises:
         DataError: an image that is not 2-D, not finite or zero in the region, or a region that misses one of
@@ -107,14 +112,14 @@ def align(
     if offset is None:
         offset = find_offset(reconstruction, truth, region)
     cut = _common_region(reconstruction.shape, checked_region(region, truth.shape), offset)
-    fit = _Fit.around(reconstruction.astype(np.complex128), truth.astype(np.complex128), cut, offset)
-    tried: list[_Found] = []
+    fit = _Fit.around(reconstruction, truth, cut, offset, arithmetic)
+    tried: list[_Place] = []
     for start in fit.starts():
         tried.append(_climb(fit, start, tried))
-    parameters, correlation, image = max(tried, key=lambda found: found.correlation)
-    factor = fit.factor(image)
-    dy, dx, ky, kx = (float(value) for value in parameters)
-    return Alignment(factor * image, fit.truth[0], cut, offset, (dy, dx), (ky, kx), factor, correlation)
+    best = max(tried, key=lambda place: place.correlation)
+    dy, dx, ky, kx = (float(value) for value in best.parameters)
+    image, seen = best.factor * best.region, fit.truth
+    return Alignment(image, seen, cut, offset, (dy, dx), (ky, kx), best.factor, best.correlation)
 
 
 def rough_correlation(reconstruction: Image, truth: Image, region: Region | None = None) -> float:
@@ -132,26 +137,19 @@ def rough_correlation(reconstruction: Image, truth: Image, region: Region | None
     return float(np.abs(np.vdot(seen, level)) / norms) if norms > 0 else 0.0
 
 
-class _Found(NamedTuple):
-    """Where a climb ends: (dy, dx, ky, kx), the correlation there, and the region."""
-
-    parameters: Real
-    correlation: float
-    image: Complex
-
-
 @dataclass(frozen=True)
 class _Margined:
     """A region and its margin, faded out; zeros follow, up to a size whose transform is fast."""
 
-    image: Complex
+    image: Pixels
     inner: tuple[slice, slice]
     """Where the region lies in `image`."""
-    fades: tuple[Real, Real]
+    fades: tuple[Pixels, Pixels]
     """Along y and x: 1 in the region, falling to 0 through the margin."""
+    arithmetic: Arithmetic
 
     @classmethod
-    def of(cls, whole: Complex, cut: Region, offset: tuple[int, int]) -> _Margined:
+    def of(cls, whole: Image, cut: Region, offset: tuple[int, int], arithmetic: Arithmetic) -> _Margined:
         outer, inner, fades, beyond = [], [], [], []
         for low, high, start, size in zip(cut[::2], cut[1::2], offset, whole.shape, strict=True):
             first, last = max(0, low - start - _MARGIN), min(size, high - start + _MARGIN)
@@ -159,52 +157,103 @@ class _Margined:
             inner.append(slice(low - start - first, high - start - first))
             beyond.append((0, next_fast_len(last - first) - (last - first)))
             fades.append(np.pad(_fade(last - first, inner[-1]), beyond[-1]))
-        image = np.pad(whole[outer[0], outer[1]], beyond)
-        return cls(image, (inner[0], inner[1]), (fades[0][:, None], fades[1]))
+        image = np.pad(whole[outer[0], outer[1]].astype(np.result_type(whole, np.complex64), copy=False), beyond)
+        if not image[inner[0], inner[1]].any():
+            raise DataError(f"align: expected an object in region {cut}, found only zeros; move it")
+        held = [arithmetic.held(each) for each in (image, fades[0][:, None], fades[1])]
+        return cls(held[0], (inner[0], inner[1]), (held[1], held[2]), arithmetic)
 
-    def by_shift(self) -> tuple[Image, Image]:
-        """What the spectrum is multiplied with for its derivatives by dy and dx, broadcasting."""
+    @property
+    def region(self) -> Pixels:
+        """The region as it is."""
+        return self.image[self.inner]
+
+    @cached_property
+    def frequencies(self) -> tuple[Pixels, Pixels]:
+        """Along y and x, cycles per pixel."""
         fy, fx = (np.fft.fftfreq(n) for n in self.image.shape)
-        return -2j * np.pi * fy[:, None], -2j * np.pi * fx
+        return self.arithmetic.held(fy[:, None]), self.arithmetic.held(fx)
 
-    def levelled(self, ky: float, kx: float) -> Complex:
+    def levelled(self, ky: float, kx: float) -> Pixels:
         """The image without a plane about the middle of the region."""
-        along = (
-            np.exp(-2j * np.pi * slope * (np.arange(n) - (part.start + part.stop) / 2))
+        down, right = (
+            self.arithmetic.held(np.exp(-2j * np.pi * slope * (np.arange(n) - (part.start + part.stop) / 2)))
             for slope, n, part in zip((ky, kx), self.image.shape, self.inner, strict=True)
         )
-        level = self.image * next(along)[:, None]
-        level *= next(along)
+        level = self.image * down[:, None]
+        level *= right
         return level
 
     def moved(self, parameters: Real) -> _Moved:
         """The region after plane and shift."""
         dy, dx, ky, kx = parameters
-        level, (by_y, by_x) = self.levelled(ky, kx), self.by_shift()
-        mean = complex(level[self.inner].mean())  # with it, the fade would be the strongest edge
+        level = self.levelled(ky, kx)
+        mean = level[self.inner].mean()  # with it, the fade would be the strongest edge
         level -= mean
         for fade in self.fades:
             level *= fade
-        spectrum = np.asarray(fft2(level, overwrite_x=True))
-        spectrum *= np.exp(by_y * dy)
-        spectrum *= np.exp(by_x * dx)
-        return _Moved(np.asarray(ifft2(spectrum))[self.inner] + mean, spectrum)
+        spectrum = self.arithmetic.fft2(level, spent=True)
+        down, right = (
+            self.arithmetic.held(np.exp(-2j * np.pi * step * np.fft.fftfreq(n)))
+            for step, n in zip((dy, dx), spectrum.shape, strict=True)
+        )
+        spectrum *= down[:, None]
+        spectrum *= right
+        return _Moved(self.arithmetic.ifft2(spectrum)[self.inner] + mean, spectrum)
 
-    def with_slopes(self, moved: _Moved) -> _Slopes:
-        """The moved region and its derivatives by dy and dx."""
-        y, x = (np.asarray(ifft2(moved.spectrum * turn, overwrite_x=True))[self.inner] for turn in self.by_shift())
-        return moved.region, y, x
+    def parts(self, moved: _Moved) -> list[Pixels]:
+        """The moved region, and over `-2 pi i` how it changes with dy and with dx."""
+        spectra = (moved.spectrum * frequency for frequency in self.frequencies)
+        return [moved.region, *(self.arithmetic.ifft2(each, spent=True)[self.inner] for each in spectra)]
 
 
-_Slopes = tuple[Complex, Complex, Complex]
-
-
-@dataclass(frozen=True)
-class _Moved:
+class _Moved(NamedTuple):
     """A region after plane and shift, and the spectrum of it and its margin without the mean."""
 
-    region: Complex
-    spectrum: Complex
+    region: Pixels
+    spectrum: Pixels
+
+
+# The real and the imaginary part of a factor, dy, dx, ky and kx change a region by the product of a number, of a power
+# of y, and of one of its `_Margined.parts` or x times the first: planes in cycles over the region, up to multiples of
+# the second.
+_NUMBER = np.array([1, 1j, *4 * [-2j * np.pi]])
+_POWER = np.array([0, 0, 0, 0, 1, 0])
+_PART = np.array([0, 0, 1, 2, 0, 3])
+
+
+class _Place(NamedTuple):
+    """What is known of one place of the search, with f the region there and T the truth."""
+
+    parameters: Real
+    """(dy, dx, ky, kx), pixels and cycles per pixel."""
+    region: Pixels
+    """f."""
+    moments: Complex
+    """`_moments` of T and f; where the search goes no further, with f alone."""
+    correlation: float
+    """`|<T, f>| / (|T| |f|)`."""
+
+    @property
+    def factor(self) -> complex:
+        """The complex factor of least squares, `<f, T> / |f|^2`."""
+        return complex(np.conj(self.moments[0, 0, 0]) / self.moments[0, 4, 0].real)
+
+    def normal(self) -> tuple[Real, Real]:
+        """Curvature (6, 6) and pull (6,) on a factor and the four parameters.
+
+        The curvature is that of changes of the image along those of the truth. Noise that the two do not share is no
+        part of it; by changes of the image alone it is, and steps become as much shorter.
+        """
+        factor = self.factor
+        curvature = (factor * _products(self.moments)).real
+        with_truth, with_itself = (_NUMBER * self.moments[_POWER, row, _PART] for row in (0, 4))
+        return (curvature + curvature.T) / 2, (factor * with_truth - abs(factor) ** 2 * with_itself).real
+
+
+def _products(moments: Complex) -> Complex:
+    """`<a, b>` (6, 6) of all changes a of one region with all changes b of another."""
+    return np.conj(_NUMBER)[:, None] * _NUMBER * moments[_POWER[:, None] + _POWER, _PART[:, None], _PART]
 
 
 @dataclass(frozen=True)
@@ -213,122 +262,109 @@ class _Fit:
 
     source: _Margined
     """The reconstruction."""
-    truth: _Slopes
-    """The region of the truth, and its own derivatives by a shift."""
+    truth: Pixels
+    """The region of the truth."""
+    conjugates: list[Pixels]
+    """Of its `_Margined.parts`."""
+    own: Complex
+    """(6, 6) products of the changes of the truth."""
 
     @classmethod
-    def around(cls, reconstruction: Complex, truth: Complex, cut: Region, offset: tuple[int, int]) -> _Fit:
-        source, target = _Margined.of(reconstruction, cut, offset), _Margined.of(truth, cut, (0, 0))
-        found = target.with_slopes(target.moved(np.zeros(4)))
-        if not target.image[target.inner].any() or not source.image[source.inner].any():
-            raise DataError(f"align: expected an object in region {cut}, found only zeros; move it")
-        seen = np.ascontiguousarray(target.image[target.inner])
-        return cls(source, (seen, *found[1:]))
+    def around(
+        cls, reconstruction: Image, truth: Image, cut: Region, offset: tuple[int, int], arithmetic: Arithmetic
+    ) -> _Fit:
+        source = _Margined.of(reconstruction, cut, offset, arithmetic)
+        target = _Margined.of(truth, cut, (0, 0), arithmetic)
+        parts = target.parts(target.moved(np.zeros(4))._replace(region=target.region))
+        conjugates = [part.conj() for part in parts]
+        return cls(source, target.region, conjugates, _products(_moments(conjugates, parts, arithmetic)))
 
     @property
     def unit(self) -> Real:
         """Pixels, and cycles over the region: the units in which steps of all four are of one size."""
-        return np.array([1.0, 1.0, *(1.0 / (n - 1) for n in self.truth[0].shape)])
+        return np.array([1.0, 1.0, *(1.0 / (n - 1) for n in self.truth.shape)])
 
-    def apply(self, parameters: Real) -> Complex:
-        """The region of the image after plane and shift."""
-        return self.source.moved(parameters).region
-
-    def normal(self, moved: _Moved) -> tuple[Real, Real, Real]:
-        """Curvature (6, 6), its diagonal by Gauss and Newton, and the pull (6,) on a factor and the four parameters.
-
-        The curvature is that of changes of the image along those of the truth. Noise that the two do not share is no
-        part of it; by changes of the image alone it is, and steps become as much shorter.
-        """
-        found, factor = self.source.with_slopes(moved), self.factor(moved.region)
-        height, width = moved.region.shape
-        normal, diagonal, pull = np.zeros((6, 6)), np.zeros(6), np.zeros(6)
-        size = max(1, _BLOCK // width)
-        for rows in (slice(start, start + size) for start in range(0, height, size)):
-            complex_changes = factor * self._changes(found, rows)
-            residual = (self.truth[0][rows] - complex_changes[0]).ravel().view(np.float64)
-            changes, own = (
-                each.reshape(6, -1).view(np.float64) for each in (complex_changes, self._changes(self.truth, rows))
-            )
-            # not as products of matrices: BLAS divides blocks among threads, which wait longer than they work
-            normal += np.einsum("ik,jk->ij", changes, own)
-            diagonal += np.einsum("ik,ik->i", changes, changes)
-            pull += np.einsum("ik,k->i", changes, residual)
-        return (normal + normal.T) / 2, diagonal, pull
-
-    def _changes(self, parts: _Slopes, rows: slice) -> Complex:
-        """How some rows change (6, h, W), in units.
-
-        With the real and the imaginary part of a factor, and with the four parameters up to multiples of the second.
-        """
-        region = parts[0][rows]
-        found = np.empty((6, *region.shape), np.complex128)
-        found[0], found[1], found[2], found[3] = region, 1j * region, parts[1][rows], parts[2][rows]
-        y, x = (-2j * np.pi * np.linspace(-0.5, 0.5, n) for n in parts[0].shape)
-        found[4], found[5] = y[rows, None] * region, x * region
-        return found
-
-    def factor(self, moved: Complex) -> complex:
-        """The complex factor of least squares."""
-        return complex(np.vdot(moved, self.truth[0]) / np.vdot(moved, moved).real)
-
-    def correlation(self, moved: Complex) -> float:
-        truth = self.truth[0]
-        return float(np.abs(np.vdot(truth, moved)) / (np.linalg.norm(truth) * np.linalg.norm(moved)))
+    def at(self, parameters: Real, further: bool = True) -> _Place:
+        """What is known of a place, and if the search goes further, how its region changes."""
+        moved = self.source.moved(parameters)
+        parts = self.source.parts(moved) if further else [moved.region]
+        moments = _moments(self.conjugates, parts, self.source.arithmetic)
+        energy = self.own[0, 0].real * moments[0, 4, 0].real
+        return _Place(parameters, moved.region, moments, float(np.abs(moments[0, 0, 0]) / np.sqrt(energy)))
 
     def starts(self) -> Iterator[Real]:
         """The best plane at the shift of the cross-correlation and unshifted, and no plane at all."""
-        truth = self.truth[0]
-        _, ky, kx = fit_plane(self.source.image[self.source.inner], truth)
-        level = self.source.levelled(ky, kx)[self.source.inner]
-        dy, dx = register_subpixel(level - level.mean(), truth - truth.mean(), upsample=10)
+        source, truth = self.source, self.truth
+        ky, kx = plane_of(source.region * self.conjugates[0], _PLANES, source.arithmetic)
+        level = source.levelled(ky, kx)[source.inner]
+        dy, dx = register_subpixel(level - level.mean(), truth - truth.mean(), _SHIFTS, source.arithmetic)
         if max(abs(dy), abs(dx)) <= _MARGIN / 4:  # further away it is a matter for `find_offset`
             yield np.array([dy, dx, ky, kx])
         yield np.array([0.0, 0.0, ky, kx])
         yield np.zeros(4)
 
 
-def _climb(fit: _Fit, start: Real, known: Sequence[_Found]) -> _Found:
+def _moments(conjugates: Sequence[Pixels], parts: Sequence[Pixels], arithmetic: Arithmetic) -> Complex:
+    """Sums `y^k conj(a) b` over a region, (3, 5, J) for k = 0, 1, 2, with y and x from -1/2 to 1/2: in one transfer.
+
+    Args:
+        conjugates: of the parts of the truth; x times the first is a fourth a, the first of `parts` a fifth.
+        parts: of the region, b, with x times the first a fourth; or the first alone.
+        arithmetic: where they are worked on.
+    """
+    height, width = parts[0].shape
+    powers = arithmetic.held(np.linspace(-0.5, 0.5, height) ** np.arange(3)[:, None] + 0j)
+    x = arithmetic.held(np.linspace(-0.5, 0.5, width))
+    step, sums = max(1, arithmetic.pixels // width), 0
+    for rows in (slice(start, start + step) for start in range(0, height, step)):
+        truth, found = ([each[rows] for each in images] for images in (conjugates, parts))
+        first = [*truth, x * truth[0], found[0].conj()]
+        second = [*found, x * found[0]] if len(found) > 1 else found
+        products = arithmetic.row_products(first, second)
+        sums = sums + powers[:, rows] @ products.reshape(len(products), -1)
+    return arithmetic.numpy(sums).reshape(3, len(first), len(second))
+
+
+def _climb(fit: _Fit, start: Real, known: Sequence[_Place]) -> _Place:
     """Damped Newton steps from a start, or what is known already where they come near it."""
-    parameters, damping, unit = start, 1e-3, fit.unit
+    damping, unit = 1e-3, fit.unit
+    scale = np.diag(fit.own).real
+    held = np.diag(scale) + 1e-12 * scale.max() * np.eye(6)
 
     def apart(candidate: Real, others: Real) -> float:
         return float(np.max(np.abs((candidate - others) / unit)))
 
-    def near(candidate: Real) -> _Found | None:
-        return next((found for found in known if apart(candidate, found.parameters) < _NEAR), None)
+    def near(candidate: Real) -> _Place | None:
+        return next((place for place in known if apart(candidate, place.parameters) < _NEAR), None)
 
     there = near(start)
     if there is not None:
         return there
-    moved = fit.source.moved(start)
-    best = fit.correlation(moved.region)
+    here = fit.at(start)
     for _ in range(_ITERATIONS):
-        normal, diagonal, pull = fit.normal(moved)
-        held = np.diag(diagonal) + 1e-12 * diagonal.max() * np.eye(6)
+        normal, pull = here.normal()
         while damping < 1e6:
             step = np.clip(np.linalg.solve(normal + damping * held, pull)[2:], -0.75, 0.75)
-            candidate = parameters + step * unit
+            candidate = here.parameters + step * unit
             candidate[:2] = np.clip(candidate[:2], start[:2] - _REACH, start[:2] + _REACH)
-            size = apart(candidate, parameters)
+            size = apart(candidate, here.parameters)
             if size < _TOLERANCE:
-                return _Found(parameters, best, moved.region)
+                return here
             there = near(candidate)
             if there is not None:
                 return there
-            further = fit.source.moved(candidate)
-            reached = fit.correlation(further.region)
-            if reached >= best:
+            there = fit.at(candidate, further=size >= _LAST)
+            if there.correlation >= here.correlation:
                 break
-            if best - reached < _ALIKE:
-                return _Found(parameters, best, moved.region)
+            if here.correlation - there.correlation < _ALIKE:
+                return here
             damping *= 5
         else:
             break
         if size < _LAST:
-            return _Found(candidate, reached, further.region)
-        parameters, moved, best, damping = candidate, further, reached, max(damping / 5, 1e-9)
-    return _Found(parameters, best, moved.region)
+            return there
+        here, damping = there, max(damping / 5, 1e-9)
+    return here
 
 
 def _common_region(shape: tuple[int, ...], region: Region, offset: tuple[int, int]) -> Region:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.quality.alignment import Alignment, align
+from ptycho.core.quality.arithmetic import ON_HOST, Arithmetic
 from ptycho.core.quality.orientation import ORIENTATIONS, Orientation, rank_orientations
 from ptycho.core.quality.registration import Region
 from ptycho.core.quality.ring_correlation import FrcCurve, frc
@@ -153,14 +154,18 @@ def compare(
     )
 
 
-def correlate(first: PlacedObject, second: PlacedObject) -> FrcCurve:
+def correlate(first: PlacedObject, second: PlacedObject, arithmetic: Arithmetic = ON_HOST) -> FrcCurve:
     """The correlation by frequency that `compare` finds, without its other figures.
+
+    Args:
+        first, second: as of `compare`.
+        arithmetic: where both are worked on.
 
     Raises:
         DataError: objects that cannot be aligned.
     """
-    aligned, _, _ = _aligned(first, second, None, search=False, turn=False)
-    return frc(aligned.image, aligned.truth)
+    aligned = align(first.object, second.object, scanned_region(first, second), _offset(first, second), arithmetic)
+    return frc(aligned.image, aligned.truth, arithmetic)
 
 
 def _aligned(

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import fft, fft2, ifft2, next_fast_len
+from scipy.fft import next_fast_len
 
 from ptycho.core.physics.diffraction import fourier_shift
+from ptycho.core.quality.arithmetic import ON_HOST, Arithmetic, Pixels
 from ptycho.errors import ConfigError, DataError
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "checked_region",
     "find_offset",
     "fit_plane",
+    "plane_of",
     "register_subpixel",
     "remove_plane",
     "shift_subpixel",
@@ -59,14 +61,25 @@ def fit_plane(reconstruction: Image, truth: Image, weight: Image | None = None) 
         (phase, ky, kx): radians at the first pixel, and the slopes in cycles per pixel.
     """
     product = _product(reconstruction, truth, weight)
+    ky, kx = plane_of(product, upsample=100_000)
     y, x = (np.arange(n) for n in product.shape)
-    height, width = (next_fast_len(2 * n) for n in product.shape)
-    spectrum = fft(fft(product, width, axis=1), height, axis=0)  # rows of zeros are spared
-    start = _signed_peak(np.abs(spectrum), (height // 2, width // 2))
-    row, col = _refine_peak(product, -y / height, -x / width, start, upsample=100_000)
-    ky, kx = row / height, col / width
     total = np.exp(-2j * np.pi * ky * y) @ product @ np.exp(-2j * np.pi * kx * x)
     return float(np.angle(total)), ky, kx
+
+
+def plane_of(product: Pixels, upsample: int, arithmetic: Arithmetic = ON_HOST) -> tuple[float, float]:
+    """The slopes (ky, kx) of `fit_plane`, cycles per pixel.
+
+    Args:
+        product: `w R conj(T)`, complex (H, W).
+        upsample: points in which they are sought between two of the Fourier grid of the doubled image.
+        arithmetic: where the product is worked on.
+    """
+    y, x = (np.arange(n) for n in product.shape)
+    height, width = (next_fast_len(2 * n) for n in product.shape)
+    start = _signed_peak(abs(arithmetic.fft2(product, (height, width))), (height // 2, width // 2), arithmetic)
+    row, col = _refine_peak(product, -y / height, -x / width, start, upsample, arithmetic)
+    return row / height, col / width
 
 
 def remove_plane(reconstruction: Image, truth: Image, weight: Image | None = None) -> Image:
@@ -77,7 +90,9 @@ def remove_plane(reconstruction: Image, truth: Image, weight: Image | None = Non
     return reconstruction * np.exp(-1j * plane).astype(reconstruction.dtype)
 
 
-def register_subpixel(image: Image, reference: Image, upsample: int = 100) -> tuple[float, float]:
+def register_subpixel(
+    image: Pixels, reference: Pixels, upsample: int = 100, arithmetic: Arithmetic = ON_HOST
+) -> tuple[float, float]:
     """Find the shift that brings `image` onto `reference`, to 1/`upsample` pixel.
 
     The peak of the circular cross-correlation `|sum_k conj(F_image) F_reference exp(2 pi i k.s)|` is found on
@@ -88,6 +103,7 @@ def register_subpixel(image: Image, reference: Image, upsample: int = 100) -> tu
         image: real or complex (H, W).
         reference: real or complex (H, W); a constant complex factor between the two does not matter.
         upsample: grid points per pixel at the end; 1 stops at whole pixels.
+        arithmetic: where both are worked on.
 
     Returns:
         (dy, dx) in pixels: `shift_subpixel(image, dy, dx)` lies on `reference`.
@@ -101,10 +117,10 @@ def register_subpixel(image: Image, reference: Image, upsample: int = 100) -> tu
     if upsample < 1:
         raise ConfigError(f"upsample: expected at least 1 point per pixel, found {upsample}; 100 is usual")
     _check_same_shape(image, reference)
-    cross = fft2(reference) * np.conj(fft2(image))
+    cross = arithmetic.fft2(reference) * arithmetic.fft2(image).conj()
     height, width = cross.shape
-    start = _signed_peak(np.abs(ifft2(cross)), (height // 2, width // 2))
-    return _refine_peak(cross, np.fft.fftfreq(height), np.fft.fftfreq(width), start, upsample)
+    start = _signed_peak(abs(arithmetic.ifft2(cross)), (height // 2, width // 2), arithmetic)
+    return _refine_peak(cross, np.fft.fftfreq(height), np.fft.fftfreq(width), start, upsample, arithmetic)
 
 
 def shift_subpixel(image: Image, dy: float, dx: float) -> Image:
@@ -147,7 +163,7 @@ def find_offset(reconstruction: Image, truth: Image, region: Region | None = Non
             score += np.abs(np.fft.ifft2(np.fft.fft2(ours, padded) * template)) / np.sqrt(energy)
     if not score.any():
         return 0, 0
-    row, col = _signed_peak(score, (sought.shape[0] - 1, sought.shape[1] - 1))
+    row, col = _signed_peak(score, (sought.shape[0] - 1, sought.shape[1] - 1), ON_HOST)
     return y0 - row, x0 - col
 
 
@@ -164,15 +180,15 @@ def _neighbour_products(image: Image, axis: int) -> Complex:
     return np.moveaxis((lines[:-1] * np.conj(lines[1:])).astype(np.complex128), 0, axis)
 
 
-def _signed_peak(values: Image, negative: tuple[int, int]) -> tuple[int, int]:
+def _signed_peak(values: Pixels, negative: tuple[int, int], arithmetic: Arithmetic) -> tuple[int, int]:
     """Index of the largest value of a periodic array; the last `negative` rows and columns lie below 0."""
-    row, col = (int(i) for i in np.unravel_index(int(np.argmax(values)), values.shape))
     height, width = values.shape
+    row, col = divmod(int(arithmetic.numpy(values.argmax())), width)
     return row - height * (row >= height - negative[0]), col - width * (col >= width - negative[1])
 
 
 def _refine_peak(
-    samples: Image, row_rates: Image, col_rates: Image, start: tuple[int, int], upsample: int
+    samples: Pixels, row_rates: Image, col_rates: Image, start: tuple[int, int], upsample: int, arithmetic: Arithmetic
 ) -> tuple[float, float]:
     """Maximise `|sum samples exp(2 pi i (row_rate s + col_rate t))|` over (s, t) near `start`.
 
@@ -184,16 +200,16 @@ def _refine_peak(
     for spacing in (upsample ** (-k / rounds) for k in range(1, rounds + 1)):
         reach = math.ceil(1.5 * upsample ** (1 / rounds))
         grid = spacing * np.arange(-reach, reach + 1)
-        left = np.exp(2j * np.pi * np.outer(s + grid, row_rates))
-        right = np.exp(2j * np.pi * np.outer(col_rates, t + grid))
-        values = np.abs(left @ samples @ right)
+        left = arithmetic.held(np.exp(2j * np.pi * np.outer(s + grid, row_rates)))
+        right = arithmetic.held(np.exp(2j * np.pi * np.outer(col_rates, t + grid)))
+        values = arithmetic.numpy(abs(left @ samples @ right))
         if values.max() > values[reach, reach]:  # a flat image has no peak to move to
             row, col = np.unravel_index(int(np.argmax(values)), values.shape)
             s, t = s + float(grid[row]), t + float(grid[col])
     return s, t
 
 
-def _check_same_shape(first: Image, second: Image) -> None:
+def _check_same_shape(first: Pixels, second: Pixels) -> None:
     if first.shape != second.shape or first.ndim != 2:
         found = f"{first.shape} and {second.shape}"
         raise DataError(f"images: expected one shape (H, W), found {found}; cut them to the same region")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.quality.metrics import check_same_shape, wide
+from ptycho.core.quality.arithmetic import ON_HOST, Arithmetic, Pixels
+from ptycho.core.quality.metrics import check_same_shape
 from ptycho.core.result import ByValue
 
 __all__ = ["FrcCurve", "frc"]
 
-Image = NDArray[Any]
 Real = NDArray[np.float64]
 
 
@@ -80,7 +80,7 @@ class FrcCurve(ByValue):
         return float(np.interp(0.0, [excess[ring], excess[ring - 1]], [self.frequency[ring], self.frequency[ring - 1]]))
 
 
-def frc(a: Image, b: Image) -> FrcCurve:
+def frc(a: Pixels, b: Pixels, arithmetic: Arithmetic = ON_HOST) -> FrcCurve:
     """Fourier ring correlation, `Re sum F_a conj(F_b) / sqrt(sum |F_a|^2 sum |F_b|^2)` ring by ring.
 
     Real or complex images of one shape, rings one Fourier pixel wide. The mean is removed and a Hann window
@@ -88,20 +88,31 @@ def frc(a: Image, b: Image) -> FrcCurve:
     (`half_bit`), a reconstruction and its truth that of the reconstruction (`one_bit`, made for two noisy halves,
     is on the safe side there).
 
+    Args:
+        a, b: (H, W), of NumPy or where `arithmetic` works on them.
+        arithmetic: what transforms and sums.
+
     Raises:
         DataError: unequal shapes.
     """
     check_same_shape(a, b)
-    window = np.hanning(a.shape[0])[:, None] * np.hanning(a.shape[1])[None, :]
-    spectrum_a, spectrum_b = (np.fft.fft2((wide(image) - np.mean(image)) * window) for image in (a, b))
     side = min(a.shape)
-    radius = np.hypot(np.fft.fftfreq(a.shape[0])[:, None], np.fft.fftfreq(a.shape[1])[None, :])
-    ring, rings = np.rint(radius * side).astype(np.intp).ravel(), side // 2 + 1
+    tapers, frequencies = (
+        [arithmetic.held(line) for line in (down[:, None], right)]
+        for down, right in (map(function, a.shape) for function in (np.hanning, np.fft.fftfreq))
+    )
+    one, other = (_spectrum(arithmetic.held(image), tapers, arithmetic) for image in (a, b))
+    ring = (((frequencies[0] ** 2 + frequencies[1] ** 2) ** 0.5) * side).round()
+    images = one.real**2 + one.imag**2, other.real**2 + other.imag**2, one.real * other.real + one.imag * other.imag
+    n, first, second, common = arithmetic.numpy(arithmetic.ring_sums(images, ring, side // 2 + 1))
+    energy = first * second
+    correlation = np.divide(common, np.sqrt(energy), out=np.zeros(len(n)), where=energy > 0)
+    return FrcCurve(np.arange(len(n)) / side, correlation, n.astype(np.intp))
 
-    def summed(values: Image) -> Real:
-        return np.bincount(ring, values.ravel())[:rings].astype(np.float64)
 
-    energy = summed(np.abs(spectrum_a) ** 2) * summed(np.abs(spectrum_b) ** 2)
-    common = summed((spectrum_a * np.conj(spectrum_b)).real)
-    correlation = np.divide(common, np.sqrt(energy), out=np.zeros(rings), where=energy > 0)
-    return FrcCurve(np.arange(rings) / side, correlation, np.bincount(ring)[:rings])
+def _spectrum(image: Pixels, tapers: Sequence[Pixels], arithmetic: Arithmetic) -> Pixels:
+    """Of an image without its mean, faded out towards its edges."""
+    level = image - image.mean()
+    for taper in tapers:
+        level *= taper
+    return arithmetic.fft2(level, spent=True)

@@ -6,6 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from ptycho.core.quality import alignment
 from ptycho.core.quality.alignment import align, rough_correlation
+from ptycho.core.quality.arithmetic import ON_HOST
 from ptycho.core.quality.registration import shift_subpixel
 from ptycho.core.simulation.objects import make_object
 from ptycho.errors import DataError
@@ -74,8 +75,8 @@ def noisy_pair(noise: float) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("noise", [0.01, 0.3, 0.6])
 def test_noise_that_two_objects_do_not_share_costs_no_steps(noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps, normal = [], alignment._Fit.normal
-    monkeypatch.setattr(alignment._Fit, "normal", lambda *args: steps.append(1) or normal(*args))
+    steps, normal = [], alignment._Place.normal
+    monkeypatch.setattr(alignment._Place, "normal", lambda *args: steps.append(1) or normal(*args))
     found = align(*noisy_pair(noise), region=(30, 120, 31, 101))
     assert found.shift == pytest.approx((-0.31, 0.22), abs=2e-3 + 0.5 * noise)
     assert len(steps) <= 9  # three starts; 120 by the curvature of the first object alone, with noise in it
@@ -85,12 +86,35 @@ def test_no_better_place_is_near() -> None:
     region = (30, 120, 31, 101)
     pair = noisy_pair(0.6)
     found = align(*pair, region)
-    fit = alignment._Fit.around(*pair, region, (0, 0))
+    fit = alignment._Fit.around(*pair, region, (0, 0), ON_HOST)
     best = np.array([*found.shift, *found.plane])
-    assert fit.correlation(fit.apply(best)) == pytest.approx(found.correlation, abs=1e-14)
+    assert fit.at(best).correlation == pytest.approx(found.correlation, abs=1e-14)
     for step in 1e-2 * np.diag(fit.unit):
         for sign in (1, -1):
-            assert fit.correlation(fit.apply(best + sign * step)) < found.correlation
+            assert fit.at(best + sign * step).correlation < found.correlation
+
+
+def test_the_pull_is_the_gradient_and_the_curvature_that_of_the_truth_where_both_are_alike() -> None:
+    """Of half of `|c S_d[R exp(-2 pi i k.r)] - T|^2`, by differences; a plane is faded out beside the region."""
+    pair, region = noisy_pair(0.3), (30, 120, 31, 101)
+    fit = alignment._Fit.around(*pair, region, (0, 0), ON_HOST)
+    place = fit.at(np.array([-0.2, 0.1, -2e-3, 4e-4]))
+    _, pull = place.normal()
+
+    def half_squared(step: np.ndarray) -> float:
+        moved = fit.at(place.parameters + step[2:] * fit.unit).region
+        error = place.factor * (1 + step[0] + 1j * step[1]) * moved - fit.truth
+        return float(np.vdot(error, error).real) / 2
+
+    steps = 1e-4 * np.eye(6)
+    numerical = np.array([(half_squared(-step) - half_squared(step)) / 2e-4 for step in steps])
+    assert np.abs(pull[2:]).min() > 1 > 1e6 * np.abs([*pull[:2], *numerical[:2]]).max()
+    np.testing.assert_allclose(numerical[2:4], pull[2:4], rtol=1e-5)
+    np.testing.assert_allclose(numerical[4:], pull[4:], rtol=2e-3)
+    own = alignment._Fit.around(pair[1], pair[1], region, (0, 0), ON_HOST)
+    curvature, pull = own.at(np.zeros(4)).normal()
+    np.testing.assert_allclose(curvature, own.own.real, rtol=1e-12, atol=1e-12 * np.abs(own.own).max())
+    np.testing.assert_allclose(pull, 0, atol=1e-10 * np.abs(curvature).max())
 
 
 @pytest.mark.parametrize(
