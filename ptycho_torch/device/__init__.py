@@ -1,1 +1,1 @@
-"""What a device is given: threads for batches, the way of patterns to where they are worked on, sums of stitching."""
+"""What a device is given: threads for batches, the way of patterns to it, sums of stitching, images to compare."""
