@@ -201,7 +201,8 @@ class RawData(Pictured):
 
         Raises:
             ConfigError: a crop or a bin that cannot be.
-            DataError: patterns to bin in unknown units; a known background, or a known blur too wide for what is left.
+            DataError: patterns to bin in unknown units; a known background, probes of several scans, or a known
+                blur too wide for what is left.
         """
         scan = self._as_file(self._declared if self._decision is None else self._decision.units)
         made, sentences = fitted(scan, crop, bin, sizes)
@@ -211,6 +212,11 @@ class RawData(Pictured):
             raise DataError(
                 f"background: expected patterns that stay as they are, {self.N} x {self.N}, found some to be cropped "
                 "or binned; do that first (RawData.fitted), and find the background of what is left"
+            )
+        if self.scan_probes is not None:
+            raise DataError(
+                f"scans: expected patterns that stay as they are, {self.N} x {self.N}, found some to be cropped or "
+                "binned, and a probe of each scan; fit every scan (RawData.fitted) before they are joined"
             )
         raw = RawData._of(made, sentences, scan, self.name)
         raw._path, raw.flux = self._path, self.flux
@@ -574,18 +580,18 @@ class RawData(Pictured):
         other = RawData(**vars(made))
         other._path, other._decision, other._mean_energy = self._path, self._decision, self._mean_energy
         other._added, other._background, other.flux = self._added, self._background, self.flux
-        other.blur = self.blur
+        other.blur, other.scan_probes = self.blur, self.scan_probes
         other.sample_indices = self.sample_indices
         return other
 
     def replaced(self, **fields: Any) -> RawData:
         """A scan of the same file with other arrays, by the names of `ScanFile`; its units are those decided.
 
-        It has as many patterns of as many pixels, and what is known of their flux, background and blur.
+        It has as many patterns of as many pixels, and what is known of their flux, background, blur and probes.
         """
         fields = {**vars(self._as_file(self.units)), **fields}
         other = RawData(**fields, flux=self.flux, background=self._background, blur=self.blur)
-        other._path = self._path
+        other._path, other.scan_probes, other.sample_indices = self._path, self.scan_probes, self.sample_indices
         return other
 
     def without_probe_ramp(self) -> RawData:

@@ -20,6 +20,7 @@ from ptycho.core.groups.grouped_data import GROUPED_KEYS, GroupedData
 from ptycho.core.physics.diffraction import cleared, diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.recording import PLAIN, Recording
+from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.scan.npz_file import ScanFile, write_scan
 from ptycho.core.scan_edit.map_write import make_map
 from ptycho.errors import ConfigError, DataError
@@ -589,6 +590,24 @@ def test_a_blur_goes_with_pixels(patterns: RawData, tmp_path: Path, caplog) -> N
         wide.fitted(crop=32)
     with pytest.raises(DataError, match="blur: expected 0 to 8 pixels of a pattern of 64, found 9"):
         patterns.with_recording(blur=9.0)
+
+
+def test_probes_of_several_scans_go_with_patterns(patterns: RawData) -> None:
+    """Whatever is made of a scan; a part of it keeps which patterns it has."""
+    known = patterns.with_probe(patterns.probeGuess).subsample(9, seed=2)
+    known.scan_probes = ScanProbes(2 * known.probeGuess[None, None], np.arange(9) % 2)
+    for other in (
+        known.replaced(xcoords=known.xcoords + 1),
+        known.turned(flip_x=True),
+        known.with_probe(2 * known.probeGuess),
+        known.with_recording(blur=0.5),
+    ):
+        assert other.scan_probes == known.scan_probes
+        assert other.sample_indices is known.sample_indices
+    assert known.part(np.array([1, 4])).scan_probes == known.scan_probes.of(np.array([1, 4]))
+    assert known.fitted() is known
+    with pytest.raises(DataError, match=r"scans: expected patterns that stay as they are, 64 x 64.*before they are"):
+        known.fitted(crop=32)
 
 
 def test_flux_of_a_mapped_scan(fixture_file: Path, tmp_path: Path) -> None:

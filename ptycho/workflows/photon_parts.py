@@ -67,5 +67,5 @@ def _part(data: RawData, values: np.ndarray, mean: float, share: float, seed: in
     """The scan with these patterns, of so many photons."""
     made_of = data.identity.derived(f"{share:g} of its photons, drawn with seed {seed}")
     part = data.replaced(diff3d=values, units="amplitude", metadata={**(data.metadata or {}), "nphotons": float(mean)})
-    part.made_of, part.scan_probes = made_of, data.scan_probes
+    part.made_of = made_of
     return part if data.background is None else part.with_recording(background=data.background)
