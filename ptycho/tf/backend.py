@@ -22,9 +22,8 @@ from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
 from ptycho.core.quality.arithmetic import ON_HOST, Arithmetic
 from ptycho.core.refinement.device.kernels import Kernels, ScanData
-from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
 from ptycho.core.refinement.refinement import Refinement, Start
-from ptycho.core.refinement.trust import TrustEngine
+from ptycho.core.refinement.trust import ON_HOST, TrustEngine
 from ptycho.core.stitching.sums import MakeSums, NumpySums
 from ptycho.core.training.identity import TrainingIdentity
 from ptycho.errors import ConfigError
@@ -214,7 +213,7 @@ def trust_engine(run: RunOptions) -> TrustEngine:
     faster there.
     """
     if not tf.config.list_physical_devices("GPU"):
-        return TrustEngine(functools.partial(NumpyKernels, "amplitude", 0.0))
+        return ON_HOST
     return TrustEngine(functools.partial(RefinementKernels, "amplitude", 0.0, dtype=tf.float64))
 
 

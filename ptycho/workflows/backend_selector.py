@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -21,6 +20,7 @@ from ptycho.workflows.iteration.refine_probe import with_refined_probe
 from ptycho.workflows.reconstruct import load_and_reconstruct
 from ptycho.workflows.results import RunResults
 from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.train import train, train_and_reconstruct
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def refine_probe_with_backend(
 ) -> RawData:
     """The scan with the probe that refinement finds on it, to train with (`workflows.refine_probe`)."""
     backend, run = _enter(config, RunOptions(execution_config))
-    return with_refined_probe(data, partial(backend.refine, config=config, run=run), iterations)
+    return with_refined_probe(data, Solver.of(backend, config, run), iterations)
 
 
 def save_bundle_with_backend(results: dict[str, Any], config: TrainingConfig, output_dir: Path) -> Path:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -35,7 +34,6 @@ from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.steps.preconditioner import illumination
 from ptycho.core.refinement.sums.parts import places
-from ptycho.core.refinement.trust import TrustEngine
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
@@ -46,6 +44,7 @@ from ptycho.workflows.iteration.iteration_plan import Plan
 from ptycho.workflows.iteration.refined_result import measured_reconstruction
 from ptycho.workflows.journal import Journal, run_digest
 from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.solver import Refine, Solver
 from ptycho.workflows.trust import NOMINAL_PHOTONS, scan_trust
 from ptycho.workflows.unfinished import STATE, Unfinished
 
@@ -101,38 +100,31 @@ def reconstruct_sample(scan: FourierScan, request: FourierRequest) -> Reconstruc
     run = backend.settled(RunOptions(execution=request.execution, watch=request.watch))
     functions = pupil_functions(scan.microscope.disk(scan.data.N))
     config = InferenceConfig(backend=request.backend)
-    refine: Callable[..., Refinement] = partial(backend.refine, config=config, run=run, pupil=functions)
+    solver = Solver.of(backend, config, run).with_settings(pupil=functions)
     plan = Plan(scan.start.probe, options.refine_probe is not False, False)
-    trust_engine = backend.trust_engine(run)
     with _kept(scan, request, options) as kept:
-        refine = refine if kept is None else kept.journal.recorded(refine)
-        watch = request.watch if kept is None else kept.unfinished.watched(request.watch, scan.data)
-        found = iterate(scan.data, refine, options, scan.start, watch, tell=tell, plan=plan, trust_engine=trust_engine)
+        watch = request.watch
+        if kept is not None:
+            solver = replace(solver, refine=kept.journal.recorded(solver.refine))
+            watch = kept.unfinished.watched(watch, scan.data)
+        found = iterate(scan.data, solver, options, scan.start, watch, tell=tell, plan=plan)
         if kept is not None:
             kept.unfinished.settle()
         known = _known(found.refinement, scan.microscope)
         device = backend.device(run)
-        solved = measured_reconstruction(
-            known, scan.data, settings=asdict(options), device=device, trust_engine=trust_engine
-        )
-        solved = _judged(scan, replace(solved, object=known.object), refine, options, trust_engine)
+        solved = measured_reconstruction(known, scan.data, solver.trust, settings=asdict(options), device=device)
+        solved = _judged(scan, replace(solved, object=known.object), solver, options)
     return _sample(scan, replace(solved, provenance={**solved.provenance, "told": told}))
 
 
-def _judged(
-    scan: FourierScan,
-    solved: Reconstruction,
-    refine: Callable[..., Refinement],
-    options: IterationOptions,
-    trust_engine: TrustEngine,
-) -> Reconstruction:
+def _judged(scan: FourierScan, solved: Reconstruction, solver: Solver, options: IterationOptions) -> Reconstruction:
     """A result with what unseen images say of it, and the next step."""
     begun = time.perf_counter()
     trust = solved.trust
     assert trust is not None
-    trust = replace(trust, foretold=_foretold(scan, solved, refine, trust_engine), faults=scan.faults)
+    trust = replace(trust, foretold=_foretold(scan, solved, solver), faults=scan.faults)
     if trust.grade != "to the noise" or trust.overall_ratio > NOISE:
-        trust = replace(trust, advice=_advice(scan, solved, refine, options))
+        trust = replace(trust, advice=_advice(scan, solved, solver.refine, options))
     return replace(solved, trust=trust, timings=solved.timings | {"verdict": time.perf_counter() - begun})
 
 
@@ -190,9 +182,7 @@ def _known(found: Found, microscope: Microscope) -> Found:
     return replace(found, object=np.where(light > SEEN, found.object, 0).astype(np.complex64))
 
 
-def _foretold(
-    scan: FourierScan, solved: Reconstruction, refine: Callable[..., Refinement], trust_engine: TrustEngine
-) -> Foretold | None:
+def _foretold(scan: FourierScan, solved: Reconstruction, solver: Solver) -> Foretold | None:
     """What the other images foretell of some, from the same start, with the pupil and the places that were found."""
     data, count = scan.data, len(scan.data)
     if count < LEAST:
@@ -201,7 +191,7 @@ def _foretold(
     nearest = np.argsort(away, kind="stable")[1 : max(KEPT_BACK + 1, int(INNER * count))]
     kept = np.sort(nearest[np.linspace(0, len(nearest) - 1, KEPT_BACK).round().astype(int)])
     start = replace(scan.start, xcoords=solved.xcoords, ycoords=solved.ycoords)
-    again = refine(
+    again = solver.refine(
         data,
         start,
         ITERATIONS,
@@ -215,7 +205,7 @@ def _foretold(
 
     def compared(image: Array) -> Trust:
         where, known = (solved.xcoords, solved.ycoords), solved.recording
-        return scan_trust(image, solved.probe, *where, data, NOMINAL_PHOTONS, recording=known, engine=trust_engine)
+        return scan_trust(image, solved.probe, *where, data, NOMINAL_PHOTONS, solver.trust, recording=known)
 
     before, after = compared(scan.start.object), compared(again.object)
     return Foretold(
@@ -227,9 +217,7 @@ def _foretold(
     )
 
 
-def _advice(
-    scan: FourierScan, solved: Reconstruction, refine: Callable[..., Refinement], options: IterationOptions
-) -> str:
+def _advice(scan: FourierScan, solved: Reconstruction, refine: Refine, options: IterationOptions) -> str:
     """The next step, a clause: what else may move is tried, and the images say which explains them best."""
     usual: dict[str, Any] = {"likelihood": "amplitude", "refine_probe": options.refine_probe is not False}
     usual |= {"patience": ITERATIONS + 1, **solved.recording.known}

@@ -47,8 +47,8 @@ from ptycho.workflows.journal import Journal, run_digest
 from ptycho.workflows.reconstruct import beyond_coverage, load_and_reconstruct
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.shared_object import moved, with_one_probe, with_own_probes
-from ptycho.workflows.sharing.shared_refinement import SharedRefinement
 from ptycho.workflows.sharing.team import SINGLE, Team
+from ptycho.workflows.solver import Refine, Solver
 from ptycho.workflows.train import train
 from ptycho.workflows.unfinished import STATE, Unfinished, forget
 from ptycho.workflows.validation.final_trust import with_final_trust
@@ -121,7 +121,7 @@ def reconstruct_scan(data: RawData, request: Request) -> Outcome:
         return _Run(data, request, team).outcome()
 
 
-def probe_asked_for(data: RawData, refine: Callable[..., Refinement], asked: str | None) -> FoundProbe | None:
+def probe_asked_for(data: RawData, refine: Refine, asked: str | None) -> FoundProbe | None:
     """The probe that is asked for, or where the scan has none that of its patterns; None: the scan's own is meant."""
     if asked is None and data.has_probe:
         return None
@@ -174,40 +174,39 @@ class _Run:
         if network is not None:
             start = replace(network, object=beyond_coverage(network.object, network.coverage > 0))
         watch = asked.watch if self.unfinished is None else self.unfinished.watched(asked.watch, self.data)
-        trust_engine = self.backend.trust_engine(self.options)
+        solver = self.solver
         found = iterate(
             self.data,
-            self.refine,
+            solver,
             asked.iteration,
             start,
             watch,
             self.made_probe,
             self._tell,
             to_the_end=asked.uncertainty,
-            trust_engine=trust_engine,
         )
         if self.unfinished is not None:
             self.unfinished.settle()
         reconstruction = measured_reconstruction(
             found.refinement,
             self.data,
+            solver.trust,
             settings=self._settings(),
             device=self.backend.device(self.options),
-            trust_engine=trust_engine,
         )
         if network is not None:
             reconstruction = _after_network(reconstruction, network)
         if self.data.scans:
             known = {**reconstruction.metadata, "scans": [scan.name for scan in self.data.scans]}
             reconstruction = replace(reconstruction, metadata=known)
-        refine, background = self.refine, reconstruction.background
+        background = reconstruction.background
         if background is not None:  # then so has what is tried from here on
-            refine = partial(refine, background=background)
+            solver = solver.with_settings(background=background)
         if reconstruction.blur != self.data.blur:
-            refine = partial(refine, blur=reconstruction.blur or 0.0)
+            solver = solver.with_settings(blur=reconstruction.blur or 0.0)
         if reconstruction.slices is not None:
-            refine = partial(refine, slices=len(reconstruction.slices), gap=reconstruction.gap)
-        finished = Finished(reconstruction, self.data, refine, asked.iteration, self.made_probe, trust_engine)
+            solver = solver.with_settings(slices=len(reconstruction.slices), gap=reconstruction.gap)
+        finished = Finished(reconstruction, self.data, solver, asked.iteration, self.made_probe)
         reconstruction = with_final_trust(finished, diagnosis)
         if asked.uncertainty:
             reconstruction = self._with_uncertainty(reconstruction)
@@ -217,7 +216,7 @@ class _Run:
     def _with_uncertainty(self, found: Reconstruction) -> Reconstruction:
         """A result with its error bars, told."""
         begun = time.perf_counter()
-        known = measure_uncertainty(found, self.data, self.refine, self.request.iteration, self.made_probe)
+        known = measure_uncertainty(found, self.data, self.solver.refine, self.request.iteration, self.made_probe)
         seconds = time.perf_counter() - begun
         self._tell(f"Uncertainty by {known.method}, in {seconds:.3g} s")
         return replace(found, uncertainty=known, timings=found.timings | {"uncertainty": seconds})
@@ -237,16 +236,19 @@ class _Run:
         return {**asdict(asked.iteration), **told}
 
     @property
-    def refine(self) -> Callable[..., Refinement]:
-        """The refinement of the backend, each call kept where the run has a folder."""
+    def solver(self) -> Solver:
+        """That of the backend; each refinement is kept where the run has a folder."""
         config = InferenceConfig(backend=self.request.backend)
-        made = [SharedRefinement(self.backend, config, self.options, team) for team in (self.team, SINGLE)]
-        return partial(self._refined, *(made if self.journal is None else map(self.journal.recorded, made)))
+        shared, alone = (Solver.of(self.backend, config, self.options, team) for team in (self.team, SINGLE))
+        both = shared.refine, alone.refine
+        if self.journal is not None:
+            both = self.journal.recorded(shared.refine), self.journal.recorded(alone.refine)
+        return replace(shared, refine=partial(self._refined, *both))
 
     def _refined(
         self,
-        shared: Callable[..., Refinement],
-        alone: Callable[..., Refinement],
+        shared: Refine,
+        alone: Refine,
         scan: Any,
         start: Any = None,
         iterations: int = 40,
@@ -294,7 +296,7 @@ class _Run:
 
     def _probed(self, scan: RawData) -> RawData:
         """A scan with the probe to begin with."""
-        found = probe_asked_for(scan, self.refine, self.request.probe)
+        found = probe_asked_for(scan, self.solver.refine, self.request.probe)
         whose = f"{scan.name}: " if self.data.scans else ""
         if found is not None:
             self.made_probe = True
@@ -310,7 +312,7 @@ class _Run:
         asked, start = self.request.iteration, self.request.start
         known = isinstance(start, Reconstruction | Refinement) and len(start.xcoords) == len(self.data)
         if asked.scan_offsets and not known:
-            found = scan_offsets(self.data, self.refine)
+            found = scan_offsets(self.data, self.solver.refine)
             self.data = moved(self.data, found.offsets) if found.any else self.data
             self._tell(found.note)
         if asked.shared_probe:

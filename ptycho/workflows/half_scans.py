@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,11 @@ from ptycho.core.quality.arithmetic import Arithmetic
 from ptycho.core.quality.comparison import correlate
 from ptycho.core.quality.resolution import HalvesOf, Resolution, resolution_csv, resolution_json
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.steps.gauge import Scale
-from ptycho.core.refinement.trust import TrustEngine
 from ptycho.core.scan.stream import ScanStream
 from ptycho.core.scan_edit.halves import half_scans
 from ptycho.figures.resolution import save_resolution_png
 from ptycho.raw_data import RawData
-from ptycho.workflows.backend import Backend
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.effects.thick import slicing
 from ptycho.workflows.front_door import Request, probe_asked_for
@@ -36,8 +32,8 @@ from ptycho.workflows.iteration.refined_result import measured_reconstruction
 from ptycho.workflows.photon_parts import photon_parts
 from ptycho.workflows.report import FRC_FILE
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.sharing.shared_refinement import SharedRefinement
-from ptycho.workflows.sharing.team import SINGLE, Team
+from ptycho.workflows.sharing.team import SINGLE
+from ptycho.workflows.solver import Refine, Solver
 
 __all__ = ["HalfScans", "reconstruct_halves", "save_halves"]
 
@@ -75,34 +71,29 @@ def reconstruct_halves(data: RawData, request: Request, halves_of: HalvesOf = "p
     """
     backend = backend_named(request.backend)
     with backend.team(RunOptions(execution=request.execution)) as team:
-        shared, alone = (_refine(request, backend, each) for each in (team, SINGLE))
-        trust_engine, arithmetic = backend.trust_engine(shared.run), backend.image_arithmetic(shared.run)
-        return _halves(data, request, halves_of, shared, alone, trust_engine, arithmetic)
+        run = backend.settled(RunOptions(execution=request.execution))
+        config = InferenceConfig(backend=request.backend)
+        shared, alone = (Solver.of(backend, config, run, each) for each in (team, SINGLE))
+        return _halves(data, request, halves_of, shared, alone, backend.image_arithmetic(run))
 
 
 def _halves(
-    data: RawData,
-    request: Request,
-    halves_of: HalvesOf,
-    shared: Callable[..., Refinement],
-    refine: Callable[..., Refinement],
-    trust_engine: TrustEngine,
-    arithmetic: Arithmetic,
+    data: RawData, request: Request, halves_of: HalvesOf, shared: Solver, alone: Solver, arithmetic: Arithmetic
 ) -> HalfScans:
     """Both halves, each by all processes; what is decided before is by one."""
     source = data.source["content_sha256"]
-    data, made_probe = _begun(data, request, refine)
-    sliced = partial(refine, **slicing(data, request.iteration))
+    data, made_probe = _begun(data, request, alone.refine)
+    refine = alone.with_settings(**slicing(data, request.iteration)).refine
     scale: Scale = "object" if made_probe else "probe"
-    plan = planned(data, sliced, request.iteration, as_modes(np.asarray(data.probeGuess)), flat=True, scale=scale)
+    plan = planned(data, refine, request.iteration, as_modes(np.asarray(data.probeGuess)), flat=True, scale=scale)
     for note in plan.notes:
         request.tell(note)
     found = []
     for number, (half, of_half, told) in enumerate(_parts(data, plan, halves_of), 1):
         request.tell(f"Half {number}: {told}")
         told_to = request.watch, made_probe, request.tell
-        made = iterate(half, shared, request.iteration, None, *told_to, of_half, trust_engine=trust_engine)
-        found.append(measured_reconstruction(made.refinement, half, trust_engine=trust_engine))
+        made = iterate(half, shared, request.iteration, None, *told_to, of_half)
+        found.append(measured_reconstruction(made.refinement, half, shared.trust))
     first, second = found
     curve = correlate(placed_result(first, "half 1"), placed_result(second, "half 2"), arithmetic)
     counts = len(first.xcoords), len(second.xcoords)
@@ -132,7 +123,7 @@ def save_halves(found: HalfScans, folder: Path, pdf: bool = False) -> list[Path]
     return paths + [write_npz(half, folder / f"half_{k}.npz") for k, half in enumerate(found.halves, 1)]
 
 
-def _begun(data: RawData, request: Request, refine: Callable[..., Refinement]) -> tuple[RawData, bool]:
+def _begun(data: RawData, request: Request, refine: Refine) -> tuple[RawData, bool]:
     """The scan with the probe to begin with, and whether that was made here."""
     if not request.force:
         refuse_faults(preflight(ScanStream.of(data.scan_file())), str(data.path or data.name))
@@ -141,9 +132,3 @@ def _begun(data: RawData, request: Request, refine: Callable[..., Refinement]) -
         return data, False
     request.tell(found.sentence)
     return data.with_probe(found.probe), True
-
-
-def _refine(request: Request, backend: Backend, team: Team) -> SharedRefinement:
-    """The refinement of the backend."""
-    options = backend.settled(RunOptions(execution=request.execution))
-    return SharedRefinement(backend, InferenceConfig(backend=request.backend), options, team)

@@ -46,8 +46,8 @@ from ptycho.workflows.networks.training_data import group_scan
 from ptycho.workflows.results import Estimate, finished_reconstruction
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
 from ptycho.workflows.sharing.shared_pass import SharedPass
-from ptycho.workflows.sharing.shared_refinement import SharedRefinement
 from ptycho.workflows.sharing.team import SINGLE, Team
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.trust import noise_error, scan_trust
 from ptycho.workflows.unfinished import Unfinished
 from ptycho.workflows.validation.final_trust import passed_or_refined
@@ -161,8 +161,7 @@ def _reconstructed(
             {"file": None, "sha256": None, "versions": {}, "training": {}} if source is None else source
         ),
     )
-    refine = partial(backend.refine, config=settings, run=run)
-    made = passed_or_refined(made, job.scan, refine, job.beyond, backend.trust_engine(run))
+    made = passed_or_refined(made, job.scan, Solver.of(backend, settings, run), job.beyond)
     return job.with_uncertainty(made) if run.uncertainty else made
 
 
@@ -204,6 +203,11 @@ class _Job:
         if found:
             logger.warning("the scan is beyond what the network was trained on: %s", found)
         return found
+
+    @cached_property
+    def solver(self) -> Solver:
+        """That of the team."""
+        return Solver.of(self.backend, self.config, self.run, self.team)
 
     @cached_property
     def probe(self) -> NDArray[np.complex64]:
@@ -287,11 +291,11 @@ class _Job:
                 found = job.scaled(found, reached)
             return reframe(found.object, job.frame, made.frame, 1)
 
-        shared = SharedRefinement(self.backend, self.config, self.run, self.team)
         watch = self.run.watch or log_progress
 
         def refine(scan: RawData, start: Any, iterations: int, **settings: Any) -> Refinement:
-            return shared(scan, start, iterations, report=IterationReport(iterations, watch, "trial"), **settings)
+            report = IterationReport(iterations, watch, "trial")
+            return self.solver.refine(scan, start, iterations, report=report, **settings)
 
         with self.timed("uncertainty"):
             known = measure_pass_uncertainty(made, self.scan, refine, passed, self.config.subsample_seed or 0)
@@ -315,7 +319,7 @@ class _Job:
         if seen is not None:
             watch, settings["state_file"] = seen.watched(watch, self.scan), StateFile(None, "", seen=seen.see)
         with nullcontext() if seen is None else seen.kept():
-            better = SharedRefinement(self.backend, self.config, self.run, self.team)(
+            better = self.solver.refine(
                 self.scan,
                 begin.object,
                 iterations,
@@ -358,8 +362,8 @@ class _Job:
 
     def _trust(self, made: Estimate, reached: NDArray[np.bool_] | None = None) -> Trust:
         nominal = (self.model.intensity_scale * self.model.scaling.level * self.scan.N / 2) ** 2
-        where, engine = (made.xcoords, made.ycoords), self.backend.trust_engine(self.run)
-        return scan_trust(made.object, made.probe, *where, self.scan, nominal, reached, self.scan.recording, engine)
+        where, known = (made.xcoords, made.ycoords), self.scan.recording
+        return scan_trust(made.object, made.probe, *where, self.scan, nominal, self.solver.trust, reached, known)
 
 
 def predicted_patches(

@@ -13,7 +13,7 @@ from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.core.quality.trust import Dose, Trust
 from ptycho.core.refinement.device.likelihood import Likelihood
 from ptycho.core.refinement.refinement import Refinement
-from ptycho.core.refinement.trust import ON_HOST, TrustEngine, measure_trust
+from ptycho.core.refinement.trust import TrustEngine, measure_trust
 from ptycho.core.scaling import photons_per_frame, recorded_photons
 from ptycho.raw_data import RawData
 
@@ -47,9 +47,9 @@ def scan_trust(
     ycoords: NDArray[np.float64],
     data: RawData,
     nominal_photons: float,
+    engine: TrustEngine,
     reached: NDArray[np.bool_] | None = None,
     recording: Recording = PLAIN,
-    engine: TrustEngine = ON_HOST,
 ) -> Trust:
     """Compare an object with every pattern of a scan, batch by batch.
 
@@ -59,10 +59,11 @@ def scan_trust(
         xcoords, ycoords: (n,) patch centres, pixels of `image`.
         data: the scan.
         nominal_photons: mean photons per pattern to assume where the scan does not tell.
+        engine: what compares them (`ptycho.workflows.solver.Solver.trust`); `ptycho.core.refinement.trust.ON_HOST`
+            where no backend is at hand.
         reached: (n,) patterns that the object was made from; the others have 0 everywhere, and so do not count. None:
             all.
         recording: of the scan.
-        engine: what works it out (`ptycho.workflows.backend.Backend.trust_engine`).
     """
     scale, dose = photon_scale(data, nominal_photons)
     recording = data.recorded(recording)

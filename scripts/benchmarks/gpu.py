@@ -233,7 +233,7 @@ def verdict(job: Job) -> Iterator[Row]:
     where, seconds = (found.probe, found.xcoords, found.ycoords), []
     for _ in range(job.effort.trials + 1):
         begun = time.perf_counter()
-        scan_trust(found.object, *where, scan, NOMINAL_PHOTONS, recording=found.recording, engine=engine)
+        scan_trust(found.object, *where, scan, NOMINAL_PHOTONS, engine, recording=found.recording)
         seconds.append(time.perf_counter() - begun)
     yield Row("verdict", f"trust of {len(scan)} patterns of 128 x 128", statistics.median(seconds[1:]), "s")
 

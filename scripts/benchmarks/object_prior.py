@@ -28,6 +28,7 @@ from ptycho.core.quality.alignment import align
 from ptycho.core.quality.score import score_aligned
 from ptycho.core.quality.trust_map import trust_map
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.objects import object_from_images
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
@@ -37,6 +38,7 @@ from ptycho.figures.drawing import save_figure
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.network_prior import belief_of
 from ptycho.workflows.iteration.iterate import iterate
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale, scan_trust
 from ptycho_torch.refine import refine
 
@@ -79,7 +81,7 @@ def scan_of(case: Case, seed: int) -> RawData:
 def reconstructed(data: RawData, case: Case, prior: str | None, seconds: float = 0.0) -> tuple[Refinement, str]:
     """What an iteration makes of a scan, and what it said of the prior."""
     options = IterationOptions(refine_probe=case.refine_probe, object_prior=prior, prior_seconds=seconds)
-    found = iterate(data, refine, options)
+    found = iterate(data, Solver(refine, ON_HOST), options)
     return found.refinement, next((note for note in found.notes if "held" in note and "object" in note), "")
 
 
@@ -118,7 +120,7 @@ def sheet(
     with np.errstate(divide="ignore"):
         spread = (2 * scale * data.mean_energy * belief.weight) ** -0.5
     trust = scan_trust(
-        held.object, held.probe, held.xcoords, held.ycoords, data, NOMINAL_PHOTONS, recording=held.recording
+        held.object, held.probe, held.xcoords, held.ycoords, data, NOMINAL_PHOTONS, ON_HOST, recording=held.recording
     )
     known = trust_map(trust.ratio, probe_weight(held.probe), held.xcoords, held.ycoords, held.object.shape)
     box = slice(y0, y1), slice(x0, x1)

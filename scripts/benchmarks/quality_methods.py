@@ -24,7 +24,9 @@ import ptycho
 from ptycho.core.files.atomic import atomic_path
 from ptycho.core.geometry import ObjectFrame, reframe
 from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.raw_data import RawData
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.trust import noise_error, photon_scale, scan_trust
 
 __all__ = [
@@ -220,7 +222,7 @@ def _with_own_probe(data: RawData) -> RawData:
     from ptycho.workflows.iteration.refine_probe import with_refined_probe
     from ptycho_torch.refine import refine
 
-    return with_refined_probe(data, refine, PROBE_ITERATIONS)
+    return with_refined_probe(data, Solver(refine, ON_HOST), PROBE_ITERATIONS)
 
 
 def _execution() -> Any:
@@ -280,7 +282,7 @@ def _refinements(
     if method == "refine-pass-noise":
         assert probe is not None
         x, y = frame.local(data.xcoords, data.ycoords)
-        noise = noise_error(scan_trust(start, probe, x, y, data, data.mean_energy), "amplitude")
+        noise = noise_error(scan_trust(start, probe, x, y, data, data.mean_energy, ON_HOST), "amplitude")
     snapshots: list[Snapshot] = []
     with peak_memory() as memory:
         for mark in limits.marks:

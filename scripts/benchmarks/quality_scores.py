@@ -23,6 +23,7 @@ from ptycho.core.quality.metrics import relative_fourier_error
 from ptycho.core.quality.score import score
 from ptycho.core.quality.uncertainty import without_gauge
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.raw_data import RawData
 from ptycho.workflows.trust import scan_trust
 
@@ -70,7 +71,7 @@ def figures_of_merit(image: Complex, probe: Complex, frame: ObjectFrame, data: R
     if not np.isfinite(image).all():
         return {}
     x, y = frame.local(data.xcoords, data.ycoords)
-    trust = scan_trust(image, probe, x, y, data, data.photons(data.mean_energy))
+    trust = scan_trust(image, probe, x, y, data, data.photons(data.mean_energy), ON_HOST)
     figures: dict[str, Any] = {
         "fourier_error": fourier_error(image, probe, frame, data),
         "deviance_ratio": None if trust.dose == "nominal" else trust.overall_ratio,

@@ -46,6 +46,7 @@ from ptycho.workflows.iteration.refine_probe import with_refined_probe
 from ptycho.workflows.networks.canvas_pass import FIRST, LAST, MORE, Canvas, Descents
 from ptycho.workflows.reconstruct import load_and_reconstruct, reconstruct
 from ptycho.workflows.run_options import NEUTRAL_RUN, RunOptions
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.train import train
 
 SEED = 7_000_000
@@ -127,12 +128,8 @@ def scans(names: list[str] | None, real: Path | None, backend: Any) -> dict[str,
     if real is not None:
 
         def measured(file: str) -> RawData:
-            config = InferenceConfig(backend=backend.name)
-
-            def refine(*args: Any, **settings: Any) -> Any:
-                return backend.refine(*args, config=config, run=backend.settled(NEUTRAL_RUN), **settings)
-
-            return with_refined_probe(RawData.from_file(real / file), refine, PROBE_ITERATIONS)
+            solver = Solver.of(backend, InferenceConfig(backend=backend.name), backend.settled(NEUTRAL_RUN))
+            return with_refined_probe(RawData.from_file(real / file), solver, PROBE_ITERATIONS)
 
         made |= {name: partial(measured, file) for name, file in REAL.items()}
     return {name: make for name, make in made.items() if names is None or name in names}

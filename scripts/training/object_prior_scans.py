@@ -23,11 +23,13 @@ from ptycho.core.files.atomic import atomic_path
 from ptycho.core.files.npz import write_arrays
 from ptycho.core.physics.probes import make_probe, probe_diameter
 from ptycho.core.refinement.priors.noise_map import NoiseMap
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.core.simulation.exposure import SimulatedScan, expose
 from ptycho.core.simulation.objects import OBJECTS, object_from_images
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.raw_data import RawData
 from ptycho.workflows.iteration.iterate import iterate
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 from ptycho_torch.refine import refine
 
@@ -146,7 +148,8 @@ def as_scan(found: SimulatedScan) -> RawData:
 def example(seed: int) -> dict[str, NDArray[Any]]:
     """What the iteration makes of a scan, its noise map and its truth, on the box of pixels that have light."""
     data = as_scan(draw_scan(seed))
-    found = iterate(data, refine, IterationOptions(refine_probe=False, modes=None), tell=logging.debug).refinement
+    options, solver = IterationOptions(refine_probe=False, modes=None), Solver(refine, ON_HOST)
+    found = iterate(data, solver, options, tell=logging.debug).refinement
     noise = NoiseMap.of(data.probeGuess, data.xcoords, data.ycoords, found.object.shape)
     scale, _ = photon_scale(data, NOMINAL_PHOTONS)
     truth = data.objectGuess

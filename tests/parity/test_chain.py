@@ -13,6 +13,7 @@ import torch
 from ptycho import params
 from ptycho.config.config import InferenceConfig, ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.quality.diffraction_error import least_squares_scale
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.core.stitching.stitch import probe_weight
 from ptycho.core.stitching.sums import MakeSums
 from ptycho.errors import ConfigError
@@ -209,10 +210,10 @@ def test_a_pass_of_a_scan_whose_beam_and_background_are_known(scan: RawData, arc
     blurred = torch_components.reconstruct_scan(model, blurry, config, execution_config=EXECUTION)
     assert blurred.blur == 0.8 and expected.blur is None
     where = blurred.xcoords, blurred.ycoords
-    told = scan_trust(blurred.object, blurred.probe, *where, blurry, 1e6, recording=blurred.recording)
+    told = scan_trust(blurred.object, blurred.probe, *where, blurry, 1e6, ON_HOST, recording=blurred.recording)
     assert blurred.trust.fourier_error == pytest.approx(told.fourier_error, rel=1e-5)
-    untold = scan_trust(blurred.object, blurred.probe, *where, clean, 1e6)
+    untold = scan_trust(blurred.object, blurred.probe, *where, clean, 1e6, ON_HOST)
     assert told.fourier_error != pytest.approx(untold.fourier_error, rel=1e-2)
     where = knows.xcoords, knows.ycoords
-    told = scan_trust(knows.object, knows.probe, *where, data, 1e6, recording=knows.recording)
+    told = scan_trust(knows.object, knows.probe, *where, data, 1e6, ON_HOST, recording=knows.recording)
     assert knows.trust.fourier_error == pytest.approx(told.fourier_error, rel=1e-5)

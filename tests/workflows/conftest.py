@@ -8,13 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptycho.config.config import PyTorchExecutionConfig
-from ptycho.core.refinement import trust
 from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.raw_data import RawData
-from ptycho.workflows.run_options import RunOptions
-from ptycho_torch.backend import trust_engine
 
 
 def _simulated(**settings: Any) -> RawData:
@@ -39,14 +35,3 @@ def simulated() -> Callable[..., RawData]:
 def plain() -> RawData:
     """Such a scan as it comes."""
     return _simulated()
-
-
-@pytest.fixture
-def trust_by_the_backend(monkeypatch: pytest.MonkeyPatch) -> trust.TrustEngine:
-    """That of PyTorch; whatever has its trust worked out by NumPy, although a backend is at hand, is an error."""
-
-    def refused(*arguments: Any) -> None:
-        raise AssertionError("the trust was worked out by NumPy")
-
-    monkeypatch.setattr(trust, "NumpyKernels", refused)
-    return trust_engine(RunOptions(execution=PyTorchExecutionConfig(accelerator="cpu")))

@@ -21,8 +21,6 @@ from ptycho.workflows.fourier import FourierRequest, reconstruct_sample
 from ptycho.workflows.iteration.fourier_scan import FourierScan, fourier_scan
 from ptycho.workflows.outputs import save_reconstruction
 
-pytestmark = pytest.mark.usefixtures("trust_by_the_backend")
-
 N = 24
 OPTICS = Microscope(na=0.1, magnification=4.0, wavelength_m=632e-9, camera_pixel_m=6.5e-6)
 BOARD = led_board(7, 7, 4e-3, 80e-3)

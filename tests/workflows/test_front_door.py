@@ -11,8 +11,6 @@ from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.front_door import Request, _Run, reconstruct_scan
 
-pytestmark = pytest.mark.usefixtures("trust_by_the_backend")
-
 QUICK = IterationOptions(iterations=6, modes=None, refine_probe=True)
 
 

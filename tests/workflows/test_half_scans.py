@@ -22,8 +22,6 @@ from ptycho.workflows.front_door import Request
 from ptycho.workflows.half_scans import HalfScans, reconstruct_halves, save_halves
 from ptycho_torch import backend
 
-pytestmark = pytest.mark.usefixtures("trust_by_the_backend")
-
 Simulated = Callable[..., RawData]
 QUICK = IterationOptions(iterations=16, modes=None, refine_probe=False)
 

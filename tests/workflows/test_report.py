@@ -13,6 +13,7 @@ from ptycho.core.quality.resolution import Resolution, resolution_json
 from ptycho.core.quality.ring_correlation import FrcCurve
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 from ptycho.report.elements import breakable
@@ -23,7 +24,7 @@ from ptycho.workflows.report import write_report
 
 @pytest.fixture(scope="module")
 def result(plain: RawData) -> Reconstruction:
-    found = measured_reconstruction(refine_scan(plain, iterations=4, dtype=np.float32), plain)
+    found = measured_reconstruction(refine_scan(plain, iterations=4, dtype=np.float32), plain, ON_HOST)
     return replace(found, provenance={**found.provenance, "told": ["Checks: nothing wrong found"]})
 
 
@@ -97,7 +98,7 @@ def test_a_scan_that_was_padded_for_a_network_is_padded_again(
     result: Reconstruction, plain: RawData, tmp_path: Path
 ) -> None:
     padded = plain.fitted(sizes=(64,))
-    found = measured_reconstruction(refine_scan(padded, iterations=1, dtype=np.float32), padded)
+    found = measured_reconstruction(refine_scan(padded, iterations=1, dtype=np.float32), padded, ON_HOST)
     assert found.probe.shape[-1] > plain.N
     assert "Residual patterns" in page(found, tmp_path, plain)
 

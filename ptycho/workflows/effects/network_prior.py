@@ -20,7 +20,7 @@ from ptycho.core.refinement.priors.noise_map import NoiseMap
 from ptycho.core.refinement.priors.object_prior import Belief, ObjectPrior
 from ptycho.core.refinement.priors.prior_unet import Weights
 from ptycho.core.refinement.refinement import Refinement
-from ptycho.core.refinement.trust import ON_HOST, TrustEngine
+from ptycho.core.refinement.trust import TrustEngine
 from ptycho.core.result import plural
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
@@ -107,10 +107,10 @@ def held_by_network(
     data: RawData,
     held: Held,
     without: Callable[[RawData], Refinement],
+    engine: TrustEngine,
     strength: Literal["auto"] | float,
     seconds: float = 0.0,
     tell: Callable[[str], None] = logger.info,
-    trust_engine: TrustEngine = ON_HOST,
 ) -> tuple[Refinement, str]:
     """A result pulled towards what the network makes of it, and why, or why not.
 
@@ -119,17 +119,15 @@ def held_by_network(
         data: the scan.
         held: goes on with a prior.
         without: what the iteration makes of another scan, without the prior.
-        strength: 'auto' lets unseen photons choose.
+        engine: what works out the deviance of unseen photons.
+        strength: 'auto' lets these choose.
         seconds: for which the scan teaches the network first; 0: it is as it comes.
         tell: told before it does.
-        trust_engine: what works out the deviance of those.
     """
     if strength == "auto":
         left = _noise_left(found, data)
         enough = f"photons and overlap leave a noise of {left:.1g} of a clear pixel"
-        choice = (
-            _Choice(0.0, None, enough) if left < ENOUGH else _chosen(data, held, without, seconds, tell, trust_engine)
-        )
+        choice = _Choice(0.0, None, enough) if left < ENOUGH else _chosen(data, held, without, engine, seconds, tell)
     else:
         own, said = _taught(data, without, seconds if strength else 0.0, tell)
         choice = _Choice(strength, own, f"as asked for{said}")
@@ -167,9 +165,9 @@ def _chosen(
     data: RawData,
     held: Held,
     without: Callable[[RawData], Refinement],
+    engine: TrustEngine,
     seconds: float,
     tell: Callable[[str], None],
-    trust_engine: TrustEngine,
 ) -> _Choice:
     """Network and strength with which unseen photons are foretold best, 0 where that is without, and why."""
     seen, unseen = photon_parts(data, (1 - KEPT, KEPT))
@@ -182,10 +180,8 @@ def _chosen(
         tried.append(("taught ", TAUGHT_STRENGTH))
 
     def deviance(one: Refinement) -> NDArray[np.float64]:
-        where, recording = (one.xcoords, one.ycoords), one.recording
-        trust = scan_trust(
-            one.object, one.probe, *where, unseen, NOMINAL_PHOTONS, recording=recording, engine=trust_engine
-        )
+        where, known = (one.xcoords, one.ycoords), one.recording
+        trust = scan_trust(one.object, one.probe, *where, unseen, NOMINAL_PHOTONS, engine, recording=known)
         return trust.deviance
 
     # as many iterations without it may gain as well, or fit noise: it has to be better than both

@@ -8,7 +8,6 @@ less by what the probe was.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -22,18 +21,17 @@ from scipy.sparse.csgraph import connected_components
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.quality.alignment import align
 from ptycho.core.quality.registration import Region, register_subpixel
-from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.steps.gauge import probe_amplitude
 from ptycho.core.result import plural
 from ptycho.raw_data import RawData
+from ptycho.workflows.solver import Refine
 
 __all__ = ["Offsets", "scan_offsets"]
 
 logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
-Refine = Callable[..., Refinement]
 
 HELD, ITERATIONS = 10, 20
 """Of each scan alone, with its probe held, so that the object begins where that has it, and free."""

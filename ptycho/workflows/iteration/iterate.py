@@ -24,7 +24,7 @@ from ptycho.core.refinement.priors.object_prior import ObjectPrior
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.steps.gauge import Scale
 from ptycho.core.refinement.steps.placement import room
-from ptycho.core.refinement.trust import ON_HOST, TrustEngine
+from ptycho.core.refinement.trust import TrustEngine
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.beam import beam_trend
 from ptycho.workflows.effects.detector_blur import blurring
@@ -32,6 +32,7 @@ from ptycho.workflows.effects.network_prior import check_network_prior, held_by_
 from ptycho.workflows.effects.thick import slicing
 from ptycho.workflows.iteration.changes import changes
 from ptycho.workflows.iteration.iteration_plan import THIN, Plan, planned
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.trust import NOMINAL_PHOTONS, noise_error, photon_scale, scan_trust
 
 __all__ = ["Iterated", "first_flux", "iterate", "object_grid"]
@@ -39,7 +40,6 @@ __all__ = ["Iterated", "first_flux", "iterate", "object_grid"]
 logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
-Refine = Callable[..., Refinement]
 
 HELD = 0.75
 """Share of the iterations that a probe is held for at most, where it is held first."""
@@ -78,7 +78,7 @@ class Iterated:
 
 def iterate(
     data: RawData,
-    refine: Refine,
+    solver: Solver,
     options: IterationOptions,
     start: Start | None = None,
     watch: Watch | None = None,
@@ -86,7 +86,6 @@ def iterate(
     tell: Callable[[str], None] = logger.info,
     plan: Plan | None = None,
     to_the_end: bool = False,
-    trust_engine: TrustEngine = ON_HOST,
 ) -> Iterated:
     """Find the object of a scan, and its probe, by iteration.
 
@@ -101,7 +100,7 @@ def iterate(
 
     Args:
         data: the scan, with a probe.
-        refine: `refine(scan, start, iterations, *, probe, frame, likelihood, ...)` of a backend.
+        solver: of a backend; what photon noise leaves is asked of its trust.
         options: what is asked for.
         start: None begins flat, on the pixels of the scan's `objectGuess` where every patch lies in it; a result goes
             on where it ended. From a network's object, or an array, it stops where photon noise is all that is left, so
@@ -114,25 +113,25 @@ def iterate(
         to_the_end: also go on, where the number of iterations is left open, until counts gain hardly anything. From 1e7
             photons a pattern on that takes up to twice the time and brings the object nearer by 2 to 18 %, which error
             bars need; other than these nobody sees the difference.
-        trust_engine: of the backend; what photon noise leaves is asked of it.
 
     Raises:
         ConfigError: a setting that cannot work. DataError: a scan or a start that cannot be used.
     """
     if options.object_prior == NETWORK:
         check_network_prior(data)
-    given = refine
+    given = solver
     if options.background_family is not None:
-        refine = partial(refine, refine_background=options.background_family)
-    refine = partial(refine, **slicing(data, options, start), **blurring(options))
+        solver = solver.with_settings(refine_background=options.background_family)
+    solver = solver.with_settings(**slicing(data, options, start), **blurring(options))
     probe = start.probe if isinstance(start, Reconstruction | Refinement) else np.asarray(data.probeGuess)
     scale: Scale = "object" if made_probe else "probe"
     if plan is None:
-        plan = planned(data, refine, options, as_modes(probe), start is None, known_path(start, len(data)), scale)
+        known = start is None, known_path(start, len(data))
+        plan = planned(data, solver.refine, options, as_modes(probe), *known, scale)
         for note in plan.notes:
             tell(note)
     if plan.thin:
-        refine, options = partial(refine, **THIN), replace(options, refine_thickness=False)
+        solver, options = solver.with_settings(**THIN), replace(options, refine_thickness=False)
     flux = first_flux(data, options, start)
     settings = {
         "refine_flux": flux is not None,
@@ -148,19 +147,18 @@ def iterate(
     }
     bound = options.position_bound_px if options.refine_positions and start is None else None
     frame = start.frame if isinstance(start, Reconstruction | Refinement) else object_grid(data, bound)
-    trust = _trust_of(start, data, plan, frame, options, trust_engine)
-    refine, total = partial(refine, **settings), options.planned
-    legs = _Legs(data, refine, options, plan, flux, trust, watch, total, to_the_end, trust_engine)
+    trust = _trust_of(start, data, plan, frame, options, solver.trust)
+    legs = _Legs(data, solver.with_settings(**settings), options, plan, flux, trust, watch, options.planned, to_the_end)
     found, notes = legs.run(start, frame)
     if options.object_prior == NETWORK:
         plain = options.without_prior()
 
         def without(part: RawData) -> Refinement:
             quiet = None, made_probe, logger.debug
-            return iterate(part, given, plain, start, *quiet, plan, trust_engine=trust_engine).refinement
+            return iterate(part, given, plain, start, *quiet, plan).refinement
 
         strength, taught = options.prior_strength, options.prior_seconds
-        found, note = held_by_network(found, data, legs.held, without, strength, taught, tell, trust_engine)
+        found, note = held_by_network(found, data, legs.held, without, solver.trust, strength, taught, tell)
         notes.append(note)
     notes = [*notes, *changes(found, data, options)]
     for note in notes:
@@ -173,7 +171,7 @@ class _Legs:
     """The iterations of a plan, leg by leg."""
 
     data: RawData
-    refine: Refine
+    solver: Solver
     options: IterationOptions
     plan: Plan
     flux: NDArray[np.float64] | None
@@ -184,7 +182,6 @@ class _Legs:
     total: int
     """Iterations of all legs together, at most, as far as is known."""
     to_the_end: bool
-    trust_engine: TrustEngine
     begun: float = field(default_factory=time.perf_counter)
 
     def run(self, start: Start | None, frame: ObjectFrame | None) -> tuple[Refinement, list[str]]:
@@ -259,7 +256,7 @@ class _Legs:
         """The error of amplitudes in units of what photon noise leaves."""
         where, known = (found.xcoords, found.ycoords), found.recording
         trust = scan_trust(
-            found.layers, found.probe, *where, self.data, NOMINAL_PHOTONS, recording=known, engine=self.trust_engine
+            found.layers, found.probe, *where, self.data, NOMINAL_PHOTONS, self.solver.trust, recording=known
         )
         return (found.error_history[found.kept] - found.penalty) / noise_error(trust, "amplitude")
 
@@ -281,7 +278,7 @@ class _Legs:
         if self.start_trust is not None:
             settings["noise"] = noise_error(self.start_trust, settings["likelihood"])
         report = None if self.watch is None else partial(_told, IterationReport(self.total, self.watch), before)
-        return self.refine(self.data, start, iterations, report=report, **settings)
+        return self.solver.refine(self.data, start, iterations, report=report, **settings)
 
 
 def _trust_of(
@@ -306,7 +303,7 @@ def _trust_of(
     x, y = (frame or object_frame(data.xcoords, data.ycoords, data.N)).local(data.xcoords, data.ycoords)
     known = start.recording if isinstance(start, Reconstruction) else data.recording
     recording = replace(known, fly_path=plan.fly_path, blur=blurring(options).get("blur", known.blur))
-    return scan_trust(image, plan.probe, x, y, data, NOMINAL_PHOTONS, recording=recording, engine=engine)
+    return scan_trust(image, plan.probe, x, y, data, NOMINAL_PHOTONS, engine, recording=recording)
 
 
 def _gains(found: Refinement, share: float) -> bool:

@@ -30,13 +30,13 @@ from ptycho.workflows.effects.fly_plan import Flight, asked_to_fly, found_flight
 from ptycho.workflows.effects.object_prior import asked_prior, best_strength, first_strength, prior_note
 from ptycho.workflows.effects.thick import cuts
 from ptycho.workflows.scan_part import ScanPart, telling_part
+from ptycho.workflows.solver import Refine
 
 __all__ = ["Plan", "flight_of", "planned"]
 
 logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
-Refine = Callable[..., Refinement]
 
 ITERATIONS = 14
 """Of a short reconstruction: details are there, and modes have taken shape."""

@@ -9,7 +9,6 @@ neighbours did not see; that of patterns seen falls for any probe.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,13 +34,13 @@ from ptycho.core.scan_edit.centre import mean_intensity
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.scan_part import taken, telling_part
+from ptycho.workflows.solver import Refine
 
 __all__ = ["Tried", "searched_probe"]
 
 logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
-Refine = Callable[..., Refinement]
 
 _FEWEST = 5
 """Patterns that tell anything."""

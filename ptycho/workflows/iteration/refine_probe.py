@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Literal
 
 from ptycho.config.options import IterationOptions
-from ptycho.core.refinement.refinement import Refinement
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.iteration.find_probe import find_probe
 from ptycho.workflows.iteration.iterate import iterate
+from ptycho.workflows.solver import Solver
 
 __all__ = ["with_refined_probe"]
 
 logger = logging.getLogger(__name__)
 
 
-def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterations: int) -> RawData:
+def with_refined_probe(data: RawData, solver: Solver, iterations: int) -> RawData:
     """The same scan with the probe that refinement finds from a flat object, in place of the file's or of none.
 
     A network believes its probe: with one from an optics model that is not quite right no training helps. Its energy
@@ -27,7 +26,7 @@ def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterati
 
     Args:
         data: a scan; it is not changed, and its patterns are not copied.
-        refine: `refine(scan, start, iterations, **settings)` of a backend.
+        solver: of a backend.
         iterations: at most so many; some 40 bring a probe, some 100 its last digits.
 
     Raises:
@@ -35,10 +34,10 @@ def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterati
     """
     if iterations < 1:
         raise ConfigError(f"refine_probe: expected at least 1 iteration, found {iterations}; some 40 bring a probe")
-    begin = data if data.has_probe else _with_first_probe(data, refine)
+    begin = data if data.has_probe else _with_first_probe(data, solver)
     frees: Literal["auto"] | bool = "auto" if data.has_probe else True  # one just found is not worth holding
     options = IterationOptions(iterations=iterations, likelihood="amplitude", refine_probe=frees, modes=None)
-    found = iterate(begin, refine, options).refinement
+    found = iterate(begin, solver, options).refinement
     logger.info(
         "probe: %d iterations in %.1f s, relative Fourier error %.3g with a flat object, %.3g at the end",
         found.iterations,
@@ -51,7 +50,7 @@ def with_refined_probe(data: RawData, refine: Callable[..., Refinement], iterati
     return made
 
 
-def _with_first_probe(data: RawData, refine: Callable[..., Refinement]) -> RawData:
-    found = find_probe(data, refine)
+def _with_first_probe(data: RawData, solver: Solver) -> RawData:
+    found = find_probe(data, solver.refine)
     logger.info("%s", found.sentence)
     return data.with_probe(found.probe)

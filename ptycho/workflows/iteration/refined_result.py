@@ -11,7 +11,7 @@ from ptycho.core.provenance import provenance
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
-from ptycho.core.refinement.trust import ON_HOST, TrustEngine
+from ptycho.core.refinement.trust import TrustEngine
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.trust import NOMINAL_PHOTONS, scan_trust
@@ -22,10 +22,10 @@ __all__ = ["measured_reconstruction"]
 def measured_reconstruction(
     refinement: Refinement,
     scan: RawData,
+    engine: TrustEngine,
     nominal_photons: float = NOMINAL_PHOTONS,
     settings: Mapping[str, Any] | None = None,
     device: str | None = None,
-    trust_engine: TrustEngine = ON_HOST,
 ) -> Reconstruction:
     """The reconstruction that a refinement of this scan found (`reconstruction_of`), with its trust measured.
 
@@ -34,10 +34,10 @@ def measured_reconstruction(
     Args:
         refinement: of `scan`.
         scan: every pattern is compared with the object.
+        engine: what compares them (`ptycho.workflows.solver.Solver.trust`).
         nominal_photons: mean photons per pattern to assume where the scan does not tell.
         settings: of the refinement as used, for the provenance; `seed` is told apart.
         device: that computed it; None where that is not known.
-        trust_engine: what works out the trust (`ptycho.workflows.backend.Backend.trust_engine`).
 
     Raises:
         DataError: the refinement is of another scan.
@@ -50,9 +50,7 @@ def measured_reconstruction(
         )
     found, begun = reconstruction_of(refinement), time.perf_counter()
     where = found.xcoords, found.ycoords
-    trust = scan_trust(
-        found.layers, found.probe, *where, scan, nominal_photons, recording=found.recording, engine=trust_engine
-    )
+    trust = scan_trust(found.layers, found.probe, *where, scan, nominal_photons, engine, recording=found.recording)
     told = dict(settings or {})
     seeds = {"refinement": told.pop("seed", 0)}
     return replace(

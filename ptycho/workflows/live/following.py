@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +35,7 @@ from ptycho.workflows.live.one_pass import LivePass
 from ptycho.workflows.live.solver import LiveSolver
 from ptycho.workflows.preview import PREVIEW
 from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.trust import NOMINAL_PHOTONS, scan_trust
 from ptycho.workflows.unfinished import SO_FAR
 
@@ -176,10 +176,10 @@ class LiveView:
         self.scan, self.request, self.folder, self.show = scan, request, folder, show
         self.backend = backend_named(request.backend)
         self.run = self.backend.settled(RunOptions(execution=request.execution))
-        config = InferenceConfig(backend=request.backend)
-        self.refine = partial(self.backend.refine, config=config, run=self.run)
+        solver = Solver.of(self.backend, InferenceConfig(backend=request.backend), self.run)
+        self.refine, self.trust = solver.refine, solver.trust
         self.patterns, self.canvas = _Patterns(), Canvas()
-        self.solver = LiveSolver(self.refine, request.iteration, self.canvas)
+        self.solver = LiveSolver(solver, request.iteration, self.canvas)
         self.network: LivePass | None = None
         self.shown = Shown("waiting", Tally(0, 0, 0, 0, 0))
         self._last: tuple[Any, ...] | None = None
@@ -326,8 +326,8 @@ class LiveView:
         spread = np.unique(np.linspace(0, len(data) - 1, _JUDGED).round().astype(np.intp))
         some, known = data.part(spread), recording.of(spread)
         x, y = self.canvas.frame.local(some.xcoords, some.ycoords)
-        image, engine = self.canvas.object, self.backend.trust_engine(self.run)
-        trust = scan_trust(image, probe, x, y, some, NOMINAL_PHOTONS, recording=known, engine=engine)
+        image = self.canvas.object
+        trust = scan_trust(image, probe, x, y, some, NOMINAL_PHOTONS, self.trust, recording=known)
         error = float(trust.fourier_error)
         self._last = (data, which, error)
         picture, now = live_png(self.canvas.object, self.canvas.light), time.monotonic()

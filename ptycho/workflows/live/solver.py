@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from ptycho.workflows.iteration.iterate import iterate
 from ptycho.workflows.iteration.iteration_plan import Plan
 from ptycho.workflows.iteration.start_from import unmeasured
 from ptycho.workflows.live.canvas import Canvas
+from ptycho.workflows.solver import Solver
 
 __all__ = ["LiveSolver", "on_the_way"]
 
@@ -57,12 +57,12 @@ class LiveSolver:
     """Goes on with an object on whichever patterns it is given.
 
     Args:
-        refine: of a backend.
+        solver: of a backend.
         options: what is asked for.
         canvas: the object so far.
     """
 
-    refine: Callable[..., Refinement]
+    solver: Solver
     options: IterationOptions
     canvas: Canvas
     made_probe: bool = False
@@ -111,7 +111,7 @@ class LiveSolver:
         free = self.made_probe or self.bursts >= _HELD if moves == "auto" else bool(moves)
         found = iterate(
             data,
-            self.refine,
+            self.solver,
             replace(self.options, iterations=iterations),
             start,
             made_probe=self.made_probe,

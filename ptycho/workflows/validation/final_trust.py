@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -18,10 +17,9 @@ from ptycho.core.doctor.slip import slip_of
 from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.quality.trust import FORETOLD, Trust
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.refinement import Refinement
-from ptycho.core.refinement.trust import ON_HOST, TrustEngine
 from ptycho.core.scan.stream import ScanStream
 from ptycho.raw_data import RawData
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.validation.foretell import clusters_of, foretell
 from ptycho.workflows.validation.next_step import Finished, fixed_modes, remedy
 
@@ -52,7 +50,7 @@ def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction
         few = f"{len(finished.data)} patterns are too few to keep some back"
         return replace(found, trust=replace(trust, faults=(*doctors_faults(diagnosis, trust), few)))
     clusters = clusters_of(found, finished.data)
-    trust = replace(trust, foretold=foretell(found, clusters, finished.data, finished.refine, finished.trust_engine))
+    trust = replace(trust, foretold=foretell(found, clusters, finished.data, finished.solver))
     modes = fixed_modes(finished) if trust.grade == "to the noise" else ""
     told = finished.options.refine_flux != "auto" or finished.data.flux is not None  # somebody knows what changed
     beam = "" if told else _beams(trust, found)
@@ -70,13 +68,7 @@ def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction
     return replace(found, trust=trust, timings=found.timings | {"verdict": time.perf_counter() - begun})
 
 
-def passed_or_refined(
-    found: Reconstruction,
-    data: RawData,
-    refine: Callable[..., Refinement],
-    beyond: str = "",
-    trust_engine: TrustEngine = ON_HOST,
-) -> Reconstruction:
+def passed_or_refined(found: Reconstruction, data: RawData, solver: Solver, beyond: str = "") -> Reconstruction:
     """The result of a network, where `trust` has what its own patterns say: a green verdict is earned on unseen ones.
 
     A pass alone whose verdict is not green is to be refined, before anything else is blamed; `beyond` says what of the
@@ -85,7 +77,7 @@ def passed_or_refined(
     trust = found.trust
     assert trust is not None
     if trust.grade == "to the noise" and len(data) >= FEWEST:
-        trust = replace(trust, foretold=foretell(found, clusters_of(found, data), data, refine, trust_engine))
+        trust = replace(trust, foretold=foretell(found, clusters_of(found, data), data, solver))
     if trust.grade != "to the noise" and found.method == "network":
         far = f", on a scan beyond its training, {beyond}" if beyond else ""
         trust = replace(trust, advice=f"one pass of the network only{far}: add refinement, --refine 80")

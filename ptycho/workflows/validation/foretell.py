@@ -9,7 +9,6 @@ with the scan.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +22,11 @@ from ptycho.core.physics.recording import Recording
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.refinement import Refinement
-from ptycho.core.refinement.trust import ON_HOST, TrustEngine, measure_trust
+from ptycho.core.refinement.trust import TrustEngine, measure_trust
 from ptycho.core.stitching.stitch import probe_weight
 from ptycho.raw_data import RawData
 from ptycho.workflows.scan_part import like, mask_of
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 
 __all__ = ["Clusters", "clusters_of", "foretell"]
@@ -35,7 +34,6 @@ __all__ = ["Clusters", "clusters_of", "foretell"]
 logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
-Refine = Callable[..., Refinement]
 
 KEPT_BACK, NEIGHBOURS = 8, 12
 """Patterns kept back, and the neighbours that are asked about each."""
@@ -63,19 +61,16 @@ class Clusters:
     """Of `scan`."""
 
 
-def foretell(
-    found: Reconstruction, clusters: Clusters, data: RawData, refine: Refine, trust_engine: TrustEngine = ON_HOST
-) -> Foretold:
+def foretell(found: Reconstruction, clusters: Clusters, data: RawData, solver: Solver) -> Foretold:
     """Have the neighbours of some patterns predict them.
 
     Args:
         found: of the scan; its probe is taken as it is.
         clusters: of it.
         data: the scan.
-        refine: of a backend.
-        trust_engine: of it.
+        solver: of a backend.
     """
-    again = refine(
+    again = solver.refine(
         clusters.scan,
         clusters.blank,
         ITERATIONS,
@@ -87,7 +82,7 @@ def foretell(
         patience=ITERATIONS + 1,
         **clusters.recording.known,
     )
-    before, after = (_compared(image, found, clusters, data, trust_engine) for image in (clusters.blank, again.layers))
+    before, after = (_compared(image, found, clusters, data, solver.trust) for image in (clusters.blank, again.layers))
     told = Foretold(
         clusters.places[clusters.kept_back],
         misfit=after.misfit,
@@ -99,16 +94,14 @@ def foretell(
     return told
 
 
-def _compared(
-    image: Array, found: Reconstruction, clusters: Clusters, data: RawData, trust_engine: TrustEngine
-) -> Trust:
+def _compared(image: Array, found: Reconstruction, clusters: Clusters, data: RawData, engine: TrustEngine) -> Trust:
     """The patterns kept back against an object, with all else as in a result."""
     scan, which = clusters.scan, clusters.kept_back
     scale, dose = photon_scale(data, NOMINAL_PHOTONS)
     mask = mask_of(scan, which)
     x, y = scan.xcoords[which], scan.ycoords[which]
     amplitude, recording = (lambda some: scan.amplitude(which[some])), scan.recorded(clusters.recording.of(which))
-    return measure_trust(image, found.probe, x, y, amplitude, scale, dose, mask, recording, trust_engine)
+    return measure_trust(image, found.probe, x, y, amplitude, scale, dose, mask, recording, engine)
 
 
 def clusters_of(found: Reconstruction, data: RawData) -> Clusters:

@@ -23,7 +23,6 @@ from ptycho.core.physics.stage import stage_of
 from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
-from ptycho.core.refinement.trust import ON_HOST, TrustEngine
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.background import background_advice
 from ptycho.workflows.effects.detector_blur import blur_advice
@@ -32,6 +31,7 @@ from ptycho.workflows.effects.variable_probe import variation_advice
 from ptycho.workflows.iteration.find_probe import find_probe
 from ptycho.workflows.iteration.iteration_plan import flight_of, planned
 from ptycho.workflows.scan_part import ScanPart, like, mask_of, telling_part
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.trust import NOMINAL_PHOTONS, beyond_noise, noise_error, photon_scale
 from ptycho.workflows.validation.foretell import Clusters
 
@@ -40,7 +40,6 @@ __all__ = ["Finished", "fixed_modes", "noise_factor", "remedy"]
 logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
-Refine = Callable[..., Refinement]
 
 ANEW, TURNED, MOVED, FURTHER = 14, 8, 40, 20
 """Iterations of a trial: a part begun anew, in another orientation, with positions that move, and from the result."""
@@ -74,11 +73,10 @@ class Finished:
 
     found: Reconstruction
     data: RawData
-    refine: Refine
+    solver: Solver
     options: IterationOptions
     made_probe: bool
     """Whether the probe was found in the patterns."""
-    trust_engine: TrustEngine = ON_HOST
 
     @property
     def gaining(self) -> float:
@@ -128,7 +126,7 @@ def fixed_modes(finished: Finished) -> str:
     free = replace(finished.options.without_prior(), modes="auto")
     data, free = finished.data, replace(free, slices=1, thickness=None, refine_thickness=False)  # that is decided
     probe, path = as_modes(np.asarray(data.probeGuess))[:1], finished.found.fly_path
-    plan = planned(data, finished.refine, free, probe, flat=True, fly_path=path)
+    plan = planned(data, finished.solver.refine, free, probe, flat=True, fly_path=path)
     best = len(plan.probe)
     if best == asked:
         return ""
@@ -192,9 +190,9 @@ def _of_light(finished: Finished) -> str:
     assert trust is not None
     noise = noise_error(trust, "amplitude")
     if finished.options.background is False:
-        gain, said = background_advice(data, finished.refine, noise)
+        gain, said = background_advice(data, finished.solver.refine, noise)
     if not finished.options.detector_blur and finished.found.blur is None:
-        blurred, told = blur_advice(data, finished.refine, len(finished.found.probe), noise)
+        blurred, told = blur_advice(data, finished.solver.refine, len(finished.found.probe), noise)
         gain, said = (blurred, told) if told and blurred > gain else (gain, said)
     if not said:
         return ""
@@ -215,7 +213,7 @@ def _further(finished: Finished, clusters: Clusters) -> str:
     assert trust is not None
 
     def gone_on(**moving: Any) -> Refinement:
-        return finished.refine(
+        return finished.solver.refine(
             clusters.scan,
             clusters.found,
             FURTHER,
@@ -293,7 +291,7 @@ def _anew(finished: Finished, clusters: Clusters) -> str:
         return modes
 
     def begun(**moving: bool) -> Refinement:
-        return finished.refine(
+        return finished.solver.refine(
             part.scan,
             None,
             MOVED,
@@ -319,7 +317,7 @@ def _anew_tried(finished: Finished, part: ScanPart) -> tuple[float, str]:
     best = min(turned, key=lambda one: _unseen(finished, turned[one], data.probeGuess, TURNED))
     error = _unseen(finished, turned[best], data.probeGuess, ANEW)
     if not finished.made_probe and finished.found.gap is None and not data.scans:
-        other = _unseen(finished, part, find_probe(data, finished.refine).probe, ANEW)
+        other = _unseen(finished, part, find_probe(data, finished.solver.refine).probe, ANEW)
         if error > BETTER * other:
             return other, "the probe is another: --probe patterns finds it"
     flags = " ".join(f"--{word}" for word in best.name.split("+"))
@@ -328,7 +326,7 @@ def _anew_tried(finished: Finished, part: ScanPart) -> tuple[float, str]:
 
 def _unseen(finished: Finished, part: ScanPart, probe: Array, iterations: int) -> float:
     """Least error of the unseen patterns of a part that is begun anew."""
-    found = finished.refine(
+    found = finished.solver.refine(
         part.scan,
         None,
         iterations,
@@ -354,10 +352,10 @@ def _motion(finished: Finished) -> tuple[float, str]:
         return 0.0, ""
     data, modes = finished.data, len(finished.found.probe)
     asked = replace(finished.options, fly_points="auto", modes=modes if finished.options.refine_probe else None)
-    flight = (
-        flight_of(data, finished.refine, asked, as_modes(np.asarray(data.probeGuess))) if runs_in_lines(data) else None
-    )
-    if flight is None or flight.gain < HINT:
+    if not runs_in_lines(data):
+        return 0.0, ""
+    flight = flight_of(data, finished.solver.refine, asked, as_modes(np.asarray(data.probeGuess)))
+    if flight.gain < HINT:
         return 0.0, ""
     return (
         flight.gain,

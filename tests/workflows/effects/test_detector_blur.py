@@ -9,6 +9,7 @@ import pytest
 from ptycho.config.options import IterationOptions
 from ptycho.core.formats.reconstruction_npz import read_npz, write_npz
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.errors import ConfigError, DataError
@@ -17,6 +18,7 @@ from ptycho.workflows.effects.detector_blur import blur_advice, blur_note, blurr
 from ptycho.workflows.iteration.iterate import iterate
 from ptycho.workflows.iteration.refined_result import measured_reconstruction
 from ptycho.workflows.journal import read_step, write_step
+from ptycho.workflows.solver import Solver
 
 N = 16
 FIND = IterationOptions(detector_blur="find")
@@ -54,11 +56,12 @@ def test_advice_tells_a_blur_from_further_modes(planted, named) -> None:
 def test_a_run_with_it_keeps_what_it_found_and_its_trust_knows_it(tmp_path) -> None:
     scan = scan_with(detector_blur=0.9)
     options = replace(FIND, iterations=20, modes=None, refine_probe=True, likelihood="amplitude")
-    found = iterate(scan, partial(refine_scan, dtype=np.float32), options)
+    solver = Solver(partial(refine_scan, dtype=np.float32), ON_HOST)
+    found = iterate(scan, solver, options)
     refinement = found.refinement
     assert refinement.blur == pytest.approx(0.9, rel=0.1)
     assert blur_note(refinement.blur, options) in found.notes
-    known = measured_reconstruction(refinement, scan)
+    known = measured_reconstruction(refinement, scan, ON_HOST)
     assert known.trust is not None and known.blur == refinement.blur == known.recording.blur
     misfit = float(known.trust.misfit.sum() / known.trust.counts.sum())
     assert misfit == pytest.approx(refinement.error_history[refinement.kept], rel=0.05)
@@ -66,4 +69,4 @@ def test_a_run_with_it_keeps_what_it_found_and_its_trust_knows_it(tmp_path) -> N
     write_step(tmp_path / "step.npz", refinement, "this")
     assert read_step(tmp_path / "step.npz", "this").blur == refinement.blur
     with pytest.raises(DataError, match="blur: expected 0 to 2 pixels of a pattern of 16, found 5"):
-        iterate(scan, refine_scan, IterationOptions(iterations=1, modes=None, refine_probe=True, detector_blur=5.0))
+        iterate(scan, solver, replace(options, detector_blur=5.0))

@@ -12,12 +12,16 @@ import ptycho
 from ptycho.config.options import IterationOptions
 from ptycho.core.physics.fly_scan import fly_path, line_ways
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.fly_plan import asked_to_fly, found_flight
 from ptycho.workflows.iteration.iterate import iterate
 from ptycho.workflows.iteration.iteration_plan import planned
+from ptycho.workflows.solver import Solver
 from ptycho_torch.refine import refine
+
+SOLVER = Solver(refine, ON_HOST)
 
 Simulated = Callable[..., RawData]
 
@@ -69,21 +73,21 @@ def test_a_planted_fly_scan_is_found_and_undone(simulated: Simulated) -> None:
     """The stage never stops: the object is wrong without it and right with it, and a result brings its path along."""
     flown = simulated(kind="siemens_star", fly=1.0, step=5.0)
     free = {"iterations": 40, "modes": None, "likelihood": "amplitude"}
-    still, moved = (iterate(flown, refine, IterationOptions(**free, fly_points=how)) for how in (None, "auto"))
+    still, moved = (iterate(flown, SOLVER, IterationOptions(**free, fly_points=how)) for how in (None, "auto"))
     errors = [made.refinement.error_history[made.refinement.kept] for made in (still, moved)]
     assert errors[1] < 0.5 * errors[0]
     assert still.refinement.fly_path is None and not any("stage" in note for note in still.notes)
     path = moved.refinement.fly_path
     assert path is not None and "The stage goes" in moved.notes[0]
     assert np.median(np.sqrt(12 * np.square(path).sum(axis=-1).mean(axis=-1))) == pytest.approx(5, rel=0.15)
-    again = iterate(flown, refine, IterationOptions(**{**free, "iterations": 2}), moved.refinement).refinement
+    again = iterate(flown, SOLVER, IterationOptions(**{**free, "iterations": 2}), moved.refinement).refinement
     assert again.error_history[0] == pytest.approx(errors[1], rel=1e-2)
 
 
 def test_a_steady_scan_is_as_good_with_it(plain: RawData) -> None:
     """Nothing is found where there is nothing, and the very same object comes out."""
     free = {"iterations": 3, "modes": None, "likelihood": "amplitude"}
-    still, asked = (iterate(plain, refine, IterationOptions(**free, fly_points=how)) for how in (None, "auto"))
+    still, asked = (iterate(plain, SOLVER, IterationOptions(**free, fly_points=how)) for how in (None, "auto"))
     assert asked.refinement.fly_path is None and asked.notes[0].startswith("The stage is at rest")
     np.testing.assert_array_equal(still.refinement.object, asked.refinement.object)
 
@@ -98,7 +102,7 @@ def test_a_fly_scan_of_the_near_field_is_undone() -> None:
     flown = ptycho.simulate(fresnel_number=0.3, fly=1.0, **sample, **optics)
     free = {"iterations": 20, "modes": None, "likelihood": "amplitude", "refine_probe": False}
     still, moved = (
-        iterate(flown, refine, IterationOptions(**free, **how)).refinement
+        iterate(flown, SOLVER, IterationOptions(**free, **how)).refinement
         for how in ({}, {"fly_points": "auto", "fly_duty": 1.0})
     )
     assert moved.fly_path is not None and moved.fly_path.shape[1] == 8

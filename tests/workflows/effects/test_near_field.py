@@ -14,6 +14,7 @@ from ptycho.core.formats.scan_npz import record_of
 from ptycho.core.physics.near_field import NearField, fresnel_number
 from ptycho.core.quality.score import score
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.core.scan.stream import Frames, ScanStream
 from ptycho.core.scan_edit.detector import bin_detector, crop_detector
 from ptycho.core.units import object_pixel_size_m, wavelength_m
@@ -133,7 +134,7 @@ def test_taken_for_a_far_field_it_is_nothing(simulated: RawData) -> None:
     )
     found = refine_scan(far, None, 8, dtype=np.float32)
     assert truth_error(found.object, simulated.objectGuess) > 0.3
-    trust = scan_trust(found.object, found.probe, found.xcoords, found.ycoords, simulated, 1e6)
+    trust = scan_trust(found.object, found.probe, found.xcoords, found.ycoords, simulated, 1e6, ON_HOST)
     assert trust.grade == "fails"
 
 
@@ -141,6 +142,6 @@ def test_parts_of_a_scan_stay_near_fields_and_the_truth_explains_them(simulated:
     part = telling_part(simulated).scan
     assert part.near_field == simulated.near_field
     trust = scan_trust(
-        simulated.objectGuess, simulated.probeGuess, simulated.xcoords, simulated.ycoords, simulated, 1e6
+        simulated.objectGuess, simulated.probeGuess, simulated.xcoords, simulated.ycoords, simulated, 1e6, ON_HOST
     )
     assert trust.overall_ratio == pytest.approx(1, abs=0.02)

@@ -13,21 +13,24 @@ from ptycho.core.physics.near_field import NearField
 from ptycho.core.quality.score import score
 from ptycho.core.refinement.priors.object_prior import ObjectPrior
 from ptycho.core.refinement.refinement import Refinement
-from ptycho.core.refinement.trust import TrustEngine
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects import network_prior as effect
 from ptycho.workflows.effects.network_prior import belief_of, check_network_prior, held_by_network
 from ptycho.workflows.effects.object_prior import WORDS
 from ptycho.workflows.iteration.iterate import Iterated, iterate
+from ptycho.workflows.solver import Solver
 from ptycho_torch.refine import refine
+
+SOLVER = Solver(refine, ON_HOST)
 
 Simulated = Callable[..., RawData]
 HELD = IterationOptions(iterations=30, modes=None, refine_probe=False)
 
 
 def asked(data: RawData, **options: object) -> Iterated:
-    return iterate(data, refine, IterationOptions(**{**vars(HELD), **options}))  # type: ignore[arg-type]
+    return iterate(data, SOLVER, IterationOptions(**{**vars(HELD), **options}))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +83,7 @@ def test_a_strength_that_harms_is_not_taken(dim: RawData) -> None:
     def worse(start: Refinement, *_: object) -> Refinement:
         return replace(start, object=0.5 * start.object)
 
-    same, note = held_by_network(found, dim, worse, lambda part: asked(part).refinement, "auto")
+    same, note = held_by_network(found, dim, worse, lambda part: asked(part).refinement, ON_HOST, "auto")
     assert same is found and note.startswith("Nothing is held of the object: 10% of the photons")
 
 
@@ -95,21 +98,21 @@ def test_the_strength_is_what_foretells_best(dim: RawData, good: tuple[float, ..
         assert dim.objectGuess is not None
         return replace(start, object=dim.objectGuess * (1.0 if prior.strength in good else 0.5))
 
-    _, note = held_by_network(found, dim, held, lambda part: asked(part).refinement, "auto")
+    _, note = held_by_network(found, dim, held, lambda part: asked(part).refinement, ON_HOST, "auto")
     assert note.startswith(
         "Nothing" if expected == "0" else f"{WORDS['network']} (network), with the strength {expected}:"
     )
 
 
-def test_the_scan_may_teach_it_first(dim: RawData, trust_by_the_backend: TrustEngine) -> None:
+def test_the_scan_may_teach_it_first(dim: RawData) -> None:
     """A single step of training, in no time; what was tried and what was done is told."""
     told: list[str] = []
     options = IterationOptions(**{**vars(HELD), "iterations": 8, "object_prior": "network", "prior_seconds": 1e-3})
-    found = iterate(dim, refine, options, tell=told.append, trust_engine=trust_by_the_backend)
+    found = iterate(dim, SOLVER, options, tell=told.append)
     assert "The two halves of the photons teach the network the scan for 0.001 s" in told
     assert " less with 0.25, " in found.notes[-1] and " less with taught 16" in found.notes[-1]
     options = replace(options, prior_strength=1.0)
-    asked_for = iterate(dim, refine, options, trust_engine=trust_by_the_backend).notes[-1]
+    asked_for = iterate(dim, SOLVER, options).notes[-1]
     assert "as asked for; the network was taught by the scan itself for 0.001 s, 1 step. What it adds" in asked_for
 
 
@@ -127,7 +130,7 @@ def test_the_taught_network_is_taken_where_it_foretells_better(dim: RawData, mon
         return replace(start, object=image if prior.strength else start.object)
 
     monkeypatch.setattr(effect, "posterior", posterior)
-    result, note = held_by_network(found, dim, held, lambda part: asked(part).refinement, "auto", seconds=5.0)
+    result, note = held_by_network(found, dim, held, lambda part: asked(part).refinement, ON_HOST, "auto", seconds=5.0)
     lit = abs(result.object - found.object) > 0
     np.testing.assert_array_equal(result.object[lit], truth[lit])
     assert lit[22:54, 22:54].all()

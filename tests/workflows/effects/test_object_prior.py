@@ -11,12 +11,16 @@ import pytest
 from ptycho.config.options import NETWORK, OBJECT_PRIORS, IterationOptions
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.refinement.priors.object_prior import PRIORS, ObjectPrior
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.errors import ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.object_prior import asked_prior, best_strength, prior_note, sample_of
 from ptycho.workflows.iteration.iterate import iterate
 from ptycho.workflows.iteration.iteration_plan import Plan, planned
+from ptycho.workflows.solver import Solver
 from ptycho_torch.refine import refine
+
+SOLVER = Solver(refine, ON_HOST)
 
 N = 32
 
@@ -66,7 +70,7 @@ def test_a_strength_that_is_asked_for_is_not_tried(plain: RawData) -> None:
 
 def test_the_iteration_is_held_by_it(plain: RawData) -> None:
     asked = IterationOptions(iterations=3, modes=None, refine_probe=True, object_prior="tv", prior_strength=1e-3)
-    found = iterate(plain, refine, asked)
+    found = iterate(plain, SOLVER, asked)
     assert found.refinement.penalty > 0 and "few edges (tv)" in found.notes[0]
 
 

@@ -16,6 +16,7 @@ from ptycho.core.quality.score import score
 from ptycho.core.refinement.priors.network_prior import SHIPPED, read_weights
 from ptycho.core.refinement.priors.prior_training import taught
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.raw_data import RawData
@@ -23,13 +24,16 @@ from ptycho.workflows.effects.network_prior import belief_of
 from ptycho.workflows.effects.prior_lessons import Half, lesson_of, network_of_scan
 from ptycho.workflows.iteration.iterate import iterate
 from ptycho.workflows.photon_parts import photon_parts
+from ptycho.workflows.solver import Solver
 from ptycho_torch.refine import refine
+
+SOLVER = Solver(refine, ON_HOST)
 
 Simulated = Callable[..., RawData]
 
 
 def made(data: RawData) -> Refinement:
-    return iterate(data, refine, IterationOptions(iterations=30, modes=None, refine_probe=False)).refinement
+    return iterate(data, SOLVER, IterationOptions(iterations=30, modes=None, refine_probe=False)).refinement
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from ptycho.config.options import IterationOptions
 from ptycho.core.physics.multislice import projected
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.errors import ConfigError
@@ -22,8 +23,11 @@ from ptycho.workflows.front_door import Request, reconstruct_scan
 from ptycho.workflows.iteration import iteration_plan
 from ptycho.workflows.iteration.iterate import iterate
 from ptycho.workflows.iteration.refined_result import measured_reconstruction
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.validation.foretell import clusters_of, foretell
 from ptycho_torch.refine import refine
+
+SOLVER = Solver(refine, ON_HOST)
 
 Simulated = Callable[..., RawData]
 KNOWN = {"energy_eV": 8e3, "object_pixel_m": 10e-9}
@@ -75,7 +79,7 @@ def inside(image: np.ndarray, frame: Any = None) -> np.ndarray:
 
 def test_two_slices_are_found_that_one_cannot_explain(thick) -> None:
     scan, truth = thick
-    one, two = (iterate(scan, refine, IterationOptions(iterations=40, **HELD, **extra)) for extra in ({}, THICK))
+    one, two = (iterate(scan, SOLVER, IterationOptions(iterations=40, **HELD, **extra)) for extra in ({}, THICK))
     found, expected = two.refinement, inside(truth, two.refinement.frame)
     errors = [error_of(*pair) for pair in zip(inside(found.slices), expected, strict=True)]
     assert max(errors) < 0.25 and error_of(inside(found.object), projected(expected)) < 0.2
@@ -83,11 +87,11 @@ def test_two_slices_are_found_that_one_cannot_explain(thick) -> None:
     assert one.refinement.slices is None
     assert two.notes[-1] == "The object is thick: 2 slices 1.2e-05 m apart, 2.4e-05 m in the whole"
     # the trust, and what neighbours foretell, go through the slices too
-    result = measured_reconstruction(found, scan)
+    result = measured_reconstruction(found, scan, ON_HOST)
     assert result.slice_distance_m == pytest.approx(12e-6) and result.trust.grade == "to the noise"
-    assert measured_reconstruction(one.refinement, scan).trust.grade != "to the noise"
+    assert measured_reconstruction(one.refinement, scan, ON_HOST).trust.grade != "to the noise"
     sliced = partial(refine, slices=2)
-    assert foretell(result, clusters_of(result, scan), scan, sliced).share > 0.8
+    assert foretell(result, clusters_of(result, scan), scan, Solver(sliced, ON_HOST)).share > 0.8
 
 
 def test_slices_of_a_thin_sample_are_given_up(monkeypatch) -> None:
@@ -96,7 +100,9 @@ def test_slices_of_a_thin_sample_are_given_up(monkeypatch) -> None:
     scan, _ = scan_of(1)
     usual: dict[str, Any] = {"iterations": 3, "likelihood": "amplitude", **HELD}
     asked = {**THICK, "refine_thickness": True}
-    one, two = (iterate(scan, refine_scan, IterationOptions(**usual, **extra)) for extra in ({}, asked))
+    one, two = (
+        iterate(scan, Solver(refine_scan, ON_HOST), IterationOptions(**usual, **extra)) for extra in ({}, asked)
+    )
     np.testing.assert_array_equal(one.refinement.object, two.refinement.object)
     assert two.refinement.slices is None and two.notes[0].startswith("The object is taken to be thin")
     assert "by one slice" in two.notes[0]
@@ -111,14 +117,14 @@ def test_slices_of_a_thin_sample_are_given_up(monkeypatch) -> None:
 def test_a_thickness_that_is_off_is_found(thick) -> None:
     scan, _ = thick
     options = IterationOptions(iterations=24, slices=2, thickness=30e-6, refine_thickness=True, **HELD)
-    found = iterate(scan, refine, options).refinement
-    assert measured_reconstruction(found, scan).slice_distance_m == pytest.approx(12e-6, rel=0.05)
+    found = iterate(scan, SOLVER, options).refinement
+    assert measured_reconstruction(found, scan, ON_HOST).slice_distance_m == pytest.approx(12e-6, rel=0.05)
 
 
 def test_it_goes_on_from_slices_without_a_word(thick) -> None:
     scan, _ = thick
     first = refine_scan(scan, None, 2, **slicing(scan, IterationOptions(**THICK)))
-    again = iterate(scan, refine_scan, IterationOptions(iterations=2, **HELD), first).refinement
+    again = iterate(scan, Solver(refine_scan, ON_HOST), IterationOptions(iterations=2, **HELD), first).refinement
     assert again.gap == first.gap and again.slices.shape == first.slices.shape
     assert again.error_history[0] == pytest.approx(first.error_history[first.kept], rel=1e-3)
 

@@ -8,6 +8,7 @@ import pytest
 from ptycho.config.options import IterationOptions
 from ptycho.core.physics.variable_probe import ProbeVariation
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.errors import ConfigError
@@ -15,6 +16,7 @@ from ptycho.raw_data import RawData
 from ptycho.workflows.effects.variable_probe import variation_advice, variation_note
 from ptycho.workflows.iteration.iterate import iterate
 from ptycho.workflows.iteration.refined_result import measured_reconstruction
+from ptycho.workflows.solver import Solver
 
 N = 16
 
@@ -39,7 +41,7 @@ def test_advice_needs_a_gain_that_other_faults_do_not_give(planted, named) -> No
     scan = RawData(made.xcoords, made.ycoords, None, None, made.diffraction, probe, units="amplitude")
     refine = partial(refine_scan, scan, dtype=np.float32)
     found = refine(None, 40)
-    trust = measured_reconstruction(found, scan).trust
+    trust = measured_reconstruction(found, scan, ON_HOST).trust
     assert trust is not None
     floor = float(trust.noise.sum() / trust.counts.sum())
     left, advice = variation_advice(partial(refine, found, 20, patience=21), floor)
@@ -52,11 +54,11 @@ def test_a_run_with_it_keeps_what_it_found_and_its_trust_knows_it(rng) -> None:
     made = expose(*plan_scan(settings))
     scan = RawData(made.xcoords, made.ycoords, None, None, made.diffraction, made.probe, units="amplitude")
     options = IterationOptions(iterations=16, modes=None, refine_probe=True, likelihood="amplitude", variable_probe=1)
-    found = iterate(scan, refine_scan, options)
+    found = iterate(scan, Solver(refine_scan, ON_HOST), options)
     assert any(note.startswith("The probe changes slowly during the scan: ") for note in found.notes)
     refinement = found.refinement
     assert refinement.variation is not None and len(refinement.variation.modes) == 1
-    known = measured_reconstruction(refinement, scan)
+    known = measured_reconstruction(refinement, scan, ON_HOST)
     assert known.trust is not None and known.variation is refinement.variation
     misfit = float(known.trust.misfit.sum() / known.trust.counts.sum())
     assert misfit == pytest.approx(refinement.error_history[refinement.kept] - refinement.penalty, rel=0.05)

@@ -12,14 +12,18 @@ import pytest
 from ptycho.config.options import IterationOptions
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.progress import Progress
+from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.steps.gauge import Gauge
-from ptycho.core.refinement.trust import TrustEngine
+from ptycho.core.refinement.trust import ON_HOST, TrustEngine
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.iteration.iterate import iterate
+from ptycho.workflows.solver import Solver
 from ptycho_torch.refine import refine
+
+SOLVER = Solver(refine, ON_HOST)
 
 N = 32
 Simulated = Callable[..., RawData]
@@ -37,7 +41,7 @@ def test_a_good_probe_is_not_destroyed_by_freeing_it_at_once(simulated: Simulate
     """Strong phases under a sharp disk: free at once, the probe takes over what is the object's and stays wrong."""
     difficult = simulated(kind="siemens_star", phase=(-3.0, 3.0), probe="disk", photons=1e9)
     free, decided = (
-        iterate(difficult, refine, IterationOptions(iterations=60, modes=None, refine_probe=how)).refinement
+        iterate(difficult, SOLVER, IterationOptions(iterations=60, modes=None, refine_probe=how)).refinement
         for how in (True, "auto")
     )
     assert error_of_the_object(decided, difficult) < 0.2 * error_of_the_object(free, difficult)
@@ -47,7 +51,7 @@ def test_counts_are_fitted_once_amplitudes_are_explained(plain: RawData, simulat
     """At 5 photons a pixel and less, amplitudes make the object too dark; counts do not."""
     dim = simulated(photons=2e3)
     amplitude, decided = (
-        iterate(dim, refine, IterationOptions(iterations=40, modes=None, likelihood=kind))
+        iterate(dim, SOLVER, IterationOptions(iterations=40, modes=None, likelihood=kind))
         for kind in ("amplitude", "auto")
     )
     assert any(note.startswith("Counts were fitted at the end") for note in decided.notes)
@@ -64,7 +68,7 @@ def test_counts_are_fitted_once_amplitudes_are_explained(plain: RawData, simulat
 
 def test_a_scan_that_is_not_explained_keeps_to_amplitudes(simulated: Simulated) -> None:
     """Positions that are wrong by a pixel: what is left is no photon noise."""
-    found = iterate(simulated(position_error=1.0), refine, IterationOptions(iterations=20, modes=None))
+    found = iterate(simulated(position_error=1.0), SOLVER, IterationOptions(iterations=20, modes=None))
     assert not any("Counts" in note for note in found.notes)
 
 
@@ -75,7 +79,7 @@ def test_the_bound_of_positions_is_an_option_and_their_mean_stays(simulated: Sim
         options = IterationOptions(
             iterations=60, modes=None, refine_probe=False, refine_positions=True, position_bound_px=bound
         )
-        result = iterate(made, refine, options)
+        result = iterate(made, SOLVER, options)
         found = result.refinement
         x, y = found.frame.local(made.xcoords, made.ycoords)
         shift = np.stack([found.xcoords - x, found.ycoords - y])
@@ -99,20 +103,20 @@ def test_a_beam_that_changes_is_found(plain: RawData, how: str, rng: np.random.G
         options = IterationOptions(
             iterations=60, likelihood="amplitude", modes=None, refine_probe=False, refine_flux=refine_flux
         )
-        made = iterate(changed, refine, options)
+        made = iterate(changed, SOLVER, options)
         errors[refine_flux] = made.refinement.error_history[made.refinement.kept]
     assert errors[asked] < 0.25 * errors[False]
     flux = made.refinement.flux
     assert flux.mean() == pytest.approx(1)
     assert np.corrcoef(flux, left)[0, 1] > 0.95
     assert any("The flux of the beam" in note for note in made.notes)
-    again = iterate(changed, refine, replace(options, iterations=2), made.refinement).refinement
+    again = iterate(changed, SOLVER, replace(options, iterations=2), made.refinement).refinement
     assert again.error_history[0] == pytest.approx(errors[asked], rel=1e-2)
 
 
 def test_of_a_steady_beam_nothing_is_found(plain: RawData) -> None:
     found = {
-        refine_flux: iterate(plain, refine, IterationOptions(iterations=40, modes=None, refine_flux=refine_flux))
+        refine_flux: iterate(plain, SOLVER, IterationOptions(iterations=40, modes=None, refine_flux=refine_flux))
         for refine_flux in (False, "auto", True)
     }
     assert (found["auto"].refinement.flux == 1).all() and not any("flux" in note for note in found["auto"].notes)
@@ -126,13 +130,13 @@ def test_a_background_is_found_and_told_of(simulated: Simulated, family: Any) ->
     """10 counts in every pixel beside 10 counts of the object."""
     lit = simulated(photons=1e4, background=10.0)
     options = IterationOptions(iterations=40, likelihood="amplitude", modes=None, refine_probe=True)
-    plain, made = (iterate(lit, refine, replace(options, background=how)) for how in (False, family))
+    plain, made = (iterate(lit, SOLVER, replace(options, background=how)) for how in (False, family))
     assert error_of_the_object(made.refinement, lit) < 0.5 * error_of_the_object(plain.refinement, lit)
     assert not plain.refinement.background.any() and not any("background" in note for note in plain.notes)
     note = next(note for note in made.notes if note.startswith("The background of every pattern is "))
     counts = made.refinement.background.mean()
     assert counts == pytest.approx(10, rel=0.1) and f"is {counts:.3g} counts per pixel, " in note
-    again = iterate(lit, refine, replace(options, iterations=2, background=family), made.refinement).refinement
+    again = iterate(lit, SOLVER, replace(options, iterations=2, background=family), made.refinement).refinement
     assert again.error_history[0] == pytest.approx(made.refinement.error_history[-1], rel=1e-2)
 
 
@@ -140,7 +144,7 @@ def test_what_was_subtracted_is_known_and_told_of(simulated: Simulated) -> None:
     lit = simulated(photons=1e4, background=10.0)
     counts = np.square(lit.amplitude(), dtype=np.float64).round() - 10
     left = RawData(lit.xcoords, lit.ycoords, None, None, counts, lit.probeGuess, units="counts")
-    made = iterate(left, refine, IterationOptions(iterations=4, likelihood="amplitude", modes=None))
+    made = iterate(left, SOLVER, IterationOptions(iterations=4, likelihood="amplitude", modes=None))
     np.testing.assert_array_equal(made.refinement.background, left.background)
     assert next(note for note in made.notes if "background" in note).startswith("Patterns go below 0, as after a")
 
@@ -151,22 +155,22 @@ def test_a_grid_that_went_to_the_probe_is_told_of(plain: RawData) -> None:
         def gridded(*args: Any, grid: float = grid, **settings: Any) -> Refinement:
             return replace(refine(*args, **settings), gauge=Gauge(grid=grid))
 
-        found = iterate(plain, gridded, IterationOptions(iterations=2, refine_probe=True, modes=None))
+        found = iterate(plain, Solver(gridded, ON_HOST), IterationOptions(iterations=2, refine_probe=True, modes=None))
         notes = [note for note in found.notes if note.startswith("A grid with the period of the raster's steps, 2.5 %")]
         assert len(notes) == told
 
 
 def test_the_result_lies_on_the_object_of_the_scan(plain: RawData) -> None:
-    found = iterate(plain, refine, IterationOptions(iterations=2, modes=None, refine_probe=True)).refinement
+    found = iterate(plain, SOLVER, IterationOptions(iterations=2, modes=None, refine_probe=True)).refinement
     assert (found.frame.height, found.frame.width, found.frame.x0, found.frame.y0) == (76, 76, 0, 0)
 
 
 def test_it_goes_on_from_a_result_and_tells_of_every_iteration(plain: RawData) -> None:
     seen: list[int] = []
     options = IterationOptions(iterations=8, likelihood="amplitude", modes=None)
-    first = iterate(plain, refine, options, watch=lambda progress: seen.append(int(progress.done))).refinement
+    first = iterate(plain, SOLVER, options, watch=lambda progress: seen.append(int(progress.done))).refinement
     assert seen == list(range(9)) and first.iterations == 8
-    second = iterate(plain, refine, options, first)
+    second = iterate(plain, SOLVER, options, first)
     assert second.refinement.error_history[0] == pytest.approx(first.error_history[first.kept], rel=1e-3)
     assert not any("held" in note and "unseen" in note for note in second.notes)
 
@@ -192,7 +196,7 @@ def test_iterations_go_on_while_they_gain_much_and_nobody_said_how_many(
     told: list[Progress] = []
     options = IterationOptions(iterations=asked, likelihood=likelihood, refine_probe=True, modes=None)
     falling = errors_that_fall(plain, {"amplitude": rate, "poisson": rate})
-    found = iterate(plain, falling, options, watch=told.append, to_the_end=to_the_end).refinement
+    found = iterate(plain, Solver(falling, ON_HOST), options, watch=told.append, to_the_end=to_the_end).refinement
     assert found.iterations == expected == len(found.error_history) - 1
     assert [progress.done for progress in told] == list(range(expected + 1))
     assert all(progress.done <= progress.total for progress in told) and told[-1].total == expected
@@ -211,7 +215,7 @@ def test_iterations_with_a_network_s_prior_go_on_while_they_gain(
         return (without if settings["object_prior"] is None else held)(*where, **settings)
 
     told: list[Progress] = []
-    found = iterate(plain, refine, options, watch=told.append).refinement
+    found = iterate(plain, Solver(refine, ON_HOST), options, watch=told.append).refinement
     assert found.iterations == expected == len(found.error_history) - 1
     assert told[-1].done == expected and all(progress.done <= progress.total for progress in told)
 
@@ -221,7 +225,7 @@ def test_counts_end_where_they_gain_hardly_anything(plain: RawData, rate: float,
     """0.2 and 0.5 % of the error in ten iterations."""
     options = IterationOptions(refine_probe=True, modes=None)
     falling = errors_that_fall(plain, {"amplitude": 0.7, "poisson": rate})
-    assert iterate(plain, falling, options, to_the_end=True).refinement.iterations == expected
+    assert iterate(plain, Solver(falling, ON_HOST), options, to_the_end=True).refinement.iterations == expected
 
 
 def errors_that_fall(scan: RawData, rates: dict[str, float]) -> Callable[..., Refinement]:
@@ -238,28 +242,32 @@ def errors_that_fall(scan: RawData, rates: dict[str, float]) -> Callable[..., Re
     return falling
 
 
-def test_a_network_s_object_is_given_up_no_further_than_the_noise_demands(
-    plain: RawData, trust_by_the_backend: TrustEngine
-) -> None:
+def test_a_network_s_object_is_given_up_no_further_than_the_noise_demands(plain: RawData) -> None:
     """Which the engine says that is given."""
+    asked: list[NumpyKernels] = []
+
+    def kernels() -> NumpyKernels:
+        asked.append(NumpyKernels("amplitude", 0.0))
+        return asked[-1]
+
     assert plain.objectGuess is not None
-    options = IterationOptions(iterations=20, modes=None)
-    found = iterate(plain, refine, options, plain.objectGuess, trust_engine=trust_by_the_backend).refinement
-    assert found.iterations < 8 and "noise" in found.stopped
-    longer = iterate(plain, refine, options, found, trust_engine=trust_by_the_backend).refinement
+    options, solver = IterationOptions(iterations=20, modes=None), Solver(refine, TrustEngine(kernels))
+    found = iterate(plain, solver, options, plain.objectGuess).refinement
+    assert found.iterations < 8 and "noise" in found.stopped and asked
+    longer = iterate(plain, solver, options, found).refinement
     assert longer.iterations > found.iterations
 
 
 def test_time_is_a_limit(plain: RawData) -> None:
-    found = iterate(plain, refine, IterationOptions(iterations=5000, seconds=0.4, modes=None)).refinement
+    found = iterate(plain, SOLVER, IterationOptions(iterations=5000, seconds=0.4, modes=None)).refinement
     assert "s are over" in found.stopped and 0 < found.iterations < 1000
 
 
 def test_modes_by_number_begin_from_one_probe(plain: RawData) -> None:
-    found = iterate(plain, refine, IterationOptions(iterations=3, modes=3)).refinement
+    found = iterate(plain, SOLVER, IterationOptions(iterations=3, modes=3)).refinement
     assert found.probe.shape == (3, N, N)
     with pytest.raises(ConfigError, match="modes=2: expected a probe that moves"):
-        iterate(plain, refine, IterationOptions(modes=2, refine_probe=False))
+        iterate(plain, SOLVER, IterationOptions(modes=2, refine_probe=False))
 
 
 def test_options_refuse_what_cannot_work() -> None:

@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 
 from ptycho.core.physics.probes import zone_plate_probe
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.core.simulation.exposure import ScanPlan, expose
 from ptycho.core.simulation.objects import make_object
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.iteration.refine_probe import with_refined_probe
+from ptycho.workflows.solver import Solver
 from ptycho_torch.refine import refine
+
+SOLVER = Solver(refine, ON_HOST)
 
 N = 32
 
@@ -39,7 +43,7 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float:
 
 def test_it_finds_the_probe_and_keeps_its_energy(scan: RawData) -> None:
     given = scan.probeGuess.copy()
-    found = with_refined_probe(scan, refine, 40)
+    found = with_refined_probe(scan, SOLVER, 40)
     truth = zone_plate_probe(N, defocus=1.0)
     assert likeness(given, truth) < 0.95
     assert likeness(found.probeGuess, truth) > 0.99
@@ -48,7 +52,7 @@ def test_it_finds_the_probe_and_keeps_its_energy(scan: RawData) -> None:
 
 def test_the_scan_itself_is_left_alone_and_its_patterns_are_shared(scan: RawData) -> None:
     given = scan.probeGuess.copy()
-    found = with_refined_probe(scan, refine, 1)
+    found = with_refined_probe(scan, SOLVER, 1)
     np.testing.assert_array_equal(scan.probeGuess, given)
     assert found.diff3d is scan.diff3d and found.units == scan.units and len(found) == 81
     assert found.probeGuess.shape == (1, N, N)
@@ -56,12 +60,12 @@ def test_the_scan_itself_is_left_alone_and_its_patterns_are_shared(scan: RawData
 
 def test_no_iteration_is_an_error(scan: RawData) -> None:
     with pytest.raises(ConfigError, match="at least 1 iteration, found 0"):
-        with_refined_probe(scan, refine, 0)
+        with_refined_probe(scan, SOLVER, 0)
 
 
 def test_a_scan_without_a_probe_gets_its_first_from_the_patterns(scan: RawData) -> None:
     bare = RawData(scan.xcoords, scan.ycoords, None, None, scan.diff3d, None, units="counts")
-    found = with_refined_probe(bare, refine, 40)
+    found = with_refined_probe(bare, SOLVER, 40)
     assert likeness(found.probeGuess, zone_plate_probe(N, defocus=1.0)) > 0.99
     assert np.sum(np.abs(found.probeGuess) ** 2) == pytest.approx(bare.mean_energy, rel=1e-4)
     assert not bare.has_probe

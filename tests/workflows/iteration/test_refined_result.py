@@ -9,6 +9,7 @@ from ptycho.core.formats.reconstruction_npz import read_npz
 from ptycho.core.formats.registry import read
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.core.simulation.plan import make_scan
 from ptycho.errors import DataError
 from ptycho.raw_data import RawData
@@ -37,7 +38,7 @@ def refinement(scan: RawData) -> Refinement:
 
 
 def test_it_has_what_the_refinement_found(scan: RawData, refinement: Refinement) -> None:
-    found = measured_reconstruction(refinement, scan)
+    found = measured_reconstruction(refinement, scan, ON_HOST)
     assert (found.backend, found.method, found.subpixel) == ("numpy", "refined", "fourier")
     assert found.network_object is found.spread is None
     lit = found.coverage > 0
@@ -49,7 +50,7 @@ def test_it_has_what_the_refinement_found(scan: RawData, refinement: Refinement)
 
 
 def test_it_tells_where_it_is_from(scan: RawData, refinement: Refinement) -> None:
-    found = measured_reconstruction(refinement, scan, settings={"iterations": 20, "seed": 4}, device="cpu")
+    found = measured_reconstruction(refinement, scan, ON_HOST, settings={"iterations": 20, "seed": 4}, device="cpu")
     assert found.metadata == {"name": "scan", "nphotons": PHOTONS}
     block = found.provenance
     assert (block["settings"], block["seeds"], block["device"]) == ({"iterations": 20}, {"refinement": 4}, "cpu")
@@ -58,7 +59,7 @@ def test_it_tells_where_it_is_from(scan: RawData, refinement: Refinement) -> Non
 
 
 def test_the_coverage_is_the_light_of_the_scan(scan: RawData, refinement: Refinement) -> None:
-    found = measured_reconstruction(refinement, scan)
+    found = measured_reconstruction(refinement, scan, ON_HOST)
     assert 0.5 < (found.coverage > 0).mean() < 1
     energy = float((np.abs(refinement.probe) ** 2).sum()) * len(scan)
     assert found.coverage.sum() == pytest.approx(energy, rel=1e-4)
@@ -66,7 +67,7 @@ def test_the_coverage_is_the_light_of_the_scan(scan: RawData, refinement: Refine
 
 
 def test_its_trust_is_measured_with_the_dose_of_the_scan(scan: RawData, refinement: Refinement) -> None:
-    found = measured_reconstruction(refinement, scan)
+    found = measured_reconstruction(refinement, scan, ON_HOST)
     assert found.trust is not None
     assert found.trust.dose == "measured"  # by the steps of the squared amplitudes
     assert found.trust.fourier_error == pytest.approx(refinement.error_history[refinement.kept], rel=1e-3)
@@ -74,7 +75,7 @@ def test_its_trust_is_measured_with_the_dose_of_the_scan(scan: RawData, refineme
 
 
 def test_it_is_saved_and_read_like_any_result(scan: RawData, refinement: Refinement, tmp_path: Path) -> None:
-    found = measured_reconstruction(refinement, scan)
+    found = measured_reconstruction(refinement, scan, ON_HOST)
     written = save_reconstruction(found, tmp_path, scan)
     assert {path.name for path in written} == {
         *("reconstruction.npz", "reconstruction.h5", "reconstructed_amplitude.png", "reconstructed_phase.png"),
@@ -91,13 +92,13 @@ def test_it_is_saved_and_read_like_any_result(scan: RawData, refinement: Refinem
 
 
 def test_it_starts_another_refinement(scan: RawData, refinement: Refinement) -> None:
-    on = refine_scan(scan, measured_reconstruction(refinement, scan), 1, dtype=np.float32)
+    on = refine_scan(scan, measured_reconstruction(refinement, scan, ON_HOST), 1, dtype=np.float32)
     assert on.error_history[0] == pytest.approx(refinement.error_history[refinement.kept], rel=1e-3)
 
 
 def test_another_scan_is_refused(refinement: Refinement) -> None:
     with pytest.raises(DataError, match="patterns of 32 pixels as in the scan"):
-        measured_reconstruction(refinement, scan_of(56))
+        measured_reconstruction(refinement, scan_of(56), ON_HOST)
 
 
 def test_results_of_an_earlier_training_go_and_nothing_else(tmp_path: Path) -> None:

@@ -24,8 +24,6 @@ from ptycho.workflows.live.following import Ends, LiveView, Shown, _Patterns
 from ptycho.workflows.preview import PREVIEW
 from ptycho.workflows.unfinished import SO_FAR
 
-pytestmark = pytest.mark.usefixtures("trust_by_the_backend")
-
 
 class Played:
     """An intake whose frames come some at a time, each time that news are asked for."""

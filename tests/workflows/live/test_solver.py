@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from ptycho.config.options import IterationOptions
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.raw_data import RawData
 from ptycho.workflows.live.canvas import Canvas
 from ptycho.workflows.live.solver import LiveSolver, on_the_way
+from ptycho.workflows.solver import Solver
 from ptycho_torch.refine import refine
+
+SOLVER = Solver(refine, ON_HOST)
 
 
 def some(data: RawData, which: slice | np.ndarray) -> RawData:
@@ -18,7 +22,7 @@ def some(data: RawData, which: slice | np.ndarray) -> RawData:
 
 def test_a_scan_that_comes_in_parts_has_its_object_in_the_end(plain: RawData) -> None:
     canvas = Canvas()
-    solver = LiveSolver(refine, IterationOptions(), canvas)
+    solver = LiveSolver(SOLVER, IterationOptions(), canvas)
     solver.begin(plain.probeGuess)
     assert plain.objectGuess is not None
     begun = 0
@@ -38,7 +42,7 @@ def test_a_scan_that_comes_in_parts_has_its_object_in_the_end(plain: RawData) ->
 
 
 def test_a_burst_has_as_many_patterns_as_there_is_time_for() -> None:
-    solver = LiveSolver(refine, IterationOptions(), Canvas())
+    solver = LiveSolver(SOLVER, IterationOptions(), Canvas())
     assert solver.burst(64, 1000) == (96, 4) and solver.burst(256, 0) == (16, 4)
     solver.seconds = 0.8 / 1000
     assert solver.burst(64, 200) == (250, 4)
@@ -62,7 +66,7 @@ def test_what_needs_the_whole_scan_waits_for_the_end() -> None:
 @pytest.mark.parametrize(("moves", "made", "free"), [(True, False, True), (False, False, False), ("auto", True, True)])
 def test_the_probe_moves_when_it_is_to(plain: RawData, moves: bool | str, made: bool, free: bool) -> None:
     canvas = Canvas()
-    solver = LiveSolver(refine, IterationOptions(refine_probe=moves, modes=2), canvas, made_probe=made)
+    solver = LiveSolver(SOLVER, IterationOptions(refine_probe=moves, modes=2), canvas, made_probe=made)
     first = solver.begin(plain.probeGuess)
     assert first.shape == (2, 32, 32)
     canvas.reach(plain.xcoords[:30], plain.ycoords[:30], first)

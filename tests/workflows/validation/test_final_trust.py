@@ -11,8 +11,10 @@ from ptycho.core.doctor.findings import Diagnosis, Finding
 from ptycho.core.physics.probes import with_modes
 from ptycho.core.quality.foretold import Foretold
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.workflows.iteration.refined_result import measured_reconstruction
 from ptycho.workflows.scan_part import taken
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.validation.final_trust import (
     beam_fault,
     doctors_faults,
@@ -23,16 +25,17 @@ from ptycho.workflows.validation.final_trust import (
 from ptycho.workflows.validation.next_step import Finished
 
 REFINE = partial(refine_scan, dtype=np.float32)
+SOLVER = Solver(REFINE, ON_HOST)
 HEALTHY = Diagnosis(())
 
 
 @pytest.fixture(scope="module")
 def found(plain):
-    return measured_reconstruction(REFINE(plain, None, 40), plain)
+    return measured_reconstruction(REFINE(plain, None, 40), plain, ON_HOST)
 
 
 def finished(found, data, diagnosis=HEALTHY, **options):
-    return with_final_trust(Finished(found, data, REFINE, IterationOptions(**options), False), diagnosis).trust
+    return with_final_trust(Finished(found, data, SOLVER, IterationOptions(**options), False), diagnosis).trust
 
 
 def told(share: float) -> Foretold:
@@ -100,7 +103,7 @@ def raised(found, places):
 
 def test_too_few_patterns_are_not_green(found, plain):
     few = taken(plain, np.arange(9))
-    small = measured_reconstruction(REFINE(few, None, 20), few, nominal_photons=1e6)
+    small = measured_reconstruction(REFINE(few, None, 20), few, ON_HOST, nominal_photons=1e6)
     trust = finished(small, few)
     assert trust.grade != "to the noise" and "too few to keep some back" in trust.verdict
 
@@ -109,9 +112,8 @@ def test_too_few_patterns_are_not_green(found, plain):
 def test_more_modes_than_unseen_patterns_want_are_not_green(simulated):
     """The noise of few photons is explained by six modes as well as by the one that is there."""
     dim = simulated(photons=1e3)
-    found = measured_reconstruction(
-        REFINE(dim, None, 40, probe=with_modes(dim.probeGuess[None], 6), likelihood="poisson"), dim
-    )
+    six = REFINE(dim, None, 40, probe=with_modes(dim.probeGuess[None], 6), likelihood="poisson")
+    found = measured_reconstruction(six, dim, ON_HOST)
     trust = finished(found, dim, modes=6)
     assert trust.grade == "usable" and "too many modes, unseen patterns prefer 1 to 6" in trust.verdict
 
@@ -123,8 +125,8 @@ def test_a_pass_alone_is_to_be_refined(found, plain):
         method="network",
         trust=replace(found.trust, misfit=50 * found.trust.misfit, deviance=50 * found.trust.deviance),
     )
-    assert "--refine" in passed_or_refined(poor, plain, REFINE).trust.advice
-    far = passed_or_refined(poor, plain, REFINE, "modes 5 (trained from 1 to 3)").trust.advice
+    assert "--refine" in passed_or_refined(poor, plain, SOLVER).trust.advice
+    far = passed_or_refined(poor, plain, SOLVER, "modes 5 (trained from 1 to 3)").trust.advice
     assert far.startswith("one pass of the network only, on a scan beyond its training, modes 5 (trained from 1 to 3):")
-    good = passed_or_refined(replace(found, method="network"), plain, REFINE).trust
+    good = passed_or_refined(replace(found, method="network"), plain, SOLVER).trust
     assert good.grade == "to the noise" and good.foretold.share > 0.95 and not good.advice

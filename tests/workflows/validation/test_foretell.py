@@ -6,21 +6,24 @@ import numpy as np
 import pytest
 
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.raw_data import RawData
 from ptycho.workflows.iteration.refined_result import measured_reconstruction
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.validation.foretell import KEPT_BACK, NEIGHBOURS, clusters_of, foretell
 
 REFINE = partial(refine_scan, dtype=np.float32)
+SOLVER = Solver(REFINE, ON_HOST)
 
 
 @pytest.fixture(scope="module")
 def found(plain):
-    return measured_reconstruction(REFINE(plain, None, 40), plain)
+    return measured_reconstruction(REFINE(plain, None, 40), plain, ON_HOST)
 
 
 def test_a_clean_scan_is_foretold(found, plain):
     clusters = clusters_of(found, plain)
-    told = foretell(found, clusters, plain, REFINE)
+    told = foretell(found, clusters, plain, SOLVER)
     assert len(told.patterns) == KEPT_BACK and told.telling and told.share > 0.95
     assert (told.blank > 5 * told.noise).all()
 
@@ -50,9 +53,9 @@ def test_clusters_are_those_of_the_scan_side_by_side(found, plain):
 def test_patterns_without_overlap_foretell_nothing(simulated):
     """They are explained all the same, each by an object of its own."""
     sparse = simulated(shape=(130, 130), step=14.0)
-    found = measured_reconstruction(REFINE(sparse, None, 60), sparse)
+    found = measured_reconstruction(REFINE(sparse, None, 60), sparse, ON_HOST)
     assert found.trust.overall_ratio < 1.25 and found.trust.unexplained < 0.1
-    assert foretell(found, clusters_of(found, sparse), sparse, REFINE).share < 0.25
+    assert foretell(found, clusters_of(found, sparse), sparse, SOLVER).share < 0.25
 
 
 def test_a_mask_per_pattern_goes_along(found, plain):
@@ -63,4 +66,4 @@ def test_a_mask_per_pattern_goes_along(found, plain):
     )
     clusters = clusters_of(found, masked)
     assert clusters.scan.mask.shape == (len(clusters.scan), plain.N, plain.N) and not clusters.scan.mask[:, 3].any()
-    assert foretell(found, clusters, masked, REFINE).share > 0.9
+    assert foretell(found, clusters, masked, SOLVER).share > 0.9

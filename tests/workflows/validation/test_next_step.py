@@ -10,12 +10,15 @@ from ptycho.config.options import IterationOptions
 from ptycho.core.physics.detector_blur import blurred
 from ptycho.core.physics.probes import zone_plate_probe
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.raw_data import RawData
 from ptycho.workflows.iteration.refined_result import measured_reconstruction
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.validation.foretell import clusters_of, foretell
 from ptycho.workflows.validation.next_step import Finished, noise_factor, remedy
 
 REFINE = partial(refine_scan, dtype=np.float32)
+SOLVER = Solver(REFINE, ON_HOST)
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +35,13 @@ def changed(scan: RawData, **changes) -> RawData:
 
 def advice(scan: RawData, iterations: int = 40, made_probe: bool = True, **options) -> str:
     moves = options.get("refine_probe", True)
-    found = measured_reconstruction(REFINE(scan, None, iterations, refine_probe=moves), scan)
+    found = measured_reconstruction(REFINE(scan, None, iterations, refine_probe=moves), scan, ON_HOST)
     clusters = clusters_of(found, scan)
-    told = foretell(found, clusters, scan, REFINE)
+    told = foretell(found, clusters, scan, SOLVER)
     found = replace(found, trust=replace(found.trust, foretold=told))
     assert found.trust.grade != "to the noise"
     asked = IterationOptions(iterations=iterations, **options)
-    return remedy(Finished(found, scan, REFINE, asked, made_probe), clusters)
+    return remedy(Finished(found, scan, SOLVER, asked, made_probe), clusters)
 
 
 @pytest.mark.parametrize("gain", [7, 0.2])
@@ -49,11 +52,11 @@ def test_the_gain(small, gain):
 
 
 def test_noise_of_photons_is_white_and_a_wrong_model_is_not(small, simulated):
-    found = measured_reconstruction(REFINE(small, None, 60), small)
+    found = measured_reconstruction(REFINE(small, None, 60), small, ON_HOST)
     factor, alike = noise_factor(found, small)
     assert factor == pytest.approx(1, abs=0.15) and alike < 0.1
     astray = simulated(shape=(60, 60), position_error=1.5)
-    factor, alike = noise_factor(measured_reconstruction(REFINE(astray, None, 30), astray), astray)
+    factor, alike = noise_factor(measured_reconstruction(REFINE(astray, None, 30), astray, ON_HOST), astray)
     assert factor > 5 and alike > 0.4
 
 

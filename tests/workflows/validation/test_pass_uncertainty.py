@@ -15,6 +15,7 @@ from ptycho.core.quality.uncertainty import without_gauge
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend import BackendName
@@ -31,7 +32,7 @@ REFINE = partial(refine_scan, dtype=np.float32)
 def short(scan: RawData) -> Reconstruction:
     """A pass that is far from the end."""
     found = REFINE(scan, None, 7, refine_probe=False)
-    trust = scan_trust(found.object, found.probe, found.xcoords, found.ycoords, scan, 1.0)
+    trust = scan_trust(found.object, found.probe, found.xcoords, found.ycoords, scan, 1.0, ON_HOST)
     return replace(reconstruction_of(found, trust), method="network")
 
 

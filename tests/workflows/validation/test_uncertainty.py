@@ -17,12 +17,14 @@ from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.quality.uncertainty import Uncertainty, without_gauge
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.iteration.iterate import iterate
 from ptycho.workflows.iteration.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.trust import photon_scale
 from ptycho.workflows.validation.uncertainty import (
     check_uncertainty,
@@ -35,11 +37,12 @@ from ptycho.workflows.validation.uncertainty import (
 Simulated = Callable[..., RawData]
 
 REFINE = partial(refine_scan, dtype=np.float32)
+SOLVER = Solver(REFINE, ON_HOST)
 HELD = IterationOptions(modes=None, refine_probe=False)
 
 
 def solved(scan: RawData, options: IterationOptions) -> Reconstruction:
-    return measured_reconstruction(iterate(scan, REFINE, options).refinement, scan)
+    return measured_reconstruction(iterate(scan, SOLVER, options).refinement, scan, ON_HOST)
 
 
 def scanned_box(scan: RawData) -> np.ndarray:
