@@ -13,6 +13,7 @@ from ptycho.core.refinement.trust import TrustEngine
 from ptycho.workflows.backend import Backend
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.sharing.shared_refinement import SharedRefinement
+from ptycho.workflows.sharing.shared_trust import SharedTrust
 from ptycho.workflows.sharing.team import SINGLE, Team
 
 __all__ = ["Refine", "Solver"]
@@ -40,7 +41,9 @@ class Solver:
             run: settled (`Backend.settled`).
             team: the processes that share it.
         """
-        return cls(SharedRefinement(backend, config, run, team), backend.trust_engine(run))
+        engine = backend.trust_engine(run)
+        trust = SharedTrust(engine.kernels, engine.memory, backend=backend, run=run, team=team)
+        return cls(SharedRefinement(backend, config, run, team), trust)
 
     def with_settings(self, **settings: Any) -> Solver:
         """The same, where every refinement has these keywords."""

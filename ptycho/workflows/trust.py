@@ -13,7 +13,7 @@ from ptycho.core.physics.recording import PLAIN, Recording
 from ptycho.core.quality.trust import Dose, Trust
 from ptycho.core.refinement.device.likelihood import Likelihood
 from ptycho.core.refinement.refinement import Refinement
-from ptycho.core.refinement.trust import TrustEngine, measure_trust
+from ptycho.core.refinement.trust import Prediction, TrustEngine, summed_trust
 from ptycho.core.scaling import photons_per_frame, recorded_photons
 from ptycho.raw_data import RawData
 
@@ -66,8 +66,8 @@ def scan_trust(
         recording: of the scan.
     """
     scale, dose = photon_scale(data, nominal_photons)
-    recording = data.recorded(recording)
-    found = measure_trust(image, probe, xcoords, ycoords, data.amplitude, scale, dose, data.mask, recording, engine)
+    prediction = Prediction.of(image, probe, xcoords, ycoords, data.recorded(recording), scale)
+    found = summed_trust(engine.scan_sums(prediction, data), dose)
     if reached is not None and reached.any():
         found = found.only(reached)
     logger.debug("trust: ratio %.4g, z %.3g, %s dose", found.overall_ratio, found.overall_z, dose)

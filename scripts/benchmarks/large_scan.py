@@ -6,9 +6,8 @@ points as a scan of their own, with the patterns mapped and with the patterns in
 order. With `--whole` it first reconstructs every point once, mapped. With `--processes 1 2 4` it does nothing of that:
 the solver goes some iterations on the whole scan, mapped, with so many processes on this machine
 (docs/several_processes.md), and the table has the memory of the process that needs most; with `--slices K` on an object
-of so many. With `--patterns` it simulates
-scans of so many patterns of 32 x 32 at places by chance, in a folder that goes again, and types `ptycho reconstruct`
-for each.
+of so many; with `--trust` the trust is measured instead. With `--patterns` it simulates scans of so many patterns of
+32 x 32 at places by chance, in a folder that goes again, and types `ptycho reconstruct` for each.
 
 Each run has a process of its own, and this one watches its memory: anonymous memory (RssAnon) is what has to stay,
 mapped files are in memory only while there is room. Shared memory (RssShmem) is listed beside it: where the folder of
@@ -19,6 +18,7 @@ each phase inherits what the one before has left. Speeds are medians.
     python scripts/benchmarks/large_scan.py --output processes.json --folder scans --gigabytes 0.25 --processes 1 2 4
     python scripts/benchmarks/large_scan.py ... --gigabytes 0.25 --step 40 --processes 1 2 4   # a large object
     python scripts/benchmarks/large_scan.py ... --gigabytes 0.06 --step 24 --processes 1 2 4 --slices 4   # a thick one
+    python scripts/benchmarks/large_scan.py ... --gigabytes 0.125 --processes 1 2 1 2 --trust
     python scripts/benchmarks/large_scan.py --output million.json --folder scans --patterns 1e5 1e6 --iterations 3
 """
 
@@ -38,10 +38,14 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import scaling
 
 from ptycho.core.formats.opening import MemoryMap
@@ -52,6 +56,8 @@ from ptycho.raw_data import RawData
 
 if TYPE_CHECKING:
     from ptycho.workflows.backend import BackendName
+    from ptycho.workflows.sharing.team import Team
+    from ptycho.workflows.solver import Solver
 
 N, STEP = 64, 4.0
 EVERY = 0.05
@@ -200,32 +206,14 @@ def refined(scan: Path, processes: int, strips: bool, iterations: int, slices: i
     """Refine the object of a mapped scan with so many processes, each with the whole object or a strip of it: peaks
     above what each had when all were there.
     """
-    from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
-    from ptycho.workflows.run_options import RunOptions
-    from ptycho.workflows.sharing.shared_refinement import SharedRefinement
-    from ptycho_torch import backend
-
-    data = RawData.from_file(scan, memory_map="always")
-    execution = PyTorchExecutionConfig(accelerator="cpu", devices=processes, device_memory=KEPT)
-    run, times = backend.settled(RunOptions(execution=execution)), []
-    with backend.team(run) as team:
-        members = [os.getpid(), *children()] if processes > 1 else [os.getpid()]
-        before = [memory(one)["RssAnon"] for one in members]
-        peaks, done = list(before), threading.Event()
-
-        def watch() -> None:
-            while not done.wait(EVERY):
-                peaks[:] = [max(peak, memory(one)["RssAnon"]) for peak, one in zip(peaks, members, strict=True)]
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        sent = getattr(team, "sent", 0)
-        refine = SharedRefinement(backend, InferenceConfig(backend="pytorch"), run, team)
+    data, times = RawData.from_file(scan, memory_map="always"), []
+    with solving(processes) as (solver, team, members):
         settings: Row = {"refine_probe": False, "patience": iterations + 1, "tolerance": 0.0, "strips": strips}
         settings |= {"slices": slices, "gap": GAP} if slices > 1 else {}
-        found = refine(data, None, iterations, report=lambda *_: times.append(time.perf_counter()), **settings)
-        done.set()
-        watcher.join()
+        settings["report"] = lambda *_: times.append(time.perf_counter())
+        sent = getattr(team, "sent", 0)
+        with taken(members) as spent:
+            found = solver.refine(data, None, iterations, **settings)
         sent = getattr(team, "sent", 0) - sent
     return {
         "processes": processes,
@@ -233,11 +221,88 @@ def refined(scan: Path, processes: int, strips: bool, iterations: int, slices: i
         "patterns": len(data),
         "object": " x ".join(map(str, found.layers.shape)),
         "s per iteration": statistics.median(later - sooner for sooner, later in itertools.pairwise(times)),
-        "MiB of the first": peaks[0] - before[0],
-        "most MiB of another": max([0.0, *(peak - least for peak, least in zip(peaks[1:], before[1:], strict=True))]),
+        "MiB of the first": spent.above[0],
+        "most MiB of another": max([0.0, *spent.above[1:]]),
         "MiB sent per iteration": sent / iterations / 2**20,
         "error": found.error_history[-1],
     }
+
+
+def compared(scan: Path, processes: int, repeat: int) -> Row:
+    """Measure the trust of a flat object on a mapped scan with so many processes, after what is known of the whole
+    scan: medians, and peaks above what each had when all were there.
+    """
+    from ptycho.core.geometry import object_frame
+    from ptycho.workflows.trust import NOMINAL_PHOTONS, scan_trust
+
+    data = RawData.from_file(scan, memory_map="always")
+    data.scales(NOMINAL_PHOTONS)
+    frame = object_frame(data.xcoords, data.ycoords, data.N)
+    image, where = np.ones(frame.shape, np.complex64), frame.local(data.xcoords, data.ycoords)
+    with solving(processes) as (solver, _, members):
+        before, runs = [memory(one)["RssAnon"] for one in members], []
+        for _ in range(repeat):
+            with taken(members, before) as spent:
+                trust = scan_trust(image, data.probeGuess[None], *where, data, NOMINAL_PHOTONS, solver.trust)
+            runs.append(spent)
+    return {
+        "processes": processes,
+        "patterns": len(data),
+        "object": " x ".join(map(str, frame.shape)),
+        "s": statistics.median(run.s for run in runs),
+        "CPU s of the first": statistics.median(run.cpu[0] for run in runs),
+        "most CPU s of another": statistics.median(max([0.0, *run.cpu[1:]]) for run in runs),
+        "MiB of the first": max(run.above[0] for run in runs),
+        "most MiB of another": max(max([0.0, *run.above[1:]]) for run in runs),
+        "deviance": float(trust.deviance.sum()),
+    }
+
+
+@contextmanager
+def solving(processes: int) -> Iterator[tuple[Solver, Team, list[int]]]:
+    """The solver of so many processes on this machine, their team, and who they are."""
+    from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
+    from ptycho.workflows.run_options import RunOptions
+    from ptycho.workflows.solver import Solver
+    from ptycho_torch import backend
+
+    execution = PyTorchExecutionConfig(accelerator="cpu", devices=processes, device_memory=KEPT)
+    run = backend.settled(RunOptions(execution=execution))
+    with backend.team(run) as team:
+        members = [os.getpid(), *children()] if processes > 1 else [os.getpid()]
+        yield Solver.of(backend, InferenceConfig(backend="pytorch"), run, team), team, members
+
+
+@dataclass
+class Taken:
+    """What something took of each of several processes."""
+
+    above: list[float] = field(default_factory=list)
+    """Peaks of their anonymous memory above what they had, MiB."""
+    cpu: list[float] = field(default_factory=list)
+    """Processor seconds."""
+    s: float = 0.0
+
+
+@contextmanager
+def taken(members: list[int], before: list[float] | None = None) -> Iterator[Taken]:
+    """Watch these processes, which had so many MiB; None: as many as now."""
+    found, done = Taken(), threading.Event()
+    before = [memory(one)["RssAnon"] for one in members] if before is None else before
+    peaks, spent = list(before), [processor_seconds(one) for one in members]
+
+    def watch() -> None:
+        while not done.wait(EVERY):
+            peaks[:] = [max(peak, memory(one)["RssAnon"]) for peak, one in zip(peaks, members, strict=True)]
+
+    watcher, begun = threading.Thread(target=watch), time.perf_counter()
+    watcher.start()
+    yield found
+    found.s = time.perf_counter() - begun
+    done.set()
+    watcher.join()
+    found.cpu = [processor_seconds(one) - cpu for one, cpu in zip(members, spent, strict=True)]
+    found.above = [peak - least for peak, least in zip(peaks, before, strict=True)]
 
 
 def reconstructed(path: Path, patterns: int, iterations: int) -> Row:
@@ -355,6 +420,7 @@ def main() -> None:
     parser.add_argument("--step", type=float, default=STEP, help="between patterns, pixels")
     parser.add_argument("--iterations", type=int, default=6, help="of the solver")
     parser.add_argument("--slices", type=int, default=1, help="of the object of --processes")
+    parser.add_argument("--trust", action="store_true", help="with --processes: measure the trust, no iteration")
     parser.add_argument("--patterns", type=float, nargs="+", help="reconstruct scans of so many, 32 x 32")
     parser.add_argument("--whole", action="store_true", help="also reconstruct every point, mapped")
     args = parser.parse_args()
@@ -375,8 +441,11 @@ def main() -> None:
         return
     # each in a process of its own, so that none inherits what the one before has left
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        kinds = [(size, strips) for size in args.processes for strips in ((False, True) if size > 1 else (False,))]
-        rows = [pool.apply(refined, (scan, *kind, args.iterations, args.slices)) for kind in kinds]
+        if args.trust:
+            rows = [pool.apply(compared, (scan, size, args.repeat)) for size in args.processes]
+        else:
+            kinds = [(size, strips) for size in args.processes for strips in ((False, True) if size > 1 else (False,))]
+            rows = [pool.apply(refined, (scan, *kind, args.iterations, args.slices)) for kind in kinds]
     args.output.write_text(json.dumps({"settings": vars(args), "rows": rows}, indent=1, default=str))
     print(table(rows))
 

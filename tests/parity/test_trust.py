@@ -23,7 +23,7 @@ from ptycho.core.quality.misfits import Misfits
 from ptycho.core.quality.trust import Trust
 from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
 from ptycho.core.refinement.device.likelihood import ROUNDING
-from ptycho.core.refinement.trust import TrustEngine, measure_trust
+from ptycho.core.refinement.trust import Prediction, TrustEngine, measure_trust, summed_trust
 from ptycho.tf.refinement_kernels import RefinementKernels as TfKernels
 from ptycho.workflows.backend_selector import backend_named
 from ptycho.workflows.run_options import NEUTRAL_RUN
@@ -62,6 +62,21 @@ class Case:
         return measure_trust(
             *where, lambda j: self.patterns[j], self.photon_scale, "stated", self.mask, self.recording, engine
         )
+
+    def by_parts(self, name: str) -> np.ndarray:
+        """What is found in parts, each by the box of the object that it needs: that of the same patterns to the bit."""
+        whole = Prediction.of(self.object, self.probe, self.x, self.y, self.recording, self.photon_scale)
+        sums, engine = np.zeros((COUNT, 8)), TrustEngine(ENGINES[name])
+        for which in (np.array([2]), np.array([0, 1, 4, 6]), np.array([3, 5]), np.arange(0)):
+            part, read = whole.part(which), partial(self.only, which)
+            assert part.object.size < whole.object.size
+            sums[which] = part.sums(read, self.mask, engine)
+            np.testing.assert_array_equal(sums[which], replace(whole, which=which).sums(read, self.mask, engine))
+        return sums
+
+    def only(self, which: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        assert np.isin(asked, which).all()
+        return self.patterns[asked]
 
     def by_hand(self) -> dict[str, np.ndarray]:
         vacuum = replace(self.recording, flux=None, fly_path=None, gap=None, variation=None)
@@ -159,6 +174,16 @@ def test_trust_is_that_of_the_forward_model(name: str, kind: str) -> None:
         assert set(expected) == {field.name for field in fields(Misfits)}
         for field, values in expected.items():
             np.testing.assert_allclose(getattr(found, field), values, rtol=CLOSE, atol=CLOSE, err_msg=field)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ENGINES)
+def test_parts_of_a_scan_say_what_the_whole_does(name: str, kind: str) -> None:
+    """But for the rounding of batches of other sizes."""
+    given = case(kind, 1e5)
+    found, whole = summed_trust(given.by_parts(name), "stated"), given.by(name)
+    for field in fields(Misfits):
+        np.testing.assert_allclose(getattr(found, field.name), getattr(whole, field.name), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ENGINES)

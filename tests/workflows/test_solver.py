@@ -26,9 +26,9 @@ class _Backend:
 
 
 def test_both_are_of_one_backend_and_one_run() -> None:
-    backend, config = _Backend(TrustEngine(lambda: None)), InferenceConfig(backend="pytorch")
+    backend, config = _Backend(TrustEngine(lambda: None, 7)), InferenceConfig(backend="pytorch")
     solver = Solver.of(backend, config, NEUTRAL_RUN)
-    assert solver.trust is backend.engine
+    assert (solver.trust.kernels, solver.trust.memory) == (backend.engine.kernels, 7)
     assert solver.refine("a scan", "a start", 3, likelihood="poisson") == "a refinement"
     [(*given, settings)] = backend.calls
     assert given == ["a scan", "a start", 3, config] and settings["likelihood"] == "poisson"

@@ -16,9 +16,10 @@ from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.tf import backend
 from ptycho.tf.distributed.crew import team
+from ptycho.workflows.iteration.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
-from ptycho.workflows.sharing.shared_refinement import SharedRefinement
 from ptycho.workflows.sharing.team import SINGLE
+from ptycho.workflows.solver import Solver
 from ptycho.workflows.train import train
 
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu03", "MASTER_PORT": "29500"}
@@ -64,11 +65,11 @@ def test_a_session_shares_all_else(folder):
     run = backend.settled(RunOptions(execution=PyTorchExecutionConfig(devices=3)))
     with backend.team(run) as crew:
         assert (crew.size, crew.trains) == (3, False)
-        found = [
-            SharedRefinement(backend, InferenceConfig(backend="tensorflow"), run, each)(scan, None, 12, tolerance=0.0)
-            for each in (crew, SINGLE)
-        ]
-    several, one = found
+        solvers = [Solver.of(backend, InferenceConfig(backend="tensorflow"), run, each) for each in (crew, SINGLE)]
+        several, one = (solver.refine(scan, None, 12, tolerance=0.0) for solver in solvers)
+        shared, alone = (measured_reconstruction(one, scan, solver.trust).trust for solver in solvers)
+    np.testing.assert_allclose(shared.deviance, alone.deviance, rtol=1e-9)
+    np.testing.assert_allclose(shared.uniform, alone.uniform, rtol=1e-9)
     assert np.linalg.norm(several.object - one.object) < 1e-5 * np.linalg.norm(one.object)
 
 

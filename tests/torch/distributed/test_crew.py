@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,13 +11,17 @@ import torch
 
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
 from ptycho.core.physics.near_field import NearField
+from ptycho.core.quality.misfits import Misfits
 from ptycho.core.refinement.state_file import EVERY, StateFile
 from ptycho.core.simulation.plan import make_scan
 from ptycho.errors import ConfigError, LostProcessError
 from ptycho.raw_data import RawData
+from ptycho.workflows.iteration.refined_result import measured_reconstruction
 from ptycho.workflows.run_options import RunOptions
 from ptycho.workflows.sharing.shared_refinement import SharedRefinement
 from ptycho.workflows.sharing.team import SINGLE
+from ptycho.workflows.solver import Solver
+from ptycho.workflows.trust import scan_trust
 from ptycho_torch import backend
 from ptycho_torch.distributed.crew import team
 
@@ -104,19 +109,37 @@ def test_several_find_what_one_finds(size, mapped, strips, tmp_path):
     run = backend.settled(RunOptions(execution=PyTorchExecutionConfig(accelerator="cpu", devices=size)))
     settings = {"refine_probe": True, "refine_positions": True, "refine_flux": True, "tolerance": 0.0, "patience": 99}
     settings |= {"strips": strips}
-    found = []
     with backend.team(run) as crew:
-        for each in (crew, SINGLE):
-            refine = SharedRefinement(backend, InferenceConfig(backend="pytorch"), run, each)
-            found.append(refine(scan, None, 15, **settings))
+        solvers = [Solver.of(backend, InferenceConfig(backend="pytorch"), run, each) for each in (crew, SINGLE)]
+        found = [solver.refine(scan, None, 15, **settings) for solver in solvers]
         sums = crew.sent / (8 * found[0].object.size)
         # one of its size an iteration, and small ones; of strips of so small an object the rims are as much
         assert 15 < sums < (40 if strips else 25)
+        shared, alone = (measured_reconstruction(found[1], scan, solver.trust).trust for solver in solvers)
     several, one = found
     for name in ("object", "probe", "xcoords", "ycoords", "flux"):
         there, here = getattr(several, name), getattr(one, name)
         assert np.linalg.norm(there - here) < 1e-5 * np.linalg.norm(here), name
     np.testing.assert_allclose(several.error_history, one.error_history, rtol=1e-4)
+    for each in fields(Misfits):
+        np.testing.assert_allclose(getattr(shared, each.name), getattr(alone, each.name), rtol=1e-9, err_msg=each.name)
+    assert shared.verdict == alone.verdict
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_while_the_trust_is_measured_is_told():
+    """It has its patterns, and has begun."""
+    scan = scan_of(64, 300)
+    run = backend.settled(RunOptions(execution=PyTorchExecutionConfig(accelerator="cpu", devices=2)))
+    where = np.ones((300, 300), complex), scan.probeGuess[None], scan.xcoords, scan.ycoords
+    with pytest.raises(LostProcessError, match=r"process 1 of 2 .* was ended by SIGKILL"), backend.team(run) as crew:
+        engine = Solver.of(backend, InferenceConfig(backend="pytorch"), run, crew).trust
+
+        def kernels():
+            os.kill(crew._started[1][0].pid, signal.SIGKILL)
+            return engine.kernels()
+
+        scan_trust(*where, scan, 1e6, replace(engine, kernels=kernels))
 
 
 @pytest.mark.slow

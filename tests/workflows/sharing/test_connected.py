@@ -18,14 +18,7 @@ from ptycho.workflows.sharing.started import end, start
 TOKEN = bytes(range(32))
 
 
-def teams(size, timeout=20.0):
-    """A team, seen from each of its processes."""
-    pairs = [[Link(one) for one in socket.socketpair()] for _ in range(1, size)]
-    first = Connected(0, size, {rank: here for rank, (here, _) in enumerate(pairs, 1)}, timeout)
-    return [first, *(Connected(rank, size, {0: there}, timeout) for rank, (_, there) in enumerate(pairs, 1))]
-
-
-def test_sums_and_what_the_first_makes():
+def test_sums_and_what_the_first_makes(teams):
     def work(team):
         image = np.full((2, 3), 1j, np.complex64)
         number, images, count = team.sum(np.array([team.rank + 0.5]), image * team.rank, np.array(1, np.int64))
@@ -40,7 +33,7 @@ def test_sums_and_what_the_first_makes():
 
 
 @pytest.mark.parametrize("size", [2, 3, 4])
-def test_every_process_gets_what_the_others_have_for_it(size):
+def test_every_process_gets_what_the_others_have_for_it(teams, size):
     def work(team):
         pieces = [np.full((team.rank, rank + 1), 10 * team.rank + rank) for rank in range(size)]
         return team.exchange(pieces, [(rank, team.rank + 1) for rank in range(size)])
@@ -56,7 +49,7 @@ def _answer(team, factor):
     team.send(factor * team.receive(), 0)
 
 
-def test_the_others_do_what_the_first_begins():
+def test_the_others_do_what_the_first_begins(teams):
     first, *others = teams(3)
     threads = [threading.Thread(target=other.serve) for other in others]
     for thread in threads:
@@ -87,7 +80,7 @@ def served(team):
 
 
 @pytest.mark.parametrize("told", ["sum", "lost"])
-def test_a_process_that_fails_is_told(told):
+def test_a_process_that_fails_is_told(teams, told):
     first, *others = teams(3)
     with ThreadPoolExecutor(2) as pool:
         ends = [pool.submit(served, other) for other in others]
@@ -101,7 +94,7 @@ def test_a_process_that_fails_is_told(told):
         assert [each.result(20) for each in ends] == ["", "no\nluck"]
 
 
-def test_a_process_that_does_not_answer_is_told(monkeypatch):
+def test_a_process_that_does_not_answer_is_told(teams, monkeypatch):
     monkeypatch.setattr(connected, "LATE_SECONDS", 0.2)
 
     def work(team):
