@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ptycho.config.config import INFERENCE_BATCH, InferenceConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
-from ptycho.core.quality.arithmetic import ON_HOST, Arithmetic
+from ptycho.core.quality.arithmetic import IN_NUMPY, Arithmetic
 from ptycho.core.refinement.device.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.trust import TrustEngine
@@ -233,7 +233,7 @@ def trust_engine(run: RunOptions) -> TrustEngine:
 def image_arithmetic(run: RunOptions) -> Arithmetic:
     """What compares two images: a CUDA device, or NumPy beside a CPU and where there is no double precision."""
     execution = _execution(run)
-    return TorchArithmetic(execution.accelerator) if execution.accelerator == "cuda" else ON_HOST
+    return TorchArithmetic(execution.accelerator) if execution.accelerator == "cuda" else IN_NUMPY
 
 
 def _memory(execution: PyTorchExecutionConfig) -> int | None:

@@ -20,7 +20,7 @@ from ptycho.config.deprecation import deprecation_text
 from ptycho.config.options import changed_options
 from ptycho.core.archive import ModelArchive
 from ptycho.core.groups.container import GroupContainer
-from ptycho.core.quality.arithmetic import ON_HOST, Arithmetic
+from ptycho.core.quality.arithmetic import IN_NUMPY, Arithmetic
 from ptycho.core.refinement.device.kernels import Kernels, ScanData
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.trust import ON_HOST, TrustEngine
@@ -219,7 +219,7 @@ def trust_engine(run: RunOptions) -> TrustEngine:
 
 def image_arithmetic(run: RunOptions) -> Arithmetic:
     """What compares two images: NumPy."""
-    return ON_HOST
+    return IN_NUMPY
 
 
 def save(folder: Path, models: Models, config: TrainingConfig) -> Path:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ptycho.core.quality.arithmetic import ON_HOST
+from ptycho.core.quality.arithmetic import IN_NUMPY
 from ptycho.core.stitching.sums import NumpySums
 from ptycho_torch import backend as torch_backend
 
@@ -83,7 +83,7 @@ def test_stitching_and_halves_go_the_way_of_a_run(gpu, monkeypatch, tmp_path):
     """The backend says what adds the patches, and what correlates the halves."""
     asked, output = [], tmp_path / "rows.json"
     monkeypatch.setattr(torch_backend, "canvas_sums", lambda run: asked.append(run.execution.accelerator) or NumpySums)
-    monkeypatch.setattr(torch_backend, "image_arithmetic", lambda run: asked.append("halves") or ON_HOST)
+    monkeypatch.setattr(torch_backend, "image_arithmetic", lambda run: asked.append("halves") or IN_NUMPY)
     monkeypatch.setattr(gpu, "QUICK", replace(gpu.QUICK, many=2))
     for part in ("stitching", "half scans"):
         asked_for = ["--output", str(output), "--device", "cpu", "--scale", "0.002", "--quick", "--only", part]

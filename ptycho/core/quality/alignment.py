@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
-from ptycho.core.quality.arithmetic import ON_HOST, Arithmetic, Pixels
+from ptycho.core.quality.arithmetic import IN_NUMPY, Arithmetic, Pixels
 from ptycho.core.quality.registration import (
     Region,
     checked_region,
@@ -84,7 +84,7 @@ def align(
     truth: Image,
     region: Region | None = None,
     offset: tuple[int, int] | None = (0, 0),
-    arithmetic: Arithmetic = ON_HOST,
+    arithmetic: Arithmetic = IN_NUMPY,
 ) -> Alignment:
     """Take out global phase, phase plane, shift and scale jointly: `min ||c S_d[R exp(-2 pi i k.r)] - T||`.
 

@@ -15,7 +15,7 @@ from scipy.fft import fft, fft2, ifft2
 
 from ptycho.core.quality.metrics import wide
 
-__all__ = ["ON_HOST", "Arithmetic", "NumpyArithmetic", "Pixels"]
+__all__ = ["IN_NUMPY", "Arithmetic", "NumpyArithmetic", "Pixels"]
 
 Pixels = Any
 """An array where it is worked on: NumPy's, or that of a device."""
@@ -88,5 +88,5 @@ class NumpyArithmetic:
         return np.stack([each[:count] for each in sums]).astype(np.float64)
 
 
-ON_HOST = NumpyArithmetic()
+IN_NUMPY = NumpyArithmetic()
 """NumPy: where no backend is at hand."""

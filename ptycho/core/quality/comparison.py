@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.core.quality.alignment import Alignment, align
-from ptycho.core.quality.arithmetic import ON_HOST, Arithmetic
+from ptycho.core.quality.arithmetic import IN_NUMPY, Arithmetic
 from ptycho.core.quality.orientation import ORIENTATIONS, Orientation, rank_orientations
 from ptycho.core.quality.registration import Region
 from ptycho.core.quality.ring_correlation import FrcCurve, frc
@@ -154,7 +154,7 @@ def compare(
     )
 
 
-def correlate(first: PlacedObject, second: PlacedObject, arithmetic: Arithmetic = ON_HOST) -> FrcCurve:
+def correlate(first: PlacedObject, second: PlacedObject, arithmetic: Arithmetic = IN_NUMPY) -> FrcCurve:
     """The correlation by frequency that `compare` finds, without its other figures.
 
     Args:

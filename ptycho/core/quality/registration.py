@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
 from ptycho.core.physics.diffraction import fourier_shift
-from ptycho.core.quality.arithmetic import ON_HOST, Arithmetic, Pixels
+from ptycho.core.quality.arithmetic import IN_NUMPY, Arithmetic, Pixels
 from ptycho.errors import ConfigError, DataError
 
 __all__ = [
@@ -67,7 +67,7 @@ def fit_plane(reconstruction: Image, truth: Image, weight: Image | None = None) 
     return float(np.angle(total)), ky, kx
 
 
-def plane_of(product: Pixels, upsample: int, arithmetic: Arithmetic = ON_HOST) -> tuple[float, float]:
+def plane_of(product: Pixels, upsample: int, arithmetic: Arithmetic = IN_NUMPY) -> tuple[float, float]:
     """The slopes (ky, kx) of `fit_plane`, cycles per pixel.
 
     Args:
@@ -91,7 +91,7 @@ def remove_plane(reconstruction: Image, truth: Image, weight: Image | None = Non
 
 
 def register_subpixel(
-    image: Pixels, reference: Pixels, upsample: int = 100, arithmetic: Arithmetic = ON_HOST
+    image: Pixels, reference: Pixels, upsample: int = 100, arithmetic: Arithmetic = IN_NUMPY
 ) -> tuple[float, float]:
     """Find the shift that brings `image` onto `reference`, to 1/`upsample` pixel.
 
@@ -163,7 +163,7 @@ def find_offset(reconstruction: Image, truth: Image, region: Region | None = Non
             score += np.abs(np.fft.ifft2(np.fft.fft2(ours, padded) * template)) / np.sqrt(energy)
     if not score.any():
         return 0, 0
-    row, col = _signed_peak(score, (sought.shape[0] - 1, sought.shape[1] - 1), ON_HOST)
+    row, col = _signed_peak(score, (sought.shape[0] - 1, sought.shape[1] - 1), IN_NUMPY)
     return y0 - row, x0 - col
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.quality.arithmetic import ON_HOST, Arithmetic, Pixels
+from ptycho.core.quality.arithmetic import IN_NUMPY, Arithmetic, Pixels
 from ptycho.core.quality.metrics import check_same_shape
 from ptycho.core.result import ByValue
 
@@ -80,7 +80,7 @@ class FrcCurve(ByValue):
         return float(np.interp(0.0, [excess[ring], excess[ring - 1]], [self.frequency[ring], self.frequency[ring - 1]]))
 
 
-def frc(a: Pixels, b: Pixels, arithmetic: Arithmetic = ON_HOST) -> FrcCurve:
+def frc(a: Pixels, b: Pixels, arithmetic: Arithmetic = IN_NUMPY) -> FrcCurve:
     """Fourier ring correlation, `Re sum F_a conj(F_b) / sqrt(sum |F_a|^2 sum |F_b|^2)` ring by ring.
 
     Real or complex images of one shape, rings one Fourier pixel wide. The mean is removed and a Hann window

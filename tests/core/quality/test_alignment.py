@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from ptycho.core.quality import alignment
 from ptycho.core.quality.alignment import align, rough_correlation
-from ptycho.core.quality.arithmetic import ON_HOST
+from ptycho.core.quality.arithmetic import IN_NUMPY
 from ptycho.core.quality.registration import shift_subpixel
 from ptycho.core.simulation.objects import make_object
 from ptycho.errors import DataError
@@ -86,7 +86,7 @@ def test_no_better_place_is_near() -> None:
     region = (30, 120, 31, 101)
     pair = noisy_pair(0.6)
     found = align(*pair, region)
-    fit = alignment._Fit.around(*pair, region, (0, 0), ON_HOST)
+    fit = alignment._Fit.around(*pair, region, (0, 0), IN_NUMPY)
     best = np.array([*found.shift, *found.plane])
     assert fit.at(best).correlation == pytest.approx(found.correlation, abs=1e-14)
     for step in 1e-2 * np.diag(fit.unit):
@@ -97,7 +97,7 @@ def test_no_better_place_is_near() -> None:
 def test_the_pull_is_the_gradient_and_the_curvature_that_of_the_truth_where_both_are_alike() -> None:
     """Of half of `|c S_d[R exp(-2 pi i k.r)] - T|^2`, by differences; a plane is faded out beside the region."""
     pair, region = noisy_pair(0.3), (30, 120, 31, 101)
-    fit = alignment._Fit.around(*pair, region, (0, 0), ON_HOST)
+    fit = alignment._Fit.around(*pair, region, (0, 0), IN_NUMPY)
     place = fit.at(np.array([-0.2, 0.1, -2e-3, 4e-4]))
     _, pull = place.normal()
 
@@ -111,7 +111,7 @@ def test_the_pull_is_the_gradient_and_the_curvature_that_of_the_truth_where_both
     assert np.abs(pull[2:]).min() > 1 > 1e6 * np.abs([*pull[:2], *numerical[:2]]).max()
     np.testing.assert_allclose(numerical[2:4], pull[2:4], rtol=1e-5)
     np.testing.assert_allclose(numerical[4:], pull[4:], rtol=2e-3)
-    own = alignment._Fit.around(pair[1], pair[1], region, (0, 0), ON_HOST)
+    own = alignment._Fit.around(pair[1], pair[1], region, (0, 0), IN_NUMPY)
     curvature, pull = own.at(np.zeros(4)).normal()
     np.testing.assert_allclose(curvature, own.own.real, rtol=1e-12, atol=1e-12 * np.abs(own.own).max())
     np.testing.assert_allclose(pull, 0, atol=1e-10 * np.abs(curvature).max())

@@ -7,7 +7,7 @@ import torch
 from ptycho.config.config import PyTorchExecutionConfig
 from ptycho.core.quality import alignment
 from ptycho.core.quality.alignment import align
-from ptycho.core.quality.arithmetic import ON_HOST, NumpyArithmetic
+from ptycho.core.quality.arithmetic import IN_NUMPY, NumpyArithmetic
 from ptycho.core.quality.comparison import PlacedObject, correlate
 from ptycho.core.quality.registration import shift_subpixel
 from ptycho.core.quality.ring_correlation import frc
@@ -40,7 +40,7 @@ def pair(noise: float, dtype: type = np.complex64) -> tuple[np.ndarray, np.ndarr
 def test_the_fit_is_that_of_numpy(noise, made) -> None:
     """The same steps, so that nothing differs but rounding."""
     ours = made()
-    found, expected = (align(*pair(noise), REGION, (-2, 0), arithmetic) for arithmetic in (ours, ON_HOST))
+    found, expected = (align(*pair(noise), REGION, (-2, 0), arithmetic) for arithmetic in (ours, IN_NUMPY))
     for name in ("shift", "plane", "factor", "correlation"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-11, atol=1e-13)
     assert (found.region, found.offset) == (expected.region, expected.offset)
@@ -54,7 +54,7 @@ def test_the_fit_is_that_of_numpy(noise, made) -> None:
 def test_rings_are_those_of_numpy(shape, dtype, rng) -> None:
     values = rng.standard_normal((2, *shape, 2)) @ [1, 1j]
     one, other = (values if np.issubdtype(dtype, np.complexfloating) else values.real).astype(dtype)
-    found, expected = (frc(one, one + other, arithmetic) for arithmetic in (TorchArithmetic(), ON_HOST))
+    found, expected = (frc(one, one + other, arithmetic) for arithmetic in (TorchArithmetic(), IN_NUMPY))
     np.testing.assert_array_equal(found.n, expected.n)
     np.testing.assert_allclose(found.correlation, expected.correlation, rtol=0, atol=1e-12)
 
@@ -63,7 +63,7 @@ def test_halves_are_correlated_as_by_numpy() -> None:
     first, second = pair(0.3)
     where = np.array([20.0, 110.0])
     halves = PlacedObject("a", first, (8.0, 5.0)), PlacedObject("b", second, (10.0, 5.0), where, where)
-    found, expected = (correlate(*halves, arithmetic) for arithmetic in (TorchArithmetic(), ON_HOST))
+    found, expected = (correlate(*halves, arithmetic) for arithmetic in (TorchArithmetic(), IN_NUMPY))
     np.testing.assert_allclose(found.correlation, expected.correlation, rtol=0, atol=1e-10)
     assert expected.cutoff(0.5) < 0.5
     assert found.cutoff(0.5) == pytest.approx(expected.cutoff(0.5), rel=1e-9)
