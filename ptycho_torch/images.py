@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho.core.refinement.device.images import Filter, Image, Resident
-from ptycho.core.refinement.device.numbers import Number, Numbers
+from ptycho.core.refinement.device.numbers import Number, Numbers, PlainNumbers
 
 __all__ = ["TorchImages", "TorchNumbers", "further"]
 
@@ -59,6 +59,14 @@ class TorchImages:
         dtype = np.complex64 if values.dtype == torch.complex64 else np.complex128
         return Resident(values, dtype, self._fetch)
 
+    def array(self, image: Image) -> Tensor:
+        """The tensor of an image; NumPy's is brought to the device."""
+        return self._upload(image)
+
+    def zeros(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Zeros beside another tensor, of its type."""
+        return like.new_zeros(tuple(shape))
+
     def dot(self, pairs: Sequence[tuple[Image, Image]]) -> Number:
         """`Re sum conj(a) b` of all pairs."""
         real = [[torch.view_as_real(self._upload(each)) for each in pair] for pair in pairs]
@@ -77,7 +85,33 @@ class TorchImages:
     def filtered(self, form: Filter, gradient: Image, image: Image) -> Resident:
         """As `ptycho.core.refinement.steps.preconditioner` has it in NumPy."""
         held, slope, at = self._held(form), self._upload(gradient), self._upload(image)
-        return self.of(self._worked(at.numel(), lambda: _preconditioned(held, form.padded, slope, at)))
+        return self.of(self._worked(at.numel(), lambda: self._preconditioned(form, held, slope, at)))
+
+    def _preconditioned(self, form: Filter, held: _Form, gradient: Tensor, image: Tensor) -> Tensor:
+        """The step of a gradient."""
+        modulus = image.abs()
+        turn = image.sgn().masked_fill_(modulus <= 1e-6 * form.largest(modulus.max()), 1)
+        relative = gradient * turn.conj()
+        parts = torch.view_as_real(relative * held.lit).movedim(-1, -3)
+        slow = torch.complex(*form.smoothed(self, parts, held.slow).unbind(-3))
+        return slow.mul_(held.lit).addcmul_(relative, held.inverse).mul_(turn)
+
+    def smoothed(self, values: Tensor, factor: Tensor, padded: tuple[int, int]) -> Tensor:
+        """By transforms over both axes."""
+        spectra = torch.fft.rfft2(values, s=padded).mul_(factor)
+        return torch.fft.irfft2(spectra, s=padded)[..., : values.shape[-2], : values.shape[-1]]
+
+    def row_spectra(self, values: Tensor, length: int) -> Tensor:
+        """By transforms along the rows."""
+        return torch.fft.rfft(values, n=length)
+
+    def smoothed_columns(self, values: Tensor, factor: Tensor) -> Tensor:
+        """By transforms along the columns."""
+        return torch.fft.ifft(torch.fft.fft(values, dim=-2).mul_(factor), dim=-2)
+
+    def rows_of(self, spectra: Tensor, length: int) -> Tensor:
+        """By transforms along the rows."""
+        return torch.fft.irfft(spectra, n=length)
 
     def _held(self, form: Filter) -> _Form:
         """The filter on the device, brought there once."""
@@ -97,8 +131,10 @@ class TorchNumbers:
         """The scalar as it is; its device is not waited for."""
         return scalar
 
-    def ratio(self, above: Number, below: Number) -> Tensor:
-        """`above / below`, 0 where `below` is not positive."""
+    def ratio(self, above: Number, below: Number) -> Number:
+        """`above / below`, 0 where `below` is not positive; of several processes the numbers may be Python's."""
+        if not isinstance(above, Tensor) and not isinstance(below, Tensor):
+            return PlainNumbers().ratio(above, below)
         above, below = _alike(above, below)
         return torch.where(below > 0, above / below, 0.0)
 
@@ -121,15 +157,3 @@ def further(values: Tensor, moves: Tensor, length: Number) -> Tensor:
     if isinstance(length, Tensor):
         return values.addcmul_(moves, length)
     return values.add_(moves, alpha=length)
-
-
-def _preconditioned(held: _Form, padded: tuple[int, int], gradient: Tensor, image: Tensor) -> Tensor:
-    """The step of a gradient."""
-    modulus = image.abs()
-    turn = image.sgn().masked_fill_(modulus <= 1e-6 * modulus.max(), 1)
-    relative = gradient * turn.conj()
-    parts = torch.view_as_real(relative * held.lit).movedim(-1, -3)
-    spectra = torch.fft.rfft2(parts, s=padded).mul_(held.slow)
-    height, width = image.shape[-2:]
-    slow = torch.complex(*torch.fft.irfft2(spectra, s=padded)[..., :height, :width].unbind(-3))
-    return slow.mul_(held.lit).addcmul_(relative, held.inverse).mul_(turn)

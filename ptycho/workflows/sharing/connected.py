@@ -21,6 +21,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.refinement.device.images import Image
 from ptycho.errors import LostProcessError
 from ptycho.workflows.sharing.started import Started, end, fate_of, in_a_line
 
@@ -132,8 +133,9 @@ class Connected:
         """How many there are."""
         return self._size
 
-    def sum(self, *arrays: Array) -> tuple[Array, ...]:
-        """The sums over all processes, added by the first in the order of their ranks."""
+    def sum(self, *arrays: Image) -> tuple[Image, ...]:
+        """The sums over all processes in NumPy, added by the first in the order of their ranks."""
+        arrays = tuple(map(np.asarray, arrays))
         if self._rank:
             self._put(0, arrays)
         else:
@@ -150,8 +152,9 @@ class Connected:
             self._put(rank, value)
         return value
 
-    def exchange(self, pieces: Sequence[Array], shapes: Sequence[tuple[int, ...]]) -> list[Array]:
-        """What all processes have for this one, by way of the first."""
+    def exchange(self, pieces: Sequence[Image], shapes: Sequence[tuple[int, ...]]) -> list[Image]:
+        """What all processes have for this one in NumPy, by way of the first."""
+        pieces = [np.asarray(piece) for piece in pieces]
         if self._rank:
             others = [piece for rank, piece in enumerate(pieces) if rank != self._rank]
             self._put(0, others)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import scipy.fft
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import DTypeLike, NDArray
 
@@ -42,19 +43,29 @@ class Filter(Protocol):
     def amplitude(self) -> Array:
         """The same of amplitudes."""
 
-    @property
-    def padded(self) -> tuple[int, int]:
-        """The shape in which an image is filtered."""
+    def largest(self, value: Number) -> Number:
+        """The largest of the values of all processes that have a part of the image."""
+
+    def smoothed(self, images: Images, values: Any, factor: Any) -> Any:
+        """Real values `(..., H, W)` of the device, their half spectrum in the padded shape times a factor."""
 
     def apply(self, gradient: Array, image: Array) -> Array:
         """Map a gradient with respect to `image`, in NumPy."""
 
 
 class Images(Protocol):
-    """The arithmetic of a search on complex images `(..., H, W)`."""
+    """The arithmetic of a search on complex images `(..., H, W)`, and what is done to arrays of the device where
+    several processes have a part of an image (`ptycho.core.refinement.sums.object_strips`).
+    """
 
     def of(self, values: Any) -> Image:
         """An array of the device as one of the search."""
+
+    def array(self, image: Image) -> Any:
+        """The array of the device that an image is."""
+
+    def zeros(self, shape: Sequence[int], like: Any) -> Any:
+        """An array of the device that is 0, its numbers of the type of those of another one."""
 
     def dot(self, pairs: Sequence[tuple[Image, Image]]) -> Number:
         """`Re sum conj(a) b` of all pairs, in double precision."""
@@ -64,6 +75,18 @@ class Images(Protocol):
 
     def filtered(self, form: Filter, gradient: Image, image: Image) -> Image:
         """`form.apply(gradient, image)`."""
+
+    def smoothed(self, values: Any, factor: Any, padded: tuple[int, int]) -> Any:
+        """Real values `(..., H, W)`, their half spectrum in the shape `padded` times a factor."""
+
+    def row_spectra(self, values: Any, length: int) -> Any:
+        """Half spectra of real rows `(..., h, W)` that are continued by 0 to a length."""
+
+    def smoothed_columns(self, values: Any, factor: Any) -> Any:
+        """Complex columns `(..., P, q)`, their spectra times a factor; the values may be overwritten."""
+
+    def rows_of(self, spectra: Any, length: int) -> Any:
+        """Real rows of this length from their half spectra, which may be overwritten."""
 
 
 class Resident(NDArrayOperatorsMixin):
@@ -78,6 +101,10 @@ class Resident(NDArrayOperatorsMixin):
     def __init__(self, value: Any, dtype: DTypeLike, fetch: Callable[[Any], Array]) -> None:
         self.value, self.dtype, self._fetch = value, np.dtype(dtype), fetch
         self._array: Array | None = None
+
+    def like(self, value: Any) -> Resident:
+        """Another array of the same device as an image; the numbers are of the same type."""
+        return Resident(value, self.dtype, self._fetch)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -129,6 +156,14 @@ class NumpyImages:
         """The array itself."""
         return np.asarray(values)
 
+    def array(self, image: Image) -> Array:
+        """The image in NumPy."""
+        return np.asarray(image)
+
+    def zeros(self, shape: Sequence[int], like: Array) -> Array:
+        """Zeros of the type of another array."""
+        return np.zeros(shape, like.dtype)
+
     def dot(self, pairs: Sequence[tuple[Array, Array]]) -> float:
         """`Re sum conj(a) b` of all pairs."""
         return sum(real_dot(one, other) for one, other in pairs)
@@ -140,6 +175,26 @@ class NumpyImages:
     def filtered(self, form: Filter, gradient: Array, image: Array) -> Array:
         """`form.apply(gradient, image)`."""
         return form.apply(gradient, image)
+
+    def smoothed(self, values: Array, factor: Array, padded: tuple[int, int]) -> Array:
+        """By transforms over both axes."""
+        spectrum = scipy.fft.rfft2(values, s=padded)
+        spectrum *= factor
+        return scipy.fft.irfft2(spectrum, s=padded)[..., : values.shape[-2], : values.shape[-1]]
+
+    def row_spectra(self, values: Array, length: int) -> Array:
+        """By transforms along the rows."""
+        return scipy.fft.rfft(values, n=length)
+
+    def smoothed_columns(self, values: Array, factor: Array) -> Array:
+        """By transforms along the columns."""
+        spectrum = scipy.fft.fft(values, axis=-2, overwrite_x=True)
+        spectrum *= factor
+        return scipy.fft.ifft(spectrum, axis=-2, overwrite_x=True)
+
+    def rows_of(self, spectra: Array, length: int) -> Array:
+        """By transforms along the rows."""
+        return scipy.fft.irfft(spectra, n=length, overwrite_x=True)
 
 
 def real_dot(one: Array, other: Array) -> float:

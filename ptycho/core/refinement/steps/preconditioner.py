@@ -25,6 +25,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ptycho.core.physics.diffraction import as_modes, sum_of_modes
 from ptycho.core.refinement.device.images import Images, NumpyImages, real_dot
+from ptycho.core.refinement.device.numbers import Number
 from ptycho.core.refinement.sums.object_share import WHOLE, ObjectShare
 
 __all__ = ["Preconditioner", "illumination", "modulation_curvature", "transmission"]
@@ -157,16 +158,24 @@ class _Filter(NamedTuple):
             share,
         )
 
+    def largest(self, value: Number) -> Number:
+        """The largest of the values of all processes, of what they hold."""
+        return self.share.largest(value)
+
+    def smoothed(self, images: Images, values: Any, factor: Any) -> Any:
+        """Real values on what this process has, their half spectrum in the padded shape times a factor."""
+        return self.share.filtered(images, values, factor, self.padded)
+
     def apply(self, gradient: Array, image: Array) -> Array:
         """Map a gradient with respect to `image` (both of the last two axes): symmetric and positive definite."""
         modulus = abs(image)
-        dark = modulus <= 1e-6 * self.share.largest(modulus.max())
+        dark = modulus <= 1e-6 * self.largest(modulus.max())
         # relative to the image a real gradient changes its amplitude and an imaginary one its phase
         turn = np.where(dark, 1, image / np.where(dark, 1, modulus))
         relative = gradient * turn.conj()
         weighted = relative * self.lit
         real, imaginary = (
-            self.share.filtered(part, factor, self.padded)
+            self.smoothed(NumpyImages(), part, factor)
             for part, factor in ((weighted.real, self.amplitude), (weighted.imag, self.phase))
         )
         slow = np.empty_like(weighted)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from ptycho.core.geometry import ObjectFrame
@@ -53,11 +52,10 @@ class ObjectShare(Protocol):
     def frame(self, whole: ObjectFrame) -> ObjectFrame:
         """That of what is held, from that of the whole object."""
 
-    def images(self, engine: Images) -> Images:
-        """The arithmetic on it, that of the engine where it can be."""
-
-    def sums(self, numbers: Array, image: Array, *others: Array) -> tuple[Array, ...]:
-        """The sums over all processes of numbers, of what each has found on the rows it holds, and of other arrays."""
+    def sums(self, images: Images, numbers: Array, image: Image, *others: Image) -> tuple[Any, ...]:
+        """The sums over all processes of numbers, of what each has found on the rows it holds, and of other images,
+        each where it is.
+        """
 
     def lit(self, light: Array) -> Array:
         """Light on the rows held, of all patterns, from that of `patterns`."""
@@ -71,7 +69,7 @@ class ObjectShare(Protocol):
     def added(self, values: Array) -> Array:
         """The sum over all patterns of what was added up over `patterns`."""
 
-    def largest(self, value: float) -> float:
+    def largest(self, value: Number) -> Number:
         """The largest of the values of all processes, of what they hold."""
 
     def dot(self, images: Images, pairs: Sequence[tuple[Image, Image]]) -> Number:
@@ -82,8 +80,10 @@ class ObjectShare(Protocol):
         here.
         """
 
-    def filtered(self, values: Array, factor: Array, padded: tuple[int, int]) -> Array:
-        """Real values on the rows held, their half spectrum in the shape `padded` times a factor of `frequencies`."""
+    def filtered(self, images: Images, values: Any, factor: Any, padded: tuple[int, int]) -> Any:
+        """Real values `(..., h, W)` on the rows held, arrays of the device, their half spectrum in the shape `padded`
+        times a factor of `frequencies`.
+        """
 
     def gathered(self, image: Image) -> Array | None:
         """The whole object in the first process; None in the others."""
@@ -128,11 +128,7 @@ class WholeObject:
         """The frame itself."""
         return whole
 
-    def images(self, engine: Images) -> Images:
-        """That of the engine."""
-        return engine
-
-    def sums(self, numbers: Array, image: Array, *others: Array) -> tuple[Array, ...]:
+    def sums(self, images: Images, numbers: Array, image: Image, *others: Image) -> tuple[Any, ...]:
         """One sum of everything."""
         return self.processes.sum(numbers, image, *others)
 
@@ -152,7 +148,7 @@ class WholeObject:
         """The values themselves."""
         return values
 
-    def largest(self, value: float) -> float:
+    def largest(self, value: Number) -> Number:
         """The value itself."""
         return value
 
@@ -164,11 +160,9 @@ class WholeObject:
         """All of them."""
         return np.fft.fftfreq(padded[0])[:, None], np.fft.rfftfreq(padded[1])[None, :]
 
-    def filtered(self, values: Array, factor: Array, padded: tuple[int, int]) -> Array:
+    def filtered(self, images: Images, values: Any, factor: Any, padded: tuple[int, int]) -> Any:
         """By transforms of the whole."""
-        spectrum = scipy.fft.rfft2(values, s=padded)
-        spectrum *= factor
-        return scipy.fft.irfft2(spectrum, s=padded)[..., : values.shape[-2], : values.shape[-1]]
+        return images.smoothed(values, factor, padded)
 
     def gathered(self, image: Image) -> Array | None:
         """The object."""

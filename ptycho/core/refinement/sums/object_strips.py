@@ -20,7 +20,6 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from ptycho.core.geometry import ObjectFrame
@@ -33,6 +32,8 @@ __all__ = ["Strips"]
 
 Array = NDArray[Any]
 Value = TypeVar("Value")
+Box = tuple[range, range]
+"""Rows and columns of an array."""
 
 SAVED = 0.25
 """Part of the rows of an object that a process has to be spared, else each has the whole."""
@@ -126,29 +127,36 @@ class Strips:
         """Some rows of it."""
         return ObjectFrame(len(self.held[self._rank]), whole.width, whole.x0, whole.y0 + self.first_row)
 
-    def images(self, engine: Images) -> Images:
-        """NumPy's: what the processes exchange is in the memory of the host."""
-        return NumpyImages()
-
-    def sums(self, numbers: Array, image: Array, *others: Array) -> tuple[Array, ...]:
+    def sums(self, images: Images, numbers: Array, image: Image, *others: Image) -> tuple[Any, ...]:
         """Objects are added along the seams."""
         numbers, *rest = self.processes.sum(numbers, *others)
-        return (numbers, self._seamed(image), *rest)
+        return (numbers, images.of(self._seamed(images, images.array(image))), *rest)
 
-    def _seamed(self, image: Array) -> Array:
+    def _seamed(self, images: Images, values: Any) -> Any:
         """What all have found, on the rows held here."""
-        mine = self.held[self._rank]
-        pieces = [image[..., _common(mine, owned, mine), :] for owned in self.owned]
-        own = self.owned[self._rank]
-        shapes = [(*image.shape[:-2], len(_overlap(held, own)), self.width) for held in self.held]
-        total = np.zeros((*image.shape[:-2], len(own), self.width), image.dtype)
-        for held, piece in zip(self.held, self.processes.exchange(pieces, shapes), strict=True):
-            total[..., _common(held, own, own), :] += piece
-        return self._with_rims(total)
+        owned, held = self._over(self.owned), self._over(self.held)
+        return self._moved(images, self._moved(images, values, held, owned), owned, held)
 
-    def _with_rims(self, owned: Array) -> Array:
-        """The rows held, from those owned."""
-        return self._taken(owned, self.owned[self._rank], [np.arange(held.start, held.stop) for held in self.held])
+    def _over(self, rows: Sequence[range]) -> list[Box]:
+        """Rows over the whole width."""
+        return [(each, range(self.width)) for each in rows]
+
+    def _moved(self, images: Images, values: Any, have: Sequence[Box], want: Sequence[Box]) -> Any:
+        """What this process wants of an array that the processes have in boxes, added where several have it.
+
+        Args:
+            images: what does it on the device.
+            values: (..., h, w), an array of the device: the box that this process has.
+            have, want: rows and columns of every process.
+        """
+        here, mine, slices = have[self._rank], want[self._rank], values.shape[:-2]
+        pieces = [values[_common(here, other, here)] for other in want]
+        shapes = [(*slices, *map(len, _overlap(other, mine))) for other in have]
+        found = self.processes.exchange([images.of(piece) for piece in pieces], shapes)
+        made = images.zeros((*slices, *map(len, mine)), values)
+        for other, piece in zip(have, found, strict=True):
+            made[_common(other, mine, mine)] += images.array(piece)
+        return made
 
     def _taken(self, rows: Array, there: range, wanted: Sequence[Rows]) -> Array:
         """The rows that this process wants, from who owns them.
@@ -170,7 +178,8 @@ class Strips:
 
     def lit(self, light: Array) -> Array:
         """Added along the seams."""
-        return self._seamed(light)
+        made: Array = self._seamed(NumpyImages(), light)
+        return made
 
     def mended(self, values: Array) -> Array:
         """Two rows come from who owns them."""
@@ -185,59 +194,57 @@ class Strips:
         """Those of all strips."""
         return self.processes.sum(values)[0]
 
-    def largest(self, value: float) -> float:
+    def largest(self, value: Number) -> float:
         """Told by all."""
         told = np.zeros(self.processes.size)
-        told[self._rank] = value
+        told[self._rank] = float(value)
         return float(self.processes.sum(told)[0].max())
 
     def dot(self, images: Images, pairs: Sequence[tuple[Image, Image]]) -> Number:
-        """Every row counts once."""
-        (one, other), *rest = pairs
-        here = images.dot([(np.asarray(one)[..., self._own, :], np.asarray(other)[..., self._own, :])])
-        return float(self.processes.sum(np.array([float(here)]))[0][0]) + float(images.dot(rest))
+        """Every row counts once, and what all have in the first."""
+        first, *rest = ((images.array(one), images.array(other)) for one, other in pairs)
+        own = tuple(each[..., self._own, :] for each in first)
+        here = images.dot([own, *rest] if self._rank == 0 else [own])
+        return float(self.processes.sum(np.array([float(here)]))[0][0])
 
     def frequencies(self, padded: tuple[int, int]) -> tuple[Array, Array]:
         """Those of some columns of the spectrum."""
         columns = self._columns(padded)[self._rank]
-        return np.fft.fftfreq(padded[0])[:, None], np.fft.rfftfreq(padded[1])[None, columns]
+        return np.fft.fftfreq(padded[0])[:, None], np.fft.rfftfreq(padded[1])[None, columns.start : columns.stop]
 
-    def _columns(self, padded: tuple[int, int]) -> list[slice]:
+    def _columns(self, padded: tuple[int, int]) -> list[range]:
         """Of the half spectrum, of every process."""
         cuts = np.linspace(0, padded[1] // 2 + 1, self.processes.size + 1).round().astype(int).tolist()
-        return [slice(begin, end) for begin, end in pairwise(cuts)]
+        return [range(begin, end) for begin, end in pairwise(cuts)]
 
-    def filtered(self, values: Array, factor: Array, padded: tuple[int, int]) -> Array:
+    def filtered(self, images: Images, values: Any, factor: Any, padded: tuple[int, int]) -> Any:
         """Rows are transformed where they are, columns by who has them."""
-        columns = self._columns(padded)
-        mine = columns[self._rank]
-        rows = scipy.fft.rfft(values[self._own], n=padded[1], axis=1)
-        shapes = [(len(owned), mine.stop - mine.start) for owned in self.owned]
-        blocks = self.processes.exchange([rows[:, each] for each in columns], shapes)
-        spectrum = scipy.fft.fft(np.concatenate(blocks), n=padded[0], axis=0, overwrite_x=True)
-        spectrum *= factor
-        spectrum = scipy.fft.ifft(spectrum, axis=0, overwrite_x=True)
-        shapes = [(len(self.held[self._rank]), each.stop - each.start) for each in columns]
-        blocks = self.processes.exchange([spectrum[held.start : held.stop] for held in self.held], shapes)
-        made = scipy.fft.irfft(np.concatenate(blocks, axis=1), n=padded[1], axis=1, overwrite_x=True)
-        return np.ascontiguousarray(made[:, : self.width])
+        along = range(padded[1] // 2 + 1)
+        columns = [(range(padded[0]), each) for each in self._columns(padded)]
+        spectra = images.row_spectra(values[..., self._own, :], padded[1])
+        spectra = self._moved(images, spectra, [(owned, along) for owned in self.owned], columns)
+        spectra = images.smoothed_columns(spectra, factor)
+        spectra = self._moved(images, spectra, columns, [(held, along) for held in self.held])
+        return images.rows_of(spectra, padded[1])[..., : self.width]
 
     def gathered(self, image: Image) -> Array | None:
         """All strips, in the first."""
-        asked = [np.arange(self.height)] + [np.arange(0)] * (self.processes.size - 1)
-        found = self._taken(np.asarray(image), self.held[self._rank], asked)
+        found = self._moved(NumpyImages(), np.asarray(image)[..., self._own, :], self._over(self.owned), self._first)
         return found if self._rank == 0 else None
 
     def scattered(self, image: Array | None) -> Array:
         """The rows held, from the first."""
         whole = np.zeros((0, self.width)) if image is None else np.asarray(image)
         dtype, slices = self.processes.first(lambda: (whole.dtype, whole.shape[:-2]))
-        pieces = [np.zeros((*slices, 0, self.width), dtype)] * self.processes.size
-        if self._rank == 0:
-            pieces = [whole[..., held.start : held.stop, :] for held in self.held]
-        shapes = [(*slices, 0, self.width)] * self.processes.size
-        shapes[0] = (*slices, len(self.held[self._rank]), self.width)
-        return self.processes.exchange(pieces, shapes)[0]
+        if self._rank:
+            whole = np.zeros((*slices, 0, self.width), dtype)
+        made: Array = self._moved(NumpyImages(), whole, self._first, self._over(self.held))
+        return made
+
+    @property
+    def _first(self) -> list[Box]:
+        """All in the first, and nothing in the others."""
+        return self._over([range(self.height)] + [range(0)] * (self.processes.size - 1))
 
     def of_whole(self, image: Image, make: Callable[[Array], Value]) -> Value:
         """What the first makes of all strips."""
@@ -250,15 +257,21 @@ class Strips:
         return self._taken(np.asarray(image), self.held[self._rank], asked)
 
 
-def _overlap(one: range, other: range) -> range:
+def _overlap(one: Box, other: Box) -> Box:
+    """What is in both."""
+    (rows, columns), (more_rows, more_columns) = one, other
+    return _both(rows, more_rows), _both(columns, more_columns)
+
+
+def _both(one: range, other: range) -> range:
     begin = max(one.start, other.start)
     return range(begin, max(begin, min(one.stop, other.stop)))
 
 
-def _common(one: range, other: range, seen: range) -> slice:
-    """The rows in both ranges, counted from the first of a third."""
-    common = _overlap(one, other)
-    return slice(common.start - seen.start, common.stop - seen.start)
+def _common(one: Box, other: Box, seen: Box) -> tuple[Any, ...]:
+    """Where in an array `(..., h, w)` of a third box what is in both lies."""
+    pairs = zip(_overlap(one, other), seen, strict=True)
+    return (..., *(slice(common.start - of.start, common.stop - of.start) for common, of in pairs))
 
 
 def _within(rows: Rows, some: range) -> NDArray[np.bool_]:

@@ -89,7 +89,7 @@ class Passes(NormalEquations):
         if with_probe:
             sums.append(self._of_probes([pull.probes for pull in pulls], point))
         if self.processes.size > 1:
-            numbers, *sums = self.share.sums(np.array([float(total), energy]), *map(np.asarray, sums))
+            numbers, *sums = self.share.sums(self.kernels.images, np.array([float(total), energy]), *sums)
             total, energy = numbers.tolist()
         return total / energy, Direction(*sums, *(() if with_probe else (None,)))
 
@@ -128,7 +128,8 @@ class Passes(NormalEquations):
     def _image(self, summed: Sequence[Any], shape: tuple[int, ...]) -> Any:
         """The sum of the lanes as an image of the search, 0 where this process has no patterns."""
         if not summed:
-            return np.zeros(shape, np.result_type(np.complex64, f"c{self.kernels.complex_bytes}"))
+            empty = np.zeros(shape, np.result_type(np.complex64, f"c{self.kernels.complex_bytes}"))
+            return self.kernels.images.of(self.kernels.image(empty))
         return self.kernels.images.of(added(summed))
 
     def curvature(self, point: Point, direction: Direction, group: int | None = None) -> Number:

@@ -15,6 +15,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.core.refinement.device.images import Image
+
 __all__ = ["ALONE", "Processes", "gathered", "own_patterns", "shares", "strips"]
 
 Array = NDArray[Any]
@@ -32,17 +34,20 @@ class Processes(Protocol):
     def size(self) -> int:
         """How many there are."""
 
-    def sum(self, *arrays: Array) -> tuple[Array, ...]:
-        """The sums over all processes of arrays that have the same shapes and types in each of them."""
+    def sum(self, *arrays: Image) -> tuple[Image, ...]:
+        """The sums over all processes of arrays that have the same shapes and types, and are of the same kind, in each
+        of them: NumPy's, or images that stay on a device. Where a device adds by itself these stay there; else what
+        comes back is NumPy's.
+        """
 
     def first(self, make: Callable[[], Value]) -> Value:
         """What the first process makes, which alone calls `make`."""
 
-    def exchange(self, pieces: Sequence[Array], shapes: Sequence[tuple[int, ...]]) -> list[Array]:
-        """What all processes have for this one.
+    def exchange(self, pieces: Sequence[Image], shapes: Sequence[tuple[int, ...]]) -> list[Image]:
+        """What all processes have for this one, wherever `sum` would have it.
 
         Args:
-            pieces: for each process, by its rank; of one type, in all processes.
+            pieces: for each process, by its rank; of one type and kind, in all processes.
             shapes: of what each has for this one.
         """
 
@@ -52,7 +57,7 @@ class _Alone:
 
     rank, size = 0, 1
 
-    def sum(self, *arrays: Array) -> tuple[Array, ...]:
+    def sum(self, *arrays: Image) -> tuple[Image, ...]:
         """The arrays themselves."""
         return arrays
 
@@ -60,7 +65,7 @@ class _Alone:
         """What this process makes."""
         return make()
 
-    def exchange(self, pieces: Sequence[Array], shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    def exchange(self, pieces: Sequence[Image], shapes: Sequence[tuple[int, ...]]) -> list[Image]:
         """What this process has for itself."""
         return list(pieces)
 

@@ -74,7 +74,9 @@ def test_what_each_finds_is_added_along_the_seams(size, image, rng, in_threads):
 
     def work(processes):
         share = laid(processes)
-        numbers, seen, probe = share.sums(np.ones(2), piece(share, found[processes.rank]), np.full(3, 2.0))
+        numbers, seen, probe = share.sums(
+            NumpyImages(), np.ones(2), piece(share, found[processes.rank]), np.full(3, 2.0)
+        )
         light = share.lit(piece(share, found[processes.rank]))
         return share, numbers, seen, probe, light
 
@@ -113,13 +115,13 @@ def test_every_row_counts_once(size, image, in_threads):
 def test_a_filter_sees_all_rows(size, padded, rng, in_threads):
     values = rng.standard_normal(SHAPE)
     radius = np.hypot(*WHOLE.frequencies(padded))
-    expected = WHOLE.filtered(values, np.exp(-radius), padded)
+    expected = WHOLE.filtered(NumpyImages(), values, np.exp(-radius), padded)
 
     def work(processes):
         share = laid(processes)
         rows, columns = share.frequencies(padded)
         assert columns.size in (radius.shape[1] // size, radius.shape[1] // size + 1)
-        return share, share.filtered(piece(share, values), np.exp(-np.hypot(rows, columns)), padded)
+        return share, share.filtered(NumpyImages(), piece(share, values), np.exp(-np.hypot(rows, columns)), padded)
 
     for share, found in in_threads(size, work):
         np.testing.assert_allclose(found, piece(share, expected), atol=1e-12)
