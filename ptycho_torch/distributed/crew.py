@@ -1,9 +1,15 @@
 """Several processes at one run, by torch.distributed; what they do together says `ptycho.workflows.sharing.team`.
 
 They are started here, on this machine, or by torchrun or SLURM (srun), whose environment then says who is who. Arrays
-of the host go by gloo; NCCL is there for tensors on GPUs, those of a training. Whatever a process is lost by ends all:
-a connection that closes is an error in all others at once, and the first tells which it was. One that hangs closes
+of the host go by gloo, tensors on GPUs by NCCL (`ptycho_torch.distributed.tensors`). Whatever a process is lost by ends
+all: a connection that closes is an error in all others at once, and the first tells which it was. One that hangs closes
 nothing: the others give up after a stated time, each notes that it waited, and the one that has not is told.
+
+NCCL tells nothing of a process that is gone: what its GPU should have sent is waited for, by the GPU, and by a host
+that asks for any number of it. So whoever shares sums begins with some that go by gloo, where a process that is gone is
+found; and of one that goes later the others find by looking, while they wait for their GPU, at what became of the
+processes and at what these have noted (`Crew._until`). Without that NCCL's own watch would end the program without a
+line, which it still does where it sees a network fail before they do.
 """
 
 from __future__ import annotations
@@ -11,27 +17,26 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 
 from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.core.refinement.device.images import Image
 from ptycho.errors import BackendError, LostProcessError, PtychoError
 from ptycho.workflows.sharing.place import Place, place_of, size_of
 from ptycho.workflows.sharing.started import Started, end, fate_of, in_a_line, leave_signals_to_the_first, start
 from ptycho.workflows.sharing.team import SINGLE, Team, while_it_runs
+from ptycho_torch.distributed.tensors import TensorExchange, alike, cut_off, meet, tensor_of
 
 __all__ = ["Crew", "serve_local", "team"]
 
 logger = logging.getLogger(__name__)
 
-Array = NDArray[Any]
 Value = TypeVar("Value")
 
 WAITING = timedelta(days=30)
@@ -44,7 +49,20 @@ TOLD_SECONDS = 3.0
 """How long the first waits to hear what became of a process whose connection has closed."""
 LATE_SECONDS = 30.0
 """How much later than the first to give up another may at most be, before it is taken to hang itself."""
+LOOK_SECONDS, ASK_SECONDS = 0.5, 5e-5
+"""Between two looks at the other processes, and between two questions to a GPU, while it waits for theirs."""
 _HOST = torch.device("cpu")
+
+
+class Terms(NamedTuple):
+    """What all processes of a team know."""
+
+    on_gpu: bool
+    """Whether each has a GPU of its own."""
+    deterministic: bool
+    """Whether the same run gives the same bits there."""
+    timeout: float
+    """Seconds after which an exchange is given up."""
 
 
 class Crew:
@@ -55,6 +73,7 @@ class Crew:
         rank, size: of this process.
         timeout: seconds after which an exchange is given up.
         started: the others, by rank, where this process has started them, with what they say.
+        carried, in_order: as of `TensorExchange`.
     """
 
     def __init__(
@@ -64,12 +83,18 @@ class Crew:
         size: int,
         timeout: float,
         started: Started | None = None,
+        carried: Collection[str] = ("cpu",),
+        in_order: Collection[str] = (),
     ) -> None:
         self._store, self._rank, self._size, self._started = store, rank, size, started or {}
         self._timeout, self._first_hangs = timeout, False
         self._idle = dist.new_group(backend="gloo", timeout=WAITING)
-        self.sent = 0
-        """Bytes that this process has added to sums, so far."""
+        self._tensors = TensorExchange(rank, size, carried, in_order, self._arrived)
+
+    @property
+    def sent(self) -> int:
+        """Bytes that this process has added to sums and given to others, so far."""
+        return self._tensors.sent
 
     @property
     def rank(self) -> int:
@@ -81,39 +106,46 @@ class Crew:
         """How many there are."""
         return self._size
 
-    def sum(self, *arrays: Array) -> tuple[Array, ...]:
-        """The sums over all processes; arrays of one type go together."""
-        parts = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
-        flat = [part.view(part.real.dtype) for part in parts]
-        summed: list[Any] = [None] * len(arrays)
-        for dtype in dict.fromkeys(part.dtype for part in flat):
-            mine = [k for k, part in enumerate(flat) if part.dtype == dtype]
-            whole = np.concatenate([flat[k] for k in mine])
-            self.sent += whole.nbytes
-            self._told(dist.all_reduce, torch.from_numpy(whole))
-            ends = np.cumsum([flat[k].size for k in mine])
-            for k, values in zip(mine, np.split(whole, ends[:-1]), strict=True):
-                summed[k] = values.view(parts[k].dtype).reshape(np.shape(arrays[k]))
-        return tuple(summed)
-
-    def exchange(self, pieces: Sequence[Array], shapes: Sequence[tuple[int, ...]]) -> list[Array]:
-        """What all processes have for this one."""
-        mine = np.ascontiguousarray(pieces[self._rank])
-        found = [mine if rank == self._rank else np.empty(shape, mine.dtype) for rank, shape in enumerate(shapes)]
+    def sum(self, *arrays: Image) -> tuple[Image, ...]:
+        """The sums over all processes, each where it is; arrays of one type go together."""
         with self.watched():
-            waiting = []
-            for rank in range(self._size):
-                if rank == self._rank:
-                    continue
-                if found[rank].size:
-                    waiting.append(dist.irecv(_flat(found[rank]), src=rank))
-                if pieces[rank].size:
-                    sent = _flat(np.ascontiguousarray(pieces[rank]))
-                    self.sent += sent.nbytes
-                    waiting.append(dist.isend(sent, dst=rank))
-            for each in waiting:
-                cast(Any, each).wait()
-        return found
+            summed = self._tensors.sum([tensor_of(array) for array in arrays])
+        return tuple(map(alike, arrays, summed))
+
+    def exchange(self, pieces: Sequence[Image], shapes: Sequence[tuple[int, ...]]) -> list[Image]:
+        """What all processes have for this one."""
+        with self.watched():
+            found = self._tensors.exchange([tensor_of(piece) for piece in pieces], shapes)
+        return [alike(pieces[self._rank], each) for each in found]
+
+    def _arrived(self, device: torch.device) -> None:
+        """Wait for what was exchanged on a device; the host waits for its own tensors as it goes."""
+        if device.type == "cuda":
+            behind = torch.cuda.Event()
+            behind.record()
+            self._until(behind.query)
+
+    def _until(self, done: Callable[[], bool]) -> None:
+        """Wait for what a GPU does with those of the others, and see whether these are there."""
+        begun = looked = time.monotonic()
+        while not done():
+            time.sleep(ASK_SECONDS)
+            now = time.monotonic()
+            if now - begun > self._timeout:
+                raise RuntimeError(f"an exchange of GPUs {TIMED_OUT}")
+            if now - looked > LOOK_SECONDS:
+                looked = now
+                self._look()
+
+    def _look(self) -> None:
+        """Raise RuntimeError where one of the others has ended, has failed, or has found that one is gone."""
+        for rank in range(self._size):
+            if rank == self._rank:
+                continue
+            # a store that is gone is an error by itself: so is the first, or who started all
+            noted = self._store.check([_fault_of(rank)]) or self._store.check([_wait_of(rank)])
+            if noted or fate_of(self._started, rank):
+                raise RuntimeError(f"process {rank} is gone or waits no more")
 
     def first(self, make: Callable[[], Value]) -> Value:
         """What the first process makes."""
@@ -217,11 +249,6 @@ class Crew:
         return "" if self._noted(_wait_of(rank)) else fate_of(self._started, rank)
 
 
-def _flat(values: Array) -> torch.Tensor:
-    """The numbers of a contiguous array, not copied."""
-    return torch.from_numpy(values.reshape(-1).view(values.real.dtype))
-
-
 def _fault_of(rank: int) -> str:
     return f"ptycho/fault/{rank}"
 
@@ -268,16 +295,17 @@ def _joined(execution: PyTorchExecutionConfig, place: Place | None, size: int) -
     on_gpu = execution.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if on_gpu:
         _take_gpu(0 if place is None else place.local, execution.devices)
-    limit, timeout = timedelta(seconds=JOINING_SECONDS), execution.process_timeout
+    limit = timedelta(seconds=JOINING_SECONDS)
+    known = Terms(on_gpu, bool(execution.deterministic), execution.process_timeout)
     if place is None:
         store = dist.TCPStore("127.0.0.1", 0, is_master=True, timeout=limit, wait_for_workers=False)
-        with _group(store, 0, size, on_gpu, timeout, lambda: _start(store.port, size, on_gpu, timeout)) as crew:
+        with _group(store, 0, size, known, lambda: _start(store.port, size, known)) as crew:
             yield crew
         return
     # torchrun has a store of its own, which its processes join
     master = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)
     store = dist.TCPStore(place.address, place.port, is_master=master, timeout=limit, wait_for_workers=False)
-    with _group(store, place.rank, place.size, on_gpu, timeout, dict) as crew:
+    with _group(store, place.rank, place.size, known, dict) as crew:
         yield crew
 
 
@@ -293,51 +321,60 @@ def _group(
     store: Any,
     rank: int,
     size: int,
-    on_gpu: bool,
-    timeout: float,
+    known: Terms,
     begin: Callable[[], Started],
 ) -> Iterator[Crew]:
     """The team in its process group, of processes that are started first."""
-    started = begin()
-    kinds = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    started, by_nccl = begin(), known.on_gpu and dist.is_nccl_available()
+    if known.on_gpu and not by_nccl:
+        logger.warning("this PyTorch has no NCCL: what GPUs add up goes through the memory of the host")
+    kinds = "cpu:gloo,cuda:nccl" if by_nccl else "gloo"
+    carried = ("cpu", "cuda") if by_nccl else ("cpu",)
+    in_order = ("cuda",) if known.deterministic else ()
     try:
         limit = timedelta(seconds=JOINING_SECONDS)
         dist.init_process_group(
             kinds, store=dist.PrefixStore("ptycho", store), rank=rank, world_size=size, timeout=limit
         )
         # not said at once: how long they take to join has nothing to do with it
-        dist.distributed_c10d._set_pg_timeout(timedelta(seconds=timeout))
-        crew = Crew(store, rank, size, timeout, started)
+        dist.distributed_c10d._set_pg_timeout(timedelta(seconds=known.timeout))
+        crew = Crew(store, rank, size, known.timeout, started, carried, in_order)
+        if by_nccl:
+            meet(timedelta(seconds=known.timeout + 2 * LATE_SECONDS))
     except RuntimeError as error:
         for process, _ in started.values():
             process.kill()
         raise LostProcessError(f"expected {size} processes to join, found {in_a_line(error)}") from error
     try:
         yield crew
+    except BaseException:
+        if by_nccl:
+            cut_off()
+        raise
     finally:
         with suppress(RuntimeError):
             dist.destroy_process_group()
 
 
-def _start(port: int, size: int, on_gpu: bool, timeout: float) -> Started:
+def _start(port: int, size: int, known: Terms) -> Started:
     """Start the others of a team of this machine."""
 
     def order(rank: int) -> str:
-        asked = f"{port}, {rank}, {size}, {on_gpu}, {timeout!r}"
+        asked = f"{port}, {rank}, {size}, {known.on_gpu}, {known.deterministic}, {known.timeout!r}"
         return f"from ptycho_torch.distributed.crew import serve_local; serve_local({asked})"
 
     threads = str(torch.get_num_threads())
     return start(size, order, {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads})
 
 
-def serve_local(port: int, rank: int, size: int, on_gpu: bool, timeout: float) -> None:
+def serve_local(port: int, rank: int, size: int, on_gpu: bool, deterministic: bool, timeout: float) -> None:
     """What a process does that another one of this machine has started: serve it."""
     leave_signals_to_the_first()
     if on_gpu:
         _take_gpu(rank, size)
     limit = timedelta(seconds=JOINING_SECONDS)
     store = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=limit, wait_for_workers=False)
-    with _group(store, rank, size, on_gpu, timeout, dict) as crew:
+    with _group(store, rank, size, Terms(on_gpu, deterministic, timeout), dict) as crew:
         _running.append(crew)
         crew.serve()
 
