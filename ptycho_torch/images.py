@@ -103,11 +103,13 @@ class TorchImages:
 
     def row_spectra(self, values: Tensor, length: int) -> Tensor:
         """By transforms along the rows."""
+        if not values.numel():  # oneMKL refuses to transform nothing
+            return values.new_zeros((*values.shape[:-1], length // 2 + 1), dtype=values.dtype.to_complex())
         return torch.fft.rfft(values, n=length)
 
     def smoothed_columns(self, values: Tensor, factor: Tensor) -> Tensor:
         """By transforms along the columns."""
-        return torch.fft.ifft(torch.fft.fft(values, dim=-2).mul_(factor), dim=-2)
+        return torch.fft.ifft(torch.fft.fft(values, dim=-2).mul_(factor), dim=-2) if values.numel() else values
 
     def rows_of(self, spectra: Tensor, length: int) -> Tensor:
         """By transforms along the rows."""

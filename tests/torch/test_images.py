@@ -40,6 +40,36 @@ def test_they_are_those_in_numpy(dtype, rng) -> None:
     close(made[0].object_step(there, image), made[1].object_step(here, image))
 
 
+@pytest.mark.parametrize("shape", [(5, 7), (2, 4, 6), (2, 0, 6), (5, 0)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_strips_are_filtered_by_is_that_in_numpy(shape, dtype, rng) -> None:
+    """Rows are 0 in number where a process owns none, columns where it has none of the spectrum."""
+    ours, oracle = RefinementKernels("amplitude", 0.0, dtype=dtype).images, NumpyImages()
+    values = rng.standard_normal(shape).astype(torch.empty(0, dtype=dtype).numpy().dtype)
+    most = {"rtol": 0, "atol": 30 * TOLERANCE[dtype]}
+
+    def close(found, expected) -> None:
+        assert found.dtype in (dtype, dtype.to_complex()) and found.shape == expected.shape
+        np.testing.assert_allclose(found.numpy(), expected, **most)
+
+    if values.size:
+        padded = shape[-2] + 1, 9
+        factor = rng.random((padded[0], 5)).astype(values.dtype)
+        smoothed = oracle.smoothed(values, factor, padded)
+        close(ours.smoothed(torch.from_numpy(values), torch.from_numpy(factor), padded), smoothed)
+    if shape[-1]:
+        spectra = oracle.row_spectra(values, 9)
+        close(ours.row_spectra(torch.from_numpy(values), 9), spectra)
+        if values.size:
+            close(ours.rows_of(torch.from_numpy(spectra), 9), oracle.rows_of(spectra.copy(), 9))
+    columns = values + 1j * values[::-1]
+    factor = rng.random(shape[-2:]).astype(values.dtype)
+    found = ours.smoothed_columns(torch.from_numpy(columns), torch.from_numpy(factor))
+    close(found, oracle.smoothed_columns(columns.copy(), factor) if values.size else columns)
+    assert ours.zeros((2, 3), found).dtype == found.dtype
+    assert oracle.zeros((2, 3), columns).dtype == columns.dtype
+
+
 def scalar(value: float) -> torch.Tensor:
     return torch.tensor(value, dtype=torch.float64)
 
@@ -52,6 +82,7 @@ def test_ratios_are_those_of_python(below) -> None:
         found = TorchNumbers().ratio(one, other)
         assert found.dtype == torch.float64
         assert float(found) == expected
+    assert TorchNumbers().ratio(3.0, below) == expected  # sums of several processes
 
 
 @pytest.mark.parametrize("holds", [True, False])

@@ -12,6 +12,7 @@ import torch
 from ptycho.config.config import InferenceConfig, PyTorchExecutionConfig
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.quality.misfits import Misfits
+from ptycho.core.refinement.device.images import Resident
 from ptycho.core.refinement.state_file import EVERY, StateFile
 from ptycho.core.simulation.plan import make_scan
 from ptycho.errors import ConfigError, LostProcessError
@@ -23,7 +24,8 @@ from ptycho.workflows.sharing.team import SINGLE
 from ptycho.workflows.solver import Solver
 from ptycho.workflows.trust import scan_trust
 from ptycho_torch import backend
-from ptycho_torch.distributed.crew import team
+from ptycho_torch.distributed import crew
+from ptycho_torch.distributed.crew import Crew, team
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu03", "MASTER_PORT": "29500"}
 
@@ -64,6 +66,14 @@ def _hang(crew, which):
     crew.sum(np.zeros(1))
 
 
+def _wait_for_a_gpu(crew, hanging=None):
+    """As for one that waits for those of the others, and would for ever."""
+    if crew.rank == hanging:
+        time.sleep(600)
+    with crew.watched():
+        crew._until(lambda: False)
+
+
 def _fail(crew):
     crew.receive()
     raise ValueError("no\nluck")
@@ -84,8 +94,46 @@ def test_sums_of_several_processes():
     assert torch.get_num_threads() == threads and not torch.distributed.is_initialized()
 
 
-def _exchange(crew):
+def _resident(values):
+    return Resident(torch.from_numpy(values), values.dtype, torch.Tensor.numpy)
+
+
+def _sums_of_images(crew, in_order):
+    _add_in_order(crew, in_order)
+    image, numbers = np.arange(6, dtype=np.complex64).reshape(3, 2) * (1j + crew.rank), np.float32(ORDERS[crew.rank])
+    given = np.array(crew.rank + 0.5), _resident(image), _resident(image.astype(complex)[:, ::-1].copy()), numbers
+    found = crew.sum(*given)
+    if crew.rank:
+        crew.send(found[-1], 0)
+    return found
+
+
+ORDERS = [[1e8, 1, 1e8], [1, -1e8, -1e8], [-1e8, 1e8, 1]]
+"""1 is lost beside 1e8 in single precision, unless 1e8 has gone before."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 3])
+def test_images_stay_where_they_are(size):
+    """Tensors of the host, which go as those of GPUs do, by order or not."""
+    with team(PyTorchExecutionConfig(devices=size)) as crew:
+        for in_order in (False, True):
+            crew.begin(_sums_of_images, in_order)
+            number, image, turned, numbers = _sums_of_images(crew, in_order)
+            assert number == sum(range(size)) + size / 2
+            expected = np.arange(6).reshape(3, 2) * (size * 1j + sum(range(size)))
+            for found, dtype in ((image, np.complex64), (turned, np.complex128)):
+                assert isinstance(found, Resident) and found.dtype == dtype and found.value.is_complex()
+            assert np.array_equal(image, expected) and np.array_equal(turned, expected[:, ::-1])
+            for rank in range(1, size):
+                assert np.array_equal(crew.receive(rank), numbers)
+        assert numbers.tolist() == np.cumsum(np.float32(ORDERS), axis=0)[size - 1].tolist()
+
+
+def _exchange(crew, on_a_device=False):
     pieces = [np.full((crew.rank, rank + 1), 10 * crew.rank + rank) for rank in range(crew.size)]
+    if on_a_device:
+        pieces = [_resident(piece * (1 + 0j)) for piece in pieces]
     return crew.exchange(pieces, [(rank, crew.rank + 1) for rank in range(crew.size)])
 
 
@@ -96,12 +144,22 @@ def test_every_process_gets_what_the_others_have_for_it():
         none, one, two = _exchange(crew)
         assert none.shape == (0, 1) and one.tolist() == [[10]] and two.tolist() == [[20], [20]]
         assert crew.sent == 0
+        crew.begin(_exchange, True)
+        none, one, two = _exchange(crew, True)
+        assert all(isinstance(each, Resident) for each in (none, one, two))
+        assert none.shape == (0, 1) and one.tolist() == [[10]] and two.tolist() == [[20], [20]]
+
+
+def _add_in_order(crew, in_order):
+    crew._tensors._in_order = ("cpu",) if in_order else ()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "mapped", "strips"), [(2, True, True), (2, False, False), (3, False, True)])
 def test_several_find_what_one_finds(size, mapped, strips, tmp_path):
-    """In single precision: sums of another order are 1e-7 off, which every five iterations double and more."""
+    """In single precision: sums of another order are 1e-7 off, which every five iterations double and more. The whole
+    object is added in the order of the processes, as GPUs do.
+    """
     scan = scan_of(32, 96)
     if mapped:
         scan.to_file(tmp_path / "scan.npz")
@@ -110,6 +168,8 @@ def test_several_find_what_one_finds(size, mapped, strips, tmp_path):
     settings = {"refine_probe": True, "refine_positions": True, "refine_flux": True, "tolerance": 0.0, "patience": 99}
     settings |= {"strips": strips}
     with backend.team(run) as crew:
+        crew.begin(_add_in_order, not strips)
+        _add_in_order(crew, not strips)
         solvers = [Solver.of(backend, InferenceConfig(backend="pytorch"), run, each) for each in (crew, SINGLE)]
         found = [solver.refine(scan, None, 15, **settings) for solver in solvers]
         sums = crew.sent / (8 * found[0].object.size)
@@ -213,3 +273,66 @@ def test_a_process_that_is_lost_is_told():
         crew.send(None, 1)
         crew.sum(np.zeros(1))
     assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.slow
+def test_whoever_waits_for_a_gpu_hears_of_a_process_that_is_lost():
+    """NCCL says nothing of it, and a GPU waits as long as it likes."""
+    with (
+        pytest.raises(LostProcessError, match=r"process 2 of 3 \(counted from 0\) was ended by SIGKILL"),
+        team(PyTorchExecutionConfig(devices=3)) as crew,
+    ):
+        crew.begin(_wait_for_a_gpu)
+        os.kill(crew._started[2][0].pid, signal.SIGKILL)
+        begun = time.monotonic()
+        _wait_for_a_gpu(crew)
+    assert time.monotonic() - begun < 20
+    with (
+        pytest.raises(LostProcessError, match=r"process 1 of 2 \(counted from 0\) gave no answer for 3 s"),
+        team(PyTorchExecutionConfig(devices=2, process_timeout=3.0)) as crew,
+    ):
+        crew.begin(_wait_for_a_gpu, 1)
+        _wait_for_a_gpu(crew)
+
+
+@pytest.fixture
+def crew_of_two(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "new_group", lambda **_: None)
+    return Crew(torch.distributed.HashStore(), 0, 2, 60.0)
+
+
+def test_what_a_gpu_has_done_is_waited_for(crew_of_two, monkeypatch):
+    class Event:
+        answers = iter([True])
+
+        def record(self):
+            self.answers = iter([False, False, True])
+
+        def query(self):
+            return next(self.answers)
+
+    made = [Event()]
+    monkeypatch.setattr(torch.cuda, "Event", lambda: made[0])
+    crew_of_two._arrived(torch.device("cpu"))
+    assert list(Event.answers) == [True]
+    crew_of_two._arrived(torch.device("cuda"))
+    assert list(made[0].answers) == []
+
+
+@pytest.mark.parametrize("noted", ["ptycho/wait/1", "ptycho/fault/1"])
+def test_a_note_of_another_ends_the_waiting(noted, crew_of_two, monkeypatch):
+    monkeypatch.setattr(crew, "LOOK_SECONDS", 0.0)
+    looks = iter([False, False])
+    with pytest.raises(StopIteration):  # nothing is noted: it goes on
+        crew_of_two._until(lambda: next(looks))
+    crew_of_two._store.set(noted, "gave up")
+    with pytest.raises(RuntimeError, match="process 1 is gone"):
+        crew_of_two._until(lambda: False)
+
+
+def test_without_nccl_gpus_go_through_the_host(caplog, monkeypatch):
+    """As PyTorch may be built; a team of one process."""
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: False)
+    with crew._group(torch.distributed.HashStore(), 0, 1, crew.Terms(True, True, 60.0), dict) as found:
+        assert "this PyTorch has no NCCL" in caplog.text
+        assert np.array_equal(found.sum(np.ones(3))[0], np.ones(3))
