@@ -88,6 +88,8 @@ class Crew:
     ) -> None:
         self._store, self._rank, self._size, self._started = store, rank, size, started or {}
         self._timeout, self._first_hangs = timeout, False
+        self.failed = False
+        """Whether an exchange was not to be had."""
         self._idle = dist.new_group(backend="gloo", timeout=WAITING)
         self._tensors = TensorExchange(rank, size, carried, in_order, self._arrived)
 
@@ -209,6 +211,7 @@ class Crew:
         except PtychoError:
             raise
         except RuntimeError as error:
+            self.failed = True
             raise LostProcessError(self._what_is_lost(error)) from error
 
     def _what_is_lost(self, error: RuntimeError) -> str:
@@ -348,10 +351,11 @@ def _group(
     try:
         yield crew
     except BaseException:
-        if by_nccl:
-            cut_off()
+        crew.failed = True
         raise
     finally:
+        if by_nccl and crew.failed:
+            cut_off()
         with suppress(RuntimeError):
             dist.destroy_process_group()
 

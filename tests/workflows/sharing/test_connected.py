@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from ptycho.core.refinement.device.images import Resident
 from ptycho.errors import LostProcessError
 from ptycho.workflows.sharing import connected
 from ptycho.workflows.sharing.connected import Connected, Link, joined, welcomed
@@ -18,10 +19,18 @@ from ptycho.workflows.sharing.started import end, start
 TOKEN = bytes(range(32))
 
 
-def test_sums_and_what_the_first_makes(teams):
+def of_a_device(values):
+    return Resident(values, values.dtype, np.array)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, of_a_device])
+def test_sums_and_what_the_first_makes(teams, kind):
+    """What is on a device is fetched, and comes back in NumPy."""
+
     def work(team):
-        image = np.full((2, 3), 1j, np.complex64)
-        number, images, count = team.sum(np.array([team.rank + 0.5]), image * team.rank, np.array(1, np.int64))
+        image = kind(np.full((2, 3), 1j * team.rank, np.complex64))
+        number, images, count = team.sum(np.array([team.rank + 0.5]), image, np.array(1, np.int64))
+        assert isinstance(images, np.ndarray)
         return number, images, count, team.first(lambda: f"of {team.rank}")
 
     with ThreadPoolExecutor(3) as pool:  # processes that are threads
@@ -32,10 +41,11 @@ def test_sums_and_what_the_first_makes(teams):
         assert told == "of 0"
 
 
+@pytest.mark.parametrize("kind", [np.asarray, of_a_device])
 @pytest.mark.parametrize("size", [2, 3, 4])
-def test_every_process_gets_what_the_others_have_for_it(teams, size):
+def test_every_process_gets_what_the_others_have_for_it(teams, size, kind):
     def work(team):
-        pieces = [np.full((team.rank, rank + 1), 10 * team.rank + rank) for rank in range(size)]
+        pieces = [kind(np.full((team.rank, rank + 1), 10 * team.rank + rank)) for rank in range(size)]
         return team.exchange(pieces, [(rank, team.rank + 1) for rank in range(size)])
 
     with ThreadPoolExecutor(size) as pool:
