@@ -39,6 +39,7 @@ class TorchImages:
         real: brings a real array to the device.
         worked: does a piece of work on so many pixels, on as many threads as suit them.
         numbers: what a scalar becomes.
+        on_host: whether the device is the host.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class TorchImages:
         real: Callable[[Array], Tensor],
         worked: Callable[[int, Callable[[], Tensor]], Tensor],
         numbers: Numbers,
+        on_host: bool,
     ) -> None:
+        self.on_host = on_host
         self._upload, self._fetch, self._real, self._worked = upload, fetch, real, worked
         self._numbers = numbers
         # those of an object and of a probe, or of the probes of some scans
@@ -89,8 +92,7 @@ class TorchImages:
 
     def _preconditioned(self, form: Filter, held: _Form, gradient: Tensor, image: Tensor) -> Tensor:
         """The step of a gradient."""
-        modulus = image.abs()
-        turn = image.sgn().masked_fill_(modulus <= 1e-6 * form.largest(modulus.max()), 1)
+        turn = _phases(form, image)
         relative = gradient * turn.conj()
         parts = torch.view_as_real(relative * held.lit).movedim(-1, -3)
         slow = torch.complex(*form.smoothed(self, parts, held.slow).unbind(-3))
@@ -109,7 +111,12 @@ class TorchImages:
 
     def smoothed_columns(self, values: Tensor, factor: Tensor) -> Tensor:
         """By transforms along the columns."""
-        return torch.fft.ifft(torch.fft.fft(values, dim=-2).mul_(factor), dim=-2) if values.numel() else values
+        if not values.numel():
+            return values
+        each = zip(values, factor, strict=True) if values.ndim > 2 else [(values, factor)]
+        for part, own in each:  # one after the other: it takes twice their room
+            part.copy_(torch.fft.ifft(torch.fft.fft(part, dim=-2).mul_(own), dim=-2))
+        return values
 
     def rows_of(self, spectra: Tensor, length: int) -> Tensor:
         """By transforms along the rows."""
@@ -124,6 +131,12 @@ class TorchImages:
         held = _Form(*(self._real(each) for each in (form.inverse, form.lit, slow)))
         self._forms.append((form, held))
         return held
+
+
+def _phases(form: Filter, image: Tensor) -> Tensor:
+    """`image / |image|`, 1 where it is dark."""
+    modulus = image.abs()
+    return image.sgn().masked_fill_(modulus <= 1e-6 * form.largest(modulus.max()), 1)
 
 
 class TorchNumbers:

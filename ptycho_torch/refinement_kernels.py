@@ -82,8 +82,8 @@ class RefinementKernels:
         self.device, self.dtype = torch.device(device), dtype
         self.complex_bytes = 2 * dtype.itemsize
         self.numbers: Numbers = TorchNumbers() if self._stays() else PlainNumbers()
-        self.images = TorchImages(self.image, self.numpy, self._real, self._worked, self.numbers)
         on_cpu = self.device.type == "cpu"
+        self.images = TorchImages(self.image, self.numpy, self._real, self._worked, self.numbers, on_cpu)
         self.whole_numbers = deterministic and not on_cpu
         self.lanes = torch.get_num_threads() if on_cpu else 1
         self.memory = _free_memory(self.device) if self.device.type == "cuda" else USUAL_MEMORY

@@ -63,8 +63,8 @@ def test_what_strips_are_filtered_by_is_that_in_numpy(shape, dtype, rng) -> None
         if values.size:
             close(ours.rows_of(torch.from_numpy(spectra), 9), oracle.rows_of(spectra.copy(), 9))
     columns = values + 1j * values[::-1]
-    factor = rng.random(shape[-2:]).astype(values.dtype)
-    found = ours.smoothed_columns(torch.from_numpy(columns), torch.from_numpy(factor))
+    factor = rng.random(shape).astype(values.dtype)
+    found = ours.smoothed_columns(torch.from_numpy(columns.copy()), torch.from_numpy(factor))
     close(found, oracle.smoothed_columns(columns.copy(), factor) if values.size else columns)
     assert ours.zeros((2, 3), found).dtype == found.dtype
     assert oracle.zeros((2, 3), columns).dtype == columns.dtype

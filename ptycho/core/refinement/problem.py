@@ -79,7 +79,7 @@ class ScanProblem:
     ) -> None:
         self._passes, self._placement, self._given = passes, placement, given
         self._share = passes.share
-        self._images = passes.kernels.images
+        self._images = self._share.images(passes.kernels.images)
         self._refine_probe, self._refine_flux, self._family = refine_probe, refine_flux, background
         self._variability, self._refine_blur = variability, refine_blur
         self._refine_thickness, self._penalty, self._pupil = refine_thickness, penalty, pupil

@@ -58,6 +58,10 @@ class Images(Protocol):
     several processes have a part of an image (`ptycho.core.refinement.sums.object_strips`).
     """
 
+    @property
+    def on_host(self) -> bool:
+        """Whether the arrays are in the memory of the host, where NumPy reads them as they are."""
+
     def of(self, values: Any) -> Image:
         """An array of the device as one of the search."""
 
@@ -83,7 +87,7 @@ class Images(Protocol):
         """Half spectra of real rows `(..., h, W)` that are continued by 0 to a length."""
 
     def smoothed_columns(self, values: Any, factor: Any) -> Any:
-        """Complex columns `(..., P, q)`, their spectra times a factor; the values may be overwritten."""
+        """Complex columns `(..., P, q)`, their spectra times a factor of this shape; the values may be overwritten."""
 
     def rows_of(self, spectra: Any, length: int) -> Any:
         """Real rows of this length from their half spectra, which may be overwritten."""
@@ -151,6 +155,8 @@ class NumpyImages:
     A product by BLAS is divided among all cores, which for images of this size takes longer than the product wherever
     another program has one of them.
     """
+
+    on_host = True
 
     def of(self, values: Any) -> Array:
         """The array itself."""

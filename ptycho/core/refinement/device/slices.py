@@ -70,8 +70,8 @@ class _SlicedImages(NumpyImages):
         self._numpy = numpy
 
     def of(self, values: Any) -> Array:
-        """An array of the device in NumPy; one that is there already stays."""
-        return values if isinstance(values, np.ndarray) else self._numpy(values)
+        """An array of the device in NumPy."""
+        return self._numpy(values)
 
 
 class SlicedKernels:

@@ -52,6 +52,9 @@ class ObjectShare(Protocol):
     def frame(self, whole: ObjectFrame) -> ObjectFrame:
         """That of what is held, from that of the whole object."""
 
+    def images(self, engine: Images) -> Images:
+        """The arithmetic on what is held, from that of the engine."""
+
     def sums(self, images: Images, numbers: Array, image: Image, *others: Image) -> tuple[Any, ...]:
         """The sums over all processes of numbers, of what each has found on the rows it holds, and of other images,
         each where it is.
@@ -127,6 +130,10 @@ class WholeObject:
     def frame(self, whole: ObjectFrame) -> ObjectFrame:
         """The frame itself."""
         return whole
+
+    def images(self, engine: Images) -> Images:
+        """That of the engine."""
+        return engine
 
     def sums(self, images: Images, numbers: Array, image: Image, *others: Image) -> tuple[Any, ...]:
         """One sum of everything."""

@@ -89,7 +89,8 @@ class Passes(NormalEquations):
         if with_probe:
             sums.append(self._of_probes([pull.probes for pull in pulls], point))
         if self.processes.size > 1:
-            numbers, *sums = self.share.sums(self.kernels.images, np.array([float(total), energy]), *sums)
+            images = self.share.images(self.kernels.images)
+            numbers, *sums = self.share.sums(images, np.array([float(total), energy]), *sums)
             total, energy = numbers.tolist()
         return total / energy, Direction(*sums, *(() if with_probe else (None,)))
 

@@ -186,8 +186,34 @@ def test_an_engine_finds_on_strips_what_it_finds_on_the_whole_object(kind, engin
     scan = scan_of(6.0, 1.0)
     settings = {**CASES[kind](scan), "engine": engine, "iterations": 7, "tolerance": 0.0, "patience": 99}
     alone = refine_scan(scan, **settings)
+    assert_alike_in_threads(scan, settings, alone, in_threads)
+
+
+def assert_alike_in_threads(scan, settings, alone, in_threads):
     several = in_threads(2, lambda each: refine_scan(scan, processes=each, strips=True, **settings))[0]
     np.testing.assert_allclose(several.error_history, alone.error_history, rtol=1e-5)
     for name in ("object", "probe"):
         one, other = getattr(several, name), getattr(alone, name)
         assert np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(other), name
+
+
+@pytest.mark.parametrize("kind", ["a probe that varies", "several scans", "a support"])
+def test_strips_stay_on_a_device_that_is_not_the_host(kind, in_threads, monkeypatch):
+    """Tensors of the host stand in for those of a device."""
+    from ptycho_torch.images import TorchImages
+
+    scan = scan_of(6.0, 1.0)
+    settings = {**CASES[kind](scan), "engine": "pytorch", "iterations": 7, "tolerance": 0.0, "patience": 99}
+    alone = refine_scan(scan, **settings)
+    filtered = []
+
+    def counted(images, values, length):
+        filtered.append(len(values))
+        return transformed(images, values, length)
+
+    transformed = TorchImages.row_spectra
+    monkeypatch.setattr(TorchImages, "row_spectra", counted)
+    monkeypatch.setattr(TorchImages, "on_host", property(lambda _: False, lambda *_: None), raising=False)
+    assert_alike_in_threads(scan, settings, alone, in_threads)
+    # amplitude and phase at once, of every process, in the precision of an iteration or more
+    assert filtered.count(2) == len(filtered) >= 2 * 7
