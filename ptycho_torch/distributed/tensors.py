@@ -7,7 +7,9 @@ through the memory of the host. What NCCL asks for is done for both:
 * all processes begin the same exchanges in the same order, what they have for each other in one batch: a process that
   sends before another has begun to receive waits for it;
 * exchanges go on the stream of the work (the current one), behind what was worked out there; copies of patterns, which
-  have a stream of their own, are not waited for.
+  have a stream of their own, are not waited for;
+* the current GPU of the thread is the one that the process has taken. Another thread would have the first GPU, but there
+  is none: the work on a GPU has one lane.
 """
 
 from __future__ import annotations
