@@ -8,8 +8,8 @@ through the memory of the host. What NCCL asks for is done for both:
   sends before another has begun to receive waits for it;
 * exchanges go on the stream of the work (the current one), behind what was worked out there; copies of patterns, which
   have a stream of their own, are not waited for;
-* the current GPU of the thread is the one that the process has taken. Another thread would have the first GPU, but there
-  is none: the work on a GPU has one lane.
+* the current GPU of the thread is the one that the process has taken; another thread would have the first GPU, but work
+  on a GPU has one lane.
 """
 
 from __future__ import annotations
