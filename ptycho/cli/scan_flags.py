@@ -49,10 +49,13 @@ _PARTS = (
 
 
 class Pair(argparse.Action):
-    """Two numbers, LOW HIGH or LOW,HIGH."""
+    """Two numbers, LOW HIGH or LOW,HIGH, by the names that the metavar gives them."""
 
-    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
-        super().__init__(option_strings, dest, nargs="+", **options)
+    def __init__(
+        self, option_strings: Sequence[str], dest: str, metavar: tuple[str, str] = ("LOW", "HIGH"), **options: Any
+    ) -> None:
+        self.names = metavar
+        super().__init__(option_strings, dest, nargs="+", metavar=metavar, **options)
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
         """Keep them as a pair."""
@@ -61,7 +64,8 @@ class Pair(argparse.Action):
             low, high = map(float, words)
         except ValueError:
             found = " ".join(values)
-            parser.error(f"argument {option}: expected two numbers, LOW HIGH or LOW,HIGH, found {found}")
+            names = f"{' '.join(self.names)} or {','.join(self.names)}"
+            parser.error(f"argument {option}: expected two numbers, {names}, found {found}")
         setattr(namespace, self.dest, (low, high))
 
 

@@ -89,6 +89,14 @@ def test_a_pair_is_two_numbers_with_or_without_a_comma(said: list[str]) -> None:
     assert parser.parse_args(["--amplitude", *said]).amplitude == (0.6, 1.0)
 
 
+def test_a_pair_is_asked_for_by_its_names(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--stage-scale", action=Pair, metavar=("X", "Y"))
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--stage-scale", "1.03"])
+    assert "expected two numbers, X Y or X,Y, found 1.03" in capsys.readouterr().err
+
+
 def test_a_scan_is_written_as_npz_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert scan_file("a.NPZ") == Path("a.NPZ") and scan_file("b") == Path("b")
     assert main(["simulate", "--output", str(tmp_path / "a.h5")]) == 2

@@ -35,6 +35,7 @@ from ptycho.core.doctor.statistics import ScanStatistics, gather
 from ptycho.core.doctor.values import (
     check_dose,
     check_numbers,
+    check_repeats,
     check_saturation,
     check_size,
     check_units,
@@ -72,6 +73,7 @@ def examine(stream: ScanStream, reconstructions: bool = True) -> Diagnosis:
         check_size(scan, made_to_fit),
         check_numbers(statistics),
         check_units(statistics),
+        check_repeats(statistics),
         check_mask(statistics),
     ]
     places = [check_duplicates(stream)]

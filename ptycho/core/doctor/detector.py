@@ -36,6 +36,8 @@ _BEAM_RADIUS = 2.5
 """Pixels around the zero frequency where a single bright one is the direct beam."""
 _UNLIKELY = 1e-9
 """Probability of an accident that is taken for none."""
+_FEWEST = 8
+"""Patterns without which a dark pixel tells nothing: it may be the zero of a speckle."""
 _CENTRE_NOTE, _CENTRE_WARNING = 1.0, 2.5
 """Pixels off the centre; a tilt of the object's phase moves the mean pattern by about one."""
 
@@ -127,6 +129,8 @@ def _places(pixels: Array) -> list[tuple[int, int]]:
 
 def dead_pixels(statistics: ScanStatistics) -> Array:
     """Valid pixels (N, N) that are 0 in every pattern although their surroundings are lit too often for chance."""
+    if len(statistics.energies) < _FEWEST:
+        return np.zeros(statistics.lit.shape, bool)
     silent, regions = ndimage.label((statistics.lit == 0) & statistics.valid, structure=np.ones((3, 3)))
     # a pixel lit in this share of the frames stays dark in all of them by accident once in 10^9
     needed = 1 - _UNLIKELY ** (1 / len(statistics.energies))
@@ -175,7 +179,7 @@ def check_centre(statistics: ScanStatistics, scan: ScanFile, hot: Array) -> Find
             f"The zero frequency is at the corner of the patterns, ({dy:.1f}, {dx:.1f}) pixels (y, x) from [N/2, N/2]: "
             f"they were not centred (fftshift). Mend it with ptycho dataset {mend}."
         )
-        return Finding("centre", "fault", sentence, numbers, (mend,))
+        return Finding("centre", "fault", sentence, numbers | {"at_corner": True}, (mend,))
     where = f"The mean pattern lies ({dy:+.1f}, {dx:+.1f}) pixels (y, x) from where "
     where += "the probe's far field, centred at [N/2, N/2], would put it" if fits else "[N/2, N/2] is, by its mass"
     if off > (_CENTRE_WARNING if fits else N / 8):

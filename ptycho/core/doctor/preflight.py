@@ -15,6 +15,7 @@ __all__ = ["preflight", "refuse_faults"]
 MENDING = {
     "numbers": "ptycho doctor {scan}",
     "units": "add --units amplitude or --units counts to the command",
+    "hung detector": "expose again, or leave the copies out with ptycho dataset subsample",
     "mask": "ptycho dataset mask --help shows how a mask is written anew",
     "duplicate positions": "ptycho reconstruct --patterns {scan} --scan-positions POSITIONS.csv:x,y --unit um",
     "place": "ptycho reconstruct {scan} --scan-positions {scan}:xcoords,ycoords --unit um --object-pixel-nm NM",
@@ -48,4 +49,5 @@ def refuse_faults(diagnosis: Diagnosis, name: str) -> None:
 
 def blocking(diagnosis: Diagnosis) -> list[Finding]:
     """The faults that stop a reconstruction."""
-    return [found for found in diagnosis.findings if found.severity == "fault" and found.name in MENDING]
+    faults = (found for found in diagnosis.findings if found.severity == "fault")
+    return [found for found in faults if found.name in MENDING or found.numbers.get("at_corner")]

@@ -71,8 +71,9 @@ def check_overlap(stream: ScanStream, statistics: ScanStatistics, covered: float
         "looks_per_pixel": density,
         "probe_doubted": bool(doubt),
     }
+    apart = f"Neighbours are {step:.3g} pixels apart" if n > 1 else "There is one pattern"
     text = (
-        f"Neighbours are {step:.3g} pixels apart, the disk with 90 % of the probe's energy is {diameter:.3g} wide: "
+        f"{apart}, the disk with 90 % of the probe's energy is {diameter:.3g} wide: "
         f"linear overlap {100 * max(overlap, 0):.0f} %, each covered pixel is seen {density:.1f} times"
     )
     if doubt:

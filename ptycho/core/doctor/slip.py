@@ -13,7 +13,7 @@ from ptycho.core.doctor.samples import Sample, Sampler
 from ptycho.core.doctor.statistics import gather
 from ptycho.core.scan.stream import ScanStream
 
-__all__ = ["find_slip", "slip_of"]
+__all__ = ["find_slip", "sampler_of", "slip_of"]
 
 _PART = 0.4
 """Share of the scan at its beginning and at its end that are tried by themselves for a slip in between."""
@@ -32,10 +32,15 @@ _DOUBTED = 3
 
 def slip_of(stream: ScanStream) -> Slip | None:
     """A frame that was lost or doubled on the way, in a scan with a probe; some seconds."""
+    return find_slip(sampler_of(stream), 1.0)
+
+
+def sampler_of(stream: ScanStream) -> Sampler:
+    """What short reconstructions of a scan with a probe read, after a look at all of its patterns."""
     statistics = gather(stream)
     hot = hot_pixels(statistics)
     shift = check_centre(statistics, stream.fields, hot).numbers["shift_dy_dx"]
-    return find_slip(Sampler(stream, statistics, tuple(shift), hot | dead_pixels(statistics)), 1.0)
+    return Sampler(stream, statistics, tuple(shift), hot | dead_pixels(statistics))
 
 
 def find_slip(sampler: Sampler, scale: float) -> Slip | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, get_args
 
 import numpy as np
@@ -24,6 +25,8 @@ _SAMPLE = 32
 _TOP = 0.6
 """Values above this fraction of the largest are counted one by one."""
 _TOP_KEPT = 1 << 16
+_TELLING = 30
+"""Pixels with light without which two patterns may be alike by chance."""
 _BROKEN = 0.1
 """Share of the valid pixels of a pattern that is no number, or negative, from which on the pattern is broken."""
 
@@ -66,6 +69,8 @@ class ScanStatistics:
     """Share of all intensity that fell on pixels marked as not valid."""
     valid: NDArray[np.bool_]
     """(N, N), True where the pixel is valid in some pattern."""
+    copies: NDArray[np.intp]
+    """Patterns with light that are an earlier one over again, value by value, which photons never make."""
     subtracted: NDArray[np.float64] | None = None
     """(N, N) what iteration adds to counts, of which a background was subtracted; None where none was."""
 
@@ -83,7 +88,7 @@ def gather(stream: ScanStream) -> ScanStatistics:
     energies, tally = np.zeros(n), _Top()
     not_finite = negative = marked = 0
     unusable, unusable_of_sound, broken = np.zeros(sides, bool), np.zeros(sides, bool), np.zeros(n, bool)
-    masked = 0.0
+    masked, repeats = 0.0, _Repeats()
     for block, values in frames.blocks():
         wide = values.astype(np.float64)
         valid = np.broadcast_to(_valid(fields.mask, block), wide.shape)
@@ -99,6 +104,7 @@ def gather(stream: ScanStream) -> ScanStatistics:
         negative += int(np.count_nonzero(valid & below))
         wide = np.where(finite, wide, 0)
         tally.add(wide[valid & finite])
+        repeats.add(block.start, values)
         intensity = wide**2 if units == "amplitude" else wide if subtracted is not None else np.maximum(wide, 0)
         energies[block] = np.sum(intensity, axis=(1, 2), where=valid)
         masked += float(np.sum(intensity, where=~valid))
@@ -128,6 +134,7 @@ def gather(stream: ScanStream) -> ScanStatistics:
         top=tally.result(),
         masked_light=masked / light if light > 0 else 0.0,
         valid=valid_once,
+        copies=np.array(repeats.copies, np.intp),
         subtracted=subtracted,
     )
 
@@ -154,6 +161,23 @@ def _look_at_units(stream: ScanStream) -> tuple[UnitsDecision | None, float | No
     if declared in get_args(Units):
         return decision, decide_units(values, probe, declared, mask=valid).photons
     return decision, None if decision is None else decision.photons
+
+
+class _Repeats:
+    """Which patterns repeat an earlier one, by their digests."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+        self.copies: list[int] = []
+
+    def add(self, first: int, patterns: Array) -> None:
+        for place, pattern in enumerate(patterns, first):
+            if np.count_nonzero(pattern) < _TELLING:
+                continue
+            digest = blake2b(pattern.tobytes(), digest_size=16).digest()
+            if digest in self._seen:
+                self.copies.append(place)
+            self._seen.add(digest)
 
 
 class _Top:

@@ -15,7 +15,15 @@ from ptycho.core.scan.scan import MARK, ScanFile
 from ptycho.errors import DataError
 from ptycho.networks.registry import PATTERN_SIZES
 
-__all__ = ["check_dose", "check_numbers", "check_saturation", "check_size", "check_units", "insane_patterns"]
+__all__ = [
+    "check_dose",
+    "check_numbers",
+    "check_repeats",
+    "check_saturation",
+    "check_size",
+    "check_units",
+    "insane_patterns",
+]
 
 Array = NDArray[Any]
 
@@ -158,6 +166,23 @@ def _without(hot: Array, statistics: ScanStatistics) -> list[tuple[float, int]]:
     theirs = dict(zip(values.tolist(), (counts * len(statistics.energies)).tolist(), strict=True))
     rest = ((value, often - theirs.get(value, 0)) for value, often in statistics.top if value <= largest)
     return [(value, often) for value, often in rest if often > 0]
+
+
+def check_repeats(statistics: ScanStatistics) -> Finding:
+    """Is every pattern one of its own? Photons never make the same pattern twice; a detector that hangs does."""
+    copies, n = statistics.copies, len(statistics.energies)
+    numbers: dict[str, Any] = {"count": len(copies), "patterns": copies[:50].tolist()}
+    if not len(copies) or statistics.counts_per_intensity is None:  # without noise the bare beam is always the same
+        return Finding("repeated patterns", "ok", "No pattern is a copy of another.", numbers)
+    if len(copies) > n / 2:
+        sentence = f"{len(copies)} of {n} patterns are copies of others, value by value: the detector hung."
+        return Finding("hung detector", "fault", sentence, numbers)
+    sentence = (
+        f"{named(copies, 'pattern')} {'are copies of others' if len(copies) > 1 else 'is a copy of another'}, value by "
+        f"value: the detector hung, or frames were written twice. Leave them out: ptycho dataset subsample --drop "
+        f"{ranges(copies)}."
+    )
+    return Finding("repeated patterns", "fault", sentence, numbers, (f"subsample --drop {ranges(copies)}",))
 
 
 def insane_patterns(statistics: ScanStatistics) -> NDArray[np.intp]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ptycho.core.geometry import ObjectFrame, object_frame
 from ptycho.core.physics.detector_blur import check_blur
-from ptycho.core.physics.diffraction import as_modes
+from ptycho.core.physics.diffraction import as_modes, diffract
 from ptycho.core.physics.fly_scan import FlyPath, check_fly_path
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.probes import with_modes
@@ -30,6 +30,13 @@ from ptycho.errors import ConfigError, DataError
 __all__ = ["checked_pupil", "first_point", "first_recording", "known_path"]
 
 Array = NDArray[Any]
+
+FAR = 10.0
+"""Ratio of light from which on a flat object is not begun at 1: the probe is in another unit than the patterns."""
+LOOKED_AT = 32
+"""Patterns that tell it."""
+BRIGHT = 0.5
+"""Light of a pixel of a flat object's pattern, relative to the brightest, from which on it is the direct beam's."""
 
 
 def first_recording(scan: ScanData, start: Start | None, given: Recording) -> Recording:
@@ -109,7 +116,11 @@ def first_point(
     places(x, y, n, frame.shape)
     flux = scan.flux if flux is None else flux
     background = scan.background if background is None else background
+    far = scan.near_field is None and settings.pupil is None and scan.scan_probes is None
+    level = _level(scan, modes, background) if image is None and far else 1.0
     image = in_slices(image, settings.slices, recording.gap, frame.shape)
+    if level != 1:
+        image = image * level ** (1 / (1 if image.ndim == 2 else len(image)))
     if background is None and start is None and settings.refine_background is not None:
         background = first_background(scan)
     flux = np.ones(len(scan)) if flux is None else check_flux(flux, len(scan))
@@ -120,6 +131,27 @@ def first_point(
     if isinstance(recording.variation, ScanProbes):
         begun = begun._replace(probe=_of_all_scans(modes, check_scan_probes(recording.variation, len(scan), n)))
     return begun._replace(variation=changes, coefficients=coefficients), frame
+
+
+def _level(scan: ScanData, modes: Array, background: Array | None) -> float:
+    """The modulus of a flat object: 1, but for a probe that is in quite another unit than the patterns.
+
+    From an object that is many times too dark or too bright few iterations lead nowhere. A background makes all pixels
+    together too bright, and a sample that scatters the direct beam too dark: the nearer of both to 1 is believed.
+    """
+    some = np.unique(np.linspace(0, len(scan) - 1, LOOKED_AT).round().astype(int))
+    n, mask = modes.shape[-1], scan.mask
+    valid = np.ones((n, n), bool) if mask is None else mask[some].all(axis=0) if mask.ndim == 3 else mask
+    light = diffract(modes.astype(np.complex128), np.ones((1, n, n)))[0] * valid
+    mean = np.square(scan.amplitude(some), dtype=np.float64).mean(axis=0) * valid
+    if background is not None:
+        mean = np.maximum(mean - background * valid, 0)
+    bright = light > BRIGHT * light.max()
+    if not bright.any() or not mean[bright].any():
+        return 1.0
+    ratios = sorted((float(mean.sum() / light.sum()), float(mean[bright].sum() / light[bright].sum())))
+    ratio = ratios[0] if ratios[0] > FAR else ratios[1] if ratios[1] < 1 / FAR else 1.0
+    return float(np.sqrt(ratio))
 
 
 def _of_all_scans(modes: Array, known: ScanProbes) -> Array:

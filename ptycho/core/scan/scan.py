@@ -31,6 +31,8 @@ __all__ = [
 
 _LARGEST_FACTOR = 13
 """Largest prime factor of a length that FFTs take without a detour: FFTW and cuFFT have code of their own up to it."""
+_NAMED = 50
+"""Points that are named at most."""
 
 Array = NDArray[Any]
 
@@ -228,13 +230,22 @@ def _expect_shape(array: Array | None, name: str, shapes: list[tuple[int, ...]])
         raise DataError(f"{name}: expected shape {allowed} to fit the patterns, found {array.shape}; correct it")
 
 
+def _left_out(positions: Array) -> str:
+    """The command that leaves out the points without a position."""
+    where = np.flatnonzero(~np.isfinite(positions))
+    if len(where) > _NAMED:
+        return f"the first at pattern {where[0]}; repair them"
+    return f"leave them out: ptycho dataset subsample SCAN -o OUT --drop {','.join(map(str, where))}"
+
+
 def check_values(scan: ScanFile) -> None:
     """Raise DataError for numbers that no measurement gives; reads everything once, in blocks."""
     for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start", "probeGuess", "objectGuess", "Y"):
         array = getattr(scan, key)
         bad = 0 if array is None else _count(array, lambda values: ~np.isfinite(values))
         if bad:
-            raise DataError(f"{key}: expected finite numbers, found {bad} NaN or infinite of {array.size}; repair them")
+            mend = _left_out(array) if key in ("xcoords", "ycoords") else "repair them"
+            raise DataError(f"{key}: expected finite numbers, found {bad} NaN or infinite of {array.size}; {mend}")
     if scan.probeGuess is not None and not scan.probeGuess.any():
         raise DataError("probeGuess: expected an illumination, found only zeros; give an estimate of the probe")
     if scan.mask is not None and not scan.mask.any():

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ptycho.config.options import IterationOptions
+from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.multislice import gap_distance_m, gap_of
+from ptycho.core.physics.near_field import NearField
+from ptycho.core.physics.probes import with_modes
 from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.units import wavelength_m
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
+from ptycho.workflows.scan_part import telling_part
 
-__all__ = ["cuts", "slices_note", "slicing"]
+__all__ = ["cuts", "slices_note", "slicing", "thickness_advice"]
 
+logger = logging.getLogger(__name__)
+
+TRIED = (1.0, 0.3)
+"""Fresnel numbers of a pixel between two slices that a trial begins at; the distance moves from there."""
+ITERATIONS, FEWEST = 30, 12
+"""Of a trial, and the patterns without which there is none."""
+BETTER = 1.2
+"""Ratio of unseen errors from which on two slices are believed: a stage, a probe or a detector that is not as it should
+be gains nothing by them."""
 _LENGTHS = {"energy_eV": "--energy-keV", "object_pixel_m": "--object-pixel-nm"}
 
 
@@ -41,17 +58,52 @@ def slicing(data: RawData, options: IterationOptions, start: Start | None = None
         raise ConfigError(
             f"slices={options.slices}: expected the thickness of the sample, found none; give --thickness"
         )
-    facts = data.known_metadata
     for name, flag in _LENGTHS.items():
-        if not facts.get(name):
+        if not data.known_metadata.get(name):
             what = "wavelength" if name == "energy_eV" else "pixel of the object"
             raise ConfigError(f"slices={options.slices}: expected the {what} of the scan, found none; give {flag}")
-    wavelength = wavelength_m(float(facts["energy_eV"]), facts.get("particle") or "photon")
-    pixel = float(facts["object_pixel_m"])
-    return {
-        "slices": options.slices,
-        "gap": gap_of(options.slices, options.thickness, wavelength, pixel, data.N),
-    }
+    return {"slices": options.slices, "gap": gap_of(options.slices, options.thickness, *_lengths(data), data.N)}
+
+
+def _lengths(data: RawData) -> tuple[float, float]:
+    """Wavelength and side of an object pixel, metres."""
+    facts = data.known_metadata
+    return wavelength_m(float(facts["energy_eV"]), facts.get("particle") or "photon"), float(facts["object_pixel_m"])
+
+
+def thickness_advice(data: RawData, refine: Callable[..., Refinement], modes: int) -> str:
+    """A clause with the flags of a thick sample, where unseen patterns are foretold better by two slices.
+
+    Args:
+        data: the scan, with a probe.
+        refine: of a backend; the object is of one slice where it is told nothing.
+        modes: of the result, which may have taken up what a thick sample does.
+    """
+    part = telling_part(data)
+    if data.near_field is not None or data.scan_probes is not None or len(part.scan) < FEWEST:
+        return ""
+    probe = as_modes(np.asarray(data.probeGuess))
+
+    def found(count: int, **cut: Any) -> Refinement:
+        begun = {"probe": with_modes(probe, count), "refine_probe": True, "likelihood": "amplitude"}
+        return refine(part.scan, None, ITERATIONS, **begun, holdout=part.unseen, patience=ITERATIONS + 1, **cut)
+
+    thin = min(min(found(count).unseen_history) for count in {len(probe), modes})
+    cut = [found(len(probe), slices=2, gap=NearField(number), refine_thickness=True) for number in TRIED]
+    best = min(cut, key=lambda one: min(one.unseen_history))
+    gain = thin / max(min(best.unseen_history), 1e-30)
+    assert best.gap is not None
+    number = best.gap.fresnel_number
+    logger.debug("two slices: unseen error %.3g times less, Fresnel number %.3g", gain, number)
+    if gain < BETTER:
+        return ""
+    missing = [f"{flag} X" for name, flag in _LENGTHS.items() if not data.known_metadata.get(name)]
+    if missing:
+        flags = f"--slices 2 --thickness T {' '.join(missing)}, T near {2 / number:.2g} pixel^2 / wavelength"
+    else:
+        wavelength, pixel = _lengths(data)
+        flags = f"--slices 2 --thickness {2 * pixel**2 / (wavelength * number):.2g}"
+    return f"the sample is thick, two slices foretell unseen patterns {gain:.2g} times better: {flags}"
 
 
 def cuts(data: RawData, options: IterationOptions) -> list[dict[str, Any]]:

@@ -47,6 +47,8 @@ FEWEST = 12
 GAIN = 0.05
 """Share of the unseen error that a further mode has to save: it costs a third of the time."""
 MOST_MODES = 6
+CLEARLY = 1.5
+"""Ratio of unseen errors from which on further modes are none: positions that turn explain more, which they blur."""
 PRIOR_ITERATIONS = 40
 """Before a prior is tried: what it keeps out is noise, which is fitted last."""
 SLICED_ITERATIONS = 30
@@ -254,13 +256,18 @@ class _Trials:
             if errors[count] > (1 - GAIN) * errors[best]:
                 break
             best = count
+        if best > len(probe):
+            staged = self._unseen(probe, held >= free, refine_positions="stage")
+            if CLEARLY * staged < errors[best]:
+                note = f"{self._of_modes(len(probe), errors)}; {staged:.3g} where the stage turns or stretches the scan"
+                return Plan(probe, True, held < free, (*notes, note))
         # with a mode more the probe is no longer the one that was good enough to be held
         first = best == len(probe) and held < free
         return Plan(with_modes(probe, best), True, first, (*notes, self._of_modes(best, errors)))
 
-    def _unseen(self, probe: Array, moves: bool) -> float:
+    def _unseen(self, probe: Array, moves: bool, **settings: Any) -> float:
         """Least error of the unseen patterns."""
-        error = min(self.found(probe, moves, patience=ITERATIONS + 1).unseen_history)
+        error = min(self.found(probe, moves, patience=ITERATIONS + 1, **settings).unseen_history)
         logger.debug("trial: %d modes, probe %s: unseen error %.4g", len(probe), "free" if moves else "held", error)
         return error
 

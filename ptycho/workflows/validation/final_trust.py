@@ -14,14 +14,17 @@ from scipy.spatial import KDTree
 from ptycho.core.doctor.beam import FEWEST, beam_change
 from ptycho.core.doctor.findings import Diagnosis
 from ptycho.core.doctor.slip import slip_of
+from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.quality.trust import FORETOLD, Trust
 from ptycho.core.reconstruction import Reconstruction
+from ptycho.core.result import plural
 from ptycho.core.scan.stream import ScanStream
 from ptycho.raw_data import RawData
 from ptycho.workflows.solver import Solver
 from ptycho.workflows.validation.foretell import clusters_of, foretell
 from ptycho.workflows.validation.next_step import Finished, fixed_modes, remedy
+from ptycho.workflows.validation.units_doubt import other_units
 
 __all__ = ["beam_fault", "doctors_faults", "passed_or_refined", "weak_region", "with_final_trust"]
 
@@ -47,11 +50,11 @@ def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction
     trust = found.trust
     assert trust is not None
     if len(finished.data) < FEWEST:
-        few = f"{len(finished.data)} patterns are too few to keep some back"
+        few = f"{plural(len(finished.data), 'pattern')}: too few to keep some back, so that nothing foretells them"
         return replace(found, trust=replace(trust, faults=(*doctors_faults(diagnosis, trust), few)))
     clusters = clusters_of(found, finished.data)
     trust = replace(trust, foretold=foretell(found, clusters, finished.data, finished.solver))
-    modes = fixed_modes(finished) if trust.grade == "to the noise" else ""
+    modes = (fixed_modes(finished) or _units(finished)) if trust.grade == "to the noise" else ""
     told = finished.options.refine_flux != "auto" or finished.data.flux is not None  # somebody knows what changed
     beam = "" if told else _beams(trust, found)
     faults = (*doctors_faults(diagnosis, trust), beam, modes)
@@ -66,6 +69,12 @@ def with_final_trust(finished: Finished, diagnosis: Diagnosis) -> Reconstruction
     elif not trust.faults:
         trust = replace(trust, advice=remedy(replace(finished, found=replace(found, trust=trust)), clusters))
     return replace(found, trust=trust, timings=found.timings | {"verdict": time.perf_counter() - begun})
+
+
+def _units(finished: Finished) -> str:
+    """Values taken for the wrong unit, where modes were added: these explain such patterns, by whatever object."""
+    added = len(finished.found.probe) > len(as_modes(np.asarray(finished.data.probeGuess)))
+    return other_units(finished.data, finished.solver.refine) if added else ""
 
 
 def passed_or_refined(found: Reconstruction, data: RawData, solver: Solver, beyond: str = "") -> Reconstruction:

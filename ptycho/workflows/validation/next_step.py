@@ -10,23 +10,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.config.options import IterationOptions
+from ptycho.core.doctor.reconstructions import displaced
 from ptycho.core.physics.diffraction import as_modes, diffract
 from ptycho.core.physics.fly_scan import FlyPath
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
+from ptycho.core.quality.trust import Trust
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
+from ptycho.core.scan.stream import ScanStream
 from ptycho.raw_data import RawData
 from ptycho.workflows.effects.background import background_advice
 from ptycho.workflows.effects.detector_blur import blur_advice
 from ptycho.workflows.effects.fly_plan import asked_to_fly, runs_in_lines
+from ptycho.workflows.effects.thick import thickness_advice
 from ptycho.workflows.effects.variable_probe import variation_advice
 from ptycho.workflows.iteration.find_probe import find_probe
 from ptycho.workflows.iteration.iteration_plan import flight_of, planned
@@ -34,6 +39,7 @@ from ptycho.workflows.scan_part import ScanPart, like, mask_of, telling_part
 from ptycho.workflows.solver import Solver
 from ptycho.workflows.trust import NOMINAL_PHOTONS, beyond_noise, noise_error, photon_scale
 from ptycho.workflows.validation.foretell import Clusters
+from ptycho.workflows.validation.units_doubt import other_units
 
 __all__ = ["Finished", "fixed_modes", "noise_factor", "remedy"]
 
@@ -57,8 +63,9 @@ LAST = 10
 """Iterations at the end that are looked at."""
 GAIN, MUCH = 0.03, 0.3
 """Share of the error that they gain where more of them would help, and where nothing else need be tried before."""
-NAMED = 5
-"""Patterns named at most."""
+NAMED, ALONE = 5, 2
+"""Patterns named at most, and how many that are far worse than all others are bad frames whatever these are."""
+ANOTHER = "the probe is another: --probe patterns finds it"
 WHITE = 0.1
 """Correlation of neighbouring pixels below which what is left is noise: a wrong model leaves speckles."""
 QUIET = 0.8
@@ -94,20 +101,23 @@ def remedy(finished: Finished, clusters: Clusters) -> str:
         return "state the dose (counts, or nphotons in the metadata) to tell noise from error"
     if finished.options.shared_probe and finished.data.scans and trust.grade == "fails":
         return "the scans may have different probes: leave --shared-probe out, and each has its own"
-    if trust.outliers.size and np.median(trust.ratio) * BETTER < trust.overall_ratio:
-        worst = trust.outliers[2 * trust.ratio[trust.outliers] > trust.ratio.max()]
-        return f"leave them out: ptycho dataset subsample SCAN -o WITHOUT --drop {','.join(map(str, worst[:NAMED]))}"
+    bad = _bad_frames(trust)
+    if bad:
+        return bad
     go_on = f"it was still gaining: go on with --start RESULT --iterations {2 * finished.options.planned}"
     if finished.gaining > MUCH and not trust.explained:
         return go_on
     logger.info("Looking for what would explain the rest, by short reconstructions")
     found = (
-        _of_light(finished)
+        other_units(finished.data, finished.solver.refine)
+        or _of_light(finished)
         or _of_values(finished)
         or (_anew if trust.grade == "fails" else _further)(finished, clusters)
     )
     if found:
         return found
+    if not trust.explained and (last := _of_thickness(finished) or _of_the_stage(finished.data)):
+        return last
     if trust.grade == "fails":
         tried = "axes, probe, background, positions and modes were tried and are not it"
         if finished.data.near_field is not None:
@@ -116,6 +126,30 @@ def remedy(finished: Finished, clusters: Clusters) -> str:
     if finished.gaining > GAIN and not trust.explained:
         return go_on
     return "" if trust.explained else "background, modes, positions and the beam were tried, none explains the rest"
+
+
+def _bad_frames(trust: Trust) -> str:
+    """Those that stand out, where one or two do by far, or the others are explained without them."""
+    standing, ratio = trust.outliers, trust.ratio
+    if not standing.size or trust.explained:
+        return ""
+    worst = standing[2 * ratio[standing] > ratio.max()]
+    alone = len(worst) <= ALONE and np.median(ratio) * BETTER < trust.overall_ratio
+    if not alone and not trust.only(~np.isin(np.arange(len(ratio)), standing)).explained:
+        return ""
+    return f"leave them out: ptycho dataset subsample SCAN -o WITHOUT --drop {','.join(map(str, worst[:NAMED]))}"
+
+
+def _of_the_stage(data: RawData) -> str:
+    """Patterns that belong to other positions, or positions that are off by a factor, as the doctor finds them."""
+    found = (displaced(ScanStream.of(scan.scan_file())) for scan in data.scans or (data,))
+    return next((f"{one.name}: {one.sentence.rstrip('.')}" for one in found if one is not None), "")
+
+
+def _of_thickness(finished: Finished) -> str:
+    """Slices of a thick sample, where nobody asked for any."""
+    known = finished.options.slices > 1 or finished.found.gap is not None or finished.options.refine_probe is False
+    return "" if known else thickness_advice(finished.data, finished.solver.refine, len(finished.found.probe))
 
 
 def fixed_modes(finished: Finished) -> str:
@@ -260,23 +294,37 @@ def _of_places_or_flux(
     if gain > FLICKERS and (places is None or gain > _gain(fixed, places, floor)):
         better = f"a factor for each explains them {min(gain, MOST):.2g} times better"
         return f"the beam changes from pattern to pattern, {better}: --flux"
-    return "" if places is None else _of_positions(fixed, places, floor, least)
+    gain = 0.0 if places is None else _gain(fixed, places, floor)
+    logger.debug("positions: %.3g times better beyond the noise", gain)
+    return "" if gain < least else _of_the_stage(finished.data) or _of_positions(finished, gain)
 
 
-def _of_positions(fixed: Refinement, moved: Refinement, floor: float, least: float = BETTER) -> str:
-    gain = _gain(fixed, moved, floor)
-    home, places = (
-        np.stack([one.xcoords + one.frame.x0, one.ycoords + one.frame.y0], axis=1) for one in (fixed, moved)
-    )
-    shift, (x, y) = places - home, home.T
-    alike = stage_of(x, y, shift).displacement(x, y)
-    far, own = float(np.abs(shift).max()), float(np.abs(shift - alike).max())
-    logger.debug("positions: %.3g times better beyond the noise, %.3g px at most, %.3g by themselves", gain, far, own)
-    if gain < least:
-        return ""
+def _of_positions(finished: Finished, gain: float) -> str:
+    """How far positions go in a part of the scan, which lies as the stage has it, and what finds them."""
+    part = telling_part(finished.data)
+    moved, x, y = _begun(finished, part, refine_positions=True), part.scan.xcoords, part.scan.ycoords
+    shift = np.stack([moved.xcoords + moved.frame.x0 - x, moved.ycoords + moved.frame.y0 - y], axis=1)
+    far, own = (float(np.abs(one).max()) for one in (shift, shift - stage_of(x, y, shift).displacement(x, y)))
+    logger.debug("positions: %.3g px at most, %.3g by themselves", far, own)
     far_off = own > IterationOptions.position_bound_px
     bound = f" search --position-bound {np.ceil(own):.0f}" if far_off else ""
     return f"positions {'are' if gain > BETTER else 'may be'} off by up to {far:.2g} px: --positions{bound}"
+
+
+def _begun(finished: Finished, part: ScanPart, **moving: bool) -> Refinement:
+    """A part of the scan from a flat object."""
+    return finished.solver.refine(
+        part.scan,
+        None,
+        MOVED,
+        probe=finished.data.probeGuess,
+        likelihood="amplitude",
+        position_bound_px=FAR_PX,
+        patience=MOVED + 1,
+        frame=None,
+        fly_path=_path_of(finished, part),
+        **moving,
+    )
 
 
 def _anew(finished: Finished, clusters: Clusters) -> str:
@@ -285,25 +333,12 @@ def _anew(finished: Finished, clusters: Clusters) -> str:
     given = _unseen(finished, part, data.probeGuess, ANEW)
     error, advice = _anew_tried(finished, part)
     if given > BETTER * error:
-        return f"{advice}, which foretells unseen patterns {given / max(error, 1e-30):.2g} times better"
+        apart = _of_the_stage(data) if advice == ANOTHER else ""  # to which another probe is next best
+        return apart or f"{advice}, which foretells unseen patterns {given / max(error, 1e-30):.2g} times better"
     modes = fixed_modes(finished)
     if modes:
         return modes
-
-    def begun(**moving: bool) -> Refinement:
-        return finished.solver.refine(
-            part.scan,
-            None,
-            MOVED,
-            probe=data.probeGuess,
-            likelihood="amplitude",
-            position_bound_px=FAR_PX,
-            patience=MOVED + 1,
-            frame=None,
-            fly_path=_path_of(finished, part),
-            **moving,
-        )
-
+    begun = partial(_begun, finished, part)
     return _of_places_or_flux(finished, begun(), begun, 0.0, HINT) or _motion(finished)[1]
 
 
@@ -319,7 +354,7 @@ def _anew_tried(finished: Finished, part: ScanPart) -> tuple[float, str]:
     if not finished.made_probe and finished.found.gap is None and not data.scans:
         other = _unseen(finished, part, find_probe(data, finished.solver.refine).probe, ANEW)
         if error > BETTER * other:
-            return other, "the probe is another: --probe patterns finds it"
+            return other, ANOTHER
     flags = " ".join(f"--{word}" for word in best.name.split("+"))
     return error, f"the axes do not go with the positions: ptycho dataset turn SCAN -o TURNED {flags}"
 

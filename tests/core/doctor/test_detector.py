@@ -71,6 +71,13 @@ def test_dead_pixels_are_judged_by_what_is_next_to_them() -> None:
     np.testing.assert_array_equal(dead, expected)
 
 
+def test_pixels_of_a_few_patterns_are_not_dead() -> None:
+    """The zero of a speckle is no fault of the detector."""
+    data = np.full((7, 16, 16), 5, np.uint16)
+    data[:, 7, 9] = 0
+    assert not dead_pixels(gather(ScanStream.of(ScanFile(data, np.arange(7.0), np.zeros(7), None)))).any()
+
+
 def test_dark_pixels_of_which_a_background_was_subtracted_are_not_hot(rng: np.random.Generator) -> None:
     """Their mean is noise about 0; what was counted is far from it. One that shines is hot all the same."""
     lit = 40 * np.exp(-(np.hypot(*np.mgrid[-16:16, -16:16]) ** 2) / 40)

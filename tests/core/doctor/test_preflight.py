@@ -48,6 +48,13 @@ def test_metres_taken_for_pixels_stop(scan):
         refuse_faults(preflight(stream), "scan.npz")
 
 
+def test_patterns_that_were_not_centred_stop(scan):
+    fields = scan.scan_file()
+    moved = np.fft.ifftshift(fields.diff3d, axes=(1, 2))
+    with pytest.raises(DataError, match=r"centre: The zero frequency is at the corner .* ptycho dataset recentre"):
+        refuse_faults(preflight(ScanStream.of(type(fields)(**{**vars(fields), "diff3d": moved}))), "scan.npz")
+
+
 @pytest.mark.parametrize("value", [1e5, -1e12, np.nan])
 def test_a_position_far_from_all_others_is_named_with_the_command(scan, value):
     fields = scan.scan_file()

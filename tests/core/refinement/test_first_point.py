@@ -1,9 +1,12 @@
 """What a refinement begins with fits the scan, is finite and not dark."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.near_field import NearField
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.simulation.plan import make_scan
 from ptycho.errors import DataError
@@ -85,3 +88,28 @@ def test_a_blur_that_the_scan_knows(scan: RawData) -> None:
     assert refine_scan(known, iterations=1, blur=0).error_history == sharp.error_history
     assert refine_scan(known, sharp, 1).blur is None and refine_scan(scan, found, 1).blur == 0.6
     assert refine_scan(known, sharp.object, 1, frame=sharp.frame).blur == 0.6
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+@pytest.mark.parametrize("thick", [{}, {"slices": 2, "gap": NearField(0.5)}])
+def test_a_probe_in_another_unit_begins_where_one_in_the_right_unit_does(
+    scan: RawData, factor: float, thick: dict[str, Any]
+) -> None:
+    """From an object of 1 under a probe a thousand times too bright, ten iterations lead nowhere."""
+    usual = refine_scan(scan, None, 10, refine_probe=False, **thick)
+    other = RawData(
+        scan.xcoords, scan.ycoords, None, None, scan.amplitude(), factor * scan.probeGuess, units="amplitude"
+    )
+    found = refine_scan(other, None, 10, refine_probe=False, **thick)
+    assert found.error_history[-1] < 1.5 * usual.error_history[-1]
+    middle, of_each = (..., slice(12, 24), slice(12, 24)), factor ** (1 / found.object[..., 0, 0].size)
+    assert of_each * np.abs(found.object[middle]).mean() == pytest.approx(np.abs(usual.object[middle]).mean(), rel=0.05)
+
+
+def test_light_beside_that_of_the_object_does_not_make_the_first_object_bright(scan: RawData) -> None:
+    """With twelve times the light of the probe beside it all pixels together are too bright, those of the beam not."""
+    light = np.square(scan.amplitude(), dtype=np.float64)
+    bright = np.sqrt(light + 12 * light.sum(axis=(1, 2)).mean() / scan.N**2).astype(np.float32)
+    other = RawData(scan.xcoords, scan.ycoords, None, None, bright, scan.probeGuess, units="amplitude")
+    flat = np.ones(refine_scan(scan, iterations=1).frame.shape, np.complex64)
+    assert refine_scan(other, None, 1).error_history[0] == refine_scan(other, flat, 1).error_history[0]

@@ -18,7 +18,7 @@ from ptycho.core.simulation.exposure import expose
 from ptycho.core.simulation.plan import ScanSettings, plan_scan
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
-from ptycho.workflows.effects.thick import cuts, slicing
+from ptycho.workflows.effects.thick import cuts, slicing, thickness_advice
 from ptycho.workflows.front_door import Request, reconstruct_scan
 from ptycho.workflows.iteration import iteration_plan
 from ptycho.workflows.iteration.iterate import iterate
@@ -119,6 +119,18 @@ def test_a_thickness_that_is_off_is_found(thick) -> None:
     options = IterationOptions(iterations=24, slices=2, thickness=30e-6, refine_thickness=True, **HELD)
     found = iterate(scan, SOLVER, options).refinement
     assert measured_reconstruction(found, scan, ON_HOST).slice_distance_m == pytest.approx(12e-6, rel=0.05)
+
+
+def test_a_thick_sample_is_told_of(thick) -> None:
+    """Twice the wave's way within a pixel; nothing of a thin one."""
+    scan, _ = thick
+    said = thickness_advice(scan, refine, 2)
+    assert said.startswith("the sample is thick, two slices foretell") and "--slices 2 --thickness " in said
+    assert float(said.split()[-1]) == pytest.approx(24e-6, rel=0.2)
+    nothing_known = RawData(scan.xcoords, scan.ycoords, None, None, scan.diff3d, scan.probeGuess, units="counts")
+    assert "--energy-keV X --object-pixel-nm X, T near " in thickness_advice(nothing_known, refine, 1)
+    thin, _ = scan_of(1)
+    assert thickness_advice(thin, refine, 1) == ""
 
 
 def test_it_goes_on_from_slices_without_a_word(thick) -> None:

@@ -31,6 +31,13 @@ def test_as_many_modes_as_were_planted(powers: tuple[float, ...], simulated: Sim
     assert np.linalg.norm(found.probe) == pytest.approx(np.linalg.norm(simulated(modes=powers).probeGuess), rel=1e-5)
 
 
+@pytest.mark.parametrize("stage", [{"stage_rotation": 5.0, "step": 3.0}, {"stage_shear": 8.0}])
+def test_a_stage_that_turns_or_shears_is_not_taken_for_modes(stage: dict[str, float], simulated: Simulated) -> None:
+    """Several modes blur what positions put in the wrong place; the patterns are then explained by a wrong object."""
+    found = plan(simulated(kind="dead_leaves", **stage))
+    assert len(found.probe) == 1 and found.notes[1].endswith(" where the stage turns or stretches the scan")
+
+
 def test_few_photons_are_not_taken_for_modes(simulated: Simulated) -> None:
     assert len(plan(simulated(photons=3e3)).probe) == 1
 

@@ -66,6 +66,40 @@ def test_an_insane_frame(small, rng):
     assert advice(changed(small, patterns=patterns)).endswith("ptycho dataset subsample SCAN -o WITHOUT --drop 24")
 
 
+def test_one_bright_pixel_in_one_frame(small):
+    """The mean hardly feels it, so that anything that moves would seem to explain more than the frame is worth."""
+    patterns = small.diff3d.copy()
+    patterns[24, 5, 27] = 4 * patterns.max()
+    assert advice(changed(small, patterns=patterns)).endswith("ptycho dataset subsample SCAN -o WITHOUT --drop 24")
+
+
+def test_a_beam_that_drops_at_once(small, rng):
+    """Patterns beside the step stand out most, yet it is not they that are bad."""
+    left = np.where(np.arange(len(small)) < len(small) // 2, 1.0, 0.3)
+    patterns = rng.binomial(small.diff3d, left[:, None, None]).astype(np.uint32)
+    assert advice(changed(small, patterns=patterns), modes=None).endswith("times better: --flux")
+
+
+def test_patterns_that_belong_to_other_positions(simulated):
+    scan = simulated()
+    said = advice(changed(scan, patterns=np.roll(scan.diff3d, 1, axis=0)))
+    assert said.startswith("frame shift: ") and said.endswith("ptycho dataset move --frames=-1")
+
+
+@pytest.mark.slow
+def test_positions_of_a_wrong_pixel_size(simulated):
+    scan = simulated(kind="dead_leaves", step=3.0)
+    wide = RawData(1.15 * scan.xcoords, 1.15 * scan.ycoords, None, None, scan.diff3d, scan.probeGuess, units="counts")
+    assert advice(wide).startswith("position scale: The positions are too large")
+
+
+@pytest.mark.slow
+def test_a_stage_that_turns(simulated):
+    """Told by a part of the scan as it lies, where all positions move alike."""
+    said = advice(simulated(kind="dead_leaves", stage_rotation=4.0), modes=None)
+    assert said.startswith("positions are off by up to ") and said.endswith("--positions")
+
+
 def test_positions_that_are_a_little_off(simulated):
     said = advice(simulated(shape=(60, 60), position_error=0.8))
     assert said.startswith("positions are off by up to ") and ": --positions" in said

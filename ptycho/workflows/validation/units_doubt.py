@@ -1,0 +1,74 @@
+"""Whether the values of a scan were taken for what they are: counts for amplitudes, or amplitudes for counts.
+
+The numbers tell it most often (`ptycho.core.scaling.decide_units`), and of whole amplitudes, or of counts that were
+interpolated, they do not. With modes enough such patterns are explained, by an object that means nothing; unseen
+patterns are foretold far better by the values as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+
+from ptycho.core.refinement.refinement import Refinement
+from ptycho.raw_data import RawData
+from ptycho.workflows.scan_part import ScanPart, like, telling_part
+
+__all__ = ["other_units"]
+
+logger = logging.getLogger(__name__)
+
+ITERATIONS = 14
+"""Of a short reconstruction."""
+FEWEST = 12
+"""Patterns of a part below which nothing is said."""
+BETTER = 3.0
+"""Ratio of unseen errors from which on the other unit is believed. A wrong one leaves ten and more."""
+
+
+def other_units(data: RawData, refine: Callable[..., Refinement]) -> str:
+    """A clause with what the values are, where unseen patterns say that they are the other; empty where they do not.
+
+    Args:
+        data: the scan, with a probe.
+        refine: of a backend.
+    """
+    part = telling_part(data)
+    if len(part.scan) < FEWEST or data.background is not None:
+        return ""
+    given, other = _unseen(part, data, refine), _unseen(_read_as_other(part, data), data, refine)
+    logger.debug("units: unseen error %.3g as %s, %.3g as the other", given, data.units, other)
+    if given < BETTER * other:
+        return ""
+    is_not, units = ("counts", "amplitude") if data.units == "counts" else ("amplitudes", "counts")
+    return (
+        f"the values are not {is_not}: add --units {units}, by which unseen patterns are foretold "
+        f"{given / max(other, 1e-30):.2g} times better"
+    )
+
+
+def _read_as_other(part: ScanPart, data: RawData) -> ScanPart:
+    """The part with its values taken for the other unit, as bright as it was."""
+    scan = part.scan
+    amplitude = scan.amplitude(np.arange(len(scan))).astype(np.float64)
+    values = np.square(amplitude) if data.units == "counts" else np.sqrt(amplitude)
+    values *= np.linalg.norm(amplitude) / max(float(np.linalg.norm(values)), 1e-30)
+    read = like(data, scan.xcoords, scan.ycoords, values.astype(np.float32), scan.probeGuess, scan.mask)
+    read.scan_probes = scan.scan_probes
+    return ScanPart(read, part.unseen, part.places)
+
+
+def _unseen(part: ScanPart, data: RawData, refine: Callable[..., Refinement]) -> float:
+    found = refine(
+        part.scan,
+        None,
+        ITERATIONS,
+        probe=data.probeGuess,
+        likelihood="amplitude",
+        refine_probe=True,
+        holdout=part.unseen,
+        patience=ITERATIONS + 1,
+    )
+    return min(found.unseen_history)

@@ -1,0 +1,42 @@
+"""Values taken for the wrong unit are told by what unseen patterns are foretold by."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+
+from ptycho.core.refinement.run import refine_scan
+from ptycho.raw_data import RawData
+from ptycho.workflows.validation.units_doubt import other_units
+
+REFINE = partial(refine_scan, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def small(simulated: Callable[..., RawData]) -> RawData:
+    return simulated(shape=(60, 60))
+
+
+def read_as(scan: RawData, values: np.ndarray, units: str) -> RawData:
+    return RawData(scan.xcoords, scan.ycoords, None, None, values, scan.probeGuess, units=units)
+
+
+def test_what_was_measured_is_not_doubted(small: RawData) -> None:
+    assert other_units(small, REFINE) == ""
+    assert other_units(read_as(small, small.amplitude(), "amplitude"), REFINE) == ""
+
+
+def test_whole_amplitudes_taken_for_counts(small: RawData) -> None:
+    said = other_units(read_as(small, np.rint(small.amplitude()).astype(np.uint16), "counts"), REFINE)
+    assert said.startswith("the values are not counts: add --units amplitude, ") and said.endswith(" times better")
+
+
+def test_counts_taken_for_amplitudes(small: RawData) -> None:
+    said = other_units(read_as(small, small.diff3d.astype(np.float32), "amplitude"), REFINE)
+    assert said.startswith("the values are not amplitudes: add --units counts, ")
+
+
+def test_a_few_patterns_say_nothing(small: RawData) -> None:
+    few = read_as(small.subsample(9), small.subsample(9).diff3d.astype(np.float32), "amplitude")
+    assert other_units(few, REFINE) == ""
