@@ -23,6 +23,11 @@ TAKEN = (RESULT_FILE, RUN_FILE, "wts.h5.zip")
 """By which a folder holds a run, also one that was cut off."""
 
 
+_RESUME = "--resume"
+_ANYWAY = (_RESUME, "--quiet", "--debug")
+"""What may stand beside: it changes no result."""
+
+
 class _Asked(NamedTuple):
     """What a run was asked."""
 
@@ -36,8 +41,8 @@ def meant_by(command: Command, arguments: list[str]) -> list[str]:
     """The arguments; where a run is to go on those that it was begun with, and its folder.
 
     Raises:
-        MissingFileError, ConfigError: no run of this command in the folder, one that is finished, or one that was begun
-            elsewhere.
+        MissingFileError, ConfigError: no run of this command in the folder, one that is finished, one that was begun
+            elsewhere, or with other flags than are given now.
     """
     named = getattr(command.parser().parse_flags(arguments), "run.resume", None)
     if named is None:
@@ -58,7 +63,21 @@ def meant_by(command: Command, arguments: list[str]) -> list[str]:
         raise ConfigError(
             f"--resume {folder}: the run was begun in {asked.working_directory}; go there (cd) and name it from there"
         )
+    known = {*asked.arguments, *_ANYWAY}
+    pairs = zip(["", *arguments], arguments, strict=False)
+    new = [word for last, word in pairs if word not in known and last != _RESUME and not word.startswith(f"{_RESUME}=")]
+    if new:
+        raise ConfigError(
+            f"--resume {folder}: the run goes on as it was begun, with {shlex.join(asked.arguments)}; found "
+            f"{shlex.join(new)} beside; leave it out, or begin another{_from_there(command, folder)}"
+        )
     return [*asked.arguments, "--resume", str(folder)]
+
+
+def _from_there(command: Command, folder: Path) -> str:
+    """How another run begins with what one that was cut off has found, where that can be."""
+    so_far = folder / "so_far.npz"
+    return f" with --start {shlex.quote(str(so_far))}" if hasattr(command.run, "start") and so_far.exists() else ""
 
 
 def _goes_on(command: Command, folder: Path) -> str:

@@ -25,6 +25,19 @@ def test_a_run_goes_on_with_its_arguments(here: Path) -> None:
     assert meant_by(RECONSTRUCTION, ["--resume", "run"]) == [*asked, "--resume", "run"]
 
 
+def test_other_flags_than_it_was_begun_with_are_not_passed_over(here: Path) -> None:
+    """They would change nothing, and nobody would be told."""
+    asked = ["scan.npz", "--iterations", "3"]
+    begin(RECONSTRUCTION, here / "run", asked)
+    assert meant_by(RECONSTRUCTION, [*asked, "--resume", "run", "--quiet"]) == [*asked, "--resume", "run"]
+    assert meant_by(RECONSTRUCTION, ["--resume=run"]) == [*asked, "--resume", "run"]
+    with pytest.raises(ConfigError, match=r"found --modes 2 beside; leave it out, or begin another$"):
+        meant_by(RECONSTRUCTION, ["--resume", "run", "--modes", "2"])
+    (here / "run" / "so_far.npz").touch()
+    with pytest.raises(ConfigError, match=r"begin another with --start run/so_far.npz"):
+        meant_by(RECONSTRUCTION, ["scan.npz", "--resume", "run", "--iterations", "60"])
+
+
 def test_resume_needs_a_run_begun_here(here: Path) -> None:
     """Of this command, in this folder, whole, and not finished."""
     folder = here / "run"

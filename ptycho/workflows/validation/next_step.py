@@ -63,6 +63,8 @@ LAST = 10
 """Iterations at the end that are looked at."""
 GAIN, MUCH = 0.03, 0.3
 """Share of the error that they gain where more of them would help, and where nothing else need be tried before."""
+FAINT = 0.5
+"""Noise, relative to the amplitude, from which on photons are too few for amplitudes to be fitted."""
 NAMED, ALONE = 5, 2
 """Patterns named at most, and how many that are far worse than all others are bad frames whatever these are."""
 ANOTHER = "the probe is another: --probe patterns finds it"
@@ -104,6 +106,9 @@ def remedy(finished: Finished, clusters: Clusters) -> str:
     bad = _bad_frames(trust)
     if bad:
         return bad
+    faint = _few_photons(finished)
+    if faint:
+        return faint
     go_on = f"it was still gaining: go on with --start RESULT --iterations {2 * finished.options.planned}"
     if finished.gaining > MUCH and not trust.explained:
         return go_on
@@ -126,6 +131,18 @@ def remedy(finished: Finished, clusters: Clusters) -> str:
     if finished.gaining > GAIN and not trust.explained:
         return go_on
     return "" if trust.explained else "background, modes, positions and the beam were tried, none explains the rest"
+
+
+def _few_photons(finished: Finished) -> str:
+    """What few photons ask for, whose amplitudes are no measure of anything: all else would be taken for a fault."""
+    trust = finished.found.trust
+    assert trust is not None
+    fitted = finished.options.likelihood == "poisson" or finished.found.counts_from is not None
+    if fitted or trust.dose == "nominal" or trust.noise_level < FAINT:
+        return ""
+    photons = float(trust.counts.mean())
+    asked = "" if finished.options.object_prior else ", and take off some of their noise: --object-prior network"
+    return f"photons are few, {photons:.2g} a pattern: fit their counts, --likelihood poisson{asked}"
 
 
 def _bad_frames(trust: Trust) -> str:

@@ -66,6 +66,11 @@ def test_an_insane_frame(small, rng):
     assert advice(changed(small, patterns=patterns)).endswith("ptycho dataset subsample SCAN -o WITHOUT --drop 24")
 
 
+def test_few_photons_are_not_taken_for_a_fault(simulated):
+    said = advice(simulated(shape=(60, 60), photons=50.0))
+    assert said.startswith("photons are few, 51 a pattern: fit their counts, --likelihood poisson")
+
+
 def test_one_bright_pixel_in_one_frame(small):
     """The mean hardly feels it, so that anything that moves would seem to explain more than the frame is worth."""
     patterns = small.diff3d.copy()
