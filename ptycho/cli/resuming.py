@@ -15,7 +15,7 @@ from ptycho.core.files.atomic import RESULT_FILE
 from ptycho.core.files.damage import readable
 from ptycho.core.files.whole_set import UNFINISHED
 from ptycho.core.files.written import written
-from ptycho.errors import ConfigError, LostProcessError, MissingFileError, PtychoError
+from ptycho.errors import ConfigError, LostProcessError, MissingFileError, OutputError, PtychoError
 
 __all__ = ["TAKEN", "begin", "is_finished", "meant_by", "read_asked", "resumable"]
 
@@ -122,7 +122,7 @@ def begin(command: Command, folder: Path, arguments: Sequence[str]) -> None:
 
 @contextmanager
 def resumable(command: Command, folder: Path, resumes: bool) -> Iterator[None]:
-    """Have an interrupt say how to go on; what could not begin for a fault of its input leaves nothing."""
+    """Have an interrupt, or a full disk, say how to go on; what could not begin for a fault of its input leaves nothing."""
     before, log = written(folder / RUN_FILE), (folder / LOG_FILE).exists()
     try:
         yield
@@ -134,10 +134,13 @@ def resumable(command: Command, folder: Path, resumes: bool) -> Iterator[None]:
         if resumes or written(folder / RUN_FILE) != before:
             lost.args = (f"{lost}; {_advice(command, folder)}",)
         raise
-    except PtychoError:
-        if not resumes and written(folder / RUN_FILE) != before and _nothing_done(folder):
+    except PtychoError as error:
+        begun = written(folder / RUN_FILE) != before
+        if not resumes and begun and _nothing_done(folder):
             for name in (RUN_FILE, *(() if log else (LOG_FILE,))):
                 (folder / name).unlink(missing_ok=True)
+        elif isinstance(error, OutputError) and (resumes or begun):
+            error.args = (f"{error}; {_advice(command, folder)}",)
         raise
 
 

@@ -233,7 +233,8 @@ def output_folder(folder: Path, flag: str = "--output-dir") -> Iterator[None]:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            raise OutputError(f"{flag} {folder}: cannot be written: {error.strerror}") from error
+            fact = f"{flag} {folder}: cannot be written: {error.strerror}"
+            raise OutputError(f"{fact}; name another folder with {flag}") from error
         with one_run_in(folder):
             yield
         finished = True

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ptycho.cli.programs import FOURIER, RECONSTRUCTION
-from ptycho.cli.resuming import begin, is_finished, meant_by
-from ptycho.errors import ConfigError, MissingFileError
+from ptycho.cli.resuming import begin, is_finished, meant_by, resumable
+from ptycho.errors import ConfigError, MissingFileError, OutputError
 
 
 @pytest.fixture
@@ -36,6 +36,16 @@ def test_other_flags_than_it_was_begun_with_are_not_passed_over(here: Path) -> N
     (here / "run" / "so_far.npz").touch()
     with pytest.raises(ConfigError, match=r"begin another with --start run/so_far.npz"):
         meant_by(RECONSTRUCTION, ["scan.npz", "--resume", "run", "--iterations", "60"])
+
+
+def test_a_full_disk_says_how_to_go_on(here: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=r"free some space; go on with ptycho reconstruct --resume run$"),
+        resumable(RECONSTRUCTION, Path("run"), False),
+    ):
+        begin(RECONSTRUCTION, Path("run"), ["scan.npz"])
+        (here / "run" / "state" / "step_1.npz").touch()
+        raise OutputError("cannot write run/object.npz: No space left on device; free some space")
 
 
 def test_resume_needs_a_run_begun_here(here: Path) -> None:

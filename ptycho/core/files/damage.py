@@ -79,6 +79,9 @@ def readable(
         if told == str(found):
             raise
         raise type(found)(told) from found
+    except PermissionError as found:
+        cause = _cause(found)
+        raise error(f"{path}: expected {expected}, found: {cause}; ask its owner for the right to read it") from found
     except damage as found:
         raise error(f"{path}: expected {expected}, found: {_cause(found)}; {advice}") from found
 

@@ -54,6 +54,9 @@ SCAN_KEYS = (
 )
 """Every key that is read; others are left alone."""
 
+_LISTED = 12
+"""Arrays of a file that are named where the one looked for is not among them."""
+
 
 def read_scan(path: Path | str, units: str | None = None) -> ScanFile:
     """Read and check a scan file, in any layout that was ever written.
@@ -135,7 +138,8 @@ def _check_kind(path: Path) -> None:
     if not head.startswith(b"PK"):
         kinds = {b"\x89HDF": "an HDF5 file", b"\x93NUM": "a single NPY array"}
         found = kinds.get(head[:4], f"a file that begins with {head!r}")
-        raise DataError(f"expected an NPZ archive, found {found}; convert it with numpy.savez")
+        advice = "give it the suffix .h5" if head.startswith(b"\x89HDF") else "convert it with numpy.savez"
+        raise DataError(f"expected an NPZ archive, found {found}; {advice}")
 
 
 def damaged_array(key: str, error: ValueError) -> DataError:
@@ -168,7 +172,9 @@ class _Reader:
             array = self.optional(key)
             if array is not None:
                 return array
-        there = ", ".join(self._archive) or "nothing"
+        names = list(self._archive)
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        there = f"{', '.join(names[:_LISTED])}{more}" or "nothing"
         raise DataError(f"expected an array {' or '.join(keys)}, found only {there}; add it or rename the right one")
 
     def number(self, key: str, kinds: str, *, required: bool = False, dtype: Any = None) -> Array | None:

@@ -72,6 +72,14 @@ def test_what_a_damaged_file_raises_is_one_line(error: type[Exception]) -> None:
         {}["patterns"]
 
 
+def test_a_file_without_the_right_to_read_it_is_not_called_damaged() -> None:
+    with (
+        pytest.raises(DataError, match=r"^a: expected a file, found: Permission denied; ask its owner for the right"),
+        readable(Path("a"), "a file"),
+    ):
+        raise PermissionError(errno.EACCES, "Permission denied", "a")
+
+
 def test_an_error_of_the_library_passes_with_the_file_in_front() -> None:
     for given, expected in ((DataError("a.h5: no\nprobe"), "a.h5: no probe"), (DataError("no"), "a.h5: no")):
         with pytest.raises(DataError, match=f"^{expected}$"), readable(Path("a.h5"), "a file"):
