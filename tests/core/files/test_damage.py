@@ -1,5 +1,6 @@
 """Hostile files: each ends in success or in one line of the library's own error, soon, and in little memory."""
 
+import errno
 import hashlib
 import json
 import os
