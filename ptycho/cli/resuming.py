@@ -122,7 +122,7 @@ def begin(command: Command, folder: Path, arguments: Sequence[str]) -> None:
 
 @contextmanager
 def resumable(command: Command, folder: Path, resumes: bool) -> Iterator[None]:
-    """Have an interrupt or a full disk say how to go on; what could not begin for a fault of its input leaves no file."""
+    """Have an interrupt or a full disk say how to go on; what could not begin for faulty input leaves no file."""
     before, log = written(folder / RUN_FILE), (folder / LOG_FILE).exists()
     try:
         yield
