@@ -89,20 +89,19 @@ def thickness_advice(data: RawData, refine: Callable[..., Refinement], modes: in
         return refine(part.scan, None, ITERATIONS, **begun, holdout=part.unseen, patience=ITERATIONS + 1, **cut)
 
     thin = min(min(found(count).unseen_history) for count in {len(probe), modes})
-    cut = [found(len(probe), slices=2, gap=NearField(number), refine_thickness=True) for number in TRIED]
-    best = min(cut, key=lambda one: min(one.unseen_history))
-    gain = thin / max(min(best.unseen_history), 1e-30)
-    assert best.gap is not None
-    number = best.gap.fresnel_number
-    logger.debug("two slices: unseen error %.3g times less, Fresnel number %.3g", gain, number)
+    cut = {number: found(len(probe), slices=2, gap=NearField(number), refine_thickness=True) for number in TRIED}
+    begun = min(cut, key=lambda number: min(cut[number].unseen_history))
+    gain = thin / max(min(cut[begun].unseen_history), 1e-30)
+    logger.debug("two slices: unseen error %.3g times less, %s", gain, cut[begun].gap)
     if gain < BETTER:
         return ""
     missing = [f"{flag} X" for name, flag in _LENGTHS.items() if not data.known_metadata.get(name)]
     if missing:
-        flags = f"--slices 2 --thickness T {' '.join(missing)}, T near {2 / number:.2g} pixel^2 / wavelength"
+        given = f"T {' '.join(missing)}, T = {2 / begun:.2g} pixel^2 / wavelength"
     else:
         wavelength, pixel = _lengths(data)
-        flags = f"--slices 2 --thickness {2 * pixel**2 / (wavelength * number):.2g}"
+        given = f"{2 * pixel**2 / (wavelength * begun):.2g}"
+    flags = f"--slices 2 --thickness-refine --thickness {given}"  # from where it was tried, which is where it is found
     return f"the sample is thick, two slices foretell unseen patterns {gain:.2g} times better: {flags}"
 
 

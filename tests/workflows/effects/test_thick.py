@@ -131,10 +131,15 @@ def test_a_thick_sample_is_told_of_and_a_thin_one_is_not(slices) -> None:
     if slices == 1:
         assert said == ""
         return
-    assert said.startswith("the sample is thick, two slices foretell") and "--slices 2 --thickness " in said
-    assert float(said.split()[-1]) == pytest.approx(30e-6, rel=0.15)
+    assert said.startswith("the sample is thick, two slices foretell")
+    flags, thickness = said.split(": ")[1].rsplit(" ", 1)
+    assert flags == "--slices 2 --thickness-refine --thickness"
+    asked = IterationOptions(slices=2, refine_thickness=True, thickness=float(thickness), modes=1, iterations=30)
+    found = iterate(scan, refine, asked)
+    assert found.notes[0].startswith("Slices are needed")
+    assert measured_reconstruction(found.refinement, scan).slice_distance_m == pytest.approx(15e-6, rel=0.15)
     nothing_known = RawData(scan.xcoords, scan.ycoords, None, None, scan.diff3d, scan.probeGuess, units="counts")
-    assert "--energy-keV X --object-pixel-nm X, T near " in thickness_advice(nothing_known, refine, 1)
+    assert "--energy-keV X --object-pixel-nm X, T = " in thickness_advice(nothing_known, refine, 1)
 
 
 def test_it_goes_on_from_slices_without_a_word(thick) -> None:
