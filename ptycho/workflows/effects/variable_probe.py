@@ -10,7 +10,7 @@ from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.result import plural
 from ptycho.workflows.trust import beyond_noise
 
-__all__ = ["variation_advice", "variation_note"]
+__all__ = ["RIVALLED", "variation_advice", "variation_note"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,8 @@ leave: at 1e5 and 1e6 photons it gains 1 on clean scans and 1.4 to 3.0 on those 
 background or a stage that moves (two objects, 16 pixels); a focus that drifts by a quarter or half a wave 7.5 and more
 under a star, 2 under an object that hides it.
 """
+RIVALLED = 2.0
+"""The same where what else may be, positions or the beam, has to leave more yet: a wave of drift gains 4."""
 
 
 def variation_note(variation: ProbeVariation | None) -> str:
@@ -39,7 +41,7 @@ def variation_note(variation: ProbeVariation | None) -> str:
     return f"The probe changes {slow} during the scan: {told} of its light lies in {modes} of variation"
 
 
-def variation_advice(moved: Callable[..., Refinement], floor: float) -> tuple[float, str]:
+def variation_advice(moved: Callable[..., Refinement], floor: float, least: float = BETTER) -> tuple[float, str]:
     """The error beyond noise that a probe which changes during the scan leaves, and the flag that lets it, a clause.
 
     The clause is empty where that explains little more.
@@ -47,11 +49,12 @@ def variation_advice(moved: Callable[..., Refinement], floor: float) -> tuple[fl
     Args:
         moved: refines some patterns of a result further, all else held, given what moves.
         floor: relative error that photon noise leaves.
+        least: ratio of errors from which on it is believed; less than usual where what else may be is compared with it.
     """
     same, varied = (moved(refine_probe=True, variable_probe=modes) for modes in (0, MODES))
     before, after = beyond_noise(same, floor), beyond_noise(varied, floor)
     logger.debug("probe that changes: %.3g times better beyond the noise", before / after)
-    if before < BETTER * after:
+    if before < least * after:
         return after, ""
     better = f"which explains the patterns {min(before / after, MOST):.2g} times better"
     return after, f"the probe changes during the scan, {better}: --variable-probe"

@@ -32,7 +32,7 @@ from ptycho.workflows.effects.background import background_advice
 from ptycho.workflows.effects.detector_blur import blur_advice
 from ptycho.workflows.effects.fly_plan import asked_to_fly, runs_in_lines
 from ptycho.workflows.effects.thick import thickness_advice
-from ptycho.workflows.effects.variable_probe import variation_advice
+from ptycho.workflows.effects.variable_probe import RIVALLED, variation_advice
 from ptycho.workflows.iteration.find_probe import find_probe
 from ptycho.workflows.iteration.iteration_plan import flight_of, planned
 from ptycho.workflows.scan_part import ScanPart, like, mask_of, telling_part
@@ -286,7 +286,7 @@ def _further(finished: Finished, clusters: Clusters) -> str:
     instead = "" if said else _motion(finished)[1]
     if instead or finished.options.variable_probe or finished.options.refine_probe is False:
         return said or instead
-    left, changes = variation_advice(gone_on, floor)
+    left, changes = variation_advice(gone_on, floor, RIVALLED) if said else variation_advice(gone_on, floor)
     if not (said and changes):
         return said or changes
     # a probe that drifts looks like positions, or a beam, that are a little off

@@ -110,8 +110,9 @@ def test_positions_that_are_a_little_off(simulated):
     assert said.startswith("positions are off by up to ") and ": --positions" in said
 
 
-def test_a_probe_that_drifts_is_not_taken_for_positions(simulated):
-    scan = simulated(shape=(60, 60), step=3.0, kind="dead_leaves", probe_drift=0.5)
+@pytest.mark.parametrize("waves", [0.5, pytest.param(1.0, marks=pytest.mark.slow)])
+def test_a_probe_that_drifts_is_not_taken_for_positions(simulated, waves):
+    scan = simulated(shape=(60, 60), step=3.0, kind="dead_leaves", probe_drift=waves)
     assert advice(scan).endswith(" times better: --variable-probe")
 
 
