@@ -38,9 +38,9 @@ _FAR, _OFF = 50, 0.01
 class UnitsDecision:
     """What the patterns of a scan are, and why.
 
-    `rule` is the one that decided: 'declared', 'integers', 'quiet integers', 'whole squares', 'whole values',
-    'whole steps', 'below 0', 'probe' or 'undecidable'. The numbers are those of the sample looked at; None where no
-    rule needed them.
+    `rule` is the one that decided: 'declared', 'integers', 'integers against the probe', 'quiet integers',
+    'whole squares', 'whole values', 'whole steps', 'below 0', 'probe' or 'undecidable'. The numbers are those of the
+    sample looked at; None where no rule needed them.
     """
 
     units: Units
@@ -170,8 +170,11 @@ def _of_integers(
     if probe_energy is not None:
         values, frames = _sample(data, mask)
         sums = (float(values.sum()) / frames, float(np.vdot(values, values)) / frames)
-        if _units_by_probe(*sums, probe_energy) == "amplitude" and _quieter_than_photons(data, mask):
-            return UnitsDecision("amplitude", "quiet integers", None, 1.0, float(values.max()), *sums, probe_energy)
+        if _units_by_probe(*sums, probe_energy) == "amplitude":
+            numbers = (None, 1.0, float(values.max()), *sums, probe_energy)
+            if _quieter_than_photons(data, mask):
+                return UnitsDecision("amplitude", "quiet integers", *numbers)
+            return UnitsDecision("counts", "integers against the probe", *numbers, photons=1.0)
     return UnitsDecision("counts", "integers", photons=1.0)
 
 

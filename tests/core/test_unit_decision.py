@@ -199,7 +199,11 @@ def test_a_decision_shows_the_numbers_that_were_looked_at_and_no_others() -> Non
     numbers = "whole squares 0, whole values 0, maximum 2.5, sum 40, sum of squares 100, probe energy 100"
     assert str(decide_units(patterns, probe)) == f"amplitude (rule: probe; {numbers})"
     assert str(decide_units(patterns, probe, "counts")) == "counts (rule: declared)"
-    assert str(decide_units(patterns.astype(np.uint8), probe)) == "counts (rule: integers)"
+    assert str(decide_units(patterns.astype(np.uint8), None)) == "counts (rule: integers)"
+    numbers = "whole values 1, maximum 2, sum 32, sum of squares 64, probe energy 100"
+    assert (
+        str(decide_units(patterns.astype(np.uint8), probe)) == f"counts (rule: integers against the probe; {numbers})"
+    )
     patterns[0, 1, 2] = np.nan  # one that was looked at is shown, whatever it is
     with pytest.raises(DataError, match="maximum nan, sum nan, sum of squares nan, probe energy 100"):
         decide_units(patterns, probe)

@@ -41,6 +41,15 @@ def test_a_detector_that_hung_stops(sound: ScanFile) -> None:
         refuse_faults(examined(sound, patterns), "scan.npz")
 
 
+def test_whole_amplitudes_under_their_probe_may_be_said_to_be_amplitudes(sound: ScanFile) -> None:
+    """That integers are counts is no proof where the energy of the probe is that of amplitudes."""
+    whole = np.rint(3 * np.sqrt(sound.diff3d)).astype(np.uint16)
+    assert examined(replace(sound, units="amplitude"), sound.diff3d).named("units").severity == "fault"
+    probe = 3 * sound.probe
+    found = examined(replace(sound, probeGuess=probe, units="amplitude"), whole).named("units")
+    assert found.severity in ("ok", "warning")
+
+
 def test_patterns_without_noise_or_light_may_be_alike(sound: ScanFile) -> None:
     """The bare beam without noise, and empty frames."""
     bare = np.repeat(np.sqrt(sound.diff3d[:1] + 0.3).astype(np.float32), len(sound.diff3d), axis=0)
