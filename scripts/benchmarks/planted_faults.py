@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ptycho.config.options import IterationOptions
 from ptycho.core.doctor.preflight import blocking
 from ptycho.core.files.atomic import atomic_path
-from ptycho.core.physics.probes import PROBES, zone_plate_probe
+from ptycho.core.physics.probes import zone_plate_probe
 from ptycho.core.quality.orientation import ORIENTATIONS
 from ptycho.core.quality.score import score
 from ptycho.core.simulation.exposure import SimulatedScan, expose
@@ -151,7 +151,7 @@ def fading(photons: float, rng: np.random.Generator) -> Array:
 
 def clean() -> Iterator[Case]:
     """Fifty scans: doses and overlaps spread evenly, kinds of object, probe and path in turn."""
-    kinds, probes, paths = sorted(OBJECTS), sorted(PROBES), sorted(SCAN_PATHS)
+    kinds, probes, paths = sorted(OBJECTS), sorted(PROBE_SETTINGS), sorted(SCAN_PATHS)
     overlaps = np.random.default_rng(1).permutation(np.linspace(0.30, 0.85, 50))
     for j, overlap in enumerate(overlaps):
         photons = 10 ** (3 + 6 * j / 49)

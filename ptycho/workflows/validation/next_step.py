@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from ptycho.config.options import IterationOptions
 from ptycho.core.doctor.reconstructions import displaced
-from ptycho.core.physics.diffraction import as_modes, diffract
+from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.fly_scan import FlyPath
-from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.physics.stage import stage_of
 from ptycho.core.quality.orientation import ORIENTATIONS, Orientation
 from ptycho.core.quality.trust import Trust
@@ -35,13 +34,13 @@ from ptycho.workflows.effects.thick import thickness_advice
 from ptycho.workflows.effects.variable_probe import RIVALLED, variation_advice
 from ptycho.workflows.iteration.find_probe import find_probe
 from ptycho.workflows.iteration.iteration_plan import flight_of, planned
-from ptycho.workflows.scan_part import ScanPart, like, mask_of, telling_part
+from ptycho.workflows.scan_part import ScanPart, like, telling_part
 from ptycho.workflows.solver import Solver
-from ptycho.workflows.trust import NOMINAL_PHOTONS, beyond_noise, noise_error, photon_scale
+from ptycho.workflows.trust import beyond_noise, noise_error
 from ptycho.workflows.validation.foretell import Clusters
-from ptycho.workflows.validation.units_doubt import other_units
+from ptycho.workflows.validation.units_doubt import noise_factor, other_units
 
-__all__ = ["Finished", "fixed_modes", "noise_factor", "remedy"]
+__all__ = ["Finished", "fixed_modes", "remedy"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,15 +64,13 @@ GAIN, MUCH = 0.03, 0.3
 """Share of the error that they gain where more of them would help, and where nothing else need be tried before."""
 FAINT = 0.5
 """Noise, relative to the amplitude, from which on photons are too few for amplitudes to be fitted."""
-NAMED, ALONE = 5, 2
-"""Patterns named at most, and how many that are far worse than all others are bad frames whatever these are."""
+ALONE = 2
+"""Patterns that are far worse than all others and bad frames for it; more are a part of the object gone astray."""
 ANOTHER = "the probe is another: --probe patterns finds it"
 WHITE = 0.1
 """Correlation of neighbouring pixels below which what is left is noise: a wrong model leaves speckles."""
 QUIET = 0.8
 """Misfit of unseen patterns, over that of photon noise, below which their values are no photons."""
-LOOKED_AT, BRIGHT = 40, 20.0
-"""Patterns, and the photons of a pixel from which on it is looked at, for that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,19 +143,21 @@ def _few_photons(finished: Finished) -> str:
 
 
 def _bad_frames(trust: Trust) -> str:
-    """Those that stand out, where one or two do by far, or the others are explained without them."""
+    """One or two that stand out by far, where they are most of the error or the others are explained without them."""
     standing, ratio = trust.outliers, trust.ratio
-    if not standing.size or trust.explained:
-        return ""
     worst = standing[2 * ratio[standing] > ratio.max()]
-    alone = len(worst) <= ALONE and np.median(ratio) * BETTER < trust.overall_ratio
-    if not alone and not trust.only(~np.isin(np.arange(len(ratio)), standing)).explained:
+    if trust.explained or not 0 < len(worst) <= ALONE:
         return ""
-    return f"leave them out: ptycho dataset subsample SCAN -o WITHOUT --drop {','.join(map(str, worst[:NAMED]))}"
+    rest = trust.only(~np.isin(np.arange(len(ratio)), standing))
+    if np.median(ratio) * BETTER >= trust.overall_ratio and not rest.explained:
+        return ""
+    return f"leave them out: ptycho dataset subsample SCAN -o WITHOUT --drop {','.join(map(str, worst))}"
 
 
 def _of_the_stage(data: RawData) -> str:
     """Patterns that belong to other positions, or positions that are off by a factor, as the doctor finds them."""
+    if data.near_field is not None:
+        return ""
     found = (displaced(ScanStream.of(scan.scan_file())) for scan in data.scans or (data,))
     return next((f"{one.name}: {one.sentence.rstrip('.')}" for one in found if one is not None), "")
 
@@ -185,35 +184,6 @@ def fixed_modes(finished: Finished) -> str:
     return (
         f"{'too many' if best < asked else 'too few'} modes, unseen patterns prefer {best} to {asked}: --modes {best}"
     )
-
-
-def noise_factor(found: Reconstruction, data: RawData) -> tuple[float, float]:
-    """How much noisier bright pixels are than photon counting makes them, and how alike neighbouring pixels are.
-
-    Of `2 (A - |F|)` in roots of photons, the variance, 1 for photon noise, and the larger of the correlations along x
-    and along y: near 0 for noise, whatever its size, and some tenths for what a wrong model leaves.
-    """
-    some = np.unique(np.linspace(0, len(data) - 1, LOOKED_AT).round().astype(int))
-    scale, _ = photon_scale(data, NOMINAL_PHOTONS)
-    patches, dx, dy = extract_rounded(found.layers, found.xcoords[some], found.ycoords[some], data.N)
-    recording = data.recorded(found.recording.of(some))
-    expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy, recording)
-    left = 2 * (np.sqrt(scale) * data.amplitude(some) - np.sqrt(expected))
-    bright = expected > BRIGHT
-    mask = mask_of(data, some)
-    if mask is not None:
-        bright &= mask
-    if np.count_nonzero(bright) < 100:
-        return float("nan"), float("nan")
-    variance = float(np.mean(left[bright] ** 2))
-    return variance, max(abs(_likeness(left, bright, axis)) for axis in (1, 2)) / variance
-
-
-def _likeness(left: Array, bright: Array, axis: int) -> float:
-    """Mean product of neighbours along an axis."""
-    values, known = np.moveaxis(left, axis, -1), np.moveaxis(bright, axis, -1)
-    both = known[..., 1:] & known[..., :-1]
-    return float((values[..., 1:] * values[..., :-1])[both].mean()) if both.any() else 0.0
 
 
 def _of_values(finished: Finished) -> str:

@@ -1,4 +1,4 @@
-"""Whether the values of a scan were taken for what they are: counts for amplitudes, or amplitudes for counts.
+"""Whether the values of a scan were taken for what they are: counts for amplitudes, or amplitudes for counts; photons.
 
 The numbers tell it most often (`ptycho.core.scaling.decide_units`), and of whole amplitudes, or of counts that were
 interpolated, they do not. With modes enough such patterns are explained, by an object that means nothing; unseen
@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ptycho.core.physics.diffraction import diffract
+from ptycho.core.physics.patches import extract_rounded
+from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.raw_data import RawData
-from ptycho.workflows.scan_part import ScanPart, like, telling_part
+from ptycho.workflows.scan_part import ScanPart, like, mask_of, telling_part
+from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 
-__all__ = ["other_units"]
+__all__ = ["noise_factor", "other_units"]
 
 logger = logging.getLogger(__name__)
+
+Array = NDArray[Any]
 
 ITERATIONS = 14
 """Of a short reconstruction."""
@@ -26,6 +34,8 @@ FEWEST = 12
 """Patterns of a part below which nothing is said."""
 BETTER = 3.0
 """Ratio of unseen errors from which on the other unit is believed. A wrong one leaves ten and more."""
+LOOKED_AT, BRIGHT = 40, 20.0
+"""Patterns, and the photons of a pixel from which on it is looked at, for the noise."""
 
 
 def other_units(data: RawData, refine: Callable[..., Refinement]) -> str:
@@ -72,3 +82,32 @@ def _unseen(part: ScanPart, data: RawData, refine: Callable[..., Refinement]) ->
         patience=ITERATIONS + 1,
     )
     return min(found.unseen_history)
+
+
+def noise_factor(found: Reconstruction, data: RawData) -> tuple[float, float]:
+    """How much noisier bright pixels are than photon counting makes them, and how alike neighbouring pixels are.
+
+    Of `2 (A - |F|)` in roots of photons, the variance, 1 for photon noise, and the larger of the correlations along x
+    and along y: near 0 for noise, whatever its size, and some tenths for what a wrong model leaves.
+    """
+    some = np.unique(np.linspace(0, len(data) - 1, LOOKED_AT).round().astype(int))
+    scale, _ = photon_scale(data, NOMINAL_PHOTONS)
+    patches, dx, dy = extract_rounded(found.layers, found.xcoords[some], found.ycoords[some], data.N)
+    recording = data.recorded(found.recording.of(some))
+    expected = scale * diffract(found.probe.astype(np.complex128), patches, dx, dy, recording)
+    left = 2 * (np.sqrt(scale) * data.amplitude(some) - np.sqrt(expected))
+    bright = expected > BRIGHT
+    mask = mask_of(data, some)
+    if mask is not None:
+        bright &= mask
+    if np.count_nonzero(bright) < 100:
+        return float("nan"), float("nan")
+    variance = float(np.mean(left[bright] ** 2))
+    return variance, max(abs(_likeness(left, bright, axis)) for axis in (1, 2)) / variance
+
+
+def _likeness(left: Array, bright: Array, axis: int) -> float:
+    """Mean product of neighbours along an axis."""
+    values, known = np.moveaxis(left, axis, -1), np.moveaxis(bright, axis, -1)
+    both = known[..., 1:] & known[..., :-1]
+    return float((values[..., 1:] * values[..., :-1])[both].mean()) if both.any() else 0.0

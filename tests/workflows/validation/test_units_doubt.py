@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from ptycho.core.refinement.run import refine_scan
+from ptycho.core.refinement.trust import ON_HOST
 from ptycho.raw_data import RawData
-from ptycho.workflows.validation.units_doubt import other_units
+from ptycho.workflows.iteration.refined_result import measured_reconstruction
+from ptycho.workflows.validation.units_doubt import noise_factor, other_units
 
 REFINE = partial(refine_scan, dtype=np.float32)
 
@@ -40,3 +42,12 @@ def test_counts_taken_for_amplitudes(small: RawData) -> None:
 def test_a_few_patterns_say_nothing(small: RawData) -> None:
     few = read_as(small.subsample(9), small.subsample(9).diff3d.astype(np.float32), "amplitude")
     assert other_units(few, REFINE) == ""
+
+
+def test_noise_of_photons_is_white_and_a_wrong_model_is_not(small: RawData, simulated: Callable[..., RawData]) -> None:
+    found = measured_reconstruction(REFINE(small, None, 60), small, ON_HOST)
+    factor, alike = noise_factor(found, small)
+    assert factor == pytest.approx(1, abs=0.15) and alike < 0.1
+    astray = simulated(shape=(60, 60), position_error=1.5)
+    factor, alike = noise_factor(measured_reconstruction(REFINE(astray, None, 30), astray, ON_HOST), astray)
+    assert factor > 5 and alike > 0.4
