@@ -39,6 +39,13 @@ def test_counts_taken_for_amplitudes(small: RawData) -> None:
     assert said.startswith("the values are not amplitudes: add --units counts, ")
 
 
+def test_a_scan_that_few_iterations_do_not_explain_is_not_doubted(simulated: Callable[..., RawData]) -> None:
+    """Little overlap under a flat phase: neither reading foretells much, whichever error is the smaller."""
+    probe = {"probe": "gaussian", "probe_settings": {"fwhm": 8.0}, "path": "fermat"}
+    scan = simulated(kind="siemens_star", step=None, overlap=0.41, shape=(118, 118), photons=8e7, **probe)
+    assert other_units(scan, REFINE) == ""
+
+
 def test_a_few_patterns_say_nothing(small: RawData) -> None:
     few = read_as(small.subsample(9), small.subsample(9).diff3d.astype(np.float32), "amplitude")
     assert other_units(few, REFINE) == ""
