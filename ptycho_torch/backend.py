@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from ptycho_torch import predictor
 from ptycho_torch import refine as refinement
 from ptycho_torch.cli.shared import resolve_execution
 from ptycho_torch.device.arithmetic import TorchArithmetic
+from ptycho_torch.device.cuda import full_is_told
 from ptycho_torch.device.stitching import TorchSums
 from ptycho_torch.distributed import crew
 from ptycho_torch.lightning.process_state import seeded
@@ -85,9 +86,15 @@ def _execution(run: RunOptions) -> PyTorchExecutionConfig:
     return resolve_execution(run.execution)
 
 
-def team(run: RunOptions) -> AbstractContextManager[Team]:
-    """The processes that share a run, by torch.distributed (`ptycho_torch.distributed.crew`)."""
-    return crew.team(run.execution or PyTorchExecutionConfig())
+@contextmanager
+def team(run: RunOptions) -> Iterator[Team]:
+    """The processes that share a run, by torch.distributed (`ptycho_torch.distributed.crew`).
+
+    Raises:
+        BackendError: within it, where the memory of a GPU is full.
+    """
+    with full_is_told(), crew.team(run.execution or PyTorchExecutionConfig()) as processes:
+        yield processes
 
 
 def device(run: RunOptions) -> str:

@@ -310,7 +310,7 @@ def _trainer(
         algorithm = setting("gradient_clip_algorithm", execution, config)
     return pl.Trainer(
         accelerator=accelerator,
-        devices=team.size // execution.nodes,
+        devices=_devices(accelerator, team, execution.nodes),
         num_nodes=execution.nodes,
         strategy="auto" if team.size == 1 else DDPStrategy(find_unused_parameters=_leaves_some_out(module)),
         use_distributed_sampler=False,  # each has its part of every batch already
@@ -332,6 +332,12 @@ def _trainer(
         log_every_n_steps=1,
         default_root_dir=folder / "checkpoints",  # where no `hpc_ckpt_*.ckpt` is that Lightning would go on from
     )
+
+
+def _devices(accelerator: str, team: Team, nodes: int) -> int | list[int]:
+    """How many devices of this machine train; the GPU of a single process is the one that the caller is at."""
+    alone = accelerator == "cuda" and team.size == 1
+    return [torch.cuda.current_device()] if alone else team.size // nodes
 
 
 def _leaves_some_out(module: PtychoPINN_Lightning) -> bool:

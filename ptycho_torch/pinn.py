@@ -255,11 +255,14 @@ class PtychoPINN(nn.Module):
             positions: `(B, C, 1, 2)`, pixels.
             probe: of another file, whose unit the object is to have (None: the one in use); the model's modes stay.
             input_scale_factor: k for amplitudes of a file, 1 for X_norm.
+
+        What is given may lie elsewhere than the model; the patches are where the amplitudes are.
         """
         if probe is not None:
             self.probe.take_energy_of(torch.as_tensor(probe).detach().cpu().numpy())
         size = canvas_size(self.config.N, positions.detach().cpu().numpy())
-        return self.predict_members(x * input_scale_factor, positions, size)
+        device = self.log_intensity_scale.device
+        return self.predict_members((x * input_scale_factor).to(device), positions.to(device), size).to(x.device)
 
     def predict_on_grid(
         self, normalised: Tensor, positions: Tensor, size: int, mask: Tensor | None = None, *recorded: Tensor

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from ptycho.core.refinement.steps.background import Family
 from ptycho.core.refinement.steps.gauge import Scale
 from ptycho.core.refinement.steps.placement import Positions
 from ptycho.core.refinement.sums.processes import ALONE, Processes
+from ptycho_torch.device.cuda import smaller_where_full
 from ptycho_torch.refinement_kernels import RefinementKernels
 
 __all__ = ["ENGINE", "refine"]
@@ -76,12 +78,16 @@ def refine(
 ) -> Refinement:
     """`ptycho.core.refinement.run.refine_scan` with the engine 'pytorch', where the other arguments are described.
 
+    Where the memory of a GPU is full meanwhile, a process that works alone begins again with half as much of it, or
+    goes on from its `state_file` (`ptycho_torch.device.cuda.smaller_where_full`).
+
     Args:
         device: where the patterns are worked on.
         deterministic: whether a GPU adds patches as whole numbers, whose sums are the same in every order, so that the
             same run gives the same bits; a CPU adds in one order in any case.
     """
-    return refine_scan(
+    work = partial(
+        refine_scan,
         scan,
         start,
         iterations,
@@ -110,7 +116,6 @@ def refine(
         patience=patience,
         tolerance=tolerance,
         seed=seed,
-        device_memory=device_memory,
         noise=noise,
         scale=scale,
         object_prior=object_prior,
@@ -123,6 +128,9 @@ def refine(
         device=device,
         deterministic=deterministic,
     )
+    if torch.device(device).type != "cuda" or processes.size > 1:
+        return work(device_memory=device_memory)
+    return smaller_where_full(lambda memory: work(device_memory=memory), device_memory, device)
 
 
 ENGINE = Engine("pytorch", RefinementKernels, ("dtype", "device", "deterministic"))

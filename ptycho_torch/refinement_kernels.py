@@ -18,6 +18,7 @@ from ptycho.core.refinement.device.likelihood import ROUNDING, Likelihood
 from ptycho.core.refinement.device.memory import USUAL_MEMORY
 from ptycho.core.refinement.device.numbers import Number, Numbers, PlainNumbers
 from ptycho.core.refinement.device.packing import SINGLE, unpacked
+from ptycho_torch.device.cuda import free_memory
 from ptycho_torch.device.lanes import Lanes
 from ptycho_torch.device.streaming import TorchStream
 from ptycho_torch.fields import (
@@ -35,6 +36,7 @@ from ptycho_torch.fields import (
 from ptycho_torch.images import TorchImages, TorchNumbers, further
 from ptycho_torch.patches import add_patches, add_whole_numbers, cut_patches
 from ptycho_torch.poisson import Moments
+from ptycho_torch.precision import full_float32
 
 __all__ = ["RefinementKernels"]
 
@@ -86,7 +88,7 @@ class RefinementKernels:
         self.images = TorchImages(self.image, self.numpy, self._real, self._worked, self.numbers, on_cpu)
         self.whole_numbers = deterministic and not on_cpu
         self.lanes = torch.get_num_threads() if on_cpu else 1
-        self.memory = _free_memory(self.device) if self.device.type == "cuda" else USUAL_MEMORY
+        self.memory = free_memory(self.device) if self.device.type == "cuda" else USUAL_MEMORY
         self.batch_pixels: int | None = CACHED_PIXELS if on_cpu else None
         self.stream = TorchStream(self.device) if self.device.type == "cuda" else None
         self._threads = Lanes(self.lanes)
@@ -94,8 +96,9 @@ class RefinementKernels:
     packs = True
 
     def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
-        """What is found of every share, each by a thread of its own."""
-        return self._threads.together(work, shares)
+        """What is found of every share, each by a thread of its own; blurs and normal equations are matrix products."""
+        with full_float32():
+            return self._threads.together(work, shares)
 
     def _worked(self, pixels: int, work: Callable[[], Tensor]) -> Tensor:
         """Work on images, on one thread unless they are large."""
@@ -418,15 +421,6 @@ class RefinementKernels:
         count = self._amplitude(measured).square() + self.floor
         change = (intensity - count) / count
         return masked(count * (change - change.log1p()), measured)
-
-
-def _free_memory(device: torch.device) -> int:
-    """Three quarters of what is free on a GPU, what PyTorch keeps of work that is over among it: the images, and what
-    breaks into pieces, have the rest.
-    """
-    free, _ = torch.cuda.mem_get_info(device)
-    over = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return 3 * (free + over) // 4
 
 
 def _squared_modulus(waves: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ from ptycho.tf.graphs import graph_of
 from ptycho.tf.patches import add_patches, cut_patches
 from ptycho.tf.physics import squared_modulus
 from ptycho.tf.poisson import Moments
+from ptycho.tf.precision import full_float32
 
 __all__ = ["RefinementKernels"]
 
@@ -72,8 +73,12 @@ class RefinementKernels:
     packs, stream = False, None
 
     def together(self, work: Callable[[Share], Found], shares: Sequence[Share]) -> list[Found]:
-        """What is found of every share, one after the other: operations share the threads of TensorFlow."""
-        return [work(share) for share in shares]
+        """What is found of every share, one after the other: operations share the threads of TensorFlow.
+
+        Blurs and normal equations are matrix products, whose factors TensorFlow rounds on a GPU unless it is told.
+        """
+        with full_float32():
+            return [work(share) for share in shares]
 
     def close(self) -> None:
         """Nothing is left behind."""

@@ -28,17 +28,25 @@ logger = logging.getLogger(__name__)
 def resolve_accelerator(name: str) -> str:
     """The device type that `accelerator` means on this machine: `cpu`, `cuda` or `mps`.
 
-    `auto` is CUDA where there is one, else the CPU with one warning; `gpu` is another name of `cuda`.
+    `auto` is CUDA where there is one that computes, else the CPU with one warning; `gpu` is another name of `cuda`.
 
     Raises:
-        BackendError: the accelerator was asked for by name and is not there.
+        BackendError: the accelerator was asked for by name and is not there, or nothing can be computed on it.
     """
     import torch  # late: the settings of a run can be checked without it
 
+    from ptycho_torch.device.cuda import why_unusable
+
     name = "cuda" if name == "gpu" else name
-    if name == "auto":
-        if torch.cuda.is_available():
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        reason = why_unusable()
+        if not reason:
             return "cuda"
+        if name == "cuda":
+            raise BackendError(f"accelerator 'cuda': expected a GPU that computes, found {reason}; ask for 'cpu'")
+        logger.warning("the CUDA device found does not compute (%s): running on the CPU", reason)
+        return "cpu"
+    if name == "auto":
         logger.warning("no CUDA device found: running on the CPU")
         return "cpu"
     available = {

@@ -1,1 +1,1 @@
-"""What a device is given: threads for batches, the way of patterns to it, sums of stitching, images to compare."""
+"""What a device is given: threads for batches, patterns, sums of stitching, images to compare; a GPU as it is found."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from ptycho.core.refinement.device.kernels import Measured
 
 __all__ = ["TorchStream"]
+
+logger = logging.getLogger(__name__)
 
 
 class _Sent(NamedTuple):
@@ -23,14 +26,15 @@ class _Sent(NamedTuple):
 class TorchStream:
     """`ptycho.core.refinement.device.kernels.Stream`: copies from page-locked memory on a stream of their own.
 
-    On a CPU there is nothing to copy, and nothing to wait for. Not run on a GPU so far.
+    On a CPU there is nothing to copy, and nothing to wait for. Where a computer gives no page-locked memory, as one may
+    with a limit, copies are waited for. Not run on a GPU so far.
 
     Args:
         device: where the patterns are worked on.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self._device, self._locks = device, device.type == "cuda"
 
     @cached_property
     def _copies(self) -> torch.cuda.Stream | None:
@@ -63,4 +67,11 @@ class TorchStream:
         return sent.measured
 
     def _locked(self, values: Tensor) -> Tensor:
-        return values if self._copies is None else values.pin_memory()
+        if not self._locks:
+            return values
+        try:
+            return values.pin_memory()
+        except RuntimeError as error:
+            self._locks = False
+            logger.warning("no page-locked memory (%s): patterns go to the GPU more slowly", str(error).split("\n")[0])
+        return values

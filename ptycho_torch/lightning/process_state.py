@@ -36,7 +36,7 @@ def interrupts_raise() -> Iterator[None]:
 
 
 _deterministic = Agreement("deterministic")
-_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+_VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "CUDA_DEVICE_ORDER")
 _DRAWS = ("uniform_", "normal_", "random_", "bernoulli_", "exponential_", "rand", "randn", "randint", "randperm")
 """What draws numbers; functions of `torch.nn.init` name their generator besides."""
 
@@ -72,8 +72,8 @@ def seeded(seed: int) -> Iterator[None]:
 def own_determinism(wanted: bool | str) -> Iterator[None]:
     """Lightning switches determinism for the whole process: it is as it was when the last training is through.
 
-    So are the variable for cuBLAS that goes with it, and the way in which processes are started: Lightning asks for
-    that, which settles it for whoever has not chosen yet.
+    So are whether cuDNN tries its algorithms, the variables for cuBLAS and for the order of GPUs, and the way in which
+    processes are started: Lightning asks for that, which settles it for whoever has not chosen yet.
 
     Raises:
         ConfigError: a training in another thread wants it otherwise.
@@ -85,7 +85,8 @@ def own_determinism(wanted: bool | str) -> Iterator[None]:
 @changed_once
 def _put_back() -> Iterator[None]:
     """Note what Lightning settles for the whole process, put it back."""
-    workspace, start_method = os.environ.get(_WORKSPACE), multiprocessing.get_start_method(allow_none=True)
+    variables = {name: os.environ.get(name) for name in _VARIABLES}
+    start_method, tries = multiprocessing.get_start_method(allow_none=True), torch.backends.cudnn.benchmark
     enabled, warn_only = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -94,11 +95,13 @@ def _put_back() -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = tries
         multiprocessing.set_start_method(start_method, force=True)
-        if workspace is None:
-            os.environ.pop(_WORKSPACE, None)
-        else:
-            os.environ[_WORKSPACE] = workspace
+        for name, value in variables.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @changed_once

@@ -20,6 +20,7 @@ import logging
 import math
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -177,9 +178,9 @@ def rate(job: Job, scan: RawData, **settings: Any) -> float:
     rates, effort = [], job.effort
     for _ in range(effort.trials):
         few, many = (refined(job, scan, count, **settings) for count in (effort.few, effort.many))
-        longer = many.seconds - few.seconds
-        if longer > 0:
-            rates.append(len(scan) * (many.iterations - few.iterations) / longer)
+        longer, more = many.seconds - few.seconds, many.iterations - few.iterations
+        if longer > 0 and more > 0:
+            rates.append(len(scan) * more / longer)
     return statistics.median(rates) if rates else math.nan
 
 
@@ -360,9 +361,15 @@ PARTS: dict[str, Callable[[Job], Iterator[Row | str]]] = {
 
 
 def card(device: str) -> dict[str, Any]:
-    """What it was measured on."""
+    """What it is measured on.
+
+    Raises:
+        SystemExit: there is none.
+    """
     import torch
 
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("gpu.py: error: expected a CUDA device, found none; try all of it on the CPU with --quick")
     known: dict[str, Any] = {
         "torch": torch.__version__,
         "machine": platform.machine(),
@@ -370,9 +377,18 @@ def card(device: str) -> dict[str, Any]:
     }
     if device != "cuda":
         return known | {"card": f"CPU, {torch.get_num_threads()} threads", "driver": None}
+    memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+    name = f"{torch.cuda.get_device_name()}, {memory:.0f} GiB"
+    return known | {"card": name, "driver": _driver(), "cuda": torch.version.cuda}
+
+
+def _driver() -> str | None:
+    """The version of the driver; None where nothing tells it, as in many a container."""
+    if shutil.which("nvidia-smi") is None:
+        return None
     asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    driver = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()[0]
-    return known | {"card": torch.cuda.get_device_name(), "driver": driver, "cuda": torch.version.cuda}
+    lines = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.splitlines()
+    return lines[0] if lines else None
 
 
 def table(rows: list[Row]) -> str:
@@ -457,10 +473,11 @@ def main() -> None:
     if args.only:
         run_part(args)
         return
+    on = card(args.device)
+    print(json.dumps(on), flush=True)
     rows, left_out = run_parts(args)
-    print(json.dumps(card(args.device)), table(rows), *left_out, sep="\n")
-    found = {"on": card(args.device), "scale": args.scale, "rows": [asdict(row) for row in rows], "left out": left_out}
-    write(args.output, found)
+    write(args.output, {"on": on, "scale": args.scale, "rows": [asdict(row) for row in rows], "left out": left_out})
+    print(table(rows), *left_out, sep="\n")
 
 
 if __name__ == "__main__":

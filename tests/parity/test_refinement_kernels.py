@@ -16,6 +16,7 @@ from ptycho.core.refinement.device.engine import find_engine
 from ptycho.core.refinement.device.kernels import Direction, Point
 from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
 from ptycho.core.refinement.device.likelihood import intensity_floor
+from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.sums.parts import Part, places
 from ptycho.core.refinement.sums.passes import Passes
 from ptycho.raw_data import RawData
@@ -226,3 +227,30 @@ def double(name: str) -> Any:
 
 def device(name: str, values: np.ndarray) -> Any:
     return {"numpy": np.asarray, "pytorch": torch.as_tensor, "tensorflow": tf.constant}[name](values)
+
+
+def test_blurs_and_normal_equations_are_products_in_full_precision(masked_scan, monkeypatch) -> None:
+    """A GPU may else round the factors: PyTorch's where the caller allows it, TensorFlow's by itself."""
+    switch, seen = tf.config.experimental, set()
+    by_device = hasattr(torch.backends, "fp32_precision")  # from PyTorch 2.9 on
+    rounded, full = ("tf32", "ieee") if by_device else ("high", "highest")
+
+    def precision() -> str:
+        return torch.backends.cuda.matmul.fp32_precision if by_device else torch.get_float32_matmul_precision()
+
+    def watched(values: Any, measured: Any) -> Any:
+        seen.add((precision(), switch.tensor_float_32_execution_enabled()))
+        return blurred[type(values)](values, measured)
+
+    blurred = {torch.Tensor: torch_kernels.blurred, type(tf.zeros(())): tf_kernels.blurred}
+    for kernels in (torch_kernels, tf_kernels):
+        monkeypatch.setattr(kernels, "blurred", watched)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        for name in ("pytorch", "tensorflow"):
+            refine_scan(masked_scan, None, 1, engine=name, blur=0.5, refine_positions=True)
+        assert seen == {(full, True), (rounded, False)}
+        assert (precision(), switch.tensor_float_32_execution_enabled()) == (rounded, True)
+    finally:
+        torch.set_float32_matmul_precision(before)

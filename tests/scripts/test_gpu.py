@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from ptycho.core.quality.arithmetic import IN_NUMPY
 from ptycho.core.stitching.sums import NumpySums
@@ -122,3 +123,34 @@ def test_what_the_time_does_not_allow_is_named_and_the_rest_is_written(gpu, monk
     rows, left_out = gpu.run_parts(SimpleNamespace(seconds=8.0, parts=["stitching", "solver", "networks"]))
     assert [row.part for row in rows] == ["stitching", "solver"]
     assert left_out[0].startswith("solver: not whole, ") and left_out[1:] == ["networks: not whole, status 3"]
+
+
+def test_without_a_gpu_it_ends_before_it_begins(gpu, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--output", str(tmp_path / "gpu.json")])
+    monkeypatch.setattr(gpu.subprocess, "run", pytest.fail)
+    with pytest.raises(SystemExit, match="expected a CUDA device, found none"):
+        gpu.main()
+
+
+def test_a_card_whose_driver_nothing_tells_is_measured_all_the_same(gpu, monkeypatch, tmp_path):
+    """In a container without nvidia-smi; the figures are written before they are printed."""
+    for name, value in {
+        "is_available": lambda: True,
+        "get_device_name": lambda: "a card",
+        "get_device_properties": lambda _number: SimpleNamespace(total_memory=80 << 30),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(gpu.shutil, "which", lambda _name: None)
+    monkeypatch.setattr(gpu, "run_parts", lambda args: ([gpu.Row("solver", "64 x 64", 2.0, "a second")], []))
+    output = tmp_path / "gpu.json"
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--output", str(output)])
+    gpu.main()
+    on = json.loads(output.read_text())["on"]
+    assert (on["card"], on["driver"]) == ("a card, 80 GiB", None)
+
+
+def test_a_rate_of_no_further_iterations_is_none(gpu, monkeypatch):
+    """Where a search has ended before."""
+    monkeypatch.setattr(gpu, "refined", lambda *_arguments: SimpleNamespace(iterations=7, seconds=next(seconds)))
+    seconds = iter(range(20))
+    assert math.isnan(gpu.rate(gpu.Job("cpu", 1.0, None), range(10)))

@@ -313,8 +313,6 @@ def test_full_precision_leaves_the_defaults_alone() -> None:
 
 
 def test_accelerators(monkeypatch, caplog) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [resolve_accelerator(name) for name in ("auto", "gpu", "cuda", "cpu")] == ["cuda", "cuda", "cuda", "cpu"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     once = resolve_execution(None)
     assert (once.accelerator, resolve_execution(once).accelerator) == ("cpu", "cpu")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import ptycho
 from ptycho.core.formats.reconstruction_npz import write_npz
 from ptycho.core.quality.resolution import Resolution, resolution_json
 from ptycho.core.quality.ring_correlation import FrcCurve
@@ -116,3 +117,9 @@ def test_the_files_of_the_folder_are_linked(result: Reconstruction, tmp_path: Pa
     for name in ("summary.png", "summary.pdf", "run.log"):
         assert f'<a href="{name}">{breakable(name)}</a>' in made
     assert "other.txt" not in made
+
+
+def test_a_near_field_whose_side_is_that_of_no_network_has_its_report(tmp_path: Path) -> None:
+    near = ptycho.simulate(fresnel_number=0.3, probe="diffuser", N=48, shape=(96, 96), step=9.0, photons=1e6, seed=1)
+    made = page(measured_reconstruction(refine_scan(near, iterations=1, dtype=np.float32), near), tmp_path, near)
+    assert "Mean pattern" in made

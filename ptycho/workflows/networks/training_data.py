@@ -204,8 +204,8 @@ def _photons(data: RawData, config: TrainingConfig) -> float:
 
 
 def at_network_size(data: RawData, N: int) -> RawData:
-    """The scan with patterns of N x N pixels, the size of a network, where its own size is that of no network."""
-    return data if data.N in PATTERN_SIZES else data.fitted(sizes=(N,))
+    """The scan with patterns of N x N pixels, of a network or of a result, where its own size is that of neither."""
+    return data if data.N in (N, *PATTERN_SIZES) else data.fitted(sizes=(N,))
 
 
 def prepared_scan(data: RawData, config: TrainingConfig | InferenceConfig, straight_probe: bool) -> RawData:

@@ -156,10 +156,10 @@ def test_memory_of_a_device_is_that_of_canvases_and_a_batch(rng) -> None:
 
 
 @pytest.mark.parametrize(("accelerator", "expected"), [("cpu", NumpySums), ("mps", NumpySums), ("cuda", TorchSums)])
-def test_the_device_of_the_run_adds(accelerator, expected, monkeypatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+def test_the_device_of_the_run_adds(accelerator, expected, monkeypatch, card) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    made = backend.canvas_sums(RunOptions(execution=PyTorchExecutionConfig(accelerator=accelerator)))
+    with card():
+        made = backend.canvas_sums(RunOptions(execution=PyTorchExecutionConfig(accelerator=accelerator)))
     assert getattr(made, "func", made) is expected
     if accelerator == "cuda":
         assert made.keywords == {"device": "cuda", "deterministic": True}

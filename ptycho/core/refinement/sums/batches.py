@@ -198,9 +198,10 @@ class Batches:
 
     def _fits_the_host(self, count: int) -> bool:
         """Whether so many patterns and their masks may stay in the memory of the host, which has other things, too."""
-        masks = 0 if self.scan.mask is None or self.scan.mask.ndim == 2 else SINGLE.itemsize
-        available = available_bytes()
-        return available is not None and count * self.n**2 * (self._type.itemsize + masks) <= available // HOST_SHARE
+        masks = () if self.scan.mask is None or self.scan.mask.ndim == 2 else (SINGLE.itemsize,)
+        batch, available = self.plan.batch, available_bytes()
+        held = sum(_block(batch * self.n**2 * size) for size in (self._type.itemsize, *masks))
+        return available is not None and -(-count // batch) * held <= available // HOST_SHARE
 
     def _total(self, scalars: Iterable[Any]) -> Number:
         """The sum of scalars of the kernels; 0 where this process has no patterns."""
@@ -361,3 +362,8 @@ class Batches:
             patches = self.kernels.cut(image, part.corners, self.n)
         part.patches = patches if self.plan.patches else None
         return patches
+
+
+def _block(size: int) -> int:
+    """Bytes of page-locked memory that so many take: PyTorch asks for powers of two."""
+    return 1 << (size - 1).bit_length()

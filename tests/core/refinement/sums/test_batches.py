@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
+from ptycho.core.refinement.sums import batches
 
 
 def test_what_is_kept_changes_nothing(small) -> None:
@@ -50,3 +51,16 @@ def test_packed_patterns_give_the_same_bits(small, likelihood, monkeypatch) -> N
     assert error == other_error
     np.testing.assert_array_equal(gradient.object, other.object)
     np.testing.assert_array_equal(gradient.probe, other.probe)
+
+
+def test_page_locked_memory_comes_in_powers_of_two(small, monkeypatch) -> None:
+    """Each batch is a block of its own, and so are its masks; the host has to have twice as much free."""
+    monkeypatch.setattr(NumpyKernels, "batch_pixels", 1 << 40)
+    passes, mask = small.passes(keep=0), small.scan.mask
+    each = passes.plan.batch * passes.n**2 * 4
+    block = next(2**k for k in range(40) if 2**k >= each)
+    assert each < block
+    needed = 2 * 3 * block * (2 if mask is not None and mask.ndim == 3 else 1)
+    for room, fits in ((needed, True), (needed - 1, False), (None, False)):
+        monkeypatch.setattr(batches, "available_bytes", lambda room=room: room)
+        assert passes._fits_the_host(3 * passes.plan.batch - 1) is fits
