@@ -41,6 +41,7 @@ from ptycho_torch.lightning.process_state import seeded
 from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.model_manager import restored, save_torch_bundle, set_canonical_weights
 from ptycho_torch.pinn import PtychoPINN
+from ptycho_torch.precision import usual_defaults
 from ptycho_torch.refinement_kernels import RefinementKernels
 
 __all__ = [
@@ -93,7 +94,7 @@ def team(run: RunOptions) -> Iterator[Team]:
     Raises:
         BackendError: within it, where the memory of a GPU is full.
     """
-    with full_is_told(), crew.team(run.execution or PyTorchExecutionConfig()) as processes:
+    with full_is_told(), usual_defaults(), crew.team(run.execution or PyTorchExecutionConfig()) as processes:
         yield processes
 
 
@@ -103,6 +104,7 @@ def device(run: RunOptions) -> str:
     return f"cuda ({torch.cuda.get_device_name()})" if accelerator == "cuda" else accelerator
 
 
+@usual_defaults()
 def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPINN]:
     """A model for every experiment; they share the network of the first. Weights follow the seed, or are given."""
     models: list[PtychoPINN] = []
@@ -131,6 +133,7 @@ def build(sets: Sets, config: TrainingConfig, run: RunOptions) -> list[PtychoPIN
     return models
 
 
+@usual_defaults()
 def fit(models: Models, sets: Sets, config: TrainingConfig, run: RunOptions) -> dict[str, list[float]]:
     """Train the models of `build`; the history, one entry per epoch."""
     from ptycho_torch import fit as training  # Lightning takes longer to import than many a refinement takes
@@ -259,6 +262,7 @@ def save(folder: Path, models: Models, config: TrainingConfig) -> Path:
     return save_torch_bundle(folder, models, config)
 
 
+@usual_defaults()
 def load(path: Path, experiment: int | None, scan: RawData | None, run: RunOptions) -> tuple[PtychoPINN, ModelArchive]:
     """The model of an archive on the device that was asked for, and what else is in it."""
     return restored(archive_for(path, experiment, scan), str(path), _execution(run).accelerator)

@@ -1,9 +1,9 @@
-"""Arithmetic of PyTorch on a GPU: no rounding of the factors of a matrix product while the library computes."""
+"""Arithmetic of PyTorch that a caller may have chosen otherwise: what the library computes with, and only meanwhile."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 
 from ptycho.core.process_settings import changed_once
 
-__all__ = ["full_float32", "no_autocast"]
+__all__ = ["full_float32", "no_autocast", "usual_defaults"]
 
 
 @changed_once
@@ -54,3 +54,27 @@ def no_autocast(tensor: torch.Tensor) -> AbstractContextManager[None]:
     if not torch.amp.is_autocast_available(device):
         return nullcontext()
     return torch.autocast(device, enabled=False)
+
+
+@contextmanager
+def usual_defaults() -> Iterator[None]:
+    """Where nothing is said, tensors are of float32 and on the CPU, whatever default the caller chose; his is back
+    afterwards.
+
+    With another default type (`torch.set_default_dtype`) weights would be of it and batches not, with another default
+    device (`torch.set_default_device`) the generators of a training would be on the other one.
+    """
+    elsewhere = torch.get_default_device().type != "cpu"
+    with _single_by_default(), torch.device("cpu") if elsewhere else nullcontext():
+        yield
+
+
+@changed_once
+def _single_by_default() -> Iterator[None]:
+    """Make numbers of float32 in the whole process."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

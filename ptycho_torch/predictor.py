@@ -12,7 +12,7 @@ from ptycho.config.config import INFERENCE_BATCH
 from ptycho.core.stitching.patch_store import gathered
 from ptycho_torch.loader import PtychoDataContainerTorch
 from ptycho_torch.pinn import PtychoPINN
-from ptycho_torch.precision import full_float32
+from ptycho_torch.precision import full_float32, usual_defaults
 
 __all__ = ["predict_batches", "predict_scan"]
 
@@ -43,7 +43,7 @@ def predict_batches(
     model = model.to(device).eval()
     try:
         for start in range(0, len(container), batch_size):
-            with torch.inference_mode(), full_float32():
+            with torch.inference_mode(), full_float32(), usual_defaults():
                 batch = container.batch(slice(start, start + batch_size))
                 normalised, positions, *further = (tensor.to(device) for tensor in batch)
                 members = model.predict_on_grid(normalised, positions, container.canvas_size, *further).cpu().numpy()

@@ -118,6 +118,7 @@ def quiet_lightning() -> Iterator[None]:
                 ".*no `val_dataloader`.*",
                 ".*isinstance\\(treespec, LeafSpec\\).*",
                 ".*Checkpoint directory .* exists and is not empty.*",
+                "GPU available but not used.*",
             ):
                 warnings.filterwarnings("ignore", message=message)
             yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -265,6 +266,32 @@ def test_networks_are_trained_and_asked_as_on_a_cpu(architecture, gridsize, prec
     np.testing.assert_allclose(there[0], loss, rtol=1e-4 if exact else 1e-2)
     np.testing.assert_allclose(there[1], found, atol=1e-3 if exact else 5e-2)
     assert seen.faults == []
+
+
+def test_the_defaults_of_the_program_around_are_its_own(tmp_path, card) -> None:
+    """A default type and a default device that a notebook has chosen, with a GPU and beside one; and no word of it."""
+    known = RawData.from_file(FIXTURE).part(np.arange(9))
+    model = ModelConfig(N=64, gridsize=1, n_filters_scale=1)
+    config = TrainingConfig(model=model, nepochs=1, n_groups=2, batch_size=2, backend="pytorch")
+
+    def object_of(accelerator: Any, folder: str) -> np.ndarray:
+        runs = PyTorchExecutionConfig(accelerator=accelerator, enable_progress_bar=False, logger_backend=None)
+        trained = ptycho.train(known, replace(config, output_dir=tmp_path / folder), execution=runs)
+        return ptycho.infer(trained, known, execution=runs).object
+
+    expected = object_of("cpu", "plain")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with card(), torch.device("cuda"), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = [object_of(accelerator, accelerator) for accelerator in ("cuda", "cpu")]
+            assert torch.get_default_device().type == "cuda"
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(before)
+    for each in found:
+        np.testing.assert_allclose(each, expected, atol=1e-3)
 
 
 def test_a_model_on_a_gpu_takes_the_tensors_of_a_caller_wherever_they_are(card, rng) -> None:
