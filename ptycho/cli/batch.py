@@ -185,7 +185,8 @@ class _Place:
         if self.of == 1:
             return None
         named = os.environ.get("CUDA_VISIBLE_DEVICES")
-        gpus = named.split(",") if named else [str(number) for number in range(self.of)]
+        # empty: there are to be none
+        gpus = [str(number) for number in range(self.of)] if named is None else named.split(",")
         threads = str(max(1, (os.cpu_count() or 1) // self.of))
         return {"OMP_NUM_THREADS": threads, **os.environ, "CUDA_VISIBLE_DEVICES": gpus[self.number % len(gpus)]}
 

@@ -286,6 +286,7 @@ def team(execution: PyTorchExecutionConfig) -> Iterator[Team]:
         return
     with (
         _threads_shared(1 if place is not None else size),
+        _gpu_of_the_caller(),
         _joined(execution, place, size) as crew,
         while_it_runs(crew, _running),
     ):
@@ -392,3 +393,14 @@ def _threads_shared(by: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _gpu_of_the_caller() -> Iterator[None]:
+    """The GPU that the program around is at, afterwards again; one that has not used any has none to go back to."""
+    before = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            torch.cuda.set_device(before)

@@ -171,6 +171,15 @@ def test_several_at_once_have_a_gpu_each_and_one_interrupt_ends_all(tmp_path, mo
     assert [(job.folder / "batch.json").exists() for job in jobs] == [True, False, False]
 
 
+@pytest.mark.parametrize(("named", "given"), [(None, "1"), ("", ""), ("4,6,7", "6"), ("MIG-a", "MIG-a")])
+def test_the_gpu_of_the_second_of_two_is_among_those_that_may_be_used(named, given, monkeypatch):
+    """Empty means none, for both."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert batch._Place(1, 2).environment["CUDA_VISIBLE_DEVICES"] == given
+
+
 def test_the_table(tmp_path):
     rows = [Row("a, b.npz", "out/a", "done", "usable", 0.5, said='says "so"'), Row("c.npz", "out/c", "not yet")]
     lines = write_table(rows, tmp_path / "table.csv").read_text().splitlines()

@@ -25,7 +25,7 @@ from ptycho.workflows.solver import Solver
 from ptycho.workflows.trust import scan_trust
 from ptycho_torch import backend
 from ptycho_torch.distributed import crew
-from ptycho_torch.distributed.crew import Crew, team
+from ptycho_torch.distributed.crew import Crew, _gpu_of_the_caller, team
 from ptycho_torch.images import TorchImages
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu03", "MASTER_PORT": "29500"}
@@ -34,6 +34,19 @@ TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "g
 def test_one_device_is_this_process():
     with team(PyTorchExecutionConfig()) as found:
         assert found is SINGLE
+
+
+def test_the_program_around_stays_at_its_gpu(monkeypatch):
+    """The first of several processes takes the first GPU; one that used none has none to go back to."""
+    at = [3]
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: at[-1])
+    monkeypatch.setattr(torch.cuda, "set_device", at.append)
+    for used, expected in ((True, [3, 0, 3]), (False, [3, 0])):
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda used=used: used)
+        del at[1:]
+        with _gpu_of_the_caller():
+            torch.cuda.set_device(0)
+        assert at == expected
 
 
 def test_several_machines_are_started_by_others(monkeypatch):
