@@ -6,8 +6,8 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ptycho.core.refinement.refinement import Refinement, Start
 from ptycho.core.refinement.trust import ON_HOST, TrustEngine
 from ptycho.core.stitching.sums import MakeSums, NumpySums
 from ptycho.core.training.identity import TrainingIdentity
-from ptycho.errors import ConfigError
+from ptycho.errors import BackendError, ConfigError
 from ptycho.raw_data import RawData
 from ptycho.tf import fit as training
 from ptycho.tf import predictor
@@ -95,9 +95,37 @@ def warn_of_ignored_variables() -> None:
         logger.warning("%s", deprecation_text(f"XLA by {', '.join(found)}", instead))
 
 
-def team(run: RunOptions) -> AbstractContextManager[Team]:
-    """The processes that share a run, by MultiWorkerMirroredStrategy (`ptycho.tf.distributed.crew`)."""
-    return crew.team(run.execution or PyTorchExecutionConfig(), run.own_process)
+@contextmanager
+def team(run: RunOptions) -> Iterator[Team]:
+    """The processes that share a run, by MultiWorkerMirroredStrategy (`ptycho.tf.distributed.crew`).
+
+    A command, whose process is its own, takes of a GPU's memory what it needs, so that others may be beside it;
+    elsewhere that is the caller's to say (`tf.config.experimental.set_memory_growth`), before TensorFlow is used.
+
+    Raises:
+        BackendError: within it, where the memory of a device is full.
+    """
+    if run.own_process:
+        _take_memory_as_it_is_needed()
+    try:
+        with crew.team(run.execution or PyTorchExecutionConfig(), run.own_process) as processes:
+            yield processes
+    except tf.errors.ResourceExhaustedError as error:
+        found = str(error.message).strip().split("\n")[0]
+        raise BackendError(
+            f"TensorFlow: expected room for the work, found the memory of the device full ({found}); give less at once "
+            "(--batch-size of a training), end what else is on the card, or hide it: CUDA_VISIBLE_DEVICES= before the "
+            "command"
+        ) from error
+
+
+def _take_memory_as_it_is_needed() -> None:
+    """Not all of a GPU at once, as TensorFlow does where it is not told; too late once it is in use."""
+    try:
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError as error:
+        logger.debug("memory of the GPU as it was: %s", error)
 
 
 def device(run: RunOptions) -> str:

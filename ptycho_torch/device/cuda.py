@@ -21,8 +21,10 @@ Found = TypeVar("Found")
 
 TRIES = 3
 """How often an iteration is begun again with less memory."""
-_FULL = ("out of memory", "ALLOC_FAILED")
-"""What the driver, cuBLAS, cuDNN and cuFFT say of a memory that is full."""
+_FULL = ("out of memory", "ALLOC_FAILED", "CUFFT_INTERNAL_ERROR")
+"""What the driver, cuBLAS, cuDNN and cuFFT say of a memory that is full; the last where cuFFT finds no room for a plan
+beside what PyTorch keeps (https://github.com/pytorch/pytorch/issues/119420).
+"""
 
 
 @cache

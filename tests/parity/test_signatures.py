@@ -40,6 +40,7 @@ ONLY_PYTORCH = {
     "on_save_checkpoint": "a hook of Lightning",
     "on_train_start": "a hook of Lightning",
     "rate": "from the execution settings; TensorFlow's module has the argument `learning_rate`",
+    "usual_defaults": "TensorFlow has no default type of a program, and places operations where their tensors are",
 }
 ONLY_TENSORFLOW = {
     "Autoencoder": "callers of TensorFlow know its `predict`",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ptycho import loader, params, tf_helper
 from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig, update_legacy_dict
@@ -16,7 +17,7 @@ from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.quality.metrics import relative_fourier_error
 from ptycho.core.reconstruction import Reconstruction
 from ptycho.core.refinement.device.kernels_numpy import NumpyKernels
-from ptycho.errors import ConfigError, DataError, MissingFileError
+from ptycho.errors import BackendError, ConfigError, DataError, MissingFileError
 from ptycho.raw_data import RawData
 from ptycho.tf import backend, model_manager
 from ptycho.tf.loader import PtychoDataContainer
@@ -337,3 +338,26 @@ def test_trust_is_worked_out_by_tensorflow_on_a_gpu_and_by_numpy_beside_none(mon
         monkeypatch.setattr(backend.tf.config, "list_physical_devices", lambda kind, found=found: found)
         made = backend.trust_engine(NEUTRAL_RUN).kernels()
         assert isinstance(made, kind) and made.complex_bytes == 16 and made.floor == 0
+
+
+def test_a_memory_that_is_full_is_told_in_a_line():
+    full = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[9,9]\nadvice")
+    with pytest.raises(BackendError, match="memory of the device full") as told, backend.team(NEUTRAL_RUN):
+        raise full
+    assert "OOM when allocating" in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_command_leaves_memory_of_a_gpu_to_others_and_a_program_decides_itself(own, monkeypatch):
+    """Unless TensorFlow is in use already."""
+    asked = []
+
+    def grow(gpu, wanted):
+        asked.append((gpu, wanted))
+        if gpu == "second":
+            raise RuntimeError("Physical devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["first", "second", "third"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", grow)
+    with backend.team(replace(NEUTRAL_RUN, own_process=own)):
+        assert asked == ([("first", True), ("second", True)] if own else [])

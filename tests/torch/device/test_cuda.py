@@ -126,6 +126,7 @@ def test_what_another_program_has_meanwhile_is_not_asked_for(card, monkeypatch) 
     [
         torch.OutOfMemoryError(FULL),
         RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+        RuntimeError("cuFFT error: CUFFT_INTERNAL_ERROR"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
