@@ -34,7 +34,7 @@ from ptycho_torch import predictor
 from ptycho_torch import refine as refinement
 from ptycho_torch.cli.shared import resolve_execution
 from ptycho_torch.device.arithmetic import TorchArithmetic
-from ptycho_torch.device.cuda import full_is_told
+from ptycho_torch.device.cuda import faults_are_told
 from ptycho_torch.device.stitching import TorchSums
 from ptycho_torch.distributed import crew
 from ptycho_torch.lightning.process_state import seeded
@@ -92,9 +92,9 @@ def team(run: RunOptions) -> Iterator[Team]:
     """The processes that share a run, by torch.distributed (`ptycho_torch.distributed.crew`).
 
     Raises:
-        BackendError: within it, where the memory of a GPU is full.
+        BackendError: within it, where the memory of a GPU is full, or it fails.
     """
-    with full_is_told(), usual_defaults(), crew.team(run.execution or PyTorchExecutionConfig()) as processes:
+    with faults_are_told(), usual_defaults(), crew.team(run.execution or PyTorchExecutionConfig()) as processes:
         yield processes
 
 
@@ -253,8 +253,12 @@ def _memory(execution: PyTorchExecutionConfig) -> int | None:
 
 
 def _placed(execution: PyTorchExecutionConfig) -> dict[str, Any]:
-    """Where the patterns are worked on, and whether the same run gives the same bits there."""
-    return {"device": execution.accelerator, "deterministic": bool(execution.deterministic)}
+    """Where the patterns are worked on, and whether the same run gives the same bits there.
+
+    Sums are in double precision, which `mps` does not have: beside it they are worked on by the CPU.
+    """
+    device = "cpu" if execution.accelerator == "mps" else execution.accelerator
+    return {"device": device, "deterministic": bool(execution.deterministic)}
 
 
 def save(folder: Path, models: Models, config: TrainingConfig) -> Path:

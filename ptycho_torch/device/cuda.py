@@ -13,7 +13,7 @@ import torch
 
 from ptycho.errors import BackendError
 
-__all__ = ["free_memory", "full_is_told", "smaller_where_full", "why_unusable"]
+__all__ = ["faults_are_told", "free_memory", "smaller_where_full", "why_unusable"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ _FULL = ("out of memory", "ALLOC_FAILED", "CUFFT_INTERNAL_ERROR")
 """What the driver, cuBLAS, cuDNN and cuFFT say of a memory that is full; the last where cuFFT finds no room for a plan
 beside what PyTorch keeps (https://github.com/pytorch/pytorch/issues/119420).
 """
+_FAULT = ("CUDA error", "CUDA driver error", "cuFFT error", "cuDNN error")
+"""How PyTorch begins where a card fails otherwise: it was lost, hangs, or its memory is damaged."""
 
 
 @cache
@@ -77,8 +79,8 @@ def smaller_where_full(work: Callable[[int | None], Found], memory: int | None, 
 
 
 @contextmanager
-def full_is_told() -> Iterator[None]:
-    """Say in one line that the memory of a GPU is full, and what to do.
+def faults_are_told() -> Iterator[None]:
+    """Say in one line that the memory of a GPU is full, or that it failed, and what to do.
 
     Raises:
         BackendError: in the place of what PyTorch raises.
@@ -87,7 +89,11 @@ def full_is_told() -> Iterator[None]:
         yield
     except RuntimeError as error:
         if not _is_full(error):
-            raise
+            if not str(error).startswith(_FAULT):
+                raise
+            raise BackendError(
+                f"GPU: expected it to compute, found {_first_line(error)}; go on with --resume, or take --device cpu"
+            ) from error
         raise BackendError(
             f"GPU: expected room for the work, found its memory full ({_first_line(error)}); give less at once "
             "(--device-memory of an iteration, --batch-size of a training, --inference-batch-size of a pass), end what "

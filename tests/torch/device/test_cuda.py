@@ -145,6 +145,25 @@ def test_a_memory_that_stays_full_is_told_in_a_line(error, card) -> None:
     assert "--device-memory" in line and "\n" not in line and "allocated by" not in line
 
 
+def test_a_card_that_fails_is_told_in_a_line(card) -> None:
+    error = RuntimeError("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might be reported later")
+    with card(), pytest.raises(BackendError) as told, backend.team(RunOptions()):
+        raise error
+    assert str(told.value) == (
+        "GPU: expected it to compute, found RuntimeError: CUDA error: uncorrectable ECC error encountered; go on with "
+        "--resume, or take --device cpu"
+    )
+
+
+def test_beside_a_device_without_double_precision_the_cpu_iterates(monkeypatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    asked: list[Any] = []
+    monkeypatch.setattr(backend.refinement, "refine", lambda *_arguments, **settings: asked.append(settings["device"]))
+    run: Any = RunOptions(execution=PyTorchExecutionConfig(accelerator="mps"))
+    backend.refine(None, None, 1, None, run)
+    assert asked == ["cpu"]
+
+
 def test_other_errors_are_what_they_are(card) -> None:
     def work(memory: int | None) -> None:
         raise RuntimeError("an assertion of the device")
