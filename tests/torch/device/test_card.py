@@ -307,7 +307,7 @@ def test_a_model_on_a_gpu_takes_the_tensors_of_a_caller_wherever_they_are(card, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("asked", [{"frc": True, "uncertainty": True}, {"model": "universal"}, {"train": 5.0}])
+@pytest.mark.parametrize("asked", [{"uncertainty": True}, {"model": "universal"}, {"train": 5.0}])
 def test_the_one_command_takes_a_gpu_by_itself(asked, tmp_path, card) -> None:
     with card() as seen:
         found = ptycho.reconstruct(FIXTURE, iterations=3, **asked)
