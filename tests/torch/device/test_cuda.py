@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from typing import Any
 
 import numpy as np
@@ -107,13 +108,18 @@ def test_an_iteration_that_does_not_fit_is_begun_again_with_half(crowded, scan, 
 
 
 def test_what_another_program_has_meanwhile_is_not_asked_for(card, monkeypatch) -> None:
+    """And what the work had is let go before."""
     asked: list[int | None] = []
+    left: list[weakref.ref[torch.Tensor]] = []
 
     def work(memory: int | None) -> str:
         asked.append(memory)
         if len(asked) == 1:
+            batch = torch.zeros(3)
+            left.append(weakref.ref(batch))
             monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_device: (800, 8000))
             raise torch.OutOfMemoryError(FULL)
+        assert left[0]() is None
         return "done"
 
     with card(memory=8000):
