@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -105,6 +106,21 @@ class PtychoPINN(nn.Module):
     def __repr__(self) -> str:
         c = self.config
         return f"PtychoPINN({c.architecture}, N={c.N}, gridsize={c.gridsize}, pytorch, subpixel {self.subpixel})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled lies on the CPU: who unpickles it, another process of several, has another GPU or none."""
+        if self.log_intensity_scale.device.type == "cpu":
+            return self.__dict__
+        there = nn.Module()
+        there.__dict__ = copy.deepcopy(self.__dict__)
+        return there.cpu().__dict__
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PtychoPINN:
+        """A copy lies where the model does."""
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        made.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return made
 
     def measure_light(self) -> None:
         """Note how far the probe's light reaches, and so the corrections; again after the probe was trained."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
+import pickle
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -304,6 +306,22 @@ def test_a_model_on_a_gpu_takes_the_tensors_of_a_caller_wherever_they_are(card, 
         assert (found.device.type, there.device.type) == ("cpu", "cuda")
         for each in (found, there.cpu()):
             torch.testing.assert_close(each, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_goes_to_another_process_without_its_gpu(card) -> None:
+    """Which would be opened there, beside the one that the process has; a copy stays where the model is."""
+    model = PtychoPINN(ModelConfig(N=64, gridsize=1, n_filters_scale=1), np.ones((64, 64), complex), 0.5, 30.0)
+    with card():
+        model.cuda()
+        sent, copied = pickle.loads(pickle.dumps(model)), copy.deepcopy(model)  # noqa: S301
+        expected = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+        for other, place in ((sent, "cpu"), (copied, "cuda"), (model, "cuda")):
+            tensors = [*other.named_parameters(), *other.named_buffers()]
+            assert {tensor.device.type for _, tensor in tensors} == {place} and len(tensors) == len(expected)
+            for name, tensor in tensors:
+                assert isinstance(tensor, torch.nn.Parameter) == (name in dict(model.named_parameters()))
+                torch.testing.assert_close(tensor.detach().cpu(), expected[name], rtol=0, atol=0)
+        assert sent.config == model.config and copied.network is not model.network
 
 
 @pytest.mark.slow
