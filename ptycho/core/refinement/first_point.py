@@ -116,15 +116,15 @@ def first_point(
     places(x, y, n, frame.shape)
     flux = scan.flux if flux is None else flux
     background = scan.background if background is None else background
-    far = scan.near_field is None and settings.pupil is None and scan.scan_probes is None
-    level = _level(scan, modes, background) if image is None and far else 1.0
+    tells = image is None and scan.near_field is None and settings.pupil is None and scan.scan_probes is None
     image = in_slices(image, settings.slices, recording.gap, frame.shape)
-    if level != 1:
-        image = image * level ** (1 / (1 if image.ndim == 2 else len(image)))
     if background is None and start is None and settings.refine_background is not None:
         background = first_background(scan)
     flux = np.ones(len(scan)) if flux is None else check_flux(flux, len(scan))
     background = np.zeros((n, n)) if background is None else check_background(background, n)
+    level = _level(scan, modes, background) if tells else 1.0
+    if level != 1:
+        image = image * level ** (1 / (1 if image.ndim == 2 else len(image)))
     blur = np.array(0.0 if recording.blur is None else check_blur(recording.blur, n))
     begun = Point(image, modes, x, y, flux, background, blur=blur)
     changes, coefficients = _variation(recording.variation, len(scan), n, settings.variable_probe)
@@ -133,7 +133,7 @@ def first_point(
     return begun._replace(variation=changes, coefficients=coefficients), frame
 
 
-def _level(scan: ScanData, modes: Array, background: Array | None) -> float:
+def _level(scan: ScanData, modes: Array, background: Array) -> float:
     """The modulus of a flat object: 1, but for a probe that is in quite another unit than the patterns.
 
     From an object that is many times too dark or too bright few iterations lead nowhere. A background makes all pixels
@@ -143,9 +143,8 @@ def _level(scan: ScanData, modes: Array, background: Array | None) -> float:
     n, mask = modes.shape[-1], scan.mask
     valid = np.ones((n, n), bool) if mask is None else mask[some].all(axis=0) if mask.ndim == 3 else mask
     light = diffract(modes.astype(np.complex128), np.ones((1, n, n)))[0] * valid
-    mean = np.square(scan.amplitude(some), dtype=np.float64).mean(axis=0) * valid
-    if background is not None:
-        mean = np.maximum(mean - background * valid, 0)
+    mean = np.square(scan.amplitude(some), dtype=np.float64).mean(axis=0)
+    mean = np.maximum(np.where(valid, mean - background, 0), 0)
     bright = light > BRIGHT * light.max()
     if not bright.any() or not mean[bright].any():
         return 1.0
