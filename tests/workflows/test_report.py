@@ -121,5 +121,7 @@ def test_the_files_of_the_folder_are_linked(result: Reconstruction, tmp_path: Pa
 
 def test_a_near_field_whose_side_is_that_of_no_network_has_its_report(tmp_path: Path) -> None:
     near = ptycho.simulate(fresnel_number=0.3, probe="diffuser", N=48, shape=(96, 96), step=9.0, photons=1e6, seed=1)
-    made = page(measured_reconstruction(refine_scan(near, iterations=1, dtype=np.float32), near), tmp_path, near)
+    made = page(
+        measured_reconstruction(refine_scan(near, iterations=1, dtype=np.float32), near, ON_HOST), tmp_path, near
+    )
     assert "Mean pattern" in made

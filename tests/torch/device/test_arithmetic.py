@@ -14,6 +14,7 @@ from ptycho.core.quality.ring_correlation import frc
 from ptycho.core.simulation.objects import make_object
 from ptycho.workflows.run_options import RunOptions
 from ptycho_torch import backend
+from ptycho_torch.device import cuda
 from ptycho_torch.device.arithmetic import TorchArithmetic
 
 REGION = (30, 99, 31, 101)
@@ -112,6 +113,7 @@ def test_no_image_comes_back_and_sums_once_a_place(monkeypatch) -> None:
     ("accelerator", "expected"), [("cpu", NumpyArithmetic), ("mps", NumpyArithmetic), ("cuda", TorchArithmetic)]
 )
 def test_the_device_of_the_run_compares(accelerator, expected, monkeypatch) -> None:
+    monkeypatch.setattr(cuda, "why_unusable", lambda: "")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     made = backend.image_arithmetic(RunOptions(execution=PyTorchExecutionConfig(accelerator=accelerator)))

@@ -135,9 +135,9 @@ def test_a_thick_sample_is_told_of_and_a_thin_one_is_not(slices) -> None:
     flags, thickness = said.split(": ")[1].rsplit(" ", 1)
     assert flags == "--slices 2 --thickness-refine --thickness"
     asked = IterationOptions(slices=2, refine_thickness=True, thickness=float(thickness), modes=1, iterations=30)
-    found = iterate(scan, refine, asked)
+    found = iterate(scan, Solver(refine, ON_HOST), asked)
     assert found.notes[0].startswith("Slices are needed")
-    assert measured_reconstruction(found.refinement, scan).slice_distance_m == pytest.approx(15e-6, rel=0.15)
+    assert measured_reconstruction(found.refinement, scan, ON_HOST).slice_distance_m == pytest.approx(15e-6, rel=0.15)
     nothing_known = RawData(scan.xcoords, scan.ycoords, None, None, scan.diff3d, scan.probeGuess, units="counts")
     assert "--energy-keV X --object-pixel-nm X, T = " in thickness_advice(nothing_known, refine, 1)
 
