@@ -210,7 +210,12 @@ class Trust(Misfits):
 
     @property
     def _listed(self) -> str:
-        worst = self.outliers
-        named = ", ".join(f"{j} ({self.ratio[j] / np.median(self.ratio):.2g} x)" for j in worst[:_LISTED])
+        worst, count = self.outliers, f"{len(self.outliers)} of {len(self.ratio)} patterns"
+        times = [f"{ratio:.2g} x" for ratio in self.ratio[worst[:_LISTED]] / np.median(self.ratio)]
+        they = self.only(np.isin(np.arange(len(self.ratio)), worst))
+        if self.grade == "to the noise" and they.unexplained <= QUANTITATIVE:
+            error = percent(they.model_error)
+            return f"{count} leave up to {times[0]} what the rest does, and are explained all the same, to {error}"
+        named = ", ".join(f"{j} ({ratio})" for j, ratio in zip(worst, times, strict=False))
         more = f" and {len(worst) - _LISTED} more" if len(worst) > _LISTED else ""
-        return f"{len(worst)} of {len(self.ratio)} patterns stand out of the scan: {named}{more}"
+        return f"{count} stand out of the scan: {named}{more}"

@@ -252,6 +252,17 @@ class TestOutliers:
         found = trust_of(scan, mask=np.arange(64)[:, None, None] > 2 * np.ones((N, N)))
         assert (found.ratio[:3] == 1).all() and (found.z[:3] == 0).all() and found.outliers.size == 0
 
+    def test_those_that_are_explained_all_the_same_are_no_bad_frames(self):
+        """In a green verdict, where what is left is little beside the structure; else each is named."""
+        ratio = np.r_[np.full(293, 1.0), np.arange(2, 9)]
+        bright = replace(plain_trust(ratio), noise=np.full(300, 1e-6), counts=np.full(300, 1e3))
+        for misfit, said in (
+            (0.1, "7 of 300 patterns leave up to 8 x what the rest does, and are explained all the same, to 1 %"),
+            (90.0, "7 of 300 patterns stand out of the scan: 299 (8 x)"),
+        ):
+            found = replace(bright, misfit=np.where(ratio > 1, misfit, 1e-6), uniform=np.full(300, 1e3))
+            assert found.grade == "to the noise" and said in found.verdict
+
     def test_no_more_than_five_are_named(self):
         ratio = np.r_[np.full(93, 1.0), np.arange(2, 9)]
         found = plain_trust(ratio)
