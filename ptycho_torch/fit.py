@@ -310,8 +310,8 @@ def _trainer(
         algorithm = setting("gradient_clip_algorithm", execution, config)
     return pl.Trainer(
         accelerator=accelerator,
-        devices=_devices(accelerator, team, execution.nodes),
-        num_nodes=execution.nodes,
+        devices=[torch.cuda.current_device()] if accelerator == "cuda" else 1,
+        num_nodes=team.size,  # each with its process, so that the team says which GPU that has (`TeamEnvironment`)
         strategy="auto" if team.size == 1 else DDPStrategy(find_unused_parameters=_leaves_some_out(module)),
         use_distributed_sampler=False,  # each has its part of every batch already
         precision=execution.precision,
@@ -323,7 +323,7 @@ def _trainer(
         gradient_clip_algorithm=algorithm,
         callbacks=callbacks,
         # whatever a batch system says of its tasks: a training goes on where it is told to, nowhere else
-        plugins=[WholeCheckpoints(), TeamEnvironment(team, execution.nodes)],
+        plugins=[WholeCheckpoints(), TeamEnvironment(team)],
         logger=metric_logger(execution.logger_backend, folder, module.model.labels),
         enable_checkpointing=execution.enable_checkpointing,
         enable_progress_bar=bar,
@@ -332,12 +332,6 @@ def _trainer(
         log_every_n_steps=1,
         default_root_dir=folder / "checkpoints",  # where no `hpc_ckpt_*.ckpt` is that Lightning would go on from
     )
-
-
-def _devices(accelerator: str, team: Team, nodes: int) -> int | list[int]:
-    """How many devices of this machine train; the GPU of a single process is the one that the caller is at."""
-    alone = accelerator == "cuda" and team.size == 1
-    return [torch.cuda.current_device()] if alone else team.size // nodes
 
 
 def _leaves_some_out(module: PtychoPINN_Lightning) -> bool:

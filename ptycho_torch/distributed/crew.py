@@ -31,6 +31,7 @@ from ptycho.errors import BackendError, LostProcessError, PtychoError
 from ptycho.workflows.sharing.place import Place, place_of, size_of
 from ptycho.workflows.sharing.started import Started, end, fate_of, in_a_line, leave_signals_to_the_first, start
 from ptycho.workflows.sharing.team import SINGLE, Team, while_it_runs
+from ptycho_torch.device.cuda import why_unusable
 from ptycho_torch.distributed.tensors import TensorExchange, alike, cut_off, meet, tensor_of
 
 __all__ = ["Crew", "serve_local", "team"]
@@ -298,7 +299,7 @@ def _joined(execution: PyTorchExecutionConfig, place: Place | None, size: int) -
     """The team once all are there."""
     on_gpu = execution.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if on_gpu:
-        _take_gpu(0 if place is None else place.local, execution.devices)
+        _take_gpu(0 if place is None else place.local, execution.devices, bound=place is not None)
     limit = timedelta(seconds=JOINING_SECONDS)
     known = Terms(on_gpu, bool(execution.deterministic), execution.process_timeout)
     if place is None:
@@ -313,11 +314,17 @@ def _joined(execution: PyTorchExecutionConfig, place: Place | None, size: int) -
         yield crew
 
 
-def _take_gpu(local: int, devices: int) -> None:
+def _take_gpu(local: int, devices: int, bound: bool = False) -> None:
+    """Be at the GPU of this process; one that somebody else has started may be bound to a GPU and see no other."""
     there = torch.cuda.device_count()
+    if bound and there == 1 and os.environ.get("CUDA_VISIBLE_DEVICES"):  # as `srun --gpus-per-task=1` leaves it
+        local, devices = 0, 1
     if max(local, devices - 1) >= there:
         raise BackendError(f"devices={max(devices, local + 1)}: expected as many GPUs, found {there}; ask for fewer")
     torch.cuda.set_device(local)
+    reason = why_unusable()
+    if reason:
+        raise BackendError(f"GPU {local}: expected one that computes, found {reason}; ask for 'cpu'")
 
 
 @contextmanager

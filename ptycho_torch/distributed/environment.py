@@ -14,14 +14,16 @@ __all__ = ["TeamEnvironment"]
 class TeamEnvironment(ClusterEnvironment):
     """Processes that are there already, and have a process group where they are several.
 
+    To Lightning each is on a machine of its own, whose only device is the one that the team has given it: how many
+    there are on a machine, and which GPUs a process sees, is nothing that it has to know.
+
     Args:
         team: the processes.
-        nodes: machines that they are on.
     """
 
-    def __init__(self, team: Team, nodes: int = 1) -> None:
+    def __init__(self, team: Team) -> None:
         super().__init__()
-        self._team, self._each = team, max(1, team.size // nodes)
+        self._team = team
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -58,9 +60,9 @@ class TeamEnvironment(ClusterEnvironment):
         """It is what it is."""
 
     def local_rank(self) -> int:
-        """That on its machine."""
-        return self._team.rank % self._each
+        """The first and only one of what is taken for its machine."""
+        return 0
 
     def node_rank(self) -> int:
-        """The number of the machine."""
-        return self._team.rank // self._each
+        """The number of what is taken for its machine."""
+        return self._team.rank

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from ptycho.config.config import PyTorchExecutionConfig
+from ptycho.config.config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.simulation.plan import make_scan
 from ptycho.errors import BackendError
 from ptycho.raw_data import RawData
 from ptycho.workflows.run_options import RunOptions
-from ptycho_torch import backend
+from ptycho_torch import backend, fit
 from ptycho_torch.cli.shared import resolve_accelerator
 from ptycho_torch.device import cuda
+from ptycho_torch.distributed import crew
+from ptycho_torch.pinn import PtychoPINN
 from ptycho_torch.refine import refine
 from ptycho_torch.refinement_kernels import RefinementKernels
 
@@ -188,14 +191,35 @@ def test_three_quarters_of_what_is_free_are_taken(monkeypatch) -> None:
     assert asked == [None, 1]
 
 
-def test_the_training_stays_on_the_gpu_of_the_caller(card, monkeypatch) -> None:
-    from ptycho.workflows.sharing.team import SINGLE
-    from ptycho_torch.fit import _devices
+@pytest.mark.parametrize(("accelerator", "size", "expected"), [("cuda", 1, [3]), ("cuda", 6, [3]), ("cpu", 6, 1)])
+def test_the_training_stays_on_the_gpu_of_its_process(accelerator, size, expected, scan, monkeypatch, tmp_path) -> None:
+    """The one that the caller is at, or that the team has given it, whatever others there are on the machine."""
+    config = TrainingConfig(model=ModelConfig(N=64, n_filters_scale=1), output_dir=tmp_path)
+    model = PtychoPINN(config.model, np.ones((64, 64), complex), 1.0, 10.0)
+    execution, asked = PyTorchExecutionConfig(accelerator=accelerator, nodes=1), {}
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(fit.pl, "Trainer", lambda **settings: asked.update(settings))
+    team = SimpleNamespace(rank=5, size=size)
+    fit._trainer(fit.PtychoPINN_Lightning(model, config, execution, 80), [], accelerator, None, False, team)
+    assert (asked["devices"], asked["num_nodes"]) == (expected, size)
 
-    with card():
-        monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
-        assert _devices("cuda", SINGLE, 1) == [3]
-    assert _devices("cpu", SINGLE, 1) == 1
+
+def test_a_process_that_sees_its_gpu_alone_takes_it(monkeypatch) -> None:
+    """The third of a machine, started by others; without a bond to one GPU there are too few."""
+    at: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", at.append)
+    monkeypatch.setattr(crew, "why_unusable", lambda: "a card that is too old" if at else "")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(BackendError, match="devices=4: expected as many GPUs, found 1; ask for fewer"):
+        crew._take_gpu(2, 4, bound=True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f937")
+    with pytest.raises(BackendError, match="devices=3: expected as many GPUs, found 1"):
+        crew._take_gpu(2, 3)
+    assert at == []
+    with pytest.raises(BackendError, match="GPU 0: expected one that computes, found a card that is too old"):
+        crew._take_gpu(2, 4, bound=True)
+    assert at == [0]
 
 
 def test_the_execution_says_who_is_asked(card) -> None:
