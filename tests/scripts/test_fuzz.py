@@ -11,7 +11,7 @@ import pytest
 from ptycho.errors import DataError
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-SECONDS = 20
+SECONDS = 12
 """Of each reader; `make fuzz` takes longer."""
 
 READERS = (
