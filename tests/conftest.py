@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 
 from ptycho import params
+from ptycho.core.geometry import ObjectFrame
+from ptycho.core.physics.fourier_ptychography import Microscope, bright_field_start, pupil_functions
 from ptycho.core.simulation.exposure import SimulatedScan, expose
-from ptycho.core.simulation.plan import ScanSettings, plan_scan
+from ptycho.core.simulation.fourier import lit_sample
+from ptycho.core.simulation.plan import ScanSettings, make_scan, plan_scan
 from ptycho.raw_data import RawData
 
 ROOT = Path(__file__).parents[1]
@@ -107,6 +110,37 @@ def patterns(recorded: SimulatedScan) -> RawData:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20261120)
+
+
+@pytest.fixture
+def masked_scan(rng: np.random.Generator) -> RawData:
+    """Patterns of 16 x 16 of an object of 44 x 44, with a mask each."""
+    made = make_scan("lines", 44, 16, 5.0, 0.5, 1e4, 4)
+    masks = rng.random(made.diffraction.shape) > 0.2
+    return RawData(made.xcoords, made.ycoords, None, None, made.diffraction, made.probe, mask=masks, units="amplitude")
+
+
+class LitScan(NamedTuple):
+    """Pictures of a sample that is lit by nine LEDs, as the solver takes them."""
+
+    data: RawData
+    start: np.ndarray
+    """Of the spectrum."""
+    settings: dict[str, Any]
+    """Its frame and the functions of its pupil."""
+
+
+@pytest.fixture
+def lit_scan() -> LitScan:
+    """Of a board of LEDs that is turned, by a microscope with aberrations; pictures of 16 x 16."""
+    n, optics = 16, Microscope(na=0.1, magnification=4.0, wavelength_m=632e-9, camera_pixel_m=6.5e-6)
+    steps = np.array([-0.05, 0.0, 0.05])
+    sines = np.stack([each.ravel() for each in np.meshgrid(steps, steps)], axis=1)
+    made = lit_sample(optics, sines, n, aberrations=0.3, turned_deg=1.0)
+    x, y, side = optics.places(sines, n)
+    start, pupil = bright_field_start(np.sqrt(made.images[4].astype(float)), optics, side)
+    data = RawData(x, y, None, None, made.images, pupil, units="counts")
+    return LitScan(data, start, {"frame": ObjectFrame(side, side, 0, 0), "pupil": pupil_functions(optics.disk(n), 4)})
 
 
 @pytest.fixture

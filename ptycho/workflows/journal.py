@@ -28,6 +28,7 @@ from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.state_file import StateFile
 from ptycho.core.refinement.steps.gauge import Gauge
 from ptycho.errors import DataError
+from ptycho.workflows.solver import Refine
 
 __all__ = ["Journal", "run_digest"]
 
@@ -59,7 +60,7 @@ class Journal:
     seen: Callable[[Callable[[], Refinement]], None]
     step: int = 0
 
-    def recorded(self, refine: Callable[..., Refinement]) -> Callable[..., Refinement]:
+    def recorded(self, refine: Refine) -> Refine:
         """`refine(scan, start, iterations, ...)` of a backend, each call a step of the journal."""
 
         def step(scan: Any, start: Any = None, iterations: int = 40, **settings: Any) -> Refinement:

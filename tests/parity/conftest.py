@@ -17,8 +17,6 @@ from ptycho.core.physics import diffraction, patches, projection
 from ptycho.core.physics import losses as core_losses
 from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.refinement.device.kernels import Point
-from ptycho.core.simulation.plan import make_scan
-from ptycho.raw_data import RawData
 from ptycho.tf import losses as tf_losses
 from ptycho.tf import model_manager
 from ptycho.tf import physics as tf_physics
@@ -207,14 +205,6 @@ def make_twins(rng: np.random.Generator) -> Callable[..., Twins]:
 
 _N, _SIZE = 16, 44
 """Pixels of the patterns and of the object of what follows."""
-
-
-@pytest.fixture
-def masked_scan(rng) -> RawData:
-    """Patterns with a mask each."""
-    made = make_scan("lines", _SIZE, _N, 5.0, 0.5, 1e4, 4)
-    masks = rng.random(made.diffraction.shape) > 0.2
-    return RawData(made.xcoords, made.ycoords, None, None, made.diffraction, made.probe, mask=masks, units="amplitude")
 
 
 @pytest.fixture

@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 
 from ptycho.core.geometry import ObjectFrame
-from ptycho.core.physics.fourier_ptychography import Microscope, bright_field_start, pupil_functions
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.refinement import position_search
 from ptycho.core.refinement.priors.object_prior import Belief, ObjectPrior
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.run import refine_scan
-from ptycho.core.simulation.fourier import lit_sample
 from ptycho.core.simulation.plan import make_scan
 from ptycho.raw_data import RawData
 from ptycho.tf import refine as tf_refine
@@ -129,16 +127,9 @@ def test_both_backends_take_the_same_arguments() -> None:
 
 
 @pytest.mark.parametrize("refine", [torch_refine.refine, tf_refine.refine], ids=["pytorch", "tensorflow"])
-def test_a_spectrum_and_its_pupil_are_those_of_the_oracle(refine) -> None:
+def test_a_spectrum_and_its_pupil_are_those_of_the_oracle(refine, lit_scan) -> None:
     """Fourier ptychography, its LEDs moving together, step by step."""
-    optics = Microscope(na=0.1, magnification=4.0, wavelength_m=632e-9, camera_pixel_m=6.5e-6)
-    steps = np.array([-0.05, 0.0, 0.05])
-    sines = np.stack([each.ravel() for each in np.meshgrid(steps, steps)], axis=1)
-    made = lit_sample(optics, sines, N, aberrations=0.3, turned_deg=1.0)
-    x, y, side = optics.places(sines, N)
-    start, pupil = bright_field_start(np.sqrt(made.images[4].astype(float)), optics, side)
-    lit = RawData(x, y, None, None, made.images, pupil, units="counts")
-    settings = {"frame": ObjectFrame(side, side, 0, 0), "pupil": pupil_functions(optics.disk(N), 4)}
+    lit, start, settings = lit_scan
     asked: Any = {**settings, "refine_positions": "stage"}
     expected, found = refine_scan(lit, start, 6, **asked), refine(lit, start, 6, **asked)
     np.testing.assert_allclose(found.error_history, expected.error_history, rtol=1e-3)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.core.refinement.refinement import Refinement
 from ptycho.raw_data import RawData
 from ptycho.workflows.scan_part import telling_part
+from ptycho.workflows.solver import Refine
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 
 __all__ = ["background_advice", "background_notes"]
@@ -62,7 +61,7 @@ def _found(background: NDArray[np.float64], data: RawData) -> str:
     )
 
 
-def background_advice(data: RawData, refine: Callable[..., Refinement], noise: float) -> tuple[float, str]:
+def background_advice(data: RawData, refine: Refine, noise: float) -> tuple[float, str]:
     """How many times better unseen patterns are foretold with a background, and the flag that finds it, a clause.
 
     The clause is empty where they are foretold as well without one.

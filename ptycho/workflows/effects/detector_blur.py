@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,6 +12,7 @@ from ptycho.core.physics.probes import with_modes
 from ptycho.core.refinement.refinement import Refinement
 from ptycho.raw_data import RawData
 from ptycho.workflows.scan_part import telling_part
+from ptycho.workflows.solver import Refine
 
 __all__ = ["blur_advice", "blur_note", "blurring"]
 
@@ -43,7 +43,7 @@ def blur_note(blur: float | None, options: IterationOptions) -> str:
     return f"The detector blurs by {blur:.3g} pixels (standard deviation), {how}"
 
 
-def blur_advice(data: RawData, refine: Callable[..., Refinement], modes: int, noise: float) -> tuple[float, str]:
+def blur_advice(data: RawData, refine: Refine, modes: int, noise: float) -> tuple[float, str]:
     """How many times better unseen patterns are foretold with a blur, and the flag that finds it, a clause.
 
     The clause is empty where they are foretold as well without one, or by as many modes of the probe.

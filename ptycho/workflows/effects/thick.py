@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from ptycho.core.units import wavelength_m
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.scan_part import telling_part
+from ptycho.workflows.solver import Refine
 
 __all__ = ["cuts", "slices_note", "slicing", "thickness_advice"]
 
@@ -71,7 +71,7 @@ def _lengths(data: RawData) -> tuple[float, float]:
     return wavelength_m(float(facts["energy_eV"]), facts.get("particle") or "photon"), float(facts["object_pixel_m"])
 
 
-def thickness_advice(data: RawData, refine: Callable[..., Refinement], modes: int) -> str:
+def thickness_advice(data: RawData, refine: Refine, modes: int) -> str:
     """A clause with the flags of a thick sample, where unseen patterns are foretold better by two slices.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ from ptycho.core.physics.beamline import Window, is_optics, optics_forms, parse_
 from ptycho.core.physics.diffraction import as_modes
 from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.physics.resample import fitted_probe
-from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.simulation.truth_files import read_probe
 from ptycho.core.units import wavelength_m
 from ptycho.errors import DataError, MissingFileError
 from ptycho.raw_data import RawData
 from ptycho.workflows.iteration.probe_search import Tried, searched_probe
+from ptycho.workflows.solver import Refine
 
 __all__ = ["FoundProbe", "find_probe"]
 
@@ -41,7 +40,7 @@ class FoundProbe:
     """Every start that the patterns were tried with, the finalists first; empty where they were not asked."""
 
 
-def find_probe(data: RawData, refine: Callable[..., Refinement], source: str | Path | None = None) -> FoundProbe:
+def find_probe(data: RawData, refine: Refine, source: str | Path | None = None) -> FoundProbe:
     """Find a probe for a scan.
 
     Args:

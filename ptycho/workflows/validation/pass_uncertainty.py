@@ -19,11 +19,11 @@ from ptycho.core.quality.pass_errors import Drawn, PassErrors
 from ptycho.core.quality.trust import Trust
 from ptycho.core.quality.uncertainty import Uncertainty
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.result import reconstruction_of
 from ptycho.errors import ConfigError
 from ptycho.raw_data import RawData
 from ptycho.workflows.run_options import RunOptions
+from ptycho.workflows.solver import Refine
 from ptycho.workflows.validation.uncertainty import (
     ITERATIONS,
     NARROW,
@@ -70,7 +70,7 @@ def check_pass_uncertainty(data: RawData, run: RunOptions) -> None:
 def measure_pass_uncertainty(
     found: Reconstruction,
     data: RawData,
-    refine: Callable[..., Refinement],
+    refine: Refine,
     passed: Passed,
     seed: int = 0,
 ) -> Uncertainty:

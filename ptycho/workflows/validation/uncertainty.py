@@ -9,7 +9,6 @@ more on the scan itself say how much of the way was left.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -24,13 +23,13 @@ from ptycho.core.physics.probes import probe_diameter
 from ptycho.core.quality.trust import NOISE, Trust
 from ptycho.core.quality.uncertainty import ObjectSpread, Uncertainty
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.refinement import Refinement
 from ptycho.core.refinement.steps.raster import scanned_area
 from ptycho.core.result import percent
 from ptycho.core.scaling import frame_blocks
 from ptycho.errors import ConfigError, DataError
 from ptycho.raw_data import RawData
 from ptycho.workflows.iteration.iterate import first_flux
+from ptycho.workflows.solver import Refine
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 
 __all__ = ["check_uncertainty", "expected_photons", "measure_uncertainty", "redrawn", "scanned_field"]
@@ -85,7 +84,7 @@ def check_uncertainty(data: RawData, options: IterationOptions, network: bool) -
 def measure_uncertainty(
     found: Reconstruction,
     data: RawData,
-    refine: Callable[..., Refinement],
+    refine: Refine,
     options: IterationOptions,
     made_probe: bool = False,
     draws: int = DRAWS,

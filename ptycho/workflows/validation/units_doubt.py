@@ -8,7 +8,6 @@ patterns are foretold far better by the values as they are.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,9 @@ from numpy.typing import NDArray
 from ptycho.core.physics.diffraction import diffract
 from ptycho.core.physics.patches import extract_rounded
 from ptycho.core.reconstruction import Reconstruction
-from ptycho.core.refinement.refinement import Refinement
 from ptycho.raw_data import RawData
 from ptycho.workflows.scan_part import ScanPart, like, mask_of, telling_part
+from ptycho.workflows.solver import Refine
 from ptycho.workflows.trust import NOMINAL_PHOTONS, photon_scale
 
 __all__ = ["noise_factor", "other_units"]
@@ -42,7 +41,7 @@ LOOKED_AT, BRIGHT = 40, 20.0
 """Patterns, and the photons of a pixel from which on it is looked at, for the noise."""
 
 
-def other_units(data: RawData, refine: Callable[..., Refinement]) -> str:
+def other_units(data: RawData, refine: Refine) -> str:
     """A clause with what the values are, where unseen patterns say that they are the other; empty where they do not.
 
     Args:
@@ -74,7 +73,7 @@ def _read_as_other(part: ScanPart, data: RawData) -> ScanPart:
     return ScanPart(read, part.unseen, part.places)
 
 
-def _unseen(part: ScanPart, data: RawData, refine: Callable[..., Refinement]) -> float:
+def _unseen(part: ScanPart, data: RawData, refine: Refine) -> float:
     """What a short reconstruction leaves of unseen patterns, relative to what the mean pattern leaves: squares differ
     more from each other than roots, so that errors of both are not to be compared.
     """

@@ -18,7 +18,6 @@ import torch
 import ptycho
 from ptycho.config.config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho.core.geometry import ObjectFrame, object_frame
-from ptycho.core.physics.fourier_ptychography import Microscope, bright_field_start, pupil_functions
 from ptycho.core.physics.near_field import NearField
 from ptycho.core.physics.scan_probes import ScanProbes
 from ptycho.core.refinement import position_search
@@ -27,8 +26,6 @@ from ptycho.core.refinement.priors.object_prior import Belief, ObjectPrior
 from ptycho.core.refinement.run import refine_scan
 from ptycho.core.refinement.state_file import StateFile
 from ptycho.core.refinement.sums import batches
-from ptycho.core.simulation.fourier import lit_sample
-from ptycho.core.simulation.plan import make_scan
 from ptycho.core.stitching.overlaps import Turns
 from ptycho.core.stitching.stitch import probe_weight, stitch_variants
 from ptycho.core.stitching.sums import NumpySums
@@ -76,10 +73,8 @@ def on_cuda() -> RunOptions:
 
 
 @pytest.fixture
-def scan(rng) -> RawData:
-    made = make_scan("lines", SIZE, N, 5.0, 0.5, 1e4, 4)
-    masks = rng.random(made.diffraction.shape) > 0.2
-    return RawData(made.xcoords, made.ycoords, None, None, made.diffraction, made.probe, mask=masks, units="amplitude")
+def scan(masked_scan) -> RawData:
+    return masked_scan
 
 
 @pytest.fixture
@@ -124,15 +119,8 @@ def test_a_step_waits_for_one_number(scan, card) -> None:
     assert seen.seen["number"] == found.iterations + 1
 
 
-def test_a_spectrum_and_its_pupil(card) -> None:
-    optics = Microscope(na=0.1, magnification=4.0, wavelength_m=632e-9, camera_pixel_m=6.5e-6)
-    steps = np.array([-0.05, 0.0, 0.05])
-    sines = np.stack([each.ravel() for each in np.meshgrid(steps, steps)], axis=1)
-    made = lit_sample(optics, sines, N, aberrations=0.3, turned_deg=1.0)
-    x, y, side = optics.places(sines, N)
-    start, pupil = bright_field_start(np.sqrt(made.images[4].astype(float)), optics, side)
-    lit = RawData(x, y, None, None, made.images, pupil, units="counts")
-    asked: Any = {"frame": ObjectFrame(side, side, 0, 0), "pupil": pupil_functions(optics.disk(N), 4)}
+def test_a_spectrum_and_its_pupil(lit_scan, card) -> None:
+    lit, start, asked = lit_scan
     expected = refine(lit, start, 4, refine_positions="stage", **asked)
     with card() as seen:
         found = refine(lit, start, 4, refine_positions="stage", device="cuda", **asked)
